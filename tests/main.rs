@@ -22,6 +22,8 @@ mod scenarios {
     mod defects;
     mod deploy;
     mod deploy_crashes;
+    mod deploy_hosts;
+    mod deploy_load;
     mod deploy_types;
     mod disk;
     mod doctor;
@@ -63,6 +65,7 @@ mod scenarios {
     mod outbound;
     mod own_application;
     mod packages;
+    mod packages_released;
     mod payments;
     mod peers;
     mod permissions;
@@ -73,8 +76,10 @@ mod scenarios {
     mod quota;
     mod readiness;
     mod reconcile;
+    mod recordings;
     mod redis_triggers;
     mod refunds;
+    mod reload;
     mod remote;
     mod remote_routes;
     mod remote_start;
@@ -95,6 +100,7 @@ mod scenarios {
     mod tls;
     mod tokens;
     mod traces;
+    mod type_changes;
     mod upgrade;
     mod wasi_0_2;
     mod wasi_http_0_2;

@@ -43,9 +43,9 @@ page = made["paymentSession"]["url"]
 status, _ = ask("POST", page[page.index("/stripe-sandbox/"):], {}, None)
 assert status == 303, status
 path = f"/api/orders/id/{made['order']['id']}"
-for _ in range(600):
+for _ in range(1200):
     if ask("GET", path, token=token)[1]["status"] == "PAID":
         print(f"bought at {BASE}")
         sys.exit(0)
     time.sleep(0.1)
-sys.exit("the order was not paid within a minute")
+sys.exit("the order was not paid within two minutes")

@@ -43,11 +43,18 @@ await browse(async (page) => {
     forms.push(name);
   }
 
+  await page.getByRole("link", { name: "Traces", exact: true }).first().click();
+  await page.locator("#view .card button.link").first().click();
+  await page.locator(".waterfall summary").first().click();
+  await page.locator(".waterfall details[open] [aria-label]").first().waitFor();
+  const spans = await page.locator(".waterfall details").count();
+  faults.push(...(await inspect(page, "console-traces", VIEWS)));
+
   for (const view of ["Limits", "Readiness", "Versions", "Log"]) {
     await page.getByRole("link", { name: view }).click();
     await page.locator(view === "Log" ? "#log:not(:empty)" : "#view table").first().waitFor();
     faults.push(...(await inspect(page, `console-${view.toLowerCase()}`, VIEWS)));
   }
   const log = await page.locator("#log").textContent();
-  return { address, faults, components, call, parameters, result, forms, log };
+  return { address, faults, components, call, parameters, result, forms, spans, log };
 });

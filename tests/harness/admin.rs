@@ -31,7 +31,16 @@ impl Api {
 
     /// The API on the control socket of the host of `app`.
     pub(crate) fn on_socket(app: &App) -> Api {
-        let socket = app.state().join("run/control.sock");
+        Api::on(app.state())
+    }
+
+    /// The API on the control socket of the host of `app` with the state folder `state` beside the others.
+    pub(crate) fn at(app: &App, state: &str) -> Api {
+        Api::on(app.folder().join(state))
+    }
+
+    fn on(state: std::path::PathBuf) -> Api {
+        let socket = state.join("run/control.sock");
         Api {
             http: super::client::builder().unix_socket(socket).build().unwrap(),
             base: "http://souk".to_owned(),

@@ -3,6 +3,7 @@
 //! The folder looks like the repository (`target`, `tests/apps/NAME`), so that the manifests' relative paths hold and
 //! the same files can be run by hand. The state folder outlives a host: a scenario can start a second one on it.
 
+use super::database::accounts;
 use super::postgres::Postgres;
 use super::spread::{self, Spread};
 use super::{Host, archive, build, languages};
@@ -58,7 +59,7 @@ impl App {
         fs::copy(build::root().join("spin.toml"), folder.path().join("spin.toml")).expect("the store's manifest");
         symlink(build::root().join("components"), folder.path().join("components")).unwrap();
         // Customers of the scenarios are few and order a lot.
-        App::at(folder, "spin.toml".into()).variable("max_open_orders", 100_000)
+        accounts(App::at(folder, "spin.toml".into())).variable("max_open_orders", 100_000)
     }
 
     /// The repository's own application under a name of its own, on databases that its hosts share.
@@ -152,7 +153,7 @@ impl App {
         App::at(folder, place)
     }
 
-    /// The repository's own application with the access of old: nobody logs in, and everybody may do everything.
+    /// The repository's own application with open access: every caller has all rights, without a login.
     pub(crate) fn open_store() -> App {
         App::store().variable("open_access", true)
     }
@@ -410,7 +411,7 @@ impl App {
         souk
     }
 
-    fn command(&self, command: &str) -> Command {
+    pub(crate) fn command(&self, command: &str) -> Command {
         self.command_with_state(command, &self.state())
     }
 

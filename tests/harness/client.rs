@@ -135,7 +135,7 @@ fn is_error_shape(body: &Value) -> bool {
     (message && status) || of_front
 }
 
-pub(super) fn builder() -> reqwest::ClientBuilder {
+pub(crate) fn builder() -> reqwest::ClientBuilder {
     // Optional parts of the host bring a TLS that has no provider of its own; that one is there already is no fault.
     let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(120))

@@ -7,10 +7,12 @@ use axum::extract::State;
 use axum::routing::post;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::metrics::v1::{Metric, metric};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
@@ -29,6 +31,7 @@ struct Kept {
     spans: Vec<Received>,
     /// The last metrics of each host.
     metrics: Vec<Vec<Metric>>,
+    logs: Vec<LogRecord>,
     authorization: Option<String>,
     /// Whether requests are refused for the moment.
     down: bool,
@@ -67,6 +70,7 @@ impl Collector {
         let router = Router::new()
             .route("/v1/traces", post(traces))
             .route("/v1/metrics", post(metrics))
+            .route("/v1/logs", post(logs))
             .with_state(Arc::clone(&state));
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Collector { url, state, server }
@@ -104,6 +108,17 @@ impl Collector {
             Some(other) => panic!("{name} is {other:?}"),
             None => 0,
         }
+    }
+
+    /// The metric of this name that came last, whoever sent it.
+    pub(crate) fn metric(&self, name: &str) -> Option<Metric> {
+        let kept = self.state.lock().unwrap();
+        kept.metrics.iter().rev().flatten().find(|metric| metric.name == name).cloned()
+    }
+
+    /// All log records so far.
+    pub(crate) fn logs(&self) -> Vec<LogRecord> {
+        self.state.lock().unwrap().logs.clone()
     }
 
     /// How often metrics came.
@@ -153,5 +168,17 @@ async fn metrics(
     let scopes = request.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
     let all = scopes.flat_map(|scope| scope.metrics).collect();
     state.lock().unwrap().metrics.push(all);
+    Ok("")
+}
+
+async fn logs(
+    State(state): State<Arc<Mutex<Kept>>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<&'static str, StatusCode> {
+    seen(&state, &headers)?;
+    let request = ExportLogsServiceRequest::decode(body).expect("a request of OTLP");
+    let scopes = request.resource_logs.into_iter().flat_map(|resource| resource.scope_logs);
+    state.lock().unwrap().logs.extend(scopes.flat_map(|scope| scope.log_records));
     Ok("")
 }

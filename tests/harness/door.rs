@@ -5,7 +5,7 @@
 //! host that takes the messages is given in its place. While the door is shut it loses what comes from that host, and
 //! when it is opened, all connections from before end.
 
-use super::database::Held;
+use super::database::WriteLock;
 use super::{App, queue};
 use std::io;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(crate) struct Door {
     /// How often it was moved: at an odd number it is shut.
     moved: Arc<AtomicUsize>,
     proxies: Vec<JoinHandle<()>>,
-    held: Option<Held>,
+    held: Option<WriteLock>,
 }
 
 impl Door {
@@ -49,7 +49,7 @@ impl Door {
     pub(crate) async fn shut(&mut self, app: &App) {
         self.moved.fetch_add(1, Ordering::SeqCst);
         if self.proxies.is_empty() {
-            self.held = Some(Held::file(&queue::file(app).expect("a queue")).await);
+            self.held = Some(WriteLock::file(&queue::file(app).expect("a queue")).await);
         }
     }
 

@@ -1,8 +1,8 @@
-//! Components in other languages, built as their users build them, and kept by the content of their sources: their tools
-//! take minutes, and what they make does not change.
+//! Components in other languages, built with their usual tools and cached by a hash of their sources: a build takes
+//! minutes, and the same sources give the same component.
 //!
-//! Node.js with npm, and Python, are Debian's. Where one is missing, it is installed where the tests may, and the run says
-//! so; see `souk_test::debian`.
+//! Node.js, npm and Python are Debian's packages. A missing one is installed if the tests may do so, and the output
+//! says so; see `souk_test::debian`.
 
 use super::{build, debian};
 use sha2::{Digest as _, Sha256};
@@ -24,16 +24,16 @@ pub(crate) fn polyglot() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let folder = build::root().join("examples/polyglot");
-        let kept = kept("polyglot", &[&folder]);
-        if ![PAGE, CATALOGUE].iter().all(|component| kept.join(component).exists()) {
-            tools();
+        let cached = cache_folder("polyglot", &[&folder]);
+        if ![PAGE, CATALOGUE].iter().all(|component| cached.join(component).exists()) {
+            install_tools();
             build::application("examples/polyglot/spin.toml");
             for component in [PAGE, CATALOGUE] {
-                keep(&folder.join(component), &kept.join(component));
+                store_in_cache(&folder.join(component), &cached.join(component));
             }
         }
         build::guest("example-likes");
-        kept
+        cached
     })
 }
 
@@ -43,17 +43,17 @@ pub(crate) fn javascript() -> &'static Path {
     BUILT.get_or_init(|| {
         let folder = build::root().join("tests/javascript");
         let wit = build::root().join("examples/polyglot/wit");
-        let kept = kept("javascript", &[&folder, &wit]).join("handler.wasm");
-        if !kept.exists() {
-            tools();
+        let cached = cache_folder("javascript", &[&folder, &wit]).join("handler.wasm");
+        if !cached.exists() {
+            install_tools();
             for arguments in [&["ci", "--no-audit", "--no-fund"][..], &["run", "build"]] {
                 let mut npm = Command::new("npm");
                 npm.args(arguments).current_dir(&folder);
                 debian::run(npm);
             }
-            keep(&folder.join("handler.wasm"), &kept);
+            store_in_cache(&folder.join("handler.wasm"), &cached);
         }
-        kept
+        cached
     })
 }
 
@@ -61,14 +61,14 @@ pub(crate) fn javascript() -> &'static Path {
 pub(crate) fn c() -> PathBuf {
     let folder = build::root().join("tests/c");
     let examples = build::root().join("examples");
-    let kept = kept("c", &[&folder, &examples.join("linked/wit"), &examples.join("polyglot/wit")]);
-    if !["web.wasm", "greeter.wasm"].iter().all(|file| kept.join(file).exists()) {
+    let cached = cache_folder("c", &[&folder, &examples.join("linked/wit"), &examples.join("polyglot/wit")]);
+    if !["web.wasm", "greeter.wasm"].iter().all(|file| cached.join(file).exists()) {
         debian::found_or_installed(&["clang"], "clang");
         debian::found_or_installed(&["wasm-ld"], "lld");
         if !Path::new("/usr/lib/wasm32-wasi/libc.a").exists() {
             debian::install("the C library of wasm32-wasi", "wasi-libc");
         }
-        // What the compiler itself adds, of clang's version in Debian 12.
+        // compiler-rt for wasm32, for the version of clang in Debian 12.
         if !Path::new("/usr/lib/llvm-14/lib/clang/14.0.6/lib/wasi").exists() {
             debian::install("clang's runtime for wasm32", "libclang-rt-14-dev-wasm32");
         }
@@ -84,21 +84,21 @@ pub(crate) fn c() -> PathBuf {
         shell.current_dir(&folder);
         debian::run(shell);
         for file in ["web.wasm", "greeter.wasm"] {
-            keep(&work.path().join(file), &kept.join(file));
+            store_in_cache(&work.path().join(file), &cached.join(file));
         }
     }
-    kept
+    cached
 }
 
 /// Builds the component of `tests/python/VERSION` by Spin's SDK for Python of that version; returns its file.
 pub(crate) fn python(version: &str) -> PathBuf {
-    // Scenarios that run at one time share its folder.
+    // Scenarios run in parallel and share the folder.
     static BUILDING: Mutex<()> = Mutex::new(());
     let _building = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = build::root().join("tests/python").join(version);
-    let kept = kept(&format!("python-{version}"), &[&folder]).join("app.wasm");
-    if !kept.exists() {
-        tools();
+    let cached = cache_folder(&format!("python-{version}"), &[&folder]).join("app.wasm");
+    if !cached.exists() {
+        install_tools();
         let run = |command: &str| {
             let mut shell = Command::new("sh");
             // The tool finds the SDK's interfaces by the Python that is first on the path.
@@ -108,9 +108,9 @@ pub(crate) fn python(version: &str) -> PathBuf {
         run("python3 -m venv .venv");
         run("pip install --quiet --require-hashes --requirement requirements.txt");
         run(fs::read_to_string(folder.join("build")).unwrap().trim());
-        keep(&folder.join("app.wasm"), &kept);
+        store_in_cache(&folder.join("app.wasm"), &cached);
     }
-    kept
+    cached
 }
 
 /// Runs schemathesis on a description of an API, in a virtual environment of its own; panics with what it found.
@@ -120,7 +120,7 @@ pub(crate) async fn schemathesis(document: String, arguments: Vec<String>) {
         let place = build::target().join("tools/schemathesis");
         let made = place.join("made-from.txt");
         if fs::read(&made).ok() != Some(fs::read(&requirements).unwrap()) {
-            tools();
+            install_tools();
             let mut shell = Command::new("sh");
             let make = "python3 -m venv \"$0\" && \"$0/bin/pip\" install --quiet --require-hashes --requirement \"$1\"";
             shell.args(["-c", make]).arg(&place).arg(&requirements);
@@ -140,7 +140,7 @@ pub(crate) async fn schemathesis(document: String, arguments: Vec<String>) {
 /// Makes a client in TypeScript from a description of an API, and compiles `tests/openapi/client.ts` with it.
 pub(crate) async fn openapi_client(document: String) {
     let run = move || {
-        tools();
+        install_tools();
         let work = tempfile::tempdir().unwrap();
         for file in ["client.ts", "package.json", "package-lock.json"] {
             fs::copy(build::root().join("tests/openapi").join(file), work.path().join(file)).unwrap();
@@ -155,8 +155,8 @@ pub(crate) async fn openapi_client(document: String) {
     tokio::task::spawn_blocking(run).await.unwrap();
 }
 
-/// What builds these components.
-fn tools() {
+/// Installs Node.js, npm and Python if they are missing.
+fn install_tools() {
     debian::found_or_installed(&["node"], "nodejs");
     debian::found_or_installed(&["npm"], "npm");
     debian::found_or_installed(&["python3"], "python3");
@@ -166,8 +166,8 @@ fn tools() {
     }
 }
 
-/// Where components are kept that were built from what is in `folders`.
-fn kept(name: &str, folders: &[&Path]) -> PathBuf {
+/// The cache folder for components that are built from the files in `folders`.
+fn cache_folder(name: &str, folders: &[&Path]) -> PathBuf {
     let mut hash = Sha256::new();
     for folder in folders {
         let mut files = Vec::new();
@@ -182,7 +182,7 @@ fn kept(name: &str, folders: &[&Path]) -> PathBuf {
     build::target().join("languages").join(format!("{name}-{digest}"))
 }
 
-/// The files of a folder that somebody wrote.
+/// The source files of a folder, without build output and installed packages.
 fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
         let path = entry.unwrap().path();
@@ -198,8 +198,8 @@ fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// Keeps a component. Another test process may do the same at this moment.
-fn keep(from: &Path, to: &Path) {
+/// Copies a component into the cache, by a rename: another test process may do the same at the same time.
+fn store_in_cache(from: &Path, to: &Path) {
     fs::create_dir_all(to.parent().unwrap()).unwrap();
     let new = tempfile::Builder::new().tempfile_in(to.parent().unwrap()).unwrap();
     fs::copy(from, new.path()).unwrap_or_else(|e| panic!("{}: {e}", from.display()));

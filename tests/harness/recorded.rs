@@ -1,4 +1,5 @@
-//! What was recorded of the system that the store replaces (`tests/golden.json`), and when an answer is the recorded one.
+//! The recorded answers of the NestJS system that the store replaces (`tests/golden.json`), and when an answer matches
+//! them.
 //!
 //! What changes from run to run is marked in the recording: `<iso>`, `<uuid>`, `<5 rows>`. A mark stands for what has its
 //! form; all else must be equal.

@@ -1,7 +1,7 @@
-//! The store and those who use it: customers, an administrator, and the payment provider.
+//! The store and its users: customers, an administrator, and the payment provider.
 //!
-//! A [`Shop`] knows both secrets of its application, as a test may sign what an attacker or the provider would. Users
-//! are made through the public API, and get their roles as an operator gives them, by `souk call`.
+//! A [`Shop`] knows both secrets of its application, so that a test can sign tokens and events like an attacker or the
+//! payment provider. Users register through the public API and get their roles by `souk call`, as from an operator.
 
 use super::postgres::{self, Postgres};
 use super::{Answer, App, Client, Host, app, build, eventually, queue, stripe};
@@ -9,14 +9,14 @@ use http::Method;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What this application signs its tokens with.
+/// The secret with which this application signs its tokens.
 pub(crate) const JWT_SECRET: &str = "the-secret-of-the-tokens-of-the-scenarios-3f9a1c";
-/// What the payment provider signs its events with.
+/// The secret with which the payment provider signs its events.
 pub(crate) const STRIPE_SECRET: &str = "whsec_the_scenarios";
 /// The password of every user that is made here.
 pub(crate) const PASSWORD: &str = "Abc123!x";
 
-/// A store that is open for business.
+/// A running store.
 pub(crate) struct Shop {
     /// The application, for what an operator does.
     pub app: App,
@@ -27,12 +27,12 @@ pub(crate) struct Shop {
 }
 
 impl Shop {
-    /// Starts the repository's own application as it comes: nobody may do anything without a token.
+    /// Starts the repository's own application with its default configuration: orders and changes need a token.
     pub(crate) async fn start() -> Shop {
         Shop::of(App::store()).await
     }
 
-    /// Starts the repository's own application with the access of old.
+    /// Starts the repository's own application with open access: every caller has all rights.
     pub(crate) async fn start_open() -> Shop {
         Shop::of(App::open_store()).await
     }
@@ -58,7 +58,7 @@ impl Shop {
         self.app
     }
 
-    /// Does to a database of the application what no component does: `name` is its label.
+    /// Runs SQL on a database of the application, bypassing its components. `name` is the label of the database.
     pub(crate) fn sql(&self, name: &str, statements: &str) {
         if let Some(url) = self.app.value(&format!("{name}_database_url")).filter(|url| url.starts_with("postgres")) {
             Postgres::shared().psql(postgres::name_of(url), statements);
@@ -154,31 +154,31 @@ impl Shop {
         (made["order"]["id"].as_str().expect("an id").to_owned(), 15050)
     }
 
-    /// An order as this token sees it, once every event about it that was acknowledged has been dealt with.
+    /// An order as this token sees it, after every acknowledged event about it was processed.
     pub(crate) async fn order_by_id(&self, token: &str, id: &str) -> Value {
         self.wait_for_events_about(id).await;
         self.get(&format!("/api/orders/id/{id}"), token).await.expect(200)
     }
 
-    /// Waits until every event that was acknowledged has been dealt with.
+    /// Waits until every acknowledged event was processed.
     pub(crate) async fn wait_for_events(&self) {
         self.wait_for_events_about("").await;
     }
 
-    /// Waits until every event that was acknowledged and has this text in it has been dealt with.
+    /// Waits until every acknowledged event that contains this text was processed.
     pub(crate) async fn wait_for_events_about(&self, text: &str) {
         let what = format!("no message about {text:?} waits for its delivery");
         eventually(&what, || async { (queue::waiting(&self.app, text).await == 0).then_some(()) }).await;
     }
 
-    /// Tells of an event, as the payment provider does.
-    pub(crate) async fn tell(&self, event: &Value) -> Answer {
+    /// Sends an event, as the payment provider does.
+    pub(crate) async fn send_event(&self, event: &Value) -> Answer {
         stripe::deliver(&self.client, STRIPE_SECRET, event).await
     }
 
-    /// Tells of an event and, where that is acknowledged, waits until it has been dealt with.
-    pub(crate) async fn deliver(&self, event: &Value) -> Answer {
-        let answer = self.tell(event).await;
+    /// Sends an event and, if it is acknowledged, waits until it was processed.
+    pub(crate) async fn send_event_and_wait(&self, event: &Value) -> Answer {
+        let answer = self.send_event(event).await;
         if answer.status == 200 {
             self.wait_for_events_about(event["id"].as_str().expect("an event's id")).await;
         }
@@ -196,7 +196,7 @@ impl Shop {
     /// Pays an order: the provider says that `cents` were charged for it. Returns that event.
     pub(crate) async fn pay(&self, id: &str, cents: u64) -> Value {
         let event = stripe::charge_succeeded(id, cents);
-        self.deliver(&event).await.expect(200);
+        self.send_event_and_wait(&event).await.expect(200);
         event
     }
 }
@@ -214,7 +214,7 @@ pub(crate) async fn send(client: &Client, method: Method, path: &str, token: &st
     client.send(method, path, &headers, body.map(|body| body.to_string().into_bytes())).await
 }
 
-/// Orders `(product, quantity)` lines under an idempotency key, of a host that may die of it.
+/// Orders `(product, quantity)` lines under an idempotency key; the host may crash during the request.
 ///
 /// # Errors
 /// When there was no whole response.
@@ -251,9 +251,9 @@ pub(crate) fn fresh_email() -> String {
     format!("user{}@example.com", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Puts a service out of order: with so little memory none of its instances can start, and every call of it fails.
+/// Takes a service down: it gets so little memory that no instance can start, so every call to it fails.
 ///
-/// Of several hosts none runs it.
+/// With several hosts, no host runs it.
 pub(crate) fn down(app: App, component: &str) -> App {
     if app.spread_over().is_some() {
         return app.down(component, true);

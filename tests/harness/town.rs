@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 
 /// What each part runs.
 pub(crate) const PARTS: [(&str, &str); 3] =
@@ -107,6 +108,7 @@ pub(crate) struct Load {
     /// gateway to connect to.
     pub again: AtomicUsize,
     failures: Mutex<Vec<String>>,
+    took: Mutex<Vec<(Instant, Duration)>>,
     orders: Mutex<BTreeMap<String, String>>,
 }
 
@@ -124,20 +126,33 @@ impl Load {
             ordered: AtomicUsize::new(0),
             again: AtomicUsize::new(0),
             failures: Mutex::default(),
+            took: Mutex::default(),
             orders: Mutex::default(),
         })
     }
 
     /// Sends `rate` requests a second, whatever becomes of them, until [`end`](Self::end): one in ten is an order.
     pub(crate) async fn run(self: Arc<Self>, rate: u32) {
+        self.run_within(rate, Semaphore::MAX_PERMITS).await;
+    }
+
+    /// The same, but for requests beyond `most` that are under way at one time: these wait.
+    pub(crate) async fn run_within(self: Arc<Self>, rate: u32, most: usize) {
         let mut tick = tokio::time::interval(Duration::from_secs(1) / rate);
+        let under_way = Arc::new(Semaphore::new(most));
         let mut requests = tokio::task::JoinSet::new();
         while !self.enough.load(Ordering::SeqCst) {
             tick.tick().await;
+            let permit = Arc::clone(&under_way).acquire_owned().await.unwrap();
             let load = Arc::clone(&self);
             let number = self.next.fetch_add(1, Ordering::SeqCst);
             requests.spawn(async move {
-                if number.is_multiple_of(10) { load.order(number).await } else { load.look(number).await }
+                if number.is_multiple_of(10) {
+                    load.order(number).await
+                } else {
+                    load.look(number).await
+                }
+                drop(permit);
             });
         }
         while let Some(done) = requests.join_next().await {
@@ -163,6 +178,11 @@ impl Load {
     /// What was read in vain: each a failure that a customer saw.
     pub(crate) fn failures(&self) -> Vec<String> {
         self.failures.lock().unwrap().clone()
+    }
+
+    /// When each read began that was answered, and how long it took.
+    pub(crate) fn took(&self) -> Vec<(Instant, Duration)> {
+        self.took.lock().unwrap().clone()
     }
 
     /// What the customers log in with.
@@ -200,12 +220,13 @@ impl Load {
             _ => format!("/api/products/{}", 1 + number % 40),
         };
         let bearer = format!("Bearer {}", self.token);
-        let mut said = Vec::new();
+        let (mut said, begun) = (Vec::new(), Instant::now());
         for attempt in 0..4 {
             let gateway = &self.gateways[(number + attempt) % self.gateways.len()];
             match gateway.try_send(Method::GET, &path, &[("authorization", &bearer)], None).await {
                 Ok(answer) if answer.status == 200 => {
                     self.read.fetch_add(1, Ordering::SeqCst);
+                    self.took.lock().unwrap().push((begun, begun.elapsed()));
                     return;
                 }
                 Ok(answer) => {

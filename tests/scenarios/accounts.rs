@@ -5,10 +5,10 @@ use futures::future::{join, join_all};
 use serde_json::{Value, json};
 use std::cell::Cell;
 
-/// [`PASSWORD`] as the store's predecessor hashed it: bcrypt, cost 10.
+/// [`PASSWORD`] as the NestJS system hashed it: bcrypt, cost 10.
 const LEGACY_HASH: &str = "$2b$10$abcdefghijklmnopqrstuuYANcCJwYc6GF9It1Cx3Pg8BsGWUFAVS";
 
-/// Makes an account of the store's predecessor; returns its e-mail.
+/// Imports an account of the NestJS system; returns its e-mail.
 async fn import(shop: &Shop, password_hash: &str) -> String {
     let email = fresh_email();
     let account = json!({

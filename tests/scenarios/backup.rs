@@ -42,7 +42,7 @@ async fn a_backup_of_a_busy_shop_has_all_files_of_one_moment() {
         while !stop.get() {
             let (id, cents) = shop.small_order(&token).await;
             // Acknowledged: it is stored, and perhaps not applied yet.
-            shop.tell(&charge_succeeded(&id, cents)).await.expect(200);
+            shop.send_event(&charge_succeeded(&id, cents)).await.expect(200);
             orders.borrow_mut().push(id);
         }
     };

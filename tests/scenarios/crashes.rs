@@ -7,7 +7,7 @@
 //! a seed decides. The seeds of a point run one after the other on one state, so that each has all crashes before it
 //! behind it. The full matrix is `CRASH_SEEDS=25 cargo test --release --test scenarios -- crash`.
 
-use crate::harness::database::{Database, Held, number};
+use crate::harness::database::{Database, WriteLock, query_number};
 use crate::harness::door::Door;
 use crate::harness::store::{STRIPE_SECRET, Shop, cents, try_order};
 use crate::harness::stripe::{charge_refunded, charge_succeeded, checkout_session_expired, try_deliver};
@@ -54,7 +54,7 @@ async fn matrix(point: Point, database: Database) {
     let seeds = std::env::var("CRASH_SEEDS").map_or(2, |n| n.parse().expect("CRASH_SEEDS is a number"));
     let stripe = StripeApi::start().await;
     // Each host has another port, and Stripe's key stands for one bill with one pair of return addresses.
-    let app = database.of(stripe.store().variable("public_url", "https://shop.example"));
+    let app = database.configure(stripe.store().variable("public_url", "https://shop.example"));
     let (queue, app) = Door::before(app).await;
     let mut shop = Shop::of(app).await;
     let mut books = Books { stripe, queue, token: shop.customer().await, orders: Vec::new(), events: 0 };
@@ -124,7 +124,8 @@ impl Books {
         // The provider also repeats what it need not.
         let twice = (!acknowledged.is_empty()).then(|| acknowledged[chance.below(acknowledged.len())].clone());
         for event in unacknowledged.iter().chain(&twice) {
-            eventually("the event is taken", || async { (shop.tell(event).await.status == 200).then_some(()) }).await;
+            eventually("the event is taken", || async { (shop.send_event(event).await.status == 200).then_some(()) })
+                .await;
         }
         self.repeat_orders(&shop, first).await;
         shop.wait_for_events().await;
@@ -188,7 +189,7 @@ impl Books {
     /// Kills the host when it has stored events and cannot have applied one.
     async fn stored(&mut self, shop: Shop, events: Vec<Value>, chance: &mut Random) -> (App, UnderWay) {
         let before = applied(&shop.app).await;
-        let held = Held::orders(&shop.app).await;
+        let held = WriteLock::orders(&shop.app).await;
         let mut under_way = UnderWay::post(&shop, events);
         self.order_more(&shop, &mut under_way, 1);
         let posted = under_way.events.len();
@@ -204,7 +205,7 @@ impl Books {
     /// Kills the host when a handler has committed and its message is still in the queue.
     async fn committed(&mut self, shop: Shop, events: Vec<Value>, chance: &mut Random) -> (App, UnderWay) {
         let before = applied(&shop.app).await;
-        let held = Held::orders(&shop.app).await;
+        let held = WriteLock::orders(&shop.app).await;
         let mut under_way = UnderWay::post(&shop, events);
         self.order_more(&shop, &mut under_way, 1);
         under_way.acknowledged().await;
@@ -267,8 +268,13 @@ impl Books {
         let captured = |order: &&Placed| order.charge.is_some() && order.refunded < order.cents;
         assert_eq!(paid, self.orders.iter().filter(captured).map(|order| order.cents).sum::<u64>(), "PAID in all");
         let charges = self.orders.iter().filter(|order| order.charge.is_some());
-        assert_eq!(number(&shop.app, "SELECT count(*) FROM charges").await, charges.clone().count() as i64, "charges");
-        let captured = number(&shop.app, "SELECT CAST(coalesce(sum(amount_cents), 0) AS BIGINT) FROM charges").await;
+        assert_eq!(
+            query_number(&shop.app, "SELECT count(*) FROM charges").await,
+            charges.clone().count() as i64,
+            "charges"
+        );
+        let captured =
+            query_number(&shop.app, "SELECT CAST(coalesce(sum(amount_cents), 0) AS BIGINT) FROM charges").await;
         assert_eq!(captured, charges.map(|order| order.cents as i64).sum::<i64>(), "captured in all");
         assert_eq!(applied(&shop.app).await, self.events, "events");
         assert_eq!(shop.host.log_count("flagged for refund") + queue::dead(&shop.app).await, 0);
@@ -311,7 +317,7 @@ impl UnderWay {
 
 /// How many events the orders have dealt with.
 async fn applied(app: &App) -> i64 {
-    number(app, "SELECT count(*) FROM events").await
+    query_number(app, "SELECT count(*) FROM events").await
 }
 
 /// A little of the host's time, more or less.

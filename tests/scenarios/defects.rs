@@ -1,4 +1,4 @@
-//! The defects that were measured in the system that the store replaces: one scenario, or one row, for each.
+//! The defects that were measured in the NestJS system that the store replaces: one scenario, or one row, for each.
 //!
 //! - here: fraction, fraction-id, int-overflow, loose-numbers, price-1e-7, null-500, infinity, max-payload, numeric id,
 //!   unknown id, update-deleted, total, free order, gone, rename, random-order, paid-filter, cancelled-paid
@@ -217,7 +217,7 @@ async fn order_that_is(shop: &Shop, admin: &str, status: &str) -> String {
     if matches!(status, "PAID" | "DELIVERED" | "REFUNDED") {
         let charge = shop.pay(&id, cents).await;
         if status == "REFUNDED" {
-            shop.deliver(&stripe::charge_refunded(&charge, cents)).await.expect(200);
+            shop.send_event_and_wait(&stripe::charge_refunded(&charge, cents)).await.expect(200);
         }
     }
     if matches!(status, "DELIVERED" | "CANCELLED") {
@@ -274,7 +274,7 @@ async fn a_payment_for_a_cancelled_order_is_kept_and_flagged_for_refund() {
     let line = shop.host.wait_for_log("flagged for refund").await;
     assert!(line.contains(&id) && line.contains("15050 cents"), "{line}");
 
-    shop.deliver(&stripe::charge_refunded(&charge, 15050)).await.expect(200);
+    shop.send_event_and_wait(&stripe::charge_refunded(&charge, 15050)).await.expect(200);
     let order = shop.order_by_id(&admin, &id).await;
     assert_eq!((&order["status"], order.get("refundDueAmount")), (&json!("CANCELLED"), None), "{order}");
 }

@@ -76,7 +76,7 @@ pub(super) async fn body(client: &Client, path: &str) -> (u16, String) {
 }
 
 /// Clients that ask without pause until they are told to stop.
-struct Crowd {
+pub(super) struct Crowd {
     stop: Arc<AtomicBool>,
     good: Arc<AtomicUsize>,
     failed: Arc<AtomicUsize>,
@@ -84,7 +84,7 @@ struct Crowd {
 }
 
 impl Crowd {
-    fn of(host: &Host) -> Crowd {
+    pub(super) fn of(host: &Host) -> Crowd {
         let (stop, good, failed) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default(), Arc::default());
         let clients = (0..4).map(|_| {
             let (client, stop, good, failed) = (host.client(), stop.clone(), good.clone(), Arc::clone(&failed));
@@ -104,13 +104,13 @@ impl Crowd {
     }
 
     /// Waits for so many more good answers.
-    async fn asks(&self, more: usize) {
+    pub(super) async fn asks(&self, more: usize) {
         let until = self.good.load(Ordering::Relaxed) + more;
         eventually("the clients have asked more", async || (self.good.load(Ordering::Relaxed) >= until).then_some(()))
             .await;
     }
 
-    async fn leaves(self) -> usize {
+    pub(super) async fn leaves(self) -> usize {
         self.stop.store(true, Ordering::Relaxed);
         for client in self.clients {
             client.await.unwrap();

@@ -15,7 +15,7 @@ const MANIFEST: &str = r#"
 "#;
 
 /// Exports `f`, which returns a record with `a`, and for `gained` a `note`.
-fn callee(gained: bool) -> String {
+pub(super) fn callee(gained: bool) -> String {
     let (fields, answer) = match gained {
         true => (r#"(field "a" u32) (field "note" (option u32))"#, 16),
         false => (r#"(field "a" u32)"#, 4),
@@ -35,7 +35,7 @@ fn callee(gained: bool) -> String {
 }
 
 /// Exports `g`, which returns ten times the callee's `a`, and one more where it has a `note`.
-fn caller(gained: bool) -> String {
+pub(super) fn caller(gained: bool) -> String {
     let (fields, core, g) = match gained {
         true => (
             r#"(field "a" u32) (field "note" (option u32))"#,

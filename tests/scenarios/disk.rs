@@ -30,7 +30,7 @@ async fn full(database: Database) {
     let stripe = StripeApi::start().await;
     // On one host, whose disk has its queue: that of several is not on their disks.
     let app = stripe.store_with(App::store_alone()).variable("public_url", "https://shop.example");
-    let (mut disk, app) = Disk::under(database.of(app), DISK_MIB);
+    let (mut disk, app) = Disk::under(database.configure(app), DISK_MIB);
     let shop = Shop::of(app).await;
     let token = shop.customer().await;
     let mut records = Records { token, orders: Vec::new(), acknowledged: Vec::new(), refused: Vec::new() };
@@ -115,7 +115,7 @@ impl Records {
         let order = self.orders.last().unwrap()["order"]["id"].as_str().unwrap();
         let known = self.acknowledged.last().is_some_and(|event| order_of(event) == order);
         let event = if known { checkout_session_expired(order) } else { charge_succeeded(order, 15050) };
-        let answer = shop.tell(&event).await;
+        let answer = shop.send_event(&event).await;
         if answer.status == 200 { &mut self.acknowledged } else { &mut self.refused }.push(event);
         answer
     }
@@ -130,7 +130,7 @@ impl Records {
         self.expect_paid(shop).await;
         self.order(shop).await.expect(201);
         for event in self.refused.drain(..) {
-            shop.deliver(&event).await.expect(200);
+            shop.send_event_and_wait(&event).await.expect(200);
             self.acknowledged.push(event);
         }
         wait_for_events(shop).await;

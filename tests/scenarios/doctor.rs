@@ -2,6 +2,7 @@
 
 use crate::harness::admin::Api;
 use crate::harness::app::texts;
+use crate::harness::nats::Nats;
 use crate::harness::store::Shop;
 use crate::harness::{App, eventually, postgres::Postgres};
 
@@ -30,6 +31,17 @@ async fn doctor_asks_a_running_host_and_compiles_nothing() {
     .await;
     assert!(wrong.contains("WRONG readiness: `") && wrong.contains("lacks PostgreSQL at"), "{wrong}");
     assert!(wrong.lines().last().unwrap().starts_with("verdict: WRONG: "), "{wrong}");
+}
+
+#[tokio::test]
+async fn doctor_compares_the_clock_with_that_of_nats() {
+    let nats = Nats::start();
+    let app = App::alone("durable").on_nats(&nats.url());
+    let _host = app.start().await;
+    let (out, err) = texts(&app.souk("doctor", &[]).await);
+    let found = out.lines().find(|line| line.contains("clock of NATS: ")).unwrap_or_else(|| panic!("{out}{err}"));
+    // An older server says nothing of the time.
+    assert!(found.starts_with("ok    clock of NATS: ") && ["as this", "not known"].iter().any(|so| found.contains(so)));
 }
 
 #[tokio::test]

@@ -455,7 +455,7 @@ async fn events_for_a_component_that_is_gone_stay_and_are_shown_and_come_back_wi
     let renamed = manifest.replace("\"rogue\"", "\"renamed\"").replace("[component.rogue", "[component.renamed");
     std::fs::write(app.path("spin.toml"), renamed).unwrap();
     let host = app.start().await;
-    let line = host.wait_for_log("which is not there").await;
+    let line = host.wait_for_log("which does not exist").await;
     for fragment in ["WARN", "1 stored messages", "handle", "`rogue`", "fix: "] {
         assert!(line.contains(fragment), "{fragment} is missing: {line}");
     }

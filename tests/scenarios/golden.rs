@@ -1,5 +1,5 @@
-//! Replays everything that was recorded of the system that the store replaces (`tests/golden.json`), in its order,
-//! against the repository's own application with open access.
+//! Replays everything that was recorded of the NestJS system that the store replaces (`tests/golden.json`), in its
+//! order, against the repository's own application with open access.
 //!
 //! An answer must be the recorded one, or the one listed in `tests/golden-differences.json` with its reason; an entry of
 //! that list that is not needed fails too. The recording leaves out some of its own steps; those that later answers
@@ -64,8 +64,8 @@ async fn everything_recorded_is_answered_as_the_recorded_system_did() {
     replay(Shop::start_open().await).await;
 }
 
-/// Replays the recording on `shop`.
-pub(super) async fn replay(shop: Shop) {
+/// Replays the recording on `shop`, or the one that was started after it on the same state, which is given back.
+pub(super) async fn replay(shop: Shop) -> Shop {
     let list: Vec<Difference> = recorded::read("golden-differences.json");
     let listed = list.len();
     let mut differences: BTreeMap<(String, String), Expected> =
@@ -97,6 +97,7 @@ pub(super) async fn replay(shop: Shop) {
     let unknown: Vec<_> = differences.keys().collect();
     assert!(unknown.is_empty(), "golden-differences.json names what golden.json does not have: {unknown:?}");
     assert!(wrong.is_empty(), "{} of {} differ:\n{}", wrong.len(), recording.len(), wrong.join("\n"));
+    replay.shop.take().unwrap()
 }
 
 /// What the bodies do not say.

@@ -24,7 +24,7 @@ fn changes(history: &Value) -> Vec<String> {
 }
 
 async fn who_changed_an_order(database: Database) {
-    let shop = Shop::of(database.of(App::store())).await;
+    let shop = Shop::of(database.configure(App::store())).await;
     let (admin, ann) = (shop.admin().await, shop.customer().await);
     let number = |verified: Value| verified["user"]["id"].as_str().unwrap().to_owned();
     let (admins, anns) = (number(shop.verify(&admin).await.expect(201)), number(shop.verify(&ann).await.expect(201)));
@@ -40,7 +40,7 @@ async fn who_changed_an_order(database: Database) {
     let payment = shop.pay(id, 15050).await;
     shop.patch(&format!("/api/orders/{id}"), &admin, json!({ "status": "DELIVERED" })).await.expect(200);
     let dispute = charge_dispute(&payment, "dp_1", "needs_response");
-    shop.deliver(&dispute).await.expect(200);
+    shop.send_event_and_wait(&dispute).await.expect(200);
     let path = format!("/api/orders/id/{id}/history");
     let history = shop.get(&path, &admin).await.expect(200);
     let expected = [
@@ -79,7 +79,7 @@ async fn a_deleted_product_is_found_and_restored_and_its_prices_are_remembered_o
 }
 
 async fn restored(database: Database) {
-    let shop = Shop::of(database.of(App::store())).await;
+    let shop = Shop::of(database.configure(App::store())).await;
     let (admin, ann) = (shop.admin().await, shop.customer().await);
     shop.patch("/api/products/3", &admin, json!({ "price": 99.5 })).await.expect(200);
     shop.send(Method::DELETE, "/api/products/3", &admin, None).await.expect(200);

@@ -3,7 +3,7 @@
 //! `SOUK_LOAD_SECONDS=60` makes each scenario as long as an operator would want to see it, at 200 requests a second; by
 //! itself each takes a few seconds at 60 a second. NATS is gone for ten seconds then.
 
-use crate::harness::database::Held;
+use crate::harness::database::WriteLock;
 use crate::harness::nats::Nats;
 use crate::harness::town::{Load, PARTS, Town};
 use crate::harness::{queue, store, stripe};
@@ -118,7 +118,7 @@ async fn nats_that_is_gone_for_a_while_is_503_and_comes_back_without_a_restart()
     let events: Vec<_> = orders.iter().map(|id| stripe::charge_succeeded(id, 15050)).collect();
     let (before, during) = events.split_at(events.len() / 2);
     // None of those that are acknowledged now is delivered before NATS is gone.
-    let held = Held::orders(&town.app).await;
+    let held = WriteLock::orders(&town.app).await;
     for event in before {
         stripe::deliver(&gateway, store::STRIPE_SECRET, event).await.expect(200);
     }

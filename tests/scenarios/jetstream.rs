@@ -3,7 +3,7 @@
 
 use super::durable::{QueueKind, counted, events, messages, on, send, start, text, until_done, until_no_messages};
 use crate::harness::app::texts;
-use crate::harness::database::number;
+use crate::harness::database::query_number;
 use crate::harness::nats::Nats;
 use crate::harness::store::{STRIPE_SECRET, Shop, cents};
 use crate::harness::{App, eventually, queue, stripe};
@@ -106,13 +106,13 @@ async fn nats_that_is_killed_again_and_again_loses_no_event_and_none_is_applied_
         println!("NATS was killed {killed} times");
     };
     futures::join!(telling, killing);
-    let applied = async || number(&shop.app, "SELECT count(*) FROM events").await;
+    let applied = async || query_number(&shop.app, "SELECT count(*) FROM events").await;
     eventually("all are applied", || async { (applied().await == count as i64).then_some(()) }).await;
     eventually("nothing waits", || async { messages(&shop.app).await.is_empty().then_some(()) }).await;
     assert_eq!(applied().await, count as i64);
-    let captured = number(&shop.app, "SELECT CAST(coalesce(sum(amount_cents), 0) AS BIGINT) FROM charges").await;
+    let captured = query_number(&shop.app, "SELECT CAST(coalesce(sum(amount_cents), 0) AS BIGINT) FROM charges").await;
     assert_eq!(captured, orders.iter().map(|(_, cents)| *cents as i64).sum::<i64>());
-    assert_eq!(number(&shop.app, "SELECT count(*) FROM charges").await, orders.len() as i64);
+    assert_eq!(query_number(&shop.app, "SELECT count(*) FROM charges").await, orders.len() as i64);
     assert_eq!(queue::dead(&shop.app).await, 0);
     assert!(shop.host.log().iter().all(|line| !line.contains("panicked")));
 }

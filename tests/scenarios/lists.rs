@@ -30,7 +30,7 @@ async fn totals(shop: &Shop, token: &str, query: &str) -> Vec<f64> {
 }
 
 async fn orders_are_found(database: Database) {
-    let shop = Shop::of(database.of(App::store())).await;
+    let shop = Shop::of(database.configure(App::store())).await;
     let (admin, ann, bob) = (shop.admin().await, shop.customer().await, shop.customer().await);
     // A keyboard is 75.25.
     let mut ids = Vec::new();

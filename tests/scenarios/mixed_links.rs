@@ -290,7 +290,7 @@ async fn a_handler_of_wasi_0_2_that_imports_an_async_func_of_a_contract_is_refus
         "component `caller`",
         "WASI 0.2",
         "`souk-test:mixed/events@1.0.0#note`",
-        "fix: import the contract with `func`",
+        "fix: in the WIT that the component imports, write `func`",
     ] {
         assert!(message.contains(said), "{said} is missing: {message}");
     }
@@ -301,9 +301,12 @@ async fn a_handler_of_wasi_0_2_that_imports_an_async_func_of_a_contract_is_refus
 async fn a_component_of_funcs_alone_that_imports_an_async_func_of_a_contract_starts_with_a_warning() {
     let host = with_caller(&exporter(&contract("async"))).start().await;
     let line = host.wait_for_log("exports nothing but `func`s").await;
-    for said in
-        ["WARN", "component `caller`", "`souk-test:mixed/events@1.0.0#note`", "fix: import the contract with `func`"]
-    {
+    for said in [
+        "WARN",
+        "component `caller`",
+        "`souk-test:mixed/events@1.0.0#note`",
+        "fix: in the WIT that the component imports, write `func`",
+    ] {
         assert!(line.contains(said), "{said} is missing: {line}");
     }
     // A `func` of the contract is no reason, nor is an `async func` of the host's own.

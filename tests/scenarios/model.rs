@@ -33,7 +33,7 @@ fn the_store_agrees_with_the_model_on_postgres() {
 fn sequences(database: Database) {
     let runtime = Runtime::new().unwrap();
     let (shop, admin, stranger) = runtime.block_on(async {
-        let shop = Shop::of(database.of(crate::harness::App::store())).await;
+        let shop = Shop::of(database.configure(crate::harness::App::store())).await;
         let (admin, stranger) = (shop.admin().await, shop.customer().await);
         (shop, admin, stranger)
     });

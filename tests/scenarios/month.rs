@@ -59,7 +59,7 @@ async fn the_books_of_a_month_agree_to_the_cent_on_postgres() {
 
 async fn month(database: Database) {
     let stripe = StripeApi::start().await;
-    let app = database.of(stripe.store().variable("public_url", "https://shop.example"));
+    let app = database.configure(stripe.store().variable("public_url", "https://shop.example"));
     let mut shop = Shop::of(app).await;
     let admin = shop.admin().await;
     let mut customers = Vec::new();
@@ -120,10 +120,10 @@ async fn happen(shop: &Shop, stripe: &StripeApi, customer: &str, order: &mut Pla
         if order.fate == Fate::Untold {
             stripe.pay(&order.id, &event["data"]["object"]);
         } else {
-            shop.tell(&event).await.expect(200);
+            shop.send_event(&event).await.expect(200);
             // Stripe sends some events again.
             if order.cents.is_multiple_of(3) {
-                shop.tell(&event).await.expect(200);
+                shop.send_event(&event).await.expect(200);
             }
         }
         order.charges.push((event, 0));
@@ -176,7 +176,7 @@ async fn refund(shop: &Shop, admin: &str, order: &mut Placed, charge: usize, cen
     let (event, back) = &mut order.charges[charge];
     *back += cents;
     let event = charge_refunded(event, *back);
-    shop.tell(&event).await.expect(200);
+    shop.send_event(&event).await.expect(200);
 }
 
 /// What is owed goes back; some orders are given back in part, and some as a whole.
@@ -211,7 +211,7 @@ async fn dispute(shop: &Shop, orders: &[Placed]) -> usize {
     for order in orders.iter().skip(1).step_by(50).filter(|order| order.fate == Fate::Paid) {
         let id = format!("dp_{}", order.id);
         for status in ["needs_response", if disputed == 0 { "lost" } else { "won" }] {
-            shop.deliver(&charge_dispute(&order.charges[0].0, &id, status)).await.expect(200);
+            shop.send_event_and_wait(&charge_dispute(&order.charges[0].0, &id, status)).await.expect(200);
         }
         disputed += 1;
     }

@@ -2,7 +2,7 @@
 
 use crate::harness::App;
 use crate::harness::app::texts;
-use crate::harness::database::number;
+use crate::harness::database::query_number;
 use crate::harness::mongodb::MongoDb;
 use crate::harness::nats::Nats;
 use crate::harness::postgres::Postgres;
@@ -99,7 +99,7 @@ async fn a_shop_moves_from_sqlite_to_postgresql_with_all_that_it_has() {
     assert_eq!(shop.get("/api/orders", &customer).await.expect(200)["pagination"]["totalRecords"], 2);
     let (third, cents) = shop.small_order(&customer).await;
     shop.pay(&third, cents).await;
-    assert_eq!(number(&shop.app, "SELECT count(*) FROM orders").await, 3);
+    assert_eq!(query_number(&shop.app, "SELECT count(*) FROM orders").await, 3);
     let admin = shop.admin().await;
     let lamp = serde_json::json!({ "name": "Lamp", "price": 3 });
     assert_eq!(shop.post("/api/products", &admin, lamp).await.expect(201)["id"], 48, "numbers go on");

@@ -46,7 +46,7 @@ async fn an_outage_is_503_for_what_needs_the_service_and_nothing_for_the_rest() 
             }
         }
         // Whoever is down, an event is stored.
-        shop.tell(&stripe::charge_succeeded(&order, cents)).await.expect(200);
+        shop.send_event(&stripe::charge_succeeded(&order, cents)).await.expect(200);
         shop = shop.restart(|app| up_again(app, service)).await;
         shop.get(&by_id, &admin).await.expect(200);
     }
@@ -77,7 +77,7 @@ async fn an_order_whose_page_could_not_be_opened_is_completed_later() {
     for answer in [with_key(&shop).await, shop.post("/api/orders", &ann, body.clone()).await] {
         assert!(answer.header("retry-after").is_some(), "{answer:?}");
         let refused = answer.expect(503);
-        let id = refused["orderId"].as_str().expect("the order's number").to_owned();
+        let id = refused["orderId"].as_str().expect("the order's id").to_owned();
         assert!(refused["message"].as_str().unwrap().contains(&format!("/api/orders/{id}/pay")), "{refused}");
         assert_eq!(shop.order_by_id(&ann, &id).await["status"], "PENDING");
         orders.push(id);
@@ -109,7 +109,7 @@ async fn no_payment_is_lost_when_orders_are_down() {
     let event = stripe::charge_succeeded(&id, cents);
     let shop = shop.restart(|app| down(app, "orders")).await;
     // It is stored before it is acknowledged, so the provider need not send it again.
-    shop.tell(&event).await.expect(200);
+    shop.send_event(&event).await.expect(200);
     assert_eq!(shop.events(&[]).await.len(), 1);
     let shop = shop.restart(|app| up_again(app, "orders")).await;
     shop.wait_for_events().await;
@@ -131,7 +131,7 @@ async fn a_charge_without_a_receipt_pays() {
             Some(receipt) => drop(charge.insert("receipt_url".to_owned(), receipt.clone())),
             None => drop(charge.remove("receipt_url")),
         }
-        shop.deliver(&event).await.expect(200);
+        shop.send_event_and_wait(&event).await.expect(200);
         let order = shop.order_by_id(&ann, &id).await;
         assert_eq!((&order["status"], order.get("receiptUrl")), (&json!("PAID"), None), "{receipt:?}: {order}");
     }

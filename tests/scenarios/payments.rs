@@ -46,7 +46,7 @@ async fn a_storm_of_10_000_deliveries_pays_200_orders_once_each() {
                 // A 503 asks for another delivery, which Stripe makes too.
                 let mut refused = 0;
                 loop {
-                    match shop.tell(event).await.status {
+                    match shop.send_event(event).await.status {
                         200 => return refused,
                         503 if refused < 100 => refused += 1,
                         status => panic!("a delivery was answered {status} after {refused} refusals"),
@@ -118,7 +118,7 @@ async fn an_event_that_does_not_fit_changes_nothing_and_is_kept_for_an_operator(
         (checkout_session_expired(none), "there is no order"),
     ] {
         for _ in 0..2 {
-            assert_eq!(shop.deliver(&event).await.status, 200, "{event}");
+            assert_eq!(shop.send_event_and_wait(&event).await.status, 200, "{event}");
         }
         let name = event["id"].as_str().unwrap();
         // Refused each time, as nothing of it was noted.
@@ -160,7 +160,7 @@ async fn what_is_not_about_an_order_is_acknowledged_quietly() {
         with("status", json!("pending")),
         stripe::event("customer.created", json!({ "id": "cus_1", "metadata": { "orderId": id } })),
     ] {
-        assert_eq!(shop.deliver(&event).await.status, 200);
+        assert_eq!(shop.send_event_and_wait(&event).await.status, 200);
         let line = shop.host.wait_for_log(event["id"].as_str().unwrap()).await;
         assert!(line.contains("acknowledged and ignored"), "{line}");
     }
@@ -178,8 +178,8 @@ async fn two_charges_for_one_order_leave_one_due_back_whichever_comes_first() {
         let mut charges = [charge_succeeded(&id, total), charge_succeeded(&id, total)];
         charges[0]["created"] = 1_795_400_000.into();
         charges[1]["created"] = 1_795_400_060.into();
-        shop.deliver(&charges[first]).await.expect(200);
-        shop.deliver(&charges[1 - first]).await.expect(200);
+        shop.send_event_and_wait(&charges[first]).await.expect(200);
+        shop.send_event_and_wait(&charges[1 - first]).await.expect(200);
         let order = shop.order_by_id(&token, &id).await;
         assert_eq!(order["stripeChargeId"], charges[0]["data"]["object"]["id"], "the earlier one pays");
         assert_eq!((&order["status"], cents(&order["refundDueAmount"])), (&json!("PAID"), total));
@@ -187,7 +187,7 @@ async fn two_charges_for_one_order_leave_one_due_back_whichever_comes_first() {
         assert!(line.contains("15050 cents flagged for refund"), "{line}");
         // Giving either back settles it.
         let back = [0, 1][first];
-        shop.deliver(&charge_refunded(&charges[back], total)).await.expect(200);
+        shop.send_event_and_wait(&charge_refunded(&charges[back], total)).await.expect(200);
         let order = shop.order_by_id(&token, &id).await;
         assert_eq!((&order["status"], order.get("refundDueAmount")), (&json!("PAID"), None), "{order}");
         assert_eq!(order["stripeChargeId"], charges[1 - back]["data"]["object"]["id"], "the one that is left pays");

@@ -31,7 +31,7 @@ async fn events_end_in_the_same_state_in_whichever_order_they_come_on_postgres()
 
 async fn end_in_the_same_state(database: Database) {
     let stripe = StripeApi::start().await;
-    let shop = Shop::of(database.of(stripe.store())).await;
+    let shop = Shop::of(database.configure(stripe.store())).await;
     let token = shop.customer().await;
     let mut number = 0;
     for (refunded, status) in [(15050, "REFUNDED"), (50, "PAID")] {
@@ -98,7 +98,7 @@ async fn one_order(
     for step in order {
         if let Some(event) = [None, Some(&succeeded), Some(&given_back), Some(&expired)][*step] {
             for _ in 0..2 {
-                shop.deliver(event).await.expect(200);
+                shop.send_event_and_wait(event).await.expect(200);
             }
             shop.wait_for_events().await;
             paid |= *step != 3;

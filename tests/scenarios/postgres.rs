@@ -2,7 +2,7 @@
 //! they repeat is done once.
 
 use super::outages::expect_outage;
-use crate::harness::database::{number, on_server};
+use crate::harness::database::{on_server, query_number};
 use crate::harness::postgres::{Postgres, name_of};
 use crate::harness::proxy::{Cut, Proxy};
 use crate::harness::store::{STRIPE_SECRET, Shop, cents, send, try_order};
@@ -56,7 +56,7 @@ async fn expect_whole(app: &App, orders: usize) {
             0,
         ),
     ] {
-        assert_eq!(number(app, query).await, count as i64, "{query}");
+        assert_eq!(query_number(app, query).await, count as i64, "{query}");
     }
 }
 
@@ -95,7 +95,7 @@ async fn a_payment_whose_commit_is_cut_off_counts_once() {
     let taken = |event: &Value| {
         let event = event.clone();
         let shop = &shop;
-        async move { until(200, || shop.tell(&event), |_| {}).await }
+        async move { until(200, || shop.send_event(&event), |_| {}).await }
     };
     join_all(events.iter().map(taken)).await;
     shop.wait_for_events().await;
@@ -106,7 +106,7 @@ async fn a_payment_whose_commit_is_cut_off_counts_once() {
         assert_eq!((&order["status"], cents(&order["totalAmount"])), (&"PAID".into(), *total), "{order}");
         assert_eq!((&order["stripeChargeId"], order.get("refundDueAmount")), (&event["data"]["object"]["id"], None));
     }
-    assert_eq!(number(&shop.app, "SELECT count(*) FROM events").await, 10);
+    assert_eq!(query_number(&shop.app, "SELECT count(*) FROM events").await, 10);
 }
 
 /// What clients do while PostgreSQL comes and goes.
@@ -191,6 +191,6 @@ async fn postgres_that_is_killed_under_load_is_503_and_comes_back_without_a_rest
         assert_eq!((&order["status"], order.get("refundDueAmount")), (&"PAID".into(), None), "{order}");
     }
     expect_whole(&shop.app, orders.len()).await;
-    assert_eq!(number(&shop.app, "SELECT count(*) FROM events").await, orders.len() as i64);
+    assert_eq!(query_number(&shop.app, "SELECT count(*) FROM events").await, orders.len() as i64);
     assert_eq!(queue::dead(&shop.app).await + shop.host.log_count("panicked"), 0);
 }

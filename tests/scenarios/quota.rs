@@ -16,7 +16,7 @@ async fn a_customer_has_no_more_open_orders_than_the_quota_on_postgres() {
 }
 
 async fn the_quota_holds(database: Database) {
-    let shop = Shop::of(database.of(App::store()).variable("max_open_orders", 3)).await;
+    let shop = Shop::of(database.configure(App::store()).variable("max_open_orders", 3)).await;
     let (ann, bob) = (shop.customer().await, shop.customer().await);
     let first = shop.order_with_key(&ann, "key-1", &[(1, 2)]).await.expect(201);
     // At once they do not pass the bound together.

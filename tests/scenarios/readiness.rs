@@ -95,7 +95,7 @@ async fn a_component_that_readiness_ignores_takes_no_host_out() {
 #[tokio::test]
 async fn a_host_without_nats_is_not_ready_until_that_is_back() {
     let mut server = Nats::start();
-    let app = Database::Postgres.of(App::store_alone()).shared_secrets().on_nats(&server.url()).administered();
+    let app = Database::Postgres.configure(App::store_alone()).shared_secrets().on_nats(&server.url()).administered();
     let host = app.variable("public_url", "https://shop.example").start().await;
     let api = Api::of(&host);
     wait_for(&host, &api, 200).await;

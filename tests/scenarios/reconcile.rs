@@ -16,7 +16,7 @@ async fn open() -> (StripeApi, Shop, String) {
 
 async fn open_on(database: Database) -> (StripeApi, Shop, String) {
     let stripe = StripeApi::start().await;
-    let shop = Shop::of(database.of(stripe.store())).await;
+    let shop = Shop::of(database.configure(stripe.store())).await;
     let token = shop.customer().await;
     (stripe, shop, token)
 }
@@ -67,7 +67,7 @@ async fn payments_are_found(database: Database) {
     assert_eq!(report, json!({ "asked": 1, "paid": [], "ended": 0, "problems": [], "next": null }));
     let mut event = charge_succeeded(&paid, cents);
     event["data"]["object"]["id"] = charge["id"].clone();
-    shop.deliver(&event).await.expect(200);
+    shop.send_event_and_wait(&event).await.expect(200);
     let told = shop.order_by_id(&token, &paid).await;
     assert_eq!((&told["status"], &told["stripeChargeId"]), (&order["status"], &order["stripeChargeId"]));
     assert_eq!(shop.host.log_count("flagged for refund"), 0);
@@ -93,7 +93,7 @@ async fn events_meanwhile_are_reported(database: Database) {
     stripe.next([Next::Held(Arc::clone(&answer))]);
     let told = async {
         eventually("the provider is asked", || async { (stripe.waiting() == 1).then_some(()) }).await;
-        shop.deliver(&event).await.expect(200);
+        shop.send_event_and_wait(&event).await.expect(200);
         answer.notify_one();
     };
     let (report, ()) = tokio::join!(reconcile(&shop, 0), told);

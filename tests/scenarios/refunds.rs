@@ -51,7 +51,7 @@ async fn refunds(shop: &Shop, token: &str, id: &str) -> Vec<(Value, String)> {
 }
 
 async fn parts_and_the_rest(database: Database) {
-    let shop = Shop::of(database.of(App::store())).await;
+    let shop = Shop::of(database.configure(App::store())).await;
     let (admin, ann) = (shop.admin().await, shop.customer().await);
     let id = paid(&shop, &ann).await;
     give_back(&shop, &ann, &id, "k", json!({ "amount": 1 })).await.expect(403);
@@ -116,11 +116,11 @@ async fn a_disputed_payment_is_found_and_not_given_back_while_it_is_open() {
         found["data"].as_array().unwrap().iter().map(|order| order["dispute"].clone()).collect::<Vec<_>>()
     };
     assert_eq!(disputed().await, Vec::<Value>::new());
-    shop.deliver(&charge_dispute(&payment, "dp_1", "needs_response")).await.expect(200);
+    shop.send_event_and_wait(&charge_dispute(&payment, "dp_1", "needs_response")).await.expect(200);
     assert_eq!(disputed().await, [json!("OPEN")]);
     assert!(shop.host.log_count("DISPUTE OF ORDER") > 0);
     give_back(&shop, &admin, &id, "", json!({})).await.expect(409);
-    shop.deliver(&charge_dispute(&payment, "dp_1", "lost")).await.expect(200);
+    shop.send_event_and_wait(&charge_dispute(&payment, "dp_1", "lost")).await.expect(200);
     assert_eq!(disputed().await, [json!("LOST")]);
     assert_eq!(shop.order_by_id(&ann, &id).await["dispute"], "LOST");
     give_back(&shop, &admin, &id, "", json!({})).await.expect(409);

@@ -146,7 +146,7 @@ async fn a_deleted_account_leaves_its_orders_and_its_number() {
 
     // An operator does it by the number.
     admin(&shop, "delete-account", json!({ "id": again["user"]["id"] })).await;
-    assert!(refused(&shop, "delete-account", json!({ "id": id })).await.contains("nobody has this number"));
+    assert!(refused(&shop, "delete-account", json!({ "id": id })).await.contains("nobody has this id"));
     shop.login(&email, PASSWORD).await.expect(400);
     assert_eq!(shop.accounts().await.len(), 1);
 }

@@ -22,8 +22,8 @@ fn in_redis(url: &str) -> String {
     format!("[key_value_store.auth]\ntype = \"redis\"\nurl = \"{url}\"\n")
 }
 
-/// What two hosts with one store of accounts have in common.
-async fn accounts_are_one(one: &Shop, other: &Shop) {
+/// Checks that two hosts with one key-value store have the same accounts.
+async fn check_shared_accounts(one: &Shop, other: &Shop) {
     for _ in 0..3 {
         let email = fresh_email();
         let register = async |shop: &Shop| join_all((0..8).map(|_| shop.register(&email))).await;
@@ -39,7 +39,7 @@ async fn accounts_are_one(one: &Shop, other: &Shop) {
             assert_eq!(user["user"]["id"], made[0].json()["user"]["id"]);
         }
     }
-    // Whoever has registered here is known there at once, and what an operator changes there holds here.
+    // A user who registers on one host is known on the other at once, and a change by an operator there applies here.
     let email = fresh_email();
     let mine = token(&one.register(&email).await);
     other.verify(&mine).await.expect(201);
@@ -51,7 +51,8 @@ async fn accounts_are_one(one: &Shop, other: &Shop) {
     }
 }
 
-/// While the server is away a login is refused at once and the rest of the store goes on; afterwards all is well.
+/// While the server is down, logins get 503 at once and the rest of the store works; after it is back, logins work
+/// again.
 async fn an_outage_ends_by_itself(shops: [&Shop; 2], email: &str, resume: impl FnOnce()) {
     for shop in shops {
         shop.login(email, PASSWORD).await.expect(503);
@@ -69,10 +70,11 @@ async fn an_outage_ends_by_itself(shops: [&Shop; 2], email: &str, resume: impl F
 }
 
 #[tokio::test]
-async fn two_hosts_have_the_same_accounts_in_nats_and_outlive_its_absence() {
+async fn two_hosts_share_accounts_in_nats_and_survive_an_outage_of_it() {
     let mut server = Nats::start();
     let config = in_nats(&server.url());
-    // Hosts on one NATS answer for each other, so they have one database for each component too, and one sandbox.
+    // Hosts on one NATS serve each other's calls, so both must use the same databases, and only one of them runs the
+    // sandbox.
     let (products, orders) = (Postgres::shared().database(), Postgres::shared().database());
     let host = || {
         let app =
@@ -81,7 +83,7 @@ async fn two_hosts_have_the_same_accounts_in_nats_and_outlive_its_absence() {
     };
     let without_sandbox = "gateway,auth,passwords,products,orders,payments,webhook";
     let (one, other) = join(Shop::of(host()), Shop::of(host().argument("--only").argument(without_sandbox))).await;
-    accounts_are_one(&one, &other).await;
+    check_shared_accounts(&one, &other).await;
     let email = fresh_email();
     one.register(&email).await.expect(201);
     server.kill(0);
@@ -89,11 +91,11 @@ async fn two_hosts_have_the_same_accounts_in_nats_and_outlive_its_absence() {
 }
 
 #[tokio::test]
-async fn two_hosts_have_the_same_accounts_in_redis_and_outlive_its_absence() {
+async fn two_hosts_share_accounts_in_redis_and_survive_an_outage_of_it() {
     let mut server = Redis::start(&[]);
     let config = in_redis(&server.database());
     let (one, other) = join(host(&config), host(&config)).await;
-    accounts_are_one(&one, &other).await;
+    check_shared_accounts(&one, &other).await;
     let email = fresh_email();
     one.register(&email).await.expect(201);
     server.kill();
@@ -122,11 +124,11 @@ fn in_mongodb(url: &str) -> String {
 }
 
 #[tokio::test]
-async fn two_hosts_have_the_same_accounts_in_mongodb_and_outlive_its_absence() {
+async fn two_hosts_share_accounts_in_mongodb_and_survive_an_outage_of_it() {
     let mut server = MongoDb::start();
     let config = in_mongodb(&server.database());
     let (one, other) = join(host(&config), host(&config)).await;
-    accounts_are_one(&one, &other).await;
+    check_shared_accounts(&one, &other).await;
     let email = fresh_email();
     one.register(&email).await.expect(201);
     server.kill();
@@ -134,7 +136,7 @@ async fn two_hosts_have_the_same_accounts_in_mongodb_and_outlive_its_absence() {
 }
 
 #[tokio::test]
-async fn a_mongodb_server_that_dies_during_registrations_loses_and_doubles_no_account() {
+async fn a_mongodb_crash_during_registrations_neither_loses_nor_duplicates_accounts() {
     let mut server = MongoDb::start();
     let config = in_mongodb(&server.database());
     let (one, other) = join(host(&config), host(&config)).await;

@@ -205,7 +205,7 @@ async fn all_that_is_wrong_with_components_is_reported_at_once_each_with_its_lin
         "spin.toml:12: component `consumer`: `souk-test:pair/contract@1.0.0#answer`: importer and exporter differ: ",
         "component `absent`: ",
         "component `lonely`: database `default` in ",
-        "component `lonely`: imports `souk-test:pair/contract@1.0.0`, which nothing answers",
+        "component `lonely`: imports `souk-test:pair/contract@1.0.0`, which nothing provides",
         "component `lonely`: has a route but exports neither ",
         "component `consumer`: has a route but exports neither ",
         "component `provider`: has a route but exports neither ",

@@ -95,11 +95,11 @@ async fn stripe_is_sent_the_bill_as_its_api_wants_it() {
     // The events are in the same currency, or are not ours.
     let total = 2 * 7525 + 3 * other_cents.parse::<u64>().unwrap();
     let mut event = charge_succeeded(&order, total);
-    shop.deliver(&event).await.expect(200);
+    shop.send_event_and_wait(&event).await.expect(200);
     assert_eq!(shop.order_by_id(&token, &order).await["status"], "PENDING");
     event["id"] = "evt_in_euro".into();
     event["data"]["object"]["currency"] = "EUR".into();
-    shop.deliver(&event).await.expect(200);
+    shop.send_event_and_wait(&event).await.expect(200);
     assert_eq!(shop.order_by_id(&token, &order).await["status"], "PAID");
 }
 
@@ -292,12 +292,12 @@ async fn one_order_has_one_page_at_a_time() {
     let pay = format!("/api/orders/{order}/pay");
     let page = async || shop.post(&pay, &token, json!({})).await.expect(201)["paymentSession"].clone();
     assert_eq!(page().await, made["paymentSession"]);
-    shop.deliver(&checkout_session_expired(&order)).await.expect(200);
+    shop.send_event_and_wait(&checkout_session_expired(&order)).await.expect(200);
     assert_eq!(page().await, made["paymentSession"], "another page's end is not this one's");
     assert_eq!(stripe.asked().len(), 3, "the order, and whoever wants to pay it, asked Stripe");
 
     // Only when Stripe says that it has ended is there another, for however many who ask.
-    shop.deliver(&ended(&stripe, &order, &order)).await.expect(200);
+    shop.send_event_and_wait(&ended(&stripe, &order, &order)).await.expect(200);
     assert_eq!(page().await, made["paymentSession"], "Stripe says that it is open");
     stripe.expire(&order);
     let pages = futures::future::join_all((0..20).map(|_| page())).await;
@@ -317,11 +317,11 @@ async fn a_payment_whose_event_is_late_is_found_before_there_is_another_page() {
     let late = charge_succeeded(&order, 15050);
     let charge = &late["data"]["object"];
     stripe.pay(&order, charge);
-    shop.deliver(&ended(&stripe, &order, &order)).await.expect(200);
+    shop.send_event_and_wait(&ended(&stripe, &order, &order)).await.expect(200);
     assert_eq!(shop.order_by_id(&token, &order).await["status"], "PENDING");
     let refused = shop.post(&format!("/api/orders/{order}/pay"), &token, json!({})).await.expect(409);
     assert_eq!(refused["message"], "an order that is PAID cannot be paid");
-    shop.deliver(&late).await.expect(200);
+    shop.send_event_and_wait(&late).await.expect(200);
     let paid = shop.order_by_id(&token, &order).await;
     assert_eq!((&paid["status"], &paid["stripeChargeId"]), (&json!("PAID"), &charge["id"]), "{paid}");
     assert_eq!((&paid["receiptUrl"], paid.get("refundDueAmount")), (&charge["receipt_url"], None), "{paid}");

@@ -1,5 +1,6 @@
 //! Traces and metrics leave by OTLP: a collector that knows nothing of the host gets whole trees, and nothing waits for it.
 
+use super::golden;
 use crate::harness::admin::{Api, tokens};
 use crate::harness::app::texts;
 use crate::harness::collector::{Collector, Received};
@@ -81,6 +82,32 @@ async fn one_tree(shop: &Shop, collector: &Collector) -> Spans {
 }
 
 #[tokio::test]
+async fn what_a_component_tells_opentelemetry_joins_the_trace_the_collector_and_the_log() {
+    let collector = Collector::start().await;
+    let host = collector.of(App::alone("sdks")).start().await;
+    let request =
+        host.client().open(Method::GET, "/spin-6/otel").header("traceparent", format!("00-{TRACE}-{CLIENT}-01"));
+    assert_eq!(request.send().await.unwrap().text().await.unwrap(), TRACE);
+    let trace = eventually("the collector has the tree with the guest's span in it", || async {
+        let trace = by_trace(collector.spans()).remove(&hex::decode(TRACE).unwrap())?;
+        (outer(&trace) == BTreeSet::from([hex::decode(CLIENT).unwrap()])).then_some(trace)
+    })
+    .await;
+    let named = |name: &str| trace.iter().find(|one| one.span.name == name).unwrap_or_else(|| panic!("no {name}"));
+    let (work, write) = (named("the guest's work"), named("set-many default"));
+    assert_eq!(work.attribute("souk.component"), "spin-6");
+    assert_eq!((work.attribute("guest.kind").as_str(), work.span.events[0].name.as_str()), ("a test", "stored"));
+    assert_eq!(work.span.parent_span_id, named("wasi:http/handler#handle").span.span_id);
+    assert_eq!(write.span.parent_span_id, work.span.span_id, "what the guest does within its span is below it");
+    let metric = eventually("its metric comes", || async { collector.metric("guest.work") }).await;
+    assert_eq!(metric.unit, "{pieces}");
+    let log = eventually("its log record comes", || async { collector.logs().into_iter().next() }).await;
+    assert_eq!((log.trace_id, log.span_id), (work.span.trace_id.clone(), work.span.span_id.clone()));
+    let line = host.wait_for_log("the guest's work is done").await;
+    assert!(line.contains("WARN") && line.contains("spin-6"), "{line}");
+}
+
+#[tokio::test]
 async fn order_payment_webhook_and_delivery_are_one_tree_for_a_collector() {
     let collector = Collector::start().await;
     let shop = Shop::of(collector.of(App::store_alone())).await;
@@ -121,6 +148,19 @@ async fn order_payment_webhook_and_delivery_are_one_tree_for_a_collector() {
     for (name, spans) in counted {
         assert_eq!((name, collector.count(name)), (name, spans), "not every one is in exactly one tree");
         assert!(spans > 0, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn each_request_of_the_golden_record_is_one_tree_also_with_services_that_are_down() {
+    let collector = Collector::start().await;
+    let app = collector.of(App::store_alone().variable("open_access", true));
+    let shop = golden::replay(Shop::of(app).await).await;
+    shop.host.stop().await;
+    let traces = by_trace(collector.spans());
+    assert!(traces.len() > 100, "{} traces", traces.len());
+    for spans in traces.values() {
+        assert_eq!(outer(spans).len(), 1, "{:#?}", spans.iter().map(|one| &one.span).collect::<Vec<_>>());
     }
 }
 

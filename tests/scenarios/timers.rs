@@ -1,6 +1,6 @@
 //! What the store does by itself: unpaid orders expire, and the payment provider is asked what its events have not told.
 
-use crate::harness::database::{Database, number};
+use crate::harness::database::{Database, query_number};
 use crate::harness::eventually;
 use crate::harness::store::Shop;
 use crate::harness::stripe::charge_succeeded;
@@ -15,7 +15,8 @@ async fn status(shop: &Shop, token: &str, id: &str) -> Value {
 
 /// Lets all orders that there are be years old.
 async fn age(shop: &Shop) {
-    number(&shop.app, "UPDATE orders SET created_at = '2020-01-01T00:00:00.000Z' RETURNING CAST(1 AS BIGINT)").await;
+    query_number(&shop.app, "UPDATE orders SET created_at = '2020-01-01T00:00:00.000Z' RETURNING CAST(1 AS BIGINT)")
+        .await;
 }
 
 #[tokio::test]
@@ -30,7 +31,7 @@ async fn unpaid_orders_expire_with_their_pages_on_postgres() {
 
 async fn unpaid_orders_expire(database: Database) {
     let stripe = StripeApi::start().await;
-    let shop = Shop::of(database.of(stripe.store()).variable("unpaid_order_hours", 48)).await;
+    let shop = Shop::of(database.configure(stripe.store()).variable("unpaid_order_hours", 48)).await;
     let token = shop.customer().await;
     let (open, _) = shop.small_order(&token).await;
     let (ended, _) = shop.small_order(&token).await;

@@ -1,7 +1,7 @@
 //! An account as it is stored, and the key of its e-mail.
 //!
-//! The key is the e-mail in lower case, so that an e-mail has one account by construction. Fields that an account of 0.1.0 did
-//! not have are absent while they say nothing.
+//! The key is the e-mail in lower case, so an e-mail cannot have two accounts. Fields that release 0.1.0 did not have
+//! are left out while they have their default.
 
 use crate::bindings::accounts::{Error, Role, User};
 use crate::bindings::administration::{self, LegacyAccount};
@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The longest e-mail address in bytes: RFC 3696, erratum 1690.
-pub(crate) const MAX_EMAIL: usize = 254;
+pub(crate) const MAX_EMAIL_BYTES: usize = 254;
 
 /// An account, stored as JSON. It has no `Debug`: the hash of a password belongs in no log.
 #[derive(Clone, Serialize, Deserialize)]
@@ -21,39 +21,40 @@ pub(crate) struct Account {
     pub id: String,
     /// As the user wrote it.
     pub email: String,
-    /// What to call the user; may be empty.
+    /// The user's name; may be empty.
     pub name: String,
     #[serde(with = "StoredRole")]
     pub role: Role,
-    /// Whether the user is shut out.
+    /// Whether the user is disabled.
     pub disabled: bool,
     /// The hash of the password: argon2id as a PHC string, or bcrypt (`$2a$`, `$2b$`, `$2y$`) of an imported account.
     pub password: String,
     /// RFC 3339, UTC.
     pub created_at: String,
-    /// How often all tokens were ended; a token names the generation that it is of.
+    /// How often all tokens were revoked; a token carries the generation that it belongs to.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub generation: u64,
-    /// What lets the user set a new password once.
+    /// The open reset token: it lets the user set a new password once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reset: Option<Reset>,
-    /// When the e-mail became this one, in seconds since 1970, where it was another one.
+    /// When the user last changed the e-mail, in seconds since 1970; absent if never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email_since: Option<u64>,
-    /// When its deletion began, in seconds since 1970. Afterwards the number is all that is left, so that nobody gets it again.
+    /// When its deletion began, in seconds since 1970. Afterwards only the id and the history are left, so that nobody
+    /// gets the id again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted: Option<u64>,
-    /// What became of it.
+    /// Its history.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
 }
 
-/// A reset token, as far as it is kept.
+/// A reset token, as it is stored.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Reset {
     /// The hash of the token's secret, in hexadecimal.
     pub hash: String,
-    /// When it ends, in seconds since 1970.
+    /// When it expires, in seconds since 1970.
     pub until: u64,
 }
 
@@ -70,7 +71,7 @@ enum StoredRole {
 }
 
 impl Account {
-    /// An account that somebody makes at `now`.
+    /// A new account, created at `now`.
     pub(crate) fn new(name: String, email: String, password: String, now: u64) -> Result<Self, Error> {
         Ok(Account {
             id: new_id(now)?,
@@ -88,59 +89,58 @@ impl Account {
         })
     }
 
-    /// Whether the user may come in.
+    /// Whether the user may log in.
     pub(crate) fn is_open(&self) -> bool {
         !self.disabled && self.deleted.is_none()
     }
 
-    /// The account when all of its tokens are ended, reset tokens too.
+    /// The account with all of its tokens revoked, reset tokens too.
     pub(crate) fn without_tokens(self) -> Self {
         Account { generation: self.generation + 1, reset: None, ..self }
     }
 
-    /// What is left of an account that was deleted.
+    /// What remains of a deleted account.
     pub(crate) fn erased(self) -> Self {
-        let gone = String::new;
         Account {
-            email: gone(),
-            name: gone(),
-            password: gone(),
+            email: String::new(),
+            name: String::new(),
+            password: String::new(),
             role: Role::Customer,
             disabled: true,
             ..self.without_tokens()
         }
     }
 
-    /// An account that moves in from another system at `now`, with the number `id` if it had one there.
+    /// An account that is imported from another system at `now`, with its `id` from there if it had one.
     pub(crate) fn imported(legacy: LegacyAccount, id: Option<String>, now: u64) -> Result<Self, Error> {
         let account = Account::new(legacy.name, legacy.email, legacy.password_hash, now)?;
         Ok(Account { id: id.unwrap_or(account.id), role: legacy.role, ..account })
     }
 
-    /// What others may know.
+    /// The fields that other components may see.
     pub(crate) fn for_others(self) -> User {
         User { id: self.id, email: self.email, name: self.name, role: self.role }
     }
 
-    /// What an operator sees.
+    /// The fields that an operator sees.
     pub(crate) fn for_operator(self) -> administration::Account {
         let (disabled, created_at) = (self.disabled, self.created_at.clone());
         administration::Account { user: self.for_others(), disabled, created_at }
     }
 }
 
-/// The key of an account: an e-mail in lower case, at most [`MAX_EMAIL`] bytes long, which every key-value store takes.
+/// The key of an account: an e-mail in lower case, at most [`MAX_EMAIL_BYTES`] long, which every key-value store takes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key(String);
 
 impl Key {
-    /// The key for an e-mail; `None` for a text so long that no account can have it.
+    /// The key for an e-mail; `None` for a text that is too long for an e-mail.
     pub(crate) fn of(email: &str) -> Option<Self> {
-        // Lower case can be longer than the text was, so it is measured afterwards too.
+        // Lower case can be longer than the original text, so check the length again.
         Some(email)
-            .filter(|text| text.len() <= MAX_EMAIL)
+            .filter(|text| text.len() <= MAX_EMAIL_BYTES)
             .map(str::to_lowercase)
-            .filter(|k| k.len() <= MAX_EMAIL)
+            .filter(|k| k.len() <= MAX_EMAIL_BYTES)
             .map(Key)
     }
 
@@ -150,13 +150,13 @@ impl Key {
     }
 }
 
-/// A new number: 4 bytes of seconds, then 8 random ones, in hexadecimal.
+/// A new id: 4 bytes of seconds, then 8 random ones, in hexadecimal.
 fn new_id(now: u64) -> Result<String, Error> {
     let random = getrandom::u64().map_err(|error| {
-        eprintln!("no random number to be had: {error}");
-        Error::Internal("accounts cannot make a number for the user".into())
+        eprintln!("no random bytes available: {error}");
+        Error::Internal("accounts cannot make an id for the user".into())
     })?;
-    // An ObjectId's seconds have 32 bits and begin again in 2106.
+    // An ObjectId's seconds have 32 bits; they overflow in 2106.
     Ok(format!("{:08x}{random:016x}", now & u64::from(u32::MAX)))
 }
 
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_that_moves_in_keeps_its_number_role_and_hash() {
+    fn an_imported_account_keeps_its_id_role_and_hash() {
         let legacy = |name: &str| LegacyAccount {
             email: "Old@example.com".into(),
             name: name.into(),
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn e_mails_that_differ_in_case_alone_have_one_key() {
+    fn e_mails_that_differ_only_in_case_have_one_key() {
         assert_eq!(Key::of("ANN@Example.COM"), Key::of("ann@example.com"));
         assert_eq!(Key::of("ÄNN@example.com"), Key::of("änn@example.com"));
         assert_ne!(Key::of("ann@example.com"), Key::of("anne@example.com"));
@@ -229,9 +229,9 @@ mod tests {
 
     #[test]
     fn a_key_is_never_longer_than_an_e_mail() {
-        assert!(Key::of(&"a".repeat(MAX_EMAIL)).is_some());
-        assert!(Key::of(&"a".repeat(MAX_EMAIL + 1)).is_none());
+        assert!(Key::of(&"a".repeat(MAX_EMAIL_BYTES)).is_some());
+        assert!(Key::of(&"a".repeat(MAX_EMAIL_BYTES + 1)).is_none());
         // U+0130 grows from two bytes to three.
-        assert!(Key::of(&"İ".repeat(MAX_EMAIL / 2)).is_none());
+        assert!(Key::of(&"İ".repeat(MAX_EMAIL_BYTES / 2)).is_none());
     }
 }

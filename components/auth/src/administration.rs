@@ -3,7 +3,7 @@
 use crate::account::{Account, Key};
 use crate::bindings::accounts::{Error, Role};
 use crate::bindings::administration::{self, Guest, LegacyAccount, LookAlike, LookAlikes, ResetToken};
-use crate::history::{OPERATOR, Stamp, What, role_name, truth};
+use crate::history::{OPERATOR, Stamp, What, bool_name, role_name};
 use crate::store::Store;
 use crate::{Auth, guesses, now, password, reset, rules, text};
 
@@ -15,7 +15,7 @@ impl Guest for Auth {
             false => {
                 let from = role_name(account.role);
                 let changed = Account { role, ..account.without_tokens() };
-                changed.noted(&stamp, What::Role, from, role_name(role))
+                changed.with_change(&stamp, What::Role, from, role_name(role))
             }
         })
     }
@@ -26,7 +26,7 @@ impl Guest for Auth {
             true => account,
             false => {
                 let changed = Account { disabled, ..account.without_tokens() };
-                changed.noted(&stamp, What::Disabled, truth(!disabled), truth(disabled))
+                changed.with_change(&stamp, What::Disabled, bool_name(!disabled), bool_name(disabled))
             }
         })
     }
@@ -51,7 +51,7 @@ impl Guest for Auth {
 
     fn delete_account(id: String) -> Result<(), Error> {
         let (id, store) = (rules::id(&id)?, Store::open()?);
-        // An account of release 0.1.0 gets the record of its number when it is asked for by its e-mail (`find`).
+        // An account of release 0.1.0 moves to its id when it is looked up by its e-mail (`find`).
         store.erase(&id, OPERATOR, now(), |key| guesses::forget(&store, key))
     }
 
@@ -68,7 +68,7 @@ impl Guest for Auth {
 
     fn history(id: String) -> Result<Vec<administration::Change>, Error> {
         let found = Store::open()?.by_id(&rules::id(&id)?)?;
-        let account = found.ok_or_else(|| Error::Invalid("nobody ever had this number".into()))?;
+        let account = found.ok_or_else(|| Error::Invalid("nobody ever had this id".into()))?;
         Ok(account.changes.into_iter().map(administration::Change::from).collect())
     }
 
@@ -83,7 +83,7 @@ impl Guest for Auth {
             Role::Customer => account,
             Role::Admin => {
                 let from = role_name(Role::Customer);
-                account.noted(&Stamp::new(OPERATOR, now)?, What::Role, from, role_name(role))
+                account.with_change(&Stamp::new(OPERATOR, now)?, What::Role, from, role_name(role))
             }
         };
         Store::open()?.add(&key, &account, now).map(Account::for_operator)
@@ -102,7 +102,7 @@ impl Guest for Auth {
         for account in page.accounts {
             let plain = text::plain(&account.email);
             if plain != account.email {
-                let other = store.other(&plain, &account.id)?.map(Account::for_operator);
+                let other = store.by_email_except(&plain, &account.id)?.map(Account::for_operator);
                 accounts.push(LookAlike { account: account.for_operator(), plain, other });
             }
         }

@@ -1,4 +1,4 @@
-//! Who has which number: `store:auth/directory`.
+//! Users by id: `store:auth/directory`.
 
 use crate::Auth;
 use crate::bindings::accounts::{Error, User};
@@ -7,7 +7,7 @@ use crate::rules;
 use crate::store::Store;
 use std::collections::BTreeSet;
 
-/// The most numbers in one call.
+/// How many ids one call may name.
 const MAX_USERS: usize = 1000;
 
 impl Guest for Auth {
@@ -15,7 +15,7 @@ impl Guest for Auth {
         if ids.len() > MAX_USERS {
             return Err(Error::Invalid(format!("at most {MAX_USERS} users at once")));
         }
-        // What can be nobody's number is nobody's.
+        // A text that is not an id belongs to nobody.
         let ids: BTreeSet<String> = ids.iter().filter_map(|id| rules::id(id).ok()).collect();
         let found = Store::open()?.by_ids(&ids)?;
         Ok(found.into_iter().filter(|account| account.deleted.is_none()).map(|account| account.for_others()).collect())

@@ -1,12 +1,14 @@
-//! What became of an account: its role, whether it is shut out, and its deletion. It is part of the account's record, so it
-//! is written with the change or not at all; it keeps numbers alone, and stays when the account is deleted.
+//! The history of an account: changes of its role, its disabling and its deletion. It is part of the account's record,
+//! so a change and its entry are written together or not at all. It names people only by id, and stays when the account
+//! is deleted.
 
 use crate::account::{Account, rfc3339};
 use crate::bindings::accounts::{Error, Role};
 use crate::bindings::administration;
 use serde::{Deserialize, Serialize};
 
-/// The most changes of one account that are kept: the last ones. Only an operator makes more than one.
+/// How many changes of one account are kept; the oldest are dropped. Only operators can make more than one: users can
+/// only delete their account.
 const MAX_CHANGES: usize = 200;
 
 /// Who changes things with `souk call`.
@@ -48,8 +50,8 @@ impl Stamp {
 }
 
 impl Account {
-    /// With a change in its history.
-    pub(crate) fn noted(mut self, stamp: &Stamp, what: What, from: &str, to: &str) -> Account {
+    /// The account with one more change in its history.
+    pub(crate) fn with_change(mut self, stamp: &Stamp, what: What, from: &str, to: &str) -> Account {
         let Stamp { at, by, trace } = stamp;
         let excess = (self.changes.len() + 1).saturating_sub(MAX_CHANGES);
         self.changes.drain(..excess);
@@ -73,8 +75,8 @@ pub(crate) fn role_name(role: Role) -> &'static str {
     }
 }
 
-/// `true` or `false`.
-pub(crate) fn truth(value: bool) -> &'static str {
+/// A flag as the history writes it.
+pub(crate) fn bool_name(value: bool) -> &'static str {
     if value { "true" } else { "false" }
 }
 
@@ -99,9 +101,9 @@ mod tests {
         let stamp = Stamp::new(OPERATOR, 1_700_000_000).unwrap();
         let mut ann = Account::new("Ann".into(), "ann@example.com".into(), "h".into(), 1_700_000_000).unwrap();
         for n in 0..MAX_CHANGES + 5 {
-            ann = ann.noted(&stamp, What::Role, &n.to_string(), "admin");
+            ann = ann.with_change(&stamp, What::Role, &n.to_string(), "admin");
         }
-        let erased = ann.noted(&stamp, What::Deleted, "false", "true").erased();
+        let erased = ann.with_change(&stamp, What::Deleted, "false", "true").erased();
         assert_eq!(erased.changes.len(), MAX_CHANGES);
         assert_eq!(erased.changes.first().map(|change| change.from.as_str()), Some("6"));
         let json = serde_json::to_string(&erased).unwrap();

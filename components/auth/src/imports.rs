@@ -1,7 +1,7 @@
 //! Users of the NestJS system that this store replaces, from its MongoDB: `souk:imports/rows`.
 //!
-//! Their hashes of passwords are kept, and their numbers, which are MongoDB's. An e-mail is somebody's in letters of
-//! whichever case here, and was not there: the second of two such users is refused, with the first one's row.
+//! The users keep their password hashes and their ids, which are MongoDB's. Here the case of an e-mail does not matter,
+//! and there it did: users whose e-mails differ only in case are all refused, and each refusal names the row of another.
 
 use crate::Auth;
 use crate::account::{Account, Key};
@@ -28,7 +28,7 @@ impl Guest for Auth {
     fn kinds() -> Vec<Kind> {
         vec![Kind {
             name: "users".into(),
-            about: "the users of the NestJS system's auth-ms, with their hashes of passwords".into(),
+            about: "the users of the NestJS system's auth-ms, with their password hashes".into(),
             sources: vec![Source { system: System::Mongodb, read: "User".into() }],
             in_order: false,
             distinct: Some("email".into()),
@@ -60,22 +60,22 @@ impl Guest for Auth {
                 Some(Added::Now) => Verdict::Taken,
                 Some(Added::There) | None => Verdict::There,
                 Some(Added::EmailTaken) => {
-                    Verdict::Refused("another account has this e-mail, perhaps in other letters".into())
+                    Verdict::Refused("another account has this e-mail, perhaps in another case".into())
                 }
-                Some(Added::IdTaken) => Verdict::Refused("another account has this number".into()),
+                Some(Added::IdTaken) => Verdict::Refused("another account has this id".into()),
             },
         });
         Ok(verdicts.collect())
     }
 }
 
-/// The account of a document.
+/// The account of a document, and the key of its e-mail.
 fn account(row: &str, now: u64) -> Result<(Key, Account), Error> {
     let invalid = |what: &str| Error::Invalid(what.to_owned());
-    // The message of the parser may repeat the hash of a password.
+    // The parser's message may repeat the password hash.
     let user: User = serde_json::from_str(row)
-        .map_err(|_| invalid("it is no JSON object with `_id`, `email` and `password`, the last two as texts"))?;
-    let id = user.id.get("$oid").unwrap_or(&user.id).as_str().ok_or_else(|| invalid("its `_id` is no ObjectId"))?;
+        .map_err(|_| invalid("it is not a JSON object with `_id`, `email` and `password`, the last two as text"))?;
+    let id = user.id.get("$oid").unwrap_or(&user.id).as_str().ok_or_else(|| invalid("its `_id` is not an ObjectId"))?;
     let id = rules::id(id)?;
     rules::name(&user.name)?;
     let key = rules::email(&user.email)?;
@@ -92,7 +92,8 @@ fn account(row: &str, now: u64) -> Result<(Key, Account), Error> {
     Ok((key, Account::imported(legacy, Some(id), now)?))
 }
 
-/// Whether a text is a hash of bcrypt of a cost that is taken, so that the component that checks passwords need not be asked.
+/// Whether a text is a bcrypt hash of a cost that is accepted: then nobody has to ask the component that checks
+/// passwords.
 fn is_bcrypt(hash: &str) -> bool {
     let Some((version, rest)) = hash.split_at_checked(4) else { return false };
     let Some((cost, rest)) = rest.split_once('$') else { return false };
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_user_is_refused_without_its_hash() {
+    fn a_refusal_does_not_repeat_the_hash() {
         for row in [
             "{".to_owned(),
             format!(r#"{{"_id":{{"$oid":"6b039ba0047006a81039975f"}},"password":"{HASH}"}}"#),

@@ -1,15 +1,15 @@
-//! Accounts: exports `store:auth/accounts`, `self-service`, `directory`, `guesses` and `administration`, and keeps the users in a key-value
-//! store.
+//! Accounts: exports `store:auth/accounts`, `self-service`, `directory`, `guesses` and `administration`, and keeps the
+//! users in a key-value store.
 //!
-//! Of an account one record says everything, and one swap makes the e-mail its own: two people who register an e-mail at
-//! once cannot both succeed. A token proves only who someone was; every `verify` reads the account, so what an administrator
-//! changes counts at once.
+//! One record holds everything about an account, and one compare-and-swap claims its e-mail: of two people who register
+//! the same e-mail at once, one fails. A token only proves who logged in. Every `verify` reads the account, so an
+//! administrator's change takes effect at once.
 //!
-//! Passwords are hashed and checked elsewhere (`store:auth/passwords`): here nothing takes long or much memory.
+//! Another component hashes and checks passwords (`store:auth/passwords`), so this one needs little time and memory.
 //!
-//! Who may not log in gets one answer, `unauthorized`, whether the e-mail is unknown, the password wrong or the user
-//! disabled; and after the same work, but for accounts that were imported with a hash of another kind or cost, above all
-//! bcrypt: until their first login they take the work of that hash.
+//! A failed login always gets the same answer, `unauthorized`: for an unknown e-mail, a wrong password and a disabled
+//! user. It also takes the same time, with one exception: an account that was imported with another kind or cost of
+//! hash (mostly bcrypt) takes the time of that hash until its first login.
 
 mod account;
 mod administration;
@@ -28,13 +28,13 @@ mod token;
 
 use account::{Account, Key};
 use bindings::accounts::{self, Error, NewAccount, Session};
-use bindings::guesses::{Counted, Outcome as Came, Refusal as Slowed};
+use bindings::guesses::{Counted, Outcome as GuessOutcome, Refusal as GuessRefusal};
 use password::Outcome;
 use std::time::{SystemTime, UNIX_EPOCH};
 use store::Store;
 use token::{Proof, Refusal, Signer};
 
-/// The component: what it remembers between calls is its signing keys ([`Signer::load`]).
+/// The component. Between calls it keeps only its signing keys ([`Signer::load`]).
 struct Auth;
 
 impl accounts::Guest for Auth {
@@ -56,8 +56,8 @@ impl accounts::Guest for Auth {
 
     fn login(email: String, password: String) -> Result<Session, Error> {
         let signer = Signer::load()?;
-        // Nobody can have registered such a password, and its length says nothing about who has an account.
-        if password.len() > rules::MAX_PASSWORD {
+        // Nobody can have registered a password this long, so refusing it early does not reveal who has an account.
+        if password.len() > rules::MAX_PASSWORD_BYTES {
             return Err(Error::Unauthorized);
         }
         let store = Store::open()?;
@@ -75,25 +75,25 @@ impl accounts::Guest for Auth {
 
     fn verify(token: String) -> Result<Session, Error> {
         let (signer, now) = (Signer::load()?, now());
-        let (account, proof) = who(&signer, &Store::open()?, &token, now)?;
+        let (account, proof) = authenticate(&signer, &Store::open()?, &token, now)?;
         session(&signer, account, proof.auth_time, now)
     }
 }
 
 impl bindings::guesses::Guest for Auth {
-    fn admit(account: Option<String>, source: String) -> Result<Counted, Slowed> {
+    fn admit(account: Option<String>, source: String) -> Result<Counted, GuessRefusal> {
         guesses::admit(account.as_deref(), &source)
     }
 
-    fn settle(account: String, source: String, counted: Counted, outcome: Came) -> Result<(), Slowed> {
+    fn settle(account: String, source: String, counted: Counted, outcome: GuessOutcome) -> Result<(), GuessRefusal> {
         guesses::settle(&account, &source, counted, outcome)
     }
 }
 
-/// Whose token this is, and what it proves.
-fn who(signer: &Signer, store: &Store, token: &str, now: u64) -> Result<(Account, Proof), Error> {
+/// The account of a token, and what the token proves.
+fn authenticate(signer: &Signer, store: &Store, token: &str, now: u64) -> Result<(Account, Proof), Error> {
     let proof = signer.read(token, now).map_err(refused)?;
-    // Numbers alone are keys.
+    // Accounts are stored under valid ids only.
     let id = rules::id(&proof.id).map_err(|_| Error::Unauthorized)?;
     let email = Key::of(&proof.email).ok_or(Error::Unauthorized)?;
     let found = match store.by_id(&id)? {
@@ -127,10 +127,10 @@ fn upgrade(store: &Store, account: &Account, password: &str) {
 
 /// The one answer to every refused token. The log names what an operator can fix.
 fn refused(refusal: Refusal) -> Error {
-    if let Refusal::Early { id, seconds } = refusal {
+    if let Refusal::NotYetValid { id, seconds } = refusal {
         eprintln!(
-            "a token of user {id:?} begins {seconds} s from now and is refused: clock skew between the hosts of this \
-             application; fix: synchronise their clocks (NTP)"
+            "refused a token of user {id:?} that is dated {seconds} s in the future: clock skew between the hosts of \
+             this application; fix: synchronise their clocks (NTP)"
         );
     }
     Error::Unauthorized

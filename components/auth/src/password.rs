@@ -1,8 +1,8 @@
-//! Passwords are hashed and checked by a component of their own (`store:auth/passwords`): that work takes memory and a
-//! processor, and here a call must stay small, so that any number of people who log in do not hold up `verify`.
+//! Another component hashes and checks passwords (`store:auth/passwords`): that work needs memory and processor time.
+//! Calls of this component stay small, so that many logins at once do not delay `verify`.
 //!
-//! A password is hashed in its NFKC form, so that one keyboard's `é` is another's. Accounts from before were hashed as the
-//! password was typed: where the two forms differ both are tried, for unknown users too.
+//! A password is hashed in its NFKC form, so that an `é` is the same from every keyboard. Older accounts have the hash
+//! of the password as it was typed: where the two forms differ both are tried, for unknown users too.
 
 use crate::account::Account;
 use crate::bindings::accounts::Error;
@@ -16,14 +16,15 @@ pub(crate) fn hash(password: &str) -> Result<String, Error> {
     passwords::hash(&nfkc(password)).map_err(refused)
 }
 
-/// Whether a password is that of an account. When there is none the password is wrong, after the work of a hash of today.
+/// Whether a password is that of an account. Without an account the answer is `wrong`, after the work of a current
+/// hash.
 ///
 /// # Errors
-/// `internal` when the account's hash is none that can be checked: an import refuses those, so the store is damaged.
+/// `internal` when the account's hash cannot be checked: an import refuses such hashes, so the store is damaged.
 pub(crate) fn check(password: &str, account: Option<&Account>) -> Result<Outcome, Error> {
     let normal = nfkc(password);
     match check_one(&normal, account)? {
-        // A right one as it was typed is outdated whatever its hash is.
+        // If only the text as typed is right, the hash is outdated, whatever its kind.
         Outcome::Wrong if normal != password => Ok(match check_one(password, account)? {
             Outcome::Wrong => Outcome::Wrong,
             Outcome::Right | Outcome::RightAndOutdated => Outcome::RightAndOutdated,
@@ -42,7 +43,7 @@ fn check_one(password: &str, account: Option<&Account>) -> Result<Outcome, Error
     })
 }
 
-/// Checks that a text from elsewhere is a hash that can be stored.
+/// Checks that a text from another system is a hash that can be stored.
 pub(crate) fn validate(hash: &str) -> Result<(), Error> {
     passwords::validate(hash).map_err(|error| match error {
         HashError::Invalid(reason) => Error::Invalid(reason),
@@ -50,9 +51,9 @@ pub(crate) fn validate(hash: &str) -> Result<(), Error> {
     })
 }
 
-/// Tells the caller only what it can act on, and logs the rest. `unavailable` is not logged: it is an overload, of which
-/// each request that is refused would be a line, or a failed call, which the host has logged. A hash that is refused here
-/// was stored: that is a fault.
+/// Tells the caller only what it can act on, and logs the rest. `unavailable` is not logged: it means either overload,
+/// where each refused request would add a line, or a failed call, which the host has logged already. `invalid` is an
+/// internal error here, because the refused hash was stored.
 fn refused(error: HashError) -> Error {
     match error {
         HashError::Unavailable(_) => Error::Unavailable("passwords cannot be checked now; try again shortly".into()),
@@ -68,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn too_many_at_once_may_try_again_and_a_stored_text_that_is_no_hash_is_a_fault() {
+    fn an_overload_may_be_retried_and_a_stored_text_that_is_not_a_hash_is_an_internal_error() {
         assert!(
             matches!(refused(HashError::Unavailable("queue of 128".into())), Error::Unavailable(text) if !text.contains("128"))
         );

@@ -1,5 +1,6 @@
-//! Reset tokens: the user's number, a dash and 32 random bytes in hexadecimal. The account keeps the hash of the bytes, so
-//! that nobody who reads the store can use them, and one at most.
+//! Reset tokens: the user's id, a dash and a secret of 32 random bytes in hexadecimal. The account keeps only the
+//! SHA-256 of that hexadecimal text, so that a reader of the store cannot use it. An account has at most one reset
+//! token.
 
 use crate::account::{Account, Reset};
 use crate::bindings::accounts::Error;
@@ -12,7 +13,7 @@ const LIFETIME_SECONDS: u64 = 60 * 60;
 /// A new secret, and what the account keeps of it.
 pub(crate) fn make(now: u64) -> Result<(String, Reset), Error> {
     let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|error| fault(&format!("no random number to be had: {error}")))?;
+    getrandom::fill(&mut bytes).map_err(|error| fault(&format!("no random bytes available: {error}")))?;
     let secret = hex::encode(bytes);
     let kept = Reset { hash: hash(&secret), until: now + LIFETIME_SECONDS };
     Ok((secret, kept))
@@ -23,13 +24,14 @@ pub(crate) fn token(id: &str, secret: &str) -> String {
     format!("{id}-{secret}")
 }
 
-/// The number and the secret in a token.
+/// The user id and the secret in a token.
 pub(crate) fn split(token: &str) -> Option<(&str, &str)> {
     token.split_once('-').filter(|(id, secret)| id.len() == 24 && secret.len() == 64)
 }
 
-/// Whether a secret can be used for this account at `now`. What is compared is hashes: how long that takes says nothing.
-pub(crate) fn fits(account: &Account, secret: &str, now: u64) -> bool {
+/// Whether `secret` resets the password of this account at `now`. It compares hashes, so the time of the comparison
+/// reveals nothing about the secret.
+pub(crate) fn is_valid(account: &Account, secret: &str, now: u64) -> bool {
     account.is_open() && account.reset.as_ref().is_some_and(|reset| now < reset.until && reset.hash == hash(secret))
 }
 
@@ -42,18 +44,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_fits_its_account_for_an_hour_while_it_is_open() {
+    fn a_token_is_valid_for_an_hour_and_only_while_its_account_is_open() {
         let ann = Account::new("Ann".into(), "ann@example.com".into(), "$2b$".into(), 1000).unwrap();
         let (secret, kept) = make(1000).unwrap();
         let token = token(&ann.id, &secret);
         assert_eq!(split(&token), Some((ann.id.as_str(), secret.as_str())));
         assert!(!serde_json::to_string(&kept).unwrap().contains(&secret));
         let ann = Account { reset: Some(kept), ..ann };
-        assert!(fits(&ann, &secret, 1000 + 3599));
-        assert!(!fits(&ann, &secret, 1000 + 3600));
-        assert!(!fits(&ann, &make(1000).unwrap().0, 1000));
-        assert!(!fits(&Account { disabled: true, ..ann.clone() }, &secret, 1000));
-        assert!(!fits(&ann.without_tokens(), &secret, 1000), "a new password, role or log-out ends it");
+        assert!(is_valid(&ann, &secret, 1000 + 3599));
+        assert!(!is_valid(&ann, &secret, 1000 + 3600));
+        assert!(!is_valid(&ann, &make(1000).unwrap().0, 1000));
+        assert!(!is_valid(&Account { disabled: true, ..ann.clone() }, &secret, 1000));
+        assert!(!is_valid(&ann.without_tokens(), &secret, 1000), "a new password, role or log-out ends it");
         for none in ["", "-", "abc", &secret, &token[1..], &format!("{token}0")] {
             assert_eq!(split(none), None, "{none}");
         }

@@ -1,24 +1,27 @@
-//! What may be registered: a bound for everything that is stored, and class-validator's `isStrongPassword`.
+//! Validation of what users register: a length limit for every stored field, and the rules of class-validator's
+//! `isStrongPassword`.
 //!
-//! Of an e-mail only what this component relies on is checked: it is a key, and stands in logs and tokens. What else an
-//! address must be is for those who take it from people to say; a second opinion here would disagree at the edges.
+//! This component checks only what it relies on in an e-mail address, because the address is a key and appears in logs
+//! and tokens. The gateway, which takes addresses from people, checks the rest: two full checks would disagree in rare
+//! cases.
 
 use crate::account::Key;
 use crate::bindings::accounts::Error;
 use crate::text;
 
 /// The longest name in bytes. With this bound a token stays under 4 KiB (`token::MAX_TOKEN_BYTES`).
-pub(crate) const MAX_NAME: usize = 1000;
+pub(crate) const MAX_NAME_BYTES: usize = 1000;
 /// The longest password in bytes.
-pub(crate) const MAX_PASSWORD: usize = 1024;
+pub(crate) const MAX_PASSWORD_BYTES: usize = 1024;
 
 /// What `isStrongPassword` counts as a symbol.
 const SYMBOLS: &str = "-#!$@£%^&*()_+|~=`{}[]:\";'<>?,./\\ ";
 
-/// Checks a name. Control characters are refused: logs and terminals act on them, and a token needs six bytes for each.
+/// Checks a name. Control characters are refused: logs and terminals interpret them, and in a token's JSON each one
+/// takes six bytes (`\u001b`).
 pub(crate) fn name(name: &str) -> Result<(), Error> {
-    if name.len() > MAX_NAME {
-        return Err(too_long("name", 0, MAX_NAME));
+    if name.len() > MAX_NAME_BYTES {
+        return Err(too_long("name", 0, MAX_NAME_BYTES));
     }
     if name.chars().any(char::is_control) {
         return Err(Error::Invalid("name must not contain control characters".into()));
@@ -31,7 +34,8 @@ pub(crate) fn email(email: &str) -> Result<Key, Error> {
     Key::of(email).filter(|_| is_address(email)).ok_or_else(|| Error::Invalid("email must be an email".into()))
 }
 
-/// Checks an e-mail address that nobody had before: it can be taken for no other one.
+/// Checks the e-mail address of a new account. It must be in its plain form ([`text::plain`]), so that nobody can
+/// mistake it for another address.
 pub(crate) fn new_email(email: &str) -> Result<Key, Error> {
     let key = self::email(email)?;
     match text::plain(email) {
@@ -43,8 +47,8 @@ pub(crate) fn new_email(email: &str) -> Result<Key, Error> {
 
 /// Checks the password of a new account.
 pub(crate) fn password(password: &str) -> Result<(), Error> {
-    if password.len() > MAX_PASSWORD {
-        return Err(too_long("password", 8, MAX_PASSWORD));
+    if password.len() > MAX_PASSWORD_BYTES {
+        return Err(too_long("password", 8, MAX_PASSWORD_BYTES));
     }
     // JavaScript counts UTF-16 units.
     let is_strong = password.encode_utf16().count() >= 8
@@ -55,7 +59,7 @@ pub(crate) fn password(password: &str) -> Result<(), Error> {
     if is_strong { Ok(()) } else { Err(Error::Invalid("password is not strong enough".into())) }
 }
 
-/// Checks the number of a user from elsewhere and returns it as it is stored, in lower case.
+/// Checks a user id that comes from outside, and returns it in lower case, as it is stored.
 pub(crate) fn id(id: &str) -> Result<String, Error> {
     if id.len() == 24 && id.bytes().all(|b| b.is_ascii_hexdigit()) {
         Ok(id.to_ascii_lowercase())
@@ -65,26 +69,26 @@ pub(crate) fn id(id: &str) -> Result<String, Error> {
 }
 
 /// The message of class-validator's `IsByteLength`.
-fn too_long(field: &str, least: usize, most: usize) -> Error {
-    Error::Invalid(format!("{field}'s byte length must fall into ({least}, {most}) range"))
+fn too_long(field: &str, min: usize, max: usize) -> Error {
+    Error::Invalid(format!("{field}'s byte length must fall into ({min}, {max}) range"))
 }
 
-/// Whether there is something on both sides of the last `@`, without control characters, and without blanks but in a
-/// user's name that stands between quotes.
+/// Whether there is text on both sides of the last `@`, no control character, and no whitespace outside a quoted local
+/// part.
 fn is_address(text: &str) -> bool {
-    let Some((user, domain)) = text.rsplit_once('@') else { return false };
-    let is_quoted = user.len() > 1 && user.starts_with('"') && user.ends_with('"');
-    !user.is_empty()
+    let Some((local, domain)) = text.rsplit_once('@') else { return false };
+    let is_quoted = local.len() > 1 && local.starts_with('"') && local.ends_with('"');
+    !local.is_empty()
         && !domain.is_empty()
         && !text.contains(char::is_control)
         && !domain.contains(char::is_whitespace)
-        && (is_quoted || !user.contains(char::is_whitespace))
+        && (is_quoted || !local.contains(char::is_whitespace))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::MAX_EMAIL;
+    use crate::account::MAX_EMAIL_BYTES;
 
     fn message<T>(result: Result<T, Error>) -> String {
         match result {
@@ -95,7 +99,7 @@ mod tests {
 
     #[test]
     fn an_email_has_something_on_both_sides_of_its_last_at() {
-        let longest = format!("a@{}", "b".repeat(MAX_EMAIL - 2));
+        let longest = format!("a@{}", "b".repeat(MAX_EMAIL_BYTES - 2));
         for good in [
             "ann@example.com",
             "ANN@example.com",
@@ -114,7 +118,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_a_key_or_stand_in_a_log_is_no_email() {
-        let long = format!("a@{}", "b".repeat(MAX_EMAIL - 1));
+        let long = format!("a@{}", "b".repeat(MAX_EMAIL_BYTES - 1));
         let long_in_lower_case = format!("{}@b.io", "İ".repeat(100));
         for bad in [
             "",
@@ -147,7 +151,7 @@ mod tests {
         assert_eq!(message(new_email("ａnn@example.com")), "email must be written as ann@example.com");
         assert_eq!(message(new_email("a\u{202e}nn@example.com")), "email must be written as ann@example.com");
         assert_eq!(message(new_email("\u{200b}@example.com")), "email must be an email");
-        assert!(email("ａnn@example.com").is_ok(), "who has such an address keeps it");
+        assert!(email("ａnn@example.com").is_ok(), "an existing account keeps such an address");
     }
 
     #[test]
@@ -181,13 +185,13 @@ mod tests {
     #[test]
     fn what_is_stored_is_bounded() {
         assert!(name("").is_ok() && name("Zoë 🙂").is_ok());
-        assert!(name(&"n".repeat(MAX_NAME)).is_ok());
-        assert_eq!(message(name(&"n".repeat(MAX_NAME + 1))), "name's byte length must fall into (0, 1000) range");
+        assert!(name(&"n".repeat(MAX_NAME_BYTES)).is_ok());
+        assert_eq!(message(name(&"n".repeat(MAX_NAME_BYTES + 1))), "name's byte length must fall into (0, 1000) range");
         assert_eq!(message(name("a\u{1b}[2Jb")), "name must not contain control characters");
         let password_of = |length: usize| format!("Abc123!{}", "x".repeat(length - 7));
-        assert!(password(&password_of(MAX_PASSWORD)).is_ok());
+        assert!(password(&password_of(MAX_PASSWORD_BYTES)).is_ok());
         assert_eq!(
-            message(password(&password_of(MAX_PASSWORD + 1))),
+            message(password(&password_of(MAX_PASSWORD_BYTES + 1))),
             "password's byte length must fall into (8, 1024) range"
         );
     }

@@ -1,6 +1,7 @@
 //! What users do to their own accounts: `store:auth/self-service`.
 //!
-//! A stolen token is not enough to take an account over: what changes how one logs in asks for the password again.
+//! A stolen token is not enough to take over an account: changes of the password or the e-mail, and deletion, also ask
+//! for the password.
 
 use crate::account::Account;
 use crate::bindings::accounts::{Error, Session, User};
@@ -8,18 +9,18 @@ use crate::bindings::self_service::Guest;
 use crate::password::{self, Outcome};
 use crate::store::Store;
 use crate::token::Signer;
-use crate::{Auth, guesses, now, reset, rules, session, who};
+use crate::{Auth, authenticate, guesses, now, reset, rules, session};
 
-/// What is said of a password that is not the account's.
+/// The message for a password that is not the account's.
 const WRONG: &str = "the password is wrong";
 
 impl Guest for Auth {
     fn revoke(token: String) -> Result<User, Error> {
         let store = Store::open()?;
-        let (account, proof) = who(&*Signer::load()?, &store, &token, now())?;
+        let (account, proof) = authenticate(&*Signer::load()?, &store, &token, now())?;
         let ended = store.update(&account.id, |account| match account.generation == proof.generation {
             true => Ok(account.without_tokens()),
-            // Somebody else has ended them meanwhile.
+            // Another call has revoked them meanwhile.
             false => Ok(account),
         });
         ended.map(Account::for_others)
@@ -27,7 +28,7 @@ impl Guest for Auth {
 
     fn change_password(token: String, current: String, new: String) -> Result<Session, Error> {
         let (signer, store, now) = (Signer::load()?, Store::open()?, now());
-        let (account, proof) = who(&signer, &store, &token, now)?;
+        let (account, proof) = authenticate(&signer, &store, &token, now)?;
         prove(&account, &current)?;
         rules::password(&new)?;
         let hash = password::hash(&new)?;
@@ -40,10 +41,10 @@ impl Guest for Auth {
 
     fn change_email(token: String, password: String, email: String) -> Result<Session, Error> {
         let (signer, store, now) = (Signer::load()?, Store::open()?, now());
-        let (account, proof) = who(&signer, &store, &token, now)?;
+        let (account, proof) = authenticate(&signer, &store, &token, now)?;
         let key = rules::new_email(&email)?;
         prove(&account, &password)?;
-        // Tokens name the old address, and a reset token went there.
+        // Tokens contain the old address, and a reset token was sent to it.
         let changed = store.move_to(&account, &key, now, |found| match found.generation == proof.generation {
             true => Ok(Account { email: email.clone(), ..found.without_tokens() }),
             false => Err(Error::Unauthorized),
@@ -53,7 +54,7 @@ impl Guest for Auth {
 
     fn delete_account(token: String, password: String) -> Result<String, Error> {
         let (signer, store, now) = (Signer::load()?, Store::open()?, now());
-        let (account, _) = who(&signer, &store, &token, now)?;
+        let (account, _) = authenticate(&signer, &store, &token, now)?;
         prove(&account, &password)?;
         store.erase(&account.id, &account.id, now, |key| guesses::forget(&store, key))?;
         Ok(account.id)
@@ -63,12 +64,12 @@ impl Guest for Auth {
         let (signer, store, now) = (Signer::load()?, Store::open()?, now());
         let (id, secret) = reset::split(&reset_token).ok_or(Error::Unauthorized)?;
         let id = rules::id(id).map_err(|_| Error::Unauthorized)?;
-        let fits = |account: &Account| reset::fits(account, secret, now);
-        store.by_id(&id)?.filter(fits).ok_or(Error::Unauthorized)?;
+        let is_valid = |account: &Account| reset::is_valid(account, secret, now);
+        store.by_id(&id)?.filter(is_valid).ok_or(Error::Unauthorized)?;
         rules::password(&password)?;
         let hash = password::hash(&password)?;
-        // Of two who use it at once, one finds it gone.
-        let changed = store.update(&id, |found| match fits(&found) {
+        // If two requests use it at once, the second finds it gone.
+        let changed = store.update(&id, |found| match is_valid(&found) {
             true => Ok(Account { password: hash.clone(), ..found.without_tokens() }),
             false => Err(Error::Unauthorized),
         })?;
@@ -76,10 +77,10 @@ impl Guest for Auth {
     }
 }
 
-/// Checks a password once more.
+/// Checks the password of a user who is already logged in.
 fn prove(account: &Account, password: &str) -> Result<(), Error> {
     let is_wrong = || Error::Invalid(WRONG.into());
-    if password.len() > rules::MAX_PASSWORD {
+    if password.len() > rules::MAX_PASSWORD_BYTES {
         return Err(is_wrong());
     }
     match password::check(password, Some(account))? {

@@ -1,14 +1,15 @@
-//! The key-value store `auth`: accounts, whose e-mail is whose, and the counters of those who guess.
+//! The key-value store `auth`: accounts, which e-mail belongs to which account, and the counters of failed attempts.
 //!
-//! An account is one record under `user/` and its number, which never changes. The key of its e-mail leads to it, and counts
-//! while the account says that this is its e-mail: so a change of the e-mail is one write to one record, and what is
-//! interrupted leaves at worst a key that leads nowhere. Such a key is taken over, but only after [`GRACE_SECONDS`], when
-//! whoever was about to delete it has done so or is dead.
+//! An account is one record under `user/` and its id, which never changes. The key of its e-mail points to it, and
+//! counts only while the account has this e-mail. So a change of e-mail is one write to one record, and an interrupted
+//! change leaves at worst a key that points nowhere. Such a key can be taken over, but only after [`GRACE_SECONDS`]: by
+//! then the call that was going to delete it has done so or is dead.
 //!
-//! Release 0.1.0 kept the whole account under the e-mail; it moves to its number when it is asked for first.
+//! Release 0.1.0 stored the whole account under the e-mail; it moves to its id when it is first looked up.
 //!
-//! Every write but that of records with new numbers in an import is a compare-and-swap, so two changes of one account never overwrite each other, whichever instances or
-//! hosts make them. What the store says goes to the log; callers are told what they can act on.
+//! Every write is a compare-and-swap, except for the records of new ids in an import. So two changes of one account
+//! never overwrite each other, whichever instances or hosts make them. The errors of the store go to the log; callers
+//! get only what they can act on.
 
 mod add_many;
 mod page;
@@ -19,14 +20,14 @@ use crate::account::{Account, Key};
 use crate::bindings::accounts::Error;
 use crate::bindings::atomics::{self, Cas, CasError};
 use crate::bindings::buckets::{self, Bucket, Error as BucketError};
-use crate::history::{Stamp, What, truth};
+use crate::history::{Stamp, What, bool_name};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The label under which the manifest grants the store.
 const LABEL: &str = "auth";
-/// How often a change is tried again because somebody else changed the same in between: more than there are instances
-/// that could.
+/// How often a change is tried again because somebody else changed the same record in between: more than there are
+/// instances that could.
 const MAX_TRIES: usize = 512;
 /// The time, in seconds, that a change of e-mail may take to delete the key of the old one: longer than a call may
 /// take.
@@ -35,15 +36,15 @@ const GRACE_SECONDS: u64 = 120;
 /// The open store.
 pub(crate) struct Store(Bucket);
 
-/// What is under the key of an e-mail.
+/// The value under the key of an e-mail.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum Entry {
     /// An account of release 0.1.0.
     Old(Box<Account>),
-    /// Whose e-mail it is.
+    /// The user whose e-mail it is.
     Of {
-        /// The number of the user.
+        /// The user's id.
         id: String,
         /// Since when, in seconds since 1970.
         since: u64,
@@ -65,7 +66,7 @@ impl Store {
         buckets::open(LABEL).map(Store).map_err(refused)
     }
 
-    /// The account with this number.
+    /// The account with this id.
     pub(crate) fn by_id(&self, id: &str) -> Result<Option<Account>, Error> {
         self.read(&user_key(id))
     }
@@ -75,26 +76,26 @@ impl Store {
         let account = match self.read(key.as_str())? {
             None => None,
             Some(Entry::Of { id, .. }) => self.by_id(&id)?,
-            Some(Entry::Old(account)) => Some(self.moved(key, *account)?),
+            Some(Entry::Old(account)) => Some(self.migrate(key, *account)?),
         };
-        Ok(account.filter(|account| has(account, key)))
+        Ok(account.filter(|account| has_email(account, key)))
     }
 
-    /// Moves an account of release 0.1.0 to its number; what is there already is newer.
-    fn moved(&self, key: &Key, old: Account) -> Result<Account, Error> {
+    /// Moves an account of release 0.1.0 to its id; a record that is already there is newer.
+    fn migrate(&self, key: &Key, old: Account) -> Result<Account, Error> {
         let account = self.swap(&user_key(&old.id), |found: Option<Account>| match found {
             Some(found) => Ok((None, found)),
             None => Ok((Some(old.clone()), old.clone())),
         })?;
-        if has(&account, key) {
+        if has_email(&account, key) {
             self.swap(key.as_str(), |entry| match entry {
                 Some(Entry::Old(_)) => Ok((Some(Entry::Of { id: account.id.clone(), since: 0 }), ())),
                 _ => Ok((None, ())),
             })?;
         } else if account.email_since.is_none() && account.deleted.is_none() {
             eprintln!(
-                "two accounts have the number {}: only the one that logged in first can log in; fix: delete the other one's \
-                 record from the store and import it with another number",
+                "two accounts have the id {}: only the one that logged in first can log in; fix: delete the other \
+                 one's record from the store and import it with another id",
                 old.id
             );
         }
@@ -104,19 +105,20 @@ impl Store {
     /// Stores a new account, whose e-mail has this key.
     ///
     /// # Errors
-    /// `email-taken`, and `invalid` when somebody else has the number.
+    /// `email-taken`, and `invalid` when another account has the id.
     pub(crate) fn add(&self, key: &Key, account: &Account, now: u64) -> Result<Account, Error> {
         if self.by_email(key)?.is_some() {
             return Err(Error::EmailTaken);
         }
-        // The account first: the key of its e-mail makes it valid. What an interrupted one has left is overwritten.
+        // Store the account first: the key of its e-mail makes it valid. Overwrite what an interrupted registration has
+        // left.
         self.swap(&user_key(&account.id), |found: Option<Account>| match found {
-            Some(found) if !has(&found, key) => Err(Error::Invalid("somebody else has this id".into())),
+            Some(found) if !has_email(&found, key) => Err(Error::Invalid("somebody else has this id".into())),
             _ => Ok((Some(account.clone()), ())),
         })?;
         match self.claim(key, &account.id, now) {
             Ok(true) => Ok(account.clone()),
-            // The same account, added by somebody else at the same time.
+            // Another call has added the same account at the same time.
             Ok(false) => Err(Error::EmailTaken),
             Err(error) => {
                 if matches!(error, Error::EmailTaken) {
@@ -127,10 +129,10 @@ impl Store {
         }
     }
 
-    /// Changes an account as `change` says, and returns what it is then; an error of `change` leaves everything as it is.
+    /// Changes an account with `change` and returns the changed account; after an error of `change` nothing is changed.
     ///
     /// # Errors
-    /// `unauthorized` when nobody has this number any more.
+    /// `unauthorized` when no account has this id any more.
     pub(crate) fn update(
         &self,
         id: &str,
@@ -142,10 +144,10 @@ impl Store {
         })
     }
 
-    /// Gives a user another e-mail, whose key this is; `change` may do more.
+    /// Changes a user's e-mail to the one with this key; `change` may change other fields too.
     ///
     /// # Errors
-    /// `email-taken`, and what `change` says.
+    /// `email-taken`, and the errors of `change`.
     pub(crate) fn move_to(
         &self,
         account: &Account,
@@ -168,10 +170,11 @@ impl Store {
         changed
     }
 
-    /// Deletes an account but for its number and what became of it, on behalf of `by`. `forget` deletes what else is kept by its e-mail.
+    /// Deletes an account except for its id and its history, on behalf of `by`. `forget` deletes what else is stored by
+    /// its e-mail.
     ///
     /// # Errors
-    /// `invalid` when nobody has this number, and `unavailable` while somebody else is at it.
+    /// `invalid` when nobody has this id, and `unavailable` while another call deletes it.
     pub(crate) fn erase(
         &self,
         id: &str,
@@ -183,16 +186,21 @@ impl Store {
         let account = self.swap(&user_key(id), |found: Option<Account>| {
             let account = found
                 .filter(|account| account.deleted.is_none() || !account.email.is_empty())
-                .ok_or_else(|| Error::Invalid("nobody has this number".into()))?;
+                .ok_or_else(|| Error::Invalid("nobody has this id".into()))?;
             if account.deleted.is_some_and(|since| now < since + GRACE_SECONDS) {
                 return Err(Error::Unavailable("the account is being deleted; try again in two minutes".into()));
             }
             let is_first = account.deleted.is_none();
             let begun = Account { deleted: Some(now), ..account };
-            let begun = if is_first { begun.noted(&stamp, What::Deleted, truth(false), truth(true)) } else { begun };
+            let begun = if is_first {
+                begun.with_change(&stamp, What::Deleted, bool_name(false), bool_name(true))
+            } else {
+                begun
+            };
             Ok((Some(begun.clone()), begun))
         })?;
-        // In this order: whoever finds the account half deleted still finds what is left to do.
+        // The record stays until the end: a later call that finds the account half deleted still finds in it what is
+        // left to do.
         if let Some(key) = Key::of(&account.email) {
             forget(&key)?;
             self.release(&key, id)?;
@@ -200,7 +208,7 @@ impl Store {
         self.swap(&user_key(id), |found: Option<Account>| Ok((found.map(Account::erased), ())))
     }
 
-    /// Makes the key of an e-mail lead to a user; `false` when it did so already.
+    /// Makes the key of an e-mail point to a user; `false` when it already did.
     pub(crate) fn claim(&self, key: &Key, user: &str, now: u64) -> Result<bool, Error> {
         let claimed = || Ok((Some(Entry::Of { id: user.to_owned(), since: now }), true));
         self.swap(key.as_str(), |entry| match entry {
@@ -209,7 +217,7 @@ impl Store {
             Some(Entry::Of { id, since }) => {
                 let holder = self.by_id(&id)?;
                 let changed = holder.as_ref().and_then(|holder| holder.email_since).unwrap_or(0).max(since);
-                let is_free = !holder.is_some_and(|holder| has(&holder, key)) && now >= changed + GRACE_SECONDS;
+                let is_free = !holder.is_some_and(|holder| has_email(&holder, key)) && now >= changed + GRACE_SECONDS;
                 if is_free { claimed() } else { Err(Error::EmailTaken) }
             }
             Some(Entry::Old(_)) => Err(Error::EmailTaken),
@@ -224,13 +232,13 @@ impl Store {
         }
     }
 
-    /// What is under a key.
+    /// The value under a key.
     pub(crate) fn read<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
         parse(key, self.0.get(key).map_err(refused)?)
     }
 
-    /// Replaces what is under a key by what `change` makes of it, unless that is nothing; when somebody else was faster, with
-    /// what they left. Returns what else `change` says.
+    /// Replaces the value under a key with what `change` makes of it; with `None` the value stays. If somebody else was
+    /// faster, calls `change` again with the new value. Returns the second result of `change`.
     pub(crate) fn swap<T: DeserializeOwned + Serialize, R>(
         &self,
         key: &str,
@@ -251,18 +259,18 @@ impl Store {
         Err(unavailable())
     }
 
-    /// Deletes a key, if it is there.
+    /// Deletes a key, if it exists.
     pub(crate) fn delete(&self, key: &str) -> Result<(), Error> {
         self.0.delete(key).map_err(refused)
     }
 }
 
-/// Whether an account is that of the e-mail with this key.
-fn has(account: &Account, key: &Key) -> bool {
+/// Whether the account has the e-mail with this key.
+fn has_email(account: &Account, key: &Key) -> bool {
     Key::of(&account.email).as_ref() == Some(key)
 }
 
-/// The key of an account. No key of an e-mail is like it: those have an `@`.
+/// The key of an account. It differs from every key of an e-mail, because those contain an `@`.
 fn user_key(id: &str) -> String {
     format!("user/{id}")
 }
@@ -271,23 +279,23 @@ fn parse<T: DeserializeOwned>(key: &str, value: Option<Vec<u8>>) -> Result<Optio
     value.map(|json| serde_json::from_slice(&json)).transpose().map_err(|error| unexpected(key, &error))
 }
 
-/// A record that this component did not write. The error has a place in it and no content.
+/// Logs a value that this component did not write. The log gets the position of the error, not the content.
 fn unexpected(key: &str, error: &serde_json::Error) -> Error {
     eprintln!(
-        "key-value store `{LABEL}`: the value of {key:?} is not what it should be: {:?} at column {}",
+        "key-value store `{LABEL}`: the value of {key:?} is not what this component writes: {:?} error at column {}",
         error.classify(),
         error.column()
     );
     Error::Internal("the accounts' store has unexpected content".into())
 }
 
-/// Something that cannot be; the log has what.
+/// An error that should be impossible; its text goes to the log.
 pub(crate) fn fault(what: &str) -> Error {
     eprintln!("{what}");
     Error::Internal("accounts do not work as they should".into())
 }
 
-/// Logs what the store said and tells the caller only what it can act on.
+/// Logs the error of the store and tells the caller only what it can act on.
 fn refused(error: BucketError) -> Error {
     eprintln!("key-value store `{LABEL}`: {error}");
     match error {
@@ -307,14 +315,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_that_is_no_account_is_a_fault() {
+    fn a_value_that_is_not_an_account_is_an_internal_error() {
         assert!(matches!(parse::<Account>("user/1", Some(b"{}".to_vec())), Err(Error::Internal(_))));
         assert!(matches!(parse::<Entry>("a@b.io", Some(b"{}".to_vec())), Err(Error::Internal(_))));
         assert!(matches!(parse::<Account>("user/1", None), Ok(None)));
     }
 
     #[test]
-    fn an_e_mail_leads_to_a_number_or_holds_an_account_of_old() {
+    fn the_key_of_an_e_mail_holds_an_id_or_an_account_of_release_0_1_0() {
         let old = br#"{"id":"6b03","email":"Ann@example.com","name":"Ann","role":"admin","disabled":false,"password":"$2b$h","createdAt":"2023-11-14T22:13:20Z"}"#;
         let entry: Entry = parse("ann@example.com", Some(old.to_vec())).unwrap().unwrap();
         assert!(matches!(&entry, Entry::Old(account) if account.generation == 0 && account.is_open()));

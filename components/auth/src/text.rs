@@ -1,11 +1,11 @@
-//! One text for what looks the same: NFKC, and characters that are not seen.
+//! One form for texts that look the same: NFKC, without invisible characters.
 //!
 //! Letters of other scripts that look alike stay different: what a letter looks like depends on the font.
 
 use unicode_normalization::UnicodeNormalization;
 
 /// Unicode's `Default_Ignorable_Code_Point` (DerivedCoreProperties.txt); `Bidi_Control` is part of it.
-const UNSEEN: &[(char, char)] = &[
+const INVISIBLE: &[(char, char)] = &[
     ('\u{ad}', '\u{ad}'),
     ('\u{34f}', '\u{34f}'),
     ('\u{61c}', '\u{61c}'),
@@ -30,11 +30,11 @@ pub(crate) fn nfkc(text: &str) -> String {
     text.nfkc().collect()
 }
 
-/// A text in the form in which it can be mistaken for no other one: NFKC, without what is not seen.
+/// A text in a form that nobody can mistake for another: NFKC, without invisible characters.
 pub(crate) fn plain(text: &str) -> String {
-    let seen = |c: &char| !UNSEEN.iter().any(|(first, last)| (first..=last).contains(&c));
-    // What composes only once something between is gone is composed the second time.
-    nfkc(&nfkc(text).chars().filter(seen).collect::<String>())
+    let is_visible = |c: &char| !INVISIBLE.iter().any(|(first, last)| (first..=last).contains(&c));
+    // Characters that an invisible one kept apart are composed by the second pass.
+    nfkc(&nfkc(text).chars().filter(is_visible).collect::<String>())
 }
 
 #[cfg(test)]
@@ -43,7 +43,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_looks_the_same_has_one_plain_form() {
+    fn texts_that_look_the_same_have_one_plain_form() {
         for same in
             ["ann@example.com", "ａｎｎ@example.com", "an\u{200b}n@example.com", "\u{202e}ann@exam\u{ad}ple.com"]
         {
@@ -59,7 +59,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_plain_form_is_plain(text in any::<String>()) {
+        fn a_plain_form_stays_as_it_is(text in any::<String>()) {
             let once = plain(&text);
             prop_assert_eq!(plain(&once), once);
         }

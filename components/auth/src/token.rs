@@ -1,17 +1,17 @@
 //! JSON Web Tokens: who is logged in, signed with HS256.
 //!
-//! A token lives two hours and can be renewed until 30 days after the login, whose time (`auth_time`, as in OpenID
-//! Connect) every renewal carries on. A token without it, as the store's predecessor made them, counts from its `iat`.
-//! It holds no role: a role is read from the account. It names the generation of the account's tokens that it is of, so that
-//! all of them can be ended; a token without one is of the first. `aud` and `iss` are neither set nor looked at, as before: the
-//! secret belongs to this component alone.
+//! A token lives two hours and can be renewed until 30 days after the login. Every renewal carries on the time of the
+//! login (`auth_time`, as in OpenID Connect); for a token without it, as the NestJS system made them, `iat` counts. A
+//! token holds no role: a role is read from the account. It carries the generation of the account's tokens, so that all
+//! tokens of an account can be revoked at once; a token without it belongs to generation 0. `aud` and `iss` are neither
+//! set nor checked, as in the NestJS system: only this component has the secret.
 //!
-//! Refused: any other algorithm, a header that names extensions (`crit`: RFC 7515, section 4.1.11, none is known here), no
-//! `exp`, an `exp` that is over, a beginning (`nbf`), login or issue more than [`MAX_CLOCK_SKEW_SECONDS`] in the future, a login 30
-//! days ago, and anything longer than [`MAX_TOKEN_BYTES`], before it is even decoded.
+//! Refused: another algorithm; a header with critical extensions (`crit`: RFC 7515, section 4.1.11; none is known
+//! here); no `exp` or an expired one; `nbf`, `auth_time` or `iat` more than [`MAX_CLOCK_SKEW_SECONDS`] in the future; a
+//! login 30 or more days ago; and, before decoding, anything longer than [`MAX_TOKEN_BYTES`].
 //!
-//! Who holds a token from the future has it from another host of this application, because it is signed: the log then
-//! says that the hosts' clocks differ.
+//! A signed token that is dated in the future must come from another host of this application. The log then says that
+//! the clocks of the hosts differ.
 
 use crate::account::Account;
 use crate::bindings::accounts::Error;
@@ -29,9 +29,9 @@ const LIFETIME_SECONDS: u64 = 2 * 60 * 60;
 const MAX_AGE_SECONDS: u64 = 30 * 24 * 60 * 60;
 /// How far the clock of the host that made a token may be ahead of this one's, in seconds.
 const MAX_CLOCK_SKEW_SECONDS: u64 = 60;
-/// How long a token is taken after its end, in seconds.
+/// How long a token is accepted after it has expired, in seconds.
 const LEEWAY_SECONDS: u64 = 5;
-/// The longest token that is looked at, in bytes; the longest that is made is a little shorter.
+/// The longest token that is accepted, in bytes. The longest that [`Signer::issue`] makes fits.
 pub(crate) const MAX_TOKEN_BYTES: usize = 4096;
 /// RFC 7518, section 3.2: a key for HS256 has at least the size of its hash.
 const MIN_SECRET_BYTES: usize = 32;
@@ -54,26 +54,26 @@ pub(crate) struct Signer {
 /// What a token that was read proves.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Proof {
-    /// The number of the user.
+    /// The user's id.
     pub id: String,
     /// The user's e-mail when the token was made.
     pub email: String,
     /// When the user logged in, in seconds since 1970.
     pub auth_time: u64,
-    /// Which generation of the user's tokens it is of.
+    /// The generation of the user's tokens that the token belongs to.
     pub generation: u64,
 }
 
 /// Why a token proves nothing.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// It is no token of this application, or its time is over.
+    /// It is not a token of this application, or it has expired.
     Invalid,
-    /// It was made here, and begins so many seconds from now.
-    Early {
-        /// The number of the user.
+    /// It is signed by this application, but dated in the future.
+    NotYetValid {
+        /// The user's id.
         id: String,
-        /// How far its time is in the future.
+        /// How far its date is in the future.
         seconds: u64,
     },
 }
@@ -90,9 +90,9 @@ struct Claims<'a> {
     generation: Option<u64>,
 }
 
-/// The claims that are used; `exp` is the library's.
+/// The claims that [`Signer::read`] uses; the library checks `exp`.
 #[derive(Deserialize)]
-struct Claimed {
+struct ReadClaims {
     id: String,
     email: String,
     iat: Option<u64>,
@@ -118,7 +118,10 @@ impl Signer {
             return Err(no_secret());
         }
         if secret.len() < MIN_SECRET_BYTES {
-            eprintln!("variable `{SECRET}` is shorter than {MIN_SECRET_BYTES} bytes: it can be guessed from any token");
+            eprintln!(
+                "variable `{SECRET}` is shorter than {MIN_SECRET_BYTES} bytes: anyone who has a token can find it by \
+                 brute force; fix: set it to {MIN_SECRET_BYTES} random bytes or more"
+            );
         }
         let signer = Rc::new(Signer::new(&secret));
         Ok(SIGNER.with(|cell| cell.get_or_init(|| signer).clone()))
@@ -136,9 +139,10 @@ impl Signer {
         }
     }
 
-    /// A hash of a text that nobody else can make, for one purpose. Not for what lasts: the secret may be replaced.
+    /// The HMAC of `text` under the secret; `purpose` keeps different uses apart. Not for long-lived data: it changes
+    /// when the secret is replaced.
     pub(crate) fn digest(&self, purpose: &str, text: &str) -> [u8; 32] {
-        // A key of any length is taken.
+        // HMAC accepts a key of any length, so this never fails.
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.secret) else { return [0; 32] };
         for part in ["souk ", purpose, "\0", text] {
             mac.update(part.as_bytes());
@@ -172,16 +176,16 @@ impl Signer {
             return Err(Refusal::Invalid);
         }
         let decoded = jsonwebtoken::decode(token, &self.decoding, &self.validation).map_err(|_| Refusal::Invalid)?;
-        let (header, claimed): (Header, Claimed) = (decoded.header, decoded.claims);
+        let (header, claimed): (Header, ReadClaims) = (decoded.header, decoded.claims);
         if header.crit.is_some() {
             return Err(Refusal::Invalid);
         }
         let auth_time = claimed.auth_time.or(claimed.iat).ok_or(Refusal::Invalid)?;
-        // A float beyond the integers becomes the largest of them.
+        // `as` saturates: a float above `u64::MAX` becomes `u64::MAX`.
         let begins = auth_time.max(claimed.iat.unwrap_or(0)).max(claimed.nbf.map_or(0, |nbf| nbf.ceil() as u64));
         let seconds = begins.saturating_sub(now);
         if seconds > MAX_CLOCK_SKEW_SECONDS {
-            return Err(Refusal::Early { id: claimed.id, seconds });
+            return Err(Refusal::NotYetValid { id: claimed.id, seconds });
         }
         if now.saturating_sub(auth_time) >= MAX_AGE_SECONDS {
             return Err(Refusal::Invalid);

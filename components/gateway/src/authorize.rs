@@ -1,13 +1,13 @@
 //! Who makes a request, and what they may do.
 //!
-//! The gateway asks the service of accounts whose token it is, and the services decide what that user may do to what is
-//! theirs; here is only what needs no look at the data. As in the recorded system a guard runs once the route is known
-//! and the body is parsed, and before the body is validated.
+//! The gateway asks the account service whose token it is. The other services decide what that user may do with their
+//! data; only checks that need no data are here. As in the NestJS system, they run after the route is found and the
+//! body is parsed, and before the body is validated.
 //!
-//! The variable `open_access` turns all of it off, for clients of the recorded system, which had no authorization: every
-//! caller is then [`Caller::Anyone`], with a token or without, so that what an order belongs to does not depend on what
-//! else a client happens to send. It refuses to be open by accident: anything but `true` is closed,
-//! `TRUE` too: the manifest warns of that one word.
+//! The variable `open_access` turns all of it off, for clients of the NestJS system, which had no authorization: every
+//! caller is then [`Caller::Anyone`], even with a token, so that the owner of an order does not depend on a header that
+//! some clients send. Access never opens by accident: any value but exactly `true` keeps it closed, `TRUE` too, because
+//! `spin.toml` warns of exactly `true`.
 
 use crate::bindings::accounts::{self, Role, User, UserId};
 use crate::http::Request;
@@ -25,15 +25,17 @@ pub(crate) enum Caller {
 }
 
 impl Caller {
+    /// Finds out who makes the request.
+    ///
     /// # Errors
-    /// 401 when the request carries no token or a bad one; 503 when the accounts cannot say.
+    /// 401 when the request has no token or an invalid one; 503 when the account service does not answer.
     pub(crate) fn of(request: &Request<'_>) -> Result<Self, Error> {
         if open_access() {
             return Ok(Caller::Anyone);
         }
         let header = request.header("authorization");
         let token = bearer(header.as_deref()).ok_or_else(Error::no_token)?;
-        let session = accounts::verify(token).map_err(unproved)?;
+        let session = accounts::verify(token).map_err(token_error)?;
         Ok(Caller::User(session.user))
     }
 
@@ -45,11 +47,11 @@ impl Caller {
     }
 }
 
-/// Lets administrators pass; returns the number of the one who does, nobody's under open access.
+/// Requires an administrator, and returns their id; `None` under open access.
 ///
 /// # Errors
 /// As [`Caller::of`], and 403 for everyone else.
-pub(crate) fn admin(request: &Request<'_>) -> Result<Option<UserId>, Error> {
+pub(crate) fn require_admin(request: &Request<'_>) -> Result<Option<UserId>, Error> {
     match Caller::of(request)? {
         caller if !caller.is_admin() => Err(Error::forbidden()),
         Caller::User(user) => Ok(Some(user.id)),
@@ -57,20 +59,20 @@ pub(crate) fn admin(request: &Request<'_>) -> Result<Option<UserId>, Error> {
     }
 }
 
-/// The token of an `Authorization` header, read as the recorded system read it: one blank after `Bearer`; but in letters of
-/// whichever case, as RFC 9110 has it.
+/// The token of an `Authorization` header. As in the NestJS system, exactly one space follows `Bearer`; unlike there,
+/// the case of `Bearer` does not matter (RFC 9110).
 pub(crate) fn bearer(header: Option<&str>) -> Option<&str> {
     let mut words = header?.split(' ');
     words.next()?.eq_ignore_ascii_case("bearer").then(|| words.next()).flatten().filter(|token| !token.is_empty())
 }
 
-/// What the accounts say about a token that they do not verify, as HTTP.
-pub(crate) fn unproved(error: accounts::Error) -> Error {
+/// Converts an error of a token check to an HTTP error.
+pub(crate) fn token_error(error: accounts::Error) -> Error {
     match error {
         accounts::Error::Unauthorized | accounts::Error::Invalid(_) => Error::unauthorized(),
         accounts::Error::Unavailable(_) => Error::unavailable("The account service"),
         accounts::Error::Internal(detail) => Error::internal(&detail),
-        accounts::Error::EmailTaken => Error::internal("a token was answered as if it were a registration"),
+        accounts::Error::EmailTaken => Error::internal("the account service answered `email-taken` to a token check"),
     }
 }
 
@@ -105,7 +107,7 @@ mod tests {
     }
 
     fn sent(error: accounts::Error) -> (u16, String) {
-        let reply = unproved(error).into_reply();
+        let reply = token_error(error).into_reply();
         (reply.status, String::from_utf8(reply.body).unwrap())
     }
 

@@ -1,27 +1,28 @@
-//! What counts as an e-mail address and as a strong password: the rules of validator.js, with its default options.
+//! Checks e-mail addresses and the strength of passwords, with the rules of validator.js and its default options.
 //!
-//! They are written out because the crates disagree with them at the edges (quoted and international addresses, lengths,
-//! which characters are symbols), and at the edges an address that was taken yesterday would be refused today.
-//! Source: `isEmail`, `isFQDN` and `isStrongPassword` of validator.js 13. It counts in UTF-16 units, and so do these.
+//! The rules are implemented here, because the crates differ from them in rare cases (quoted and international
+//! addresses, lengths, the set of symbols), and would refuse addresses that were accepted before. Source: `isEmail`,
+//! `isFQDN` and `isStrongPassword` of validator.js 13. Like those, this code counts in UTF-16 units.
 //!
-//! They are stricter in one thing: what the accounts cannot store is no e-mail address here either, so that it is refused
-//! in one shape: more than 254 bytes, a control character, an unquoted blank (validator.js takes those beyond ASCII).
+//! The rules are stricter in one respect: an address that auth cannot store is refused here too, so that all refusals
+//! have one shape. That concerns addresses of more than 254 bytes, with a control character, or with unquoted
+//! whitespace (validator.js accepts whitespace beyond ASCII).
 
-/// The longest address, in bytes, as it is written and in lower case.
-const MAX_EMAIL: usize = 254;
-/// The longest part before the `@`, in bytes.
-const MAX_USER: usize = 64;
-/// The longest part of a domain between two dots.
-const MAX_LABEL: usize = 63;
+/// The longest address, in bytes, both as written and in lower case.
+const MAX_EMAIL_BYTES: usize = 254;
+/// The longest local part (before the `@`), in bytes.
+const MAX_LOCAL_BYTES: usize = 64;
+/// The longest label of a domain, in UTF-16 units.
+const MAX_LABEL_UNITS: usize = 63;
 
 /// Whether `text` is an e-mail address.
 pub(crate) fn is_email(text: &str) -> bool {
-    let Some((user, domain)) = text.rsplit_once('@') else { return false };
-    // Lower case can be longer.
-    text.len().max(text.to_lowercase().len()) <= MAX_EMAIL
-        && user.len() <= MAX_USER
+    let Some((local, domain)) = text.rsplit_once('@') else { return false };
+    // Lower case can be longer than the original text.
+    text.len().max(text.to_lowercase().len()) <= MAX_EMAIL_BYTES
+        && local.len() <= MAX_LOCAL_BYTES
         && is_domain(domain)
-        && is_user(user)
+        && is_local_part(local)
 }
 
 /// Whether `text` has at least eight characters, of them a lower-case and an upper-case letter, a digit and a symbol.
@@ -50,8 +51,8 @@ fn length(text: &str) -> usize {
     text.encode_utf16().count()
 }
 
-fn is_user(user: &str) -> bool {
-    if let Some(quoted) = user.strip_prefix('"') {
+fn is_local_part(local: &str) -> bool {
+    if let Some(quoted) = local.strip_prefix('"') {
         return quoted.strip_suffix('"').is_some_and(is_quoted);
     }
     let allowed = |c: char| {
@@ -59,10 +60,11 @@ fn is_user(user: &str) -> bool {
             || "!#$%&'*+-/=?^_`{|}~".contains(c)
             || c >= '\u{a1}' && is_international(c) && !c.is_whitespace()
     };
-    user.split('.').all(|part| !part.is_empty() && part.chars().all(allowed))
+    local.split('.').all(|part| !part.is_empty() && part.chars().all(allowed))
 }
 
-/// What may stand between quotes: all but quotes and backslashes, which a backslash lets through.
+/// Whether text is allowed between quotes: everything except quotes and backslashes, which need a backslash before
+/// them.
 fn is_quoted(text: &str) -> bool {
     let mut characters = text.chars();
     while let Some(c) = characters.next() {
@@ -80,7 +82,7 @@ fn is_quoted(text: &str) -> bool {
     true
 }
 
-/// The characters beyond ASCII that validator.js lists; callers say from where on.
+/// The characters beyond ASCII that validator.js allows; the callers set the lower bound.
 fn is_international(c: char) -> bool {
     matches!(c, '\u{a0}'..='\u{d7ff}' | '\u{f900}'..='\u{fdcf}' | '\u{fdf0}'..='\u{ffef}')
 }
@@ -88,7 +90,9 @@ fn is_international(c: char) -> bool {
 fn is_domain(domain: &str) -> bool {
     let labels: Vec<&str> = domain.split('.').collect();
     match labels.as_slice() {
-        [_, .., top] => domain.len() <= MAX_EMAIL && is_top_level(top) && labels.iter().all(|label| is_label(label)),
+        [_, .., top] => {
+            domain.len() <= MAX_EMAIL_BYTES && is_top_level(top) && labels.iter().all(|label| is_label(label))
+        }
         _ => false,
     }
 }
@@ -106,7 +110,7 @@ fn is_label(label: &str) -> bool {
     let allowed =
         |c: char| c.is_ascii_alphanumeric() || c == '-' || c >= '\u{a1}' && !full_width(c) && !c.is_whitespace();
     !label.is_empty()
-        && length(label) <= MAX_LABEL
+        && length(label) <= MAX_LABEL_UNITS
         && label.chars().all(allowed)
         && !label.starts_with('-')
         && !label.ends_with('-')
@@ -117,9 +121,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_that_validator_js_takes() {
+    fn addresses_that_validator_js_accepts() {
         let long_label = format!("a@{}.com", "b".repeat(63));
-        let long_user = format!("{}@example.com", "a".repeat(64));
+        let long_local = format!("{}@example.com", "a".repeat(64));
         for email in [
             "a@☃.net",
             "a@ex😀.com",
@@ -139,7 +143,7 @@ mod tests {
             "ANN@EXAMPLE.COM",
             "a@xn--80ak6aa92e.xn--p1ai",
             &long_label,
-            &long_user,
+            &long_local,
         ] {
             assert!(is_email(email), "{email}");
         }
@@ -148,7 +152,7 @@ mod tests {
     #[test]
     fn addresses_that_validator_js_refuses() {
         let long_label = format!("a@{}.com", "b".repeat(64));
-        let long_user = format!("{}@example.com", "a".repeat(65));
+        let long_local = format!("{}@example.com", "a".repeat(65));
         let long = format!("a@{}com", "b23456789.".repeat(26));
         let long_in_bytes = format!("a@{}com", "ä.".repeat(84));
         let long_in_lower_case = format!("a@{}com", "İ.".repeat(83));
@@ -182,7 +186,7 @@ mod tests {
             r#""foo"bar"@example.com"#,
             r#""foo\"@example.com"#,
             "🙂@example.com",
-            // validator.js takes these; the accounts do not.
+            // validator.js accepts these; auth does not.
             "a\u{2003}b@example.com",
             "a@exam\u{3000}ple.com",
             "\"a\tb\"@example.com",
@@ -190,7 +194,7 @@ mod tests {
             &long_in_bytes,
             &long_in_lower_case,
             &long_label,
-            &long_user,
+            &long_local,
             &long,
         ] {
             assert!(!is_email(email), "{email}");
@@ -198,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_weak_password_is_told_what_it_lacks() {
+    fn the_hint_says_what_a_weak_password_lacks() {
         assert_eq!(
             weakness("abcdefg1").unwrap(),
             "needs an upper-case letter from A to Z, a symbol such as - ! ? or a blank"

@@ -1,7 +1,7 @@
-//! Tries to prove something, slowed where there were many wrong ones (`store:auth/guesses`).
+//! Slows down attempts that could guess a secret, after many failures (`store:auth/guesses`).
 //!
-//! The source is the client as the host knows it: the other end of the connection, or whom a trusted proxy names. The host
-//! sets the header `spin-client-addr` itself and drops what a client has sent under its name.
+//! The source is the client's address as the host knows it: the other end of the connection, or the address that a
+//! trusted proxy names. The host sets the header `spin-client-addr` itself, and drops one that a client has sent.
 
 use crate::bindings::accounts::Error as Refused;
 use crate::bindings::guesses::{self, Outcome, Refusal};
@@ -11,19 +11,20 @@ use crate::http::error::Error;
 /// The header in which the host names the client.
 const CLIENT: &str = "spin-client-addr";
 
-/// What a try can guess.
+/// What an attempt can guess.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Guess<'a> {
-    /// The password of the account with this e-mail, which may be none.
+    /// The password of the account with this e-mail, which may not exist.
     Password(&'a str),
-    /// Whether something is there, of nobody in particular.
+    /// Whether an account exists; the attempt names no account.
     Existence,
 }
 
-/// Makes a try, if its source may: `call` makes it, and `account` says from its answer whose account was proved.
+/// Makes an attempt with `call`, if its source is allowed to. `account` returns the e-mail of the account that the
+/// answer proves.
 ///
 /// # Errors
-/// 429 when it may not, and 503 when nobody can say; what `call` refuses is its own result.
+/// 429 when the source has to wait, and 503 when the counters do not answer; an error of `call` is in the inner result.
 pub(crate) fn try_once<T>(
     request: &Request<'_>,
     guess: Guess<'_>,
@@ -44,17 +45,17 @@ pub(crate) fn try_once<T>(
         },
         Err(error) => (None, outcome(error, guess)),
     };
-    // Whose counters it went by, and where none did, whose account it was.
+    // The account whose counters admitted the attempt or, if it named none, the account that was proved.
     let settled = guesses::settle(named.or(proved).unwrap_or_default(), &source, counted, outcome);
     if let Err(error) = settled {
-        // The answer stands; the try counts as a wrong one until that is forgotten.
-        eprintln!("a try could not be settled: {error:?}");
+        // The answer is still returned; the attempt counts as failed until the counter forgets it.
+        eprintln!("the outcome of an attempt could not be recorded: {error:?}");
     }
     Ok(answer)
 }
 
-/// What a refusal says about a try. `invalid` is a wrong password where one was asked for; what is malformed in other ways has
-/// been refused before.
+/// The outcome of a refused attempt. `invalid` is a wrong password where one was asked for: other malformed requests
+/// were refused before.
 fn outcome(error: &Refused, guess: Guess<'_>) -> Outcome {
     match (error, guess) {
         (Refused::Unauthorized | Refused::EmailTaken, _) | (Refused::Invalid(_), Guess::Password(_)) => Outcome::Wrong,
@@ -77,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_proves_nothing_is_wrong_and_an_outage_is_nobodys_fault() {
+    fn a_refusal_counts_as_wrong_and_an_outage_does_not_count() {
         for guess in [Guess::Password("a@b.io"), Guess::Existence] {
             assert_eq!(outcome(&Refused::Unauthorized, guess), Outcome::Wrong);
             assert_eq!(outcome(&Refused::EmailTaken, guess), Outcome::Wrong);
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_try_too_many_is_429_and_says_when_to_come_back() {
+    fn an_attempt_too_many_is_429_with_the_time_to_wait() {
         let reply = refused(Refusal::TooMany(64)).into_reply();
         assert_eq!((reply.status, reply.retry_after), (429, Some(64)));
         assert_eq!(

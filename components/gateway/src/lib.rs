@@ -1,15 +1,16 @@
 //! The public HTTP API of the store.
 //!
-//! It parses and validates requests, calls the services that it is linked to, and shapes their answers; it keeps
-//! nothing and decides nothing about products, prices or orders. Who may do what is in [`authorize`]. The routes, bodies
-//! and messages are those of the system that the store replaces (Express and NestJS with class-validator), so that its
-//! clients work unchanged: `tests/golden.json` holds the recording, `tests/golden-differences.json` what differs on
-//! purpose.
+//! It parses and validates requests, calls the services that it is linked to, and shapes their answers. It stores
+//! nothing, and it decides nothing about products, prices or orders. Who may do what is in [`authorize`]. The routes,
+//! bodies and messages are those of the NestJS system that the store replaces (Express and class-validator), so that
+//! its clients work unchanged: `tests/golden.json` holds the recording, `tests/golden-differences.json` the intended
+//! differences.
 //!
-//! It answers requests as plain values, and by `wasi:http/handler` those that do not fit into them. It exports that itself rather than through `#[http_service]`, which copies every header, the scheme
-//! and the authority into an `http::Request` and the answer out of one: a dozen calls into the host for each request,
-//! where the routes here need four. Routing is a `match`: axum's router is case-sensitive and cannot say Express's
-//! words about a bad parameter, and its layers would cost more than the whole of the rest.
+//! It answers requests as plain values (`wit/http`); a request that does not fit into them comes through
+//! `wasi:http/handler`. The component exports that interface itself: `#[http_service]` copies every header, the scheme
+//! and the authority into an `http::Request` and the response out of one, which takes a dozen host calls for each
+//! request, where these routes need four. Routing is a `match`: axum's router is case-sensitive and cannot give
+//! Express's message for a bad parameter, and its layers would cost more than everything else here.
 
 mod authorize;
 mod bindings;

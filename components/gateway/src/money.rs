@@ -4,7 +4,7 @@ use crate::number::{self, Scaled};
 use serde::ser::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// The most that an amount may be, in cents: ten thousand million units. It bounds every sum of amounts to 64 bits.
+/// The largest amount, in cents: ten billion units (10^10). Sums of many amounts still fit into 64 bits.
 const MAX_CENTS: u64 = 1_000_000_000_000;
 /// The same in units.
 pub(crate) const MAX_UNITS: u64 = MAX_CENTS / 100;
@@ -37,7 +37,7 @@ pub(crate) fn from_text(text: &str) -> Result<u64, AmountError> {
     let unsigned = text.strip_prefix('-').unwrap_or(text);
     let (units, decimals) = unsigned.split_once('.').unwrap_or((unsigned, "0"));
     match unsigned {
-        // A number to the clients of old, though no amount.
+        // A number in JavaScript, and so in the NestJS system: it gets the message for an amount that is out of range.
         "Infinity" if unsigned.len() == text.len() => Err(AmountError::Unrepresentable),
         _ if digits(units) && digits(decimals) => cents(number::from_plain(text, DECIMALS)),
         _ => Err(AmountError::NotANumber),
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_cents_is_refused() {
+    fn an_amount_that_is_not_whole_cents_or_out_of_range_is_refused() {
         for text in [
             "1.234",
             "1e-7",
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts_are_written_with_as_few_decimals_as_there_are() {
+    fn amounts_are_written_without_trailing_zeros() {
         let written = [
             (7525, "75.25"),
             (15000, "150"),

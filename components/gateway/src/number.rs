@@ -1,27 +1,27 @@
-//! Numbers as clients write them, read exactly: no float on the way, and no number too long or too small to judge.
+//! Reads the numbers that clients write exactly, without floats, whatever their length or size.
 
-/// A number times a power of ten, as far as it is whole.
+/// A number times a power of ten.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Scaled {
-    /// Whether it is below zero; zero itself never is.
+    /// Whether it is below zero; zero is never negative.
     pub negative: bool,
-    /// Its size, or why it has none.
+    /// Its absolute value, or why it is not a whole number of 64 bits.
     pub size: Result<u64, Misfit>,
 }
 
-/// Why a number is no whole number of 64 bits.
+/// Why a number is not a whole number of 64 bits.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Misfit {
-    /// It has decimals that count.
+    /// It has decimals other than zero.
     Fraction,
-    /// It is beyond 64 bits.
+    /// It is too large for 64 bits.
     TooLarge,
 }
 
 /// The value of a JSON number times ten to the power of `places`, from the digits that the client wrote.
 pub(crate) fn from_json(text: &str, places: i64) -> Scaled {
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    // An exponent that overflows is out of range for every mantissa but zero; its sign alone matters then.
+    // An exponent that overflows puts every mantissa except zero out of range; only its sign matters then.
     let far = if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 };
     let exponent: i64 = exponent.parse().unwrap_or(far);
     from_plain(mantissa, exponent.saturating_add(places))
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_whole_says_why() {
+    fn a_number_that_is_not_whole_has_a_reason() {
         for text in ["1.5", "-0.1", "1e-7", "1e-99999999999999999999", "123456789012345678901234567890.5"] {
             assert_eq!(from_json(text, 0).size, Err(Misfit::Fraction), "{text}");
         }

@@ -1,19 +1,19 @@
-//! Validation of bodies and queries, with the messages of class-validator in their recorded order.
+//! Validation of bodies and queries, with class-validator's messages in the recorded sequence.
 //!
-//! The crates for validation (validator, garde) check typed structs, after the types are right; here most messages are
-//! about types, several for one field at once, and all fields are reported together. So the rules are plain functions
-//! from a field to a typed value or its messages, and [`Input`] collects them: unknown fields first, then each field in
-//! the order in which it is asked for.
+//! The validation crates (validator, garde) check typed structs, whose types are right already. Here most messages are
+//! about types, a field can have several messages, and all fields are reported together. So the rules are plain
+//! functions from a field to a typed value or to messages. [`Input`] collects the messages: unknown fields first, then
+//! each field in the sequence of the checks.
 
 use crate::http::error::Error;
 use crate::http::json::{Fields, Value};
 use crate::money::{self, AmountError};
 use crate::number::{self, Misfit};
 
-/// What a rule makes of a field: a typed value, or what is wrong with it, in the order in which it is told.
+/// The result of a rule for a field: a typed value, or the messages in sequence.
 pub(crate) type Checked<T> = Result<T, Vec<String>>;
 
-/// The fields of one request while they are checked.
+/// The fields of one request, while they are being checked.
 pub(crate) struct Input<'f> {
     fields: &'f Fields<'f>,
     messages: Vec<String>,
@@ -27,12 +27,12 @@ impl<'f> Input<'f> {
         Input { fields, messages, hints: Vec::new() }
     }
 
-    /// A field that must be there. The rule sees an absent field too, and says what is missing.
+    /// A required field. The rule gets an absent field too, and returns the message for it.
     pub(crate) fn required<T>(&mut self, name: &str, rule: impl Fn(&str, Option<&Value>) -> Checked<T>) -> Option<T> {
         rule(name, self.fields.get(name)).map_err(|messages| self.messages.extend(messages)).ok()
     }
 
-    /// Says more about a field that a rule has refused, where `explain` knows more than the rule's recorded words.
+    /// Adds a hint about a field that a rule has refused, if `explain` knows more than the recorded message says.
     pub(crate) fn explain<T>(
         &mut self,
         name: &str,
@@ -44,17 +44,17 @@ impl<'f> Input<'f> {
         checked
     }
 
-    /// A field that may be absent. `null` is not absent: the rule sees it.
+    /// An optional field. `null` is not absent: the rule gets it.
     pub(crate) fn optional<T>(&mut self, name: &str, rule: impl Fn(&str, Option<&Value>) -> Checked<T>) -> Option<T> {
         self.fields.get(name).is_some().then(|| self.required(name, rule)).flatten()
     }
 
-    /// Ends the check of an object within the request: `value`, or every message.
+    /// Ends the check of an object within the request: returns `value`, or all messages.
     pub(crate) fn check<T>(self, value: Option<T>) -> Checked<T> {
         value.filter(|_| self.messages.is_empty()).ok_or(self.messages)
     }
 
-    /// Ends the check: `value`, or 400 with every message.
+    /// Ends the check: returns `value`, or 400 with all messages.
     pub(crate) fn finish<T>(self, value: Option<T>) -> Result<T, Error> {
         let hints = self.hints.join("; ");
         self.check(value).map_err(Error::invalid).map_err(|error| match hints.is_empty() {
@@ -84,7 +84,7 @@ pub(crate) fn string(name: &str, value: Option<&Value>) -> Checked<String> {
     }
 }
 
-/// A text that `accept` accepts; otherwise the message is the name and `problem`.
+/// A text that `accept` accepts; otherwise the message is the field's name and `problem`.
 pub(crate) fn string_that(
     accept: fn(&str) -> bool,
     problem: &'static str,
@@ -96,7 +96,7 @@ pub(crate) fn string_that(
     }
 }
 
-/// An amount of money, as a number or as a plain decimal in a string; in cents.
+/// An amount of money, as a number or as a plain decimal in a string. Returns cents.
 pub(crate) fn amount(name: &str, value: Option<&Value>) -> Checked<u64> {
     let negative = || format!("{name} must not be less than 0");
     let unfit = || format!("{name} must be a number conforming to the specified constraints");
@@ -112,7 +112,7 @@ pub(crate) fn amount(name: &str, value: Option<&Value>) -> Checked<u64> {
     })
 }
 
-/// What an amount must be, for one that is none.
+/// The limits of an amount, as a hint for a value that exceeds them.
 pub(crate) fn explain_amount(value: &Value) -> Option<String> {
     let error = match value {
         Value::Number(number) => money::from_number(number).err(),
@@ -127,8 +127,8 @@ pub(crate) fn explain_amount(value: &Value) -> Option<String> {
     }
 }
 
-/// An integer from 1 to `most`, as a JSON number.
-pub(crate) fn whole(most: u64) -> impl Fn(&str, Option<&Value>) -> Checked<u64> {
+/// An integer from 1 to `max`, as a JSON number.
+pub(crate) fn whole(max: u64) -> impl Fn(&str, Option<&Value>) -> Checked<u64> {
     move |name, value| {
         let positive = || format!("{name} must be a positive number");
         let Some(Value::Number(text)) = value else {
@@ -139,15 +139,15 @@ pub(crate) fn whole(most: u64) -> impl Fn(&str, Option<&Value>) -> Checked<u64> 
         Err(vec![match number.size {
             _ if number.negative => positive(),
             Ok(0) => positive(),
-            Ok(size) if size <= most => return Ok(size),
-            Ok(_) | Err(Misfit::TooLarge) => format!("{name} must not be greater than {most}"),
+            Ok(size) if size <= max => return Ok(size),
+            Ok(_) | Err(Misfit::TooLarge) => format!("{name} must not be greater than {max}"),
             Err(Misfit::Fraction) => format!("{name} must be an integer number"),
         }])
     }
 }
 
-/// An integer from 1 to `most`, from a query string.
-pub(crate) fn positive(most: u32) -> impl Fn(&str, Option<&Value>) -> Checked<u32> {
+/// An integer from 1 to `max`, from a query string.
+pub(crate) fn positive(max: u32) -> impl Fn(&str, Option<&Value>) -> Checked<u32> {
     move |name, value| {
         let Some(Value::Text(text)) = value else { return Err(vec![format!("{name} must be a positive number")]) };
         let text = text.trim();
@@ -163,13 +163,13 @@ pub(crate) fn positive(most: u32) -> impl Fn(&str, Option<&Value>) -> Checked<u3
         units
             .parse()
             .ok()
-            .filter(|number| *number <= most)
-            .ok_or_else(|| vec![format!("{name} must not be greater than {most}")])
+            .filter(|number| *number <= max)
+            .ok_or_else(|| vec![format!("{name} must not be greater than {max}")])
     }
 }
 
 /// `true` or `false`.
-pub(crate) fn truth(name: &str, value: Option<&Value>) -> Checked<bool> {
+pub(crate) fn boolean(name: &str, value: Option<&Value>) -> Checked<bool> {
     match value {
         Some(Value::Text(text)) if text == "true" => Ok(true),
         Some(Value::Text(text)) if text == "false" => Ok(false),
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_number_is_no_text_and_is_bounded() {
+    fn a_whole_number_is_not_a_text_and_is_bounded() {
         fn check(value: Option<&Value>) -> Checked<u64> {
             whole(1000)("a", value)
         }

@@ -60,7 +60,7 @@ fn some_decimal<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Option<u64
     decimal(input).map(Some)
 }
 
-/// Without ids nothing is asked, and nothing answered, as it always was.
+/// Without ids the answer is empty, as in the NestJS system.
 #[derive(Deserialize)]
 struct Ids {
     #[serde(default)]

@@ -1,19 +1,19 @@
-//! On whose behalf the running call changes things, for the history that the database keeps ([`crate::history`]).
+//! On whose behalf the running call changes data, for the history that the database keeps ([`crate::history`]).
 //!
-//! An instance serves one call at a time, so it is said once, where the call comes in ([`during`]), and every statement that
-//! changes an order or a refund takes it from here ([`columns`]). Passed from function to function it would be an argument
-//! of all of them, which one could forget or mix up.
+//! An instance serves one call at a time, so the call sets the author once, at its start ([`during`]), and every
+//! statement that changes an order or a refund reads it here ([`columns`]). As a parameter it would go through all
+//! functions, and one of them could forget it or mix it up.
 
 use crate::bindings::orders::Actor;
 use souk_database::Value;
 use std::cell::RefCell;
 
-/// Who changes things.
+/// The author of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum By {
-    /// Nobody in particular, under open access.
+    /// No known user, under open access.
     Anyone,
-    /// A user, by number.
+    /// A user, by id.
     User(String),
     /// An operator, with `souk call`.
     Operator,
@@ -33,7 +33,7 @@ thread_local! {
     static BY: RefCell<By> = const { RefCell::new(By::Anyone) };
 }
 
-/// Says who changes things while `work` runs, and afterwards again who did before.
+/// Sets the author while `work` runs, and restores the previous author afterwards.
 pub(crate) fn during<T>(by: By, work: impl FnOnce() -> T) -> T {
     let before = BY.replace(by);
     let done = work();
@@ -41,11 +41,11 @@ pub(crate) fn during<T>(by: By, work: impl FnOnce() -> T) -> T {
     done
 }
 
-/// The last two parameters of a statement that changes something: who does, or null, and in which request, or null.
+/// The last two parameters of a statement that changes data: the author or null, and the id of the request or null.
 pub(crate) fn columns() -> [Value; 2] {
     let by = BY.with_borrow(|by| match by {
         By::Anyone => Value::Null,
-        By::User(number) => Value::text(number.as_str()),
+        By::User(id) => Value::text(id.as_str()),
         By::Operator => "operator".into(),
         By::Schedule => "schedule".into(),
         By::Event(id) => Value::text(id.as_str()),
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_changes_things_is_who_did_before_when_something_inside_has_ended() {
+    fn the_previous_author_is_restored_when_a_nested_call_ends() {
         let by = || format!("{:?}", columns()[0]);
         let event = By::Event("evt_1".into());
         during(By::User("9".into()), || {

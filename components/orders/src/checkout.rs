@@ -1,6 +1,6 @@
-//! Making an order, and opening the page on which it is paid. The two are not one step, as the payment provider is no
-//! part of our transactions: the order is stored first, then its page is opened. When the second fails, or the process
-//! dies in between, the order waits; the same call with its idempotency key, or `pay`, opens its page.
+//! Creates an order and opens its payment page. These are two steps, because the payment provider is no part of our
+//! transactions: the order is stored first, then its page is opened. If the second step fails, or the process dies in
+//! between, the order waits: the same call with its idempotency key, or `pay`, opens its page.
 
 use crate::bindings::catalog;
 use crate::bindings::orders::{Actor, Checkout, Error, NewOrder, Order, OrderId};
@@ -11,28 +11,28 @@ use crate::{by, currency, draft, quota, session, sql, store};
 use souk_database::Database;
 use std::collections::BTreeSet;
 
-/// The most products that are looked for one by one, to say which are unknown.
+/// The most products that are looked up one by one, to name the unknown ones.
 const MAX_LOOKUPS: usize = 50;
 
-/// Makes an order and opens its page.
+/// Creates an order and opens its page.
 pub(crate) fn create(actor: Actor, new: NewOrder) -> Result<Checkout, Error> {
     draft::check(&new.items)?;
     let owner = actor.owner();
     if owner == Some("") {
-        return Err(Error::Invalid("a user's number cannot be empty".into()));
+        return Err(Error::Invalid("a user's id cannot be empty".into()));
     }
     let key = new.idempotency_key.map(|key| Key::new(owner, key, &new.items)).transpose()?;
     let database = Database::open()?;
     if let Some(key) = &key
         && let Some(used) = key.find(&database)?
     {
-        return answer_again(&database, key, used);
+        return repeat_answer(&database, key, used);
     }
     let currency = currency::of_prices()?;
     let ids: BTreeSet<u64> = new.items.iter().map(|item| item.product_id).collect();
     let products = catalog::validate(&ids.iter().copied().collect::<Vec<_>>()).map_err(|e| no_products(e, &ids))?;
     let draft = draft::price(&new.items, &products)?;
-    // Nobody in particular has as many as they like.
+    // Orders without an owner have no limit.
     let max_open = if owner.is_some() { quota::max_open_orders()? } else { u32::MAX };
     match store::create(&database, owner, &currency, draft, key.as_ref(), max_open)? {
         Created::Made(order) => open_first_page(&database, *order, key.as_ref()),
@@ -41,14 +41,14 @@ pub(crate) fn create(actor: Actor, new: NewOrder) -> Result<Checkout, Error> {
             // Another call with the key was first; the same answer serves both.
             let used = key.as_ref().map(|key| key.find(&database)).transpose()?.flatten();
             match (&key, used) {
-                (Some(key), Some(used)) => answer_again(&database, key, used),
+                (Some(key), Some(used)) => repeat_answer(&database, key, used),
                 _ => Err(Error::Unavailable("the idempotency key is in use".into())),
             }
         }
     }
 }
 
-/// The page of a pending order: the last one while it is open, else another.
+/// The page of a pending order: the last one while it is open, otherwise a new one.
 pub(crate) fn pay(actor: Actor, id: OrderId) -> Result<Checkout, Error> {
     let database = Database::open()?;
     let order = store::get(&database, &id, actor.sees())?;
@@ -59,9 +59,9 @@ pub(crate) fn pay(actor: Actor, id: OrderId) -> Result<Checkout, Error> {
     }
 }
 
-/// The first answer to a key, whatever has become of the order since: the order as it was made, and the page that it
-/// got. What was missing is made up for, while the order can be paid.
-fn answer_again(database: &Database, key: &Key, used: Used) -> Result<Checkout, Error> {
+/// Repeats the first answer to a key, whatever has happened to the order since: the order as it was created, and the
+/// page that it got. If the page is missing, this opens it, as long as the order can be paid.
+fn repeat_answer(database: &Database, key: &Key, used: Used) -> Result<Checkout, Error> {
     if let Some(text) = used.refused {
         return Err(Error::Invalid(text));
     }
@@ -86,15 +86,16 @@ fn open_first_page(database: &Database, order: Order, key: Option<&Key>) -> Resu
 
 /// The error of an order that has no page.
 ///
-/// When the provider refuses the bill for good (it is too small, say), nobody can ever pay the order: it is cancelled,
-/// unless another call has opened its page meanwhile, and its key is told the same for as long as it counts.
+/// If the provider refuses the bill permanently (for example because it is too small), nobody can ever pay the order.
+/// It is then cancelled, unless another call has opened its page meanwhile, and its key gets the same answer until the
+/// key expires.
 fn no_page(database: &Database, order_id: OrderId, key: Option<&Key>, why: NoPage) -> Error {
     if let NoPage::Refused(text) = &why
         && let Err(error) = give_up(database, &order_id, key, text)
     {
         return error;
     }
-    why.of(order_id)
+    why.into_error(order_id)
 }
 
 /// Cancels an order whose bill was refused.
@@ -119,8 +120,8 @@ fn no_products(error: catalog::Error, ids: &BTreeSet<u64>) -> Error {
     }
 }
 
-/// Which products are unknown: the catalogue says that some are. Only so many are looked for, and one that has come meanwhile
-/// is no fault of the client.
+/// Names the unknown products, after the catalogue has said that there are some. It looks up at most [`MAX_LOOKUPS`]
+/// products, and omits one that was created meanwhile.
 fn unknown(ids: &BTreeSet<u64>) -> Error {
     let is_unknown = |id: &&u64| matches!(catalog::get(**id), Err(catalog::Error::NotFound));
     let found: Vec<u64> = ids.iter().take(MAX_LOOKUPS).filter(is_unknown).copied().collect();

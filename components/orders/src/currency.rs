@@ -1,8 +1,8 @@
 //! The currency of all prices: the variable `currency`.
 //!
-//! Prices are kept in hundredths. In a currency without them (the yen) or with thousandths (the Kuwaiti dinar) the
-//! payment provider would take the same number for a hundred times as much, or a tenth. So only currencies are let pass
-//! that are known to have hundredths, and no order is stored in another.
+//! Prices are stored in hundredths. For a currency without hundredths (the yen) or with thousandths (the Kuwaiti
+//! dinar), the payment provider would read the same number as a hundred times as much, or as a tenth. So only
+//! currencies that are known to have hundredths are accepted, and no order is stored in another one.
 
 use crate::bindings::orders::Error;
 use std::cell::OnceCell;
@@ -10,8 +10,8 @@ use std::cell::OnceCell;
 /// The variable.
 const VARIABLE: &str = "currency";
 
-/// The currencies that Stripe takes in hundredths: <https://docs.stripe.com/currencies>. Not the Icelandic krona and the
-/// Ugandan shilling: they have two decimals at Stripe in form alone, and a price with cents is refused.
+/// The currencies that Stripe accepts in hundredths: <https://docs.stripe.com/currencies>. The Icelandic krona and the
+/// Ugandan shilling are missing: at Stripe they have two decimals only formally, and a price with cents is refused.
 const WITH_HUNDREDTHS: &str = "
     aed afn all amd ang aoa ars aud awg azn bam bbd bdt bgn bmd bnd bob brl bsd bwp byn bzd cad cdf chf cny cop crc cve
     czk dkk dop dzd egp etb eur fjd fkp gbp gel gip gmd gtq gyd hkd hnl htg huf idr ils inr jmd kes kgs khr kyd kzt lak
@@ -19,10 +19,10 @@ const WITH_HUNDREDTHS: &str = "
     ron rsd rub sar sbd scr sek sgd shp sle sos srd std szl thb tjs top try ttd twd tzs uah usd uyu uzs wst xcd yer zar
     zmw";
 
-/// The currency of all prices, read once in an instance's life.
+/// The currency of all prices, read once per instance.
 ///
 /// # Errors
-/// `internal` when it is not set, or has no hundredths.
+/// `internal` when the variable is not set, or the currency has no hundredths.
 pub(crate) fn of_prices() -> Result<String, Error> {
     thread_local! {
         static READ: OnceCell<String> = const { OnceCell::new() };
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_known_currency_with_hundredths_prices_anything() {
+    fn only_known_currencies_with_hundredths_are_accepted() {
         for good in ["usd", "eur", "brl", "gbp", "aed", "zmw"] {
             assert!(has_hundredths(good), "{good}");
         }
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn the_manifest_lets_the_same_currencies_start() {
+    fn the_manifest_accepts_the_same_currencies() {
         let manifest = include_str!("../../../spin.toml");
         let listed = manifest.split_once("[application.tool.souk.variables.currency]\none_of = [").unwrap().1;
         let listed = listed.split_once(']').unwrap().0;

@@ -1,5 +1,6 @@
-//! Disputes: a customer asks their bank for the money back. Each is kept with its charge, and the order shows the state
-//! that counts; no event names an order, so a dispute whose charge is not known yet waits for it.
+//! Disputes: a customer asks their bank for the money back. Each dispute is stored with its charge, and the order shows
+//! the most important state of its disputes. No event names an order, so a dispute of an unknown charge waits until the
+//! charge is known.
 
 use crate::bindings::orders::DisputeState;
 use crate::bindings::payment_events::{DeliveryError, DisputeChange};
@@ -7,10 +8,10 @@ use crate::sql::money;
 use crate::{event, rows, store, time};
 use souk_database::{Database, Transaction, Value};
 
-/// A customer disputes a charge, or that has come further.
+/// Stores a new dispute of a charge, or a new state of one.
 ///
 /// # Errors
-/// `reject` when the event cannot be one; `retry` when the database does not answer.
+/// `reject` when the event is malformed; `retry` when the database does not answer.
 pub(crate) fn changed(database: &Database, change: &DisputeChange) -> Result<(), DeliveryError> {
     event::once(database, &change.event_id, |transaction| {
         for (what, text) in [
@@ -18,7 +19,7 @@ pub(crate) fn changed(database: &Database, change: &DisputeChange) -> Result<(),
             ("the charge's id", &change.charge_id),
             ("the dispute's reason", &change.reason),
         ] {
-            event::bounded(what, text, event::MAX_ID)?;
+            event::check_text(what, text, event::MAX_ID)?;
         }
         if !time::is_timestamp(&change.at) {
             let reason = format!("the time of dispute {:?} is not RFC 3339 in UTC", change.dispute_id);
@@ -38,12 +39,15 @@ pub(crate) fn changed(database: &Database, change: &DisputeChange) -> Result<(),
             return Ok(());
         }
         let Some(mut row) = transaction.query(money::ORDER_OF_CHARGE, &[charge])?.next() else {
-            println!("dispute {:?} is of charge {:?}, which is of no known order", change.dispute_id, change.charge_id);
+            println!(
+                "dispute {:?} is about charge {:?}, which belongs to no known order",
+                change.dispute_id, change.charge_id
+            );
             return Ok(());
         };
         let id = row.text()?;
         let order = store::lock(transaction, &id)
-            .map_err(|_| DeliveryError::Retry("the orders' database gives no answer".into()))?;
+            .map_err(|_| DeliveryError::Retry("the orders' database does not answer".into()))?;
         eprintln!(
             "DISPUTE OF ORDER {id}: {} cents of charge {:?} are disputed ({:?}); dispute {:?} is {}",
             change.cents,
@@ -52,11 +56,12 @@ pub(crate) fn changed(database: &Database, change: &DisputeChange) -> Result<(),
             change.dispute_id,
             rows::dispute_name(change.state)
         );
-        event::bring_up_to_date(transaction, &order, &change.charge_id)
+        event::update_payment_state(transaction, &order, &change.charge_id)
     })
 }
 
-/// The state that counts of the disputes of an order: an open one, or else a lost one.
+/// The state of an order's disputes that the order shows: open if one is open, otherwise lost if one is lost, otherwise
+/// won.
 pub(crate) fn of_order(transaction: &Transaction<'_>, id: &str) -> Result<Option<DisputeState>, souk_database::Error> {
     let disputes = transaction.query(money::DISPUTES, &[id.into()])?;
     let mut states = Vec::new();

@@ -1,4 +1,4 @@
-//! What a caller wants to buy, checked and priced. Nothing here is stored or asked of anyone.
+//! Checks and prices the items that a caller wants to buy. It stores nothing and calls nobody.
 
 use crate::bindings::catalog::Product;
 use crate::bindings::orders::{Error, Item, NewItem};
@@ -8,21 +8,21 @@ use std::collections::BTreeMap;
 pub(crate) const MAX_LINES: usize = 1000;
 /// The most pieces on one line.
 pub(crate) const MAX_QUANTITY: u32 = 1_000_000;
-/// The most characters of a product's name that an order keeps. The catalogue takes more, and an order may repeat a name
-/// a thousand times.
-const MAX_NAME: usize = 255;
-/// The most that an order may cost, in cents: eight digits, the most that Stripe takes in most currencies
+/// The most characters of a product's name that an order keeps. The catalogue allows longer names, and an order may
+/// repeat a name a thousand times.
+const MAX_NAME_CHARS: usize = 255;
+/// The highest total of an order, in cents: eight digits, the most that Stripe accepts in most currencies
 /// (<https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts>). Nobody could pay more.
 pub(crate) const MAX_TOTAL_CENTS: u64 = 99_999_999;
 
-/// An order that may be stored.
+/// An order that has been checked and priced.
 #[derive(Debug)]
 pub(crate) struct Draft {
-    /// Its lines, in the order that they were given.
+    /// Its lines, in the given order.
     pub items: Vec<Item>,
-    /// What all of them cost: 1 to [`MAX_TOTAL_CENTS`].
+    /// The total of all lines: 1 to [`MAX_TOTAL_CENTS`].
     pub total_cents: u64,
-    /// How many pieces.
+    /// How many pieces all lines have together.
     pub total_items: u64,
 }
 
@@ -37,10 +37,10 @@ pub(crate) fn check(items: &[NewItem]) -> Result<(), Error> {
     }
 }
 
-/// Prices checked items as the catalogue has them now.
+/// Prices checked items with the current prices of the catalogue.
 ///
 /// # Errors
-/// `unknown-products` when one of them is not among `products`; `invalid` when the sum is zero or too large.
+/// `unknown-products` when an item's product is not among `products`; `invalid` when the sum is zero or too large.
 pub(crate) fn price(items: &[NewItem], products: &[Product]) -> Result<Draft, Error> {
     let products: BTreeMap<u64, &Product> = products.iter().map(|product| (product.id, product)).collect();
     let mut draft = Draft { items: Vec::with_capacity(items.len()), total_cents: 0, total_items: 0 };
@@ -62,7 +62,7 @@ pub(crate) fn price(items: &[NewItem], products: &[Product]) -> Result<Draft, Er
         draft.total_items += u64::from(*quantity);
         draft.items.push(Item {
             product_id: *product_id,
-            name: product.name.chars().take(MAX_NAME).collect(),
+            name: product.name.chars().take(MAX_NAME_CHARS).collect(),
             unit_cents: product.price.cents,
             quantity: *quantity,
         });
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_long_name_its_beginning_is_kept() {
+    fn only_the_beginning_of_a_long_name_is_kept() {
         let named = |name: &str| Product { name: name.into(), ..product(1, 5) };
         for (name, kept) in
             [("é".repeat(255), 255), ("é".repeat(256), 255), ("a".repeat(100_000), 255), (" ".into(), 1)]
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_costs_something_and_not_too_much() {
+    fn a_total_of_zero_or_above_the_limit_is_refused() {
         let total = |cents, quantity| price(&items(&[(1, quantity)]), &[product(1, cents)]).map(|d| d.total_cents);
         assert!(matches!(total(0, 5), Err(Error::Invalid(text)) if text.contains("more than 0")));
         assert_eq!(total(MAX_TOTAL_CENTS, 1).unwrap(), MAX_TOTAL_CENTS);
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_product_that_the_catalogue_does_not_give_is_unknown() {
+    fn a_product_that_the_catalogue_does_not_return_is_unknown() {
         assert!(
             matches!(price(&items(&[(1, 1), (2, 1)]), &[product(1, 5)]), Err(Error::UnknownProducts(ids)) if ids == [2])
         );

@@ -1,13 +1,13 @@
-//! Payment events: each is dealt with in one transaction, once.
+//! Payment events: each is handled once, in one transaction.
 //!
-//! The transaction notes the event in the inbox, compares it with our own order, keeps what it says of the charge, and
-//! lets [`crate::payment_state`] decide what all known charges make of the order. An event that is refused leaves
-//! nothing behind, not even its id: delivered again (by an operator who has looked at it), it is judged again, and
-//! refused again for as long as the reason lasts. The inbox keeps ids for 90 days; an event that comes again later says
-//! what is known already, so it changes nothing.
+//! The transaction stores the event's id in the inbox, compares the event with our own order, stores what it says about
+//! the charge, and lets [`crate::payment_state`] derive the order's state from all known charges. A refused event
+//! leaves nothing behind, not even its id: if an operator delivers it again, it is checked again, and refused again
+//! while the reason lasts. The inbox keeps ids for 90 days; an event that is repeated later says nothing new, so it
+//! changes nothing.
 //!
-//! Of two that come at once, the second waits: with the same event, at the inbox, for what becomes of the first; with
-//! another event of the same order, at the order, and then it sees what the first has kept.
+//! Of two events at once, the second waits. The same event waits at the inbox until the first has succeeded or failed.
+//! Another event of the same order waits at the order, and then sees what the first has stored.
 
 use crate::bindings::orders::{self, Order};
 use crate::bindings::payment_events::{Charge as Event, DeliveryError, ExpiredSession};
@@ -16,21 +16,22 @@ use crate::payment_state::{Charge, payment_state};
 use crate::{dispute, rows, session, sql, store, time};
 use souk_database::{Database, Row, Transaction, Value};
 
-/// The longest id of an event, a charge or a session, in bytes; a provider's have less than half of it.
+/// The longest id of an event, a charge or a session, in bytes; a provider's ids have less than half of it.
 pub(crate) const MAX_ID: usize = 255;
 /// The longest receipt URL, in bytes.
 const MAX_URL: usize = 4096;
 
-/// A charge was captured, or some of it was given back: either way the event says all that is known of the charge.
+/// Handles a charge that was captured, or of which a part was refunded: either way the event says everything that is
+/// known about the charge.
 ///
 /// # Errors
 /// `reject` when the event does not fit our own order; `retry` when the database does not answer.
 pub(crate) fn charge(database: &Database, event: &Event) -> Result<(), DeliveryError> {
     once(database, &event.event_id, |transaction| {
         let charge = check(event)?;
-        bounded("the order's id", &event.order_id, MAX_ID)?;
+        check_text("the order's id", &event.order_id, MAX_ID)?;
         transaction.query(sql::money::LOCK_CHARGE, &[Value::text(charge.id.as_str())])?;
-        // Locked, as the order and all its charges are read now, and decide what is written at the end.
+        // Lock the order: it and all of its charges are read now, and decide what is written at the end.
         let order = store::lock(transaction, &event.order_id).map_err(|error| no_order(error, &event.order_id))?;
         if (event.amount.cents, &event.amount.currency) != (order.total.cents, &order.total.currency) {
             return Err(DeliveryError::Reject(format!(
@@ -39,32 +40,33 @@ pub(crate) fn charge(database: &Database, event: &Event) -> Result<(), DeliveryE
             )));
         }
         note(transaction, &order, &charge)?;
-        bring_up_to_date(transaction, &order, &charge.id)
+        update_payment_state(transaction, &order, &charge.id)
     })
 }
 
-/// A payment page has ended: the next `pay` opens another. Of a page that we do not know (its caller died before it was
-/// stored) nothing is kept: `pay` opens it by its attempt once more, and goes on to the next one when its time is over.
+/// Notes that a payment page has ended, so that the next `pay` opens another. A page that we do not know (the caller
+/// died before it was stored) is not stored: `pay` opens it again with its attempt, and begins the next attempt if the
+/// page has ended.
 ///
 /// # Errors
 /// `reject` when there is no such order; `retry` when the database does not answer.
 pub(crate) fn session_expired(database: &Database, event: &ExpiredSession) -> Result<(), DeliveryError> {
     once(database, &event.event_id, |transaction| {
-        bounded("the order's id", &event.order_id, MAX_ID)?;
-        bounded("the session's id", &event.session_id, MAX_ID)?;
+        check_text("the order's id", &event.order_id, MAX_ID)?;
+        check_text("the session's id", &event.session_id, MAX_ID)?;
         let order =
             store::find(transaction, &event.order_id, None).map_err(|error| no_order(error, &event.order_id))?;
         Ok(session::end(transaction, &order.id, &event.session_id)?)
     })
 }
 
-/// Runs `work` in a transaction with the note that the event was seen; not at all when it was seen before.
+/// Runs `work` in a transaction that also stores the event's id; does nothing if the event was handled before.
 pub(crate) fn once(
     database: &Database,
     event_id: &str,
     work: impl FnOnce(&Transaction<'_>) -> Result<(), DeliveryError>,
 ) -> Result<(), DeliveryError> {
-    let outcome = bounded("the event's id", event_id, MAX_ID).and_then(|()| deliver(database, event_id, work));
+    let outcome = check_text("the event's id", event_id, MAX_ID).and_then(|()| deliver(database, event_id, work));
     if let Err(DeliveryError::Reject(reason)) = &outcome {
         let id: String = event_id.chars().take(MAX_ID).collect();
         eprintln!("payment event {id:?} refused: {reason}");
@@ -77,7 +79,8 @@ fn deliver(
     event_id: &str,
     work: impl FnOnce(&Transaction<'_>) -> Result<(), DeliveryError>,
 ) -> Result<(), DeliveryError> {
-    // Most repeats end here, without waiting for the writer; of those that come at once, the inbox lets one pass.
+    // Most repeated events end here, without waiting for a writer. Of those that arrive at once, the inbox lets one
+    // pass.
     if database.query(sql::FIND_EVENT, &[event_id.into()])?.next().is_some() {
         return Ok(());
     }
@@ -90,11 +93,11 @@ fn deliver(
     })
 }
 
-/// The charge that an event tells of, when it is one that can be kept.
+/// The charge in an event, checked.
 fn check(event: &Event) -> Result<Charge, DeliveryError> {
-    bounded("the charge's id", &event.charge_id, MAX_ID)?;
+    check_text("the charge's id", &event.charge_id, MAX_ID)?;
     if let Some(url) = &event.receipt_url {
-        bounded("the receipt's URL", url, MAX_URL)?;
+        check_text("the receipt's URL", url, MAX_URL)?;
     }
     if event.refunded_cents > event.amount.cents {
         return Err(DeliveryError::Reject(format!("charge {:?} was refunded more than it was over", event.charge_id)));
@@ -114,11 +117,11 @@ fn check(event: &Event) -> Result<Charge, DeliveryError> {
 fn no_order(error: orders::Error, id: &str) -> DeliveryError {
     match error {
         orders::Error::NotFound => DeliveryError::Reject(format!("there is no order {id:?}")),
-        _ => DeliveryError::Retry("the orders' database gives no answer".into()),
+        _ => DeliveryError::Retry("the orders' database does not answer".into()),
     }
 }
 
-/// Keeps what is known of a charge.
+/// Stores what is known about a charge.
 fn note(transaction: &Transaction<'_>, order: &Order, charge: &Charge) -> Result<(), DeliveryError> {
     let parameters = [
         Value::text(charge.id.as_str()),
@@ -144,14 +147,19 @@ fn note(transaction: &Transaction<'_>, order: &Order, charge: &Charge) -> Result
     }
 }
 
-/// Writes to the order what its charges make of it, and flags in the log what should be given back since the `last`.
-pub(crate) fn bring_up_to_date(transaction: &Transaction<'_>, order: &Order, last: &str) -> Result<(), DeliveryError> {
+/// Updates the order from its charges. Logs it when more money is now due for refund; `last` is the charge of the
+/// event.
+pub(crate) fn update_payment_state(
+    transaction: &Transaction<'_>,
+    order: &Order,
+    last: &str,
+) -> Result<(), DeliveryError> {
     let charges = transaction.query(sql::CHARGES, &[order.id.as_str().into()])?;
     let charges = charges.map(known_charge).collect::<Result<Vec<_>, _>>()?;
     let now = payment_state(order.status, &charges);
     let refunded = now.paid_by.map_or(0, |charge| charge.refunded_cents);
     let paid_by = now.paid_by.map(|charge| charge.id.as_str());
-    // The provider's clock may be behind ours: nothing is paid before it is ordered.
+    // The provider's clock may be behind ours: no order is paid before it was created.
     let paid_at = now.paid_by.map(|charge| charge.at.as_str().max(order.created_at.as_str()));
     let dispute = dispute::of_order(transaction, &order.id)?;
     let receipt = now.paid_by.and_then(|charge| charge.receipt_url.as_deref());
@@ -187,7 +195,7 @@ pub(crate) fn bring_up_to_date(transaction: &Transaction<'_>, order: &Order, las
     Ok(())
 }
 
-/// A charge as the database keeps it.
+/// A charge as the database stores it.
 pub(crate) fn known_charge(mut row: Row) -> Result<Charge, souk_database::Error> {
     Ok(Charge {
         id: row.text()?,
@@ -198,11 +206,11 @@ pub(crate) fn known_charge(mut row: Row) -> Result<Charge, souk_database::Error>
     })
 }
 
-pub(crate) fn bounded(what: &str, text: &str, most: usize) -> Result<(), DeliveryError> {
-    if !(1..=most).contains(&text.len()) {
-        return Err(DeliveryError::Reject(format!("{what} must have 1 to {most} bytes, not {}", text.len())));
+pub(crate) fn check_text(what: &str, text: &str, max: usize) -> Result<(), DeliveryError> {
+    if !(1..=max).contains(&text.len()) {
+        return Err(DeliveryError::Reject(format!("{what} must have 1 to {max} bytes, not {}", text.len())));
     }
-    // Which PostgreSQL does not keep, nor look for.
+    // PostgreSQL cannot store or compare this character.
     if text.contains('\0') {
         return Err(DeliveryError::Reject(format!("{what} must not contain the character U+0000")));
     }

@@ -1,15 +1,15 @@
-//! What became of an order and of its refunds: who changed what, when, and in which request. The database's triggers keep
-//! it, with the change itself or not at all; here it is read.
+//! Reads the history of an order and of its refunds: who changed what, when, and in which request. The database's
+//! triggers write an entry in the same statement as the change.
 
 use crate::bindings::history::{Change, What};
 use crate::bindings::orders::{Actor, Error};
 use crate::store;
 use souk_database::{Database, Row, Statement, most, statement, time};
 
-/// The most changes that are returned: an order has a dozen, and each refund of it some three more.
+/// The most changes that are returned. An order has about a dozen, and three more for each refund.
 const MAX_CHANGES: u32 = 1000;
 
-/// Parameters: order, most.
+/// Parameters: order, limit.
 const HISTORY: Statement = statement!(
     "SELECT ",
     (time!("at")),
@@ -17,7 +17,7 @@ const HISTORY: Statement = statement!(
     (most!("?2"))
 );
 
-/// The changes of an order, the first one first.
+/// The changes of an order, the oldest first.
 ///
 /// # Errors
 /// `not-found`; `forbidden` for customers; the database's.
@@ -51,7 +51,7 @@ fn what(text: &str) -> Result<What, souk_database::Error> {
         "DISPUTE" => Ok(What::Dispute),
         "REFUND" => Ok(What::Refund),
         _ => {
-            eprintln!("database: a change of an order is of something unknown");
+            eprintln!("database: a change of an order has an unknown kind");
             Err(souk_database::Error::Internal)
         }
     }

@@ -1,16 +1,17 @@
 //! Orders of the NestJS system that this store replaces, from its PostgreSQL: `souk:imports/rows`.
 //!
-//! Numbers, dates, charges and receipts are kept. What our checks refuse and old rows have is taken so:
+//! Ids, dates, charges and receipts are kept. Some old rows have values that our checks refuse; they are imported as
+//! follows:
 //!
-//! | there | here |
+//! | in the NestJS system | here |
 //! |---|---|
-//! | the total is not the sum of the lines (of several it was that of the last) | the sum, which is what was charged |
+//! | the total is not the sum of the lines (it counted only the last of several) | the sum, which is what was charged |
 //! | PAID without a charge | PAID with the charge `imported-NUMBER`, which the payment provider does not know |
 //! | PENDING, and paid | PAID |
-//! | lines have no name | the catalogue's name of today, or `Product 17` where it has none |
+//! | lines have no name | the catalogue's current name, or `Product 17` if the catalogue does not have it |
 //! | a total of zero, no lines and no items, a quantity or price out of bounds | no order: the row is kept in `imported_orders` |
 //!
-//! So the products come first. Nobody owns an order of that system: administrators see them.
+//! So the products are imported first. Orders of that system have no owner: only administrators see them.
 
 use crate::bindings::catalog;
 use crate::bindings::imports::{Guest, Kind, Source, System, Verdict};
@@ -19,7 +20,7 @@ use serde_json::{Value as Json, json};
 use souk_database::{Database, Rows, Value};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-/// Prisma's tables. Lines are grouped once: they have no index by their order there.
+/// Prisma's tables. Lines are grouped once, because that system has no index of lines by order.
 const QUERY: &str = r#"SELECT o.id, o."totalAmount", o."totalItems", o.status, o.paid, o."paidAt", o."stripeChargeId",
     o."createdAt", o."updatedAt", r."receiptUrl", i.items
 FROM "Order" o
@@ -30,7 +31,7 @@ LEFT JOIN (
 ) i ON i."orderId" = o.id
 ORDER BY o."createdAt", o.id"#;
 
-/// What the schema takes.
+/// The limits of the schema.
 const MAX_CENTS: i64 = 999_999_999_999_999;
 const MAX_LINES: usize = 1000;
 const MAX_QUANTITY: i64 = 1_000_000;
@@ -43,7 +44,7 @@ struct Line {
     cents: i64,
 }
 
-/// An order as it will be stored.
+/// An order to store.
 #[derive(Debug, PartialEq)]
 struct Imported {
     id: String,
@@ -56,15 +57,15 @@ struct Imported {
     created_at: String,
     updated_at: String,
     lines: Vec<Line>,
-    /// What is not as it was.
+    /// What was changed.
     notes: Vec<String>,
 }
 
-/// What a row is.
+/// The result of reading a row.
 #[derive(Debug, PartialEq)]
-enum Read {
+enum ReadRow {
     Order(Box<Imported>),
-    /// An order that can be none here: its number, and why.
+    /// A row that cannot become an order: its id, and why.
     Archive(String, String),
     Refused(String),
 }
@@ -84,13 +85,13 @@ impl Guest for Component {
         if kind != "orders" {
             return Err(format!("there are no `{kind}` here"));
         }
-        let currency = currency::of_prices().map_err(|_| "the variable `currency` is not set right".to_owned())?;
+        let currency = currency::of_prices().map_err(|_| "the variable `currency` has an unusable value".to_owned())?;
         let database = Database::open().map_err(text)?;
         take(&database, &rows, &currency, names, dry_run)
     }
 }
 
-/// Takes rows into this database; `names` asks the catalogue.
+/// Imports rows into this database; `names` looks up products in the catalogue.
 pub(crate) fn take(
     database: &Database,
     rows: &[String],
@@ -98,20 +99,20 @@ pub(crate) fn take(
     names: impl FnOnce(&BTreeSet<i64>) -> Result<HashMap<i64, String>, String>,
     dry_run: bool,
 ) -> Result<Vec<Verdict>, String> {
-    let read: Vec<Read> = rows.iter().map(|row| order(row)).collect();
+    let read: Vec<ReadRow> = rows.iter().map(|row| order(row)).collect();
     let ids: Vec<&str> = read
         .iter()
         .filter_map(|row| match row {
-            Read::Order(order) => Some(order.id.as_str()),
-            Read::Archive(id, _) => Some(id.as_str()),
-            Read::Refused(_) => None,
+            ReadRow::Order(order) => Some(order.id.as_str()),
+            ReadRow::Archive(id, _) => Some(id.as_str()),
+            ReadRow::Refused(_) => None,
         })
         .collect();
     let known = Value::Text(json!(ids).to_string());
     let mut there = texts(database.query(sql::import::STORED, &[known]))?;
     let products: BTreeSet<i64> = read
         .iter()
-        .filter_map(|row| if let Read::Order(order) = row { Some(order) } else { None })
+        .filter_map(|row| if let ReadRow::Order(order) = row { Some(order) } else { None })
         .filter(|order| !there.contains(&order.id))
         .flat_map(|order| order.lines.iter().map(|line| line.product))
         .collect();
@@ -120,19 +121,19 @@ pub(crate) fn take(
         (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (row, read) in rows.iter().zip(read) {
         verdicts.push(match read {
-            Read::Refused(why) => Verdict::Refused(why),
-            Read::Archive(id, _) if !there.insert(id.clone()) => Verdict::There,
-            Read::Archive(id, why) => {
+            ReadRow::Refused(why) => Verdict::Refused(why),
+            ReadRow::Archive(id, _) if !there.insert(id.clone()) => Verdict::There,
+            ReadRow::Archive(id, why) => {
                 archive.push(json!({ "id": id, "reason": why, "source": row }));
                 Verdict::Changed(format!("it is kept in the table imported_orders: {why}"))
             }
-            Read::Order(order) if !there.insert(order.id.clone()) => Verdict::There,
-            Read::Order(order) => {
+            ReadRow::Order(order) if !there.insert(order.id.clone()) => Verdict::There,
+            ReadRow::Order(order) => {
                 let mut notes = order.notes.clone();
                 for (n, line) in order.lines.iter().enumerate() {
                     let name = names.get(&line.product).cloned().unwrap_or_else(|| {
                         notes.push(format!(
-                            "the catalogue has no product {}, so its line has no other name",
+                            "the catalogue has no product {}, so its line has no real name",
                             line.product
                         ));
                         format!("Product {}", line.product)
@@ -170,7 +171,7 @@ pub(crate) fn take(
     Ok(verdicts)
 }
 
-/// The names of products, as far as the catalogue has them.
+/// The names of those products that the catalogue has.
 fn names(products: &BTreeSet<i64>) -> Result<HashMap<i64, String>, String> {
     let ids: Vec<u64> = products.iter().filter_map(|id| u64::try_from(*id).ok()).collect();
     let mut names = HashMap::new();
@@ -179,7 +180,7 @@ fn names(products: &BTreeSet<i64>) -> Result<HashMap<i64, String>, String> {
     for ids in ids.chunks(1000) {
         match catalog::validate(ids) {
             Ok(products) => products.into_iter().for_each(|product| drop(note(product))),
-            // One of them is gone; the others are asked for one by one.
+            // One of them is unknown, so look them up one by one.
             Err(catalog::Error::NotFound) => {
                 for id in ids {
                     match catalog::get(*id) {
@@ -195,26 +196,26 @@ fn names(products: &BTreeSet<i64>) -> Result<HashMap<i64, String>, String> {
     Ok(names)
 }
 
-/// What a row is.
-fn order(row: &str) -> Read {
-    let Ok(row) = serde_json::from_str::<Json>(row) else { return Read::Refused("it is no JSON object".into()) };
+/// Reads a row.
+fn order(row: &str) -> ReadRow {
+    let Ok(row) = serde_json::from_str::<Json>(row) else { return ReadRow::Refused("it is not a JSON object".into()) };
     let text = |key: &str| row.get(key).and_then(Json::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
     let Some(id) = text("id").map(|id| id.to_lowercase()).filter(|id| id.len() == 36) else {
-        return Read::Refused("its `id` is no UUID".into());
+        return ReadRow::Refused("its `id` is not a UUID".into());
     };
-    let Some(created_at) = text("createdAt").and_then(|text| moment(&text)) else {
-        return Read::Refused("its `createdAt` is no moment".into());
+    let Some(created_at) = text("createdAt").and_then(|text| time_of(&text)) else {
+        return ReadRow::Refused("its `createdAt` is not a time".into());
     };
     let lines = match lines(&row) {
         Ok(lines) => lines,
-        Err(why) => return Read::Archive(id, why),
+        Err(why) => return ReadRow::Archive(id, why),
     };
     let mut notes = Vec::new();
     let total = row.get("totalAmount").and_then(Json::as_f64).and_then(cents);
     let sum = lines.iter().map(|line| line.cents.saturating_mul(line.quantity)).fold(0_i64, i64::saturating_add);
     let total_cents = if lines.is_empty() { total.unwrap_or(0) } else { sum };
     if !(1..=MAX_CENTS).contains(&total_cents) {
-        return Read::Archive(id, format!("its total is {total_cents} cents"));
+        return ReadRow::Archive(id, format!("its total is {total_cents} cents"));
     }
     if total != Some(total_cents) {
         let was = row.get("totalAmount").map_or("missing".to_owned(), Json::to_string);
@@ -225,9 +226,9 @@ fn order(row: &str) -> Read {
         false => lines.iter().map(|line| line.quantity).sum(),
     };
     if !(1..=1_000_000_000).contains(&total_items) {
-        return Read::Archive(id, format!("it has {total_items} items"));
+        return ReadRow::Archive(id, format!("it has {total_items} items"));
     }
-    let updated_at = text("updatedAt").and_then(|text| moment(&text)).unwrap_or_else(|| created_at.clone());
+    let updated_at = text("updatedAt").and_then(|text| time_of(&text)).unwrap_or_else(|| created_at.clone());
     let (was, paid) = (text("status").unwrap_or_default(), row.get("paid") == Some(&Json::Bool(true)));
     let charge = text("stripeChargeId");
     let is_paid = paid || charge.is_some();
@@ -240,7 +241,7 @@ fn order(row: &str) -> Read {
         "PENDING" => "PENDING",
         "DELIVERED" => "DELIVERED",
         "CANCELLED" => "CANCELLED",
-        _ => return Read::Refused(format!("its `status` is {was:?}")),
+        _ => return ReadRow::Refused(format!("its `status` is {was:?}")),
     };
     if status == "CANCELLED" && is_paid {
         notes.push("it is CANCELLED and was paid: see whether that was given back".into());
@@ -248,7 +249,7 @@ fn order(row: &str) -> Read {
     let (paid_at, charge) = match (is_paid || status == "PAID", charge) {
         (false, _) => (None, None),
         (true, charge) => {
-            let at = text("paidAt").and_then(|text| moment(&text)).unwrap_or_else(|| updated_at.clone());
+            let at = text("paidAt").and_then(|text| time_of(&text)).unwrap_or_else(|| updated_at.clone());
             let charge = charge.unwrap_or_else(|| {
                 notes.push("it was paid and had no charge: it has one that the payment provider does not know".into());
                 format!("imported-{id}")
@@ -257,7 +258,7 @@ fn order(row: &str) -> Read {
         }
     };
     let receipt = text("receiptUrl");
-    Read::Order(Box::new(Imported {
+    ReadRow::Order(Box::new(Imported {
         id,
         total_cents,
         total_items,
@@ -272,7 +273,7 @@ fn order(row: &str) -> Read {
     }))
 }
 
-/// The lines of a row, or what no line here may be.
+/// The lines of a row, or the reason why one of them cannot be stored.
 fn lines(row: &Json) -> Result<Vec<Line>, String> {
     let lines = row.get("items").and_then(Json::as_array).map_or(&[][..], Vec::as_slice);
     if lines.len() > MAX_LINES {
@@ -292,18 +293,18 @@ fn lines(row: &Json) -> Result<Vec<Line>, String> {
         .collect()
 }
 
-/// An amount in cents, rounded: it was a float there.
+/// An amount in cents, rounded: the NestJS system stored a float.
 fn cents(amount: f64) -> Option<i64> {
     let cents = (amount * 100.0).round();
     (0.0..=MAX_CENTS as f64).contains(&cents).then_some(cents as i64)
 }
 
-/// A moment of PostgreSQL's `timestamp(3)`, which was UTC, as it is stored here.
-fn moment(text: &str) -> Option<String> {
+/// A time of PostgreSQL's `timestamp(3)`, which is UTC in that system, in the form that is stored here.
+fn time_of(text: &str) -> Option<String> {
     let text = text.strip_suffix('Z').or_else(|| text.strip_suffix("+00:00")).unwrap_or(text).replace(' ', "T");
     let (second, fraction) = text.split_once('.').unwrap_or((&text, ""));
-    let moment = format!("{second}.{fraction:0<3.3}Z");
-    time::is_timestamp(&moment).then_some(moment)
+    let time = format!("{second}.{fraction:0<3.3}Z");
+    time::is_timestamp(&time).then_some(time)
 }
 
 fn texts(rows: Result<Rows, souk_database::Error>) -> Result<HashSet<String>, String> {

@@ -1,9 +1,10 @@
-//! Idempotency keys: a client that does not know whether its order was stored sends the same request again, with the
+//! Idempotency keys: a client that does not know whether its order was stored sends the same request again with the
 //! same key, and gets the answer that it missed.
 //!
-//! A key belongs to one user (under open access to nobody, so to all) and counts for 24 hours. With it is kept a hash
-//! of what was ordered: the same key for another order is a mistake of the client, and refused. Keys are taken
-//! together with storing the order, so of two calls at once with one key exactly one stores an order.
+//! A key belongs to one user (under open access it has no owner, so all callers share it) and expires after 24 hours. A
+//! hash of the ordered items is stored with it: the same key with other items is a client's mistake, and refused. A key
+//! is stored in the same transaction or statement as its order, so of two concurrent calls with one key exactly one
+//! stores an order.
 
 use crate::bindings::orders::{Error, NewItem};
 use crate::sql;
@@ -11,9 +12,9 @@ use sha2::{Digest, Sha256};
 use souk_database::{Database, Transaction, Value};
 
 /// The longest key, in characters.
-const MAX_LENGTH: usize = 255;
+const MAX_CHARS: usize = 255;
 
-/// A key and what it is used for.
+/// A key, with its owner and the hash of the ordered items.
 #[derive(Debug)]
 pub(crate) struct Key {
     owner: String,
@@ -21,17 +22,17 @@ pub(crate) struct Key {
     hash: Vec<u8>,
 }
 
-/// What a key was used for.
+/// The earlier use of a key.
 #[derive(Debug)]
 pub(crate) struct Used {
-    /// The order that it made.
+    /// The order that was created with it.
     pub order_id: String,
     /// Why that order's bill was refused, if it was.
     pub refused: Option<String>,
 }
 
 impl Key {
-    /// The key `text` of `owner`, to order `items`.
+    /// The key `text` of `owner` for an order of `items`.
     ///
     /// # Errors
     /// `invalid` when the text cannot be a key.
@@ -40,18 +41,18 @@ impl Key {
         Ok(Key { owner: owner.unwrap_or_default().to_owned(), text, hash: hash(items) })
     }
 
-    /// What the key was used for in the last 24 hours.
+    /// The order for which the key was used in the last 24 hours.
     ///
     /// # Errors
-    /// `key-reused` when that was another order.
+    /// `key-reused` when that order had other items.
     pub(crate) fn find(&self, database: &Database) -> Result<Option<Used>, Error> {
-        let Some(mut row) = database.query(sql::FIND_KEY, &self.place())?.next() else { return Ok(None) };
+        let Some(mut row) = database.query(sql::FIND_KEY, &self.id())?.next() else { return Ok(None) };
         let (hash, order_id, refused) = (row.blob()?, row.text()?, row.optional_text()?);
         if hash == self.hash { Ok(Some(Used { order_id, refused })) } else { Err(Error::KeyReused) }
     }
 
-    /// Takes the key for an order that the transaction is about to store; false when another has it.
-    pub(crate) fn take(&self, transaction: &Transaction<'_>, order_id: &str) -> Result<bool, souk_database::Error> {
+    /// Claims the key for an order that the transaction is about to store; false when another order has it.
+    pub(crate) fn claim(&self, transaction: &Transaction<'_>, order_id: &str) -> Result<bool, souk_database::Error> {
         let [owner, text, hash] = self.columns();
         let parameters = [owner, text, hash, order_id.into()];
         if transaction.query(sql::TAKE_KEY, &parameters)?.next().is_none() {
@@ -61,24 +62,24 @@ impl Key {
         Ok(true)
     }
 
-    /// Notes that the order's bill was refused, so that the key gets the same answer again.
+    /// Stores that the order's bill was refused, so that the key gets the same answer again.
     pub(crate) fn refuse(
         &self,
         transaction: &Transaction<'_>,
         order_id: &str,
         why: &str,
     ) -> Result<(), souk_database::Error> {
-        let [owner, text] = self.place();
+        let [owner, text] = self.id();
         transaction.query(sql::REFUSE_KEY, &[owner, text, order_id.into(), why.into()]).map(drop)
     }
 
-    /// Owner, text and hash: what is stored of the key.
+    /// Owner, text and hash: the stored columns of the key.
     pub(crate) fn columns(&self) -> [Value; 3] {
-        let [owner, text] = self.place();
+        let [owner, text] = self.id();
         [owner, text, Value::Blob(self.hash.clone())]
     }
 
-    fn place(&self) -> [Value; 2] {
+    fn id(&self) -> [Value; 2] {
         [Value::text(self.owner.as_str()), Value::text(self.text.as_str())]
     }
 }
@@ -88,14 +89,14 @@ impl Key {
 /// # Errors
 /// `invalid` when it cannot.
 pub(crate) fn check(text: &str) -> Result<(), Error> {
-    if (1..=MAX_LENGTH).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if (1..=MAX_CHARS).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(());
     }
-    Err(Error::Invalid(format!("an idempotency key must be 1 to {MAX_LENGTH} visible ASCII characters")))
+    Err(Error::Invalid(format!("an idempotency key must be 1 to {MAX_CHARS} visible ASCII characters")))
 }
 
-/// SHA-256 of the items, in their order: product and quantity of each in bytes of fixed width, so that no two lists
-/// give the same text.
+/// SHA-256 of the items in their given order: product and quantity of each as bytes of fixed width, so that no two
+/// lists give the same input.
 fn hash(items: &[NewItem]) -> Vec<u8> {
     let mut hash = Sha256::new();
     for NewItem { product_id, quantity } in items {

@@ -1,23 +1,23 @@
-//! Orders: exports `store:orders/orders` for those who buy and sell, `store:orders/refunds` for those who give money
-//! back, `store:orders/history` for those who ask who did what, `store:orders/payment-events` for what the payment provider
-//! says, `store:orders/administration` for an operator, and `store:orders/timers` for schedules. It asks the catalogue for
-//! prices and the payments for pages to pay on.
+//! Orders. The component exports `store:orders/orders` for customers and administrators, `store:orders/refunds` and
+//! `store:orders/history` for administrators, `store:orders/payment-events` for events of the payment provider,
+//! `store:orders/administration` for an operator, and `store:orders/timers` for schedules. It calls the catalogue for
+//! prices, and payments for payment pages.
 //!
-//! # Who decides
+//! # Concurrency
 //!
-//! Many instances of this component run at once and share nothing but the database, so whatever two of them may do at
-//! the same time is decided there: an idempotency key is a unique row, an event in the inbox is one, and a change of
-//! status names in its statement the status that the order must have. [`sql`] says why that is right on either database.
-//! What payments make of an order is derived from all its charges each time ([`payment_state`]), so the order of events
+//! Many instances of this component run at once and share only the database, so the database decides every conflict
+//! between two of them. An idempotency key is a unique row, so is an event in the inbox, and a statement that changes a
+//! status names the status that the order must have. [`sql`] explains why this is right on either database. The effect
+//! of payments on an order is derived from all of its charges each time ([`payment_state`]), so the sequence of events
 //! does not matter.
 //!
-//! A transaction never waits for another component: what comes from outside is fetched before it or sent after it.
+//! A transaction never waits for another component: data from other components is fetched before it, and sent after it.
 //!
 //! # What it refuses
 //!
-//! To take a caller's word for a price, to pay an order by hand, and to lose a payment: one that fits no order is
-//! rejected for an operator to look at, one that comes too late or twice is kept and flagged for refund. Who the actor
-//! is, it takes from its caller.
+//! This component never takes a price from a caller, never marks an order as paid by hand, and never loses a payment. A
+//! payment that fits no order is rejected, for an operator to look at. A late or second payment is kept and flagged for
+//! refund. The component trusts its caller to name the right actor.
 
 mod bindings;
 mod by;

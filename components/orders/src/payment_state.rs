@@ -1,22 +1,22 @@
-//! The state of an order that follows from its charges: the one place that decides it.
+//! Derives the state of an order from its charges: the one place that decides it.
 //!
-//! It is a function of the facts alone (the order's status and all of its charges), not of the event that was last to
-//! come. So events may come in any order and more than once, with the same result.
+//! The state is a function of the facts alone (the order's status and all of its charges), not of the latest event. So
+//! events may arrive in any order and more than once, with the same result.
 
 use crate::bindings::orders::Status;
 
-/// A charge for an order, over the order's whole total.
+/// A charge for an order, over the full total of the order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Charge {
-    /// The provider's id of it.
+    /// The provider's id of the charge.
     pub id: String,
-    /// What was captured.
+    /// The captured amount.
     pub amount_cents: u64,
-    /// How much of it was given back.
+    /// How much of it was refunded.
     pub refunded_cents: u64,
     /// The customer's receipt.
     pub receipt_url: Option<String>,
-    /// When it was captured; while only its refund is known, when that was.
+    /// When it was captured; while only a refund is known, the time of that refund.
     pub at: String,
 }
 
@@ -26,23 +26,24 @@ impl Charge {
     }
 }
 
-/// The state of an order that follows from its charges.
+/// The state of an order, derived from its charges.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct PaymentState<'a> {
     /// Its status.
     pub status: Status,
-    /// The charge that pays it: the earliest that was not given back in full, or the earliest when all were; of charges
-    /// of one moment the one with the smaller id.
+    /// The charge that pays the order: the earliest that was not refunded in full, or the earliest of all if every
+    /// charge was. Of charges at the same time, the one with the smaller id.
     pub paid_by: Option<&'a Charge>,
-    /// How much was paid that should be given back: what is left of all other charges, and for a cancelled order of
+    /// How much was paid that must be refunded: the rest of all other charges, and for a cancelled order the rest of
     /// this one too.
     pub refund_due_cents: u64,
 }
 
-/// Derives the state of an order from its present status and its charges.
+/// Derives the state of an order from its current status and its charges.
 ///
-/// What was set by hand stays: a cancelled order that was paid stays cancelled, and a delivered one delivered. The
-/// others follow the charge that pays them: none, PENDING; one that was given back in full, REFUNDED; else PAID.
+/// A status that was set by hand stays: a cancelled or delivered order that is paid or refunded stays cancelled or
+/// delivered. Other orders follow the charge that pays them: PENDING without one, REFUNDED if it was refunded in full,
+/// otherwise PAID.
 pub(crate) fn payment_state(status: Status, charges: &[Charge]) -> PaymentState<'_> {
     let paid_by = charges.iter().min_by_key(|charge| (charge.left() == 0, &charge.at, &charge.id));
     let status = match (status, paid_by) {
@@ -81,30 +82,30 @@ mod tests {
     }
 
     #[test]
-    fn a_payment_for_a_cancelled_order_is_kept_and_due_back() {
+    fn a_payment_for_a_cancelled_order_is_kept_and_due_for_refund() {
         assert_eq!(state_of(Status::Cancelled, &[charge("a", 0, 1)]), (Status::Cancelled, Some("a"), 100));
         assert_eq!(state_of(Status::Cancelled, &[charge("a", 40, 1)]), (Status::Cancelled, Some("a"), 60));
         assert_eq!(state_of(Status::Cancelled, &[charge("a", 100, 1)]), (Status::Cancelled, Some("a"), 0));
     }
 
     #[test]
-    fn a_delivered_order_stays_delivered_whatever_is_paid_or_given_back() {
+    fn a_delivered_order_stays_delivered_whatever_is_paid_or_refunded() {
         assert_eq!(state_of(Status::Delivered, &[charge("a", 0, 1)]), (Status::Delivered, Some("a"), 0));
         assert_eq!(state_of(Status::Delivered, &[charge("a", 100, 1)]), (Status::Delivered, Some("a"), 0));
     }
 
     #[test]
-    fn the_earliest_charge_pays_and_what_is_left_of_the_others_is_due_back() {
+    fn the_earliest_charge_pays_and_the_rest_of_the_others_is_due_for_refund() {
         let both = [charge("a", 0, 2), charge("b", 0, 1)];
         assert_eq!(state_of(Status::Paid, &both), (Status::Paid, Some("b"), 100));
         let one_moment = [charge("b", 0, 1), charge("a", 30, 1)];
         assert_eq!(state_of(Status::Paid, &one_moment), (Status::Paid, Some("a"), 100));
-        let given_back = [charge("a", 0, 1), charge("b", 100, 2), charge("c", 1, 3)];
-        assert_eq!(state_of(Status::Paid, &given_back), (Status::Paid, Some("a"), 99));
+        let partly_refunded = [charge("a", 0, 1), charge("b", 100, 2), charge("c", 1, 3)];
+        assert_eq!(state_of(Status::Paid, &partly_refunded), (Status::Paid, Some("a"), 99));
     }
 
     #[test]
-    fn a_charge_that_was_given_back_in_full_pays_only_where_no_other_is_left() {
+    fn a_charge_that_was_refunded_in_full_pays_only_if_no_other_has_a_rest() {
         let second = [charge("a", 100, 1), charge("b", 0, 2)];
         for status in [Status::Pending, Status::Paid, Status::Refunded] {
             assert_eq!(state_of(status, &second), (Status::Paid, Some("b"), 0));

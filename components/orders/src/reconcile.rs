@@ -1,17 +1,18 @@
-//! What the payment provider knows and its events have not told: asked for by an operator, after an outage or by a timer.
+//! Asks the payment provider about open payment pages, in case its events are missing: called by an operator after an
+//! outage, and by a timer.
 //!
-//! Events are sent for days, kept by the application until they are applied, and a customer who comes back is answered
-//! by what the provider knows. So this is the last net: for events that were sent while the webhook's address or secret
-//! was wrong, and for pages that outlived a cancelled order.
+//! The provider sends events for days, the host keeps them until they are applied, and a customer who comes back to pay
+//! gets an answer from the provider's current state. So this is the last safety net: for events that were sent while
+//! the webhook's address or secret was wrong, and for pages that stayed open although their order was cancelled.
 //!
-//! A page that could not be stored, because the process died or the database did, is asked for again, and stored.
+//! If a page could not be stored, because the process or the database died, this asks for it again and stores it.
 //!
-//! What is news is decided by what was known when the call began, so that a payment is reported whose event comes while the
-//! provider is asked about it: to the operator, who saw a pending order, it is news either way.
+//! A payment counts as new if it was unknown when the call began. So the report also has a payment whose event arrives
+//! while the provider is being asked: the operator saw a pending order, so to them it is new.
 //!
-//! Orders are looked at in the order in which they were made. Pages that have ended are noted, so what is left to ask
-//! about is what the provider keeps open, a day's orders, and the problems: those are asked about each time, because what
-//! is wrong may be our key, and a page must not be given up for that.
+//! Orders are checked in the sequence of their creation. Pages that have ended are marked, so the next call asks only
+//! about pages that the provider keeps open (about a day's orders) and about pages with problems. Pages with problems
+//! stay: the cause may be our key, and a wrong key must not make us give up a page.
 
 use crate::bindings::administration::{Problem, Report};
 use crate::bindings::checkout::{self, SessionState};
@@ -23,16 +24,16 @@ use std::time::{Duration, Instant};
 
 /// The most orders that one call checks.
 const MAX_ORDERS: u32 = 100;
-/// After this time a call starts no further order, so that it answers within the usual 30 s of a call unless the
-/// provider takes so long for one order alone. What was fixed until then stays.
+/// After this time the call begins no further order, so that it answers within the usual 30 s of a call unless the
+/// provider takes very long for a single order. Changes that are stored by then stay.
 const MAX_RUN_TIME: Duration = Duration::from_secs(10);
 
-/// See the contract.
+/// See `reconcile` in the contract.
 ///
 /// # Errors
 /// `unavailable` when the provider or the database does not answer.
 pub(crate) fn reconcile(database: &Database, minutes: u32, after: Option<&str>) -> Result<Report, Error> {
-    // Once for all pages of a reconciliation.
+    // Only for the first page of a reconciliation.
     let refunds = match after {
         None => refund::ask_again(database, minutes, MAX_ORDERS)?,
         Some(_) => Vec::new(),
@@ -51,52 +52,53 @@ pub(crate) fn reconcile(database: &Database, minutes: u32, after: Option<&str>) 
             orders += 1;
         }
         match known(database, &order_id, attempt, session_id, &mut report)? {
-            Known::Page(session_id) => ask(database, &order_id, session_id, &charges, &mut report)?,
-            Known::NotPending => paid_meanwhile(database, &order_id, &charges, &mut report)?,
-            Known::Nothing => {}
+            PageOfAttempt::Page(session_id) => ask(database, &order_id, session_id, &charges, &mut report)?,
+            PageOfAttempt::NotPending => paid_meanwhile(database, &order_id, &charges, &mut report)?,
+            PageOfAttempt::Unknown => {}
         }
         last = Some(order_id);
     }
-    // Fewer than could be were all that there are, unless time ran out.
+    // Fewer than the limit means that these were all, unless the time ran out.
     if orders == MAX_ORDERS || start.elapsed() > MAX_RUN_TIME {
         report.next = last;
     }
     Ok(report)
 }
 
-/// What is known of a page.
-enum Known {
-    /// The provider's id of it.
+/// The page of an attempt.
+enum PageOfAttempt {
+    /// The provider's id of the page.
     Page(String),
-    /// The order cannot be paid any more, so there is no need to know.
+    /// The order cannot be paid any more, so its page does not matter.
     NotPending,
-    /// It is not known whether there is one; the report says why.
-    Nothing,
+    /// Nobody knows whether there is a page; the report says why.
+    Unknown,
 }
 
-/// The session of a page; one that was not stored is asked for again.
+/// Finds the page of an attempt; a page that was not stored is requested again.
 fn known(
     database: &Database,
     order_id: &str,
     attempt: u32,
     session_id: Option<String>,
     report: &mut Report,
-) -> Result<Known, Error> {
+) -> Result<PageOfAttempt, Error> {
     if let Some(session_id) = session_id {
-        return Ok(Known::Page(session_id));
+        return Ok(PageOfAttempt::Page(session_id));
     }
-    match page::reopened(database, order_id, attempt) {
-        Ok(session_id) => Ok(session_id.map_or(Known::NotPending, Known::Page)),
-        // One page that is answered in a way that cannot be read must not keep those after it from being looked at.
-        Err(NoPage::Refused(message) | NoPage::Later(message)) => {
+    match page::reopen(database, order_id, attempt) {
+        Ok(session_id) => Ok(session_id.map_or(PageOfAttempt::NotPending, PageOfAttempt::Page)),
+        // An unusable answer about one page must not keep the following pages from being checked.
+        Err(NoPage::Refused(message) | NoPage::TryLater(message)) => {
             report.problems.push(Problem { order_id: order_id.to_owned(), message });
-            Ok(Known::Nothing)
+            Ok(PageOfAttempt::Unknown)
         }
         Err(NoPage::Error(error)) => Err(error),
     }
 }
 
-/// One page: asks how far it has come, and stores what that means. `charges` are those that were known of the order.
+/// Asks the provider for the state of one page, and stores the consequences. `charges` are the charges of the order
+/// that were known before.
 fn ask(
     database: &Database,
     order_id: &str,
@@ -113,7 +115,7 @@ fn ask(
             return Ok(());
         }
         Err(checkout::Error::Internal(text)) => {
-            let message = format!("what the payment provider says of the page {session_id:?} is of no use: {text}");
+            let message = format!("the payment provider's answer about the page {session_id:?} is unusable: {text}");
             report.problems.push(Problem { order_id: order_id.to_owned(), message });
             return Ok(());
         }
@@ -139,7 +141,7 @@ fn ask(
     Ok(())
 }
 
-/// A page on which somebody has paid. It is no news if the charge was known when this call began.
+/// Handles a page on which somebody has paid. The payment is not new if its charge was known when this call began.
 fn paid(
     database: &Database,
     order: &Order,
@@ -153,16 +155,16 @@ fn paid(
         report.problems.push(Problem { order_id: order.id.clone(), message });
         return Ok(());
     }
-    // Nobody can pay on it again.
+    // Nobody can pay on this page again.
     session::end(database, &order.id, session_id)?;
     if !charges.contains(&charge) {
-        eprintln!("order {}: charge {charge:?} was found by asking; no event had told of it before", order.id);
+        eprintln!("order {}: charge {charge:?} was found by reconciliation; no event had reported it before", order.id);
         report_paid(&order.id, report);
     }
     Ok(())
 }
 
-/// An order that stopped being pending while this call went on: reports it if it has a charge that was not known.
+/// Reports an order that stopped being pending during this call, if it has a charge that was unknown before.
 fn paid_meanwhile(database: &Database, order_id: &str, charges: &[String], report: &mut Report) -> Result<(), Error> {
     let known = database.query(sql::CHARGES, &[order_id.into()])?;
     let known = known.map(event::known_charge).collect::<Result<Vec<_>, _>>()?;
@@ -172,7 +174,7 @@ fn paid_meanwhile(database: &Database, order_id: &str, charges: &[String], repor
     Ok(())
 }
 
-/// Once an order, though two of its pages may have been paid.
+/// Reports an order once, even if two of its pages were paid.
 fn report_paid(order_id: &str, report: &mut Report) {
     if !report.paid.iter().any(|paid| paid == order_id) {
         report.paid.push(order_id.to_owned());
@@ -185,7 +187,7 @@ struct OpenPage {
     attempt: u32,
     /// Absent when nobody knows whether the page was opened.
     session_id: Option<String>,
-    /// The charges that were known of the order.
+    /// The charges of the order that were known when the call began.
     charges: Vec<String>,
 }
 

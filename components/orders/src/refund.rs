@@ -1,12 +1,13 @@
-//! Refunds: stored first, then asked of the payment provider under their own number, so that neither a crash nor a second
-//! click pays twice.
+//! Refunds. A refund is stored first and then requested from the payment provider under its own id, so that neither a
+//! crash nor a second click pays twice.
 //!
-//! How much can be given back is decided under the order's lock, by its charges, the refunds that were asked for, and its
-//! disputes ([`plan`]). What becomes of a refund is what the provider's events say ([`changed`]); its answer only says that
-//! it was asked. The order's amounts follow the charges, as they do when money is given back at the provider itself.
+//! How much can be refunded is decided while the order is locked: from its charges, its earlier refunds and its
+//! disputes ([`plan`]). The outcome of a refund comes only from the provider's events ([`changed`]); the provider's
+//! answer says only that the request has arrived. The order's amounts follow its charges, as they do when money is
+//! refunded at the provider itself.
 //!
-//! A refund of which nobody knows whether the provider was asked is asked for again: by the same call, or by
-//! [`crate::reconcile`]. The provider forgets a number after 24 hours, so that an older one is left to an operator.
+//! If nobody knows whether the provider received a request, it is sent again: by the same call, or by
+//! [`crate::reconcile`]. The provider forgets an id after 24 hours, so an older refund is left to an operator.
 
 pub(crate) mod plan;
 
@@ -26,15 +27,15 @@ pub(crate) struct Stored {
     refund: Refund,
     key: Option<String>,
     asked_cents: Option<u64>,
-    /// The provider still knows its number, should it have been asked.
+    /// The refund is so recent that the provider still knows its id, if the request has reached it.
     recent: bool,
 }
 
-/// Gives money back: see the contract.
+/// Refunds an order; see `give-back` in the contract.
 ///
 /// # Errors
-/// `not-found`; `forbidden` for customers; `invalid` for a wrong amount or key; `conflict` when less can be given back;
-/// `key-reused`; the database's.
+/// `not-found`; `forbidden` for customers; `invalid` for a wrong amount or key; `conflict` when less can be refunded;
+/// `key-reused`; those of the database.
 pub(crate) fn give_back(database: &Database, actor: &Actor, id: &str, new: &NewRefund) -> Result<Vec<Refund>, Error> {
     let order = visible(database, actor, id)?;
     match (&new.idempotency_key, new.cents) {
@@ -47,37 +48,37 @@ pub(crate) fn give_back(database: &Database, actor: &Actor, id: &str, new: &NewR
     if new.cents == Some(0) {
         return Err(Error::Invalid("a refund must be of at least one cent".into()));
     }
-    let wanted = database.transaction(|transaction| intend(transaction, actor, &order.id, new))?;
+    let requested = database.transaction(|transaction| store_request(transaction, actor, &order.id, new))?;
     for stored in stored(database.query(money::REFUNDS, &[id.into()])?, &order.total.currency)? {
-        if wanted.contains(&stored.refund.id) {
+        if requested.contains(&stored.refund.id) {
             ask(database, &order, &stored)?;
         }
     }
     let all = stored(database.query(money::REFUNDS, &[id.into()])?, &order.total.currency)?;
-    Ok(all.into_iter().map(|stored| stored.refund).filter(|refund| wanted.contains(&refund.id)).collect())
+    Ok(all.into_iter().map(|stored| stored.refund).filter(|refund| requested.contains(&refund.id)).collect())
 }
 
 /// The refunds of an order.
 ///
 /// # Errors
-/// `not-found`; `forbidden` for customers; the database's.
+/// `not-found`; `forbidden` for customers; those of the database.
 pub(crate) fn list(database: &Database, actor: &Actor, id: &str) -> Result<Vec<Refund>, Error> {
     let order = visible(database, actor, id)?;
     let all = stored(database.query(money::REFUNDS, &[id.into()])?, &order.total.currency)?;
     Ok(all.into_iter().map(|stored| stored.refund).collect())
 }
 
-/// An order that the actor may give back.
+/// The order, if the actor may refund it.
 fn visible(database: &Database, actor: &Actor, id: &str) -> Result<Order, Error> {
     let order = store::find(database, id, actor.sees())?;
     match actor {
-        Actor::Customer(_) => Err(Error::Forbidden("only administrators give money back, and see what was".into())),
+        Actor::Customer(_) => Err(Error::Forbidden("only administrators make and see refunds".into())),
         Actor::Admin(_) | Actor::Anyone => Ok(order),
     }
 }
 
-/// Stores the refunds that a call asks for, or finds those that the same call asked for before; returns their numbers.
-pub(crate) fn intend(
+/// Stores the refunds of this call, or finds those that the same call stored before; returns their ids.
+pub(crate) fn store_request(
     transaction: &Transaction<'_>,
     actor: &Actor,
     id: &str,
@@ -89,7 +90,7 @@ pub(crate) fn intend(
         .iter()
         .filter(|stored| match &new.idempotency_key {
             Some(_) => stored.key == new.idempotency_key,
-            // Nobody knows whether it was asked for.
+            // A whole refund without a key: the same one if nobody knows whether it reached the provider.
             None => stored.key.is_none() && stored.refund.state == RefundState::Requested,
         })
         .collect();
@@ -104,12 +105,12 @@ pub(crate) fn intend(
     let contested = contested(transaction, id)?;
     let parts = plan::plan(order.status, &charges, &asked(&known), &contested, new.cents);
     let parts = parts.map_err(|most| Error::Conflict(too_much(most, &order)))?;
-    let mut numbers = BTreeSet::new();
+    let mut ids = BTreeSet::new();
     for (charge, cents) in parts {
-        let number = Uuid::new_v4().to_string();
+        let refund_id = Uuid::new_v4().to_string();
         let [changed_by, trace] = by::columns();
         let parameters = [
-            Value::text(number.as_str()),
+            Value::text(refund_id.as_str()),
             id.into(),
             Value::Text(charge),
             rows::number(cents)?,
@@ -120,9 +121,9 @@ pub(crate) fn intend(
             trace,
         ];
         transaction.query(money::ADD_REFUND, &parameters)?;
-        numbers.insert(number);
+        ids.insert(refund_id);
     }
-    Ok(numbers)
+    Ok(ids)
 }
 
 fn too_much(most: u64, order: &Order) -> String {
@@ -133,7 +134,7 @@ fn too_much(most: u64, order: &Order) -> String {
     }
 }
 
-/// What was asked for of each charge.
+/// The refunds so far of each charge.
 fn asked(known: &[Stored]) -> BTreeMap<String, Asked> {
     let mut asked: BTreeMap<String, Asked> = BTreeMap::new();
     for Stored { refund, .. } in known {
@@ -147,14 +148,14 @@ fn asked(known: &[Stored]) -> BTreeMap<String, Asked> {
     asked
 }
 
-/// The charges of which a dispute is open or lost: the bank has their money, or may take it.
+/// The charges with an open or lost dispute: the bank has their money, or may take it.
 fn contested(transaction: &Transaction<'_>, id: &str) -> Result<BTreeSet<String>, souk_database::Error> {
     let disputes = transaction.query(money::DISPUTES, &[id.into()])?;
     let disputes = disputes.map(|mut row| Ok((row.text()?, row.text()?))).collect::<Result<Vec<_>, _>>()?;
     Ok(disputes.into_iter().filter(|(_, state)| state != "WON").map(|(charge, _)| charge).collect())
 }
 
-/// Asks the provider for a refund of which nobody knows whether it was asked for. What hinders it is in the log, and the
+/// Requests a refund from the provider if nobody knows whether it was requested before. A failure is logged, and the
 /// refund stays as it is.
 fn ask(database: &Database, order: &Order, stored: &Stored) -> Result<(), Error> {
     let refund = &stored.refund;
@@ -162,7 +163,7 @@ fn ask(database: &Database, order: &Order, stored: &Stored) -> Result<(), Error>
         return Ok(());
     }
     if !stored.recent {
-        eprintln!("{}", forgotten(&order.id, &refund.id));
+        eprintln!("{}", too_old_message(&order.id, &refund.id));
         return Ok(());
     }
     let request = RefundRequest {
@@ -175,7 +176,10 @@ fn ask(database: &Database, order: &Order, stored: &Stored) -> Result<(), Error>
         Ok(_) => (RefundState::Sent, None),
         Err(crate::bindings::checkout::Error::Invalid(text)) => (RefundState::Failed, Some(text)),
         Err(error) => {
-            eprintln!("order {}: refund {} could not be asked for and waits: {error:?}", order.id, refund.id);
+            eprintln!(
+                "order {}: refund {} could not be requested from the provider and waits: {error:?}",
+                order.id, refund.id
+            );
             return Ok(());
         }
     };
@@ -193,16 +197,17 @@ fn ask(database: &Database, order: &Order, stored: &Stored) -> Result<(), Error>
     Ok(())
 }
 
-fn forgotten(order: &str, refund: &str) -> String {
+fn too_old_message(order: &str, refund: &str) -> String {
     format!(
-        "order {order}: refund {refund} was asked for more than 23 hours ago and is not confirmed; see at the payment \
+        "order {order}: refund {refund} was requested more than 23 hours ago and is not confirmed; check at the payment \
          provider whether it was made"
     )
 }
 
-/// Asks again for refunds that wait since at least so many minutes; returns what cannot be: the order, and why.
-pub(crate) fn ask_again(database: &Database, minutes: u32, most: u32) -> Result<Vec<(String, String)>, Error> {
-    let orders = database.query(money::UNASKED, &[minutes.into(), most.into()])?;
+/// Requests again the refunds that have waited for at least `minutes`. Returns those that cannot be requested any more:
+/// the id of the order, and why.
+pub(crate) fn ask_again(database: &Database, minutes: u32, limit: u32) -> Result<Vec<(String, String)>, Error> {
+    let orders = database.query(money::UNASKED, &[minutes.into(), limit.into()])?;
     let orders = orders.map(|mut row| row.text()).collect::<Result<BTreeSet<_>, _>>()?;
     let mut problems = Vec::new();
     for id in orders {
@@ -213,21 +218,21 @@ pub(crate) fn ask_again(database: &Database, minutes: u32, most: u32) -> Result<
             }
             match refund.recent {
                 true => ask(database, &order, &refund)?,
-                false => problems.push((id.clone(), forgotten(&id, &refund.refund.id))),
+                false => problems.push((id.clone(), too_old_message(&id, &refund.refund.id))),
             }
         }
     }
     Ok(problems)
 }
 
-/// The provider has come further with a refund.
+/// Stores a new state of a refund, from an event of the provider.
 ///
 /// # Errors
 /// `reject` when there is no such refund; `retry` when the database does not answer.
 pub(crate) fn changed(database: &Database, change: &RefundChange) -> Result<(), DeliveryError> {
     event::once(database, &change.event_id, |transaction| {
-        event::bounded("the refund's id", &change.refund_id, event::MAX_ID)?;
-        event::bounded("the order's id", &change.order_id, event::MAX_ID)?;
+        event::check_text("the refund's id", &change.refund_id, event::MAX_ID)?;
+        event::check_text("the order's id", &change.order_id, event::MAX_ID)?;
         let place = [Value::text(change.refund_id.as_str()), Value::text(change.order_id.as_str())];
         if transaction.query(money::FIND_REFUND, &place)?.next().is_none() {
             let reason = format!("order {:?} has no refund {:?}", change.order_id, change.refund_id);
@@ -236,7 +241,7 @@ pub(crate) fn changed(database: &Database, change: &RefundChange) -> Result<(), 
         let (state, from) = match change.outcome {
             RefundOutcome::Pending => (RefundState::Sent, ",REQUESTED,"),
             RefundOutcome::Succeeded => (RefundState::Succeeded, ",REQUESTED,SENT,"),
-            // A bank may send the money back days later.
+            // A bank may return the money days later.
             RefundOutcome::Failed => (RefundState::Failed, ",REQUESTED,SENT,SUCCEEDED,"),
         };
         let failure: Option<String> =

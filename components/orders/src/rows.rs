@@ -1,4 +1,4 @@
-//! Rows to orders: the one place that knows what the columns of an order hold.
+//! Converts rows into orders: the one place that knows the columns of an order.
 
 use crate::bindings::orders::{DisputeState, Item, Money, Order, Status};
 use souk_database::{Error, Row, Rows, Value};
@@ -41,7 +41,8 @@ pub(crate) fn items(rows: Rows) -> Result<Vec<Item>, Error> {
     .collect()
 }
 
-/// The lines of an order as the statements take them: a JSON array of product, name, price and quantity of each.
+/// The lines of an order as a parameter of the statements: a JSON array with an array of product, name, price and
+/// quantity for each.
 pub(crate) fn lines(items: &[Item]) -> Result<String, Error> {
     let fits = |value: u64| i64::try_from(value).map_err(|_| too_large());
     let lines = items.iter().map(|Item { product_id, name, unit_cents, quantity }| {
@@ -54,8 +55,8 @@ pub(crate) fn lines(items: &[Item]) -> Result<String, Error> {
     })
 }
 
-/// A count or an amount as the database keeps it. What the component lets pass fits; a number that does not is a fault
-/// of its own.
+/// A count or an amount as the database stores it. The component has checked its range before, so a number that does
+/// not fit is an internal error.
 pub(crate) fn number(value: u64) -> Result<Value, Error> {
     i64::try_from(value).map(Value::Integer).map_err(|_| too_large())
 }
@@ -65,7 +66,7 @@ fn too_large() -> Error {
     Error::Internal
 }
 
-/// The status as the database keeps it and as messages name it.
+/// The status as the database stores it and as messages name it.
 pub(crate) fn status_name(status: Status) -> &'static str {
     match status {
         Status::Pending => "PENDING",
@@ -76,7 +77,7 @@ pub(crate) fn status_name(status: Status) -> &'static str {
     }
 }
 
-/// The state of a dispute as the database keeps it.
+/// The state of a dispute as the database stores it.
 pub(crate) fn dispute_name(state: DisputeState) -> &'static str {
     match state {
         DisputeState::Open => "OPEN",
@@ -85,7 +86,7 @@ pub(crate) fn dispute_name(state: DisputeState) -> &'static str {
     }
 }
 
-/// The state of a dispute that the database keeps as this text.
+/// The state of a dispute that the database stores as this text.
 pub(crate) fn dispute(text: &str) -> Result<DisputeState, Error> {
     let states = [DisputeState::Open, DisputeState::Won, DisputeState::Lost];
     states.into_iter().find(|state| dispute_name(*state) == text).ok_or_else(|| {

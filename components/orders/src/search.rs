@@ -1,16 +1,16 @@
-//! A search: orders by filters, in one of four orders, page after page by the last order seen.
+//! A search: orders by filters, sorted in one of four ways, with pages that begin after an order.
 //!
-//! A page begins after an order, not after a number of orders, so it costs the same wherever it is, and orders that are
-//! made meanwhile move nothing. No total is told: counting what fits a filter would read all of it.
+//! A page begins after a given order, not at an offset. So every page costs the same, and orders that are created
+//! meanwhile do not shift it. There is no total: to count the matches, the database would have to read all of them.
 //!
-//! The statement is put together here, since a text for each combination would be hundreds. Every piece is a constant of
-//! this file; what the caller gave goes in as parameters.
+//! This file builds the statement, because a fixed text for each combination of filters would mean hundreds of texts.
+//! Every piece is a constant of this file; the caller's values are parameters.
 
 use crate::bindings::orders::{Error, Filter, Found, Search, Sort};
 use crate::{rows, sql, store, time};
 use souk_database::{Database, Dialect, Value};
 
-/// A statement that grows, and its parameters.
+/// A statement that is being built, and its parameters.
 struct Query {
     dialect: Dialect,
     conditions: Vec<String>,
@@ -18,13 +18,13 @@ struct Query {
 }
 
 impl Query {
-    /// The name of a new parameter.
+    /// Adds a parameter and returns its name.
     fn parameter(&mut self, value: impl Into<Value>) -> String {
         self.parameters.push(value.into());
         format!("{}{}", self.dialect.sign(), self.parameters.len())
     }
 
-    /// A new parameter that is a time: a text that the caller has checked.
+    /// Adds a parameter that is a time, and returns its name. The caller has checked the text.
     fn time(&mut self, value: &str) -> String {
         let name = self.parameter(value);
         match self.dialect {
@@ -33,7 +33,7 @@ impl Query {
         }
     }
 
-    /// Adds `column operator value`.
+    /// Adds a condition: `comparison` is a column and an operator.
     fn number(&mut self, comparison: &str, value: u64) -> Result<(), Error> {
         let name = self.parameter(rows::number(value)?);
         self.conditions.push(format!("{comparison} {name}"));
@@ -70,8 +70,8 @@ impl Query {
         self.conditions.push(format!("owner = {name}"));
     }
 
-    /// Goes on after an order. Each value is a subquery of its own: PostgreSQL finds a row of two values through an index,
-    /// and a subquery of two columns not.
+    /// Continues after an order. Each value is a subquery of its own: PostgreSQL uses the index for a row of two
+    /// values, but not for one subquery of two columns.
     fn after(&mut self, id: &str, column: &str, comparison: &str) {
         let name = self.parameter(id);
         self.conditions.push(format!(
@@ -84,7 +84,7 @@ impl Query {
     fn text(&mut self, column: &str, direction: &str, limit: u32) -> String {
         let limit = self.parameter(Value::Integer(limit.into()));
         let limit = match self.dialect {
-            // As in `sql`: a bare parameter would be planned for.
+            // As in `sql`: SQLite would plan for the value of a bare parameter.
             Dialect::Sqlite => format!("+{limit}"),
             Dialect::Postgres => limit,
         };
@@ -99,10 +99,11 @@ impl Query {
     }
 }
 
-/// The orders that `seen_by` sees and that fit, without their lines.
+/// The matching orders that `seen_by` may see, without their lines.
 ///
 /// # Errors
-/// `invalid` for a limit out of bounds, a time that is none, and an `after` that `seen_by` does not see; the database's.
+/// `invalid` for a limit out of bounds, a malformed time, and an `after` that `seen_by` may not see; those of the
+/// database.
 pub(crate) fn search(database: &Database, search: &Search, seen_by: Option<&str>) -> Result<Found, Error> {
     let limit = search.limit;
     if !(1..=store::MAX_PAGE).contains(&limit) {
@@ -115,12 +116,12 @@ pub(crate) fn search(database: &Database, search: &Search, seen_by: Option<&str>
         }
     }
     if customer.as_deref().is_some_and(|customer| customer.contains('\0')) {
-        // No customer has it, and PostgreSQL takes no such text.
+        // No customer has such an id, and PostgreSQL refuses the text.
         return Ok(Found { orders: Vec::new(), next: None });
     }
     if let Some(after) = &search.after {
         match store::find(database, after, seen_by) {
-            Err(Error::NotFound) => return Err(Error::Invalid("after must be the number of an order".into())),
+            Err(Error::NotFound) => return Err(Error::Invalid("after must be the id of an order".into())),
             found => found?,
         };
     }
@@ -133,7 +134,7 @@ pub(crate) fn search(database: &Database, search: &Search, seen_by: Option<&str>
     Ok(Found { orders, next })
 }
 
-/// The statement of a search that has been checked, and its parameters.
+/// The statement of a checked search, and its parameters.
 pub(crate) fn statement(
     dialect: Dialect,
     search: &Search,
@@ -144,16 +145,16 @@ pub(crate) fn statement(
     if let Some(owner) = seen_by {
         query.owner(owner);
     }
-    let (column, direction, further) = match search.sort {
+    let (column, direction, comparison) = match search.sort {
         Sort::Newest => ("created_at", "DESC", "<"),
         Sort::Oldest => ("created_at", "ASC", ">"),
         Sort::Largest => ("total_cents", "DESC", "<"),
         Sort::Smallest => ("total_cents", "ASC", ">"),
     };
     if let Some(after) = &search.after {
-        query.after(after, column, further);
+        query.after(after, column, comparison);
     }
-    // One more than asked for says whether there are more.
+    // Read one order more, to know whether there is a next page.
     let text = query.text(column, direction, search.limit.saturating_add(1));
     Ok((text, query.parameters))
 }

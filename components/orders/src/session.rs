@@ -1,47 +1,48 @@
-//! Payment pages of orders. Each has a number, its attempt, which is stored before the page is asked for: calls at
-//! once, and calls after a crash, ask for the same attempt, and the payment provider gives each the same page.
+//! Payment pages of orders. Each page belongs to a numbered attempt, which is stored before the page is requested. So
+//! concurrent calls, and calls after a crash, request the same attempt, and the payment provider gives them all the
+//! same page.
 
 use crate::bindings::checkout::Session;
 use crate::bindings::orders::{PaymentSession, Status};
 use crate::{rows, sql, time};
 use souk_database::{Database, Error, Row, Value};
 
-/// What is known of a page.
+/// What is known about a page.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     /// Its number, from 1.
     pub number: u32,
-    /// Whether it can still be paid on, as far as is known. False also where it was never opened.
+    /// Whether customers can still pay on it, as far as we know. False also if it was never opened.
     pub open: bool,
-    /// The page; absent when it was never opened, or nobody knows that it was.
+    /// The page; absent if it was never opened, or if nobody knows that it was.
     pub page: Option<Page>,
 }
 
 /// A page that was opened.
 #[derive(Debug)]
 pub(crate) struct Page {
-    /// The provider's id of it.
+    /// The provider's id of the page.
     pub id: String,
-    /// Where it is, and where it leads.
+    /// The URL of the page, and the URLs to which it returns.
     pub links: PaymentSession,
 }
 
-/// Stores attempt `number` of a pending order; one that is stored stays as it is. False when nothing was stored: the
-/// attempt was there, or the order is not pending.
+/// Stores attempt `number` of a pending order. False when nothing was stored: the attempt exists already and stays as
+/// it is, or the order is not pending.
 pub(crate) fn begin(database: &Database, order_id: &str, number: u32) -> Result<bool, Error> {
     Ok(database.query(sql::BEGIN_SESSION, &[order_id.into(), number.into()])?.next().is_some())
 }
 
-/// What was found when a page was stored.
+/// The state at the moment when a page was stored.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Saved {
     /// Whether the page is open by the database's clock.
     pub open: bool,
-    /// The status of its order, as of the moment from which others see the page.
+    /// The status of the order at the moment from which others see the page.
     pub status: Status,
 }
 
-/// Stores the page of attempt `number`. One that is stored stays, and then this is `None`.
+/// Stores the page of attempt `number`. A page that is already stored stays; the result is then `None`.
 pub(crate) fn save(
     database: &Database,
     order_id: &str,
@@ -50,13 +51,13 @@ pub(crate) fn save(
 ) -> Result<Option<Saved>, Error> {
     let Session { id, url, success_url, cancel_url, expires_at } = session;
     let text = |text: &String| Value::text(text.as_str());
-    let ends = time::is_moment(expires_at).then_some(expires_at.as_str());
+    let ends = time::is_rfc3339_utc(expires_at).then_some(expires_at.as_str());
     let page = [order_id.into(), number.into(), text(id), text(url), text(success_url), text(cancel_url), ends.into()];
     let mut rows = database.query(sql::SAVE_SESSION, &page)?;
     rows.next().map(|mut row| Ok(Saved { open: row.boolean()?, status: rows::status(&mut row)? })).transpose()
 }
 
-/// Whether the page of attempt `number` is open, as far as is known.
+/// Whether the page of attempt `number` is open, as far as we know.
 pub(crate) fn is_open(database: &Database, order_id: &str, number: u32) -> Result<bool, Error> {
     let found = database.query(sql::SESSION, &[order_id.into(), number.into()])?.next().map(attempt).transpose()?;
     Ok(found.is_some_and(|attempt| attempt.open))
@@ -77,7 +78,7 @@ pub(crate) fn end(database: &Database, order_id: &str, session_id: &str) -> Resu
     database.query(sql::END_SESSION, &[order_id.into(), session_id.into()]).map(drop)
 }
 
-/// Now, in the contract's form.
+/// The current time, in the contract's form.
 pub(crate) fn now(database: &Database) -> Result<String, Error> {
     database.query(sql::TIME, &[])?.next().map_or(Err(Error::Internal), |mut row| row.text())
 }

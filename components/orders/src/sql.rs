@@ -1,25 +1,26 @@
-//! The statements. Orders come back with the same columns in the same order everywhere, which [`crate::rows`] decodes.
+//! The SQL statements. All of them return an order as the same columns in the same sequence, which [`crate::rows`]
+//! decodes.
 //!
-//! # Two at once
+//! # Concurrency
 //!
-//! On SQLite one transaction or statement writes at a time. On PostgreSQL they write at once, and are right for these
-//! reasons:
+//! On SQLite one transaction or statement writes at a time. On PostgreSQL several write at once. That is right for
+//! these reasons:
 //!
-//! - What decides about one row alone is one statement that names, as columns of that row, the state that it starts
-//!   from ([`MOVE`], [`SAVE_SESSION`], [`REFUSE_KEY`]). Who waits for another's change looks at the row again.
-//! - What must be there once is a unique row: a key, an event, an attempt, a charge. Who inserts it second waits until
-//!   the first has stored it or given it up, and sees which.
-//! - What an order's charges make of it needs several statements: [`LOCK`] comes first, and the next statements see
-//!   what those who had the lock before have stored.
-//! - How many orders of one customer wait for their payment is a count of other rows: on PostgreSQL the function
-//!   `may_order` makes those who ask for one customer wait for each other.
-//! - Whether an order is given up turns upon its pages, which are other rows: [`LOCK_SESSIONS`] says how.
+//! - A decision about one row is one statement that names, as columns of that row, the state that it starts from
+//!   ([`MOVE`], [`SAVE_SESSION`], [`REFUSE_KEY`]). A statement that waits for another's change looks at the row again.
+//! - Anything that must exist only once is a unique row: a key, an event, an attempt, a charge. The second insert waits
+//!   until the first transaction has committed or rolled back, and sees which.
+//! - The state of an order follows from its charges, which takes several statements: [`LOCK`] comes first, and the next
+//!   statements see what earlier holders of the lock have stored.
+//! - The number of a customer's open orders is a count of other rows: on PostgreSQL the function `may_order` makes
+//!   concurrent orders of one customer wait for each other.
+//! - Whether an order can be given up depends on its pages, which are other rows: see [`LOCK_SESSIONS`].
 //!
-//! Nobody waits for somebody who waits for them. Locks are taken in this order: event, pages, order, then charge or key.
-//! Only what makes an order takes the turn of its customer and then its key first; until then it holds nothing that others
-//! wait for, and from then on it waits for nobody, as the order is new. What clears up ([`PURGE_KEYS`], [`PURGE_EVENTS`]) skips rows that are locked, and is a statement of
-//! its own or comes after the insert that might wait for another who clears up. References to an order take a lock that does not
-//! stand in the way of these.
+//! There are no deadlocks. Locks are taken in this sequence: event, pages, order, then charge or key. Only the creation
+//! of an order first waits for its turn among its customer's orders and then takes its key. Until then it holds no lock
+//! that others wait for, and from then on it waits for nobody, because the order is new. The cleaning statements
+//! ([`PURGE_KEYS`], [`PURGE_EVENTS`]) skip locked rows. They run alone, or after the insert that might wait for another
+//! cleaner. References to an order take a lock that does not conflict with these.
 
 pub(crate) mod import;
 pub(crate) mod money;
@@ -37,13 +38,14 @@ pub(crate) const COLUMNS: Statement = statement!(
     ", dispute"
 );
 
-/// What stands where an order is made: the transaction of [`TAKE_KEY`], `CREATE`, [`CREATE_ITEMS`] and
-/// [`BEGIN_SESSION`] on SQLite, and [`CREATE_AT_ONCE`] on PostgreSQL, where each statement is a way to the server and back.
+/// The first of the statements that create an order. On SQLite they are the transaction of [`TAKE_KEY`], `CREATE`,
+/// [`CREATE_ITEMS`] and [`BEGIN_SESSION`]; on PostgreSQL, where each statement is a round trip to the server, they are
+/// the single [`CREATE_AT_ONCE`].
 ///
-/// Parameters: id, owner or null, currency, total in cents, pieces, most orders of the owner that may wait for their payment
-/// (see [`crate::quota`]), and those of [`crate::by::columns`]. The row has what the caller does not know: when it was made; there is none when the owner
-/// has too many orders. Those that wait are counted by the triggers' rows, as far as SQLite decides: to look for so many rows
-/// would cost more with each.
+/// Parameters: id, owner or null, currency, total in cents, pieces, limit of the owner's open orders (see
+/// [`crate::quota`]), and those of [`crate::by::columns`]. Returns the time of creation; no row when the owner has too
+/// many orders. SQLite reads how many open orders there are from the counts that triggers keep, because finding the
+/// n-th open order costs more with each one.
 pub(crate) const CREATE: Statement = statement!(
     "INSERT INTO orders (id, owner, currency, total_cents, total_items, changed_by, trace) SELECT ?1, ?2, ?3, ",
     (Statement::each("?4, ?5, ?7, ?8 WHERE ", "?4::bigint, ?5::bigint, ?7::text, ?8::text WHERE ")),
@@ -58,20 +60,21 @@ pub(crate) const CREATE: Statement = statement!(
     (time!("created_at"))
 );
 
-/// SQLite's alone. Parameters: order, lines: a JSON array with an array of product, name, price and quantity for each.
+/// Only for SQLite. Parameters: order, lines as a JSON array with an array of product, name, price and quantity for
+/// each.
 ///
-/// One statement for all lines: a call a line would be up to a thousand while others wait to write. And the same one for
-/// any number of them, so that it stays in the cache.
+/// One statement inserts all lines: one call per line would be up to a thousand calls while others wait to write. The
+/// statement is the same for any number of lines, so it stays in the statement cache.
 pub(crate) const CREATE_ITEMS: &str = "INSERT INTO order_items (order_id, line, product_id, name, unit_cents, quantity) \
      SELECT ?1, key, value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?2)";
 
-/// PostgreSQL's alone: SQLite's `WITH` takes no statements that write. Parameters: the first five of [`CREATE`], the lines
-/// as in [`CREATE_ITEMS`], the key with its owner, its text and its hash, or three nulls, and the last three of [`CREATE`].
-/// The row says whether the owner may have another order, and has what that of [`CREATE`] has: null when they may not, or
-/// the key is taken.
+/// Only for PostgreSQL: SQLite's `WITH` allows no statements that write. Parameters: the first five of [`CREATE`]; the
+/// lines as in [`CREATE_ITEMS`]; owner, text and hash of the key, or three nulls; and the last three of [`CREATE`].
+/// Returns whether the owner may have another order, and the time of creation: null when the owner may not, or the key
+/// is taken.
 ///
-/// The turn comes first, then the key, as the order is made from its row: who comes second waits there, and holds nothing
-/// that others wait for. Who may not order takes no key.
+/// The customer's turn comes first, then the key, because the order is inserted from the key's row. The second of two
+/// calls waits there, and holds no lock that others wait for. A call that may not order takes no key.
 pub(crate) const CREATE_AT_ONCE: &str = statement!(
     "WITH turn AS MATERIALIZED (SELECT may_order(?2::text, ?10::bigint) AS allowed), \
      taken AS (INSERT INTO idempotency_keys (owner, key, request_hash, order_id) \
@@ -91,7 +94,7 @@ pub(crate) const CREATE_AT_ONCE: &str = statement!(
 )
 .text(Dialect::Postgres);
 
-/// Parameters: order, the owner that it must have or null.
+/// Parameters: order, required owner or null.
 pub(crate) const GET: Statement = statement!(
     "SELECT ",
     COLUMNS,
@@ -100,19 +103,19 @@ pub(crate) const GET: Statement = statement!(
     ")"
 );
 
-/// Parameters: order. For a transaction that decides about the order by more than one statement.
+/// Parameters: order. For a transaction that decides about the order with more than one statement.
 pub(crate) const LOCK: Statement = statement!("SELECT ", COLUMNS, " FROM orders WHERE id = ?1", LOCKED);
 
 /// Parameters: order.
 pub(crate) const ITEMS: Statement =
     statement!("SELECT product_id, name, unit_cents, quantity FROM order_items WHERE order_id = ?1 ORDER BY line");
 
-/// A list of orders. Its statements take the filter's parameters first.
+/// A list of orders. The parameters of the filter come first.
 pub(crate) struct List {
-    /// Further parameters: limit, offset. Every row ends with the count, so that the page and its total are of one
+    /// Further parameters: limit, offset. Every row ends with the count, so that page and total are from the same
     /// moment.
     pub page: Statement<'static>,
-    /// For a page past the end, where no row carries the count. Triggers keep it.
+    /// The count for a page past the end, where no row carries it. Triggers keep it up to date.
     pub count: Statement<'static>,
 }
 
@@ -139,7 +142,7 @@ macro_rules! list {
     };
 }
 
-/// The sum of rows that triggers keep.
+/// The sum of counters that triggers keep up to date.
 const COUNT: Statement = Statement::each(
     "SELECT coalesce(sum(orders), 0) FROM order_counts WHERE owner = ",
     "SELECT coalesce(sum(orders), 0)::bigint FROM order_counts WHERE owner = ",
@@ -156,7 +159,8 @@ pub(crate) const OF_OWNER: List = list!(" WHERE owner = ?1", "?1", "seq DESC", "
 pub(crate) const OF_OWNER_AND_STATUS: List =
     list!(" WHERE owner = ?1 AND status = ?2", "?1 AND status = ?2", "seq DESC", "?3", "?4");
 
-/// Parameters: order, status to set, status that it must have, and those of [`crate::by::columns`]. No row when it has another.
+/// Parameters: order, new status, required current status, and those of [`crate::by::columns`]. No row when the order
+/// has another status.
 pub(crate) const MOVE: Statement = statement!(
     "UPDATE orders SET status = ?2, changed_by = ?4, trace = ?5, updated_at = ",
     NOW,
@@ -164,13 +168,14 @@ pub(crate) const MOVE: Statement = statement!(
     COLUMNS
 );
 
-/// Parameters: order. Comes before [`GIVE_UP`] in its transaction, which looks for pages in other rows than the one that
-/// it changes: on PostgreSQL it would not see a page that is being stored. So the attempts are locked first; one whose
-/// page was being stored has it then, and a page that comes later finds the order cancelled when it is
-/// stored (see [`crate::page`]). No further attempt can come in between: it would need a page of the one before.
+/// Parameters: order. Runs before [`GIVE_UP`] in the same transaction. `GIVE_UP` reads pages, which are other rows than
+/// the one that it changes, so on PostgreSQL it would miss a page that is just being stored. Therefore the attempts are
+/// locked first. A page that was being stored is then visible; a page that is stored later finds the order cancelled
+/// (see [`crate::page`]). No new attempt can begin in between: it would need a page of the attempt before.
 pub(crate) const LOCK_SESSIONS: Statement = statement!("SELECT 1 FROM payment_sessions WHERE order_id = ?1", LOCKED);
 
-/// Parameters: order, and those of [`crate::by::columns`]. Gives up an order that nobody can have paid: it never had a payment page.
+/// Parameters: order, and those of [`crate::by::columns`]. Cancels an order that nobody can have paid, because it never
+/// had a payment page.
 pub(crate) const GIVE_UP: Statement = statement!(
     "UPDATE orders SET status = 'CANCELLED', changed_by = ?2, trace = ?3, updated_at = ",
     NOW,
@@ -178,13 +183,13 @@ pub(crate) const GIVE_UP: Statement = statement!(
      WHERE order_id = ?1 AND session_id IS NOT NULL) RETURNING 1"
 );
 
-/// Parameters: owner, key. A key that is too old is not found.
+/// Parameters: owner, key. An expired key is not found.
 pub(crate) const FIND_KEY: Statement = statement!(
     "SELECT request_hash, order_id, refused FROM idempotency_keys WHERE owner = ?1 AND key = ?2 AND created_at > ",
     (ago!("24 hours"))
 );
 
-/// What becomes of a key that is there: nothing, and no row, unless it is too old, and then it is taken over.
+/// For a key that exists already: an expired one is taken over; otherwise nothing changes, and there is no row.
 const TAKE_OVER: Statement = statement!(
     " ON CONFLICT (owner, key) DO UPDATE SET request_hash = excluded.request_hash, order_id = excluded.order_id, \
      refused = NULL, created_at = excluded.created_at WHERE idempotency_keys.created_at <= ",
@@ -192,16 +197,17 @@ const TAKE_OVER: Statement = statement!(
     " RETURNING 1"
 );
 
-/// Parameters: owner, key, hash, order. No row when the key is taken.
+/// Parameters: owner, key, hash, order. No row when the key is in use.
 pub(crate) const TAKE_KEY: Statement =
     statement!("INSERT INTO idempotency_keys (owner, key, request_hash, order_id) VALUES (?1, ?2, ?3, ?4)", TAKE_OVER);
 
-/// Parameters: owner, key, order, why its bill was refused.
+/// Parameters: owner, key, order, the reason why the bill was refused.
 pub(crate) const REFUSE_KEY: Statement =
     statement!("UPDATE idempotency_keys SET refused = ?4 WHERE owner = ?1 AND key = ?2 AND order_id = ?3");
 
-/// The statement that removes ten old rows of a table. On PostgreSQL it takes those that nobody has locked, and an array
-/// of them: a subquery that locks might run once for each row that is looked at, and lock ten others each time.
+/// A statement that removes ten old rows of a table. On PostgreSQL it takes rows that nobody has locked, and collects
+/// them in an array: a subquery that locks might run once for each row that is looked at, and lock ten others each
+/// time.
 macro_rules! purge {
     ($table:literal, $key:literal, $at:literal, $age:literal) => {
         statement!(
@@ -223,7 +229,7 @@ macro_rules! purge {
     };
 }
 
-/// Removes some keys that are too old: more than one call adds, so that they do not add up.
+/// Removes some expired keys: more than one call adds, so that they do not accumulate.
 pub(crate) const PURGE_KEYS: Statement = purge!("idempotency_keys", "owner, key", "created_at", "24 hours");
 
 /// Parameters: order, attempt. Only a pending order gets another page; an attempt that exists stays as it is. No row
@@ -233,19 +239,19 @@ pub(crate) const BEGIN_SESSION: Statement = statement!(
      ON CONFLICT (order_id, attempt) DO NOTHING RETURNING 1"
 );
 
-/// Whether a page can still be paid on, as far as is known: decided by the database's clock.
+/// Whether customers can still pay on a page, as far as we know, by the database's clock.
 const IS_OPEN: Statement = statement!(
     "coalesce(NOT ended AND expires_at > ",
     (Statement::each(NOW.text(Dialect::Sqlite), "statement_timestamp()")),
     ", false)"
 );
 
-/// Parameters: order, attempt, session, its URL, success URL, cancel URL, its end or null. The row says whether it is
-/// open, and the status of its order. The first answer stays, and then there is no row: the provider gives the same one
-/// for the same attempt.
+/// Parameters: order, attempt, session, its URL, success URL, cancel URL, its end or null. Returns whether the page is
+/// open, and the status of its order. A page that is already stored stays, and then there is no row: the provider gives
+/// the same page for the same attempt.
 ///
-/// The order is locked, after its page, so that its status is the one of this moment: on PostgreSQL the statement would
-/// else not see that the order was cancelled since it began, and who cancelled it would not see the page.
+/// The order is locked after its page, so that its status is the current one. Otherwise, on PostgreSQL, the statement
+/// would not see a cancellation since it began, and the call that cancelled would not see the page.
 pub(crate) const SAVE_SESSION: Statement = statement!(
     "UPDATE payment_sessions SET session_id = ?3, url = ?4, success_url = ?5, cancel_url = ?6, expires_at = ",
     (Statement::each("strftime('%Y-%m-%dT%H:%M:%fZ', ?7)", "?7::text::timestamptz")),
@@ -256,7 +262,7 @@ pub(crate) const SAVE_SESSION: Statement = statement!(
     ")"
 );
 
-/// What is read of a payment page.
+/// The columns of a payment page.
 const READ_SESSION: Statement = statement!(
     "SELECT attempt, ",
     IS_OPEN,
@@ -274,13 +280,13 @@ pub(crate) const LAST_SESSION: Statement = statement!(READ_SESSION, " ORDER BY a
 pub(crate) const END_SESSION: Statement =
     statement!("UPDATE payment_sessions SET ended = true WHERE order_id = ?1 AND session_id = ?2");
 
-/// Parameters: age of the order in minutes, order after which to go on or null, most orders. The pages that may be open
-/// of orders that nobody is known to have paid: order, attempt, the session or null, and the charges that are known of the
-/// order at this moment, as a JSON array of their ids; the oldest order first. A page
-/// without a session may be open all the same: its caller died, or could not store it. Asked for as the same attempt
-/// again, it is the same page for as long as the provider remembers, which is 24 hours.
+/// Parameters: minimum age of the order in minutes, order after which to continue or null, limit of orders. Returns the
+/// pages that may be open, of pending and cancelled orders: order, attempt, the session or null, and the known charges
+/// of the order as a JSON array of ids; the oldest order first. A page without a session may be open too: its caller
+/// died, or could not store it. A request for the same attempt returns the same page for as long as the provider
+/// remembers it, which is 24 hours.
 ///
-/// No order is older than a hundred years, and a moment that is too long ago is an error on PostgreSQL.
+/// The age is limited to a hundred years, because a time too far in the past is an error on PostgreSQL.
 pub(crate) const OPEN_PAGES: Statement = statement!(
     "WITH candidates AS (\
      SELECT seq, id, status, created_at FROM orders WHERE status IN ('PENDING', 'CANCELLED') AND created_at <= ",
@@ -314,16 +320,16 @@ pub(crate) const TIME: Statement = statement!(
 /// Parameters: event.
 pub(crate) const FIND_EVENT: Statement = statement!("SELECT 1 FROM events WHERE id = ?1");
 
-/// Parameters: event. No row when it was there.
+/// Parameters: event. No row when the event was stored before.
 pub(crate) const NOTE_EVENT: Statement =
     statement!("INSERT INTO events (id) VALUES (?1) ON CONFLICT (id) DO NOTHING RETURNING 1");
 
-/// Removes some events that are too old.
+/// Removes some expired events.
 pub(crate) const PURGE_EVENTS: Statement = purge!("events", "id", "seen_at", "90 days");
 
-/// Parameters: charge, order, amount in cents, refunded in cents, receipt or null, time. Events come in any order, so
-/// what is kept does not depend on it: the largest refund, the earliest time. The row has the
-/// refund that is kept; no row when the charge is another order's or has another amount.
+/// Parameters: charge, order, amount in cents, refunded in cents, receipt or null, time. Events arrive in any sequence,
+/// so the stored values do not depend on it: the largest refund, the earliest time. Returns the stored refund; no row
+/// when the charge belongs to another order or has another amount.
 pub(crate) const NOTE_CHARGE: Statement = statement!(
     "INSERT INTO charges (id, order_id, amount_cents, refunded_cents, receipt_url, at) VALUES (?1, ?2, ?3, ?4, ?5, ",
     (Statement::each("?6", "?6::text::timestamptz")),
@@ -344,8 +350,8 @@ pub(crate) const CHARGES: Statement = statement!(
     " FROM charges WHERE order_id = ?1"
 );
 
-/// Parameters: order, status, time of payment or null, charge or null, receipt or null, refunded and due in cents, state of
-/// the dispute or null, and those of [`crate::by::columns`]. The order must be locked.
+/// Parameters: order, status, time of payment or null, charge or null, receipt or null, cents refunded, cents due for
+/// refund, state of the dispute or null, and those of [`crate::by::columns`]. The order must be locked.
 pub(crate) const SAVE_PAYMENT_STATE: Statement = statement!(
     "UPDATE orders SET status = ?2, paid_at = ",
     (Statement::each("?3", "?3::text::timestamptz")),

@@ -1,19 +1,19 @@
-//! How an order's status may be set by hand. What payments do to it is in [`crate::payment_state`].
+//! Changes of an order's status by hand. [`crate::payment_state`] has the changes by payments.
 
 use crate::bindings::orders::{Actor, Error, Order, Status};
 use crate::rows::{self, status_name};
 use crate::{by, sql, store};
 use souk_database::Database;
 
-/// How often a change is tried when the status changes under it. It can change only twice more: from any status there
-/// are at most two steps to one that stays.
+/// How often a change is tried while others change the status. Two more changes are possible at most: from any status
+/// at most two steps lead to a final one.
 const MAX_TRIES: usize = 3;
 
-/// Moves an order to a status. The statement that does it names the status that the order must have, so whatever
-/// happens at the same time (a payment above all), the database decides which comes first and the other sees it.
+/// Moves an order to a status. The statement names the status that the order must have. So if something else happens at
+/// the same time (above all a payment), the database decides which comes first, and the other one sees it.
 ///
 /// # Errors
-/// `not-found` when the actor does not see the order; what [`check`] says; the database's.
+/// `not-found` when the actor may not see the order; those of [`check`]; those of the database.
 pub(crate) fn change(database: &Database, actor: &Actor, id: &str, to: Status) -> Result<Order, Error> {
     for _ in 0..MAX_TRIES {
         let order = store::find(database, id, actor.sees())?;
@@ -27,10 +27,10 @@ pub(crate) fn change(database: &Database, actor: &Actor, id: &str, to: Status) -
             return Ok(moved);
         }
     }
-    Err(Error::Unavailable("the order is being changed by others".into()))
+    Err(Error::Unavailable("other calls keep changing the order; try again".into()))
 }
 
-/// Whether the actor may move an order, which they see, between two different statuses.
+/// Whether the actor may move an order that they see between two different statuses.
 fn check(actor: &Actor, from: Status, to: Status) -> Result<(), Error> {
     use Status::{Cancelled, Delivered, Paid, Pending, Refunded};
     if matches!(actor, Actor::Customer(_)) && to != Cancelled {
@@ -39,8 +39,8 @@ fn check(actor: &Actor, from: Status, to: Status) -> Result<(), Error> {
     match (from, to) {
         (Pending, Cancelled) | (Paid, Delivered) => Ok(()),
         (Pending, Delivered) if matches!(actor, Actor::Anyone) => Ok(()),
-        (_, Paid) => Err(Error::Invalid("an order becomes PAID by a payment alone".into())),
-        (_, Refunded) => Err(Error::Invalid("an order becomes REFUNDED by a refund of its payment alone".into())),
+        (_, Paid) => Err(Error::Invalid("only a payment makes an order PAID".into())),
+        (_, Refunded) => Err(Error::Invalid("only a refund of its payment makes an order REFUNDED".into())),
         (from, to) => {
             Err(Error::Conflict(format!("an order that is {} cannot become {}", status_name(from), status_name(to))))
         }

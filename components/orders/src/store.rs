@@ -1,4 +1,4 @@
-//! Orders in the database: stored whole or not at all, and read by those who may see them.
+//! Stores orders whole or not at all, and reads them for the actors that may see them.
 
 use crate::bindings::orders::{Actor, Error, Money, Order, Page, Query, Status};
 use crate::draft::Draft;
@@ -9,11 +9,11 @@ use uuid::Uuid;
 
 /// The most orders on one page.
 pub(crate) const MAX_PAGE: u32 = 1000;
-/// How many orders may come before a page that is named by its number: the database reads them all.
+/// How many orders may come before a numbered page: the database reads them all.
 const MAX_OFFSET: u64 = 10_000;
 
 impl Actor {
-    /// Whose an order is that the actor makes.
+    /// The owner of the orders that the actor creates.
     pub(crate) fn owner(&self) -> Option<&str> {
         match self {
             Actor::Customer(user) | Actor::Admin(user) => Some(user),
@@ -21,7 +21,7 @@ impl Actor {
         }
     }
 
-    /// Whose orders alone the actor sees; `None` who sees all.
+    /// The owner whose orders the actor sees; `None` if the actor sees all.
     pub(crate) fn sees(&self) -> Option<&str> {
         match self {
             Actor::Customer(user) => Some(user),
@@ -30,30 +30,30 @@ impl Actor {
     }
 }
 
-/// What came of the wish for an order. Nothing is stored but in the first case.
+/// The outcome of creating an order. Only `Made` stores anything.
 #[derive(Debug)]
 pub(crate) enum Created {
-    /// It is stored.
+    /// The order is stored.
     Made(Box<Order>),
     /// Another call took the key first.
     KeyTaken,
-    /// Too many orders of the owner wait for their payment.
+    /// Too many of the owner's orders wait for their payment.
     TooManyOpen,
 }
 
-/// The same, of the statements.
+/// The outcome of the statements.
 enum Stored {
-    /// When the order was made.
+    /// The time when the order was created.
     At(String),
     KeyTaken,
     TooManyOpen,
 }
 
-/// Stores an order with its lines, its key and its first payment page to be, unless `max_open` orders of the owner wait
-/// for their payment: all of it or nothing.
+/// Stores an order with its lines, its key and the first attempt of a payment page, all or nothing. Refuses if
+/// `max_open` orders of the owner already wait for their payment.
 ///
 /// # Errors
-/// The database's.
+/// Those of the database.
 pub(crate) fn create(
     database: &Database,
     owner: Option<&str>,
@@ -65,13 +65,13 @@ pub(crate) fn create(
     let id = Uuid::new_v4().to_string();
     let (cents, pieces) = (rows::number(draft.total_cents)?, rows::number(draft.total_items)?);
     let order = [Value::text(id.as_str()), owner.into(), currency.into(), cents, pieces];
-    let most = Value::Integer(max_open.into());
+    let max_open = Value::Integer(max_open.into());
     let lines = Value::Text(rows::lines(&draft.items)?);
     let stored = match database.dialect() {
         Dialect::Sqlite => {
-            in_a_transaction(database, &id, &[order.as_slice(), &[most], &by::columns()].concat(), lines, key)?
+            create_on_sqlite(database, &id, &[order.as_slice(), &[max_open], &by::columns()].concat(), lines, key)?
         }
-        Dialect::Postgres => at_once(database, order, lines, key, most)?,
+        Dialect::Postgres => create_on_postgres(database, order, lines, key, max_open)?,
     };
     let created_at = match stored {
         Stored::At(created_at) => created_at,
@@ -96,19 +96,19 @@ pub(crate) fn create(
     })))
 }
 
-/// Why a transaction ends without having stored anything.
-enum Undone {
+/// Why the transaction was rolled back.
+enum Rollback {
     TooManyOpen,
     Error(souk_database::Error),
 }
 
-impl From<souk_database::Error> for Undone {
-    fn from(error: souk_database::Error) -> Undone {
-        Undone::Error(error)
+impl From<souk_database::Error> for Rollback {
+    fn from(error: souk_database::Error) -> Rollback {
+        Rollback::Error(error)
     }
 }
 
-fn in_a_transaction(
+fn create_on_sqlite(
     database: &Database,
     id: &str,
     order: &[Value],
@@ -117,29 +117,29 @@ fn in_a_transaction(
 ) -> Result<Stored, souk_database::Error> {
     let stored = database.transaction(|transaction| {
         if let Some(key) = key
-            && !key.take(transaction, id)?
+            && !key.claim(transaction, id)?
         {
             return Ok(Stored::KeyTaken);
         }
-        // The key must not stay.
-        let made = made_at(transaction.query(sql::CREATE, order)?)?.ok_or(Undone::TooManyOpen)?;
+        // An error rolls the transaction back, so that the key is not stored.
+        let made = created_at_of(transaction.query(sql::CREATE, order)?)?.ok_or(Rollback::TooManyOpen)?;
         transaction.query(sql::CREATE_ITEMS, &[id.into(), lines])?;
         session::begin(transaction, id, 1)?;
         Ok(Stored::At(made))
     });
     match stored {
         Ok(stored) => Ok(stored),
-        Err(Undone::TooManyOpen) => Ok(Stored::TooManyOpen),
-        Err(Undone::Error(error)) => Err(error),
+        Err(Rollback::TooManyOpen) => Ok(Stored::TooManyOpen),
+        Err(Rollback::Error(error)) => Err(error),
     }
 }
 
-fn at_once(
+fn create_on_postgres(
     database: &Database,
     order: [Value; 5],
     lines: Value,
     key: Option<&Key>,
-    most: Value,
+    max_open: Value,
 ) -> Result<Stored, Error> {
     let columns = match key {
         Some(key) => {
@@ -148,14 +148,14 @@ fn at_once(
         }
         None => [Value::Null, Value::Null, Value::Null],
     };
-    let parameters = order.into_iter().chain([lines]).chain(columns).chain([most]).chain(by::columns());
+    let parameters = order.into_iter().chain([lines]).chain(columns).chain([max_open]).chain(by::columns());
     let parameters: Vec<Value> = parameters.collect();
     let mut row = database.query(sql::CREATE_AT_ONCE, &parameters)?.next().ok_or(souk_database::Error::Internal)?;
     let (allowed, made) = (row.boolean()?, row.optional_text()?);
     match made {
         Some(made) => Ok(Stored::At(made)),
         None if allowed => Ok(Stored::KeyTaken),
-        // The order that there is no room for may be the one that another call has just made with the same key.
+        // The open order that uses up the limit may be one that another call has just created with the same key.
         None => match key.map(|key| key.find(database)).transpose() {
             Ok(None | Some(None)) => Ok(Stored::TooManyOpen),
             Ok(Some(Some(_))) | Err(Error::KeyReused) => Ok(Stored::KeyTaken),
@@ -164,23 +164,23 @@ fn at_once(
     }
 }
 
-fn made_at(mut rows: Rows) -> Result<Option<String>, souk_database::Error> {
+fn created_at_of(mut rows: Rows) -> Result<Option<String>, souk_database::Error> {
     rows.next().map(|mut row| row.text()).transpose()
 }
 
-/// One order without its lines, if `seen_by` (see [`Actor::sees`]) sees it.
+/// One order without its lines, if `seen_by` (see [`Actor::sees`]) may see it.
 ///
 /// # Errors
-/// `not-found`, and the database's.
+/// `not-found`, and those of the database.
 pub(crate) fn find(database: &Database, id: &str, seen_by: Option<&str>) -> Result<Order, Error> {
     if id.contains('\0') {
-        // No order has it, and PostgreSQL takes no such text.
+        // No order has such an id, and PostgreSQL refuses the text.
         return Err(Error::NotFound);
     }
     rows::one(database.query(sql::GET, &[id.into(), seen_by.into()])?)?.ok_or(Error::NotFound)
 }
 
-/// One order without its lines, which stays as it is until the transaction ends, but for what the transaction does.
+/// One order without its lines, locked: only this transaction can change it until it ends.
 ///
 /// # Errors
 /// As [`find`].
@@ -194,14 +194,14 @@ pub(crate) fn lock(transaction: &Transaction<'_>, id: &str) -> Result<Order, Err
 /// As [`find`].
 pub(crate) fn get(database: &Database, id: &str, seen_by: Option<&str>) -> Result<Order, Error> {
     let order = find(database, id, seen_by)?;
-    // Lines never change, so a second statement reads what belongs to the first.
+    // Lines never change, so the second statement reads the lines of the same state.
     Ok(Order { items: rows::items(database.query(sql::ITEMS, &[id.into()])?)?, ..order })
 }
 
-/// One page of the orders that `seen_by` sees.
+/// One page of the orders that `seen_by` may see.
 ///
 /// # Errors
-/// `invalid` for a page or a limit out of bounds, and the database's.
+/// `invalid` for a page or a limit out of bounds, and those of the database.
 pub(crate) fn list(database: &Database, query: &Query, seen_by: Option<&str>) -> Result<Page, Error> {
     if query.page == 0 {
         return Err(Error::Invalid("page must be a positive number".into()));
@@ -217,14 +217,17 @@ pub(crate) fn list(database: &Database, query: &Query, seen_by: Option<&str>) ->
     };
     let offset = u64::from(query.page - 1) * u64::from(query.limit);
     if offset > MAX_OFFSET {
-        // The database would read all orders before the page. Past the end there is nothing to read.
+        // The database would read all orders before the page. Past the end there is nothing to read, so an empty page
+        // is returned.
         let total = count(database.query(list.count, &parameters)?)?;
         return match offset < total {
-            true => Err(Error::Invalid(format!("page must be within the first {MAX_OFFSET} orders; `after` goes on"))),
+            true => Err(Error::Invalid(format!(
+                "page must be within the first {MAX_OFFSET} orders; use `after` for later ones"
+            ))),
             false => Ok(Page { orders: Vec::new(), total }),
         };
     }
-    let filters = parameters.len();
+    let filter_count = parameters.len();
     parameters.extend([Value::Integer(query.limit.into()), rows::number(offset)?]);
     let found = database.query(list.page, &parameters)?;
     let mut page = Page { orders: Vec::with_capacity(found.len()), total: 0 };
@@ -233,7 +236,7 @@ pub(crate) fn list(database: &Database, query: &Query, seen_by: Option<&str>) ->
         page.total = row.integer()?;
     }
     if page.orders.is_empty() {
-        parameters.truncate(filters);
+        parameters.truncate(filter_count);
         page.total = count(database.query(list.count, &parameters)?)?;
     }
     Ok(page)
@@ -243,7 +246,7 @@ fn count(mut rows: Rows) -> Result<u64, souk_database::Error> {
     rows.next().map_or(Err(souk_database::Error::Internal), |mut row| row.integer())
 }
 
-/// The order as it was when it was made: what has happened since is left out.
+/// The order as it was when it was created, without later changes.
 pub(crate) fn as_made(order: Order) -> Order {
     Order {
         status: Status::Pending,

@@ -16,12 +16,12 @@ mod import;
 mod lists;
 mod quota;
 
-/// A database of each kind, with nothing in it.
+/// An empty database of each kind.
 pub(crate) fn both() -> [Database; 2] {
     [sqlite(), on_postgres().0]
 }
 
-/// A SQLite with nothing in it.
+/// An empty SQLite database.
 pub(crate) fn sqlite() -> Database {
     Database::in_memory(&[
         include_str!("../migrations/sqlite/0001_orders.sql"),
@@ -32,7 +32,7 @@ pub(crate) fn sqlite() -> Database {
     ])
 }
 
-/// A PostgreSQL with nothing in it, and its URL.
+/// An empty PostgreSQL database, and its URL.
 pub(crate) fn on_postgres() -> (Database, String) {
     let url = postgres::Postgres::shared().database();
     let migrations = [
@@ -46,7 +46,7 @@ pub(crate) fn on_postgres() -> (Database, String) {
     (Database::postgres(&url, &migrations), url)
 }
 
-/// Makes an order of an owner who may have as many as they like; `None` when the key is taken.
+/// Creates an order of an owner without a limit of open orders; `None` when the key is taken.
 pub(crate) fn create(
     db: &Database,
     owner: Option<&str>,
@@ -90,7 +90,7 @@ fn page(db: &Database, seen_by: Option<&str>, page: u32, limit: u32, status: Opt
 }
 
 #[test]
-fn an_order_is_read_as_it_was_stored_with_its_lines_in_their_order() {
+fn an_order_is_read_as_it_was_stored_with_its_lines_in_sequence() {
     for db in both() {
         let made = order(&db, Some("9"), 7525);
         assert_eq!((made.id.len(), made.id.to_lowercase()), (36, made.id.clone()));
@@ -120,7 +120,7 @@ fn the_largest_order_is_stored_whole() {
 }
 
 #[test]
-fn only_its_owner_and_those_who_see_all_find_an_order() {
+fn only_its_owner_and_actors_that_see_all_find_an_order() {
     for db in both() {
         let id = order(&db, Some("9"), 100).id;
         assert!(store::get(&db, &id, customer("9").sees()).is_ok());
@@ -158,10 +158,10 @@ fn lists_are_newest_first_and_filtered_by_owner_and_status() {
 }
 
 #[test]
-fn no_list_sorts_or_reads_orders_that_it_does_not_give() {
+fn no_list_sorts_orders_or_reads_orders_that_it_does_not_return() {
     let [sqlite, postgres] = both();
-    // Enough that an index is worth its pages: 20,000 orders of 200 owners, few of them cancelled. And so few
-    // of one owner that they would be sorted, if that counted as any other step.
+    // Enough rows for PostgreSQL to use the indexes: 20,000 orders of 200 owners, few of them cancelled. One owner has
+    // so few orders that sorting them would be cheap enough to be chosen.
     let fill = "INSERT INTO orders (id, owner, currency, total_cents, total_items, status) \
                 SELECT lpad(n::text, 36, '0'), n % 200, 'usd', 1, 1, CASE WHEN n / 200 % 50 = 0 THEN 'CANCELLED' ELSE 'PENDING' END \
                 FROM generate_series(1, 20000) n";
@@ -214,7 +214,7 @@ fn a_key_is_taken_once_and_remembers_its_order() {
 }
 
 #[test]
-fn a_key_of_yesterday_counts_no_more() {
+fn a_key_expires_after_24_hours() {
     for db in both() {
         let old = create(&db, None, "usd", draft(5), Some(&key(None, "k", 1))).unwrap().unwrap();
         const SECONDS_OLD: Statement = statement!(
@@ -241,7 +241,7 @@ fn a_key_that_was_not_purged_yet_is_taken_over() {
         for n in 0..12 {
             create(&db, None, "usd", draft(5), Some(&key(None, &format!("k{n:02}"), 1))).unwrap().unwrap();
         }
-        // The newest of the old ones: the ten that a new key removes are others.
+        // The newest of the old keys, so that it is not among the ten that a new key removes.
         const OLD: Statement = statement!(
             "UPDATE idempotency_keys SET created_at = ('2024-02-27T15:50:27.5' || substr(key, 2) || 'Z')",
             (Statement::each("", "::timestamptz"))
@@ -264,7 +264,7 @@ fn a_refused_bill_cancels_an_order_that_has_no_page_and_the_key_tells_why() {
         };
         db.transaction(|t| key.refuse(t, &made.id, "too large")).unwrap();
         assert!(give_up(&made.id));
-        assert!(!give_up(&made.id), "it is cancelled already");
+        assert!(!give_up(&made.id), "it was cancelled before");
         assert_eq!(store::find(&db, &made.id, None).unwrap().status, Status::Cancelled);
         assert_eq!(key.find(&db).unwrap().unwrap().refused.as_deref(), Some("too large"));
         let open = order(&db, None, 5);
@@ -280,7 +280,7 @@ pub(crate) fn provider_page(id: &str, expires_at: &str) -> Session {
 }
 
 #[test]
-fn a_page_is_open_until_its_time_is_over_or_the_provider_says_so() {
+fn a_page_is_open_until_it_expires_or_the_provider_ends_it() {
     for db in both() {
         let id = order(&db, None, 5).id;
         let last =
@@ -314,7 +314,7 @@ fn a_page_is_open_until_its_time_is_over_or_the_provider_says_so() {
 }
 
 #[test]
-fn an_operator_is_told_of_the_pages_that_may_be_open_oldest_order_first() {
+fn reconciliation_lists_the_pages_that_may_be_open_oldest_order_first() {
     for db in both() {
         let made = [(); 5].map(|()| order(&db, None, 5).id);
         let page = |order: usize, attempt, id: &str| {
@@ -357,7 +357,7 @@ fn an_order_that_is_not_pending_gets_no_further_page() {
 }
 
 #[test]
-fn a_status_is_changed_by_those_who_may_and_only_where_it_may_be() {
+fn only_allowed_actors_make_only_allowed_status_changes() {
     for db in both() {
         let id = order(&db, Some("9"), 5).id;
         let change = |actor: Actor, to| status::change(&db, &actor, &id, to);
@@ -394,14 +394,14 @@ fn a_move_names_the_status_that_it_leaves() {
     }
 }
 
-/// What the provider says of a page on which `cents` were paid.
+/// The provider's answer about a page on which `cents` were paid.
 fn payment(cents: u64, refunded: u64) -> Payment {
     let receipt_url = Some("https://pay.example/receipts/ch_1".to_owned());
     Payment { charge_id: "ch_1".into(), amount: cents, currency: "usd".into(), refunded, receipt_url }
 }
 
 #[test]
-fn a_payment_that_the_provider_tells_of_pays_the_order_once_however_its_event_comes() {
+fn a_payment_that_the_provider_reports_when_asked_pays_the_order_once_whenever_its_event_comes() {
     for db in both() {
         let made = order(&db, None, 5);
         let conflict = |payment| match page::paid(&db, &made, payment) {
@@ -434,7 +434,7 @@ fn a_payment_that_the_provider_tells_of_pays_the_order_once_however_its_event_co
 }
 
 #[test]
-fn a_payment_that_does_not_fit_its_order_pays_nothing_and_lets_nobody_pay_again() {
+fn a_payment_that_does_not_fit_its_order_changes_nothing_and_prevents_another_payment() {
     for db in both() {
         let made = order(&db, None, 5);
         assert!(matches!(page::paid(&db, &made, payment(4, 0)), Error::Conflict(text) if text.contains("looked at")));

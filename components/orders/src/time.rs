@@ -1,20 +1,20 @@
-//! Times, which are texts here. One is looked at before it is stored: SQLite keeps any text, PostgreSQL refuses one that
-//! names no moment, and takes words such as `tomorrow`.
+//! Times are texts here. They are checked before they are stored: SQLite stores any text, and PostgreSQL refuses a text
+//! that is not a time, but accepts words such as `tomorrow`.
 
-/// A moment to the second, before its fraction and its `Z`.
-const SECOND: &[u8] = b"0000-00-00T00:00:00";
+/// The form of a time up to its seconds, before its fraction and its `Z`.
+const FORM: &[u8] = b"0000-00-00T00:00:00";
 
-/// Whether a text is a moment in the contract's form, `2024-02-27T15:50:27.545Z`, which makes its order as text its
-/// order in time.
+/// Whether a text is a time in the contract's form, `2024-02-27T15:50:27.545Z`. In this form the text order is the time
+/// order.
 pub(crate) fn is_timestamp(text: &str) -> bool {
-    text.len() == "2024-02-27T15:50:27.545Z".len() && is_moment(text)
+    text.len() == "2024-02-27T15:50:27.545Z".len() && is_rfc3339_utc(text)
 }
 
-/// Whether a text is a moment in UTC as RFC 3339 writes it, with or without a fraction of a second. There is no leap
-/// second: neither the payment provider's clock nor the databases have one. Nor is there a year 0.
-pub(crate) fn is_moment(text: &str) -> bool {
-    let Some((second, rest)) = text.split_at_checked(SECOND.len()) else { return false };
-    let in_form = second.bytes().zip(SECOND).all(|(byte, form)| match form {
+/// Whether a text is an RFC 3339 time in UTC, with or without a fraction of a second. Leap seconds are refused: neither
+/// the payment provider's clock nor the databases have any. So is the year 0.
+pub(crate) fn is_rfc3339_utc(text: &str) -> bool {
+    let Some((second, rest)) = text.split_at_checked(FORM.len()) else { return false };
+    let in_form = second.bytes().zip(FORM).all(|(byte, form)| match form {
         b'0' => byte.is_ascii_digit(),
         form => byte == *form,
     });
@@ -22,10 +22,10 @@ pub(crate) fn is_moment(text: &str) -> bool {
         Some(digits) => (1..=9).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()),
         None => fraction.is_empty(),
     });
-    in_form && fraction == Some(true) && is_on_the_calendar(second)
+    in_form && fraction == Some(true) && is_calendar_time(second)
 }
 
-fn is_on_the_calendar(second: &str) -> bool {
+fn is_calendar_time(second: &str) -> bool {
     let number = |from: usize, to: usize| second.get(from..to).and_then(|digits| digits.parse::<u32>().ok());
     let (Some(year), Some(month), Some(day)) = (number(0, 4), number(5, 7), number(8, 10)) else { return false };
     let (Some(hour), Some(minute), Some(second)) = (number(11, 13), number(14, 16), number(17, 19)) else {
@@ -45,9 +45,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_is_one_on_the_calendar_in_utc() {
+    fn only_calendar_times_in_utc_are_accepted() {
         for good in ["2024-02-27T15:50:27Z", "2024-02-29T23:59:59.9Z", "2000-02-29T00:00:00.123456789Z"] {
-            assert!(is_moment(good), "{good}");
+            assert!(is_rfc3339_utc(good), "{good}");
         }
         for bad in [
             "",
@@ -71,7 +71,7 @@ mod tests {
             "+024-01-01T00:00:00Z",
             "2024-02-27T15:50:2éZ",
         ] {
-            assert!(!is_moment(bad), "{bad}");
+            assert!(!is_rfc3339_utc(bad), "{bad}");
         }
     }
 

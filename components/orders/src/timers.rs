@@ -1,9 +1,9 @@
-//! What orders do at certain times, called by the schedules in `spin.toml`: unpaid orders expire, the payment provider is
-//! asked what its events have not told, and rows that count no more are removed.
+//! Timers, called by the schedules in `spin.toml`: unpaid orders expire, the payment provider is asked about payments
+//! whose events are missing, and expired rows are removed.
 //!
-//! Each call does what it has time for, and the next one goes on: nothing is noted but what was done. So a call that comes
-//! twice, or beside another, does no harm. Where there is more than one call can do, it begins at orders that are chosen by
-//! chance, so that those which cannot be mended never keep the others from their turn.
+//! Each call does as much as its time allows, and the next one continues: only finished work is recorded. So a call
+//! that comes twice, or at the same time as another, does no harm. If there is more work than one call can do, it
+//! begins at random orders, so that orders with permanent problems never keep the others from being handled.
 
 use crate::bindings::checkout::{self, SessionState};
 use crate::bindings::orders::{Actor, Error, Status};
@@ -14,15 +14,15 @@ use crate::{reconcile, sql, status, store};
 use souk_database::{Database, Statement, ago, most, statement};
 use std::time::{Duration, Instant};
 
-/// How long an order may wait for its payment, in hours; empty for ever.
+/// How long an order may wait for its payment, in hours; empty for no limit.
 const VARIABLE: &str = "unpaid_order_hours";
 /// The most hours.
 const MAX_HOURS: u32 = 10_000;
-/// The most orders that one call lets expire.
+/// How many orders one call expires at most.
 const MAX_ORDERS: u32 = 100;
-/// After this time a call begins nothing further.
+/// After this time a call begins no further work.
 const MAX_RUN_TIME: Duration = Duration::from_secs(10);
-/// Orders that are younger are left to their events.
+/// Younger orders are left to their events.
 const RECONCILED_AFTER_MINUTES: u32 = 60;
 
 /// Parameters: hours, limit.
@@ -35,19 +35,19 @@ const UNPAID: Statement = statement!(
     " ORDER BY random() LIMIT ",
     (most!("?2"))
 );
-/// No parameters: whether there are keys that are too old.
+/// No parameters. Whether there are expired keys.
 const OLD_KEYS: Statement =
     statement!("SELECT 1 FROM idempotency_keys WHERE created_at <= ", (ago!("24 hours")), " LIMIT 1");
-/// No parameters: whether there are ids of events that are too old.
+/// No parameters. Whether there are expired ids of events.
 const OLD_EVENTS: Statement = statement!("SELECT 1 FROM events WHERE seen_at <= ", (ago!("90 days")), " LIMIT 1");
-/// No parameters: an order, by chance, with a page that may be open.
+/// No parameters. A random order with a page that may be open.
 const ANY_OPEN: Statement = statement!(
     "SELECT order_id FROM payment_sessions JOIN orders ON id = order_id \
      WHERE NOT ended AND status IN ('PENDING', 'CANCELLED') ORDER BY random() LIMIT 1"
 );
 
 impl From<Error> for DeliveryError {
-    /// Calling again helps, once what is away is there, or what is wrong was mended.
+    /// Another call helps, once the missing service is back or the error is fixed.
     fn from(error: Error) -> DeliveryError {
         DeliveryError::Retry(match error {
             Error::Unavailable(text) | Error::Internal(text) | Error::Invalid(text) | Error::Conflict(text) => text,
@@ -62,7 +62,7 @@ impl From<souk_database::Error> for DeliveryError {
     }
 }
 
-/// See the contract.
+/// See `expire-unpaid` in the contract.
 pub(crate) fn expire_unpaid() -> Result<(), DeliveryError> {
     let Some(hours) = unpaid_order_hours()? else { return Ok(()) };
     let database = Database::open()?;
@@ -73,17 +73,17 @@ pub(crate) fn expire_unpaid() -> Result<(), DeliveryError> {
         if start.elapsed() > MAX_RUN_TIME {
             break;
         }
-        if !nobody_can_pay(&database, &id)? {
+        if !end_page(&database, &id)? {
             continue;
         }
         match status::change(&database, &Actor::Anyone, &id, Status::Cancelled) {
             Ok(_) => {
-                // One that was opened since.
+                // Ends a page that was opened since.
                 page::close(&database, &id);
                 eprintln!("order {id} is cancelled: it was not paid within {hours} hours");
                 expired += 1;
             }
-            // It was paid, or cancelled, meanwhile.
+            // It was paid or cancelled meanwhile.
             Err(Error::Conflict(_) | Error::NotFound) => {}
             Err(error) => return Err(error.into()),
         }
@@ -94,15 +94,15 @@ pub(crate) fn expire_unpaid() -> Result<(), DeliveryError> {
     Ok(())
 }
 
-/// Ends the page of a pending order; false where that could not be done, or somebody has paid on it.
-fn nobody_can_pay(database: &Database, id: &str) -> Result<bool, Error> {
+/// Ends the page of a pending order; false when that failed, or somebody has paid on it.
+fn end_page(database: &Database, id: &str) -> Result<bool, Error> {
     let session_id = match session::last(database, id)? {
         None => return Ok(true),
         Some(Attempt { page: Some(page), .. }) => page.id,
-        // Nobody knows whether it was opened: asked for as the same attempt again, it is the same.
-        Some(Attempt { number, page: None, .. }) => match page::reopened(database, id, number) {
+        // Nobody knows whether it was opened. A request for the same attempt returns the same page.
+        Some(Attempt { number, page: None, .. }) => match page::reopen(database, id, number) {
             Ok(Some(session_id)) => session_id,
-            Ok(None) | Err(NoPage::Later(_)) => return Ok(false),
+            Ok(None) | Err(NoPage::TryLater(_)) => return Ok(false),
             Err(NoPage::Refused(_)) => return Ok(true),
             Err(NoPage::Error(error)) => return Err(error),
         },
@@ -115,26 +115,26 @@ fn nobody_can_pay(database: &Database, id: &str) -> Result<bool, Error> {
         }
         Ok(SessionState::Paid(payment)) => {
             let order = store::find(database, id, None)?;
-            // Where the payment does not fit the order, the log says so.
+            // If the payment does not fit the order, the log says so.
             page::note(database, &order, payment)?.ok();
             Ok(false)
         }
-        // As after a change from the sandbox to Stripe: nobody can pay there.
+        // This happens after a change from the sandbox to Stripe. Nobody can pay on the old page.
         Err(checkout::Error::Invalid(_)) => Ok(true),
         Err(checkout::Error::Unavailable(text)) => Err(Error::Unavailable(text)),
         Err(checkout::Error::Internal(text)) => {
-            eprintln!("order {id}: what the payment provider says of its page {session_id:?} is of no use: {text}");
+            eprintln!("order {id}: the payment provider's answer about its page {session_id:?} is unusable: {text}");
             Ok(false)
         }
     }
 }
 
-/// See the contract.
+/// See `reconcile` in the contract.
 pub(crate) fn reconcile() -> Result<(), DeliveryError> {
     let database = Database::open()?;
     let mut report = reconcile::reconcile(&database, RECONCILED_AFTER_MINUTES, None)?;
     if report.next.is_some() {
-        // The oldest are asked about each time, and of the others as many by chance.
+        // Each run asks about the oldest orders, and about as many others from a random place.
         let any = database.query(ANY_OPEN, &[])?.next().map(|mut row| row.text()).transpose()?;
         let more = reconcile::reconcile(&database, RECONCILED_AFTER_MINUTES, any.as_deref())?;
         report.asked = report.asked.saturating_add(more.asked);
@@ -147,7 +147,7 @@ pub(crate) fn reconcile() -> Result<(), DeliveryError> {
     }
     if report.asked > 0 {
         println!(
-            "reconciled: {} pages asked about, {} orders paid that no event had told of, {} pages ended, {} problems",
+            "reconciled: {} pages asked about, {} orders paid that no event had reported, {} pages ended, {} problems",
             report.asked,
             report.paid.len(),
             report.ended,
@@ -157,12 +157,12 @@ pub(crate) fn reconcile() -> Result<(), DeliveryError> {
     Ok(())
 }
 
-/// See the contract.
+/// See `clean-up` in the contract.
 pub(crate) fn clean_up() -> Result<(), DeliveryError> {
     Ok(clean(&Database::open()?)?)
 }
 
-/// Removes what counts no more, as far as the time goes.
+/// Removes expired rows, until the time is over.
 pub(crate) fn clean(database: &Database) -> Result<(), souk_database::Error> {
     let start = Instant::now();
     for (old, purge) in [(OLD_KEYS, sql::PURGE_KEYS), (OLD_EVENTS, sql::PURGE_EVENTS)] {
@@ -173,11 +173,11 @@ pub(crate) fn clean(database: &Database) -> Result<(), souk_database::Error> {
     Ok(())
 }
 
-/// How many hours an order may wait; `None` for ever.
+/// How many hours an order may wait; `None` for no limit.
 fn unpaid_order_hours() -> Result<Option<u32>, Error> {
     let unusable = |detail: String| {
         eprintln!("variable `{VARIABLE}`: {detail}");
-        Error::Internal(format!("the variable `{VARIABLE}` is of no use"))
+        Error::Internal(format!("the variable `{VARIABLE}` has an unusable value"))
     };
     let text = souk_variables::get(VARIABLE).map_err(|error| unusable(error.to_string()))?;
     hours(&text).ok_or_else(|| unusable(format!("{text:?} is neither empty nor a whole number from 1 to {MAX_HOURS}")))
@@ -197,7 +197,7 @@ mod tests {
     use crate::tests::{both, create, draft, key, number};
 
     #[test]
-    fn orders_wait_for_ever_or_for_whole_hours() {
+    fn the_limit_is_empty_or_whole_hours() {
         for (good, wanted) in [("", None), ("1", Some(1)), ("72", Some(72)), ("10000", Some(10_000))] {
             assert_eq!(hours(good), Some(wanted));
         }
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_and_events_that_are_too_old_are_removed_and_no_others() {
+    fn only_expired_keys_and_events_are_removed() {
         for database in both() {
             let make = |text: &str| {
                 create(&database, None, "usd", draft(100), Some(&key(None, text, 1))).unwrap().unwrap();

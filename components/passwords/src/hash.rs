@@ -1,31 +1,36 @@
-//! Hashes: argon2id for new ones; bcrypt, which accounts of older systems have, is checked and called outdated.
+//! Password hashes: argon2id for new ones. The bcrypt hashes of accounts from older systems are checked and reported as
+//! outdated.
 //!
-//! The parameters are OWASP's: 19 MiB, 2 passes, 1 lane, the default of the `argon2` crate (a test holds it to that).
-//! The whole password counts, where bcrypt reads 72 bytes: a password that is not shorter may be another one with the same
-//! beginning, so its hash is never called outdated, for whoever replaced it would choose the rest. An unknown user costs one argon2id like a known one. A user
-//! who was imported with bcrypt, or with other parameters, costs one of that instead, until their next login replaces it:
-//! that difference can be measured, and no work that is added could hide it without doubling everybody's.
+//! The parameters are OWASP's: 19 MiB, 2 passes, 1 lane, the default of the `argon2` crate (a test checks that).
 //!
-//! Refused: a hash that asks for more memory than today's, or for so much time that checking it would hold up others.
+//! argon2id reads the whole password, bcrypt only the first 72 bytes. A password of 72 bytes or more that fits a bcrypt
+//! hash may be another one with the same beginning. Such a hash is never reported as outdated, because its replacement
+//! would store the rest of a password that nobody has proved.
+//!
+//! An unknown user costs one argon2id hash, like a known one. A user who was imported with bcrypt or with other
+//! parameters costs one hash of that kind, until their next login replaces it. That difference can be measured, and no
+//! added work could hide it without doubling the work of every login.
+//!
+//! Refused: a hash that needs more memory than a current one, or so much time that checking it would delay others.
 
 use crate::bindings::passwords::{Error, Outcome};
 use argon2::password_hash::Error as HashError;
 use argon2::{ARGON2ID_IDENT, Argon2, Params, PasswordHash, PasswordHasher, PasswordVerifier};
 use bcrypt::HashParts;
 
-/// How a hash begins that [`hash`] has made.
+/// How a hash begins that [`hash`] makes.
 const CURRENT: &str = "$argon2id$v=19$m=19456,t=2,p=1$";
-/// The hash that the password of an unknown user is compared with, of a random text that nobody has kept.
+/// The hash that the password of an unknown user is compared with: of a random text that nobody knows.
 const NOBODY: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$MXa7LtrSc5FBHcfSEHNCug$iuFl8LVd1/hryBHfvkRDB9tnMqnSpKDpqiUkBIs45p8";
-/// The most passes of an argon2id hash: five times today's work.
+/// The most passes of an argon2id hash: five times the work of a current one.
 const MAX_PASSES: u32 = 10;
-/// The highest cost of a bcrypt hash, about a second's work; common are 10 to 12.
+/// The highest cost of a bcrypt hash, about a second of work; usual costs are 10 to 12.
 const MAX_COST: u32 = 14;
 /// How much of a password bcrypt reads, in bytes.
 const BCRYPT_READS: usize = 72;
 
-/// A hash that can be checked. It has no `Debug`: a hash belongs in no log.
+/// A hash that can be checked. It has no `Debug`: hashes must not reach the log.
 pub(crate) enum Hash<'a> {
     /// `$2a$`, `$2b$` or `$2y$`: one function under three names.
     Bcrypt(&'a str),
@@ -48,7 +53,7 @@ impl<'a> Hash<'a> {
             .ok()
             .filter(|hash| hash.algorithm == ARGON2ID_IDENT && hash.salt.is_some() && hash.hash.is_some())
             .ok_or_else(|| refused("must be argon2id (a PHC string) or bcrypt ($2a$, $2b$, $2y$)"))?;
-        let params = Params::try_from(&hash).map_err(|_| refused("has parameters that argon2id has not"))?;
+        let params = Params::try_from(&hash).map_err(|_| refused("has parameters that argon2id does not have"))?;
         if params.m_cost() > Params::DEFAULT_M_COST {
             return Err(refused(&format!("needs {} KiB, more than {}", params.m_cost(), Params::DEFAULT_M_COST)));
         }
@@ -77,8 +82,8 @@ pub(crate) fn hash(password: &str) -> Result<String, Error> {
     hash.map(|hash| hash.to_string()).map_err(|error| fault(&error))
 }
 
-/// Compares a password with a hash. Without a hash, as there is no user, it does the work of a hash of today and
-/// says `wrong`.
+/// Compares a password with a hash. Without a hash, because there is no such user, it does the work of a current hash
+/// and answers `wrong`.
 pub(crate) fn check(password: &str, hash: Option<&str>) -> Result<Outcome, Error> {
     let is_right = Hash::parse(hash.unwrap_or(NOBODY))?.is_of(password)?;
     Ok(match hash.filter(|_| is_right) {
@@ -89,7 +94,8 @@ pub(crate) fn check(password: &str, hash: Option<&str>) -> Result<Outcome, Error
     })
 }
 
-/// A hash that was understood and still cannot be worked with. The libraries' errors repeat neither hash nor password.
+/// A hash that was parsed, but that the library still cannot use. The libraries' errors repeat neither hash nor
+/// password.
 fn fault(error: &dyn std::fmt::Display) -> Error {
     eprintln!("a password cannot be hashed or checked: {error}");
     Error::Internal("passwords cannot be hashed".into())
@@ -106,11 +112,11 @@ mod tests {
     }
 
     fn refusal(hash: &str) -> String {
-        // Neither of the two works with what the other refuses.
+        // `parse` and `check` must refuse the same hashes.
         let checked = check("Abc123!x", Some(hash));
         match (Hash::parse(hash), checked) {
             (Err(Error::Invalid(one)), Err(Error::Invalid(other))) if one == other => one,
-            _ => panic!("taken: {hash}"),
+            _ => panic!("accepted: {hash}"),
         }
     }
 
@@ -150,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn bcrypt_reads_72_bytes_and_who_proves_no_more_does_not_choose_the_rest() {
+    fn a_bcrypt_hash_is_not_outdated_for_a_password_of_72_bytes_or_more() {
         let long = "Aa1!".repeat(20);
         let hash = bcrypt::hash(&long, 4).unwrap();
         for right in [long.clone(), format!("{}OTHERXXX", &long[..72]), long[..72].to_owned()] {
@@ -173,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_hash_is_refused_and_not_a_wrong_password() {
+    fn a_text_that_is_not_a_hash_is_refused_and_is_not_a_wrong_password() {
         for text in [
             "",
             "plain text",
@@ -196,7 +202,7 @@ mod tests {
         }
         assert_eq!(
             refusal(&NOBODY.replace("m=19456", "m=1")),
-            "the password hash has parameters that argon2id has not"
+            "the password hash has parameters that argon2id does not have"
         );
     }
 

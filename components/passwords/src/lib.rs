@@ -1,8 +1,8 @@
-//! Passwords: exports `store:auth/passwords`, and is granted nothing.
+//! Hashes and checks passwords: exports `store:auth/passwords`, and is granted nothing.
 //!
-//! A hash takes 19 MiB and all of a processor, on purpose. Here that happens in a few instances, whose number bounds the
-//! memory, while those who wait for their turn wait in small ones of the accounts' and keep nobody else from an answer.
-//! What comes in is a password and what goes out is a hash: there is no store, no variable and no network to give away.
+//! A hash takes 19 MiB and all of a processor, on purpose. A few instances of this component do that work, so their
+//! number bounds the memory. Calls that wait for their turn wait in small instances of auth, and delay no other answer.
+//! A password comes in and a hash goes out: there is no store, variable or network through which a password could leak.
 
 mod bindings;
 mod hash;

@@ -1,8 +1,9 @@
-//! What Stripe answers, as far as the contract needs it.
+//! Reads Stripe's answers, as far as the contract needs them.
 //!
-//! Requests are built with async-stripe's types, answers are read with these: `stripe_shared::CheckoutSession` names
-//! every object that a session can hold, down to subscriptions and issuing cards, and refuses the whole answer when
-//! one of hundreds of fields has changed. Ten fields do not, and the component is 0.9 MB instead of 10.3.
+//! Requests are built with async-stripe's types, but answers are read with small structs.
+//! `stripe_shared::CheckoutSession` names every object that a session can contain, down to subscriptions and issuing
+//! cards, and it refuses the whole answer when one of hundreds of fields has changed. The structs here have about a
+//! dozen fields, and make the component 0.9 MB large instead of 10.3 MB.
 
 use crate::bindings::checkout::{Payment, Session, SessionState};
 use serde::Deserialize;
@@ -26,10 +27,10 @@ struct SessionStatus {
     payment_intent: Option<PaymentIntent>,
 }
 
-/// What a customer who comes back may know of their payment page.
+/// What a customer who comes back from the payment page may know about it.
 #[derive(Debug)]
 pub(crate) struct Landed {
-    /// The order that it is for.
+    /// The id of its order.
     pub order: Option<String>,
     /// Whether it was paid.
     pub paid: bool,
@@ -42,7 +43,7 @@ struct LandedSession {
     metadata: std::collections::BTreeMap<String, String>,
 }
 
-/// What a customer who comes back may know of a session.
+/// Reads what a customer who comes back may know about a session.
 ///
 /// # Errors
 /// What is wrong with the answer, for the log.
@@ -71,7 +72,7 @@ struct Charge {
     receipt_url: Option<String>,
 }
 
-/// The session that was made. Where Stripe does not repeat the return addresses, they are the ones that were sent.
+/// The created session. If Stripe does not repeat the return URLs, they are the ones that were sent.
 ///
 /// # Errors
 /// What is wrong with the answer, for the log.
@@ -90,7 +91,7 @@ pub(crate) fn session(body: &[u8], success_url: &str, cancel_url: &str) -> Resul
     })
 }
 
-/// The provider's id of a refund that was made. What becomes of it, its events say.
+/// The provider's id of a created refund. The outcome of the refund comes with its events.
 ///
 /// # Errors
 /// What is wrong with the answer, for the log.
@@ -98,8 +99,8 @@ pub(crate) fn refund(body: &[u8]) -> Result<String, String> {
     parse(body).map(|Refund { id }| id)
 }
 
-/// How far a session has come. One whose payment is still being made (a bank transfer takes days) counts as open, until
-/// that payment has failed: nobody can pay on it again.
+/// The state of a session. A session with a payment in progress (a bank transfer takes days) counts as open. When that
+/// payment has failed, the session counts as expired, because nobody can pay on it again.
 ///
 /// # Errors
 /// What is wrong with the answer, for the log.
@@ -137,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_is_read_whatever_else_stands_in_it() {
+    fn a_session_is_read_whatever_other_fields_it_has() {
         let body =
             br#"{"id":"cs_test_1","object":"checkout.session","url":"https://checkout.stripe.com/c/pay/cs_test_1",
             "success_url":"https://a/ok","cancel_url":null,"expires_at":1700086400,"new":{"field":[1]},
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_without_a_page_or_of_another_shape_is_an_error_and_no_panic() {
+    fn a_session_without_a_page_or_of_another_shape_is_an_error_and_not_a_panic() {
         for body in [
             r#"{"id":"cs_1","url":null,"expires_at":1700086400}"#,
             r#"{"id":"cs_1","url":"u","expires_at":9223372036854775807}"#,
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_paid_is_open_until_it_has_expired() {
+    fn an_unpaid_session_is_open_until_it_has_expired() {
         let state = |status, payment| {
             state(format!(r#"{{"status":{status},"payment_status":"{payment}","payment_intent":null}}"#).as_bytes())
         };
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn an_amount_that_cannot_be_one_is_an_error() {
+    fn a_negative_amount_is_an_error() {
         let body = br#"{"payment_status":"paid","payment_intent":{"latest_charge":
             {"id":"ch_1","amount_captured":-1,"amount_refunded":0,"currency":"usd"}}}"#;
         assert!(state(body).is_err());

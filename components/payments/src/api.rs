@@ -1,16 +1,16 @@
-//! One request to Stripe's API: sent with a time limit, tried once more where Stripe says that this is safe.
+//! One request to Stripe's API: sent with a time limit, and retried once where Stripe says that this is safe.
 //!
-//! A second try is safe as every request that changes something carries an idempotency key: should the first one have
-//! arrived after all, Stripe answers the second with the same session. Which statuses deserve it, async-stripe knows,
-//! and `Stripe-Should-Retry` overrules it. One retry, not more: the caller's client waits, and can try again itself.
+//! A retry is safe because every request that changes something carries an idempotency key: if the first request
+//! arrived after all, Stripe answers the second with the same session. async-stripe knows which statuses to retry, and
+//! `Stripe-Should-Retry` overrules it. There is only one retry: the caller's client waits, and can try again itself.
 //!
 //! # A failure that Stripe keeps
 //!
-//! Stripe keeps the answer to a key for 24 hours, be it a failure of its own (a 500), and says `Idempotent-Replayed` of
-//! an answer that it kept. An order would be stuck on it for a day, so such a request is sent once more with a key that
-//! is derived from the first. Should the failed request have made a session after all, it cannot become a second page to
-//! pay on: its address was in no answer, so nobody was sent there. The derived key is always the same one, so of many
-//! callers none makes a second session with it. Of a refund no second one is asked for: the first may have been made.
+//! Stripe keeps the answer to a key for 24 hours, even a failure of its own (a 500), and marks a kept answer with
+//! `Idempotent-Replayed`. An order would be stuck on it for a day, so such a request is sent once more with a key that
+//! is derived from the first. If the failed request made a session after all, it cannot become a second page to pay on:
+//! its address was in no answer, so nobody was sent there. The derived key is always the same, so many callers cannot
+//! make a second session with it. A refund never gets a derived key: the first request may have made it.
 
 use crate::bindings::checkout::Error;
 use crate::client::{self, Request, SendError};
@@ -24,22 +24,22 @@ use wasip2::http::types::{ErrorCode, Method};
 
 /// How long one try may take, up to the end of the answer. Stripe takes one second for a session.
 const TRY_TIMEOUT: Duration = Duration::from_secs(8);
-/// How often a request is sent at most.
+/// The most attempts to send a request.
 const MAX_TRIES: u32 = 2;
 /// The pause before the second try.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
-/// The most milliseconds that chance adds to the pause, so that many callers do not come back at once.
+/// The most milliseconds of random delay that are added to the pause, so that many callers do not come back at once.
 const RETRY_JITTER_MS: u64 = 500;
 /// The most bytes of an answer: a session with everything expanded has 20 KiB.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 
 /// The idempotency key of a request.
 pub(crate) enum Key<'a> {
-    /// Without one a second request changes nothing.
+    /// No key: a second request changes nothing.
     None,
-    /// This one; after a failure that is kept under it, one that is derived from it.
+    /// This key; after a stored failure, a key that is derived from it.
     Again(&'a IdempotencyKey),
-    /// This one and no other.
+    /// This key only.
     Only(&'a IdempotencyKey),
 }
 
@@ -47,26 +47,26 @@ pub(crate) enum Key<'a> {
 struct Answer {
     status: u16,
     should_retry: Option<bool>,
-    /// Stripe kept it: it is the answer to an earlier request with the same key.
+    /// Whether this is the stored answer to an earlier request with the same key.
     replayed: bool,
-    /// By which Stripe's support finds the request.
+    /// Stripe's support finds the request by it.
     request_id: String,
     body: Vec<u8>,
 }
 
-/// A request without an answer.
+/// Why there is no answer.
 #[derive(Debug, PartialEq)]
 enum Fault {
-    /// Sending it again may help.
+    /// Another attempt may help.
     Transient(String),
-    /// This component may not send there, or nothing is there.
+    /// This component is not allowed to send there, or nothing listens there.
     Misconfigured(String),
 }
 
 /// Sends a request and returns the body of an answer with a status of 200 to 299; `purpose` names it in the log.
 ///
 /// # Errors
-/// The contract's error for whatever else comes back, and `unavailable` when nothing does.
+/// The contract's error for any other answer, and `unavailable` without an answer.
 pub(crate) fn send(api: &Api, purpose: &str, request: RequestBuilder, key: Key<'_>) -> Result<Vec<u8>, Error> {
     let (key, only) = match key {
         Key::None => (None, true),
@@ -86,7 +86,7 @@ pub(crate) fn send(api: &Api, purpose: &str, request: RequestBuilder, key: Key<'
                     && is_kept_failure(answer.status, answer.replayed)
                     && let Some(another) = key.as_ref().and_then(bill::key_after_failure)
                 {
-                    // Beside the count of tries: an answer that was kept costs no time.
+                    // This attempt does not count, because a stored answer costs no time.
                     (key, after_failure) = (Some(another), true);
                     continue;
                 }
@@ -113,12 +113,12 @@ pub(crate) fn send(api: &Api, purpose: &str, request: RequestBuilder, key: Key<'
     }
 }
 
-/// Whether to send it once more after `tries` that ended with this status, or with none.
+/// Whether to send the request again, after `tries` that ended with this status or without one.
 fn retry(status: Option<u16>, should_retry: Option<bool>, tries: u32) -> bool {
     RequestStrategy::Retry(MAX_TRIES).test(status, should_retry, tries) != Outcome::Stop
 }
 
-/// Whether asking again with the same key can only give the same failure, for a day.
+/// Whether another request with the same key can only get the same failure, for a day.
 fn is_kept_failure(status: u16, replayed: bool) -> bool {
     replayed && status >= 500
 }
@@ -145,13 +145,13 @@ fn try_once(api: &Api, request: &RequestBuilder, key: Option<&IdempotencyKey>) -
     );
     let response = sent.map_err(|error| match error {
         SendError::Host(code) => fault(&code),
-        SendError::Late => Fault::Transient(format!("no answer within {} s", TRY_TIMEOUT.as_secs())),
+        SendError::TimedOut => Fault::Transient(format!("no answer within {} s", TRY_TIMEOUT.as_secs())),
         SendError::TooLarge => Fault::Transient("the answer is too large".into()),
-        SendError::Aborted => Fault::Transient("the answer broke off".into()),
+        SendError::Aborted => Fault::Transient("the connection broke during the answer".into()),
     })?;
     let status = response.status;
     if (200..300).contains(&status) {
-        // Nobody asks what else it says.
+        // Nobody needs the other headers of a success.
         let (request_id, body) = (String::new(), response.body);
         return Ok(Answer { status, should_retry: None, replayed: false, request_id, body });
     }
@@ -176,7 +176,7 @@ fn headers(api: &Api, request: &RequestBuilder, key: Option<&IdempotencyKey>) ->
         header("authorization", api.authorization.as_bytes()),
         header("accept", b"application/json"),
         header("user-agent", concat!("store-payments/", env!("CARGO_PKG_VERSION")).as_bytes()),
-        // The version that the types are made for: an account's default may be years older.
+        // The version for which the types are made: an account's default may be years older.
         header("stripe-version", VERSION.as_str().as_bytes()),
     ];
     headers.extend(key.map(|key| header("idempotency-key", key.as_str().as_bytes())));
@@ -188,7 +188,7 @@ fn headers(api: &Api, request: &RequestBuilder, key: Option<&IdempotencyKey>) ->
     headers
 }
 
-/// What the host says about a request that got no answer. Its own log says more.
+/// Classifies the host's error for a request without an answer. The host's own log has more detail.
 fn fault(error: &ErrorCode) -> Fault {
     let text = error.to_string();
     match error {
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_sent_once_more_where_stripe_allows_it_and_never_twice_more() {
+    fn a_request_is_retried_once_where_stripe_allows_it() {
         for (status, should_retry, again) in [
             (None, None, true),
             (Some(409), None, true),
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_failure_that_stripe_keeps_asks_for_another_key() {
+    fn only_a_stored_failure_gets_another_key() {
         for (status, replayed, another) in
             [(500, true, true), (503, true, true), (500, false, false), (400, true, false)]
         {
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_second_try_mends_is_told_apart() {
+    fn permanent_and_transient_errors_are_told_apart() {
         assert!(matches!(fault(&ErrorCode::HttpRequestDenied), Fault::Misconfigured(_)));
         assert!(matches!(fault(&ErrorCode::DestinationNotFound), Fault::Misconfigured(_)));
         assert!(matches!(fault(&ErrorCode::ConnectionRefused), Fault::Transient(_)));

@@ -1,8 +1,7 @@
-//! What is asked of Stripe, built with its own types.
+//! Builds the requests to Stripe, with async-stripe's types.
 //!
-//! It refuses, before Stripe is asked, what the contract rules out: no lines, no pieces, a total of zero, sums that do
-//! not fit, and currencies in which a cent is not a hundredth.
-//! What else Stripe does not take depends on the currency and the account, so Stripe says it.
+//! It refuses what the contract rules out before Stripe is asked: no lines, no pieces, a total of zero, sums that
+//! overflow, and currencies without hundredths. Stripe itself refuses what depends on the currency and the account.
 
 use crate::bindings::checkout::{Error, LineItem, SessionRequest};
 use std::collections::HashMap;
@@ -15,35 +14,35 @@ use stripe_client_core::{IdempotencyKey, RequestBuilder, StripeRequest as _};
 use stripe_shared::CheckoutSessionMode;
 use stripe_types::Currency;
 
-/// The most lines of one session, by Stripe's API reference.
+/// The most lines of one session, according to Stripe's API reference.
 const MAX_LINES: usize = 100;
 /// Currencies without hundredths, or with thousandths: <https://docs.stripe.com/currencies#zero-decimal>. An amount in
-/// hundredths would be a hundred times too much, or a tenth.
+/// hundredths would be a hundred times too large, or a tenth.
 const WITHOUT_HUNDREDTHS: [&str; 20] = [
     "bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf", "bhd",
     "jod", "kwd", "omr", "tnd",
 ];
-/// The most characters of a line's name that are sent: it is shown to a person.
-const MAX_NAME: usize = 250;
-/// The name of a line whose product has a blank one: Stripe takes no blank names.
+/// The most characters of a line's name that are sent, for a person to read.
+const MAX_NAME_CHARS: usize = 250;
+/// The name of a line whose product has a blank name: Stripe refuses blank names.
 const NO_NAME: &str = "(no name)";
-/// The most bytes of a form: what has more becomes one line, as what has too many lines does. The sandbox takes 128 KiB,
-/// and 100 long names of three or four bytes a character, each byte percent-encoded, are twice that.
-const MAX_FORM: usize = 120 * 1024;
+/// The most bytes of a form. Items that do not fit become one line, like items with too many lines. The sandbox accepts
+/// 128 KiB; 100 long names of three or four bytes per character, percent-encoded, need twice that.
+const MAX_FORM_BYTES: usize = 120 * 1024;
 
-/// The key for the same session under which Stripe keeps no failure: see [`crate::api::send`].
+/// A second key for the same session, for when Stripe has stored a failure under the first: see [`crate::api::send`].
 pub(crate) fn key_after_failure(key: &IdempotencyKey) -> Option<IdempotencyKey> {
     IdempotencyKey::new(format!("{}-again", key.as_str())).ok()
 }
 
-/// The key by which Stripe knows that a request is the same one again: the order's id for its first session, and with
-/// the number behind it for later ones.
+/// The key by which Stripe recognizes a repeated request: the order's id for its first session, and the id with the
+/// number of the attempt for later ones.
 ///
-/// The first is the order's id alone, as in the system that this one replaces. Later ones need keys of their own:
-/// Stripe would answer the first key with the first session for 24 hours, though that has ended.
+/// The first key is the order's id alone, as in the NestJS system. Later attempts need other keys, because for 24 hours
+/// Stripe would answer the first key with the first session, although that has ended.
 ///
 /// # Errors
-/// `invalid` when there is no such order or attempt.
+/// `invalid` when the order's id or the attempt is malformed.
 pub(crate) fn idempotency_key(request: &SessionRequest) -> Result<IdempotencyKey, Error> {
     let order = &request.order_id;
     let key = match request.attempt {
@@ -59,17 +58,20 @@ pub(crate) fn idempotency_key(request: &SessionRequest) -> Result<IdempotencyKey
 
 /// The request for a session.
 ///
-/// The order's id stands on the payment, where the events of charges carry it, and on the session, where those of
-/// sessions do.
+/// The order's id is in the metadata of the payment, from where the events of charges have it, and in the metadata of
+/// the session, from where the events of sessions have it.
 ///
 /// # Errors
-/// `invalid` when the bill cannot be one, `internal` when its currency is not one of hundredths.
+/// `invalid` for an impossible bill, `internal` for a currency without hundredths.
 pub(crate) fn create(request: &SessionRequest, success_url: &str, cancel_url: &str) -> Result<RequestBuilder, Error> {
     if WITHOUT_HUNDREDTHS.contains(&request.currency.to_ascii_lowercase().as_str()) {
-        eprintln!("the currency {} has no hundredths: check the variable `currency`", request.currency);
+        eprintln!(
+            "the currency {} has no hundredths; fix: set the variable `currency` to another one",
+            request.currency
+        );
         return Err(Error::Internal("payments are not configured".into()));
     }
-    // Any text is a currency to this type; Stripe knows those that it takes.
+    // This type accepts any text as a currency; Stripe knows which ones it accepts.
     let Ok(currency) = request.currency.parse::<Currency>();
     let total = total(&request.items)?;
     let all_in_one = || {
@@ -82,7 +84,7 @@ pub(crate) fn create(request: &SessionRequest, success_url: &str, cancel_url: &s
     let lines =
         request.items.iter().map(|item| Ok(line(&currency, &item.name, amount(item.unit_price)?, item.quantity)));
     let form = form(request, lines.collect::<Result<Vec<_>, Error>>()?, success_url, cancel_url);
-    let fits = form.body.as_ref().is_none_or(|body| body.len() <= MAX_FORM);
+    let fits = form.body.as_ref().is_none_or(|body| body.len() <= MAX_FORM_BYTES);
     Ok(if fits { form } else { all_in_one() })
 }
 
@@ -96,7 +98,7 @@ fn form(
     let order = HashMap::from([("orderId".to_owned(), request.order_id.clone())]);
     let mut payment = CreateCheckoutSessionPaymentIntentData::new();
     payment.metadata = Some(order.clone());
-    // A customer who pays in another currency would pay another amount than the order's.
+    // A customer who paid in another currency would pay another amount than the order's.
     let mut own_currency = CreateCheckoutSessionAdaptivePricing::new();
     own_currency.enabled = Some(false);
     CreateCheckoutSession::new()
@@ -110,10 +112,10 @@ fn form(
         .build()
 }
 
-/// The request for a session's state, with the charge in the answer.
+/// The request for a session's state, with its charge.
 ///
 /// # Errors
-/// `invalid` when nothing of Stripe's has such an id: it becomes part of a path.
+/// `invalid` when the id is malformed, because it becomes part of a path.
 pub(crate) fn retrieve(id: &str) -> Result<RequestBuilder, Error> {
     let id = session_id(id)?;
     Ok(RetrieveCheckoutSession::new(id).expand(["payment_intent.latest_charge".to_owned()]).build())
@@ -132,7 +134,7 @@ fn session_id(id: &str) -> Result<&str, Error> {
     if known { Ok(id) } else { invalid("there is no such payment page") }
 }
 
-/// What all of it costs.
+/// The total of all items, checked.
 fn total(items: &[LineItem]) -> Result<i64, Error> {
     if items.is_empty() {
         return invalid("there is nothing to pay for");
@@ -157,7 +159,8 @@ fn amount(cents: u64) -> Result<i64, Error> {
 fn line(currency: &Currency, name: &str, unit_amount: i64, quantity: u32) -> CreateCheckoutSessionLineItems {
     let mut price = CreateCheckoutSessionLineItemsPriceData::new(currency.clone());
     price.unit_amount = Some(unit_amount);
-    let name: String = if name.trim().is_empty() { NO_NAME.into() } else { name.chars().take(MAX_NAME).collect() };
+    let name: String =
+        if name.trim().is_empty() { NO_NAME.into() } else { name.chars().take(MAX_NAME_CHARS).collect() };
     price.product_data = Some(ProductData::new(name));
     let mut line = CreateCheckoutSessionLineItems::new();
     line.price_data = Some(price);
@@ -192,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bill_becomes_stripes_form_with_the_order_on_session_and_payment() {
+    fn a_bill_becomes_stripes_form_with_the_orders_id_on_session_and_payment() {
         let form = form(&request(vec![item("Teclado & más", 7525, 2), item("Mouse", 15000, 1)]));
         let expected = [
             ("adaptive_pricing[enabled]", "false"),
@@ -231,7 +234,7 @@ mod tests {
         let built = |name: &str| {
             let request = request(vec![item(&name.repeat(250), 30, 3); 100]);
             let body = create(&request, "s", "c").unwrap().body.unwrap();
-            assert!(body.len() <= MAX_FORM);
+            assert!(body.len() <= MAX_FORM_BYTES);
             body.contains("line_items%5B99%5D") || body.contains("line_items[99]")
         };
         assert!(built("a"));
@@ -253,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bill_that_cannot_be_one_is_refused() {
+    fn an_impossible_bill_is_refused() {
         for items in [
             vec![],
             vec![item("a", 0, 5)],
@@ -267,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_currency_without_hundredths_charges_nobody() {
+    fn a_currency_without_hundredths_is_refused() {
         for currency in ["jpy", "JPY", "kwd"] {
             let request = SessionRequest { currency: currency.into(), ..request(vec![item("a", 7525, 1)]) };
             assert!(matches!(create(&request, "s", "c"), Err(Error::Internal(_))), "{currency}");
@@ -290,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_can_be_an_id_becomes_part_of_a_path() {
+    fn only_a_well_formed_id_becomes_part_of_a_path() {
         let built = retrieve("cs_test_a1B2").unwrap();
         assert_eq!(built.path, "/checkout/sessions/cs_test_a1B2");
         let query = built.query.unwrap();

@@ -1,4 +1,4 @@
-//! What `wit/` generates for this component. Generated code needs `unsafe`; it is allowed here and nowhere else.
+//! Bindings generated from `wit/` for this component. Generated code needs `unsafe`, which only this file allows.
 #![allow(unsafe_code, clippy::all, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 spin_sdk::wit_bindgen::generate!({

@@ -1,8 +1,9 @@
-//! One HTTP request, sent and waited for without `async`.
+//! Sends one HTTP request and waits for the answer, without `async`.
 //!
-//! `store:payments/checkout` is made of `func`s, in which a component may wait in synchronous functions alone. So this
-//! speaks `wasi:http/outgoing-handler` of WASI 0.2, whose waiting is `wasi:io/poll`. One time limit covers a request from
-//! its first byte to the last one of its answer; what is late is dropped, which ends it in the host too.
+//! The functions of `store:payments/checkout` are not `async`, so a component can wait in them only by synchronous
+//! calls. Therefore this module uses `wasi:http/outgoing-handler` of WASI 0.2, which waits with `wasi:io/poll`. One
+//! time limit covers a request from its first byte to the last byte of its answer; a late request is dropped, which
+//! cancels it in the host too.
 
 use std::time::Duration;
 use wasip2::clocks::monotonic_clock::subscribe_duration;
@@ -35,27 +36,27 @@ pub(crate) struct Response {
     /// The body.
     pub body: Vec<u8>,
     headers: Fields,
-    // After the headers, which are a part of it.
-    _whole: IncomingResponse,
+    // Declared after the headers, because it must be dropped after them.
+    _response: IncomingResponse,
 }
 
 impl Response {
-    /// The value of a header, of its first line; each that is looked at costs a call into the host.
+    /// The first value of a header. Each call is a call into the host.
     pub(crate) fn header(&self, name: &str) -> Option<String> {
         header(&self.headers, name)
     }
 }
 
-/// Why there is no whole answer.
+/// Why there is no complete answer.
 #[derive(Debug)]
 pub(crate) enum SendError {
-    /// What the host says.
+    /// The host's error.
     Host(ErrorCode),
-    /// The time is over.
-    Late,
+    /// The time limit has passed.
+    TimedOut,
     /// The answer's body is larger than the limit.
     TooLarge,
-    /// The answer's body ended before its time.
+    /// The connection broke before the end of the answer's body.
     Aborted,
 }
 
@@ -65,20 +66,20 @@ impl From<ErrorCode> for SendError {
     }
 }
 
-/// Sends `request` and reads the answer, of whose body it takes at most `limit` bytes, all within `timeout`.
+/// Sends `request` and reads the answer within `timeout`, with a body of at most `limit` bytes.
 ///
 /// # Errors
-/// When the host refuses the request or gets no answer, when the time is over, and when the answer's body is too large
-/// or breaks off.
+/// When the host refuses the request or gets no answer, when the time limit passes, and when the answer's body is too
+/// large or breaks off.
 pub(crate) fn send(request: &Request<'_>, timeout: Duration, limit: usize) -> Result<Response, SendError> {
     let clock = Clock(subscribe_duration(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX)));
     let outgoing = outgoing(request)?;
     let body = outgoing.body().map_err(|()| internal("the request has no body"))?;
     let answer = handle(outgoing, None)?;
-    // A server may answer before it has read everything: then its answer says more than a body that broke off.
+    // A server may answer before it has read the whole body. Then its answer explains more than the failed write does.
     let written = write(body, request.body.unwrap_or_default(), &clock);
-    if matches!(written, Err(SendError::Late)) {
-        return Err(SendError::Late);
+    if matches!(written, Err(SendError::TimedOut)) {
+        return Err(SendError::TimedOut);
     }
     clock.wait(&answer.subscribe())?;
     let response = match answer.get() {
@@ -87,7 +88,7 @@ pub(crate) fn send(request: &Request<'_>, timeout: Duration, limit: usize) -> Re
     };
     let (status, headers) = (response.status(), response.headers());
     let body = read(&response, &headers, &clock, limit)?;
-    Ok(Response { status, body, headers, _whole: response })
+    Ok(Response { status, body, headers, _response: response })
 }
 
 fn header(headers: &Fields, name: &str) -> Option<String> {
@@ -115,7 +116,7 @@ fn outgoing(request: &Request<'_>) -> Result<OutgoingRequest, ErrorCode> {
 fn write(body: OutgoingBody, bytes: &[u8], clock: &Clock) -> Result<(), SendError> {
     let stream = body.write().map_err(|()| internal("the body cannot be written"))?;
     let written = write_all(&stream, bytes, clock);
-    // Its stream must be gone before a body can end.
+    // The stream must be dropped before the body can finish.
     drop(stream);
     written?;
     OutgoingBody::finish(body, None).map_err(SendError::Host)
@@ -124,12 +125,12 @@ fn write(body: OutgoingBody, bytes: &[u8], clock: &Clock) -> Result<(), SendErro
 fn write_all(stream: &OutputStream, mut bytes: &[u8], clock: &Clock) -> Result<(), SendError> {
     let aborted = |_| SendError::Aborted;
     while !bytes.is_empty() {
-        let most = usize::try_from(stream.check_write().map_err(aborted)?).unwrap_or(usize::MAX);
-        if most == 0 {
+        let max = usize::try_from(stream.check_write().map_err(aborted)?).unwrap_or(usize::MAX);
+        if max == 0 {
             clock.wait(&stream.subscribe())?;
             continue;
         }
-        let (now, later) = bytes.split_at(most.min(bytes.len()));
+        let (now, later) = bytes.split_at(max.min(bytes.len()));
         stream.write(now).map_err(aborted)?;
         bytes = later;
     }
@@ -144,7 +145,7 @@ fn read(response: &IncomingResponse, headers: &Fields, clock: &Clock, limit: usi
     let body: IncomingBody = response.consume().map_err(|()| SendError::Aborted)?;
     let stream = body.stream().map_err(|()| SendError::Aborted)?;
     let bytes = read_all(&stream, clock, length, limit);
-    // Its stream must be gone before a body is dropped.
+    // The stream must be dropped before the body.
     drop(stream);
     bytes
 }
@@ -166,13 +167,13 @@ fn internal(what: &str) -> ErrorCode {
     ErrorCode::InternalError(Some(what.to_owned()))
 }
 
-/// Ready when the time is over.
+/// Ready when the time limit has passed.
 struct Clock(Pollable);
 
 impl Clock {
-    /// Waits until `event` is there.
+    /// Waits until `event` is ready.
     fn wait(&self, event: &Pollable) -> Result<(), SendError> {
-        // Position 0 is the event: one that is there in the last moment counts.
-        if poll(&[event, &self.0]).contains(&0) { Ok(()) } else { Err(SendError::Late) }
+        // Position 0 is the event: if both are ready, the event counts.
+        if poll(&[event, &self.0]).contains(&0) { Ok(()) } else { Err(SendError::TimedOut) }
     }
 }

@@ -1,8 +1,9 @@
-//! What the application's variables say: where Stripe is, who we are to it, and where it sends customers.
+//! The configuration from the application's variables: Stripe's address, our API key, and where Stripe redirects
+//! customers.
 //!
-//! An instance reads them once, as they stay what they are for as long as it lives.
-//! It refuses values that cannot work with [`Error::Internal`] and a line in the log that names the variable, never
-//! its value: a key with a stray newline must not appear anywhere.
+//! Each instance reads them once, because they do not change while it lives. A value that cannot work gives
+//! [`Error::Internal`] and a log line with the variable's name, never with its value: even a malformed key must not
+//! appear in a log.
 
 use crate::bindings::checkout::Error;
 use http::{HeaderValue, Uri};
@@ -10,12 +11,13 @@ use souk_variables as variables;
 use std::cell::OnceCell;
 use std::rc::Rc;
 
-/// Stripe's own address, the default of `stripe_api_url`. It takes nobody without a key, so without one it means the
-/// sandbox. That keeps the grant to one entry, `{{ stripe_api_url }}`: with another address set, Stripe is out of reach.
+/// Stripe's own address, the default of `stripe_api_url`. Stripe accepts no request without a key, so without a key
+/// this address stands for the sandbox. The manifest grants `{{ stripe_api_url }}` and the sandbox: with another
+/// address set, Stripe itself cannot be reached.
 const STRIPE: &str = "https://api.stripe.com";
-/// The component that stands in for it where there is no key.
+/// The component that replaces Stripe when no key is set.
 const SANDBOX: &str = "http://stripe-sandbox.spin.internal";
-/// What the sandbox gets for a key: it asks for one, as Stripe does, and takes any.
+/// The key for the sandbox, which requires one, as Stripe does, and accepts any.
 const SANDBOX_KEY: &str = "sk_sandbox";
 
 /// All of it, checked.
@@ -28,8 +30,8 @@ pub(crate) struct Config {
     pub cancel_url: String,
 }
 
-/// What is added to our own page's address: Stripe writes the id of the payment page there.
-const SESSION_ID: &str = "?session_id={CHECKOUT_SESSION_ID}";
+/// The query of our own success page: Stripe replaces the placeholder by the id of its checkout session.
+const SESSION_ID_QUERY: &str = "?session_id={CHECKOUT_SESSION_ID}";
 /// Our own page.
 const OWN_SUCCESS: &str = "/payments/success?session_id={CHECKOUT_SESSION_ID}";
 
@@ -52,15 +54,15 @@ struct Variables {
 }
 
 impl Config {
-    /// What the variables say, read and checked at the first call.
+    /// The configuration, read and checked at the first call.
     ///
     /// # Errors
     /// `internal` when one is missing or cannot work.
     pub(crate) fn load() -> Result<Rc<Self>, Error> {
         thread_local! {
-            static READ: OnceCell<Rc<Config>> = const { OnceCell::new() };
+            static CONFIG: OnceCell<Rc<Config>> = const { OnceCell::new() };
         }
-        if let Some(config) = READ.with(|read| read.get().cloned()) {
+        if let Some(config) = CONFIG.with(|cell| cell.get().cloned()) {
             return Ok(config);
         }
         let config = Rc::new(Self::new(Variables {
@@ -70,13 +72,13 @@ impl Config {
             stripe_cancel_url: read("stripe_cancel_url")?,
             public_url: read("public_url")?,
         })?);
-        READ.with(|read| read.set(config.clone())).ok();
+        CONFIG.with(|cell| cell.set(config.clone())).ok();
         Ok(config)
     }
 
-    /// The address of success as clients are told it, without what is for the payment provider.
-    pub(crate) fn shown(&self, success_url: String) -> String {
-        match success_url.strip_suffix(SESSION_ID) {
+    /// The success URL for clients: our own page without the query that is only for Stripe; any other URL unchanged.
+    pub(crate) fn public_success_url(&self, success_url: String) -> String {
+        match success_url.strip_suffix(SESSION_ID_QUERY) {
             Some(own) if success_url == self.success_url && own.ends_with("/payments/success") => own.to_owned(),
             _ => success_url,
         }
@@ -107,25 +109,25 @@ impl Config {
 
 fn read(name: &str) -> Result<String, Error> {
     variables::get(name).map_err(|error| {
-        // What a provider of variables says may quote a value; the kind says enough.
+        // The provider's own message may contain the value, so only the kind of error is logged.
         let kind = match error {
             variables::Error::Undefined(_) => "it is not defined, or not granted to this component",
-            variables::Error::InvalidName(_) => "its name is not a variable's",
+            variables::Error::InvalidName(_) => "the name is not a valid variable name",
             variables::Error::Provider(_) | variables::Error::Other(_) => "it cannot be read",
         };
         wrong(name, kind)
     })
 }
 
-/// The URL without its last slash, when it is one that a browser or a client can open. Braces are encoded for the
-/// check alone: Stripe fills `{CHECKOUT_SESSION_ID}` in.
+/// Checks that `url` is an absolute http(s) URL, and returns it without trailing slashes. Braces are replaced only for
+/// the check: Stripe fills in `{CHECKOUT_SESSION_ID}` later.
 fn web_address(name: &str, url: &str) -> Result<String, Error> {
     let url = url.trim();
     let plain = url.replace(['{', '}'], "_");
     let known = plain.parse::<Uri>().is_ok_and(|uri| {
         matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
     });
-    if known { Ok(url.trim_end_matches('/').to_owned()) } else { Err(wrong(name, "it is not a http(s) URL")) }
+    if known { Ok(url.trim_end_matches('/').to_owned()) } else { Err(wrong(name, "it is not an http(s) URL")) }
 }
 
 fn wrong(name: &str, why: &str) -> Error {
@@ -151,7 +153,7 @@ mod tests {
         assert_eq!(config.api.base, "http://stripe-sandbox.spin.internal");
         assert_eq!(config.api.authorization, "Bearer sk_sandbox");
         assert_eq!(config.success_url, "http://localhost:3000/payments/success?session_id={CHECKOUT_SESSION_ID}");
-        assert_eq!(config.shown(config.success_url.clone()), "http://localhost:3000/payments/success");
+        assert_eq!(config.public_success_url(config.success_url.clone()), "http://localhost:3000/payments/success");
         assert_eq!(config.cancel_url, "http://localhost:3000/payments/cancel");
     }
 
@@ -164,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn set_addresses_count_and_a_slash_at_the_end_does_not() {
+    fn configured_urls_are_used_without_their_trailing_slash() {
         let config = Config::new(Variables {
             stripe_api_url: "http://127.0.0.1:9/".into(),
             stripe_success_url: "https://shop.example/done?s={CHECKOUT_SESSION_ID}".into(),

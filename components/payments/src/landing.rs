@@ -1,10 +1,10 @@
-//! The page for a person who comes back from paying, where no shop's own page is configured: `/payments/success` and
-//! `/payments/cancel` for a client that asks for `text/html`.
+//! The page for people who come back from paying, if the shop has configured no page of its own: `/payments/success`
+//! and `/payments/cancel` for a client that accepts `text/html`.
 //!
-//! Who has the payment page's id in the URL, as the payment provider writes it there, learns the order's number and whether
-//! it is paid, and nothing else of it. No cache keeps the page, and it sends its address nowhere. Without an id, or with one
-//! that the provider does not know, the page names no order. The provider is asked at a bounded rate ([`Pace`]): anyone
-//! can open the page, and who asks for a checkout must not wait for them.
+//! The payment provider adds the payment page's id to the URL. Whoever has that id learns the order's id and whether it
+//! is paid, and nothing else. No cache stores the page, and it sends no referrer. Without an id, or with an id that the
+//! provider does not know, the page names no order. Questions to the provider have a rate limit ([`Pace`]): anyone can
+//! open the page, and that must not delay checkouts.
 
 use crate::answer::{self, Landed};
 use crate::api::{self, Key};
@@ -16,36 +16,36 @@ use std::time::{Duration, Instant};
 /// The page's style sheet; [`POLICY`] has its hash.
 const STYLE: &str = "body{background:Canvas;color:CanvasText;color-scheme:light dark;font:1rem/1.5 system-ui,sans-serif;\
                      margin:0 auto;max-width:36rem;padding:2rem 1rem}code{overflow-wrap:anywhere}";
-/// What the page may do: be shown with its style sheet. A test compares the hash.
+/// The content security policy: only the page's own style sheet. A test compares the hash.
 pub(crate) const POLICY: &str = "default-src 'none'; img-src data:; \
                                  style-src 'sha256-cw4uwQy5nNhLpZTYd7bAzlHT95BgtSvnnEtHgLA/i00='; \
                                  base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-/// How many lookups an instance makes at once, and how long until it may make another.
+/// How many lookups an instance may make at once, and after how long it may make another one.
 const MAX_LOOKUPS: u32 = 5;
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How a customer came back.
+/// How a customer came back from the payment page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Success,
     Cancel,
 }
 
-/// The page, for a request with this query.
+/// The page for a request with this query.
 pub(crate) fn page(outcome: Outcome, query: &str) -> String {
     let id = query.split('&').find_map(|pair| pair.strip_prefix("session_id="));
     render(outcome, id.and_then(look_up).as_ref())
 }
 
-/// What the provider knows of a payment page; nothing when it cannot be asked now.
+/// What the provider knows about a payment page; `None` when it cannot be asked now.
 fn look_up(id: &str) -> Option<Landed> {
     thread_local! {
         static PACE: Cell<Pace> = const { Cell::new(Pace { left: MAX_LOOKUPS, since: None }) };
     }
     let retrieve = bill::retrieve(id).ok()?;
-    let (may, pace) = PACE.get().step(Instant::now());
+    let (is_allowed, pace) = PACE.get().step(Instant::now());
     PACE.set(pace);
-    if !may {
+    if !is_allowed {
         return None;
     }
     let config = Config::load().ok()?;
@@ -53,23 +53,23 @@ fn look_up(id: &str) -> Option<Landed> {
     answer::landed(&body).ok()
 }
 
-/// How many lookups may be made.
+/// The state of the rate limit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Pace {
     left: u32,
-    /// Since when the next one is waited for.
+    /// When the wait for the next lookup began.
     since: Option<Instant>,
 }
 
 impl Pace {
-    /// Whether a lookup may be made now, and the pace after it.
+    /// Whether a lookup may be made now, and the state after it.
     fn step(self, now: Instant) -> (bool, Pace) {
         let since = self.since.unwrap_or(now);
         let waited = now.saturating_duration_since(since);
         let gained = u32::try_from(waited.as_nanos() / LOOKUP_INTERVAL.as_nanos()).unwrap_or(MAX_LOOKUPS);
         let left = self.left.saturating_add(gained).min(MAX_LOOKUPS);
         let since = since + LOOKUP_INTERVAL * gained.min(MAX_LOOKUPS);
-        // Nothing is saved up beyond the most.
+        // Time beyond the maximum is not saved up.
         let since = if left == MAX_LOOKUPS { now } else { since };
         (left > 0, Pace { left: left.saturating_sub(1), since: Some(since) })
     }
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_is_named_to_who_has_its_page_and_to_nobody_else() {
+    fn an_order_is_named_only_to_clients_that_know_the_id_of_its_page() {
         let paid = Landed { order: Some("o-<1>".into()), paid: true };
         let page = render(Outcome::Success, Some(&paid));
         assert!(page.contains("<code>o-&lt;1&gt;</code>: paid") && page.contains("<h1>Thank you</h1>"), "{page}");
@@ -132,15 +132,15 @@ mod tests {
     }
 
     #[test]
-    fn lookups_are_bounded_and_come_back_one_by_one() {
+    fn lookups_are_limited_and_become_possible_again_one_by_one() {
         let start = Instant::now();
         let mut pace = Pace { left: MAX_LOOKUPS, since: None };
         let mut made = |after: Duration, tries: u32| {
             (0..tries)
                 .filter(|_| {
-                    let (may, next) = pace.step(start + after);
+                    let (is_allowed, next) = pace.step(start + after);
                     pace = next;
-                    may
+                    is_allowed
                 })
                 .count()
         };

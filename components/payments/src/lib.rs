@@ -1,12 +1,13 @@
-//! Payments: exports `store:payments/checkout` and `store:payments/refunds`, and answers the two pages that Stripe sends customers back to.
+//! Payments: exports `store:payments/checkout` and `store:payments/refunds`, and serves the two pages to which Stripe
+//! sends customers back.
 //!
-//! It keeps nothing. What a session is, and how far it has come, Stripe knows; what an order costs, its caller knows.
-//! A call is one request to Stripe's API: [`bill`] builds it, [`api`] sends it (with timeouts and one safe retry),
-//! [`answer`] reads what comes back and [`refusal`] turns a refusal into the contract's error. Only [`config`] reads
-//! variables, and only this component is granted the key.
+//! It stores nothing: Stripe knows the sessions and their states, and the caller knows what an order costs. A call is
+//! one request to Stripe's API: [`bill`] builds it, [`api`] sends it (with timeouts and one safe retry), [`answer`]
+//! reads the answer, and [`refusal`] turns a refusal into the contract's error. Only [`config`] reads variables, and
+//! only this component is granted the key.
 //!
-//! Two tries of at most 8 s and a pause stay well below the 30 s that a call of the whole application may take, so the
-//! caller gets this component's own answer, not its deadline.
+//! Two attempts of at most 8 s and a pause stay well below the 30 s limit of a call through the whole application, so
+//! the caller gets this component's own error and not a deadline.
 
 mod answer;
 mod api;
@@ -37,7 +38,7 @@ impl Guest for Payments {
         let create = bill::create(&request, &config.success_url, &config.cancel_url)?;
         let body = api::send(&config.api, "create a checkout session", create, Key::Again(&key))?;
         let session = answer::session(&body, &config.success_url, &config.cancel_url).map_err(refusal::unreadable)?;
-        Ok(Session { success_url: config.shown(session.success_url), ..session })
+        Ok(Session { success_url: config.public_success_url(session.success_url), ..session })
     }
 
     fn get_session(id: String) -> Result<SessionState, Error> {
@@ -50,7 +51,7 @@ impl Guest for Payments {
     fn expire_session(id: String) -> Result<(), Error> {
         let expire = bill::expire(&id)?;
         let config = Config::load()?;
-        // Without a key: the second of two such requests changes nothing.
+        // Without a key, because the second of two such requests changes nothing.
         api::send(&config.api, "expire a checkout session", expire, Key::None).map(drop)
     }
 }

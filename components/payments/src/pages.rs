@@ -1,7 +1,9 @@
-//! `/payments/success` and `/payments/cancel`: where customers come back to when no shop's pages are configured.
+//! `/payments/success` and `/payments/cancel`: where customers come back to if the shop has configured no pages of its
+//! own.
 //!
-//! To programs they say that Stripe sent someone here and no more: anyone can open them, so they change and reveal nothing.
-//! Those answers are the recorded ones: paths without regard to case, one slash at the end allowed, weak entity tags.
+//! Programs only get the answer that Stripe sent somebody here: anyone can open these pages, so they change and reveal
+//! nothing. These answers are the same as in the NestJS system: paths match without regard to case and with or without
+//! a slash at the end, and the entity tags are weak.
 
 use crate::landing::{self, Outcome};
 use serde::Serialize;
@@ -9,7 +11,7 @@ use souk_web::{Response, etag, method_name};
 use spin_sdk::wasip3::http::types::Method;
 
 #[derive(Serialize)]
-struct Said {
+struct OutcomeBody {
     ok: bool,
     message: &'static str,
 }
@@ -22,9 +24,10 @@ struct NoRoute {
     status: u16,
 }
 
-/// Answers a request for `target` (path and query as sent) of a client that has the bodies with these tags.
+/// Answers a request for `target` (path and query as sent); `if_none_match` has the entity tags of the bodies that the
+/// client has.
 ///
-/// A client that accepts `text/html` gets a page ([`landing`]); others get the recorded JSON.
+/// A client that accepts `text/html` gets a page ([`landing`]); others get the NestJS system's JSON.
 pub(crate) fn answer(method: &Method, target: &str, if_none_match: Option<&str>, accept: Option<&str>) -> Response {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let path = path.to_ascii_lowercase();
@@ -39,8 +42,8 @@ pub(crate) fn answer(method: &Method, target: &str, if_none_match: Option<&str>,
         return page(method, landing::page(outcome, query));
     }
     let (status, body) = match path {
-        "/payments/success" if read => (200, json(&Said { ok: true, message: "Payment successful" })),
-        "/payments/cancel" if read => (200, json(&Said { ok: false, message: "Payment cancelled" })),
+        "/payments/success" if read => (200, json(&OutcomeBody { ok: true, message: "Payment successful" })),
+        "/payments/cancel" if read => (200, json(&OutcomeBody { ok: false, message: "Payment cancelled" })),
         _ => {
             let message = format!("Cannot {} {target}", method_name(method));
             (404, json(&NoRoute { message, error: "Not Found", status: 404 }))
@@ -97,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn both_pages_answer_as_recorded_however_their_path_is_written() {
+    fn both_pages_answer_as_recorded_for_every_spelling_of_their_path() {
         for target in
             ["/payments/success", "/payments/success?session_id=x", "/Payments/SUCCESS/", "/payments/success/?a"]
         {
@@ -109,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_browser_gets_a_page_that_nobody_keeps() {
+    fn a_browser_gets_a_page_that_no_cache_stores() {
         let accept = Some("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8");
         for target in ["/payments/success", "/Payments/Cancel/?x=1"] {
             let page = answer(&Method::Get, target, None, accept);

@@ -1,12 +1,12 @@
-//! The request for a refund. async-stripe's types for it are a crate of their own, with all of Stripe's core; it has four
-//! fields.
+//! The request for a refund. It has four fields, so it does without async-stripe's types for refunds, which are in a
+//! crate of their own with all of Stripe's core types.
 
 use crate::bindings::checkout::Error;
 use crate::bindings::refunds::RefundRequest;
 use serde::Serialize;
 use stripe_client_core::{IdempotencyKey, RequestBuilder, StripeMethod};
 
-/// The longest id of a charge, in bytes; Stripe's have a tenth of it.
+/// The longest id of a charge, in bytes; Stripe's ids have a tenth of that.
 const MAX_ID: usize = 255;
 
 #[derive(Serialize)]
@@ -23,22 +23,22 @@ struct Metadata<'a> {
     refund_id: &'a str,
 }
 
-/// The key by which Stripe knows that a refund is the same one again: its number.
+/// The key by which Stripe recognizes a repeated refund: its id.
 ///
 /// # Errors
-/// `invalid` when it has none.
+/// `invalid` when the id is empty, not visible ASCII, or too long.
 pub(crate) fn idempotency_key(request: &RefundRequest) -> Result<IdempotencyKey, Error> {
-    let number = &request.refund_id;
-    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return invalid("the refund has no usable number");
+    let id = &request.refund_id;
+    if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return invalid("the refund has no usable id");
     }
-    IdempotencyKey::new(number).or_else(|_| invalid("the refund's number is too long"))
+    IdempotencyKey::new(id).or_else(|_| invalid("the refund's id is too long"))
 }
 
-/// The request. Order and number stand on the refund, where its events carry them.
+/// The request. The ids of the order and the refund are in its metadata, so that Stripe's events about it carry them.
 ///
 /// # Errors
-/// `invalid` when it is of nothing, or names no charge.
+/// `invalid` when the amount is zero, or the charge's id is malformed.
 pub(crate) fn create(request: &RefundRequest) -> Result<RequestBuilder, Error> {
     let RefundRequest { refund_id, order_id, charge_id, amount } = request;
     let known = charge_id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
@@ -46,7 +46,7 @@ pub(crate) fn create(request: &RefundRequest) -> Result<RequestBuilder, Error> {
         return invalid("there is no such charge");
     }
     if *amount == 0 {
-        return invalid("there is nothing to give back");
+        return invalid("there is nothing to refund");
     }
     let form = Form { amount: *amount, charge: charge_id, metadata: Metadata { order_id, refund_id } };
     Ok(RequestBuilder::new(StripeMethod::Post, "/refunds").form(&form))
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refund_of_nothing_or_of_no_charge_is_not_asked_for() {
+    fn a_refund_without_an_amount_or_a_charge_is_refused() {
         for bad in [request("ch_1", 0), request("", 1), request("../x", 1), request(&"c".repeat(256), 1)] {
             assert!(matches!(create(&bad), Err(Error::Invalid(_))));
         }

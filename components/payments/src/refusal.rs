@@ -1,17 +1,18 @@
-//! Stripe's refusals as the contract's errors.
+//! Converts Stripe's refusals into the contract's errors.
 //!
-//! Who can mend it decides: the customer, by ordering something else (`invalid`, in our words or, for a card, in
-//! Stripe's, which it writes for customers); time (`unavailable`); or whoever runs the store (`internal`, with a line
-//! in the log that names the variable). The log gets Stripe's words too, but those about the key, which quote its end.
+//! The error depends on who can fix the problem: the customer, by ordering something else (`invalid`, in our words or,
+//! for a card, in Stripe's, which it writes for customers); time (`unavailable`); or the operator of the store
+//! (`internal`, with a log line that names the variable). The log gets Stripe's message too, except messages about the
+//! key, which quote its end.
 
 use crate::bindings::checkout::Error;
 use serde::Deserialize;
 
-/// The most characters of Stripe's words that are logged.
+/// The most characters of Stripe's message that are logged.
 const MAX_LOGGED: usize = 300;
 
-/// `error` in the body of a refusal: <https://docs.stripe.com/api/errors>. All of it may be missing, as when a proxy
-/// answers in Stripe's place.
+/// `error` in the body of a refusal: <https://docs.stripe.com/api/errors>. Every field may be missing, for example when
+/// a proxy answers in Stripe's place.
 #[derive(Debug, Default, Deserialize)]
 struct ApiError {
     #[serde(default, rename = "type")]
@@ -27,16 +28,16 @@ struct Body {
     error: ApiError,
 }
 
-/// A refusal: what the caller gets, and what the log gets.
+/// A refusal, for the caller and for the log.
 #[derive(Debug)]
 pub(crate) struct Refusal {
-    /// For the caller.
+    /// The caller's error.
     pub error: Error,
-    /// For the log: no key, nothing about a person.
+    /// The text for the log: no key, no personal data.
     pub detail: String,
 }
 
-/// The refusal that an answer with this status and body is.
+/// The refusal for an answer with this status and body.
 pub(crate) fn of(status: u16, body: &[u8]) -> Refusal {
     let error = serde_json::from_slice::<Body>(body).unwrap_or_default().error;
     let code = error.code.as_deref().unwrap_or_default();
@@ -45,7 +46,8 @@ pub(crate) fn of(status: u16, body: &[u8]) -> Refusal {
         (401 | 403, _) => {
             (misconfigured(), "check the variable `stripe_secret`: it must be a key that may write checkout sessions")
         }
-        // Another request with the same key is under way. Its type may be that of a key used for two things.
+        // Another request with the same key is in progress. Its type may be the one of a key that is used for two
+        // purposes.
         (409, _) if code == "idempotency_key_in_use" => (unavailable(), "it may work later"),
         (409 | 424 | 429 | 500.., kind) if kind != "idempotency_error" => (unavailable(), "it may work later"),
         (_, "card_error") => {
@@ -54,7 +56,7 @@ pub(crate) fn of(status: u16, body: &[u8]) -> Refusal {
         }
         (_, "idempotency_error") => (
             misconfigured(),
-            "the order's page was asked for before, with other contents; have the return URLs changed?",
+            "the order's page was requested before with other contents; check whether the return URLs have changed",
         ),
         (404, _) if code == "resource_missing" => (Error::Invalid("there is no such payment page".into()), ""),
         _ => about(code, param),
@@ -80,15 +82,15 @@ pub(crate) fn of(status: u16, body: &[u8]) -> Refusal {
     Refusal { error: answer, detail }
 }
 
-/// A request that Stripe finds wrong: by the field that it names.
+/// The error for an invalid request, by the field that Stripe names.
 fn about(code: &str, param: &str) -> (Error, &'static str) {
     let invalid = |message: &str| (Error::Invalid(message.to_owned()), "");
     match code {
         "amount_too_large" => invalid("The total is more than the payment provider accepts"),
-        "charge_already_refunded" => invalid("The payment was given back already"),
+        "charge_already_refunded" => invalid("The payment was refunded already"),
         "charge_disputed" => invalid("The payment is disputed"),
         _ if param == "charge" => invalid("The payment provider does not know the payment"),
-        _ if param == "amount" => invalid("The payment provider does not give that much back"),
+        _ if param == "amount" => invalid("The payment provider does not refund that much"),
         "amount_too_small" => invalid("The total is less than the payment provider accepts"),
         _ if param == "success_url" => (misconfigured(), "check the variables `stripe_success_url` and `public_url`"),
         _ if param == "cancel_url" => (misconfigured(), "check the variables `stripe_cancel_url` and `public_url`"),
@@ -100,18 +102,18 @@ fn about(code: &str, param: &str) -> (Error, &'static str) {
     }
 }
 
-/// An answer that is none of Stripe's, with the reason.
+/// Logs why an answer cannot be read, and returns the error.
 pub(crate) fn unreadable(reason: String) -> Error {
     eprintln!("Stripe's answer cannot be read: {reason}");
     Error::Internal("the payment provider's answer could not be read".into())
 }
 
-/// The provider does not answer, or not now.
+/// The provider does not answer, or cannot answer now.
 pub(crate) fn unavailable() -> Error {
     Error::Unavailable("the payment provider does not answer".into())
 }
 
-/// Something that whoever runs the store must mend.
+/// An error that the operator of the store must fix.
 pub(crate) fn misconfigured() -> Error {
     Error::Internal("the payment provider refused the request".into())
 }
@@ -130,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts_and_items_are_the_customers_to_mend() {
+    fn the_customer_can_fix_amounts_and_items() {
         let large = r#"{"type":"invalid_request_error","code":"amount_too_large","message":"internal wording"}"#;
         assert_eq!(invalid(refusal(400, large)), "The total is more than the payment provider accepts");
         let small = r#"{"type":"invalid_request_error","code":"amount_too_small"}"#;
@@ -168,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_time_may_mend_is_unavailable() {
+    fn temporary_failures_are_unavailable() {
         for status in [409, 424, 429, 500, 502, 503, 504] {
             for body in ["{}", "<html>bad gateway", "", r#"{"error":{"type":"api_error"}}"#] {
                 let refusal = of(status, body.as_bytes());
@@ -178,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_whose_request_is_under_way_is_no_misuse_of_the_key() {
+    fn a_key_whose_request_is_in_progress_is_unavailable_and_not_misused() {
         for kind in ["idempotency_error", "invalid_request_error"] {
             let error = format!(r#"{{"type":"{kind}","code":"idempotency_key_in_use"}}"#);
             assert!(matches!(refusal(409, &error).error, Error::Unavailable(_)), "{kind}");
@@ -186,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_ours_to_mend() {
+    fn any_other_refusal_is_internal() {
         for (status, body) in [
             (400, "{}"),
             (301, ""),
@@ -200,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_logged_is_one_bounded_line() {
+    fn the_logged_text_is_one_bounded_line() {
         let long = "x".repeat(10_000);
         let refusal = refusal(400, &format!(r#"{{"type":"a","message":"one\ntwo {long}"}}"#));
         assert!(refusal.detail.len() < 400 && !refusal.detail.contains('\n'), "{}", refusal.detail);

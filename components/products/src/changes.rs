@@ -1,5 +1,5 @@
-//! Changes of the catalogue that say who makes them: `store:products/changes`. The database's triggers keep the history,
-//! with the change itself or not at all.
+//! Changes of the catalogue by a named author: `store:products/changes`. The database's triggers write the history in
+//! the same statement as the change.
 
 use crate::bindings::catalog::{Error, NewProduct, NextPage, Product, ProductChanges, ProductId};
 use crate::bindings::changes::{Author, Change, Guest, What};
@@ -8,8 +8,8 @@ use souk_database::{Database, Row, Value};
 
 /// The most changes of a product that are returned.
 const MAX_CHANGES: i64 = 1000;
-/// The longest number of a user, in bytes.
-const MAX_AUTHOR: usize = 255;
+/// The longest id of an author, in bytes.
+const MAX_AUTHOR_BYTES: usize = 255;
 
 impl Guest for Catalog {
     fn create(by: Author, product: NewProduct) -> Result<Product, Error> {
@@ -62,7 +62,7 @@ pub(crate) fn delete(by: Author, id: ProductId) -> Result<Product, Error> {
     rows::one(Database::open()?.query(sql::DELETE, &[key(id)?, by, trace])?)
 }
 
-/// Puts a deleted product into the catalogue again; one that is there stays as it is.
+/// Puts a deleted product back into the catalogue; a product that is available stays as it is.
 pub(crate) fn restore(database: &Database, by: Author, id: ProductId) -> Result<Product, Error> {
     let [by, trace] = columns(by)?;
     match rows::one(database.query(sql::RESTORE, &[key(id)?, by, trace])?) {
@@ -80,12 +80,12 @@ pub(crate) fn history(database: &Database, id: ProductId) -> Result<Vec<Change>,
     Ok(changes)
 }
 
-/// What a statement writes into the row that it changes: who does, and in which request.
+/// The values of the columns `changed_by` and `trace`: the author, and the id of the request.
 fn columns(by: Author) -> Result<[Value; 2], Error> {
     let text = |text: String| if text.is_empty() { Value::Null } else { Value::Text(text) };
     match by {
-        Some(by) if by.len() > MAX_AUTHOR || by.contains('\0') => {
-            Err(Error::Invalid(format!("a user's number has at most {MAX_AUTHOR} bytes")))
+        Some(by) if by.len() > MAX_AUTHOR_BYTES || by.contains('\0') => {
+            Err(Error::Invalid(format!("a user's id has at most {MAX_AUTHOR_BYTES} bytes")))
         }
         by => Ok([text(by.unwrap_or_default()), text(souk_call::trace())]),
     }

@@ -1,7 +1,7 @@
 //! Products of the NestJS system that this store replaces, from its SQLite: `souk:imports/rows`.
 //!
-//! Numbers and dates are kept. A catalogue that has only the 47 examples takes none: they have the numbers that a shop's
-//! own products have.
+//! Ids and dates are kept. A catalogue that has only the 47 examples refuses all rows: the examples have ids that a
+//! shop's own products have too.
 
 use crate::bindings::imports::{Guest, Kind, Source, System, Verdict};
 use crate::{Catalog, MAX_PRICE_CENTS, sql};
@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 /// Prisma's table.
 const QUERY: &str = r#"SELECT id, name, price, available, createdAt, updatedAt FROM "Product" ORDER BY id"#;
 
-/// How many examples there are, whose numbers begin at 1.
+/// How many examples there are; their ids begin at 1.
 const EXAMPLES: i64 = 47;
 
 /// A product as it is stored.
@@ -30,7 +30,7 @@ impl Guest for Catalog {
     fn kinds() -> Vec<Kind> {
         vec![Kind {
             name: "products".into(),
-            about: "the products of the NestJS system's products-ms, with their numbers".into(),
+            about: "the products of the NestJS system's products-ms, with their ids".into(),
             sources: vec![Source { system: System::Sqlite, read: QUERY.into() }],
             in_order: true,
             distinct: None,
@@ -46,7 +46,7 @@ impl Guest for Catalog {
     }
 }
 
-/// Takes rows into this database.
+/// Imports rows into this database.
 pub(crate) fn take(database: &Database, rows: &[String], dry_run: bool) -> Result<Vec<Verdict>, String> {
     if has_only_examples(database)? {
         return Err(
@@ -79,7 +79,7 @@ pub(crate) fn take(database: &Database, rows: &[String], dry_run: bool) -> Resul
     }
     if !dry_run && !new.is_empty() {
         database.query(sql::IMPORT, &[Value::Text(Json::Array(new).to_string())]).map_err(text)?;
-        database.query(sql::GO_ON_COUNTING, &[]).map_err(text)?;
+        database.query(sql::ADVANCE_SEQUENCE, &[]).map_err(text)?;
     }
     Ok(verdicts)
 }
@@ -91,7 +91,7 @@ fn has_only_examples(database: &Database) -> Result<bool, String> {
     Ok(all > 0 && all == examples && all <= EXAMPLES)
 }
 
-/// Name and date of the products with these numbers, whether they are available or not.
+/// Name and creation time of the products with these ids, whether they are available or not.
 fn stored(database: &Database, ids: &[i64]) -> Result<HashMap<i64, (String, String)>, String> {
     let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
     let rows = database.query(sql::STORED, &[Value::Text(format!("[{list}]"))]).map_err(text)?;
@@ -99,16 +99,19 @@ fn stored(database: &Database, ids: &[i64]) -> Result<HashMap<i64, (String, Stri
     read.collect::<Result<_, souk_database::Error>>().map_err(text)
 }
 
-/// The product of a row, and what is not as it was; or why it is none.
+/// The product of a row, and a note if its price was rounded; or the reason why the row is refused.
 fn product(row: &str) -> Result<(Product, Option<String>), String> {
-    let row: Json = serde_json::from_str(row).map_err(|_| "it is no JSON object".to_owned())?;
-    let id = row.get("id").and_then(Json::as_i64).filter(|id| *id > 0).ok_or("its `id` is no positive number")?;
+    let row: Json = serde_json::from_str(row).map_err(|_| "it is not a JSON object".to_owned())?;
+    let id = row.get("id").and_then(Json::as_i64).filter(|id| *id > 0).ok_or("its `id` is not a positive number")?;
     let name = row.get("name").and_then(Json::as_str).filter(|name| !name.is_empty()).ok_or("its `name` is empty")?;
     if name.contains('\0') {
         return Err("its `name` has the character U+0000".into());
     }
-    let price =
-        row.get("price").and_then(Json::as_f64).filter(|price| *price >= 0.0).ok_or("its `price` is no amount")?;
+    let price = row
+        .get("price")
+        .and_then(Json::as_f64)
+        .filter(|price| *price >= 0.0)
+        .ok_or("its `price` is not an amount of money")?;
     let exact = price * 100.0;
     let cents = exact.round();
     if cents > MAX_PRICE_CENTS as f64 {
@@ -120,12 +123,12 @@ fn product(row: &str) -> Result<(Product, Option<String>), String> {
         Some(Json::Number(number)) => number.as_i64() != Some(0),
         _ => true,
     };
-    let created_at = time(row.get("createdAt")).ok_or("its `createdAt` is no moment")?;
+    let created_at = time(row.get("createdAt")).ok_or("its `createdAt` is not a time")?;
     let updated_at = time(row.get("updatedAt")).unwrap_or_else(|| created_at.clone());
     Ok((Product { id, name: name.to_owned(), cents: cents as i64, available, created_at, updated_at }, note))
 }
 
-/// A moment as it is stored: Prisma writes milliseconds since 1970, and SQL that somebody wrote by hand texts.
+/// A time as it is stored: Prisma writes milliseconds since 1970; SQL that somebody wrote by hand contains text.
 fn time(value: Option<&Json>) -> Option<String> {
     match value? {
         Json::Number(millis) => from_millis(millis.as_i64()?),
@@ -153,7 +156,7 @@ fn from_millis(millis: i64) -> Option<String> {
         .then(|| format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z"))
 }
 
-/// The same of a text in UTC: `2024-02-27 15:50:27`, with or without `T`, fraction and `Z`.
+/// The same form, from a text in UTC: `2024-02-27 15:50:27`, with or without `T`, fraction and `Z`.
 pub(crate) fn from_text(text: &str) -> Option<String> {
     let text = text.trim().trim_end_matches('Z').trim_end_matches("+00:00");
     let (date, rest) = text.split_at_checked(10)?;
@@ -188,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_those_of_the_calendar() {
+    fn milliseconds_become_calendar_dates() {
         for (millis, expected) in [
             (0, Some("1970-01-01T00:00:00.000Z")),
             (-1, Some("1969-12-31T23:59:59.999Z")),
@@ -203,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_product_is_refused_with_the_reason_and_a_price_is_rounded_aloud() {
+    fn a_refusal_has_the_reason_and_a_rounded_price_is_reported() {
         for (row, why) in [
             (r#"{"id":0,"name":"x","price":1,"createdAt":0}"#, "`id`"),
             (r#"{"id":1,"name":"","price":1,"createdAt":0}"#, "`name`"),

@@ -1,10 +1,10 @@
-//! The catalogue: exports `store:products/catalog`, and `store:products/changes` for those who say who they are, and keeps its
-//! products in its database.
+//! The catalogue: exports `store:products/catalog`, and `store:products/changes` for callers that name the author of a
+//! change. It keeps its products in its database.
 //!
-//! Each operation is one SQL statement (a page past the end, or far down the list, takes two), so each is atomic without a transaction, and
-//! a call crosses to the database once. What a statement must guard (`available = 1`) stands in its WHERE clause, not
-//! in a read before it. Arguments are checked here too, as the gateway is not the only caller; the schema's CHECKs are
-//! the last line.
+//! Each operation is one SQL statement (a page past the end, or far down the list, takes two), so each is atomic
+//! without a transaction, and a call goes to the database once. A condition that a statement must guard (`available =
+//! 1`) stands in its WHERE clause, not in a read before it. The component checks arguments itself, because the gateway
+//! is not the only caller; the schema's CHECKs are the last line of defence.
 
 mod bindings;
 mod changes;
@@ -15,9 +15,10 @@ mod sql;
 use bindings::catalog::{Error, Guest, Money, NewProduct, NextPage, Page, Product, ProductChanges, ProductId};
 use souk_database::{Database, Statement, Value};
 
-/// The most that a product may cost, in cents: the schema's CHECK. Sums of many such prices still fit a 64-bit integer.
+/// The highest price of a product, in cents, as in the schema's CHECK. Sums of many such prices still fit a 64-bit
+/// integer.
 const MAX_PRICE_CENTS: u64 = 1_000_000_000_000;
-/// The most products on one page, and the most numbers in one `validate`.
+/// The most products on one page, and the most ids in one `validate`.
 const MAX_PAGE: u32 = 1000;
 
 /// The component: it has no state of its own.
@@ -42,7 +43,7 @@ impl Guest for Catalog {
         if !(1..=MAX_PAGE).contains(&limit) {
             return Err(Error::Invalid(format!("limit must be from 1 to {MAX_PAGE}")));
         }
-        // No product has a number beyond the database's.
+        // An id that does not fit the database's integer comes after all products.
         let after = after.map_or(0, |id| i64::try_from(id).unwrap_or(i64::MAX));
         next_page(&Database::open()?, after, limit)
     }
@@ -67,7 +68,8 @@ impl Guest for Catalog {
         if ids.len() > MAX_PAGE as usize {
             return Err(Error::Invalid(format!("at most {MAX_PAGE} products at once")));
         }
-        // The numbers go in as one JSON text: the statement is the same for any count, so it stays in the cache.
+        // The ids go in as one JSON text: the statement is the same for any number of ids, so it stays in the statement
+        // cache.
         let list = ids.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
         let parameters = [Value::Text(format!("[{list}]"))];
         let products = rows::all(Database::open()?.query(sql::VALIDATE, &parameters)?)?;
@@ -75,8 +77,8 @@ impl Guest for Catalog {
     }
 }
 
-/// The page of `limit` products that begins after `offset` others. Far down the list it looks up where the block of
-/// numbers begins that the page is in, so that it costs what the first page does.
+/// The page of `limit` products after the first `offset` ones. Far down the list it first looks up the block of ids in
+/// which the page begins, so that the page costs as much as the first one.
 fn page_of(database: &Database, limit: i64, offset: i64) -> Result<Page, Error> {
     let place = match offset {
         ..=sql::BLOCK => Some((0, 0)),
@@ -93,14 +95,14 @@ fn page_of(database: &Database, limit: i64, offset: i64) -> Result<Page, Error> 
     Ok(page)
 }
 
-/// The `limit` products after the number `after`, and where to go on.
+/// The first `limit` products after the id `after`, and where the next page begins.
 fn next_page(database: &Database, after: i64, limit: u32) -> Result<NextPage, Error> {
     listed(database, sql::LIST_AFTER, after, limit)
 }
 
-/// The `limit` products after the number `after` that a statement lists.
+/// The first `limit` products after the id `after`, from a statement that lists products.
 fn listed(database: &Database, list: Statement<'_>, after: i64, limit: u32) -> Result<NextPage, Error> {
-    // One more than asked for says whether there are more.
+    // Read one product more, to know whether there is a next page.
     let parameters = [after, i64::from(limit) + 1].map(Value::Integer);
     let mut products = rows::all(database.query(list, &parameters)?)?;
     let more = products.len() > limit as usize;
@@ -109,13 +111,13 @@ fn listed(database: &Database, list: Statement<'_>, after: i64, limit: u32) -> R
     Ok(NextPage { products, next })
 }
 
-/// A product's number as the database keeps it; a number that no row can have is simply not found.
+/// A product's id as the database stores it; an id that no row can have is not found.
 fn key(id: ProductId) -> Result<Value, Error> {
     i64::try_from(id).map(Value::Integer).map_err(|_| Error::NotFound)
 }
 
-/// A name that may be stored. Blank and long ones always could be, so those who repeat names cut them. One character
-/// cannot: PostgreSQL keeps no text with U+0000 in it.
+/// Checks a name. Blank and long names are allowed, as they always were; callers shorten long names for display. U+0000
+/// is refused, because PostgreSQL cannot store it in a text.
 fn name(name: String) -> Result<String, Error> {
     if name.is_empty() {
         Err(Error::Invalid("name should not be empty".into()))
@@ -126,7 +128,7 @@ fn name(name: String) -> Result<String, Error> {
     }
 }
 
-/// A price that may be stored.
+/// Checks a price.
 fn cents(price: Money) -> Result<Value, Error> {
     i64::try_from(price.cents)
         .ok()

@@ -1,4 +1,4 @@
-//! Rows to products: the one place that knows what the columns of [`crate::sql`] hold.
+//! Turns rows into products: the one place that knows the columns of [`crate::sql`].
 
 use crate::bindings::catalog::{Error, Money, Page, Product};
 use souk_database::{Row, Rows};
@@ -13,7 +13,7 @@ pub(crate) fn all(rows: Rows) -> Result<Vec<Product>, Error> {
     rows.map(|mut row| Ok(product(&mut row)?)).collect()
 }
 
-/// The page of [`crate::sql::LIST`]; its total is zero when it is empty.
+/// The page of [`crate::sql::LIST`]; the total is 0 when the page is empty.
 pub(crate) fn page(rows: Rows) -> Result<Page, Error> {
     let mut page = Page { products: Vec::with_capacity(rows.len()), total: 0 };
     for mut row in rows {
@@ -23,12 +23,12 @@ pub(crate) fn page(rows: Rows) -> Result<Page, Error> {
     Ok(page)
 }
 
-/// The number of [`crate::sql::COUNT`].
+/// The count of [`crate::sql::COUNT`].
 pub(crate) fn count(mut rows: Rows) -> Result<u64, Error> {
     Ok(rows.next().map_or(Err(souk_database::Error::Internal), |mut row| row.integer())?)
 }
 
-/// The place of [`crate::sql::SEEK`]: the number from which on to list, and how many products come before it.
+/// The result of [`crate::sql::SEEK`]: the first id to list, and how many products come before it.
 pub(crate) fn place(mut rows: Rows) -> Result<Option<(i64, i64)>, Error> {
     let place = rows.next().map(|mut row| Ok((row.integer()?, row.integer()?)));
     place.transpose().map_err(|error: souk_database::Error| error.into())
@@ -51,7 +51,7 @@ impl From<souk_database::Error> for Error {
         match error {
             souk_database::Error::Unavailable => Error::Unavailable("the catalogue's database does not answer".into()),
             souk_database::Error::Internal => {
-                Error::Internal("the catalogue's database is not as the catalogue needs it".into())
+                Error::Internal("the catalogue's database does not have the expected schema".into())
             }
         }
     }

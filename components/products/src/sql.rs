@@ -1,10 +1,10 @@
-//! The statements, one an operation. Products come back with the same columns in the same order everywhere, which
-//! [`crate::rows`] decodes.
+//! The SQL statements, one for each operation. All of them return a product as the same columns in the same order,
+//! which [`crate::rows`] decodes.
 //!
-//! Two at once need no more on PostgreSQL than on SQLite: each operation is one statement that changes one row, and
-//! names in its WHERE, as columns of that row, what it starts from. One that waits for another's change looks at the
-//! row again: an update of a product that is being deleted finds none, and two updates both count, as each sets only
-//! what it names.
+//! Concurrent calls need nothing more on PostgreSQL than on SQLite. Each operation is one statement that changes one
+//! row, and its WHERE clause names the state that it starts from, as columns of that row. A statement that waits for
+//! another's change looks at the row again. So an update of a product that is being deleted finds no row, and two
+//! updates both take effect, as each sets only the fields that it names.
 
 use souk_database::{NOW, Statement, most, statement, time};
 
@@ -12,26 +12,26 @@ use souk_database::{NOW, Statement, most, statement, time};
 const COLUMNS: Statement =
     statement!("id, name, price_cents, available, ", (time!("created_at")), ", ", (time!("updated_at")));
 
-/// Which products there are for callers: the condition of the index `products_available`, to the letter.
+/// Whether a product is in the catalogue: exactly the condition of the index `products_available`.
 const AVAILABLE: Statement = Statement::each("available = 1", "available");
 
-/// Parameters: name, price in cents, who makes it or null, the request or null.
+/// Parameters: name, price in cents, author or null, id of the request or null.
 pub(crate) const CREATE: Statement = statement!(
     "INSERT INTO products (name, price_cents, changed_by, trace) VALUES (?1, ?2, ?3, ?4) RETURNING ",
     COLUMNS
 );
 
-/// Parameters: number.
+/// Parameters: id.
 pub(crate) const GET: Statement = statement!("SELECT ", COLUMNS, " FROM products WHERE id = ?1 AND ", AVAILABLE);
 
-/// No parameters: how many products are available, which triggers keep. For a page past the end, where no row carries
-/// the count.
+/// No parameters. How many products are available; triggers keep the count. Used for a page past the end, where no row
+/// carries the count.
 pub(crate) const COUNT: Statement =
     Statement::each("SELECT available FROM product_total", "SELECT sum(available)::bigint FROM product_total");
 
-/// Parameters: limit, offset, number from which on to list. Every row ends with the count, so that the page and its total
-/// are of one moment. (A join of count and page needs no second statement past the end, but takes SQLite twice the time:
-/// it materializes the page.)
+/// Parameters: limit, offset, first id to list. Every row ends with the count, so that page and total are from the same
+/// moment. (A join of count and page would need no second statement past the end, but takes SQLite twice the time,
+/// because SQLite materializes the page.)
 pub(crate) const LIST: Statement = statement!(
     "SELECT ",
     COLUMNS,
@@ -44,18 +44,18 @@ pub(crate) const LIST: Statement = statement!(
     " OFFSET ?2"
 );
 
-/// How many numbers a block has: [`LIST`] passes over at most that many rows.
+/// How many ids a block has: [`LIST`] skips at most that many rows.
 pub(crate) const BLOCK: i64 = 1024;
 
-/// Parameters: offset. The number with which the block of the row at that offset begins, and how many available products
-/// come before it; no row past the end.
+/// Parameters: offset. Returns the first id of the block that holds the row at that offset, and how many available
+/// products come before it; no row past the end.
 pub(crate) const SEEK: Statement = statement!(
     "SELECT block * 1024, upto - available FROM (SELECT block, available, ",
     (Statement::each("sum(available) OVER (ORDER BY block)", "(sum(available) OVER (ORDER BY block))::bigint")),
     " AS upto FROM product_blocks) AS blocks WHERE upto > ?1 ORDER BY block LIMIT 1"
 );
 
-/// Parameters: number after which to list, limit.
+/// Parameters: id after which to list, limit.
 pub(crate) const LIST_AFTER: Statement = statement!(
     "SELECT ",
     COLUMNS,
@@ -65,7 +65,7 @@ pub(crate) const LIST_AFTER: Statement = statement!(
     (most!("?2"))
 );
 
-/// Parameters: number, name or null, price in cents or null, who changes it or null, the request or null.
+/// Parameters: id, name or null, price in cents or null, author or null, id of the request or null.
 pub(crate) const UPDATE: Statement = statement!(
     "UPDATE products SET name = coalesce(?2, name), price_cents = coalesce(?3, price_cents), \
      changed_by = ?4, trace = ?5, updated_at = ",
@@ -76,7 +76,7 @@ pub(crate) const UPDATE: Statement = statement!(
     COLUMNS
 );
 
-/// Parameters: number, who deletes it or null, the request or null.
+/// Parameters: id, author or null, id of the request or null.
 pub(crate) const DELETE: Statement = statement!(
     "UPDATE products SET available = false, changed_by = ?2, trace = ?3, updated_at = ",
     NOW,
@@ -86,10 +86,10 @@ pub(crate) const DELETE: Statement = statement!(
     COLUMNS
 );
 
-/// Which products were deleted: the condition of the index `products_deleted_ids`, to the letter.
+/// Whether a product is deleted: exactly the condition of the index `products_deleted_ids`.
 const DELETED: Statement = Statement::each("available = 0", "NOT available");
 
-/// Parameters: number, who restores it or null, the request or null. No row when it is there, or never was.
+/// Parameters: id, author or null, id of the request or null. No row if the product is available, or never existed.
 pub(crate) const RESTORE: Statement = statement!(
     "UPDATE products SET available = true, changed_by = ?2, trace = ?3, updated_at = ",
     NOW,
@@ -99,14 +99,14 @@ pub(crate) const RESTORE: Statement = statement!(
     COLUMNS
 );
 
-/// Parameters: number after which to list, limit.
+/// Parameters: id after which to list, limit.
 pub(crate) const LIST_DELETED: Statement =
     statement!("SELECT ", COLUMNS, " FROM products WHERE id > ?1 AND ", DELETED, " ORDER BY id LIMIT ", (most!("?2")));
 
-/// Parameters: number.
+/// Parameters: id.
 pub(crate) const EXISTS: Statement = statement!("SELECT 1 FROM products WHERE id = ?1");
 
-/// Parameters: number, most.
+/// Parameters: id, limit.
 pub(crate) const HISTORY: Statement = statement!(
     "SELECT ",
     (time!("at")),
@@ -114,8 +114,8 @@ pub(crate) const HISTORY: Statement = statement!(
     (most!("?2"))
 );
 
-/// Parameters: the numbers, as a JSON array. PostgreSQL reads it as an array of its own, for which the brackets are
-/// others: it plans for an array, not for a function whose rows it cannot count.
+/// Parameters: the ids, as a JSON array. PostgreSQL reads it as an SQL array, which is written with other brackets: it
+/// can plan for an array, but not for a function whose number of rows it does not know.
 pub(crate) const VALIDATE: Statement = statement!(
     "SELECT ",
     COLUMNS,
@@ -126,13 +126,14 @@ pub(crate) const VALIDATE: Statement = statement!(
     " ORDER BY id"
 );
 
-/// No parameters: how many products there are, and how many of them are as the examples came.
+/// No parameters. How many products there are, and how many of them are unchanged examples.
 pub(crate) const EXAMPLES: Statement = Statement::both(
-    "SELECT count(*), count(*) FILTER (WHERE id BETWEEN 1 AND 47 AND created_at = updated_at \
+    "SELECT count(*), count(*) FILTER (WHERE id BETWEEN 1 AND 47 AND created_at = updated_at AND trace IS NULL \
      AND created_at >= '2024-02-27T15:50:27.000Z' AND created_at < '2024-02-28T00:00:00.000Z') FROM products",
 );
 
-/// Parameters: the numbers, as a JSON array. Number, name and date of those that there are, available or not.
+/// Parameters: the ids, as a JSON array. Returns id, name and creation time of the products that exist, available or
+/// not.
 pub(crate) const STORED: Statement = statement!(
     "SELECT id, name, ",
     (time!("created_at")),
@@ -140,18 +141,20 @@ pub(crate) const STORED: Statement = statement!(
     (Statement::each("id IN (SELECT value FROM json_each(?1))", "id = ANY (translate(?1, '[]', '{}')::bigint[])"))
 );
 
-/// Parameters: products with their numbers, as a JSON array of objects.
+/// Parameters: products with their ids, as a JSON array of objects. The column `trace` says that they were imported: the
+/// NestJS system's own catalogue begins with the example products, and must not be taken for the examples alone.
 pub(crate) const IMPORT: Statement = Statement::each(
-    "INSERT INTO products (id, name, price_cents, available, created_at, updated_at) \
-     SELECT value->>'id', value->>'name', value->>'cents', value->>'available', value->>'created', value->>'updated' \
-     FROM json_each(?1)",
-    "INSERT INTO products (id, name, price_cents, available, created_at, updated_at) \
-     SELECT id, name, cents, available, created, updated FROM jsonb_to_recordset($1::text::jsonb) \
+    "INSERT INTO products (id, name, price_cents, available, created_at, updated_at, trace) \
+     SELECT value->>'id', value->>'name', value->>'cents', value->>'available', value->>'created', value->>'updated', \
+         'import' FROM json_each(?1)",
+    "INSERT INTO products (id, name, price_cents, available, created_at, updated_at, trace) \
+     SELECT id, name, cents, available, created, updated, 'import' FROM jsonb_to_recordset($1::text::jsonb) \
      AS new (id bigint, name text, cents bigint, available boolean, created timestamptz, updated timestamptz)",
 );
 
-/// No parameters. On PostgreSQL rows that bring their numbers do not move the sequence, and it never goes back.
-pub(crate) const GO_ON_COUNTING: Statement = Statement::each(
+/// No parameters. Moves PostgreSQL's sequence past the imported ids: rows inserted with an id do not move it. It never
+/// goes back.
+pub(crate) const ADVANCE_SEQUENCE: Statement = Statement::each(
     "SELECT 1",
     "SELECT setval(sequence::regclass, last) FROM (SELECT pg_get_serial_sequence('products', 'id') AS sequence, \
      (SELECT max(id) FROM products) AS last) AS own \

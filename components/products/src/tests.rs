@@ -7,7 +7,7 @@ use souk_test::postgres;
 
 struct Catalogue(Database);
 
-/// One of each kind of database.
+/// One catalogue in each kind of database.
 fn both() -> [Catalogue; 2] {
     let sqlite = [
         include_str!("../migrations/sqlite/0001_products.sql"),
@@ -55,9 +55,9 @@ fn the_seed_has_47_products_with_the_recorded_first_one() {
 }
 
 #[test]
-fn both_databases_get_the_same_examples_and_lose_those_that_are_as_they_came() {
+fn both_databases_get_the_same_examples_and_the_removal_keeps_changed_ones() {
     let (sqlite, postgres) = (include_str!("../seed/sqlite/add.sql"), include_str!("../seed/postgres/add.sql"));
-    assert!(postgres.starts_with(sqlite), "one list, of which PostgreSQL's file says more");
+    assert!(postgres.starts_with(sqlite), "PostgreSQL's file is SQLite's with more statements at its end");
     let removes = [include_str!("../seed/sqlite/remove.sql"), include_str!("../seed/postgres/remove.sql")];
     for (db, remove) in both().into_iter().zip(removes) {
         rows::one(db.query(sql::UPDATE, &[2.into(), "Rat".into(), Value::Null, Value::Null, Value::Null])).unwrap();
@@ -68,7 +68,7 @@ fn both_databases_get_the_same_examples_and_lose_those_that_are_as_they_came() {
 }
 
 #[test]
-fn a_created_product_gets_the_next_number_and_one_time_for_both_dates() {
+fn a_created_product_gets_the_next_id_and_one_time_for_both_dates() {
     for db in both() {
         let lamp = rows::one(
             db.query(sql::CREATE, &[Value::Text("Lamp".into()), Value::Integer(1999), Value::Null, Value::Null]),
@@ -82,7 +82,7 @@ fn a_created_product_gets_the_next_number_and_one_time_for_both_dates() {
 }
 
 #[test]
-fn a_page_has_its_products_by_number_and_the_total() {
+fn a_page_has_its_products_by_id_and_the_total() {
     for db in both() {
         let page = db.page(3, 3);
         assert_eq!((ids(&page.products), page.total), (vec![4, 5, 6], 47));
@@ -151,7 +151,7 @@ fn a_deleted_product_is_listed_as_deleted_and_comes_back_as_it_was() {
         let restored = changes::restore(&db.0, Some("7".into()), 3).unwrap();
         assert_eq!((restored.name, restored.price.cents, restored.available), (before.name, before.price.cents, true));
         let again = changes::restore(&db.0, None, 3).unwrap();
-        assert_eq!(again.updated_at, restored.updated_at, "it is there already");
+        assert_eq!(again.updated_at, restored.updated_at, "an available product stays as it is");
         assert!(matches!(changes::restore(&db.0, None, 9999), Err(Error::NotFound)));
         assert_eq!(db.page(1, 0).total, 46);
     }
@@ -163,7 +163,7 @@ fn each_change_of_a_product_says_who_made_it() {
         let by = |name: &str| [name.into(), "req-1".into()];
         let price = [Value::Integer(2), Value::Null, Value::Integer(99)];
         rows::one(db.query(sql::UPDATE, &[price.as_slice(), &by("7")].concat())).unwrap();
-        // A name is no price.
+        // A change of the name is not in the history.
         let name = [Value::Integer(2), "Rat".into(), Value::Null];
         rows::one(db.query(sql::UPDATE, &[name.as_slice(), &by("8")].concat())).unwrap();
         rows::one(db.query(sql::DELETE, &[[Value::Integer(2)].as_slice(), &by("9")].concat())).unwrap();
@@ -194,7 +194,7 @@ fn each_change_of_a_product_says_who_made_it() {
 }
 
 #[test]
-fn validate_finds_available_products_alone() {
+fn validate_finds_only_available_products() {
     for db in both() {
         db.query(sql::DELETE, &[Value::Integer(2), Value::Null, Value::Null]);
         let found = rows::all(db.query(sql::VALIDATE, &[Value::Text("[3,2,1,9999]".into())])).unwrap();
@@ -203,7 +203,7 @@ fn validate_finds_available_products_alone() {
 }
 
 #[test]
-fn the_number_of_the_newest_product_is_not_given_again() {
+fn the_id_of_the_newest_product_is_not_given_again() {
     for db in both() {
         db.query("DELETE FROM products WHERE id = 47", &[]);
         let next =
@@ -214,14 +214,14 @@ fn the_number_of_the_newest_product_is_not_given_again() {
 }
 
 #[test]
-fn the_list_sorts_nothing_and_counts_no_row() {
+fn the_list_neither_sorts_nor_counts_rows() {
     let [sqlite, postgres] = both();
     let plan = format!("EXPLAIN QUERY PLAN {}", sql::LIST.text(Dialect::Sqlite));
     let step = |mut row: Row| (row.integer::<i64>(), row.integer::<i64>(), row.integer::<i64>(), row.text()).3.unwrap();
     let steps: Vec<String> = sqlite.query(&*plan, &[10, 0, 0].map(Value::Integer)).map(step).collect();
     assert!(steps.iter().all(|step| !step.contains("TEMP B-TREE")), "{steps:?}");
     assert!(steps.iter().any(|step| step.contains("INDEX products_available")), "{steps:?}");
-    // As many as make an index worth its pages, most of them gone.
+    // Enough products for PostgreSQL to use the index; most of them are deleted.
     postgres.query("INSERT INTO products (name, price_cents, available) SELECT 'x', 1, n % 50 = 0 FROM generate_series(1, 20000) n", &[]);
     postgres.query("VACUUM ANALYZE products", &[]);
     let plan = format!("EXPLAIN {}", sql::LIST.text(Dialect::Postgres));
@@ -264,7 +264,7 @@ fn the_counts_follow_every_change_of_the_rows() {
 }
 
 #[test]
-fn a_page_far_down_is_the_same_by_its_number_and_by_the_product_before_it() {
+fn a_page_far_down_is_the_same_by_page_number_and_by_the_product_before_it() {
     for db in both() {
         let numbers = if db.0.dialect() == Dialect::Sqlite {
             "WITH RECURSIVE numbers (n) AS (SELECT 48 UNION ALL SELECT n + 1 FROM numbers WHERE n < 6000) \
@@ -287,7 +287,7 @@ fn a_page_far_down_is_the_same_by_its_number_and_by_the_product_before_it() {
         }
         let total = db.page(1, 0).total;
         assert!(offset as u64 >= total && (offset as u64) < total + 300);
-        // Past the end, also far past it.
+        // Past the end, and far past it.
         for past in [offset, 1_000_000, i64::MAX / 2] {
             let page = db.page(10, past);
             assert_eq!((page.products.len(), page.total), (0, total));
@@ -301,7 +301,7 @@ fn the_schema_refuses_what_the_contract_rules_out() {
     for db in both() {
         let mut rows = vec!["('', 1)", "('a', -1)", "('a', 1000000000001)", "('a', '1,5')", "(NULL, 1)"];
         if db.0.dialect() == Dialect::Sqlite {
-            // PostgreSQL rounds a constant that is written into a statement; parameters are integers.
+            // PostgreSQL rounds a constant in a statement; parameters are integers.
             rows.push("('a', 1.5)");
         }
         for row in rows {
@@ -325,7 +325,7 @@ fn arguments_outside_the_contract_are_refused() {
 }
 
 #[test]
-fn a_row_of_another_shape_is_an_internal_error_and_no_panic() {
+fn a_row_of_another_shape_is_an_internal_error_and_not_a_panic() {
     let short = rows::product(&mut Row::new(vec![Value::Integer(1)]));
     assert!(matches!(short.map_err(Error::from), Err(Error::Internal(_))));
     let negative = vec![
@@ -340,13 +340,13 @@ fn a_row_of_another_shape_is_an_internal_error_and_no_panic() {
 }
 
 mod import {
-    use super::both;
+    use super::{both, ids};
     use crate::bindings::imports::Verdict;
     use crate::import::take;
     use souk_database::Value;
 
     #[test]
-    fn products_keep_their_numbers_and_numbers_go_on_after_them() {
+    fn imported_products_keep_their_ids_and_new_ids_follow_them() {
         for db in both() {
             let rows: Vec<String> = (900..903)
                 .map(|n| format!(r#"{{"id":{n},"name":"Old {n}","price":1.25,"available":{},"createdAt":0}}"#, n % 2))
@@ -358,7 +358,7 @@ mod import {
             assert!(take(&db.0, &rows, true).unwrap().iter().all(|one| matches!(one, Verdict::Taken)));
             assert!(take(&db.0, &rows, false).unwrap().iter().all(|one| matches!(one, Verdict::Taken)));
             assert!(take(&db.0, &rows, false).unwrap().iter().all(|one| matches!(one, Verdict::There)));
-            assert_eq!(super::ids(&db.page(10, 0).products), [1, 901]);
+            assert_eq!(ids(&db.page(10, 0).products), [1, 901]);
             assert_eq!((db.page(10, 0).total, db.get(901).unwrap().price.cents), (2, 125));
             let taken = [r#"{"id":901,"name":"Another","price":1,"createdAt":0}"#.to_owned()];
             assert!(
@@ -366,6 +366,31 @@ mod import {
             );
             let next = [Value::Text("New".into()), Value::Integer(1), Value::Null, Value::Null];
             assert_eq!(crate::rows::one(db.query(crate::sql::CREATE, &next)).unwrap().id, 903);
+        }
+    }
+
+    #[test]
+    fn a_catalogue_that_began_with_the_examples_is_imported_again_and_stays() {
+        let removes = [include_str!("../seed/sqlite/remove.sql"), include_str!("../seed/postgres/remove.sql")];
+        for (db, remove) in both().into_iter().zip(removes) {
+            let product = |p: super::Product| {
+                format!(
+                    r#"{{"id":{},"name":"{}","price":{},"createdAt":"{}"}}"#,
+                    p.id,
+                    p.name,
+                    p.price.cents as f64 / 100.0,
+                    p.created_at
+                )
+            };
+            let mut rows: Vec<String> = db.page(100, 0).products.into_iter().map(product).collect();
+            db.query(remove, &[]);
+            assert!(take(&db.0, &rows, false).unwrap().iter().all(|one| matches!(one, Verdict::Taken)));
+            rows.push(r#"{"id":48,"name":"Lamp","price":1,"createdAt":0}"#.to_owned());
+            let again = take(&db.0, &rows, false).unwrap();
+            assert!(again[..47].iter().all(|one| matches!(one, Verdict::There)), "{again:?}");
+            assert!(matches!(again[47], Verdict::Taken), "{again:?}");
+            db.query(remove, &[]);
+            assert_eq!(ids(&db.page(100, 0).products).len(), 48);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The API: makes sessions, and says how far they have come. Only components of the application reach it.
+//! The API: creates sessions, and returns their state. Only components of the application can reach it.
 
 use crate::delivery::{self, Patience};
 use crate::object::{self, Expand};
@@ -10,19 +10,19 @@ use crate::{checkout, db, form, ids, settings};
 use http::Method;
 use souk_web::Headers;
 
-/// The longest idempotency key, by Stripe's API reference.
-const MAX_KEY: usize = 255;
+/// The longest idempotency key, according to Stripe's API reference.
+const MAX_KEY_BYTES: usize = 255;
 
-/// A request of the API, but for its body.
+/// A request to the API, without its body.
 pub(crate) struct Call<'a> {
     pub method: &'a Method,
     pub path: &'a str,
-    /// What follows the `?`; empty when there is none.
+    /// The query without the `?`; empty when there is none.
     pub query: &'a str,
     pub headers: &'a Headers,
 }
 
-/// Answers a request of the API; then sends events that wait, if there are any.
+/// Answers a request to the API; then sends waiting events.
 pub(crate) async fn answer(call: &Call<'_>, body: &[u8]) -> Reply {
     let reply = match route(call, body).await {
         Ok(reply) => reply,
@@ -44,8 +44,8 @@ async fn route(call: &Call<'_>, body: &[u8]) -> Result<Reply, Refusal> {
     }
     match (call.method, path.strip_prefix("/v1/checkout/sessions")) {
         (&Method::POST, Some("")) => create(call, body).await,
-        (&Method::POST, Some(rest)) if deed(rest, "/expire").is_some() => {
-            expire(deed(rest, "/expire").unwrap_or_default()).await
+        (&Method::POST, Some(rest)) if id_before(rest, "/expire").is_some() => {
+            expire(id_before(rest, "/expire").unwrap_or_default()).await
         }
         (&Method::GET | &Method::HEAD, Some(id)) if id.starts_with('/') => {
             get(id.trim_start_matches('/'), call.query).await
@@ -60,8 +60,8 @@ async fn route(call: &Call<'_>, body: &[u8]) -> Result<Reply, Refusal> {
 /// The idempotency key of a request.
 fn idempotency_key(call: &Call<'_>) -> Result<Option<String>, Refusal> {
     let key = call.headers.get("idempotency-key");
-    if key.as_ref().is_some_and(|key| key.is_empty() || key.len() > MAX_KEY) {
-        let message = format!("An idempotency key has from 1 to {MAX_KEY} characters");
+    if key.as_ref().is_some_and(|key| key.is_empty() || key.len() > MAX_KEY_BYTES) {
+        let message = format!("An idempotency key has from 1 to {MAX_KEY_BYTES} characters");
         return Err(Refusal::invalid("", None, message));
     }
     Ok(key)
@@ -70,9 +70,9 @@ fn idempotency_key(call: &Call<'_>) -> Result<Option<String>, Refusal> {
 async fn create(call: &Call<'_>, body: &[u8]) -> Result<Reply, Refusal> {
     let key = idempotency_key(call)?;
     let new_session = form::parse(body)?;
-    let public_url = settings::public_url().ok_or_else(Refusal::ours)?;
+    let public_url = settings::public_url().ok_or_else(Refusal::internal)?;
     let created = store::create(&mut db::query, &ids::new("cs_test_"), key.as_deref(), &new_session, ids::now());
-    match created.map_err(ours)? {
+    match created.map_err(internal)? {
         Created::New(session) => Ok(Reply::json(200, &object::session(&session, &public_url, Expand::Nothing))),
         Created::Replayed(session) => {
             let reply = Reply::json(200, &object::session(&session, &public_url, Expand::Nothing));
@@ -84,17 +84,17 @@ async fn create(call: &Call<'_>, body: &[u8]) -> Result<Reply, Refusal> {
 
 async fn get(id: &str, query: &str) -> Result<Reply, Refusal> {
     let expand = expand(query)?;
-    let public_url = settings::public_url().ok_or_else(Refusal::ours)?;
-    match checkout::find(id).map_err(ours)? {
+    let public_url = settings::public_url().ok_or_else(Refusal::internal)?;
+    match checkout::find(id).map_err(internal)? {
         Some(session) => Ok(Reply::json(200, &object::session(&session, &public_url, expand))),
         None => Err(no_session(id)),
     }
 }
 
 async fn expire(id: &str) -> Result<Reply, Refusal> {
-    let public_url = settings::public_url().ok_or_else(Refusal::ours)?;
-    let session = checkout::find(id).map_err(ours)?.ok_or_else(|| no_session(id))?;
-    match checkout::end(&session.id).await.map_err(ours)? {
+    let public_url = settings::public_url().ok_or_else(Refusal::internal)?;
+    let session = checkout::find(id).map_err(internal)?.ok_or_else(|| no_session(id))?;
+    match checkout::end(&session.id).await.map_err(internal)? {
         Some(session) => Ok(Reply::json(200, &object::session(&session, &public_url, Expand::Nothing))),
         None => {
             let status = session.status.word();
@@ -104,9 +104,9 @@ async fn expire(id: &str) -> Result<Reply, Refusal> {
     }
 }
 
-/// The id in `/ID/DEED`.
-fn deed<'a>(rest: &'a str, deed: &str) -> Option<&'a str> {
-    rest.strip_prefix('/')?.strip_suffix(deed).filter(|id| !id.contains('/'))
+/// The id in `/ID/ACTION`.
+fn id_before<'a>(rest: &'a str, action: &str) -> Option<&'a str> {
+    rest.strip_prefix('/')?.strip_suffix(action).filter(|id| !id.contains('/'))
 }
 
 fn no_session(id: &str) -> Refusal {
@@ -114,9 +114,9 @@ fn no_session(id: &str) -> Refusal {
     Refusal::missing("resource_missing", Some("session"), format!("No such checkout.session: {shown}"))
 }
 
-/// What `expand[]=` asks for.
+/// The deepest expansion that the `expand[]` parameters request.
 fn expand(query: &str) -> Result<Expand, Refusal> {
-    let mut most = Expand::Nothing;
+    let mut deepest = Expand::Nothing;
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let wanted = match (name.split('[').next(), value.as_ref()) {
             (Some("expand"), "payment_intent") => Expand::PaymentIntent,
@@ -126,16 +126,16 @@ fn expand(query: &str) -> Result<Expand, Refusal> {
             }
             _ => return Err(Refusal::invalid("parameter_unknown", None, "Received an unknown parameter")),
         };
-        if wanted > most {
-            most = wanted;
+        if wanted > deepest {
+            deepest = wanted;
         }
     }
-    Ok(most)
+    Ok(deepest)
 }
 
-/// The database does not do its work: its own line in the log says more.
-fn ours(_: Fault) -> Refusal {
-    Refusal::ours()
+/// The database failed, which it has logged already.
+fn internal(_: Fault) -> Refusal {
+    Refusal::internal()
 }
 
 #[cfg(test)]
@@ -143,15 +143,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deed_names_one_session() {
-        assert_eq!(deed("/cs_test_1/expire", "/expire"), Some("cs_test_1"));
+    fn a_path_with_an_action_names_one_session() {
+        assert_eq!(id_before("/cs_test_1/expire", "/expire"), Some("cs_test_1"));
         for other in ["", "/cs_test_1", "cs_test_1/expire", "/a/b/expire", "/cs_test_1/expire/"] {
-            assert_eq!(deed(other, "/expire"), None, "{other}");
+            assert_eq!(id_before(other, "/expire"), None, "{other}");
         }
     }
 
     #[test]
-    fn an_expansion_is_known_however_its_brackets_are_written() {
+    fn an_expansion_is_recognized_for_every_spelling_of_its_brackets() {
         assert_eq!(expand("").unwrap(), Expand::Nothing);
         assert_eq!(expand("expand[]=payment_intent").unwrap(), Expand::PaymentIntent);
         assert_eq!(expand("expand%5B0%5D=payment_intent.latest_charge").unwrap(), Expand::LatestCharge);

@@ -1,4 +1,4 @@
-//! What exports the HTTP handler. Generated code needs `unsafe`; it is allowed here and nowhere else.
+//! Exports the HTTP handler. Generated code needs `unsafe`, which only this file allows.
 #![allow(unsafe_code)]
 
 spin_sdk::wasip3::http::service::export!(Sandbox with_types_in spin_sdk::wasip3);

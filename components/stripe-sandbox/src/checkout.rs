@@ -1,8 +1,8 @@
-//! The pages' routes, and what a person does there: pay, give up, and, for testers, let a session end or give a
-//! payment back.
+//! The routes of the pages, and the actions on them: a person pays or cancels, and a tester can also let a session
+//! expire or refund a payment.
 //!
-//! Each deed is one guarded statement and the storing of its events, in one transaction: a double click, or two tabs at
-//! once, make one charge. Whoever comes second is shown what has happened.
+//! Each action is one guarded statement and the storing of its events, in one transaction: a double click, or two tabs
+//! at once, make one charge. The second request shows what the first has done.
 
 use crate::delivery::{self, Patience};
 use crate::event::{self, Event};
@@ -18,15 +18,15 @@ pub(crate) async fn answer(method: &Method, path: &str, body: &[u8]) -> Reply {
     let path = path.strip_suffix('/').unwrap_or(path);
     let mut segments = path.split('/').skip(1);
     let route = (segments.next(), segments.next(), segments.next(), segments.next());
-    let (Some("stripe-sandbox"), Some(deed), Some(id), None) = route else { return unknown() };
+    let (Some("stripe-sandbox"), Some(action), Some(id), None) = route else { return unknown() };
     let read = matches!(*method, Method::GET | Method::HEAD);
-    let allowed = match deed {
+    let allowed = match action {
         "pay" => "GET, HEAD, POST",
         "receipts" => "GET, HEAD",
         "cancel" | "expire" | "refund" => "POST",
         _ => return unknown(),
     };
-    let result = match deed {
+    let result = match action {
         "pay" if read => show(id).await,
         "pay" if *method == Method::POST => pay(id, body).await,
         "receipts" if read => receipt(id).await,
@@ -34,7 +34,7 @@ pub(crate) async fn answer(method: &Method, path: &str, body: &[u8]) -> Reply {
         "expire" if *method == Method::POST => expire(id).await,
         "refund" if *method == Method::POST => refund(id).await,
         _ => {
-            let page = pages::problem("Not this way", "This page cannot be asked for in this way.");
+            let page = pages::problem("Not this way", "This page does not accept this kind of request.");
             return Reply::page(405, page).with("allow", allowed);
         }
     };
@@ -44,7 +44,7 @@ pub(crate) async fn answer(method: &Method, path: &str, body: &[u8]) -> Reply {
     })
 }
 
-/// The session with this id; one whose time is over has ended, whether or not anybody has noted it.
+/// The session with this id. If its time is over, it is returned as expired, even if that is not stored yet.
 pub(crate) fn find(id: &str) -> Result<Option<Session>, Fault> {
     if !ids::plausible(id, "cs_test_") {
         return Ok(None);
@@ -58,11 +58,11 @@ pub(crate) fn find(id: &str) -> Result<Option<Session>, Fault> {
     }))
 }
 
-/// Ends sessions whose time is over, as Stripe does by the clock.
+/// Ends sessions whose time is over, as Stripe does on time.
 pub(crate) async fn expire_overdue() {
     let Ok(overdue) = store::overdue(&mut db::query, ids::now()) else { return };
     for id in overdue {
-        // What fails was logged, and is overdue still.
+        // A failure was logged, and the session is still overdue.
         let _ended = end(&id).await;
     }
 }
@@ -73,12 +73,12 @@ async fn show(id: &str) -> Result<Reply, Fault> {
     let Some(session) = find(id)? else { return Ok(unknown()) };
     let mut leads_to = vec![session.request.success_url.as_str()];
     leads_to.extend(session.request.cancel_url.as_deref());
-    Ok(Reply::page_leading_to(200, pages::checkout(&session), &leads_to))
+    Ok(Reply::page_redirecting_to(200, pages::checkout(&session), &leads_to))
 }
 
 async fn pay(id: &str, body: &[u8]) -> Result<Reply, Fault> {
     let Some(delivery) = delivery(body) else {
-        let page = pages::problem("Not this way", "The form asks for a way of delivery that there is not.");
+        let page = pages::problem("Not this way", "The form asks for an unknown way of delivery.");
         return Ok(Reply::page(400, page));
     };
     let Some(session) = find(id)? else { return Ok(unknown()) };
@@ -92,27 +92,27 @@ async fn pay(id: &str, body: &[u8]) -> Result<Reply, Fault> {
     };
     Ok(match session {
         Some(session) if session.status == Status::Complete => Reply::see_other(&session.success_url()),
-        Some(session) => Reply::see_other(&here("pay", &session.id)),
+        Some(session) => Reply::see_other(&page_path("pay", &session.id)),
         None => unknown(),
     })
 }
 
 fn cancel(id: &str) -> Result<Reply, Fault> {
     let Some(session) = find(id)? else { return Ok(unknown()) };
-    Ok(Reply::see_other(&cancelled(&session)))
+    Ok(Reply::see_other(&url_after_cancel(&session)))
 }
 
-/// Where who gives up goes: back to the shop, but who has paid already, in another tab, is shown that.
-fn cancelled(session: &Session) -> String {
+/// The URL after a cancellation: the shop's, but the paid page if the customer has paid meanwhile, in another tab.
+fn url_after_cancel(session: &Session) -> String {
     let shop = session.request.cancel_url.clone().filter(|_| session.status != Status::Complete);
-    shop.unwrap_or_else(|| here("pay", &session.id))
+    shop.unwrap_or_else(|| page_path("pay", &session.id))
 }
 
 async fn expire(id: &str) -> Result<Reply, Fault> {
     let Some(session) = find(id)? else { return Ok(unknown()) };
     end(&session.id).await?;
     delivery::send_waiting(Patience::Customer(&session.id)).await;
-    Ok(Reply::see_other(&here("pay", &session.id)))
+    Ok(Reply::see_other(&page_path("pay", &session.id)))
 }
 
 /// Ends an open session; `None` when it is not open.
@@ -125,8 +125,8 @@ async fn refund(id: &str) -> Result<Reply, Fault> {
     change(&session.id, Delivery::Once, store::refund, event::refunded).await?;
     delivery::send_waiting(Patience::Customer(&session.id)).await;
     Ok(Reply::see_other(&match session.payment {
-        Some(payment) => here("receipts", &payment.charge),
-        None => here("pay", &session.id),
+        Some(payment) => page_path("receipts", &payment.charge),
+        None => page_path("pay", &session.id),
     }))
 }
 
@@ -147,23 +147,24 @@ fn store_expire(run: &mut Run, id: &str) -> Result<Option<Session>, Fault> {
     store::expire(run, id, ids::now())
 }
 
-/// Does a deed and stores its events, in one transaction; `None` when the session does not allow the deed.
+/// Performs an action and stores its events, in one transaction; `None` when the session's state does not allow the
+/// action.
 async fn change(
     id: &str,
     delivery: Delivery,
-    deed: impl FnOnce(&mut Run, &str) -> Result<Option<Session>, Fault>,
+    action: impl FnOnce(&mut Run, &str) -> Result<Option<Session>, Fault>,
     events: impl FnOnce(&Session, &str, i64, fn() -> String) -> Vec<Event>,
 ) -> Result<Option<Session>, Fault> {
     let public_url = settings::public_url().ok_or_else(|| Fault("no public_url".into()))?;
     db::transaction(|run| {
-        let Some(session) = deed(run, id)? else { return Ok(None) };
+        let Some(session) = action(run, id)? else { return Ok(None) };
         let events = events(&session, &public_url, ids::now(), || ids::new("evt_"));
         store::add_events(run, id, events, delivery)?;
         Ok(Some(session))
     })
 }
 
-/// The way of delivery that the form asks for; a form without one asks for the usual one.
+/// The way of delivery in the form; the usual one if there is none.
 fn delivery(body: &[u8]) -> Option<Delivery> {
     let asked = form_urlencoded::parse(body).find(|(name, _)| name == "delivery").map(|(_, value)| value.into_owned());
     match asked.as_deref() {
@@ -174,8 +175,8 @@ fn delivery(body: &[u8]) -> Option<Delivery> {
     }
 }
 
-/// A page of ours, as the browser reaches us now: the host's name does not matter.
-fn here(page: &str, id: &str) -> String {
+/// A page of the sandbox, as a path: the host name by which the browser reached us does not matter.
+fn page_path(page: &str, id: &str) -> String {
     format!("/stripe-sandbox/{page}/{id}")
 }
 
@@ -189,9 +190,9 @@ mod tests {
     use crate::tests::{open, paid};
 
     #[test]
-    fn who_gives_up_goes_back_to_the_shop_unless_they_have_paid() {
-        assert_eq!(cancelled(&open()), open().request.cancel_url.unwrap());
-        assert_eq!(cancelled(&paid()), format!("/stripe-sandbox/pay/{}", paid().id));
+    fn a_cancellation_leads_back_to_the_shop_unless_the_session_is_paid() {
+        assert_eq!(url_after_cancel(&open()), open().request.cancel_url.unwrap());
+        assert_eq!(url_after_cancel(&paid()), format!("/stripe-sandbox/pay/{}", paid().id));
     }
 
     #[test]

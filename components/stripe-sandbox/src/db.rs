@@ -9,7 +9,7 @@ use std::cell::Cell;
 const LABEL: &str = "stripe-sandbox";
 
 thread_local! {
-    /// The connection while nothing runs. A cell that is emptied during a statement cannot be borrowed twice.
+    /// The connection while no statement runs. It is taken out during a statement, so it cannot be borrowed twice.
     static CONNECTION: Cell<Option<Connection>> = const { Cell::new(None) };
 }
 
@@ -18,7 +18,8 @@ pub(crate) fn query(statement: &str, parameters: &[Value]) -> Result<Vec<RowResu
     with(|connection| Ok(connection.execute(statement, parameters)?.rows))
 }
 
-/// Runs `work` in a transaction that has the right to write from its start. If it fails, nothing of it stays.
+/// Runs `work` in a transaction that holds the write lock from its start. If `work` fails, the transaction is rolled
+/// back.
 pub(crate) fn transaction<T>(
     work: impl FnOnce(&mut dyn FnMut(&str, &[Value]) -> Result<Vec<RowResult>, Fault>) -> Result<T, Fault>,
 ) -> Result<T, Fault> {
@@ -30,7 +31,7 @@ pub(crate) fn transaction<T>(
     })
 }
 
-/// Lends out the connection. After a failure it is closed, which rolls back; the next call opens another.
+/// Lends the connection. After a failure it is closed, which rolls back; the next call opens another one.
 fn with<T>(work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
     let run = || {
         let connection = match CONNECTION.take() {

@@ -1,4 +1,4 @@
-//! The events that Stripe sends about what has happened to a session.
+//! The events that Stripe sends when something happens to a session.
 
 use crate::object::{self, Expand};
 use crate::refund::Refund;
@@ -12,7 +12,7 @@ pub(crate) struct Event {
     pub payload: String,
 }
 
-/// Of a session that was just paid, in Stripe's order.
+/// The events of a session that was just paid, in Stripe's sequence.
 pub(crate) fn paid(session: &Session, public_url: &str, now: i64, id: impl Fn() -> String) -> Vec<Event> {
     let Some(payment) = &session.payment else { return Vec::new() };
     [
@@ -25,18 +25,18 @@ pub(crate) fn paid(session: &Session, public_url: &str, now: i64, id: impl Fn() 
     .collect()
 }
 
-/// Of a session whose payment was just given back.
+/// The event of a session whose payment was just refunded.
 pub(crate) fn refunded(session: &Session, public_url: &str, now: i64, id: impl Fn() -> String) -> Vec<Event> {
     let charge = session.payment.as_ref().map(|payment| object::charge(session, payment, public_url));
     charge.map(|charge| event("charge.refunded", charge, now, id())).into_iter().collect()
 }
 
-/// Of a refund that was just made: cards take it at once.
+/// The event of a refund that was just made: in the sandbox it succeeds at once.
 pub(crate) fn refund_created(refund: &Refund, now: i64, id: String) -> Event {
     event("refund.created", object::refund(refund), now, id)
 }
 
-/// Of a session that just ended without a payment.
+/// The event of a session that just ended without a payment.
 pub(crate) fn expired(session: &Session, public_url: &str, now: i64, id: impl Fn() -> String) -> Vec<Event> {
     vec![event("checkout.session.expired", object::session(session, public_url, Expand::Nothing), now, id())]
 }
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_is_not_paid_has_no_payment_to_tell_of() {
+    fn an_unpaid_session_has_no_payment_events() {
         assert!(super::paid(&open(), "http://a", 1, String::new).is_empty());
         assert!(refunded(&open(), "http://a", 1, String::new).is_empty());
     }

@@ -1,8 +1,8 @@
 //! The form of `POST /v1/checkout/sessions`: Stripe's nested keys, `line_items[0][price_data][currency]=usd`.
 //!
-//! It takes what a store asks for when it wants an order paid, and refuses every other parameter by name, so that
-//! nobody believes that the sandbox honours it. Everything is bounded as Stripe bounds it; there is no lower bound for
-//! a total but one cent, as Stripe's (0.50 USD) depends on the account.
+//! It accepts the parameters with which a store requests a payment page, and refuses every other parameter by name, so
+//! that nobody believes that the sandbox supports it. The limits are Stripe's, except for the smallest total: it is one
+//! cent here, because Stripe's minimum (0.50 USD) depends on the account.
 
 use crate::refusal::Refusal;
 use crate::session::{Line, Request};
@@ -10,14 +10,14 @@ use http::Uri;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
-/// The most lines, by Stripe's API reference.
+/// The most lines, according to Stripe's API reference.
 const MAX_LINES: usize = 100;
-/// The most that a payment may be: eight digits.
+/// The largest payment: eight digits.
 pub(crate) const MAX_AMOUNT: i64 = 99_999_999;
-/// The most bytes of a name or an address.
-const MAX_TEXT: usize = 2048;
+/// The most bytes of a name or a URL.
+const MAX_TEXT_BYTES: usize = 2048;
 /// The most entries of metadata, and the most bytes of a key and of a value.
-const METADATA: (usize, usize, usize) = (50, 40, 500);
+const MAX_METADATA: (usize, usize, usize) = (50, 40, 500);
 
 /// A checkout session to create.
 #[derive(Debug, PartialEq)]
@@ -25,7 +25,7 @@ pub(crate) struct NewSession {
     pub currency: String,
     pub amount: i64,
     pub request: Request,
-    /// SHA-256 of the parameters in the order of their names, in hex.
+    /// SHA-256 of the parameters, sorted by name, in hex.
     pub digest: String,
 }
 
@@ -33,10 +33,10 @@ pub(crate) struct NewSession {
 #[derive(Debug, PartialEq)]
 pub(crate) struct NewRefund {
     pub charge: String,
-    /// Absent: all that is left.
+    /// The amount; `None` for everything that is left.
     pub amount: Option<i64>,
     pub metadata: BTreeMap<String, String>,
-    /// SHA-256 of the parameters in the order of their names, in hex.
+    /// SHA-256 of the parameters, sorted by name, in hex.
     pub digest: String,
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn refund(body: &[u8]) -> Result<NewRefund, Refusal> {
     Ok(NewRefund { charge, amount, metadata, digest: digest(&pairs) })
 }
 
-/// A line as far as it has been read.
+/// A line that is being read.
 #[derive(Default)]
 struct Draft {
     currency: Option<String>,
@@ -78,12 +78,12 @@ pub(crate) fn parse(body: &[u8]) -> Result<NewSession, Refusal> {
     let (mut mode, mut success_url, mut cancel_url) = (None, None, None);
     let (mut metadata, mut payment_metadata) = (BTreeMap::new(), BTreeMap::new());
     for (name, value) in &pairs {
-        if value.len() > MAX_TEXT {
-            return Err(wrong("", name, format!("Invalid string: must be at most {MAX_TEXT} characters")));
+        if value.len() > MAX_TEXT_BYTES {
+            return Err(wrong("", name, format!("Invalid string: must be at most {MAX_TEXT_BYTES} characters")));
         }
         match segments(name).as_slice() {
             ["mode"] => mode = Some(value.as_str()),
-            // Nobody pays in another currency here.
+            // The sandbox has no payments in another currency.
             ["adaptive_pricing", "enabled"] if matches!(value.as_str(), "true" | "false") => {}
             ["success_url"] => success_url = Some(url(name, value)?),
             ["cancel_url"] => cancel_url = Some(url(name, value)?),
@@ -111,7 +111,7 @@ pub(crate) fn parse(body: &[u8]) -> Result<NewSession, Refusal> {
     }
     match mode {
         Some("payment") => {}
-        Some(_) => return Err(wrong("", "mode", "The sandbox knows the mode `payment` alone")),
+        Some(_) => return Err(wrong("", "mode", "The sandbox supports only the mode `payment`")),
         None => return Err(missing("mode")),
     }
     let success_url = success_url.ok_or_else(|| missing("success_url"))?;
@@ -121,7 +121,7 @@ pub(crate) fn parse(body: &[u8]) -> Result<NewSession, Refusal> {
     Ok(NewSession { currency, amount, request, digest: digest(&pairs) })
 }
 
-/// `a[b][c]` as `a`, `b`, `c`; a name that is not of this form is one segment, which nothing matches.
+/// Splits `a[b][c]` into `a`, `b`, `c`. A name of another form is one segment, which no pattern matches.
 fn segments(name: &str) -> Vec<&str> {
     let Some((first, rest)) = name.split_once('[') else { return vec![name] };
     match rest.strip_suffix(']') {
@@ -162,7 +162,7 @@ fn total(lines: &[Line]) -> Result<i64, Refusal> {
 }
 
 fn entry(map: &mut BTreeMap<String, String>, name: &str, key: &str, value: &str) -> Result<(), Refusal> {
-    let (entries, keys, values) = METADATA;
+    let (entries, keys, values) = MAX_METADATA;
     if map.len() >= entries || key.len() > keys || value.len() > values {
         let message = format!("Metadata has at most {entries} keys of {keys} characters, with values of {values}");
         return Err(wrong("", name, message));
@@ -171,16 +171,14 @@ fn entry(map: &mut BTreeMap<String, String>, name: &str, key: &str, value: &str)
     Ok(())
 }
 
-fn integer(name: &str, value: &str, least: i64) -> Result<i64, Refusal> {
-    // `parse` would take a sign.
+fn integer(name: &str, value: &str, min: i64) -> Result<i64, Refusal> {
+    // `parse` would accept a sign.
     let digits = value.bytes().all(|byte| byte.is_ascii_digit());
     match value.parse::<i64>() {
-        Ok(number) if digits && number >= least => Ok(number),
-        Ok(_) => Err(wrong(
-            "parameter_invalid_integer",
-            name,
-            format!("This value must be greater than or equal to {least}."),
-        )),
+        Ok(number) if digits && number >= min => Ok(number),
+        Ok(_) => {
+            Err(wrong("parameter_invalid_integer", name, format!("This value must be greater than or equal to {min}.")))
+        }
         Err(_) => Err(wrong("parameter_invalid_integer", name, format!("Invalid integer: {value}"))),
     }
 }
@@ -190,7 +188,7 @@ fn currency(name: &str, value: &str) -> Result<String, Refusal> {
     if known { Ok(value.to_ascii_lowercase()) } else { Err(wrong("", name, format!("Invalid currency: {value}"))) }
 }
 
-/// An address for browsers. Braces stand for what is filled in later.
+/// A URL for browsers. Braces enclose placeholders that are filled in later.
 fn url(name: &str, value: &str) -> Result<String, Refusal> {
     let uri = value.replace(['{', '}'], "_").parse::<Uri>();
     let web = uri.is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some());
@@ -198,7 +196,7 @@ fn url(name: &str, value: &str) -> Result<String, Refusal> {
     if web && plain { Ok(value.to_owned()) } else { Err(wrong("url_invalid", name, "Not a valid URL")) }
 }
 
-/// Names and values with their lengths, so that no two forms have the same text.
+/// The digest of all names and values, with their lengths, so that no two forms have the same input.
 fn digest(pairs: &BTreeMap<String, String>) -> String {
     let mut hash = Sha256::new();
     for text in pairs.iter().flat_map(|(name, value)| [name, value]) {
@@ -249,7 +247,7 @@ pub(crate) mod tests {
         form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish().into_bytes()
     }
 
-    /// The form with one parameter changed, or left out.
+    /// The form with one parameter changed or omitted.
     fn with(name: &str, value: Option<&str>) -> Result<NewSession, Refusal> {
         let mut pairs: Vec<_> = FORM.iter().copied().filter(|(known, _)| *known != name).collect();
         pairs.extend(value.map(|value| (name, value)));
@@ -277,7 +275,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_order_of_parameters_makes_no_difference_and_their_values_do() {
+    fn the_digest_depends_on_the_values_and_not_on_the_sequence_of_parameters() {
         let mut turned = FORM.to_vec();
         turned.reverse();
         let digest = parse(&encode(FORM)).unwrap().digest;

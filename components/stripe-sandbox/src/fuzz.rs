@@ -1,6 +1,6 @@
 //! Fuzz target: any bytes as the form of a new checkout session.
 
-/// Any bytes. A form is read, or refused with a text.
+/// Parses any bytes as a form, which is accepted or refused.
 pub fn form(data: &[u8]) {
     let _ = crate::form::parse(data);
 }
@@ -8,7 +8,7 @@ pub fn form(data: &[u8]) {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn any_form_is_refused_or_read() {
+    fn any_form_is_accepted_or_refused() {
         souk_test::fuzz::check("stripe-form", super::form);
     }
 }

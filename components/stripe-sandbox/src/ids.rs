@@ -1,4 +1,5 @@
-//! Identifiers as Stripe makes them: a prefix that says of what, and chance that nobody guesses; and the clock.
+//! Identifiers like Stripe's, with a prefix for the kind of object and a random part that cannot be guessed; and the
+//! clock.
 
 use spin_sdk::wasip3::random::random::get_random_u64;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,7 +15,8 @@ pub(crate) fn now() -> i64 {
     since.as_secs().try_into().unwrap_or(i64::MAX)
 }
 
-/// Whether a text from an address can be one of our identifiers with this prefix; anything else is unknown at once.
+/// Whether a text from a URL can be one of our identifiers with this prefix; any other text is unknown without a
+/// lookup.
 pub(crate) fn plausible(id: &str, prefix: &str) -> bool {
     id.strip_prefix(prefix).is_some_and(|rest| rest.len() == 32 && rest.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }

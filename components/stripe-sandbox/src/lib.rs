@@ -1,17 +1,17 @@
-//! The sandbox: stands in for `api.stripe.com` inside the application where no Stripe key is set, so that the whole way
-//! from an order to its payment can be walked, and tested, with no account and no money.
+//! The sandbox: replaces `api.stripe.com` inside the application when no Stripe key is set, so that the whole way from
+//! an order to its payment can be tried and tested without an account and without money.
 //!
-//! It has the two sides that Stripe has:
-//! - an API under `/v1` ([`api`]), for other components alone: no public route leads there;
-//! - pages under `/stripe-sandbox` ([`checkout`]), on which a person pays, gives up, or looks at a receipt.
+//! Like Stripe, it has two sides:
+//! - an API under `/v1` ([`api`]), only for other components: no public route leads there;
+//! - pages under `/stripe-sandbox` ([`checkout`]), on which a person pays, cancels, or looks at a receipt.
 //!
-//! What a person does changes a session in one guarded statement and stores the events that Stripe would send, in one
-//! transaction ([`store`]); then they are sent, signed, to the application's webhook ([`delivery`]). A component has no
-//! background work, so an event that the webhook does not take waits in the database and is sent again with the next
-//! requests that come here.
+//! An action of a person changes a session in one guarded statement and stores the events that Stripe would send, in
+//! one transaction ([`store`]). Then the events are signed and sent to the application's webhook ([`delivery`]). A
+//! component has no background work, so an event that the webhook does not accept waits in the database, and is sent
+//! again during later requests to this component.
 //!
-//! A session's id is 128 random bits and is known to its customer alone. It is in the address of every form, so that
-//! another site cannot send one: it is the token against forged requests as well.
+//! A session's id has 128 random bits, and only its customer knows it. It is in the URL of every form, so another site
+//! cannot send a form: the id also works as the token against cross-site request forgery.
 
 mod api;
 mod bindings;
@@ -42,9 +42,9 @@ use reply::Reply;
 use spin_sdk::wasip3::exports::http::handler;
 use spin_sdk::wasip3::http::types;
 
-/// The most bytes of a form: 100 lines with long names. Well below what the host reads of a body before it takes an
-/// instance, so that no slow client holds one.
-const MAX_BODY: usize = 128 * 1024;
+/// The most bytes of a form: 100 lines with long names. The host reads a body of this size completely before it takes
+/// an instance, so no slow client occupies one.
+const MAX_BODY_BYTES: usize = 128 * 1024;
 
 /// The component: its state is its database.
 struct Sandbox;
@@ -52,7 +52,7 @@ struct Sandbox;
 impl handler::Guest for Sandbox {
     async fn handle(request: types::Request) -> Result<types::Response, types::ErrorCode> {
         let mut request = souk_web::Request::of_wasi(request);
-        let body = request.body(MAX_BODY).await;
+        let body = request.body(MAX_BODY_BYTES).await;
         let souk_web::Request { method, target, headers, .. } = &request;
         let (path, query) = target.split_once('?').unwrap_or((target.as_str(), ""));
         let method = Method::from_bytes(souk_web::method_name(method).as_bytes())
@@ -65,7 +65,7 @@ impl handler::Guest for Sandbox {
         } else {
             match body {
                 Ok(body) => checkout::answer(&method, path, &body).await,
-                Err(_) => Reply::page(413, pages::problem("Too much", "The form is larger than this page takes.")),
+                Err(_) => Reply::page(413, pages::problem("Too much", "The form is larger than this page accepts.")),
             }
         };
         reply.send(&method).into_wasi()

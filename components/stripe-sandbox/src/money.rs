@@ -6,7 +6,7 @@ pub(crate) fn show(amount: i64, currency: &str) -> String {
     format!("{}\u{a0}{}", currency.to_uppercase(), plain(amount))
 }
 
-/// An amount alone, where the currency stands nearby.
+/// An amount without its currency, which stands nearby.
 pub(crate) fn plain(amount: i64) -> String {
     let (sign, cents) = (if amount < 0 { "-" } else { "" }, amount.unsigned_abs());
     let units = (cents / 100).to_string();

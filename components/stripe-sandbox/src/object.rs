@@ -1,13 +1,13 @@
-//! Stripe's objects, as its API and its events show them. Every field that a Stripe library insists on is there.
+//! Stripe's objects, as its API and its events show them, with every field that a Stripe library requires.
 
 use crate::refund::Refund;
 use crate::session::{Payment, Session, Status};
 use serde_json::{Value, json};
 
-/// The version of Stripe's API that these objects are of.
+/// The version of Stripe's API to which these objects belong.
 pub(crate) const VERSION: &str = "2026-09-30.endive";
 
-/// How much of a session's payment is shown in it.
+/// Which parts of a session's payment are included in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
 pub(crate) enum Expand {
     Nothing,
@@ -15,7 +15,7 @@ pub(crate) enum Expand {
     LatestCharge,
 }
 
-/// Where a session is paid.
+/// The URL of the page on which a session is paid.
 pub(crate) fn page_url(public_url: &str, session: &Session) -> String {
     format!("{public_url}/stripe-sandbox/pay/{}", session.id)
 }
@@ -100,7 +100,7 @@ pub(crate) fn charge(session: &Session, payment: &Payment, public_url: &str) -> 
     })
 }
 
-/// A `refund`, as it is once a card has taken it.
+/// A `refund` that has succeeded.
 pub(crate) fn refund(refund: &Refund) -> Value {
     json!({
         "id": refund.id,
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn less_is_shown_where_less_is_asked_for() {
+    fn only_the_requested_parts_are_expanded() {
         let intent = |expand| session(&paid(), PUBLIC, expand).get("payment_intent").unwrap().clone();
         assert!(intent(Expand::Nothing).is_string());
         assert!(intent(Expand::PaymentIntent).get("latest_charge").unwrap().is_string());

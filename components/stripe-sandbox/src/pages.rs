@@ -1,16 +1,16 @@
-//! The pages: plain HTML that works without scripts, by keyboard, and in a screen reader. maud escapes whatever is
-//! put into them; there is no other way here to get a text into a page.
+//! The pages: plain HTML that works without scripts, with a keyboard and in a screen reader. maud escapes every text in
+//! them, and there is no other way here to put a text into a page.
 
 use crate::money;
 use crate::session::{Payment, Session, Status};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use time::OffsetDateTime;
 
-/// The style of all pages. It is ours and has no `<`, so it may stand in the page as it is; the content security policy
-/// names its hash.
+/// The style of all pages. It is our own and contains no `<`, so the page includes it unescaped; the content security
+/// policy has its hash.
 pub(crate) const STYLE: &str = include_str!("style.css");
 
-/// The page of a session, as far as it has come.
+/// The page of a session, according to its state.
 pub(crate) fn checkout(session: &Session) -> Markup {
     let amount = money::show(session.amount, &session.currency);
     match (session.status, &session.payment) {
@@ -45,12 +45,12 @@ fn open(session: &Session, amount: &str) -> Markup {
             }
         }
         footer.soft {
-            p { "This page can be used until " (moment(session.expires_at)) "." }
+            p { "This page can be used until " (time_text(session.expires_at)) "." }
         }
     }
 }
 
-/// One of the ways to send events; it belongs to the form with Pay.
+/// A choice of how events are sent; it belongs to the form with the Pay button.
 fn delivery(value: &str, label: &str, chosen: bool) -> Markup {
     html! {
         label { input type="radio" name="delivery" form="pay" value=(value) checked[chosen]; (label) }
@@ -98,7 +98,7 @@ pub(crate) fn receipt(session: &Session, payment: &Payment) -> Markup {
         p.amount { (amount) }
         (order(session))
         dl {
-            dt { "Paid" } dd { (moment(payment.paid_at)) }
+            dt { "Paid" } dd { (time_text(payment.paid_at)) }
             @if payment.refunded > 0 {
                 dt { "Given back" } dd { (money::show(payment.refunded, &session.currency)) }
             }
@@ -109,7 +109,7 @@ pub(crate) fn receipt(session: &Session, payment: &Payment) -> Markup {
     page(&format!("Receipt for {amount}"), content)
 }
 
-/// A page that says what is wrong and no more.
+/// A page that only describes a problem.
 pub(crate) fn problem(title: &str, text: &str) -> Markup {
     page(title, html! { h1.large { (title) } p { (text) } })
 }
@@ -120,7 +120,7 @@ fn order(session: &Session) -> Markup {
 
 fn bill(session: &Session, caption: &str) -> Markup {
     html! {
-        // A table that is too wide for a narrow window scrolls by itself, also by keyboard.
+        // If the table is too wide for a narrow window, it scrolls by itself, with the keyboard too.
         div.scroll role="region" aria-label=(caption) tabindex="0" {
             table {
                 caption { (caption) }
@@ -161,7 +161,7 @@ fn page(title: &str, content: Markup) -> Markup {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="robots" content="noindex";
-                // An empty icon: browsers ask for /favicon.ico where there is none.
+                // An empty icon: without it, browsers request /favicon.ico.
                 link rel="icon" href="data:,";
                 title { (title) " – payment sandbox" }
                 style { (PreEscaped(STYLE)) }
@@ -176,8 +176,8 @@ fn page(title: &str, content: Markup) -> Markup {
     }
 }
 
-/// A moment for people: `23 November 2026, 11:45 UTC`.
-fn moment(seconds: i64) -> String {
+/// A time for people: `23 November 2026, 11:45 UTC`.
+fn time_text(seconds: i64) -> String {
     match OffsetDateTime::from_unix_timestamp(seconds) {
         Ok(time) => {
             format!("{} {} {}, {:02}:{:02} UTC", time.day(), time.month(), time.year(), time.hour(), time.minute())
@@ -192,7 +192,7 @@ mod tests {
     use crate::tests::{open, paid};
 
     #[test]
-    fn whatever_a_shop_names_its_goods_is_text_on_every_page() {
+    fn names_and_urls_are_escaped_on_every_page() {
         let mut session = open();
         session.request.metadata.insert("orderId".into(), "\"><script>alert(1)</script>".into());
         session.request.cancel_url = Some("http://a/?\"><script>".into());

@@ -1,7 +1,7 @@
-//! `POST /v1/refunds`: gives some or all of a payment back, and sends the events that Stripe sends of it.
+//! `POST /v1/refunds`: refunds a payment in part or in full, and stores the events that Stripe would send.
 //!
-//! The key, what is left of the payment, and the events are one transaction: the same key never gives back twice, and of
-//! two refunds at once neither takes more than there is.
+//! The key, the rest of the payment and the events are in one transaction: the same key never refunds twice, and two
+//! concurrent refunds never exceed the payment.
 
 use crate::event;
 use crate::form;
@@ -21,46 +21,46 @@ pub(crate) struct Refund {
     pub amount: i64,
     /// Seconds since 1970.
     pub created: i64,
-    /// The charge of which it gives something back.
+    /// The charge that is refunded.
     pub charge: String,
     pub currency: String,
     pub metadata: BTreeMap<String, String>,
 }
 
-/// What came of a wish for a refund.
+/// The outcome of a request for a refund.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Made {
-    /// A new one, or the one that the same key made before.
+pub(crate) enum RefundOutcome {
+    /// A new refund, or the one that was made with the same key before.
     Refund(Refund),
     /// The charge is unknown.
     NoCharge,
-    /// Less is left of it.
+    /// Less than the amount is left of the charge.
     TooMuch,
-    /// The key is known with other parameters.
+    /// The key was used with other parameters.
     KeyReused,
 }
 
-/// Answers the request; its events are stored, and the caller sends them.
+/// Answers the request. The events are stored; the caller sends them.
 pub(crate) fn create(body: &[u8], key: Option<&str>) -> Result<Reply, Refusal> {
     let new = form::refund(body)?;
-    let public_url = settings::public_url().ok_or_else(Refusal::ours)?;
+    let public_url = settings::public_url().ok_or_else(Refusal::internal)?;
     let made =
         db::transaction(|run| make(run, &ids::new("re_"), key, &new, &public_url, ids::now(), || ids::new("evt_")));
-    match made.map_err(|_| Refusal::ours())? {
-        Made::Refund(refund) => Ok(Reply::json(200, &object::refund(&refund))),
-        Made::NoCharge => {
+    match made.map_err(|_| Refusal::internal())? {
+        RefundOutcome::Refund(refund) => Ok(Reply::json(200, &object::refund(&refund))),
+        RefundOutcome::NoCharge => {
             let shown: String = new.charge.chars().take(100).collect();
             Err(Refusal::missing("resource_missing", Some("charge"), format!("No such charge: '{shown}'")))
         }
-        Made::TooMuch => {
-            let message = "The refund is greater than what is left of the charge.";
+        RefundOutcome::TooMuch => {
+            let message = "The refund is larger than the rest of the charge.";
             Err(Refusal::invalid("charge_already_refunded", Some("amount"), message))
         }
-        Made::KeyReused => Err(Refusal::key_reused(key.unwrap_or_default())),
+        RefundOutcome::KeyReused => Err(Refusal::key_reused(key.unwrap_or_default())),
     }
 }
 
-/// Makes a refund, or finds the one that the same key made.
+/// Makes a refund, or returns the one that was made with the same key.
 pub(crate) fn make(
     run: &mut Run,
     id: &str,
@@ -69,13 +69,13 @@ pub(crate) fn make(
     public_url: &str,
     now: i64,
     event_id: impl Fn() -> String,
-) -> Result<Made, Fault> {
+) -> Result<RefundOutcome, Fault> {
     let text = |value: &str| Value::Text(value.to_owned());
     let known = match key {
         Some(key) => run(sql::REFUND_OF_KEY, &[text(key)])?.into_iter().next(),
         None => None,
     };
-    let Some(session) = store::by_charge(run, &new.charge)? else { return Ok(Made::NoCharge) };
+    let Some(session) = store::by_charge(run, &new.charge)? else { return Ok(RefundOutcome::NoCharge) };
     if let Some(row) = known {
         let Ok(
             [
@@ -88,18 +88,18 @@ pub(crate) fn make(
             ],
         ) = <[Value; 6]>::try_from(row.values)
         else {
-            return Err(Fault("a refund has other columns than the migrations give it".into()));
+            return Err(Fault("a refund does not have the columns that the migrations define".into()));
         };
         if digest != new.digest {
-            return Ok(Made::KeyReused);
+            return Ok(RefundOutcome::KeyReused);
         }
         let metadata = serde_json::from_str(&metadata).map_err(|error| Fault(error.to_string()))?;
         let (charge, currency) = (new.charge.clone(), session.currency);
-        return Ok(Made::Refund(Refund { id, amount, created, charge, currency, metadata }));
+        return Ok(RefundOutcome::Refund(Refund { id, amount, created, charge, currency, metadata }));
     }
     let left = session.amount - session.payment.as_ref().map_or(0, |payment| payment.refunded);
     let amount = new.amount.unwrap_or(left);
-    let Some(session) = store::refund_part(run, &session.id, amount)? else { return Ok(Made::TooMuch) };
+    let Some(session) = store::refund_part(run, &session.id, amount)? else { return Ok(RefundOutcome::TooMuch) };
     let metadata = json!(new.metadata).to_string();
     let parameters = [
         text(id),
@@ -122,5 +122,5 @@ pub(crate) fn make(
     let mut events = event::refunded(&session, public_url, now, &event_id);
     events.push(event::refund_created(&refund, now, event_id()));
     store::add_events(run, &session.id, events, Delivery::Once)?;
-    Ok(Made::Refund(refund))
+    Ok(RefundOutcome::Refund(refund))
 }

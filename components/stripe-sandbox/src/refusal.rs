@@ -29,13 +29,13 @@ impl Refusal {
         Refusal { status: 400, kind: "invalid_request_error", code, param, message: message.into() }
     }
 
-    /// The request has no key. The sandbox takes any; Stripe asks for one, so it does too.
+    /// The request has no key. The sandbox accepts any key, but it requires one, as Stripe does.
     pub(crate) fn no_key() -> Self {
         let message = "You did not provide an API key. Use bearer authentication: 'Authorization: Bearer YOUR_KEY'.";
         Refusal { status: 401, ..Self::invalid("", None, message) }
     }
 
-    /// No such thing, or no such address.
+    /// An unknown object, or an unknown URL.
     pub(crate) fn missing(code: &'static str, param: Option<&str>, message: impl Into<String>) -> Self {
         Refusal { status: 404, ..Self::invalid(code, param, message) }
     }
@@ -49,8 +49,8 @@ impl Refusal {
         Refusal { kind: "idempotency_error", ..Self::invalid("", None, message) }
     }
 
-    /// The sandbox is at fault; the log says how.
-    pub(crate) fn ours() -> Self {
+    /// An error of the sandbox itself; the log has the details.
+    pub(crate) fn internal() -> Self {
         let message = "The sandbox could not do this; its log says why.";
         Refusal { status: 500, kind: "api_error", ..Self::invalid("", None, message) }
     }

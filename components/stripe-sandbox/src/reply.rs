@@ -1,4 +1,4 @@
-//! Responses: JSON for the API, pages and redirects for people, each with the headers that keep it safe.
+//! Responses: JSON for the API, and pages and redirects for people, each with its security headers.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,8 +9,8 @@ use sha2::{Digest as _, Sha256};
 use souk_web::Response;
 use std::collections::BTreeSet;
 
-/// The headers of a page, beside its content security policy. The address of a page is its key, so it goes to nobody
-/// as a referrer, and nobody keeps a copy.
+/// The headers of a page, besides its content security policy. The URL of a page is the key to it, so it is never sent
+/// as a referrer, and no cache stores the page.
 const PAGE_HEADERS: [(&str, &str); 4] = [
     ("cache-control", "no-store"),
     ("referrer-policy", "no-referrer"),
@@ -18,7 +18,7 @@ const PAGE_HEADERS: [(&str, &str); 4] = [
     ("cross-origin-opener-policy", "same-origin"),
 ];
 
-/// Headers as `wasi:http` takes them.
+/// Headers in the form of `wasi:http`.
 type Headers = Vec<(String, Vec<u8>)>;
 
 /// An answer.
@@ -34,18 +34,18 @@ pub(crate) struct Reply {
 impl Reply {
     /// JSON.
     pub(crate) fn json(status: u16, value: &impl Serialize) -> Self {
-        // Strings, numbers and maps with string keys cannot fail to become JSON.
+        // Strings, numbers and maps with string keys always serialize.
         let body = serde_json::to_vec(value).unwrap_or_default();
         Reply { status, body, headers: vec![("content-type", "application/json".to_owned())] }
     }
 
     /// A page without forms that lead to other sites.
     pub(crate) fn page(status: u16, page: Markup) -> Self {
-        Self::page_leading_to(status, page, &[])
+        Self::page_redirecting_to(status, page, &[])
     }
 
-    /// A page whose forms redirect to these addresses in the end: browsers hold a form's redirects to its policy too.
-    pub(crate) fn page_leading_to(status: u16, page: Markup, addresses: &[&str]) -> Self {
+    /// A page whose forms finally redirect to these URLs: browsers apply the page's policy to a form's redirects too.
+    pub(crate) fn page_redirecting_to(status: u16, page: Markup, addresses: &[&str]) -> Self {
         let targets: BTreeSet<String> = addresses.iter().filter_map(|url| origin(url)).collect();
         let targets: String = targets.iter().map(|origin| format!(" {origin}")).collect();
         let style = STANDARD.encode(Sha256::digest(crate::pages::STYLE));
@@ -59,14 +59,14 @@ impl Reply {
         Reply { status, body: page.into_string().into_bytes(), headers }
     }
 
-    /// Sends a browser elsewhere with GET, so that reloading repeats no payment.
+    /// Redirects a browser with GET, so that a reload does not repeat a payment.
     pub(crate) fn see_other(url: &str) -> Self {
         let mut headers = vec![("location", url.to_owned())];
         headers.extend(PAGE_HEADERS.map(|(name, value)| (name, value.to_owned())));
         Reply { status: 303, body: Vec::new(), headers }
     }
 
-    /// The same with one header more.
+    /// Adds one header.
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
@@ -78,9 +78,9 @@ impl Reply {
         Response::new(status, headers, body)
     }
 
-    /// Status, headers, and the body where the response has one.
+    /// Status, headers, and the body if the response has one.
     fn parts(self, method: &Method) -> (u16, Headers, Option<Vec<u8>>) {
-        // What no header can hold was refused where it came in (`form`); nothing here is left out.
+        // `form` has refused values that no header can hold, so nothing is left out here.
         let fits = |value: &str| HeaderValue::from_str(value).is_ok();
         let headers = self.headers.into_iter().filter(|(_, value)| fits(value));
         let mut headers: Vec<_> = headers.map(|(name, value)| (name.to_owned(), value.into_bytes())).collect();
@@ -89,7 +89,7 @@ impl Reply {
     }
 }
 
-/// `scheme://host[:port]` of a URL, if it is one that a policy can name.
+/// `scheme://host[:port]` of a URL, if a policy can name it.
 fn origin(url: &str) -> Option<String> {
     let uri: Uri = url.replace(['{', '}'], "_").parse().ok()?;
     let (scheme, authority) = (uri.scheme_str()?, uri.authority()?);
@@ -103,14 +103,14 @@ mod tests {
     use maud::html;
 
     #[test]
-    fn a_page_may_run_nothing_and_send_its_forms_home_and_to_the_shop_alone() {
+    fn a_page_runs_no_scripts_and_sends_its_forms_only_to_us_and_to_the_shop() {
         let addresses = [
             "https://shop.example/ok?s={CHECKOUT_SESSION_ID}",
             "http://localhost:3000/x",
             "http://localhost:3000/y",
             "no",
         ];
-        let (_, headers, _) = Reply::page_leading_to(200, html! { p { "a" } }, &addresses).parts(&Method::GET);
+        let (_, headers, _) = Reply::page_redirecting_to(200, html! { p { "a" } }, &addresses).parts(&Method::GET);
         let header = |name| headers.iter().find(|(n, _)| n == name).map(|(_, v)| str::from_utf8(v).unwrap()).unwrap();
         let policy = header("content-security-policy");
         assert!(policy.starts_with("default-src 'none'; img-src data:; style-src 'sha256-"), "{policy}");

@@ -1,9 +1,9 @@
-//! A checkout session as the sandbox keeps it.
+//! A checkout session of the sandbox.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// How long a customer may pay, in seconds: Stripe's default.
+/// How long a customer can pay, in seconds: Stripe's default.
 pub(crate) const LIFETIME_SECONDS: i64 = 24 * 60 * 60;
 
 /// One line of the bill; amounts are hundredths.
@@ -15,25 +15,25 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// What the line costs.
+    /// The price of the whole line.
     pub(crate) fn amount(&self) -> i64 {
         self.unit_amount.saturating_mul(self.quantity)
     }
 }
 
-/// What was asked for, beside what has a column of its own. The database keeps it as JSON.
+/// The requested data that have no column of their own. The database stores them as JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Request {
     pub lines: Vec<Line>,
     pub success_url: String,
     pub cancel_url: Option<String>,
-    /// Of the session.
+    /// The session's metadata.
     pub metadata: BTreeMap<String, String>,
-    /// Of the payment intent and its charge.
+    /// The metadata of the payment intent and its charge.
     pub payment_metadata: BTreeMap<String, String>,
 }
 
-/// How far it has come.
+/// The state of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {
     Open,
@@ -42,7 +42,7 @@ pub(crate) enum Status {
 }
 
 impl Status {
-    /// Stripe's word, and the database's.
+    /// The name of the status for Stripe and in the database.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Status::Open => "open",
@@ -61,7 +61,7 @@ pub(crate) struct Payment {
     pub charge: String,
     /// Seconds since 1970.
     pub paid_at: i64,
-    /// How much was given back.
+    /// How much was refunded.
     pub refunded: i64,
 }
 
@@ -79,18 +79,18 @@ pub(crate) struct Session {
     /// The sum of the lines.
     pub amount: i64,
     pub request: Request,
-    /// There when the session is complete.
+    /// Present when the session is complete.
     pub payment: Option<Payment>,
 }
 
 impl Session {
-    /// Where a customer goes who has paid.
+    /// The URL to which a customer goes after paying.
     pub(crate) fn success_url(&self) -> String {
         self.request.success_url.replace("{CHECKOUT_SESSION_ID}", &self.id)
     }
 
-    /// As it was when it was made: what an idempotent replay answers.
-    pub(crate) fn when_made(mut self) -> Self {
+    /// The session as it was when it was created: the answer to an idempotent replay.
+    pub(crate) fn as_created(mut self) -> Self {
         self.status = Status::Open;
         self.payment = None;
         self.expires_at = self.created + LIFETIME_SECONDS;

@@ -1,9 +1,9 @@
-//! What the application's variables say: where browsers reach us, and the secret that events are signed with.
+//! The settings from the application's variables: the public URL, and the secret with which events are signed.
 
 use souk_variables as variables;
 use std::cell::OnceCell;
 
-/// Where browsers reach the application, without a slash at the end. Read once in an instance's life.
+/// The public URL of the application, without a slash at the end. Read once per instance.
 pub(crate) fn public_url() -> Option<String> {
     thread_local! {
         static READ: OnceCell<String> = const { OnceCell::new() };
@@ -16,17 +16,17 @@ pub(crate) fn public_url() -> Option<String> {
     Some(url)
 }
 
-/// The secret that the webhook checks signatures with.
+/// The secret with which the webhook checks signatures.
 pub(crate) fn endpoint_secret() -> Option<String> {
     read("stripe_endpoint_secret").map(|secret| secret.trim().to_owned())
 }
 
-/// A variable that has a value; without one, the log says so.
+/// The value of a variable. If it has none, the log says so.
 fn read(name: &str) -> Option<String> {
     match variables::get(name) {
         Ok(value) if !value.trim().is_empty() => Some(value),
         Ok(_) => {
-            eprintln!("the variable `{name}` is empty; the sandbox needs it");
+            eprintln!("the variable `{name}` is empty, and the sandbox needs it; fix: set it");
             None
         }
         Err(_) => {

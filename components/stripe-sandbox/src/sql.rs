@@ -1,5 +1,5 @@
-//! The statements. What one must guard stands in its WHERE clause, so that of two that come at once one changes
-//! something and the other nothing. Sessions come back with the same columns everywhere, which [`crate::store`] reads.
+//! The SQL statements. A statement that guards a condition has it in its WHERE clause, so that of two concurrent calls
+//! one changes a row and the other none. Sessions always have the same columns, which [`crate::store`] reads.
 
 /// The columns of a session.
 macro_rules! columns {
@@ -40,19 +40,19 @@ pub(crate) const EXPIRE: &str = concat!(
     columns!()
 );
 
-/// Parameters: id. All that is left of it.
+/// Parameters: id. Refunds everything that is left.
 pub(crate) const REFUND: &str = concat!(
     "UPDATE sessions SET refunded = amount WHERE id = ?1 AND status = 'complete' AND refunded < amount RETURNING ",
     columns!()
 );
 
-/// Parameters: id, amount. No row when less is left.
+/// Parameters: id, amount. No row when less than the amount is left.
 pub(crate) const REFUND_PART: &str = concat!(
     "UPDATE sessions SET refunded = refunded + ?2 WHERE id = ?1 AND status = 'complete' AND refunded + ?2 <= amount RETURNING ",
     columns!()
 );
 
-/// Parameters: idempotency key. The refund that it made, and the digest of its parameters.
+/// Parameters: idempotency key. Returns the refund that was made with it, and the digest of its parameters.
 pub(crate) const REFUND_OF_KEY: &str =
     "SELECT id, parameters, session, amount, created, metadata FROM refunds WHERE idempotency_key = ?1";
 
@@ -60,46 +60,47 @@ pub(crate) const REFUND_OF_KEY: &str =
 pub(crate) const ADD_REFUND: &str = "INSERT INTO refunds (id, session, idempotency_key, parameters, amount, created, metadata) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 
-/// Parameters: now. Sessions whose time is over and of which nobody has been told.
+/// Parameters: now. Open sessions whose time is over.
 pub(crate) const OVERDUE: &str =
     "SELECT id FROM sessions WHERE status = 'open' AND expires_at <= ?1 ORDER BY expires_at LIMIT 10";
 
-/// The condition under which a session is removed.
+/// The condition on which a session is removed.
 macro_rules! old {
     () => {
         "(created < ?1 OR number <= (SELECT max(number) FROM sessions) - ?2)"
     };
 }
 
-/// Parameters: created before, how many to keep. Sessions are numbered as they are made, so the first says whether there
-/// is an old one. A read, so that the usual case, nothing, takes no lock.
+/// Parameters: created before, how many to keep. Sessions are numbered in the sequence of their creation, so the first
+/// one shows whether there is an old one. This is a read, so that the usual case, no old session, takes no lock.
 pub(crate) const ANY_OLD: &str =
     concat!("SELECT 1 FROM sessions WHERE number = (SELECT min(number) FROM sessions) AND ", old!());
 
-/// Parameters: as for [`ANY_OLD`]. Some at a time: more than are made meanwhile. Events go with their sessions.
+/// Parameters: as for [`ANY_OLD`]. Removes at most 100 sessions, more than are created meanwhile. Events are deleted
+/// with their sessions.
 pub(crate) const PURGE: &str =
     concat!("DELETE FROM sessions WHERE number < (SELECT min(number) + 100 FROM sessions) AND ", old!());
 
 /// Parameters: id, session, payload, copies.
 pub(crate) const ADD_EVENT: &str = "INSERT INTO events (id, session, payload, copies) VALUES (?1, ?2, ?3, ?4)";
 
-/// Parameters: now. A read, so that the usual case, nothing, takes no lock.
+/// Parameters: now. This is a read, so that the usual case, no waiting event, takes no lock.
 pub(crate) const ANY_WAITING: &str = "SELECT 1 FROM events WHERE next_try <= ?1 LIMIT 1";
 
 /// Parameters: session.
-pub(crate) const WAITS: &str = "SELECT 1 FROM events WHERE session = ?1 LIMIT 1";
+pub(crate) const ANY_OF_SESSION: &str = "SELECT 1 FROM events WHERE session = ?1 LIMIT 1";
 
-/// Parameters: now, until when they are ours alone. The rows come in any order.
+/// Parameters: now, end of the claim. The rows come in any order.
 pub(crate) const CLAIM: &str = "UPDATE events SET attempts = attempts + 1, next_try = ?2 \
     WHERE number IN (SELECT number FROM events WHERE next_try <= ?1 ORDER BY number LIMIT 10) \
     RETURNING number, id, payload, copies, attempts";
 
-/// Parameters: now, until when they are ours alone, session.
+/// Parameters: now, end of the claim, session.
 pub(crate) const CLAIM_OF: &str = "UPDATE events SET attempts = attempts + 1, next_try = ?2 \
     WHERE session = ?3 AND next_try <= ?1 RETURNING number, id, payload, copies, attempts";
 
 /// Parameters: number.
-pub(crate) const SENT: &str = "DELETE FROM events WHERE number = ?1";
+pub(crate) const DELETE_EVENT: &str = "DELETE FROM events WHERE number = ?1";
 
-/// Parameters: number, not before.
-pub(crate) const LATER: &str = "UPDATE events SET next_try = ?2 WHERE number = ?1";
+/// Parameters: number, time of the next attempt.
+pub(crate) const POSTPONE: &str = "UPDATE events SET next_try = ?2 WHERE number = ?1";

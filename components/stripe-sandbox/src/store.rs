@@ -1,5 +1,5 @@
-//! What is done to sessions and events, as statements over a database that the caller lends: the host's, in a
-//! transaction where there are several statements, or one in memory in the tests.
+//! Reads and changes sessions and events, with statements on a database that the caller lends: the host's (in a
+//! transaction if there are several statements), or an in-memory one in the tests.
 
 use crate::event::Event;
 use crate::form::NewSession;
@@ -7,12 +7,13 @@ use crate::session::{LIFETIME_SECONDS, Payment, Session, Status};
 use crate::sql;
 use spin_sdk::sqlite::{Error, RowResult, Value};
 
-/// How long a session is kept, in seconds; Stripe's idempotency keys live one day, so seven are enough for both.
+/// How long a session is kept, in seconds. Stripe's idempotency keys are kept one day, so seven days are enough for
+/// both.
 const RETENTION_SECONDS: i64 = 7 * 24 * 60 * 60;
 /// How many sessions are kept at most.
 const MAX_SESSIONS: i64 = 100_000;
 
-/// The database does not do its work; for the log alone.
+/// A failure of the database. Its text is only for the log.
 #[derive(Debug)]
 pub(crate) struct Fault(pub String);
 
@@ -25,42 +26,42 @@ impl From<Error> for Fault {
 /// Runs one statement.
 pub(crate) type Run<'a> = dyn FnMut(&str, &[Value]) -> Result<Vec<RowResult>, Fault> + 'a;
 
-/// What came of a wish for a session.
+/// The outcome of creating a session.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Created {
     /// A new one.
     New(Session),
-    /// The key is known, and so are its parameters: the session as it was made then.
+    /// The key was used with the same parameters: the session as it was created then.
     Replayed(Session),
-    /// The key is known with other parameters.
+    /// The key was used with other parameters.
     KeyReused,
 }
 
-/// How often and in which order a payment's events are sent: for testers of what receives them.
+/// How often and in which sequence a payment's events are sent, so that testers can test the receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Delivery {
     Once,
-    /// Each one twice.
+    /// Each event twice.
     Duplicate,
-    /// The last one first.
+    /// The last event first.
     Shuffled,
 }
 
-/// An event that waits to be sent, and is the caller's to send for now.
+/// An event that waits to be sent and that this caller has claimed.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Waiting {
     pub number: i64,
     pub id: String,
     pub payload: String,
     pub copies: i64,
-    /// This one counted.
+    /// How often it was tried, including this time.
     pub attempts: i64,
 }
 
-/// Makes a session, or finds the one that was made with the same key; old ones make room.
+/// Creates a session, or returns the one that was created with the same key. Old sessions are removed.
 ///
-/// No transaction: each statement is right by itself, and mostly one of them writes. (A key of seven days ago may be
-/// told to be in use while its session is removed.)
+/// There is no transaction: each statement is correct on its own, and usually only one of them writes. (A key of seven
+/// days ago may be reported as reused while its session is being removed.)
 pub(crate) fn create(
     run: &mut Run,
     id: &str,
@@ -87,7 +88,7 @@ pub(crate) fn create(
         return Ok(Created::New(session));
     }
     let known = one(run(sql::REPLAY, &[key.map_or(Value::Null, text), text(&new_session.digest)])?)?;
-    Ok(known.map_or(Created::KeyReused, |session| Created::Replayed(session.when_made())))
+    Ok(known.map_or(Created::KeyReused, |session| Created::Replayed(session.as_created())))
 }
 
 /// The session with this id.
@@ -95,12 +96,12 @@ pub(crate) fn get(run: &mut Run, id: &str) -> Result<Option<Session>, Fault> {
     one(run(sql::GET, &[text(id)])?)
 }
 
-/// The session that this charge paid.
+/// The session that was paid with this charge.
 pub(crate) fn by_charge(run: &mut Run, charge: &str) -> Result<Option<Session>, Fault> {
     one(run(sql::BY_CHARGE, &[text(charge)])?)
 }
 
-/// Marks an open session as paid by this payment; `None` when it was not open.
+/// Marks an open session as paid with this payment; `None` when it was not open.
 pub(crate) fn pay(run: &mut Run, id: &str, intent: &str, charge: &str, now: i64) -> Result<Option<Session>, Fault> {
     one(run(sql::PAY, &[text(id), Value::Integer(now), text(intent), text(charge)])?)
 }
@@ -110,12 +111,12 @@ pub(crate) fn expire(run: &mut Run, id: &str, now: i64) -> Result<Option<Session
     one(run(sql::EXPIRE, &[text(id), Value::Integer(now)])?)
 }
 
-/// Gives back what is left of a payment; `None` when there is none, or all of it was given back.
+/// Refunds the rest of a payment; `None` when there is no payment, or everything is refunded already.
 pub(crate) fn refund(run: &mut Run, id: &str) -> Result<Option<Session>, Fault> {
     one(run(sql::REFUND, &[text(id)])?)
 }
 
-/// Gives some of a payment back; `None` when there is none, or less is left of it.
+/// Refunds a part of a payment; `None` when there is no payment, or less is left of it.
 pub(crate) fn refund_part(run: &mut Run, id: &str, amount: i64) -> Result<Option<Session>, Fault> {
     if amount <= 0 {
         return Ok(None);
@@ -151,12 +152,12 @@ pub(crate) fn add_events(
     Ok(())
 }
 
-/// Whether an event of this session is still to be sent, be it by another request.
-pub(crate) fn waits(run: &mut Run, session: &str) -> Result<bool, Fault> {
-    Ok(!run(sql::WAITS, &[text(session)])?.is_empty())
+/// Whether an event of this session is still stored, even if another request is sending it.
+pub(crate) fn has_events(run: &mut Run, session: &str) -> Result<bool, Fault> {
+    Ok(!run(sql::ANY_OF_SESSION, &[text(session)])?.is_empty())
 }
 
-/// Takes some waiting events, of one session or of all, the oldest first; nobody else gets them before `until`.
+/// Claims some waiting events, of one session or of all, the oldest first; nobody else gets them before `until`.
 pub(crate) fn claim(run: &mut Run, session: Option<&str>, now: i64, until: i64) -> Result<Vec<Waiting>, Fault> {
     if run(sql::ANY_WAITING, &[Value::Integer(now)])?.is_empty() {
         return Ok(Vec::new());
@@ -229,7 +230,7 @@ fn text(value: &str) -> Value {
     Value::Text(value.to_owned())
 }
 
-/// A row that the schema rules out: only a database changed by other hands has one.
+/// A row that the schema rules out: somebody else must have changed the database.
 fn unexpected() -> Fault {
-    Fault("a row has other columns than the migrations give it".into())
+    Fault("a row does not have the columns that the migrations define".into())
 }

@@ -1,8 +1,8 @@
-//! The statements against a real SQLite with the component's own migration, and the sessions that other tests use.
+//! The statements against a real SQLite with the component's own migration, and sessions for other tests.
 
 use crate::event::{self, Event};
 use crate::form::{self, NewSession, tests::FORM, tests::encode};
-use crate::refund::{self, Made};
+use crate::refund::{self, RefundOutcome};
 use crate::session::{LIFETIME_SECONDS, Payment, Session, Status};
 use crate::store::{self, Created, Delivery, Fault};
 use rusqlite::types::{Value as Cell, ValueRef};
@@ -30,7 +30,7 @@ pub(crate) fn open() -> Session {
     }
 }
 
-/// The same one, paid.
+/// The same session, paid.
 pub(crate) fn paid() -> Session {
     let payment = Payment { intent: "pi_1".into(), charge: "ch_1".into(), paid_at: CREATED + 60, refunded: 0 };
     Session { status: Status::Complete, payment: Some(payment), ..open() }
@@ -90,7 +90,7 @@ fn events(count: usize) -> Vec<Event> {
 }
 
 #[test]
-fn a_session_comes_back_as_it_was_made() {
+fn a_session_is_read_as_it_was_created() {
     let db = Database::new();
     assert_eq!(db.create(ID, Some("order-1"), &new_session(), CREATED), Created::New(open()));
     assert_eq!(store::get(&mut db.run(), ID).unwrap(), Some(open()));
@@ -98,7 +98,7 @@ fn a_session_comes_back_as_it_was_made() {
 }
 
 #[test]
-fn the_same_key_and_parameters_never_make_a_second_session() {
+fn the_same_key_and_parameters_never_create_a_second_session() {
     let db = Database::new();
     db.create(ID, Some("order-1"), &new_session(), CREATED);
     assert_eq!(db.create("cs_test_2", Some("order-1"), &new_session(), CREATED + 5), Created::Replayed(open()));
@@ -108,7 +108,7 @@ fn the_same_key_and_parameters_never_make_a_second_session() {
 }
 
 #[test]
-fn the_same_key_with_other_parameters_is_refused_and_no_key_makes_a_session_each_time() {
+fn the_same_key_with_other_parameters_is_refused_and_each_request_without_a_key_creates_a_session() {
     let db = Database::new();
     db.create(ID, Some("order-1"), &new_session(), CREATED);
     let other = NewSession { digest: "other".into(), ..new_session() };
@@ -153,7 +153,7 @@ fn a_paid_session_neither_ends_nor_is_overdue() {
 }
 
 #[test]
-fn a_payment_is_given_back_once_and_only_if_there_is_one() {
+fn a_payment_is_refunded_once_and_only_if_there_is_one() {
     let db = Database::new();
     db.create(ID, None, &new_session(), CREATED);
     assert_eq!(store::refund(&mut db.run(), ID).unwrap(), None);
@@ -164,7 +164,7 @@ fn a_payment_is_given_back_once_and_only_if_there_is_one() {
 }
 
 #[test]
-fn events_are_claimed_in_order_by_one_and_kept_until_they_are_sent() {
+fn one_request_claims_events_in_sequence_and_they_are_kept_until_they_are_sent() {
     let db = Database::new();
     db.create(ID, None, &new_session(), CREATED);
     store::add_events(&mut db.run(), ID, events(3), Delivery::Once).unwrap();
@@ -179,13 +179,13 @@ fn events_are_claimed_in_order_by_one_and_kept_until_they_are_sent() {
     assert_eq!(ids(CREATED, CREATED + 60), all(1));
     assert!(ids(CREATED + 59, CREATED + 119).is_empty());
     assert_eq!(ids(CREATED + 60, CREATED + 120), all(2));
-    db.run()(crate::sql::SENT, &[Value::Integer(1)]).unwrap();
-    db.run()(crate::sql::LATER, &[Value::Integer(2), Value::Integer(CREATED + 500)]).unwrap();
+    db.run()(crate::sql::DELETE_EVENT, &[Value::Integer(1)]).unwrap();
+    db.run()(crate::sql::POSTPONE, &[Value::Integer(2), Value::Integer(CREATED + 500)]).unwrap();
     assert_eq!(ids(CREATED + 120, CREATED + 180), [("evt_2".to_owned(), 3)]);
 }
 
 #[test]
-fn a_session_gets_its_own_events_whatever_waits_before_them() {
+fn a_sessions_own_events_are_claimed_whatever_waits_before_them() {
     let db = Database::new();
     db.create(ID, None, &new_session(), CREATED);
     db.create("cs_test_2", None, &new_session(), CREATED);
@@ -196,10 +196,10 @@ fn a_session_gets_its_own_events_whatever_waits_before_them() {
     let ids: Vec<_> = claimed.iter().map(|event| event.id.as_str()).collect();
     assert_eq!(ids, ["evt_own"]);
     assert!(store::claim(&mut db.run(), Some("cs_test_2"), CREATED, CREATED + 60).unwrap().is_empty());
-    let waits = || store::waits(&mut db.run(), "cs_test_2").unwrap();
-    assert!(waits(), "claimed is not sent");
-    db.run()(crate::sql::SENT, &[Value::Integer(claimed[0].number)]).unwrap();
-    assert!(!waits());
+    let has_events = || store::has_events(&mut db.run(), "cs_test_2").unwrap();
+    assert!(has_events(), "a claimed event is not sent yet");
+    db.run()(crate::sql::DELETE_EVENT, &[Value::Integer(claimed[0].number)]).unwrap();
+    assert!(!has_events());
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn testers_get_events_twice_or_the_last_one_first() {
 }
 
 #[test]
-fn old_sessions_make_room_with_their_events() {
+fn old_sessions_are_removed_with_their_events() {
     let db = Database::new();
     db.create(ID, Some("order-1"), &new_session(), CREATED);
     let sent = event::expired(&open(), "http://a", CREATED, || "evt_1".into());
@@ -246,11 +246,11 @@ fn the_newest_sessions_are_kept_when_there_are_too_many() {
 }
 
 #[test]
-fn looking_for_what_waits_or_is_old_reads_no_whole_table() {
+fn the_search_for_waiting_events_and_old_sessions_scans_no_table() {
     let db = Database::new();
     for statement in [
         crate::sql::ANY_WAITING,
-        crate::sql::WAITS,
+        crate::sql::ANY_OF_SESSION,
         crate::sql::CLAIM_OF,
         crate::sql::OVERDUE,
         crate::sql::ANY_OLD,
@@ -266,7 +266,7 @@ fn looking_for_what_waits_or_is_old_reads_no_whole_table() {
 }
 
 #[test]
-fn a_row_of_another_shape_is_an_error_and_no_panic() {
+fn a_row_of_another_shape_is_an_error_and_not_a_panic() {
     let mut other = |_: &str, _: &[Value]| Ok(vec![RowResult { values: vec![Value::Integer(1)] }]);
     assert!(store::get(&mut other, ID).is_err());
     assert!(store::claim(&mut other, None, 1, 2).is_err());
@@ -274,7 +274,7 @@ fn a_row_of_another_shape_is_an_error_and_no_panic() {
 }
 
 #[test]
-fn a_payment_is_given_back_in_parts_once_each_and_never_more_than_it_was() {
+fn a_payment_is_refunded_in_parts_once_for_each_key_and_never_beyond_its_amount() {
     let db = Database::new();
     db.create(ID, None, &new_session(), CREATED);
     store::pay(&mut db.run(), ID, "pi_1", "ch_1", CREATED + 60).unwrap().unwrap();
@@ -287,14 +287,14 @@ fn a_payment_is_given_back_in_parts_once_each_and_never_more_than_it_was() {
         })
         .unwrap()
     };
-    let Made::Refund(first) = refund("re_1", "k1", "ch_1", "15000") else { panic!("no refund") };
+    let RefundOutcome::Refund(first) = refund("re_1", "k1", "ch_1", "15000") else { panic!("no refund") };
     assert_eq!((first.amount, first.metadata["refundId"].as_str()), (15000, "r"));
     assert_eq!(db.count("events"), 2, "one of the charge, and one of the refund");
-    assert_eq!(refund("re_2", "k1", "ch_1", "15000"), Made::Refund(first), "the same key");
-    assert_eq!(refund("re_2", "k1", "ch_1", "50"), Made::KeyReused);
-    assert_eq!(refund("re_2", "k2", "ch_1", "51"), Made::TooMuch);
-    assert_eq!(refund("re_2", "k2", "ch_2", "1"), Made::NoCharge);
-    assert!(matches!(refund("re_2", "k2", "ch_1", "50"), Made::Refund(_)));
-    assert_eq!(refund("re_3", "k3", "ch_1", "1"), Made::TooMuch);
+    assert_eq!(refund("re_2", "k1", "ch_1", "15000"), RefundOutcome::Refund(first), "the same key");
+    assert_eq!(refund("re_2", "k1", "ch_1", "50"), RefundOutcome::KeyReused);
+    assert_eq!(refund("re_2", "k2", "ch_1", "51"), RefundOutcome::TooMuch);
+    assert_eq!(refund("re_2", "k2", "ch_2", "1"), RefundOutcome::NoCharge);
+    assert!(matches!(refund("re_2", "k2", "ch_1", "50"), RefundOutcome::Refund(_)));
+    assert_eq!(refund("re_3", "k3", "ch_1", "1"), RefundOutcome::TooMuch);
     assert_eq!((db.count("events"), db.count("refunds")), (4, 2));
 }

@@ -1,26 +1,27 @@
-//! Hands an event to the orders, and turns what becomes of it into an answer to the provider.
+//! Passes an event to the orders, and turns the result into an answer to the provider.
 //!
-//! The contract is meant for a durable link: the call returns when the event is stored, the orders are called after
-//! that, and one that they refuse is kept for an operator. So `retry` means here that it could not be stored. Over a
-//! link that waits for the orders, `retry` and `reject` are their own answers; the component is the same.
+//! The contract is meant for a durable link: the call returns when the event is stored, the orders are called later,
+//! and an event that they reject is kept for an operator. So `retry` means here that the event could not be stored.
+//! Over a link that waits for the orders, `retry` and `reject` come from the orders themselves; the component works the
+//! same way.
 //!
-//! Nothing may make the provider send for days what can never succeed, and no payment may get lost without a trace. So
-//! an event that cannot be read, or is refused at once, is acknowledged and stands in the log in a line that begins with
-//! [`PARKED`]. One that is not about orders gets a quiet line.
+//! The provider must not repeat for days an event that can never succeed, and no payment may be lost without a trace.
+//! So an event that cannot be read, or is rejected at once, is acknowledged and logged in a line that begins with
+//! [`PARKED`]. An event that does not concern orders gets a normal log line.
 //!
-//! A number that no order can have goes to the orders too: whether it is one is theirs to say.
+//! An id that no order can have is passed on too: only the orders know which ids exist.
 
 use crate::bindings::payment_events::{self, DeliveryError};
 use crate::event::{Event, Notice, Unmapped};
 use crate::http::reply::Reply;
 
-/// How the log line of an event begins that someone must look at.
+/// The beginning of the log line of an event that somebody must look at.
 const PARKED: &str = "PAYMENT EVENT NOT APPLIED, someone must look at it";
 
-/// Hands an event over. `Ok` means that it need not come again.
+/// Passes an event on. `Ok` means that the provider need not repeat it.
 ///
 /// # Errors
-/// 503 when it must come again.
+/// 503 when the provider must send it again.
 pub(crate) fn deliver(event: &Event<'_>) -> Result<(), Reply> {
     let notice = match event.notice() {
         Ok(notice) => notice,
@@ -38,13 +39,13 @@ pub(crate) fn deliver(event: &Event<'_>) -> Result<(), Reply> {
         Notice::Refunded(charge) => (&charge.order_id, payment_events::payment_refunded(charge)),
         Notice::Expired(session) => (&session.order_id, payment_events::session_expired(session)),
         Notice::Refund(change) => (&change.order_id, payment_events::refund_changed(change)),
-        // It names a charge alone.
+        // A dispute names only a charge.
         Notice::Dispute(change) => (&change.charge_id, payment_events::dispute_changed(change)),
     };
     reply_to(event, order, result)
 }
 
-/// The answer to the provider for the `result` of an event; logs why an event was not taken.
+/// The answer to the provider for the `result` of an event; logs why an event was not accepted.
 fn reply_to(event: &Event<'_>, order: &str, result: Result<(), DeliveryError>) -> Result<(), Reply> {
     match result {
         Ok(()) => Ok(()),
@@ -53,13 +54,16 @@ fn reply_to(event: &Event<'_>, order: &str, result: Result<(), DeliveryError>) -
             Ok(())
         }
         Err(DeliveryError::Retry(reason)) => {
-            eprintln!("{} for the order {order:?} was not taken and must come again: {reason}", title(event));
+            eprintln!(
+                "{} for the order {order:?} was not stored, and the provider must send it again: {reason}",
+                title(event)
+            );
             Err(Reply::unavailable())
         }
     }
 }
 
-/// An event in a log line; `Debug` keeps a text from outside on its line.
+/// An event in a log line; `Debug` escapes line breaks in the provider's text.
 fn title(event: &Event<'_>) -> String {
     format!("event {:?} ({:?})", event.id, event.kind)
 }
@@ -81,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_line_stays_one_line_whatever_an_event_is_called() {
+    fn an_event_cannot_break_a_log_line() {
         let event = Event::parse(br#"{"id":"evt\n1","type":"a\u001b[2J"}"#).unwrap();
         assert_eq!(title(&event), r#"event "evt\n1" ("a\u{1b}[2J")"#);
     }

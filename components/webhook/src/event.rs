@@ -1,11 +1,11 @@
-//! The provider's events, and what they mean to the orders.
+//! Reads the provider's events, and translates them for the orders.
 //!
-//! An event is read in steps, each only as far as it is needed: first its id and type, then, of a type that is handled,
-//! whether it names an order, then the rest. So an event that is not ours is never refused for its form, and unknown
-//! fields do no harm. Amounts are whole numbers of minor units: a fraction is refused, never rounded.
+//! An event is read in steps, each only as far as needed: first its id and type; then, for a type that is handled,
+//! whether it names an order; then the rest. So an event that does not concern us is never refused for its form, and
+//! unknown fields do no harm. Amounts are whole numbers of minor units: a fraction is refused, never rounded.
 //!
-//! Stripe's own crates have types for all of this; reading them costs a component 24 seconds of compilation and three
-//! megabytes, for a dozen fields.
+//! Stripe's own crates have types for all of this, but they would cost 24 seconds of compilation and three megabytes of
+//! component, for a dozen fields.
 
 use crate::bindings::payment_events::{Charge, DisputeChange, ExpiredSession, RefundChange, RefundOutcome};
 use crate::bindings::{DisputeState, Money};
@@ -14,15 +14,15 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
-/// What the recorded system said of a text that ends too early.
+/// The message of the NestJS system for a text that ends too early.
 pub(crate) const UNEXPECTED_END: &str = "Unexpected end of JSON input";
 
-/// Something that happened at the provider.
+/// An event of the provider.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Event<'a> {
-    /// Its id: the same id is the same event.
+    /// Its id; two messages with the same id are the same event.
     pub id: String,
-    /// What kind it is: `charge.succeeded`.
+    /// Its type, such as `charge.succeeded`.
     #[serde(rename = "type")]
     pub kind: String,
     #[serde(borrow)]
@@ -31,36 +31,36 @@ pub(crate) struct Event<'a> {
     data: Option<&'a RawValue>,
 }
 
-/// Why a body is no event.
+/// Why a body is not an event.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Malformed {
-    /// There is nothing in it.
+    /// The body is empty.
     Empty,
-    /// It is not what the text says.
+    /// The reason, for the sender.
     Text(String),
 }
 
-/// What an event means to the orders.
+/// An event, translated for the orders.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Notice {
     /// A charge was captured.
     Succeeded(Charge),
-    /// Some or all of a charge was given back.
+    /// A charge was refunded, in part or in full.
     Refunded(Charge),
     /// A payment page ended without a payment.
     Expired(ExpiredSession),
-    /// A refund that the store asked for has come further.
+    /// A refund of the store has a new state.
     Refund(RefundChange),
-    /// A charge is disputed, or that has come further.
+    /// A charge is disputed, or its dispute has a new state.
     Dispute(DisputeChange),
 }
 
-/// Why an event means nothing to the orders.
+/// Why an event is not passed to the orders.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Unmapped {
-    /// It is not about our orders, or not about money that came or went, as the text says.
+    /// It does not concern our orders, or no money has moved; the text says which.
     NotOurs(&'static str),
-    /// It is, or could be, and cannot be read.
+    /// It concerns them, or may concern them, but cannot be read; the text says why.
     Unreadable(String),
 }
 
@@ -68,7 +68,7 @@ impl<'a> Event<'a> {
     /// Reads the body of a message.
     ///
     /// # Errors
-    /// When it is no JSON object with an id and a type.
+    /// When it is not a JSON object with an id and a type.
     pub(crate) fn parse(body: &'a [u8]) -> Result<Self, Malformed> {
         if body.is_empty() {
             return Err(Malformed::Empty);
@@ -79,22 +79,22 @@ impl<'a> Event<'a> {
             Category::Syntax | Category::Io => Malformed::Text(format!("Malformed JSON: {e}")),
             Category::Data => no_event(),
         })?;
-        // Derived code reads an array too, its elements as the fields in their order.
+        // The derived code also accepts an array, with the fields in sequence.
         if !body.trim_ascii_start().starts_with(b"{") || event.id.is_empty() || event.kind.is_empty() {
             return Err(no_event());
         }
         Ok(event)
     }
 
-    /// What it means to the orders.
+    /// Translates the event for the orders.
     ///
     /// # Errors
-    /// When it means nothing to them.
+    /// When the event does not concern them.
     pub(crate) fn notice(&self) -> Result<Notice, Unmapped> {
         match self.kind.as_str() {
             "charge.succeeded" => self.charge(None).map(Notice::Succeeded),
             "charge.refunded" => self.refund().map(Notice::Refunded),
-            // After a payment that was under way for days and failed, nobody can pay on its page again.
+            // A payment can take days and then fail. Nobody can pay on its page again.
             "checkout.session.expired" | "checkout.session.async_payment_failed" => self.session().map(Notice::Expired),
             "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => {
                 self.refund_change().map(Notice::Refund)
@@ -110,7 +110,7 @@ impl<'a> Event<'a> {
 
     fn refund(&self) -> Result<Charge, Unmapped> {
         let (object, _) = self.object()?;
-        // A refund that does not say how much must not pass for one of nothing.
+        // A refund without an amount must not be read as a refund of zero.
         let RefundObject { amount_refunded } = read(object, "data.object")?;
         self.charge(Some(amount_refunded))
     }
@@ -118,7 +118,7 @@ impl<'a> Event<'a> {
     fn charge(&self, refunded: Option<u64>) -> Result<Charge, Unmapped> {
         let (object, order_id) = self.object()?;
         let charge: ChargeObject = read(object, "data.object")?;
-        // Authorized alone, or still under way: no money has come. The recorded events do not say either.
+        // The charge is only authorized, or still in progress: no money has moved. Recorded events lack both fields.
         if charge.captured == Some(false) || charge.status.as_ref().is_some_and(|status| status != "succeeded") {
             return Err(Unmapped::NotOurs("its charge was not captured"));
         }
@@ -146,7 +146,7 @@ impl<'a> Event<'a> {
         let (object, order_id) = self.object()?;
         let refund: StoreRefund = read(object, "data.object")?;
         let Some(refund_id) = refund.metadata.refund_id.filter(|id| !id.is_empty()) else {
-            return Err(Unmapped::NotOurs("its refund was not asked for by the store"));
+            return Err(Unmapped::NotOurs("its refund was not made by the store"));
         };
         let outcome = match refund.status.as_str() {
             "succeeded" => RefundOutcome::Succeeded,
@@ -157,7 +157,7 @@ impl<'a> Event<'a> {
         Ok(RefundChange { event_id: self.id.clone(), refund_id, order_id, outcome, failure })
     }
 
-    /// Its metadata is not the charge's, so it names no order.
+    /// A dispute does not have the metadata of its charge, so it names no order.
     fn dispute(&self) -> Result<DisputeChange, Unmapped> {
         let dispute: DisputeObject = read(self.data_object()?, "data.object")?;
         let state = match dispute.status.as_str() {
@@ -181,7 +181,7 @@ impl<'a> Event<'a> {
         read(data, "data").map(|Data { object }| object)
     }
 
-    /// What the event is about, and the order that this names.
+    /// The object of the event, and the id of its order.
     fn object(&self) -> Result<(&'a RawValue, String), Unmapped> {
         let object = self.data_object()?;
         let Tagged { metadata } = read(object, "data.object")?;
@@ -191,7 +191,7 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// When it happened, with the milliseconds that the contract writes and the provider does not know.
+    /// The time of the event, with the milliseconds that the contract requires and the provider does not send.
     fn at(&self) -> Result<String, Unmapped> {
         let created = self.created.ok_or_else(|| Unmapped::Unreadable("it has no time (`created`)".to_owned()))?;
         let seconds: u32 = read(created, "created")?;
@@ -210,7 +210,7 @@ impl<'a> Event<'a> {
     }
 }
 
-/// Reads a part of an event; `place` names it in the log.
+/// Reads a part of an event; `place` is its name in the log.
 fn read<'a, T: Deserialize<'a>>(raw: &'a RawValue, place: &str) -> Result<T, Unmapped> {
     serde_json::from_str(raw.get()).map_err(|e| Unmapped::Unreadable(format!("{place}: {e}")))
 }
@@ -221,7 +221,7 @@ struct Data<'a> {
     object: &'a RawValue,
 }
 
-/// Any object that the store has put its mark on.
+/// Any object; the store adds the metadata to its own.
 #[derive(Deserialize)]
 struct Tagged {
     metadata: Option<Metadata>,
@@ -236,9 +236,9 @@ struct Metadata {
 #[derive(Deserialize)]
 struct ChargeObject {
     id: String,
-    /// What was to be paid.
+    /// The amount of the charge.
     amount: u64,
-    /// What was paid; the recorded events do not say.
+    /// The captured amount; recorded events do not have it.
     amount_captured: Option<u64>,
     captured: Option<bool>,
     status: Option<String>,
@@ -252,7 +252,7 @@ struct RefundObject {
     amount_refunded: u64,
 }
 
-/// A refund that may be the store's.
+/// A refund that may have been made by the store.
 #[derive(Deserialize)]
 struct StoreRefund {
     status: String,

@@ -3,10 +3,11 @@
 use crate::event::Event;
 use crate::signature::{Secret, Signature};
 
-/// A header up to the first line's end, then a body. Without the secret nothing that is signed can be made.
+/// The bytes are a header up to the first line feed, then a body. No input can have a valid signature, because it is
+/// made without the secret.
 ///
 /// # Panics
-/// When bytes at random are a good signature.
+/// When random bytes pass as a valid signature.
 pub fn signature(data: &[u8]) {
     let end = data.iter().position(|byte| *byte == b'\n').unwrap_or(data.len());
     let (header, body) = data.split_at(end);

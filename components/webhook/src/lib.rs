@@ -1,11 +1,12 @@
-//! The payment provider's events: `POST /payments/webhook`.
+//! Receives the payment provider's events: `POST /payments/webhook`.
 //!
-//! Stripe posts each event here, signed, and posts it again for days until it gets a 2xx. So an answer is a promise.
-//! 200 says that the event is stored, or that it can never mean anything to this application; a payment that cannot be
-//! read is then in the log, in a loud line. 400 says that it is not Stripe's or no event; 5xx that it should come again.
+//! Stripe posts each signed event here, and repeats it for days until it gets a 2xx. So each answer is a promise. 200
+//! means that the event is stored, or that it can never mean anything to this application; if it may be a payment that
+//! cannot be read, the log has a line that somebody must look at. 400 means that the message is not from Stripe or is
+//! not an event; 5xx means that Stripe must send it again.
 //!
-//! The steps stand in [`accept`], in their order: nothing of a body is parsed before its signature is verified. The
-//! component keeps nothing, decides nothing about orders, and reaches one secret and one contract.
+//! [`accept`] has the steps in sequence: no body is parsed before its signature is verified. The component stores
+//! nothing, decides nothing about orders, and has access only to one secret and one contract.
 
 mod bindings;
 mod delivery;
@@ -23,12 +24,12 @@ use spin_sdk::wasip3::exports::http::handler;
 use spin_sdk::wasip3::http::types::{self, Method};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The application variable with which the provider signs: the endpoint's own secret, not the API key.
+/// The application variable with the key of the signatures: the endpoint's own secret, not the API key.
 const SECRET: &str = "stripe_endpoint_secret";
 
-/// The most bytes of an event. Those of charges and sessions have 2 to 10 KiB; metadata can add 25 KiB at most. They are
-/// taken as they were sent, of any content type and still encoded where a `Content-Encoding` says so: those bytes are
-/// what is signed.
+/// The most bytes of an event. Events of charges and sessions have 2 to 10 KiB; metadata can add at most 25 KiB. The
+/// body is read as it was sent, whatever its content type, and not decoded even with a `Content-Encoding`: the sent
+/// bytes are what is signed.
 const MAX_EVENT_BYTES: usize = 128 * 1024;
 
 /// The component: it has no state.
@@ -55,7 +56,7 @@ async fn answer(mut request: Request) -> Response {
     reply.send(&request.method)
 }
 
-/// Takes one event: the answer, or the refusal that stopped it.
+/// Handles one event; returns the answer, or the refusal.
 async fn accept(request: &mut Request) -> Result<Reply, Reply> {
     let header = request.headers.get("stripe-signature").unwrap_or_default();
     let signature = Signature::parse(&header).map_err(refused)?;
@@ -79,15 +80,15 @@ fn refused(why: signature::Refusal) -> Reply {
 }
 
 fn not_an_event(why: event::Malformed) -> Reply {
-    eprintln!("a signed body was refused: {why:?}");
+    eprintln!("a signed body is not an event: {why:?}");
     match why {
-        // The recorded system never parsed an empty body before it verified it, so this one came in the other shape.
+        // The NestJS system did not parse an empty body before it verified it, so this error had the other shape.
         event::Malformed::Empty => Reply::webhook_error(event::UNEXPECTED_END),
         event::Malformed::Text(message) => Reply::bad_request(&message),
     }
 }
 
-/// The secret. Without one nobody could sign, and an empty key is one that everybody knows.
+/// The secret of the signatures. An empty one is refused, because anyone could sign with it.
 fn secret() -> Result<Secret, Reply> {
     let value = souk_variables::get(SECRET).map_err(|e| {
         eprintln!("the variable `{SECRET}` cannot be read, so no event is accepted: {e}");
@@ -99,10 +100,10 @@ fn secret() -> Result<Secret, Reply> {
     })
 }
 
-/// Now, in Unix seconds.
+/// The current time, in Unix seconds.
 fn now() -> Result<u64, Reply> {
     SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs()).map_err(|_| {
-        eprintln!("the clock stands before 1970, so no event is accepted");
+        eprintln!("the clock is before 1970, so no event is accepted; fix: set the clock");
         Reply::internal()
     })
 }

@@ -1,58 +1,59 @@
 //! The `Stripe-Signature` header: `t=<Unix seconds>,v1=<hex>,v1=<hex>,v0=<hex>`.
 //!
 //! A `v1` is the HMAC-SHA256 of `t`, a dot and the body's bytes, under the endpoint's secret. While a secret is being
-//! replaced the provider signs with both, so there may be several; one that fits is enough. Other schemes count for
-//! nothing: `v0` is that of test events and proves nothing.
+//! replaced, the provider signs with both, so there may be several; one valid signature is enough. Other schemes are
+//! ignored: `v0` is for test events and proves nothing.
 //!
-//! The bytes that are signed are taken as they came, `t` included. What could be read in two ways is refused: a second
-//! `t`, a sign, a blank. The host's limit on headers bounds how many signatures there can be.
+//! The signed bytes are used exactly as sent, `t` included. An ambiguous header is refused: a second `t`, a sign, a
+//! blank. The host's limit on headers bounds the number of signatures.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// How far the time of a signature may be from now, either way, in seconds: the provider's own default. Without it a
-/// message that someone once read on its way could be sent again for ever.
+/// The largest allowed difference between the time of a signature and now, in seconds: the provider's own default.
+/// Without it, somebody who has once intercepted a message could send it again at any time.
 const TOLERANCE_SECONDS: u64 = 300;
 
 /// The endpoint's secret: never empty, and never shown.
 pub(crate) struct Secret(String);
 
 impl Secret {
-    /// Blanks around it are a slip of copying: the provider's secrets have none. `None` when nothing else is in it.
+    /// The secret without surrounding whitespace, which can only be a copying mistake: the provider's secrets have
+    /// none. `None` when nothing else is left.
     pub(crate) fn new(text: &str) -> Option<Self> {
         let text = text.trim();
         (!text.is_empty()).then(|| Secret(text.to_owned()))
     }
 }
 
-/// A header, taken apart.
+/// A parsed header.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Signature<'a> {
     /// Unix seconds.
     time: u64,
-    /// The same as it was written, for that is what was signed.
+    /// The time as it was written, because that text was signed.
     stamp: &'a str,
-    /// The signatures of scheme `v1`, whatever they are.
+    /// The signatures of scheme `v1`, unchecked.
     digests: Vec<&'a str>,
 }
 
 /// Why a message is not the provider's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// There is no header, or nothing in it.
+    /// There is no header, or it is empty.
     Missing,
-    /// The header has no time, several, or one that is no number.
+    /// The header has no time, several, or one that is not a number.
     NoTime,
     /// The header has no signature of scheme `v1`.
     NoSignature,
-    /// No signature fits the body and the secret.
+    /// No signature matches the body and the secret.
     Mismatch,
-    /// The signature is good, but too old or from the future.
+    /// The signature is valid, but too old or from the future.
     OutsideTolerance,
 }
 
 impl Refusal {
-    /// What the provider's library said in the recorded system.
+    /// The message of the provider's library in the NestJS system.
     pub(crate) fn text(self) -> &'static str {
         match self {
             Refusal::Missing => "No stripe-signature header value was provided.",
@@ -74,7 +75,7 @@ impl<'a> Signature<'a> {
     /// Reads a header.
     ///
     /// # Errors
-    /// When there is none, or it says too little or too much.
+    /// When it is missing, incomplete or ambiguous.
     pub(crate) fn parse(header: &'a str) -> Result<Self, Refusal> {
         if header.is_empty() {
             return Err(Refusal::Missing);
@@ -88,7 +89,7 @@ impl<'a> Signature<'a> {
             }
         }
         let &[stamp] = stamps.as_slice() else { return Err(Refusal::NoTime) };
-        // `parse` alone would take a plus sign.
+        // `parse` alone would accept a plus sign.
         let digits = stamp.bytes().all(|b| b.is_ascii_digit());
         let time = stamp.parse().ok().filter(|_| digits).ok_or(Refusal::NoTime)?;
         if digests.is_empty() { Err(Refusal::NoSignature) } else { Ok(Signature { time, stamp, digests }) }
@@ -96,22 +97,22 @@ impl<'a> Signature<'a> {
 
     /// Checks that the holder of `secret` signed `body`, at a time close to `now` (Unix seconds).
     ///
-    /// The time is looked at last: only the holder of the secret learns what this clock thinks of it.
+    /// The time is checked last, so that only the holder of the secret learns anything about this clock.
     ///
     /// # Errors
     /// [`Refusal::Mismatch`] and [`Refusal::OutsideTolerance`].
     pub(crate) fn verify(&self, body: &[u8], secret: &Secret, now: u64) -> Result<(), Refusal> {
-        // HMAC takes a key of any length, so this cannot fail; if it could, nothing would fit.
+        // HMAC accepts a key of any length, so this cannot fail; if it did, no signature would match.
         let mut mac = Hmac::<Sha256>::new_from_slice(secret.0.as_bytes()).map_err(|_| Refusal::Mismatch)?;
         mac.update(self.stamp.as_bytes());
         mac.update(b".");
         mac.update(body);
-        // The comparison takes as long for a digest that is nearly right as for any other.
-        let fits = |digest: &&str| {
+        // The comparison takes the same time for every digest.
+        let matches = |digest: &&str| {
             let mut bytes = [0; 32];
             hex::decode_to_slice(digest, &mut bytes).is_ok() && mac.clone().verify_slice(&bytes).is_ok()
         };
-        if !self.digests.iter().any(fits) {
+        if !self.digests.iter().any(matches) {
             return Err(Refusal::Mismatch);
         }
         if self.time.abs_diff(now) > TOLERANCE_SECONDS { Err(Refusal::OutsideTolerance) } else { Ok(()) }

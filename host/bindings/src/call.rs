@@ -8,6 +8,7 @@ mod path;
 pub(crate) use path::FIXED_LIMITS as PATH_LIMITS;
 pub use path::{CallPath, Step};
 
+use crate::tape::Tape;
 use crate::trace::Span;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +44,8 @@ pub struct CallContext {
     pub span: Span,
     /// The functions that led to it on this host.
     pub path: CallPath,
+    /// Where its imports are recorded, or what a replay answers them from; of this component's call alone.
+    pub tape: Option<Arc<Tape>>,
 }
 
 /// The components that a request still has to pass, the one that answers at the end; never empty.
@@ -73,7 +76,8 @@ impl CallContext {
     pub fn new(trace: impl Into<Arc<str>>, timeout: Duration) -> Self {
         let draw = souk_manifest::clock::draw(DRAWS);
         let (deadline, span) = (Instant::now() + timeout, Span::default());
-        CallContext { deadline, trace: trace.into(), hops: 0, draw, rest: None, span, path: CallPath::default() }
+        let (path, tape) = (CallPath::default(), None);
+        CallContext { deadline, trace: trace.into(), hops: 0, draw, rest: None, span, path, tape }
     }
 
     /// The context for a callee that may take `timeout` at most; `None` when the call has crossed [`MAX_HOPS`] already.
@@ -81,7 +85,7 @@ impl CallContext {
         let hops = self.hops.checked_add(1).filter(|h| *h <= MAX_HOPS)?;
         let deadline = self.deadline.min(Instant::now() + timeout);
         let (trace, span) = (self.trace.clone(), self.span.clone());
-        Some(CallContext { deadline, trace, hops, draw: self.draw, rest: None, span, path: self.path })
+        Some(CallContext { deadline, trace, hops, draw: self.draw, rest: None, span, path: self.path, tape: None })
     }
 
     /// The time that is left; zero when the deadline has passed.

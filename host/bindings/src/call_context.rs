@@ -5,6 +5,7 @@
 
 use crate::Ctx;
 use crate::binding::Binding;
+use crate::tape::Lane;
 use wasmtime::component::{HasSelf, Linker};
 
 #[allow(unreachable_pub, reason = "generated")]
@@ -39,7 +40,8 @@ impl wit::Host for Ctx {
     }
 
     fn remaining(&mut self) -> wasmtime::Result<u64> {
-        Ok(u64::try_from(self.call.remaining().as_millis()).unwrap_or(u64::MAX))
+        let left = || u64::try_from(self.call.remaining().as_millis()).unwrap_or(u64::MAX);
+        Ok(self.call.tape.as_ref().map_or_else(left, |tape| tape.read(Lane::Remaining, left)))
     }
 }
 

@@ -26,6 +26,7 @@ pub mod mqtt;
 #[cfg(feature = "mysql")]
 pub mod mysql;
 mod open_files;
+pub mod otel;
 pub mod outbound;
 pub mod postgres;
 mod producer;
@@ -38,6 +39,7 @@ mod slice;
 pub mod sqlite;
 mod stdio;
 pub mod storage;
+pub mod tape;
 pub mod trace;
 pub mod variables;
 mod wasi;
@@ -80,6 +82,7 @@ pub const BINDINGS: &[Binding] = &[
     http_client::BINDING,
     variables::BINDING,
     call_context::BINDING,
+    otel::BINDING,
     wasi::BINDING,
 ];
 
@@ -109,6 +112,7 @@ pub fn fixed_limits() -> Vec<FixedLimit> {
         call::PATH_LIMITS,
         trace::FIXED_LIMITS,
         trace::ID_LIMITS,
+        tape::FIXED_LIMITS,
         line_budget::FIXED_LIMITS,
         migrations::postgres::FIXED_LIMITS,
         moving::FIXED_LIMITS,
@@ -147,8 +151,12 @@ pub struct Grants {
     pub boundaries: ComponentBoundaries,
     /// What is left out of the arguments that traces have of calls into it; `None` where they have none.
     pub traced_values: Option<Arc<trace::Redaction>>,
+    /// Who records calls into it; `None` where nobody does.
+    pub recorder: Option<Arc<tape::Recorder>>,
     /// What all of its instances take.
     pub usage: Arc<Usage>,
+    /// Where its metrics and log records for OpenTelemetry go.
+    pub telling: otel::Telling,
     /// What the component may print to the log in a second, in bytes.
     pub output: Arc<LineBudget>,
 }
@@ -170,7 +178,9 @@ impl Grants {
             budget: Arc::default(),
             boundaries: ComponentBoundaries::default(),
             traced_values: None,
+            recorder: None,
             usage: Arc::default(),
+            telling: otel::Telling::default(),
             output: LineBudget::new(stdio::MAX_OUTPUT_BYTES),
         }
     }
@@ -192,6 +202,8 @@ pub struct Ctx {
     pub sqlite: sqlite::State,
     /// State of `spin:postgres`.
     pub postgres: postgres::State,
+    /// State of `wasi:otel`.
+    pub otel: otel::State,
     /// Connections to servers of Redis, MySQL and MQTT.
     pub outbound: outbound::State,
     /// Memory and tables of the instance; for `Store::limiter`.
@@ -217,7 +229,7 @@ impl Ctx {
         let stdio = stdio::Stdio::new(&grants.component, &grants.output, &call.trace);
         Ok(Ctx {
             table,
-            wasi: wasi::context(&grants, &stdio)?,
+            wasi: wasi::context(&grants, &stdio, call.tape.as_ref())?,
             http: WasiHttpCtx::new(),
             hooks: http_client::Hooks::new(grants.http.clone(), call.clone()),
             slice: Slice::of(&grants.usage),
@@ -237,6 +249,7 @@ impl Ctx {
                 .map(|_| open_files::OpenFiles::new(grants.component.clone(), grants.budget.clone())),
             sqlite: sqlite::State::default(),
             postgres: postgres::State::default(),
+            otel: otel::State::default(),
             outbound: outbound::State::default(),
             grants,
             call,
@@ -246,6 +259,7 @@ impl Ctx {
     /// Turns the instance to another call.
     pub fn begin(&mut self, call: CallContext) {
         self.stdio.begin(&call.trace);
+        self.otel.end();
         self.hooks.call = call.clone();
         self.next.call = call.clone();
         self.call = call;
@@ -267,7 +281,13 @@ impl Ctx {
     /// whether the instance may serve another call: not when it holds a transaction of this one.
     pub fn end(&mut self) -> bool {
         self.stdio.flush();
-        !self.sqlite.holds_transaction() && !self.postgres.holds_transaction() && !self.outbound.may_hold_transaction()
+        self.otel.end();
+        // What a call leaves in its instance would be in no recording of the next one.
+        let used_up = self.call.tape.is_some();
+        !used_up
+            && !self.sqlite.holds_transaction()
+            && !self.postgres.holds_transaction()
+            && !self.outbound.may_hold_transaction()
     }
 }
 

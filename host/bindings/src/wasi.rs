@@ -5,8 +5,10 @@
 
 use crate::binding::Binding;
 use crate::stdio::{self, Stdio};
+use crate::tape::{self, Tape};
 use crate::{Ctx, Grants, open_files};
 use souk_manifest::limits::FixedLimit;
+use std::sync::Arc;
 use wasmtime::component::Linker;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 
@@ -43,7 +45,7 @@ fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
 ///
 /// # Errors
 /// When the folder of the component's files cannot be opened.
-pub(super) fn context(grants: &Grants, stdio: &Stdio) -> wasmtime::Result<WasiCtx> {
+pub(super) fn context(grants: &Grants, stdio: &Stdio, tape: Option<&Arc<Tape>>) -> wasmtime::Result<WasiCtx> {
     let mut wasi = WasiCtxBuilder::new();
     wasi.envs(&grants.environment)
         .stdout(stdio.stdout.clone())
@@ -52,6 +54,9 @@ pub(super) fn context(grants: &Grants, stdio: &Stdio) -> wasmtime::Result<WasiCt
         .allow_udp(false)
         .allow_ip_name_lookup(false)
         .max_random_size(MAX_RANDOM_BYTES);
+    if let Some(tape) = tape {
+        tape::equip(&mut wasi, tape);
+    }
     if let Some(folder) = &grants.files {
         // One `open` of a local folder; it is in the kernel's cache. Everything else on files runs on blocking threads.
         wasi.preopened_dir(folder, "/", FsPerms::ReadOnly).map_err(|error| {

@@ -1,8 +1,8 @@
-//! Reading: a shape directs serde's deserializer, with no JSON tree between the text and the value.
+//! Reading: a shape directs serde's deserializer, without a JSON tree between the text and the value.
 //!
-//! The shape, not the text, decides how deep the reader goes: text that nests where its type does not is refused at
-//! that place. What a value takes is counted before it is taken: two bytes of text can be a `Val` of forty, and an
-//! object without its optional fields a record of kilobytes.
+//! The shape and not the text decides how deep the reader recurses: text that nests deeper than its type is refused at
+//! that place. Memory is counted before it is used: two bytes of text can become a `Val` of forty bytes, and an object
+//! without its optional fields a record of kilobytes.
 
 use super::shape::{Case, Field, Shape, listed};
 use super::trail::{Step, Trail};
@@ -15,7 +15,7 @@ use wasmtime::component::Val;
 pub(super) struct Seed<'a> {
     pub shape: &'a Shape,
     pub trail: &'a Trail<'a>,
-    /// How one gets here from the value around it.
+    /// The step from the enclosing value to this one.
     pub step: Step<'a>,
 }
 
@@ -41,11 +41,11 @@ impl<'de> DeserializeSeed<'de> for Seed<'_> {
     }
 }
 
-/// Reads what a shape looks like in JSON; `None` is a null.
+/// Reads the JSON form of a shape; `None` stands for null.
 #[derive(Clone, Copy)]
 struct Reader<'a> {
     shape: &'a Shape,
-    /// Whether a null is expected too, for errors.
+    /// Whether null is expected too; for error messages.
     optional: bool,
     trail: &'a Trail<'a>,
 }
@@ -71,7 +71,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Option<Val>, E> {
         match self.shape {
-            // The nearest float, as for any number that is written with more digits than a float holds.
+            // The nearest float, as for any number with more digits than a float can hold.
             Shape::Float32 | Shape::Float64 => self.visit_f64(value as f64),
             _ => self.integer(value.into()),
         }
@@ -191,7 +191,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
                     (_, value) => Val::Result(Err(value)),
                 }
             }
-            // An option in an option: `self.shape` is the inner one.
+            // An option in an option; `self.shape` is the inner one.
             Shape::Option(_) => {
                 let (_, value) = self.tagged(map, "key", [("some", Some(self.shape))].into_iter())?;
                 return Ok(value.map(|value| *value));
@@ -221,7 +221,7 @@ impl<'a> Reader<'a> {
         fits.map(Some).ok_or_else(|| self.wrong("a number out of its range"))
     }
 
-    /// An array of exactly these shapes.
+    /// Reads an array of exactly these shapes.
     fn exactly<'de, A: SeqAccess<'de>>(
         &self,
         mut seq: A,
@@ -241,7 +241,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// An object with these fields, in any order; their values in the order of the type.
+    /// Reads an object with these fields in any order; returns their values in the order of the type.
     fn object<'de, A: MapAccess<'de>>(
         &self,
         mut map: A,
@@ -270,7 +270,8 @@ impl<'a> Reader<'a> {
         fields.iter().zip(values).map(missing).collect()
     }
 
-    /// An object with one key out of `sides`: the position of the side and the value, if the side has a type.
+    /// Reads an object with one key out of `sides`. Returns the position of the side, and the value if the side has a
+    /// type.
     fn tagged<'de, A: MapAccess<'de>>(
         &self,
         mut map: A,
@@ -294,7 +295,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Counts memory that is about to be taken.
+    /// Counts memory before it is used.
     fn spend<E: Error>(&self, bytes: usize) -> Result<(), E> {
         match self.trail.spend(bytes) {
             true => Ok(()),
@@ -312,7 +313,7 @@ impl<'a> Reader<'a> {
         Ok(Box::new(value))
     }
 
-    /// Grows as a vector does, and counts it.
+    /// Pushes an item; counts the memory when the vector grows.
     fn push<T, E: Error>(&self, items: &mut Vec<T>, item: T) -> Result<(), E> {
         if items.len() == items.capacity() {
             let more = items.len().max(4);
@@ -336,13 +337,13 @@ impl<'a> Reader<'a> {
     }
 
     fn unknown<'n, E: Error>(&self, what: &str, text: &str, names: impl ExactSizeIterator<Item = &'n str>) -> E {
-        // Enough to recognise it by; it comes from a stranger and may be long.
+        // Enough to recognise it. The text is untrusted and may be long.
         let shown: String = text.chars().take(64).collect();
         self.fail(format!("unknown {what} `{shown}`; known are {}", listed(names)))
     }
 }
 
-/// Reads a name and gives its position among the known ones.
+/// Reads a name, and returns its position among the known names.
 struct Key<'a, N> {
     what: &'static str,
     names: N,
@@ -406,7 +407,7 @@ impl<'de> Visitor<'de> for Entry<'_> {
     }
 }
 
-/// What so many bytes take in one piece: allocators round up, by an eighth at the most where pieces are large.
+/// The memory for one allocation of this many bytes: allocators round up, by at most an eighth for large allocations.
 fn piece(bytes: usize) -> usize {
     bytes.next_multiple_of(16) + bytes / 8
 }

@@ -1,11 +1,11 @@
-//! Writing: values borrow their shape and go through serde straight into the output.
+//! Writing: serde writes each value, with its shape, directly to the output.
 
 use super::shape::{Case, Field, Name, Shape};
 use super::trail::{Step, Trail};
 use serde::ser::{Error, Serialize, SerializeMap, Serializer};
 use wasmtime::component::Val;
 
-/// The largest whole number that every reader of JSON keeps exactly: above it a number is written as a string.
+/// The largest whole number that every JSON parser reads exactly. A larger number is written as a string.
 pub(super) const EXACT: u64 = 1 << 53;
 
 /// A value with its shape.
@@ -14,7 +14,7 @@ pub(super) struct Typed<'a> {
     pub value: &'a Val,
     pub shape: &'a Shape,
     pub trail: &'a Trail<'a>,
-    /// How one gets here from the value around it.
+    /// The step from the enclosing value to this one.
     pub step: Step<'a>,
 }
 
@@ -151,7 +151,7 @@ impl<'a> Typed<'a> {
         map.end()
     }
 
-    /// The value is not of its type. wasmtime checks what a component returns, so this is a mistake in the host.
+    /// The error for a value of another type. wasmtime checks what a component returns, so this is a bug in the host.
     fn mismatch<T, E: Error>(&self) -> Result<T, E> {
         Err(E::custom(self.trail.fail(format!("expected {}, found a value of another type", self.shape.describe()))))
     }

@@ -1,23 +1,24 @@
-//! Which values of one type are values of another, so that a caller and a callee of two versions of a contract may meet.
+//! Exact conversion of values between two versions of a type, so that a caller and a callee with two versions of a
+//! contract can work together.
 //!
-//! A caller's parameters become the callee's, and the callee's result becomes the caller's. Each step is allowed only
-//! where it holds for **every** value of the type it comes from, and says the same afterwards:
+//! The caller's parameters are converted to the callee's types, and the callee's result to the caller's type. A
+//! conversion is allowed only if it works for **every** value of the source type, and keeps its meaning:
 //!
 //! | part | from a caller to its callee | from a callee to its caller |
 //! |---|---|---|
-//! | a record's field, or a parameter, that only the receiver has | allowed if it is an `option`: it is none | the same |
-//! | a record's field that only the sender has | refused: what the caller says would be lost | allowed if it is an `option`: the caller knows nothing of it |
-//! | a case of a variant or enum, or a flag, that only the receiver has | allowed: it does not come | the same |
-//! | one that only the sender has | refused: there is no value for it | refused |
+//! | a record's field, or a parameter, that only the receiver has | allowed if it is an `option`: it is set to none | the same |
+//! | a record's field that only the sender has | refused: the caller's value would be lost | allowed if it is an `option`: the caller does not know the field |
+//! | a case of a variant or enum, or a flag, that only the receiver has | allowed: it never occurs | the same |
+//! | a case or flag that only the sender has | refused: the receiver has no value for it | refused |
 //!
-//! Fields and cases are told apart by their names, and their order does not matter. Everything else must be the same:
-//! primitives, lengths of lists and tuples, the keys of maps, which sides a result has. Nothing is ever widened: `u32` is
-//! no `u64`, and `string` is no `option<string>`.
+//! Fields and cases are matched by name; their order does not matter. Everything else must be the same: primitives,
+//! lengths of lists and tuples, the keys of maps, the sides of a result. Types are never widened: a `u32` does not
+//! become a `u64`, nor a `string` an `option<string>`.
 
 use super::shape::{Field, Name, Shape, Side};
 use wasmtime::component::Val;
 
-/// Who says what is converted.
+/// The side that a converted value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sender {
     Caller,
@@ -25,12 +26,12 @@ pub(super) enum Sender {
 }
 
 impl Shape {
-    /// Whether every value of this type, said by `sender`, has one in `to` that says the same.
+    /// Whether every value of this type that `sender` sends has an exact equivalent in `to`.
     pub(super) fn is_exact(&self, to: &Shape, sender: Sender) -> bool {
         match (self, to) {
             (Shape::List(a), Shape::List(b)) | (Shape::Option(a), Shape::Option(b)) => a.is_exact(b, sender),
             (Shape::FixedLengthList(a, of_a), Shape::FixedLengthList(b, of_b)) => of_a == of_b && a.is_exact(b, sender),
-            // Two keys must stay two.
+            // Different keys must stay different.
             (Shape::Map(key, a), Shape::Map(to_key, b)) => key.is_same(to_key) && a.is_exact(b, sender),
             (Shape::Tuple(a), Shape::Tuple(b)) => {
                 a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.is_exact(b, sender))
@@ -62,7 +63,7 @@ impl Shape {
         }
     }
 
-    /// Whether the two have the same values: nothing is only here, and nothing only there.
+    /// Whether both types have the same values.
     fn is_same(&self, other: &Shape) -> bool {
         self.is_exact(other, Sender::Caller) && other.is_exact(self, Sender::Caller)
     }
@@ -86,8 +87,8 @@ impl Shape {
         )
     }
 
-    /// The value of this type that says the same as `value`, which is of a type that [`is_exact`](Shape::is_exact);
-    /// `None` when it is not.
+    /// Converts `value`, whose type [`is_exact`](Shape::is_exact) to this one, to this type; `None` when it does not
+    /// fit.
     pub(super) fn adopt(&self, value: Val) -> Option<Val> {
         let each = |shape: &Shape, values: Vec<Val>| {
             values.into_iter().map(|value| shape.adopt(value)).collect::<Option<Vec<_>>>()
@@ -128,7 +129,7 @@ impl Shape {
                 Val::Variant(name, value)
             }
             (Shape::Enum(names), Val::Enum(name)) => Val::Enum(has(names, &name).then_some(name)?),
-            // In the order of the type.
+            // Flags in the order of the type.
             (Shape::Flags(names), Val::Flags(set)) => {
                 let named = names.iter().filter(|name| set.contains(&name.wit)).map(|name| name.wit.clone());
                 Val::Flags(named.collect())
@@ -155,7 +156,7 @@ impl Shape {
     }
 }
 
-/// The values of `fields`, out of named ones.
+/// Converts named values to the values of `fields`, in their order.
 pub(super) fn adopt_fields(fields: &[Field], values: Vec<(String, Val)>) -> Option<Vec<Val>> {
     let mut values: Vec<(String, Option<Val>)> = values.into_iter().map(|(name, value)| (name, Some(value))).collect();
     let take = |field: &Field| match values.iter_mut().find(|(name, _)| *name == field.name.wit) {

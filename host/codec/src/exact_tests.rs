@@ -1,4 +1,4 @@
-//! What is accepted holds for every value, and what may be gained is accepted.
+//! An accepted conversion works for every value, and allowed extensions of a type are accepted.
 
 use crate::FunctionCodec;
 use crate::signature::{digest, digest_of, signature, sync_signature};
@@ -8,7 +8,7 @@ use std::cell::Cell;
 use wasmtime::component::Val;
 use wit_types::{STRING, Ty, U64, any_type, any_value, async_func, func, list, option, record, result, variant};
 
-/// A function that takes `param` and returns `returned`, which is one that a caller or a callee has.
+/// The codec of a function, of a caller or a callee, that takes `param` and returns `returned`.
 fn function(param: &Ty, returned: &Ty) -> FunctionCodec {
     FunctionCodec::of(&func(&[("value", param.clone())], Some(returned))).unwrap()
 }
@@ -22,7 +22,7 @@ fn can_read(old: &Ty, new: &Ty) -> bool {
 }
 
 #[test]
-fn what_may_be_gained_and_what_may_not_is_as_the_table_says() {
+fn allowed_and_refused_changes_are_those_of_the_table() {
     let small = record([("id", U64)]);
     let gained = record([("id", U64), ("note", option(STRING))]);
     let demands = record([("id", U64), ("note", STRING)]);
@@ -33,7 +33,7 @@ fn what_may_be_gained_and_what_may_not_is_as_the_table_says() {
     // Whether a caller of the first may send its value to a callee of the second, and read the second's.
     for (caller, callee, takes, reads) in [
         (&small, &gained, true, true),
-        // A caller that is newer: what it says must not be lost, and what it is not told is none.
+        // A newer caller: its values must not be lost, and a field that the callee does not send is none.
         (&gained, &small, false, true),
         (&small, &demands, false, false),
         (&demands, &small, false, false),
@@ -69,7 +69,7 @@ fn what_may_be_gained_and_what_may_not_is_as_the_table_says() {
     assert_eq!(two.adopt_params(&one, vec![Val::U64(7)]), Some(vec![none, Val::U64(7)]));
 }
 
-/// `ty` with one place in it changed, as somebody changes a contract.
+/// `ty` with a change at one place, as a developer changes a contract.
 fn changed(ty: &Ty, other: &Ty, choice: &mut u64) -> Ty {
     let mut pick = |n: u64| {
         let picked = *choice % n;
@@ -131,10 +131,12 @@ fn changed(ty: &Ty, other: &Ty, choice: &mut u64) -> Ty {
     }
 }
 
-/// 10,000 changes of types: where one is accepted, every value of the one side is read as the same by the other.
+/// 10,000 changes of types, or as many as `PROPTEST_CASES` says: if a change is accepted, every value of one side keeps its
+/// meaning on the other.
 #[test]
 fn a_change_is_accepted_only_where_every_old_value_still_means_the_same() {
-    let config = ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() };
+    let cases = std::env::var("PROPTEST_CASES").map_or(10_000, |cases| cases.parse().expect("a number"));
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     let types = (any_type(), any_type(), any::<u64>()).prop_map(|(old, other, mut choice)| {
         let new = changed(&old, &other, &mut choice);
         (old, new)
@@ -143,7 +145,7 @@ fn a_change_is_accepted_only_where_every_old_value_still_means_the_same() {
         let (of_old, of_new) = (any_value(&old), any_value(&new));
         (Just(old), Just(new), of_old, of_new)
     });
-    let (accepted, refused) = (Cell::new(0), Cell::new(0));
+    let (accepted, refused) = (Cell::new(0_i64), Cell::new(0_i64));
     TestRunner::new(config)
         .run(&values, |(old, new, of_old, of_new)| {
             for (from, to, value) in [(&old, &new, &of_old), (&new, &old, &of_new)] {
@@ -152,7 +154,7 @@ fn a_change_is_accepted_only_where_every_old_value_still_means_the_same() {
                 let json = sender.encode_params(std::slice::from_ref(value)).unwrap();
                 if can_take(from, to) {
                     let adopted = receiver.adopt_params(&sender, vec![value.clone()]).unwrap();
-                    // Nothing of it is lost on the way, in memory or as JSON.
+                    // Nothing of it is lost by the conversion, in memory or as JSON.
                     prop_assert_eq!(&receiver.decode_params(&json).unwrap(), &adopted);
                     let back = sender.adopt_results(adopted).unwrap();
                     prop_assert_eq!(sender.encode_params(&back).unwrap(), json);
@@ -161,7 +163,7 @@ fn a_change_is_accepted_only_where_every_old_value_still_means_the_same() {
                 if can_read(to, from) {
                     let read = receiver.adopt_results(vec![value.clone()]).unwrap();
                     receiver.encode_results(&read).unwrap();
-                    // Two callees that tell a caller of `to` the same are the same to it: adopting again changes nothing.
+                    // Adopting a second time changes nothing.
                     prop_assert_eq!(&receiver.adopt_results(read.clone()).unwrap(), &read);
                 }
             }
@@ -174,7 +176,8 @@ fn a_change_is_accepted_only_where_every_old_value_still_means_the_same() {
         })
         .unwrap();
     let (accepted, refused) = (accepted.get(), refused.get());
-    assert!(accepted > 500 && refused > 500, "{accepted} accepted, {refused} refused");
+    let least = i64::from(cases / 20);
+    assert!(accepted > least && refused > least, "{accepted} accepted, {refused} refused");
 }
 
 proptest! {
@@ -184,7 +187,7 @@ proptest! {
         let ty = if kind { func(&params, Some(&returned)) } else { async_func(&params, Some(&returned)) };
         let text = signature("f-1", &ty);
         prop_assert_eq!(digest_of(&text), digest("f-1", &ty));
-        // Two names may be one in JSON: those no codec takes.
+        // Two names may be the same in JSON, which no codec accepts.
         match (FunctionCodec::of(&ty), FunctionCodec::read(&text)) {
             (Ok(known), Some(read)) => {
                 prop_assert_eq!(format!("{known:?}"), format!("{read:?}"));

@@ -1,7 +1,8 @@
-//! A function's types as JSON, from which a program makes a form: each type is an object with its `kind` and its parts.
+//! Describes a function's types as JSON, from which a program can create an input form. Each type is an object with its
+//! `kind` and its parts.
 //!
-//! The names are those that values have in JSON, so what a form fills in is what [`FunctionCodec`](super::FunctionCodec)
-//! reads. wasmtime keeps no names of records and variants, so there are none.
+//! Names are the same as in the JSON of values, so [`FunctionCodec`](super::FunctionCodec) can read the result of a
+//! form. wasmtime does not keep the names of records and variants, so there are none here.
 
 use super::shape::{Case, Field, Name, Shape, Side};
 use serde_json::{Value, json};

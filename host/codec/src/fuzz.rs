@@ -28,10 +28,10 @@ fn codecs() -> &'static [FunctionCodec] {
     })
 }
 
-/// The first byte chooses the type, the others are the JSON. What is read and written has one form.
+/// The first byte selects the type, the others are the JSON. A value that is read and written has one form.
 ///
 /// # Panics
-/// When a value, once it is read, is written in a form that reads as another.
+/// When the JSON written for a value is read as another value.
 pub fn decode(data: &[u8]) {
     let Some((which, json)) = data.split_first() else { return };
     let codec = &codecs()[usize::from(*which) % codecs().len()];

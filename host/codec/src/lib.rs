@@ -1,8 +1,8 @@
-//! Component values as JSON and back, directed by the WIT types of a function.
+//! Converts component values to JSON and back, by the WIT types of a function.
 //!
-//! The command line, remote links and stored messages all use it. A [`FunctionCodec`] is made once, at start-up: it
-//! holds the types as a tree with the JSON names in place, so that a call neither walks wasmtime's type tables nor
-//! spells a name in camel case. Values are written straight to bytes and read straight from them.
+//! The command line, remote links and stored messages use it. A [`FunctionCodec`] is created once, at start-up. It
+//! holds the types as a tree that includes the JSON names, so that a call neither walks wasmtime's type tables nor
+//! converts names to camel case. Values are written directly to bytes and read directly from them.
 //!
 //! | WIT | JSON |
 //! |---|---|
@@ -16,19 +16,19 @@
 //! | `flags` | array of names in camel case |
 //! | `enum` | name in camel case |
 //! | `variant` | `{"case": payload}`, or `"case"` for a case without payload |
-//! | `result` | `{"ok": value}` or `{"err": error}`; a side without type has the value `null` |
-//! | `option<T>` | the value or `null`; a field or parameter that is absent reads as none |
+//! | `result` | `{"ok": value}` or `{"err": error}`; a side without a type has the value `null` |
+//! | `option<T>` | the value or `null`; an absent field or parameter is read as none |
 //! | `option<option<T>>` | `null` or `{"some": inner}`, so that none and some(none) differ |
 //! | parameters | object by name in camel case; an array by position is read too |
-//! | results | the value of the one result; `null` for a function without |
+//! | results | the value of the one result; `null` for a function without a result |
 //!
 //! Every value of every type has exactly one form, and reading it gives the same value again.
 //!
-//! What it refuses: NaN and infinities (JSON has none), unknown, missing or repeated keys (a misspelt optional field
-//! would otherwise be lost in silence), and, when the codec is made, handles, two names that are the same in camel case
-//! (`a-1` and `a1`) and types nested more than [`MAX_DEPTH`] deep. Errors say where and what kind of value was found,
-//! never the value: it may be a password. The size of the text is for the caller to bound; what is read of it takes
-//! [`MAX_VALUE_BYTES`] at the most, and what is written is no longer.
+//! It refuses NaN and infinities (JSON has none), and unknown, missing or repeated keys (a misspelt optional field
+//! would otherwise be lost silently). When it is created, it refuses handles, two names that are the same in camel case
+//! (`a-1` and `a1`) and types that nest more than [`MAX_DEPTH`] deep. Errors have the place and the kind of value that
+//! was found, never the value itself: it may be a password. The caller must bound the size of the text. A value that is
+//! read takes at most [`MAX_VALUE_BYTES`] of memory, and the JSON that is written is not longer either.
 
 mod decode;
 mod encode;
@@ -56,8 +56,9 @@ use std::io;
 use wasmtime::component::Val;
 use wasmtime::component::types::ComponentFunc;
 
-/// The most memory that a value may take when it is read, in bytes, where [`FunctionCodec::within`] has set nothing else:
-/// the default of a component's limit `call_bytes`, so that a call over JSON can carry what one without it can.
+/// The most memory, in bytes, that a value may take when it is read, unless [`FunctionCodec::within`] sets another
+/// limit. It is the default of a component's limit `call_bytes`, so that a call over JSON can carry the same values as
+/// one without.
 pub const MAX_VALUE_BYTES: usize = 16 << 20;
 
 /// Reads and writes the parameters and results of one function.
@@ -71,13 +72,13 @@ pub struct FunctionCodec {
 }
 
 impl FunctionCodec {
-    /// Prepares the codec of a function; work for start-up.
+    /// Creates the codec of a function, at start-up.
     ///
     /// # Errors
-    /// The first place in the function's type that JSON cannot carry (see the module's documentation).
+    /// Names the first place in the function's type that JSON cannot carry (see the module's documentation).
     pub fn of(func: &ComponentFunc) -> Result<Self, CodecError> {
         let params = Shape::params(func.params())?;
-        // A component function has one result at most.
+        // A component function has at most one result.
         let result = match func.results().next() {
             Some(ty) => Some(Shape::of(&ty, &TypePath::root("result"))?),
             None => None,
@@ -85,15 +86,15 @@ impl FunctionCodec {
         Ok(FunctionCodec { params, result, most: MAX_VALUE_BYTES })
     }
 
-    /// The codec of the function that `signature` describes, as [`signature`](signature::signature) writes it; `None` of a
-    /// text that is none, or of types that JSON cannot carry.
+    /// The codec of the function that `signature` describes, as [`signature`](signature::signature) writes it. `None`
+    /// if the text is not a signature, or if JSON cannot carry its types.
     pub fn read(signature: &str) -> Option<Self> {
         let parse::Parsed { params, result } = parse::function(signature)?;
         Some(FunctionCodec { params, result, most: MAX_VALUE_BYTES })
     }
 
-    /// Whether a caller that was built for this function's type may call one of the type of `callee`: every parameter has a
-    /// value there that says the same, and every result one here ([`exact`]).
+    /// Whether a caller that was built for this function's type may call a function of the type of `callee`: every
+    /// parameter value has an exact equivalent there, and every result value has one here ([`exact`]).
     pub fn can_call(&self, callee: &FunctionCodec) -> bool {
         let result = match (&callee.result, &self.result) {
             (Some(from), Some(to)) => from.is_exact(to, Sender::Callee),
@@ -103,15 +104,15 @@ impl FunctionCodec {
         result && self.params.is_exact(&callee.params, Sender::Caller)
     }
 
-    /// The parameters of this function out of those of a `caller` that [can call](Self::can_call) it; `None` when they are
-    /// no such.
+    /// Converts the parameters of a `caller` that [can call](Self::can_call) this function to its own parameters;
+    /// `None` when the values do not fit.
     pub fn adopt_params(&self, caller: &FunctionCodec, values: Vec<Val>) -> Option<Vec<Val>> {
         let names = caller.fields().iter().map(|field| field.name.wit.clone());
         adopt_fields(self.fields(), names.zip(values).collect())
     }
 
-    /// The results of this function out of those of a callee that it [can call](Self::can_call); `None` when they are no
-    /// such.
+    /// Converts the results of a callee that this function [can call](Self::can_call) to its own results; `None` when
+    /// the values do not fit.
     pub fn adopt_results(&self, values: Vec<Val>) -> Option<Vec<Val>> {
         match &self.result {
             Some(shape) => values.into_iter().map(|value| shape.adopt(value)).collect(),
@@ -119,13 +120,13 @@ impl FunctionCodec {
         }
     }
 
-    /// The same with values of at most `most` bytes in memory.
+    /// The same codec, with at most `most` bytes of memory for a value.
     #[must_use]
     pub fn within(self, most: u64) -> Self {
         FunctionCodec { most: usize::try_from(most).unwrap_or(usize::MAX), ..self }
     }
 
-    /// The types of the parameters and of the result as JSON, for a program that asks a person for values:
+    /// The types of the parameters and of the result as JSON, for a program that shows a form for them:
     /// `{"params": [{"name": "id", "type": {"kind": "u64"}}], "result": {"kind": "string"}}`.
     pub fn form(&self) -> serde_json::Value {
         form::of_function(self.fields(), self.result.as_ref())
@@ -139,12 +140,12 @@ impl FunctionCodec {
     /// Writes the parameters as an object.
     ///
     /// # Errors
-    /// When a value does not fit its type, or is a NaN or an infinity; when it would be more than [`most`](Self::most).
+    /// When a value does not fit its type, is a NaN or an infinity, or when the JSON would exceed [`most`](Self::most).
     pub fn encode_params(&self, values: &[Val]) -> Result<Vec<u8>, CodecError> {
         self.encode_params_within(self.most, values)?.ok_or_else(|| too_much(self.most))
     }
 
-    /// The same; `None` when it would be more than `most` bytes.
+    /// As [`encode_params`](Self::encode_params), but `None` when the JSON would be more than `most` bytes.
     ///
     /// # Errors
     /// When a value does not fit its type, or is a NaN or an infinity.
@@ -160,8 +161,8 @@ impl FunctionCodec {
         self.params(json, Trail::with_memory(self.most))
     }
 
-    /// The same, with memory that `more` gives: it is asked for bytes that are about to be taken, and says whether
-    /// there are so many.
+    /// As [`decode_params`](Self::decode_params), with memory that `more` reserves: it is called with a number of bytes
+    /// before they are used, and returns whether they are available.
     ///
     /// # Errors
     /// When the text is not JSON or does not fit the types, or `more` refuses.
@@ -179,12 +180,12 @@ impl FunctionCodec {
     /// Writes the function's result; `null` when it has none.
     ///
     /// # Errors
-    /// When the value does not fit its type, or is a NaN or an infinity; when it would be more than [`most`](Self::most).
+    /// When the value does not fit its type, is a NaN or an infinity, or when the JSON would exceed [`most`](Self::most).
     pub fn encode_results(&self, values: &[Val]) -> Result<Vec<u8>, CodecError> {
         self.encode_results_within(self.most, values)?.ok_or_else(|| too_much(self.most))
     }
 
-    /// The same; `None` when it would be more than `most` bytes.
+    /// As [`encode_results`](Self::encode_results), but `None` when the JSON would be more than `most` bytes.
     ///
     /// # Errors
     /// When the value does not fit its type, or is a NaN or an infinity.
@@ -236,7 +237,7 @@ fn too_much(most: usize) -> CodecError {
     CodecError { path: "$".to_owned(), message: format!("its JSON would be more than {most} bytes") }
 }
 
-/// JSON up to a length: a string can be six times as long in it.
+/// JSON output of a bounded length: escapes can make a string six times as long.
 struct Bounded {
     bytes: Vec<u8>,
     most: usize,

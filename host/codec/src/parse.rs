@@ -1,19 +1,19 @@
-//! A signature read back: the types that another host has written down ([`signature`](super::signature)).
+//! Parses a signature, as [`signature`](super::signature) writes it, back into types. The text comes from another host.
 //!
-//! The text is a stranger's. What is read of it nests no deeper than a component's types do, and takes a few times the
-//! memory of the text, which is for the caller to bound. What no codec can carry (handles, two names that are the same in
-//! JSON) is refused, as it is of a component.
+//! The text is untrusted. Parsed types nest no deeper than those of a component, and take a few times the memory of the
+//! text, which the caller must bound. Types that no codec can carry (handles, two names that are the same in JSON) are
+//! refused, as for a component.
 
 use super::shape::{Case, Field, MAX_DEPTH, Name, Shape, camel_case};
 use std::collections::HashSet;
 
-/// What a signature says.
+/// The types in a signature.
 pub(super) struct Parsed {
     pub params: Shape,
     pub result: Option<Shape>,
 }
 
-/// Reads `name: func(a: u64) -> string`, as it is written on one line; `None` of what is no such text.
+/// Parses a signature on one line, such as `name: func(a: u64) -> string`; `None` when the text is not a signature.
 pub(super) fn function(text: &str) -> Option<Parsed> {
     let mut parser = Parser { rest: text, nesting: 0 };
     parser.word()?;
@@ -55,7 +55,7 @@ impl<'a> Parser<'a> {
 
     fn ty(&mut self) -> Option<Shape> {
         self.nesting += 1;
-        // Each level of a type is one of the text.
+        // Each level of nesting in the text is a level of the type.
         if self.nesting > MAX_DEPTH {
             return None;
         }
@@ -156,7 +156,7 @@ impl<'a> Parser<'a> {
         })
     }
 
-    /// Items with commas between them, up to `close`; each begins with a name, which is there once.
+    /// Items separated by commas, up to `close`. Each begins with a name, which must be unique.
     fn items<T>(&mut self, close: &str, mut item: impl FnMut(&mut Self, Name) -> Option<T>) -> Option<Vec<T>> {
         let (mut items, mut seen) = (Vec::new(), HashSet::new());
         if self.eat(close) {

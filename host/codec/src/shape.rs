@@ -1,8 +1,8 @@
-//! A WIT type as the codec uses it: the same tree, with the names in camel case beside the original ones.
+//! A WIT type in the form that the codec uses: the same tree, with the names in camel case beside the original ones.
 //!
-//! wasmtime's own `Type` is an index into shared tables: every step through it clones two counted references, and a
-//! record's fields have to be spelt in camel case anew for each value. A tree that owns its parts has neither cost.
-//! wasmparser bounds its size: no type of a component has more than a million parts when it is written out.
+//! wasmtime's own `Type` is an index into shared tables: every step through it clones two reference counts, and each
+//! value would need its field names converted to camel case again. A tree that owns its parts has neither cost.
+//! wasmparser bounds its size: no type of a component has more than a million parts when it is fully expanded.
 
 use super::trail::CodecError;
 use std::collections::HashMap;
@@ -38,7 +38,7 @@ pub(super) enum Shape {
     Option(Box<Shape>),
     Result(Side, Side),
     Flags(Vec<Name>),
-    /// The parameters of a function: like a record, but read by position too, and a `Val::Tuple` of their values.
+    /// The parameters of a function: like a record, but they can be read by position too, and become a `Val::Tuple`.
     Params(Vec<Field>),
 }
 
@@ -63,11 +63,11 @@ pub(super) struct Case {
     pub payload: Option<Shape>,
 }
 
-/// Where in a function's type [`Shape::of`] is.
+/// The current place of [`Shape::of`] in a function's type.
 #[derive(Clone)]
 pub(super) struct TypePath {
     text: String,
-    /// Levels of JSON from the outside to here.
+    /// Levels of JSON nesting at this place.
     depth: usize,
 }
 
@@ -89,7 +89,7 @@ impl Shape {
     /// The shape of a type.
     ///
     /// # Errors
-    /// At the first handle, at two names that are the same in camel case, and at a type that nests too deep.
+    /// When the type has a handle or two names that are the same in camel case, or nests too deep.
     pub(crate) fn of(ty: &Type, at: &TypePath) -> Result<Shape, CodecError> {
         if at.depth > MAX_DEPTH {
             return Err(at.error(format!("its JSON nests more than {MAX_DEPTH} levels deep")));
@@ -113,7 +113,7 @@ impl Shape {
             Type::List(list) => Shape::List(child(&list.ty(), "[]")?),
             Type::FixedLengthList(list) => Shape::FixedLengthList(child(&list.ty(), "[]")?, list.len()),
             Type::Map(map) => {
-                // An entry is an array in the array.
+                // A map is an array of arrays, so an entry adds a second level.
                 let mut entry = at.then("[]");
                 entry.depth += 1;
                 let key = Shape::of(&map.key(), &TypePath { text: format!("{}[0]", entry.text), ..entry })?;
@@ -157,7 +157,7 @@ impl Shape {
         Ok(Shape::Params(fields(params, &TypePath::root("parameters"))?))
     }
 
-    /// What JSON is expected, for errors.
+    /// A description of the expected JSON, for error messages.
     pub(crate) fn describe(&self) -> String {
         match self {
             Shape::Bool => "bool".to_owned(),
@@ -195,7 +195,7 @@ impl Shape {
     }
 }
 
-/// The names as a reader writes them; a contract can have thousands, a message shows a few.
+/// A list of names for a message; a contract can have thousands, so it shows only the first ones.
 pub(super) fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
     const SHOWN: usize = 24;
     if names.len() == 0 {
@@ -218,7 +218,8 @@ fn fields<'a>(fields: impl Iterator<Item = (&'a str, Type)>, at: &TypePath) -> R
     names(wit.into_iter(), at)?.into_iter().zip(types).map(field).collect()
 }
 
-/// The names with their JSON form. wasmtime 48 tells names apart by their hyphens, JSON keys cannot.
+/// The names with their JSON form. wasmtime 48 accepts names that differ only in their hyphens, but in JSON they are
+/// the same.
 fn names<'a>(wit: impl Iterator<Item = &'a str>, at: &TypePath) -> Result<Vec<Name>, CodecError> {
     let mut seen = HashMap::new();
     wit.map(|wit| {

@@ -1,12 +1,13 @@
-//! A function's type as WIT text, for `souk call --list` and for messages about types that differ.
+//! Writes a function's type as WIT text, for `souk call --list` and for messages about types that differ.
 //!
-//! wasmtime keeps the structure of types but not their names, so records and variants are spelt out where they stand.
+//! wasmtime keeps the structure of types but not their names, so records and variants are written in full at each
+//! place.
 
 use sha2::{Digest as _, Sha256};
 use std::fmt::Write;
 use wasmtime::component::types::{ComponentFunc, Type};
 
-/// The width that [`signature_lines`] keeps to where it can.
+/// The line width that [`signature_lines`] keeps to if it can.
 const WIDTH: usize = 100;
 
 /// The signature on one line: `get: async func(id: u64) -> result<record { id: u64, name: string }, string>`.
@@ -16,15 +17,15 @@ pub fn signature(name: &str, func: &ComponentFunc) -> String {
     printer.out
 }
 
-/// The signature of a `func`, also where the function is an `async func`: a link joins the two.
+/// The signature written as a `func`, even if the function is an `async func`: a link can join the two.
 pub fn sync_signature(name: &str, func: &ComponentFunc) -> String {
     let mut printer = Printer::new(usize::MAX);
     printer.typed(name, "func", func);
     printer.out
 }
 
-/// A short text that is the same for two functions of the same signature, and for no others: the first 16 bytes of its
-/// SHA-256, in hexadecimal. Whether the function is `async` is no part of it: a link joins a `func` with an `async func`.
+/// A digest of the function's signature: the first 16 bytes of its SHA-256, in hexadecimal. It ignores whether the
+/// function is `async`, because a link can join a `func` with an `async func`.
 pub fn digest(name: &str, func: &ComponentFunc) -> String {
     digest_of_text(&sync_signature(name, func))
 }
@@ -32,7 +33,7 @@ pub fn digest(name: &str, func: &ComponentFunc) -> String {
 /// The digest of the function that `signature` describes.
 pub fn digest_of(signature: &str) -> String {
     match signature.split_once(": async func(") {
-        // A name has no colon, so this is the first.
+        // A name has no colon, so this is the first colon.
         Some((name, rest)) if !name.contains(':') => digest_of_text(&format!("{name}: func({rest}")),
         _ => digest_of_text(signature),
     }
@@ -47,7 +48,7 @@ fn digest_of_text(sync_signature: &str) -> String {
     })
 }
 
-/// The signature with records, variants and parameters on lines of their own where one line would be too long.
+/// The signature on one line, or, if that is too long, with records, variants and parameters on several lines.
 pub fn signature_lines(name: &str, func: &ComponentFunc) -> String {
     let flat = signature(name, func);
     if flat.len() <= WIDTH {
@@ -124,7 +125,7 @@ impl Printer {
             Type::Char => self.out.push_str("char"),
             Type::String => self.out.push_str("string"),
             Type::ErrorContext => self.out.push_str("error-context"),
-            // The name of a resource is not kept either.
+            // wasmtime does not keep the name of a resource either.
             Type::Own(_) => self.out.push_str("own<resource>"),
             Type::Borrow(_) => self.out.push_str("borrow<resource>"),
             Type::List(list) => self.of("list", &[list.ty()]),
@@ -179,7 +180,7 @@ impl Printer {
         self.out.push_str(open);
         let line = self.out.rsplit('\n').next().map_or(0, str::len);
         if self.width == usize::MAX || line.saturating_add(flat_len(items)) <= self.width {
-            // A brace stands apart from what it holds, a parenthesis does not.
+            // Braces have spaces inside, parentheses have not.
             let space = if close == "}" { " " } else { "" };
             self.out.push_str(space);
             for (i, item) in items.iter().enumerate() {
@@ -222,7 +223,7 @@ impl Printer {
     }
 }
 
-/// What the items take on one line, with their separators and the closing bracket.
+/// The width of the items on one line, with separators and the closing bracket.
 fn flat_len(items: &[Item<'_>]) -> usize {
     let mut flat = Printer::new(usize::MAX);
     for item in items {

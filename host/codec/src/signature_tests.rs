@@ -16,7 +16,7 @@ fn error() -> Ty {
 }
 
 #[test]
-fn a_digest_is_the_same_for_the_same_signature_alone() {
+fn a_digest_is_the_same_only_for_the_same_signature() {
     let get = async_func(&[("id", U64)], Some(&product()));
     assert_eq!(digest("get", &get), digest("get", &async_func(&[("id", U64)], Some(&product()))));
     assert_eq!(
@@ -80,7 +80,7 @@ create: async func(
 }
 
 #[test]
-fn a_resource_is_shown_as_one() {
+fn a_resource_is_shown_as_a_resource() {
     let func = imported(
         r#"(component (import "test:links/things@1.0.0" (instance
             (export "r" (type $r (sub resource)))

@@ -1,4 +1,4 @@
-//! The exact forms of JSON, what is refused and with which words, and the round trip of any value of any type.
+//! The exact JSON forms, refusals with their messages, and the round trip of any value of any type.
 
 use super::{FunctionCodec, camel_case};
 use proptest::collection::vec;
@@ -414,7 +414,7 @@ fn handles_are_refused_when_the_codec_is_made() {
     assert_eq!(error.to_string(), "parameters.s: a stream");
 }
 
-/// What a value takes beyond its own place, in bytes, the allocator's part left out.
+/// The heap memory of a value in bytes, without the allocator's overhead.
 fn memory(value: &Val) -> usize {
     let all = |values: &mut dyn Iterator<Item = &Val>| values.map(memory).sum::<usize>();
     let boxed = |value: &Option<Box<Val>>| value.as_ref().map_or(0, |value| size_of::<Val>() + memory(value));
@@ -438,7 +438,7 @@ fn memory(value: &Val) -> usize {
 }
 
 #[test]
-fn what_would_take_too_much_is_refused_where_it_would() {
+fn a_value_that_would_use_too_much_memory_is_refused_at_its_place() {
     let codec = FunctionCodec::of(&func(&[("p", list(list(prim("u8"))))], None)).unwrap();
     let refused = codec.decode_params_in(br#"{"p":[[1,2],[3]]}"#, &|_| false).unwrap_err();
     assert!(refused.message.contains("not enough memory"), "{refused}");
@@ -451,7 +451,7 @@ fn what_would_take_too_much_is_refused_where_it_would() {
 }
 
 #[test]
-fn what_would_be_too_long_is_not_written() {
+fn json_that_would_be_too_long_is_not_written() {
     let codec = FunctionCodec::of(&func(&[("p", STRING)], Some(&STRING))).unwrap();
     // Six bytes each, two quotation marks, and `{"p":}`.
     let value = [text(&"\u{1}".repeat(10))];

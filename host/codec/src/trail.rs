@@ -1,17 +1,18 @@
-//! Where in a value an error happened, and how much memory may still be taken for what is read.
+//! Tracks where in a value an error happened, and how much memory a value that is read may still use.
 //!
-//! The reader and the writer share one [`Trail`] per call. Nothing of it refers to them or to the types.
+//! Each call has one [`Trail`], which all parts of the reader or writer share. It holds no reference to them or to the
+//! types.
 
 use std::cell::{Cell, RefCell};
 
 /// The least number of bytes that a growing value reserves at a time.
 const RESERVE_STEP_BYTES: usize = 4 * 1024;
 
-/// A value that does not fit its type, JSON that does not, or a type that JSON cannot carry.
+/// The error for a value or JSON that does not fit its type, or for a type that JSON cannot carry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: {message}")]
 pub struct CodecError {
-    /// Where: `$` is the whole, `$.items[2].price` a part of it.
+    /// The place: `$` is the whole value, `$.items[2].price` a part of it.
     pub path: String,
     /// What was expected there and what was found.
     pub message: String,
@@ -27,16 +28,16 @@ pub(super) enum Step<'a> {
     Entry(usize, usize),
 }
 
-/// Where an error happened: every level that an error passes on its way up adds its step, so success costs nothing. And
-/// the memory that there is for what is read.
+/// The place of an error, and the memory that is left for the value that is read. While an error propagates, each level
+/// adds its step, so a success costs nothing.
 #[derive(Default)]
 pub(super) struct Trail<'a> {
     /// From the innermost step to the outermost.
     steps: RefCell<Vec<String>>,
     message: RefCell<Option<String>>,
-    /// Bytes that may still be taken.
+    /// Bytes that may still be used.
     left: Cell<usize>,
-    /// Gives more of them, or says that there are none.
+    /// Reserves more bytes, or returns that there are none.
     more: Option<&'a dyn Fn(usize) -> bool>,
 }
 
@@ -46,14 +47,14 @@ impl<'a> Trail<'a> {
         Trail { left: bytes.into(), ..Trail::default() }
     }
 
-    /// A trail whose memory `more` gives: see [`decode_params_in`](super::FunctionCodec::decode_params_in).
+    /// A trail whose memory `more` reserves: see [`decode_params_in`](super::FunctionCodec::decode_params_in).
     pub(crate) fn with_memory_from(more: &'a dyn Fn(usize) -> bool) -> Self {
         Trail { more: Some(more), ..Trail::default() }
     }
 }
 
 impl Trail<'_> {
-    /// Takes memory; says whether there was so much.
+    /// Uses memory; returns whether there was enough.
     pub(crate) fn spend(&self, bytes: usize) -> bool {
         let missing = bytes.saturating_sub(self.left.get());
         let asked = missing.max(RESERVE_STEP_BYTES);
@@ -67,7 +68,7 @@ impl Trail<'_> {
         true
     }
 
-    /// Notes what is wrong. Returns a text for serde's error, which [`Trail::error`] drops.
+    /// Records what is wrong. Returns a text for serde's error, which [`Trail::error`] ignores.
     pub(crate) fn fail(&self, message: impl Into<String>) -> &'static str {
         self.message.replace(Some(message.into()));
         "see the trail"
@@ -83,7 +84,7 @@ impl Trail<'_> {
         self.steps.borrow_mut().push(text);
     }
 
-    /// The error to report: what [`Trail::fail`] noted, or serde_json's own complaint about the text. What serde says
+    /// The error to report: what [`Trail::fail`] recorded, or serde_json's own message about the text. serde's message
     /// about a value of the wrong kind is left out, because it quotes the value.
     pub(crate) fn error(&self, error: &serde_json::Error) -> CodecError {
         let mut path = "$".to_owned();

@@ -1,15 +1,16 @@
-//! Do importer and exporter of a link mean the same types, and can their values cross it?
+//! Checks at start-up that the importer and the exporter of a link mean the same types, and that their values can cross
+//! the link.
 //!
-//! All of it happens at start-up. Types are compared by structure, as wasmtime does when a host function is called, so
-//! two components built from the same WIT always agree. A difference is reported at its first place, with both
-//! signatures: a whole record spelt out twice hides the one field that differs.
+//! Types are compared by structure, as wasmtime compares them when a host function is called, so two components built
+//! from the same WIT always agree. An error names the first place that differs and shows both signatures: two whole
+//! records side by side would hide the one field that differs.
 //!
-//! Whether a function is `async` is no difference: a link joins a `func` with an `async func`, so that a component whose
-//! language or handler has no `async` can call, and answer, one that has.
+//! It makes no difference whether a function is `async`: a link joins a `func` with an `async func`, so that components
+//! whose language or handler has no `async` can call, and be called by, components that have it.
 //!
-//! A callee may know more than its caller: types that differ in optional fields and cases alone are linked where every value
-//! has exactly one on the other side ([`FunctionCodec::can_call`]). Versions are part of an interface's name and match
-//! exactly.
+//! A callee may have a newer contract than its caller: types that differ only in optional fields and cases are linked
+//! if every value has exactly one equivalent on the other side ([`FunctionCodec::can_call`]). Versions are part of an
+//! interface's name and must match exactly.
 
 use souk_codec::signature::{signature, type_text};
 use souk_codec::{CodecError, FunctionCodec};
@@ -49,13 +50,13 @@ impl LinkTypeError {
         LinkTypeError { interface: interface.to_owned(), function: function.to_owned(), problem, fix }
     }
 
-    /// A type of which the codec has no JSON.
+    /// A type that the codec cannot write as JSON.
     pub(super) fn not_json(interface: &str, function: &str, error: &CodecError) -> Self {
         let problem = format!("has what JSON cannot carry: {error}");
         LinkTypeError::new(interface, function, Mismatch::new(problem, "use an id, a list or a record in its place"))
     }
 
-    /// A resource or a module among the items of an interface that a dependency names.
+    /// An item of an imported interface that is a resource or a module.
     pub(super) fn not_a_function(interface: &str, item: &str) -> Self {
         let problem = "is a resource or a module; only functions of plain values can cross a link";
         LinkTypeError::new(interface, item, Mismatch::new(problem, "use an id in its place"))
@@ -81,11 +82,11 @@ fn plain(interface: &str, function: &str, func: &ComponentFunc) -> Result<Functi
     Err(LinkTypeError::new(interface, function, Mismatch::new(problem, fix)))
 }
 
-/// Checks that a function is the same on both sides of a link, but for being `async` and for what may be gained, and that
-/// its values can cross it.
+/// Checks that both sides of a link have the same function, or that the exporter's is a compatible extension, and that
+/// its values can cross the link. Whether it is `async` does not matter.
 ///
 /// # Errors
-/// Points at the first difference and shows both signatures, or names what is not a plain value.
+/// Names the first difference and shows both signatures, or names the type that is not a plain value.
 pub fn check_function(
     interface: &str,
     function: &str,
@@ -116,7 +117,7 @@ fn function_difference(importer: &ComponentFunc, exporter: &ComponentFunc) -> Op
         .or_else(|| optional_difference("the result", importer.results().next(), exporter.results().next()))
 }
 
-/// The first difference of two types. `at` says where they stand.
+/// The first difference between two types. `at` is their place in the function's type.
 fn difference(at: &str, importer: &Type, exporter: &Type) -> Option<String> {
     if importer == exporter {
         return None;

@@ -1,7 +1,8 @@
-//! What the kinds of links share: an import is compared with the export that is to answer it, function by function,
-//! and each function is defined in the importer's linker.
+//! What all kinds of links share: an import is compared with the export that answers it, function by function, and each
+//! function is defined in the importer's linker.
 
 use super::check::{LinkTypeError, check_function, plain_values};
+use super::taped::Taped;
 use super::unavailable::Unavailable;
 use souk_bindings::Ctx;
 use souk_bindings::call::CallContext;
@@ -17,7 +18,7 @@ pub enum LinkError {
     /// The two sides disagree on a type, or the contract has something that cannot cross such a link.
     #[error(transparent)]
     Type(#[from] LinkTypeError),
-    /// The exporter lacks what is imported.
+    /// The exporter does not export what is imported.
     #[error("component `{exporter}` does not export `{item}`")]
     Missing {
         /// The component that should export it.
@@ -32,7 +33,7 @@ pub enum LinkError {
     Linker {
         /// The imported interface.
         interface: String,
-        /// wasmtime's words.
+        /// The message of wasmtime.
         message: String,
     },
 }
@@ -67,7 +68,7 @@ pub struct Import<'a> {
 pub enum Target<'a> {
     /// On this host.
     Local(&'a Arc<Pool>),
-    /// On another host, where alone its exports are known.
+    /// On another host; this host does not know what it exports.
     Remote(&'a Arc<str>),
 }
 
@@ -85,18 +86,18 @@ impl<'a> Target<'a> {
 pub(super) struct Imported {
     /// Its name in the interface.
     pub name: String,
-    /// Its type as the importer has it; the exporter's may differ in being `async`.
+    /// Its type in the importer. The exporter's type may be an extension of it, and either may be `async`.
     pub ty: ComponentFunc,
-    /// What it returns where its callee could not answer.
+    /// What it returns when its callee could not answer.
     pub unavailable: Option<Unavailable>,
 }
 
 impl Import<'_> {
-    /// Defines each function of the import in `linker`: `link` makes what answers it. Returns the functions, as
-    /// `interface#name`, whose contract has no error that could carry a dead callee.
+    /// Defines each function of the import in `linker`; `link` creates the object that answers it. Returns the
+    /// functions whose contract has no error for a dead callee, as `interface#name`.
     ///
     /// # Errors
-    /// When the exporter lacks a function, or a type differs or cannot cross a link; and those of `link`.
+    /// When the exporter lacks a function, when a type differs or cannot cross a link, and when `link` fails.
     pub(super) fn define<L: Answers>(
         &self,
         linker: &mut Linker<Ctx>,
@@ -110,12 +111,13 @@ impl Import<'_> {
                 without_unavailable.push(format!("{}#{}", self.interface, function.name));
             }
             let link = Arc::new(link(&function)?);
-            define(&mut instance, &function.name, &function.ty, link).map_err(|error| self.refused(&error))?;
+            define(&mut instance, self.interface, &function.name, &function.ty, link)
+                .map_err(|error| self.refused(&error))?;
         }
         Ok(without_unavailable)
     }
 
-    /// The functions of the import, each compared with the export's where that is here.
+    /// The functions of the import, each compared with the exported one if the exporter is on this host.
     ///
     /// # Errors
     /// When the exporter lacks one, or a type differs or cannot cross a link.
@@ -126,7 +128,7 @@ impl Import<'_> {
         }
     }
 
-    /// Checks the import against what a version of its target exports that does not serve yet.
+    /// Checks the import against the exports of a version of its target that does not serve yet.
     ///
     /// # Errors
     /// When the version lacks a function, or a type differs.
@@ -183,21 +185,23 @@ pub(super) type Answer<'a> = Box<dyn Future<Output = wasmtime::Result<()>> + Sen
 
 /// What answers one function of an import.
 pub(super) trait Answers: Send + Sync + 'static {
-    /// Answers one call, which comes in the `context` of the caller's.
+    /// Answers one call. `context` is the call context of the caller.
     fn answer<'a>(self: Arc<Self>, context: CallContext, params: &'a [Val], results: &'a mut [Val]) -> Answer<'a>;
 }
 
 /// Defines a function that `link` answers.
 ///
-/// A `func` waits for the answer on the caller's own stack, where another store's event loop may run. An `async func` is
-/// polled within the caller's event loop, where wasmtime 48 panics at a second one: what is done there with another store
-/// needs a task of its own.
+/// A `func` waits for the answer on the caller's own stack, where another store's event loop may run. An `async func`
+/// is polled within the caller's event loop, and wasmtime 48 panics when a second event loop runs inside it: work with
+/// another store needs a task of its own there.
 pub(super) fn define(
     instance: &mut LinkerInstance<'_, Ctx>,
+    interface: &str,
     name: &str,
     ty: &ComponentFunc,
     link: Arc<impl Answers>,
 ) -> wasmtime::Result<()> {
+    let link = Taped::new(interface, name, ty, link);
     if ty.async_() {
         instance.func_new_concurrent(name, move |accessor, _ty, params, results| {
             let context = accessor.with(|mut store| store.data_mut().call.clone());
@@ -206,7 +210,7 @@ pub(super) fn define(
     } else {
         instance.func_new_async(name, move |store: StoreContextMut<'_, Ctx>, _ty, params, results| {
             let ctx = store.data();
-            // The callee may compute in this very task: the caller waits, and is not busy.
+            // The callee may compute in this same task: the caller only waits, so it gives its slice back.
             ctx.slice.release();
             link.clone().answer(ctx.call.clone(), params, results)
         })

@@ -1,14 +1,14 @@
 //! Links: an import of one component connected to the export of another, each in a sandbox of its own.
 //!
 //! Only plain values cross a link. Start-up checks that importer and exporter mean the same types ([`check`]) and
-//! prepares, for each function, how its values are written as JSON ([`souk_codec`]) and which of the contract's own errors
-//! stands for a dead or late callee ([`unavailable`]). A call does none of that work again.
+//! prepares, for each function, how its values are written as JSON ([`souk_codec`]) and which error of the contract a
+//! caller gets when the callee failed or was late ([`unavailable`]). This is done once, not on every call.
 //!
 //! A link is [`local`] or, to a component on another host, [`remote`], and its caller waits for the answer; or it is
 //! [`durable`], and its caller waits until the call is stored. Imports and exports can also be patterns of a NestJS
-//! system ([`nest`]). An export can also be for the messages of a Redis channel ([`redis`](mod@redis)).
+//! system ([`nest`]). An export can also receive the messages of a Redis channel ([`redis`](mod@redis)).
 //!
-//! A contract with a resource, stream or future is refused: a handle means something in its own store only.
+//! A contract with a resource, stream or future is refused, because a handle is valid only in its own wasmtime store.
 
 pub mod check;
 pub mod cluster;
@@ -21,11 +21,13 @@ pub mod nest;
 pub mod redis;
 pub mod remote;
 pub mod stand_in;
+mod taped;
 #[cfg(test)]
 mod test_pool;
 pub mod unavailable;
 
 pub use import::{Import, LinkError, Target};
+pub use taped::link_to_recording;
 
 use souk_manifest::limits::FixedLimit;
 
@@ -46,7 +48,7 @@ pub fn fixed_limits() -> Vec<FixedLimit> {
         FIXED_LIMITS.to_vec(),
         durable::fixed_limits(),
         remote::fixed_limits(),
-        cluster::FIXED_LIMITS.to_vec(),
+        cluster::fixed_limits(),
         nest::fixed_limits(),
         redis::fixed_limits(),
     ]

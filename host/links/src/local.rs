@@ -1,12 +1,12 @@
 //! Local links: an import of one component connected to the export of another in this process.
 //!
-//! The two keep their own stores: plain values are handed over, nothing else. The callee runs under its own grants and
-//! limits, with the caller's deadline, trace and hop count. A callee that is dead, late or overloaded becomes the
-//! contract's own error ([`Unavailable`]); where the contract has none, the caller traps.
+//! Each component keeps its own store: only plain values pass between them. The callee runs under its own grants and
+//! limits, with the caller's deadline, trace and hop count. When the callee is dead, late or overloaded, the caller
+//! gets the contract's own error ([`Unavailable`]), or traps if the contract has none.
 //!
-//! **The importer's type decides where the callee runs**, whatever the exporter's is. For a `func` it runs in the caller's
-//! task, which costs a microsecond or two and copies no parameter. For an `async func`, which is polled within the
-//! caller's event loop, it needs a task of its own (see [`define`](super::import::define)).
+//! **The importer's type decides where the callee runs**, whatever the exporter's type is. For a `func` the callee runs
+//! in the caller's task, which costs a microsecond or two and copies no parameters. For an `async func`, which is
+//! polled within the caller's event loop, the callee needs a task of its own (see [`define`](super::import::define)).
 
 use super::check::LinkTypeError;
 use super::import::{Answer, Answers, Import, LinkError};
@@ -18,8 +18,8 @@ use souk_runtime::{CallError, CallerType, Failure, Pool};
 use std::sync::Arc;
 use wasmtime::component::{Linker, Val};
 
-/// Connects `import` of the component `caller` to `target`, which answers it. Returns the functions, as `interface#name`,
-/// whose contract has no error that could carry a dead callee.
+/// Connects `import` of the component `caller` to `target`, which answers it. Returns the functions whose contract has
+/// no error for a dead callee, as `interface#name`.
 ///
 /// # Errors
 /// When the exporter lacks a function, or a type differs or cannot cross a link.
@@ -50,13 +50,13 @@ pub fn link(
 /// One function of one link.
 struct Link {
     target: Arc<Pool>,
-    /// What the caller is built for.
+    /// The function's type in the caller.
     caller: Arc<CallerType>,
     position: usize,
     unavailable: Option<Unavailable>,
     /// Whether the callee needs a task of its own.
     own_task: bool,
-    /// What a call crosses on its way.
+    /// Measures and traces the calls.
     boundary: Boundary,
 }
 

@@ -1,4 +1,4 @@
-//! What a caller holds while its callee runs.
+//! A caller holds no permit to compute while its callee runs.
 
 use super::link;
 use crate::{Import, Target};
@@ -28,7 +28,7 @@ const CALLEE: &str = r#"(component
     (instance $contract (export "f" (func $f)))
     (export "test:slice/contract@1.0.0" (instance $contract)))"#;
 
-/// Exports `run`, which takes the permit, as one that has computed for a slice, and calls the contract's `f`.
+/// Exports `run`, which takes the permit, as after a slice of computation, and calls the contract's `f`.
 fn caller(kind: &str) -> String {
     format!(
         r#"(component

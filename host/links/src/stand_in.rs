@@ -1,7 +1,8 @@
-//! Stand-ins: a component whose callers' links are answered by somebody else, for tests of the callers.
+//! Stand-ins: a test replaces a component by a server of its own, to test the components that call it.
 //!
-//! A call leaves as JSON by the codec, as over NATS, and what answers is a function of the host's, which asks a test's server.
-//! The types are the contract's: an answer that does not fit fails the call, and is `unavailable` to the caller.
+//! The codec writes a call as JSON, as for NATS. A function of the host, which asks the test's server, answers the
+//! call. The types are those of the contract: an answer that does not fit fails the call, and the caller gets
+//! `unavailable`.
 
 use crate::check::LinkTypeError;
 use crate::import::{self, Answers, Import, LinkError};
@@ -15,14 +16,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::component::{Linker, Val};
 
-/// Answers a call of `interface#function` with these arguments, as JSON; an error is for the log.
+/// Answers a call of `interface#function` with these arguments, both as JSON. An error goes to the log.
 pub type Answer = Arc<dyn Fn(String, Vec<u8>) -> BoxFuture<'static, Result<Vec<u8>, String>> + Send + Sync>;
 
-/// Lets `answer` answer `import`, within the time that a call of its component may take.
+/// Lets `answer` answer `import`. A call may take up to `max`.
 ///
 /// # Errors
-/// When a function is not the component's, or cannot be written as JSON.
-pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, most: Duration, answer: &Answer) -> Result<(), LinkError> {
+/// When the component lacks a function, or a type cannot cross a link.
+pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, max: Duration, answer: &Answer) -> Result<(), LinkError> {
     import.define(linker, |function| {
         let codec = FunctionCodec::of(&function.ty)
             .map_err(|error| LinkTypeError::not_json(import.interface, &function.name, &error))?;
@@ -31,7 +32,7 @@ pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, most: Duration, answe
             name: format!("{}#{}", import.export, function.name),
             codec,
             unavailable: function.unavailable.clone(),
-            most,
+            max,
             answer: answer.clone(),
         })
     })?;
@@ -44,7 +45,7 @@ struct Link {
     name: String,
     codec: FunctionCodec,
     unavailable: Option<Unavailable>,
-    most: Duration,
+    max: Duration,
     answer: Answer,
 }
 
@@ -65,7 +66,7 @@ impl Answers for Link {
 impl Link {
     async fn call(&self, context: &CallContext, params: &[Val]) -> Result<Vec<Val>, CallError> {
         let failed = |failure, detail: String| CallError::new(&self.component, failure, detail);
-        let Some(context) = context.next(self.most) else {
+        let Some(context) = context.next(self.max) else {
             return Err(failed(Failure::TooManyHops, String::new()));
         };
         let params = self.codec.encode_params(params);

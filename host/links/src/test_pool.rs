@@ -1,4 +1,4 @@
-//! The instances of a component in text form, without grants, for tests.
+//! For tests: the pool of a component that is given as WAT text and has no grants.
 
 use souk_bindings::boundary::Boundaries;
 use souk_bindings::http_client::{Client, Internal, tls_config};

@@ -1,22 +1,22 @@
-//! How a dead, late or overloaded callee becomes an error that its caller can act on.
+//! Turns the failure of a dead, late or overloaded callee into an error that its caller can handle.
 //!
-//! An error of a host function traps the calling component, so one broken callee would take its callers with it. A
-//! contract therefore has an error case for it: the host answers with `unavailable`, or, in the contracts of durable
-//! links, with `retry`. A function without such a case is linked with a warning at start-up, and then a dead callee does
-//! trap its caller.
+//! An error of a host function traps the calling component, so one broken callee would take its callers down with it. A
+//! contract therefore has an error case for this: the host answers with `unavailable` or, in the contracts of durable
+//! links, with `retry`. A function without such a case is linked with a warning at start-up, and a dead callee then
+//! traps its caller.
 //!
-//! The guest is told who did not answer and why in a few words, never how: a trap's backtrace or an address is for the
-//! log.
+//! The guest learns which component did not answer and, in a few words, why. Details such as a backtrace or an address
+//! go to the log only.
 
 use souk_bindings::call::CallContext;
 use souk_runtime::{CallError, Failure};
 use wasmtime::component::Val;
 use wasmtime::component::types::{ComponentFunc, Type};
 
-/// The cases that mean "the callee could not answer; it may help to try again", in order of preference.
+/// The cases that mean "the callee could not answer; trying again may help", in order of preference.
 const CASES: [&str; 2] = ["unavailable", "retry"];
 
-/// What a function returns in its callee's place.
+/// The error that a function returns when its callee could not answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unavailable {
     case: &'static str,
@@ -25,7 +25,7 @@ pub struct Unavailable {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
-    /// A variant's case with a string for the message.
+    /// A variant's case with a string as its payload, which holds the message.
     Message,
     /// A variant's case without payload.
     Bare,
@@ -34,15 +34,15 @@ enum Form {
 }
 
 impl Unavailable {
-    /// Finds the case in the error of a function's result: `unavailable` or else `retry`, with a string or nothing as
-    /// its payload. `None` when the function has no such error. Work for start-up.
+    /// Finds the case in the error of a function's result: `unavailable`, or otherwise `retry`, with a string or
+    /// nothing as its payload. `None` when the function has no such error. It is called at start-up only.
     pub fn of(func: &ComponentFunc) -> Option<Unavailable> {
         let Some(Type::Result(result)) = func.results().next() else { return None };
         let error = result.err()?;
         CASES.into_iter().find_map(|case| Some(Unavailable { case, form: form(&error, case)? }))
     }
 
-    /// The function's result: an error with `message`, if the contract's case carries one.
+    /// The function's result: an error, with `message` if the contract's case has a payload.
     pub fn value(&self, message: &str) -> Val {
         let case = self.case.to_owned();
         let error = match self.form {
@@ -68,7 +68,7 @@ pub(super) fn write_results(
     write_outcome(outcome, unavailable, results, context)
 }
 
-/// The same for a call that has written its results by itself where it succeeded.
+/// As [`write_results`], for a call that writes its own results when it succeeds.
 ///
 /// # Errors
 /// As [`write_results`].
@@ -80,7 +80,7 @@ pub(super) fn write_outcome(
 ) -> wasmtime::Result<()> {
     let Err(error) = outcome else { return Ok(()) };
     match error.failure {
-        // There may be thousands of them, and each caller hears of its own.
+        // There may be thousands, and each caller gets its own error.
         Failure::Overloaded => tracing::debug!(component = %error.component, trace = %context.trace, "{error}"),
         _ => tracing::warn!(component = %error.component, trace = %context.trace, "{error}"),
     }

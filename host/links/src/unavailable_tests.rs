@@ -7,7 +7,7 @@ fn returning(error: Ty) -> ComponentFunc {
     async_func(&[], Some(&result(Some(U64), Some(error))))
 }
 
-/// The error as JSON: the codec refuses a value that is not of the function's type.
+/// The error as JSON. The codec refuses a value that does not have the function's type.
 fn error_of(func: &ComponentFunc) -> Option<String> {
     let value = Unavailable::of(func)?.value("it failed");
     let json = FunctionCodec::of(func).unwrap().encode_results(&[value]).unwrap();
@@ -22,7 +22,7 @@ fn the_error_is_the_contracts_own_case() {
         (Ty::Enum(vec!["not-found", "unavailable"]), r#"{"err":"unavailable"}"#),
         (variant([("retry", Some(STRING)), ("reject", Some(STRING))]), r#"{"err":{"retry":"it failed"}}"#),
         (variant([("retry", Some(STRING)), ("unavailable", None)]), r#"{"err":"unavailable"}"#),
-        // An `unavailable` that cannot be filled in leaves `retry`.
+        // The host cannot make the payload of this `unavailable`, so `retry` is used.
         (variant([("unavailable", Some(U64)), ("retry", Some(STRING))]), r#"{"err":{"retry":"it failed"}}"#),
     ];
     for (error, json) in table {
@@ -38,7 +38,7 @@ fn a_function_without_such_a_case_has_none() {
         async_func(&[], Some(&U64)),
         async_func(&[], Some(&result(Some(U64), None))),
         async_func(&[], Some(&option(variant([("unavailable", unavailable())])))),
-        // Only the error's side counts.
+        // Only the error type counts, not the ok type.
         async_func(&[], Some(&result(Some(variant([("unavailable", unavailable())])), Some(STRING)))),
         returning(STRING),
         returning(record([("unavailable", STRING)])),

@@ -1,4 +1,4 @@
-//! An application as the manifest says, checked and with values filled in.
+//! An application as its manifest describes it, checked and with values filled in.
 
 use super::{
     AllowedHost, DatabaseUrl, DependencyName, Diagnostic, Download, DurableDependency, Files, IpNet, KeyValuePlace,
@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
-/// An application: everything that the manifest says, checked, with values filled in. All paths are absolute.
+/// An application: the whole content of its manifest, checked, with values filled in. All paths are absolute.
 #[derive(Debug, Clone)]
 pub struct Application {
     /// The application's name.
     pub name: String,
     /// Its version; empty when the manifest has none.
     pub version: String,
-    /// What it is.
+    /// Its description.
     pub description: String,
     /// The folder of the manifest.
     pub dir: PathBuf,
@@ -24,11 +24,11 @@ pub struct Application {
     pub manifest: PathBuf,
     /// The path that all routes begin with; `/` when the manifest has none.
     pub base_path: String,
-    /// HTTP triggers in the order of the file, but for those without a component.
+    /// HTTP triggers with a component, in the order of the file.
     pub routes: Vec<Route>,
     /// HTTP triggers that the host answers itself.
     pub static_routes: Vec<StaticRoute>,
-    /// Channels of Redis servers whose messages components get.
+    /// Redis channels whose messages components get.
     pub redis_triggers: Vec<RedisTrigger>,
     /// Folders whose files the host serves, in the order of the file.
     pub static_folders: Vec<StaticFolder>,
@@ -36,11 +36,11 @@ pub struct Application {
     pub components: BTreeMap<String, Component>,
     /// Limits of the HTTP edge and the process.
     pub limits: EdgeLimits,
-    /// The proxies that are believed when they name the client of a connection or a request.
+    /// The proxies that are trusted to name the client of a connection or a request.
     pub trusted_proxies: Vec<IpNet>,
-    /// Where a key-value store is kept, for labels that the runtime configuration places.
+    /// Where key-value stores are kept, for the labels in the runtime configuration.
     pub key_value_places: BTreeMap<String, KeyValuePlace>,
-    /// Where a database lies, for labels that the runtime configuration places.
+    /// The files of databases, for the labels in the runtime configuration.
     pub sqlite_paths: BTreeMap<String, PathBuf>,
     /// The state folder, when the runtime configuration names one.
     pub state_dir: Option<PathBuf>,
@@ -48,9 +48,9 @@ pub struct Application {
     pub test: Option<String>,
     /// The path of the application's OpenAPI document, for the console.
     pub openapi: Option<String>,
-    /// Components that take no part, each with the variable that is set and turns it off.
+    /// Components that are off, each with the variable that is set and turns it off.
     pub off: BTreeMap<String, String>,
-    /// Components that take no part while a variable is set, each with the variable: those that are off, and others.
+    /// All components that a variable can turn off, each with the variable.
     pub conditional: BTreeMap<String, String>,
     /// How to reach other hosts of the application; `None` when there are none.
     pub nats: Option<NatsConfig>,
@@ -58,9 +58,9 @@ pub struct Application {
     pub secrets: BTreeMap<String, Value>,
     /// The components that run here; `None` when all do. The others run on other hosts.
     pub only: Option<BTreeSet<String>>,
-    /// Names by which the administration listener may be called, besides its address.
+    /// Host names that requests to the administration listener may use, besides its address.
     pub admin_hosts: Vec<String>,
-    /// The servers that answer in place of components, by the component's name; for tests of others.
+    /// Servers that replace components in tests of other components, by the component's name.
     pub stand_ins: BTreeMap<String, String>,
 }
 
@@ -90,9 +90,9 @@ pub struct Route {
     pub pattern: Option<RoutePattern>,
     /// The component that answers.
     pub component: String,
-    /// Components that a request passes before it comes to `component`, the first one first.
+    /// The middleware that a request passes before it comes to `component`, in order.
     pub middleware: Vec<String>,
-    /// Whether its requests have a reserve of the limit `request_memory`.
+    /// Whether a part of the limit `request_memory` is reserved for its requests.
     pub reserved: bool,
     /// The line of the trigger.
     pub line: usize,
@@ -118,15 +118,15 @@ pub struct Component {
     pub name: String,
     /// The line of its table.
     pub line: usize,
-    /// What it is.
+    /// Its description.
     pub description: String,
-    /// The `.wasm` file; it need not exist yet. Of a component that is downloaded, the host says where the file is.
+    /// The `.wasm` file; it need not exist yet. For a component that is downloaded, the host sets it.
     pub source: PathBuf,
-    /// Where the code is downloaded from, when it is no file of the application.
+    /// Where the code is downloaded from, if it is not a file of the application.
     pub download: Option<Download>,
     /// The component that it was made for, when the manifest names it only as a dependency or middleware of that one.
     pub part_of: Option<String>,
-    /// The component that it is a copy of, with configuration of the one that it is a part of.
+    /// The component that it is a copy of, if it inherits configuration from the component that it is a part of.
     pub copy_of: Option<String>,
     /// Variables for `spin:variables`, templates filled in.
     pub variables: BTreeMap<String, Value>,
@@ -142,82 +142,84 @@ pub struct Component {
     pub sqlite_databases: Vec<String>,
     /// Links: which component answers its imports.
     pub dependencies: Vec<Dependency>,
-    /// Which of its imports are answered by durable links; each is of a dependency.
+    /// The dependencies that durable links answer.
     pub durable: Vec<DurableDependency>,
-    /// Which of its imports are answered by remote links wherever their target runs; each is of a dependency.
+    /// The dependencies that remote links answer, even if their target runs on the same host.
     pub remote: Vec<Marked>,
-    /// Which of its functions other components may call twice.
+    /// Its functions for which a call may be repeated.
     pub idempotent: Vec<Idempotent>,
-    /// What it exports beyond what other components depend on; for the generator of its bindings.
+    /// Exports that no other component depends on; for the generator of its bindings.
     pub exports: Vec<DependencyName>,
     /// Its functions that the host calls at certain times.
     pub schedules: Vec<Schedule>,
-    /// What it has to do with a NestJS system.
+    /// Its patterns of a NestJS system.
     pub nest: Nest,
-    /// Whether the host counts as ready whatever this component lacks.
+    /// Whether the host can be ready while this component cannot serve.
     pub ignored_for_readiness: bool,
-    /// Whether traces have the arguments and results of calls into it.
+    /// Whether traces contain the arguments and results of calls to it.
     pub traces_arguments: bool,
+    /// Whether calls into it are recorded, for `souk replay`.
+    pub is_recorded: bool,
     /// How it is built.
     pub build: Option<Build>,
     /// The folder of its migrations; it exists.
     pub migrations: Option<PathBuf>,
-    /// The numbers of migrations that are not run any more, and whose files are gone.
+    /// The numbers of migrations that do not run any more and whose files were removed.
     pub retired: Vec<i32>,
-    /// The numbers of migrations that a release without them can go on with.
+    /// The numbers of migrations with which an older release, which does not have them, can still work.
     pub additive: Vec<i32>,
     /// Example data for its database.
     pub seed: Option<Seed>,
-    /// The database that its migrations are for, where the manifest says so.
+    /// The database that its migrations are for, if the manifest names one.
     pub database: Option<DatabaseUrl>,
     /// Its limits.
     pub limits: ComponentLimits,
 }
 
-/// Example data of a component, as `souk seed` puts it in and takes it away.
+/// Example data of a component, which `souk seed` adds and removes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seed {
     /// The folder of its scripts; it exists.
     pub folder: PathBuf,
-    /// Whether the first start puts it into a new database by itself.
+    /// Whether the first start adds it to a new database.
     pub at_first_start: bool,
 }
 
 /// A link as the manifest declares it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dependency {
-    /// The import, or the package whose imports are all meant.
+    /// The import, or a package for all imports from it.
     pub name: DependencyName,
     /// The component that answers.
     pub component: String,
-    /// The export that answers, when it is called otherwise than the import.
+    /// The export that answers, if its name differs from that of the import.
     pub export: Option<String>,
     /// The line of the dependency.
     pub line: usize,
 }
 
-/// A dependency that is marked as of one kind of link.
+/// A dependency that the manifest marks for one kind of link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Marked {
-    /// The import, or the package whose imports are all meant.
+    /// The import, or a package for all imports from it.
     pub name: DependencyName,
     /// Its line in the manifest.
     pub line: usize,
 }
 
-/// What a component exports and may be called twice: a second call changes nothing more.
+/// An exported function, or interface, whose calls may be repeated: a second call changes nothing more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotent {
-    /// The interface; always one, and not a package.
+    /// The interface; never a whole package.
     pub interface: DependencyName,
-    /// The function; `None` for all of the interface.
+    /// The function; `None` for all functions of the interface.
     pub function: Option<String>,
     /// Its line in the manifest.
     pub line: usize,
 }
 
 impl Idempotent {
-    /// Whether the function `name` of the export `interface` is meant.
+    /// Whether this covers the function `name` of the export `interface`.
     pub fn covers(&self, interface: &str, name: &str) -> bool {
         self.interface.covers(interface) && self.function.as_deref().is_none_or(|function| function == name)
     }
@@ -235,37 +237,37 @@ impl fmt::Display for Idempotent {
 pub struct Build {
     /// Commands for the shell, run one after the other.
     pub commands: Vec<String>,
-    /// Where they run; the folder of the manifest when it does not say.
+    /// The folder in which they run; by default that of the manifest.
     pub workdir: PathBuf,
-    /// Paths and patterns, from `workdir`, whose change calls for a new build.
+    /// Paths and patterns, relative to `workdir`; a change of such a file requires a new build.
     pub watch: Vec<String>,
 }
 
-/// What `souk build` needs to know; made without any variable's value.
+/// What `souk build` needs to know. It needs no values of variables.
 #[derive(Debug)]
 pub struct BuildPlan {
     /// The folder of the manifest.
     pub dir: PathBuf,
-    /// Every component by name, those without a build command too.
+    /// Every component by name, including those without a build command.
     pub components: BTreeMap<String, BuildStep>,
     /// The command that tests the application, for `souk test`.
     pub test: Option<String>,
-    /// What is legal and most likely not meant.
+    /// Things that are legal but most likely not intended.
     pub warnings: Vec<Diagnostic>,
 }
 
 /// One component to build.
 #[derive(Debug)]
 pub struct BuildStep {
-    /// The file that the build makes.
+    /// The file that the build creates.
     pub source: PathBuf,
-    /// Where the code is downloaded from, when it is no file of the application.
+    /// Where the code is downloaded from, if it is not a file of the application.
     pub download: Option<Download>,
-    /// How; `None` when the manifest has no build command.
+    /// How it is built; `None` when the manifest has no build command.
     pub build: Option<Build>,
     /// What it imports from other components.
     pub imports: Vec<DependencyName>,
-    /// What it exports: what other components depend on, and what its own table adds.
+    /// What it exports: what other components depend on, and its own `exports`.
     pub exports: Vec<DependencyName>,
     /// The line of the component.
     pub line: usize,

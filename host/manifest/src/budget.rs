@@ -1,16 +1,17 @@
-//! Budgets: how much of something an owner holds, and the most that it may.
+//! Budgets: how much of a resource an owner holds, and the most that it may hold.
 //!
-//! Each owner of what is bounded in sum has one: the application has one of linear memory and one of open files, the edge
-//! has one of the bytes of requests and responses, which it divides among peers and connections. What is over a budget
-//! fails for the one who asks, or ends what the same owner has left standing; what others hold is theirs.
+//! The application has a budget for linear memory and one for open files. The HTTP edge has one for the bytes of
+//! requests and responses, which it divides among peers and connections. When a budget is exceeded, the new request for
+//! more fails, or the host ends an idle request of the same owner; other owners are not affected.
 //!
-//! Here, in the lowest crate, because bindings and edge both have some, and `souk limits` prints the use of all.
+//! This module is in the lowest crate because both the bindings and the edge have budgets, and `souk limits` prints the
+//! use of all of them.
 
 use crate::limits::LimitValue;
 use bytesize::ByteSize;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A sum with a bound.
+/// A counter with a bound.
 #[derive(Debug)]
 pub struct Budget {
     taken: AtomicU64,
@@ -18,7 +19,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// A sum of at most `most`.
+    /// An empty budget of at most `most`.
     pub fn new(most: u64) -> Self {
         Budget { taken: AtomicU64::new(0), most }
     }
@@ -39,7 +40,7 @@ impl Budget {
         self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
-    /// Takes `amount` more, whatever the bound.
+    /// Takes `amount` more, even if that exceeds the bound.
     pub fn take(&self, amount: u64) {
         self.taken.fetch_add(amount, Ordering::Relaxed);
     }
@@ -53,7 +54,7 @@ impl Budget {
 /// How much of a budget is used: a line of `souk limits`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Use {
-    /// The key of the limit in the manifest, or what the budget is of.
+    /// The key of the limit in the manifest, or the name of the resource.
     pub name: String,
     /// What is taken now.
     pub taken: LimitValue,
@@ -68,7 +69,7 @@ impl Use {
         Use { name: name.into(), taken: bytes(taken), most: bytes(most) }
     }
 
-    /// The use of a budget of what `unit` names.
+    /// The use of a budget that counts things of the kind `unit`.
     pub fn count(name: impl Into<String>, taken: u64, most: u64, unit: &'static str) -> Self {
         Use { name: name.into(), taken: LimitValue::Count(taken, unit), most: LimitValue::Count(most, unit) }
     }

@@ -1,4 +1,4 @@
-//! `[component.NAME.build]`: the commands that make a component, for it and for its profiles.
+//! `[component.NAME.build]`: the commands that build a component; its profiles have such commands too.
 
 use super::Build;
 use super::table::Table;
@@ -14,7 +14,7 @@ pub(super) fn read(mut table: Table<'_, '_>, dir: &Path) -> Option<Build> {
     Some(Build { commands, workdir, watch })
 }
 
-/// Reads `command` of a table of a build.
+/// Reads `command` of a build table.
 pub(super) fn read_commands(table: &mut Table<'_, '_>) -> Vec<String> {
     const FIX: &str = "write `command = \"cargo build ...\"`, or a list of commands";
     match table.value("command") {

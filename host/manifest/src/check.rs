@@ -1,4 +1,4 @@
-//! Checks of the manifest as a whole: names that lead nowhere, cycles, routes that conflict, parts that nobody uses.
+//! Checks of the manifest as a whole: dangling names, cycles, routes that conflict, unused components.
 
 use super::draft::Draft;
 use super::names::nearest;
@@ -7,7 +7,7 @@ use super::table::{At, File};
 use super::{Application, Component, Dependency};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Everything that needs no value of a variable.
+/// Runs all checks that need no values of variables.
 pub(super) fn whole(draft: &Draft, file: File<'_>) {
     let application = &draft.application;
     let redis: Vec<String> = draft.redis.iter().map(|trigger| trigger.component.clone()).collect();
@@ -125,7 +125,7 @@ fn routes(application: &Application, file: File<'_>) {
     }
 }
 
-/// A pattern of a NestJS system is answered by one component, and an import by one kind of link.
+/// Checks that only one component answers each pattern of a NestJS system, and only one kind of link each import.
 fn patterns(application: &Application, file: File<'_>) {
     let mut served: BTreeMap<&str, (&str, usize)> = BTreeMap::new();
     for component in application.components.values() {
@@ -158,7 +158,7 @@ fn patterns(application: &Application, file: File<'_>) {
     }
 }
 
-/// Warns of components that nothing leads to.
+/// Warns of components that no trigger and no dependency leads to.
 fn unused(application: &Application, redis: &[String], file: File<'_>) {
     let routed = application.routes.iter().flat_map(|route| route.middleware.iter().chain([&route.component]));
     let linked = links(application).map(|(_, dependency)| &dependency.component);

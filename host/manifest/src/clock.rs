@@ -1,7 +1,7 @@
-//! The machine's clock and its random numbers: the one place of the host that asks for them.
+//! The machine's clock and its random numbers. No other part of the host reads them directly.
 //!
-//! What counts time that passes uses `tokio::time::Instant`, which tests can pause; what is written down (a message's time, a
-//! log line) uses [`now`]. `clippy.toml` refuses the standard library's own functions elsewhere.
+//! Code that measures durations uses `tokio::time::Instant`, which tests can pause. Times that are stored or logged
+//! come from [`now`]. `clippy.toml` forbids the standard library's own functions elsewhere.
 
 use std::cell::Cell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,39 +12,39 @@ pub fn now() -> SystemTime {
     SystemTime::now()
 }
 
-/// What has passed since 1970-01-01T00:00:00Z; nothing where the clock stands before it.
+/// The time since 1970-01-01T00:00:00Z; zero if the clock shows an earlier time.
 pub fn since_epoch() -> Duration {
     now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// A moment to measure from, for what runs without tokio.
+/// An instant to measure durations from, for code that runs without tokio.
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub fn instant() -> std::time::Instant {
     std::time::Instant::now()
 }
 
-/// A random number, for pauses that must not coincide; never for a secret. `None` where the system gives none.
+/// A random number, for pauses that must not coincide; never for a secret. `None` if the system gives none.
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub fn jitter() -> Option<u64> {
     getrandom::u64().ok()
 }
 
-/// Fills `bytes` with random ones that nobody can guess.
+/// Fills `bytes` with random bytes that nobody can guess.
 ///
 /// # Errors
-/// Where the system gives none.
+/// When the system gives none.
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub fn fill_random(bytes: &mut [u8]) -> Result<(), getrandom::Error> {
     getrandom::fill(bytes)
 }
 
-/// A number below `most`, evenly drawn and never by a client; for shares of calls, not for secrets. Costs no system call.
+/// A uniform random number below `most`, to choose a share of calls; not for secrets. It needs no system call.
 pub fn draw(most: u16) -> u16 {
     thread_local! {
         static STATE: Cell<u64> = Cell::new(jitter().unwrap_or(0) | 1);
     }
     STATE.with(|state| {
-        // Xorshift64*: even enough to share calls out.
+        // Xorshift64*: uniform enough to distribute calls.
         let mut x = state.get();
         x ^= x >> 12;
         x ^= x << 25;

@@ -1,10 +1,11 @@
-//! One `[component.NAME]`: its source, what it is granted, its links and how it is built.
+//! One `[component.NAME]`: its source, its grants, its links and its build.
 
 use super::declared::{Declared, check_named};
 use super::draft::{Templates, read_limits, read_targets};
 use super::files::Files;
 use super::names::{DependencyName, check_label, check_variable, nearest};
 use super::outbound::AllowedHost;
+use super::release;
 use super::table::{At, Table};
 use super::template::{Template, template};
 use super::{
@@ -16,7 +17,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 impl Component {
-    /// A component of which only the name is known.
+    /// A component with only a name; everything else has its default.
     pub(super) fn new(name: &str, line: usize, dir: &Path) -> Self {
         Component {
             name: name.to_owned(),
@@ -41,6 +42,7 @@ impl Component {
             nest: Nest::default(),
             ignored_for_readiness: false,
             traces_arguments: false,
+            is_recorded: false,
             build: None,
             migrations: None,
             retired: Vec::new(),
@@ -52,7 +54,7 @@ impl Component {
     }
 }
 
-/// Reads one component. What is wrong is reported and left out; the component itself always results.
+/// Reads one component. Mistakes are reported and left out; a component is always returned.
 pub(super) fn read<'a>(
     mut table: Table<'a, '_>,
     name: &'a str,
@@ -89,7 +91,7 @@ pub(super) fn read<'a>(
     (component, templates)
 }
 
-/// Warns of what only Spin has: a component may start without it, and a call to it traps.
+/// Warns of a feature that only Spin has: the component starts without it, and a call to it traps.
 fn warn_of_missing(table: &mut Table<'_, '_>, key: &'static str, what: &str) {
     if let Some(first) = table.strings(key).first() {
         let message = format!("`{key}` grants nothing here: Souk {what}, and a call to them traps");
@@ -118,7 +120,7 @@ fn read_hosts(table: &mut Table<'_, '_>, declared: &BTreeMap<String, Declared>) 
         if template.variables().next().is_none()
             && let Err(error) = AllowedHost::parse(&entry.value, &entry.value)
         {
-            // With a user name there can be a password.
+            // An entry with a user name may also have a password.
             let shown = if entry.value.contains('@') { "an entry" } else { &format!("`{}`", entry.value) };
             let message = format!("{shown} in `allowed_outbound_hosts`: {}", error.message);
             table.error(entry.line, message, error.fix);
@@ -166,14 +168,14 @@ fn read_labels(table: &mut Table<'_, '_>, key: &'static str) -> Vec<String> {
             let message = format!("`{}` in `{key}` cannot be a label: {error}", label.value);
             table.error(label.line, message, "name it like `my-data` or `my_data`");
         } else if !labels.contains(&label.value) {
-            // Written twice it grants no more than once.
+            // A repeated label grants nothing more.
             labels.push(label.value);
         }
     }
     labels
 }
 
-/// Reads what is Souk's own.
+/// Reads Souk's own keys.
 fn read_tool(
     mut souk: Table<'_, '_>,
     component: &mut Component,
@@ -181,6 +183,7 @@ fn read_tool(
     dir: &Path,
     declared: &BTreeMap<String, Declared>,
 ) {
+    release::read_digest(&mut souk, &mut component.download);
     let unless = souk.string("unless").filter(|unless| check_named(&souk, "unless", unless, declared));
     templates.unless = unless.map(|unless| unless.value);
     database_files::read(&mut souk, component, templates, dir, declared);
@@ -207,13 +210,14 @@ fn read_tool(
         }
     }
     component.traces_arguments = souk.boolean("trace_arguments").is_some_and(|yes| yes.value);
+    component.is_recorded = souk.boolean("record").is_some_and(|yes| yes.value);
     if let Some(limits) = souk.table("limits") {
         read_limits(&limits, ComponentLimits::TABLE, |key, value| component.limits.set(key, value));
     }
     souk.finish();
 }
 
-/// Reads what the component exports beyond what others depend on.
+/// Reads `exports`: interfaces that the component exports beyond those that others depend on.
 fn read_exports(souk: &mut Table<'_, '_>) -> Vec<DependencyName> {
     let mut exports = Vec::new();
     for entry in souk.strings("exports") {
@@ -229,7 +233,8 @@ fn read_exports(souk: &mut Table<'_, '_>) -> Vec<DependencyName> {
     exports
 }
 
-/// Reads which functions may be called twice. Whether the component exports them is known once it is compiled.
+/// Reads `idempotent`: the functions for which a call may be repeated. Whether the component exports them is known only
+/// once it is compiled.
 fn read_idempotent(souk: &mut Table<'_, '_>) -> Vec<Idempotent> {
     let mut idempotent = Vec::new();
     for entry in souk.strings("idempotent") {
@@ -253,7 +258,8 @@ fn read_idempotent(souk: &mut Table<'_, '_>) -> Vec<Idempotent> {
     idempotent
 }
 
-/// Reads the dependencies under `key`, which says of what kind their links are; each must be one.
+/// Reads the list `key`, which marks dependencies for one kind of link. Each entry must be a dependency of the
+/// component.
 fn read_marked(souk: &mut Table<'_, '_>, key: &'static str, dependencies: &[Dependency]) -> Vec<Marked> {
     let entries = souk.strings(key).into_iter();
     let read =
@@ -261,7 +267,7 @@ fn read_marked(souk: &mut Table<'_, '_>, key: &'static str, dependencies: &[Depe
     entries.filter_map(read).collect()
 }
 
-/// Reads the name of a dependency in `key`; what is none is reported.
+/// Reads the name of a dependency in `key`; anything else is reported.
 pub(super) fn marked(
     souk: &Table<'_, '_>,
     key: &str,

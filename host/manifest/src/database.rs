@@ -1,8 +1,8 @@
 //! `database_url` under `[component.NAME.tool.souk]`: the database that the component's migrations are for.
 //!
-//! `sqlite:LABEL` is one of its `sqlite_databases`. A URL of PostgreSQL is a grant as well: its host and port, and no
-//! other, at whatever address the name leads to, so that one variable names the database for the component, its
-//! migrations and what it may reach. The value can have a password: no message shows it.
+//! `sqlite:LABEL` names one of its `sqlite_databases`. A PostgreSQL URL is also a grant for its host and port, at any
+//! address that the host name resolves to. So one variable sets the database for the component, its migrations and its
+//! grant. The value may contain a password, so no message shows it.
 
 use super::declared::Value;
 use super::outbound::AllowedHost;
@@ -21,7 +21,7 @@ pub enum DatabaseUrl {
     Postgres(PostgresAddress),
 }
 
-/// Fills in `component`'s database, and grants what it needs.
+/// Fills in `component`'s database, and grants access to it.
 pub(super) fn fill_in(
     component: &mut Component,
     template: &At<Template>,
@@ -96,14 +96,14 @@ mod tests {
     }
 
     #[test]
-    fn a_database_of_sqlite_is_one_that_is_granted() {
+    fn a_sqlite_database_must_be_one_that_is_granted() {
         let application = component("sqlite:main", true, "sqlite_databases = [\"main\"]").unwrap();
         assert_eq!(application.components["a"].database, Some(DatabaseUrl::Sqlite("main".into())));
         assert_eq!(granted(&application), [""; 0]);
     }
 
     #[test]
-    fn a_database_of_postgresql_is_granted_with_its_host_and_port_alone() {
+    fn a_postgresql_database_grants_its_host_and_port_only() {
         for (url, shown) in [
             ("postgres://me:s3cret@db.test/shop", "postgres://db.test:5432"),
             ("postgresql://me:s3cret@DB.test:6543/shop?sslmode=require", "postgres://db.test:6543"),
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn an_undeclared_variable_in_it_is_told_without_values() {
+    fn an_undeclared_variable_in_it_is_reported_without_values() {
         let text = with_component("[component.a.tool.souk]\ndatabase_url = \"{{ nobody }}\"");
         let error = app(&text).errors().to_string();
         assert!(error.contains("`nobody`, which is not declared"), "{error}");

@@ -1,8 +1,8 @@
-//! What a component brings for its database: `database_url`, `migrations`, `retired`, `additive` and `seed` under
+//! The keys for a component's database: `database_url`, `migrations`, `retired`, `additive` and `seed` under
 //! `[component.NAME.tool.souk]`.
 //!
-//! A migration that ran must stay, because every host compares the history with the files. `retired` lists the numbers of
-//! those that are gone on purpose; a number that ran once is never used again, so they are numbers and not files.
+//! The file of a migration that ran must not be removed, because every host compares the history with the files.
+//! `retired` lists the numbers of migrations that were removed on purpose. A number that ran once is never used again.
 
 use super::Component;
 use super::declared::{Declared, Value, check_named, is_set};
@@ -13,16 +13,16 @@ use crate::application::Seed;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// When a seed is put in by itself.
+/// When the first start adds the seed.
 #[derive(Clone)]
 pub(super) struct SeedTemplate {
-    /// "true" at the first start.
+    /// A template that gives "true" if the first start adds the seed.
     first_start: Option<At<Template>>,
     /// The variable that turns it off when it is set.
     unless: Option<String>,
 }
 
-/// Reads what the component brings for its database.
+/// Reads the keys for the component's database.
 pub(super) fn read(
     souk: &mut Table<'_, '_>,
     component: &mut Component,
@@ -91,7 +91,7 @@ fn read_seed(
     seed.finish();
 }
 
-/// The folder that `name` names, which must be there.
+/// The folder that `name` names, which must exist.
 fn folder(table: &mut Table<'_, '_>, dir: &Path, name: &At<String>, what: &str, files: &str) -> PathBuf {
     let path = dir.join(&name.value);
     if !path.is_dir() {
@@ -111,7 +111,7 @@ impl SeedTemplate {
     }
 }
 
-/// Decides whether `component`'s seed is put in at the first start.
+/// Decides whether the first start adds `component`'s seed.
 pub(super) fn fill_in(
     component: &mut Component,
     seed: &SeedTemplate,
@@ -150,7 +150,7 @@ mod tests {
                         [variables]\nseed.default = \"true\"\nkey.default = \"\"\n";
 
     #[test]
-    fn a_seed_goes_in_by_itself_when_its_variable_says_so_and_no_other_forbids_it() {
+    fn the_first_start_adds_a_seed_when_its_variable_says_so_and_no_other_forbids_it() {
         for (variables, at_first_start) in [
             (&[][..], true),
             (&[("SPIN_VARIABLE_SEED", "false")], false),
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_that_is_neither_wanted_nor_unwanted_is_an_error_that_names_the_variable() {
+    fn a_first_start_value_other_than_true_or_false_is_an_error_that_names_the_variable() {
         let app = app(&with_component(SEED)).file("m/sqlite/0001_a.sql", "").file("s/sqlite/add.sql", "");
         let error = app.env("SPIN_VARIABLE_SEED", "maybe").errors().to_string();
         assert!(error.contains("must be \"true\" or \"false\"") && error.contains("set `seed`"), "{error}");

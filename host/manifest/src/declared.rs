@@ -1,4 +1,4 @@
-//! What the manifest declares of a variable, and the values of variables: what all that read, make or use them share.
+//! The declarations of variables in the manifest, and their values: types that all modules for variables share.
 
 use super::names::nearest;
 use super::table::{At, Table};
@@ -8,7 +8,7 @@ use std::fmt;
 /// The prefix of environment variables that set application variables.
 pub(super) const PREFIX: &str = "SPIN_VARIABLE";
 
-/// The value of a variable. `Debug` shows nothing of one that is secret.
+/// The value of a variable. `Debug` does not show a secret value.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Value {
     text: String,
@@ -16,7 +16,7 @@ pub struct Value {
 }
 
 impl Value {
-    /// A value; `secret` when an application variable that took part in it is.
+    /// A value. It is `secret` if it was made from a secret variable.
     pub fn new(text: String, secret: bool) -> Self {
         Value { text, secret }
     }
@@ -43,16 +43,16 @@ pub(super) struct Declared {
     pub(super) line: usize,
     pub(super) default: Option<String>,
     pub(super) secret: bool,
-    /// How the host makes a value when nobody gives one.
+    /// How the host generates a value when none is set.
     pub(super) generated: Option<Generated>,
-    /// What an operator should be told when it has a certain value.
+    /// The warning for the operator when it has a certain value.
     pub(super) warning: Option<Warning>,
-    /// The values that it may have; any when absent.
+    /// The values that it may have; `None` allows any value.
     pub(super) one_of: Option<OneOf>,
 }
 
 impl Declared {
-    /// A variable of which `[variables]` alone has been read.
+    /// A variable with what `[variables]` says about it.
     pub(super) fn new(line: usize, default: Option<String>, secret: bool) -> Self {
         Declared { line, default, secret, generated: None, warning: None, one_of: None }
     }
@@ -64,23 +64,23 @@ pub(super) struct OneOf {
     pub(super) values: Vec<String>,
 }
 
-/// How the host makes the value of a variable.
+/// How the host generates the value of a variable.
 pub(super) struct Generated {
     pub(super) line: usize,
     pub(super) kind: Kind,
     pub(super) unless: Option<At<String>>,
 }
 
-/// What the host makes.
+/// What the host generates.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A random text that is kept.
+    /// A random text, which is kept.
     Secret,
-    /// Where the application is served.
+    /// The URL at which the application is served.
     Url,
 }
 
-/// What to say when a variable has a value.
+/// The warning to log when a variable has a certain value.
 pub(super) struct Warning {
     pub(super) line: usize,
     pub(super) value: String,
@@ -92,7 +92,7 @@ pub(super) fn environment_name(prefix: &str, variable: &str) -> String {
     format!("{prefix}_{}", variable.to_ascii_uppercase())
 }
 
-/// Whether the variable that `key` names is declared; reports it when not.
+/// Whether the variable that `key` names is declared; reports a mistake if not.
 pub(super) fn check_named(
     table: &Table<'_, '_>,
     key: &str,
@@ -110,7 +110,7 @@ pub(super) fn check_named(
     false
 }
 
-/// Whether the variable has a value, and not an empty one.
+/// Whether the variable has a value that is not empty.
 pub(super) fn is_set(values: &BTreeMap<String, Value>, name: &str) -> bool {
     values.get(name).is_some_and(|value| !value.expose().is_empty())
 }

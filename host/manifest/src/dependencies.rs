@@ -1,18 +1,19 @@
 //! `[component.NAME.dependencies]`: what answers a component's imports.
 //!
-//! In Spin a dependency is code that is composed into its component. Here it always has a sandbox of its own: a
-//! component of the application is one already, and of a file or a URL one is made (see [`super::inherit`]), which is
-//! granted nothing but what `inherit_configuration` names. What comes from a registry is refused by name.
+//! Spin composes a dependency into its component. Here it always has a sandbox of its own. A component of the
+//! application has one already; for a file, a URL or a version in a registry a component is created (see
+//! [`super::inherit`]), which is granted only what `inherit_configuration` names.
 
 use super::Dependency;
 use super::names::DependencyName;
-use super::source::{self, Code, NO_REGISTRY};
+use super::release;
+use super::source::{self, Code};
 use super::table::Table;
 use std::collections::BTreeMap;
 use std::path::Path;
 use toml::de::DeValue;
 
-/// What of a component's configuration another one can inherit, as Spin names it.
+/// The keys of a component's configuration that another component can inherit, as in Spin.
 pub(super) const INHERITABLE: [&str; 7] = [
     "ai_models",
     "allowed_outbound_hosts",
@@ -23,13 +24,13 @@ pub(super) const INHERITABLE: [&str; 7] = [
     "variables",
 ];
 
-/// What answers, as the manifest names it.
+/// What answers an import or a request, as the manifest names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Provider {
     pub(super) answer: Answer,
     /// The keys whose configuration it takes over.
     pub(super) inherit: Vec<&'static str>,
-    /// Environment variables besides its own.
+    /// More environment variables for it.
     pub(super) environment: BTreeMap<String, String>,
     pub(super) line: usize,
 }
@@ -39,12 +40,12 @@ pub(super) struct Provider {
 pub(super) enum Answer {
     /// A component of the application.
     Component(String),
-    /// Code that is no component of the application yet.
+    /// Code for which a component is created.
     Code(Code),
 }
 
-/// Reads the dependencies of one component; `inherit_all` when its table says that they inherit its configuration. The
-/// providers are in the order of the dependencies, whose components are not known yet.
+/// Reads the dependencies of one component. The providers are in the order of the dependencies, whose components are
+/// not known yet.
 pub(super) fn read(table: &mut Table<'_, '_>, dir: &Path) -> (Vec<Dependency>, Vec<Provider>) {
     let inherit_all = table.boolean("dependencies_inherit_configuration").is_some_and(|inherit| inherit.value);
     let (mut links, mut providers) = (Vec::new(), Vec::new());
@@ -54,7 +55,8 @@ pub(super) fn read(table: &mut Table<'_, '_>, dir: &Path) -> (Vec<Dependency>, V
     (links, providers)
 }
 
-/// Reads a table of dependencies; one with the name of an earlier table's takes its place when `links` has some.
+/// Reads a table of dependencies into `links` and `providers`; `inherit_all` says whether they inherit all
+/// configuration by default.
 pub(super) fn read_table(
     dependencies: &Table<'_, '_>,
     dir: &Path,
@@ -72,7 +74,8 @@ pub(super) fn read_table(
             }
         };
         if value.get_ref().is_str() {
-            dependencies.error(key.line, format!("dependency `{name}` {}", NO_REGISTRY.0), NO_REGISTRY.1);
+            let message = format!("dependency `{name}` names a version, and no registry");
+            dependencies.error(key.line, message, release::FIX);
             continue;
         }
         let Some(mut entry) = dependencies.entry(&key, value) else { continue };
@@ -82,7 +85,8 @@ pub(super) fn read_table(
             entry.error(export.line, message, "name the interface in the dependency, or remove `export`");
         }
         let what = format!("dependency `{name}`");
-        let Some(provider) = read_provider(&mut entry, &what, dir, inherit_all) else { continue };
+        let package = Some(name.package.as_str());
+        let Some(provider) = read_provider(&mut entry, &what, package, dir, inherit_all) else { continue };
         entry.place = what;
         entry.finish();
         if let Some(other) = links.iter().find(|other| other.name.overlaps(&name)) {
@@ -96,16 +100,18 @@ pub(super) fn read_table(
     }
 }
 
-/// Reads what answers: `component`, `path` or `url`, and what it inherits; `what` is its name in messages. The caller
-/// finishes the table.
-pub(super) fn read_provider(entry: &mut Table<'_, '_>, what: &str, dir: &Path, inherit_all: bool) -> Option<Provider> {
-    let registry = ["version", "registry", "package"];
-    registry.into_iter().for_each(|key| entry.hide(key));
-    if registry.into_iter().any(|key| entry.value(key).is_some()) {
-        entry.error(entry.line, format!("{what} {}", NO_REGISTRY.0), NO_REGISTRY.1);
-        return None;
-    }
-    let given: Vec<_> = ["component", "path", "url"].into_iter().filter(|key| entry.value(key).is_some()).collect();
+/// Reads a provider: `component`, `path`, `url` or a version in a registry, and what it inherits. `what` is its name in
+/// messages, and `package` the package that it is for. The caller must finish the table.
+pub(super) fn read_provider(
+    entry: &mut Table<'_, '_>,
+    what: &str,
+    package: Option<&str>,
+    dir: &Path,
+    inherit_all: bool,
+) -> Option<Provider> {
+    let released = release::is_named(entry).then_some("version");
+    let given = ["component", "path", "url"].into_iter().filter(|key| entry.value(key).is_some());
+    let given: Vec<_> = given.chain(released).collect();
     if let [one, other, ..] = given.as_slice() {
         let message = format!("{what} has both `{one}` and `{other}`");
         entry.error(entry.line, message, "keep one of the two");
@@ -116,11 +122,12 @@ pub(super) fn read_provider(entry: &mut Table<'_, '_>, what: &str, dir: &Path, i
     let answer = match given.first().copied() {
         Some("path") => entry.string("path").map(|path| Answer::Code(Code::File(dir.join(path.value)))),
         Some("url") => source::download(entry).map(|download| Answer::Code(Code::Download(download))),
+        Some("version") => release::read(entry, package).map(|download| Answer::Code(Code::Download(download))),
         _ => entry
             .required_string("component", "write `component = \"NAME\"`, `path = \"FILE\"`, or `url` and `digest`")
             .map(|component| Answer::Component(component.value)),
     };
-    // What else is wrong with the entry is reported too.
+    // Without an answer, `digest` is not an unknown key; other mistakes in the entry are still reported.
     if answer.is_none() {
         entry.hide("digest");
         entry.value("digest");

@@ -1,5 +1,5 @@
-//! An application between the reading of its manifest and the values of its variables, and what all readers of its tables
-//! share.
+//! An application whose manifest is read but whose variables have no values yet, and functions that all readers of its
+//! tables share.
 
 use super::database_files::SeedTemplate;
 use super::declared::Declared;
@@ -17,15 +17,15 @@ use toml::de::DeValue;
 pub(super) struct Draft {
     pub(super) application: Application,
     pub(super) declared: BTreeMap<String, Declared>,
-    /// Which routes have a reserve.
+    /// The routes of `reserved_routes`.
     pub(super) reserved: Reserved,
     /// Templates by component.
     pub(super) templates: BTreeMap<String, Templates>,
-    /// The middleware of routes, each by its place among the routes.
+    /// The middleware of routes, each with the index of its route.
     pub(super) middleware: Vec<(usize, Vec<Provider>)>,
     /// Redis triggers.
     pub(super) redis: Vec<RedisDraft>,
-    /// The server of Redis triggers that name none.
+    /// The server for Redis triggers that name none.
     pub(super) redis_address: Option<At<Template>>,
 }
 
@@ -38,13 +38,13 @@ pub(super) struct RedisDraft {
     pub(super) line: usize,
 }
 
-/// What of one component is known only once all components are, or the variables have their values.
+/// The parts of one component that depend on all components, or on the values of variables.
 #[derive(Default, Clone)]
 pub(super) struct Templates {
     pub(super) variables: BTreeMap<String, Template>,
     pub(super) hosts: Vec<At<Template>>,
     pub(super) database: Option<At<Template>>,
-    /// When its seed is put in by itself.
+    /// When the first start adds its seed.
     pub(super) seed: Option<SeedTemplate>,
     /// The variable that turns the component off when it is set.
     pub(super) unless: Option<String>,
@@ -73,7 +73,7 @@ impl Draft {
     }
 }
 
-/// `targets` lists what Spin's tools check a component against.
+/// Reads `targets`, the environments that Spin's tools check a component against.
 pub(super) fn read_targets(table: &mut Table<'_, '_>) {
     let Some((line, value)) = table.value("targets") else { return };
     match value.get_ref() {
@@ -82,7 +82,7 @@ pub(super) fn read_targets(table: &mut Table<'_, '_>) {
     }
 }
 
-/// Reads a table of limits into `set`, which takes a value that fits its limit.
+/// Reads a table of limits, and calls `set` for each value that fits its limit.
 pub(super) fn read_limits(table: &Table<'_, '_>, known: &[Limit], mut set: impl FnMut(&str, LimitValue)) {
     for (key, value) in table.entries() {
         let Some(limit) = known.iter().find(|limit| limit.key == key.value) else {

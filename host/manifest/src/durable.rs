@@ -1,4 +1,4 @@
-//! `durable`: which dependencies are answered by durable links, and when what they store is delivered.
+//! `durable`: the dependencies that durable links answer, and when their messages are delivered.
 
 use super::names::DependencyName;
 use super::schedule::read_duration;
@@ -10,7 +10,7 @@ use toml::de::DeValue;
 /// A dependency that a durable link answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DurableDependency {
-    /// The import, or the package whose imports are all meant.
+    /// The import, or a package for all imports from it.
     pub name: DependencyName,
     /// When its messages are delivered.
     pub delay: Delay,
@@ -23,13 +23,13 @@ pub struct DurableDependency {
 pub enum Delay {
     /// At once.
     None,
-    /// So long after it was stored.
+    /// This long after it was stored.
     After(Duration),
-    /// When the parameter of this name says, in milliseconds since 1970.
+    /// At the time in the parameter with this name, in milliseconds since 1970.
     Chosen(String),
 }
 
-/// Reads `durable`: each entry is a dependency's name, or a table that also says when.
+/// Reads `durable`: each entry is a dependency's name, or a table that also has a delay.
 pub(super) fn read(souk: &mut Table<'_, '_>, dependencies: &[Dependency]) -> Vec<DurableDependency> {
     const KEY: &str = "durable";
     let Some((line, value)) = souk.value(KEY) else { return Vec::new() };

@@ -1,7 +1,7 @@
-//! What is wrong with a manifest, said so that a reader can mend it: file, line, component, problem, fix.
+//! Mistakes in a manifest: each has the file, the line, the component, the problem and the fix.
 //!
-//! Everything that reads a file reports to one [`Report`] and goes on, so that a user sees all mistakes at once.
-//! No message quotes a variable's value or a line of a `.env` file: those can be secret.
+//! All readers report to one [`Report`] and continue, so that a user sees all mistakes at once. No message quotes the
+//! value of a secret variable or a line of a `.env` file.
 
 use crate::{Application, Component};
 use std::cell::RefCell;
@@ -9,18 +9,18 @@ use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 
-/// One mistake (or, as a warning, one oddity) in one file.
+/// One mistake or warning in one file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Diagnostic {
     /// The file, as the user named it.
     pub file: PathBuf,
-    /// The line, from 1; `None` when the file as a whole is meant.
+    /// The line, from 1; `None` for the file as a whole.
     pub line: Option<usize>,
-    /// The component, when the mistake stands in one.
+    /// The component, if the mistake is in one.
     pub component: Option<String>,
     /// What is wrong.
     pub message: String,
-    /// What would mend it.
+    /// How to fix it.
     pub fix: String,
 }
 
@@ -38,12 +38,12 @@ impl fmt::Display for Diagnostic {
 }
 
 impl Application {
-    /// A mistake in what the manifest says of `component`, or in what was found there, at the line of its table.
+    /// A mistake in `component` or its code, at the line of its table in the manifest.
     pub fn mistake(&self, component: &Component, message: impl Into<String>, fix: impl Into<String>) -> Diagnostic {
         self.mistake_at(component.line, &component.name, message, fix)
     }
 
-    /// A mistake at `line` of the manifest, which concerns `component`.
+    /// A mistake in `component` at `line` of the manifest.
     pub fn mistake_at(
         &self,
         line: usize,
@@ -66,10 +66,10 @@ impl Application {
 pub struct ManifestErrors(pub Vec<Diagnostic>);
 
 impl ManifestErrors {
-    /// Whether there is none.
+    /// `Ok` if `mistakes` is empty.
     ///
     /// # Errors
-    /// These mistakes, when there are any.
+    /// The mistakes, sorted and without duplicates, if there are any.
     pub fn check(mut mistakes: Vec<Diagnostic>) -> Result<(), Self> {
         mistakes.sort();
         mistakes.dedup();
@@ -91,7 +91,7 @@ impl fmt::Display for ManifestErrors {
 
 impl std::error::Error for ManifestErrors {}
 
-/// One file and where its lines begin, to turn a span into a line.
+/// One file with the offsets of its lines, to turn a span into a line number.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
     pub path: PathBuf,
@@ -110,7 +110,7 @@ impl Source {
     }
 }
 
-/// Collects what is found in all files.
+/// Collects the mistakes and warnings of all files.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     errors: RefCell<Vec<Diagnostic>>,

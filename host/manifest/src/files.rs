@@ -1,8 +1,8 @@
-//! `files` and `exclude_files`: what a component may read.
+//! `files` and `exclude_files`: the files that a component may read.
 //!
-//! A pattern places each file that it fits at the same path in the guest; a pair places a folder (or a file) at
-//! another path. Nothing outside the manifest's folder is reached. Which files exist is looked up when
-//! the sandbox is prepared and not at load, since a build can make them.
+//! A pattern maps each matching file to the same path in the guest; a pair of `source` and `destination` maps a folder
+//! or a file to another path. Patterns cannot leave the manifest's folder. The files are looked up when the sandbox is
+//! prepared and not when the manifest is read, because a build may create them.
 
 use super::error::Diagnostic;
 use super::table::{At, Table};
@@ -16,7 +16,7 @@ use toml::de::DeValue;
 pub enum FileMount {
     /// A path or glob pattern, from the manifest's folder.
     Pattern(String),
-    /// A folder or file and where the guest sees it.
+    /// A folder or file, and its path in the guest.
     Placement {
         /// On the host.
         source: PathBuf,
@@ -69,7 +69,7 @@ impl Files {
         }
     }
 
-    /// Adds the entries of `other`, which is of the same manifest.
+    /// Adds the entries of `other`, which comes from the same manifest.
     pub(super) fn extend(&mut self, other: &Files) {
         if self.mounts.is_empty() {
             (self.dir, self.manifest) = (other.dir.clone(), other.manifest.clone());
@@ -78,7 +78,7 @@ impl Files {
         self.exclude.extend(other.exclude.iter().cloned());
     }
 
-    /// Names the component whose files these are, for messages.
+    /// Sets the component that these files belong to, for messages.
     pub(super) fn belong_to(&mut self, component: &str) {
         component.clone_into(&mut self.component);
     }
@@ -88,18 +88,18 @@ impl Files {
         self.mounts.is_empty()
     }
 
-    /// The entries as the manifest has them.
+    /// The entries of the manifest.
     pub fn mounts(&self) -> impl Iterator<Item = &FileMount> {
         self.mounts.iter().map(|mount| &mount.value)
     }
 
-    /// Every file that the component may read: its absolute path in the guest, and the file on the host. A folder without
-    /// files stands for itself.
+    /// Every file that the component may read: its absolute path in the guest, and the file on the host. An empty
+    /// folder is listed itself.
     ///
     /// Reads folders; meant for start-up, after the build.
     ///
     /// # Errors
-    /// When an entry that is no pattern names nothing, or a folder cannot be read.
+    /// When an entry names or matches no file, or a folder cannot be read.
     pub fn resolve(&self) -> Result<BTreeMap<String, PathBuf>, Diagnostic> {
         let mut files = BTreeMap::new();
         for mount in &self.mounts {
@@ -136,7 +136,7 @@ impl Files {
                 files.entry(path).or_insert(folder);
                 continue;
             }
-            // A pattern that matches nothing is a slip.
+            // A pattern that matches nothing is a mistake.
             if found.is_empty() {
                 return Err(self.error(mount.line, format!("`{}` in `files` matches no file", mount.value)));
             }

@@ -1,4 +1,4 @@
-//! What the values of variables decide: which components take part, and what templates say.
+//! Applies the values of variables: turns components off and fills in templates.
 
 use super::database_files::SeedTemplate;
 use super::declared::{Value, is_set};
@@ -27,7 +27,7 @@ pub(super) fn variables_here(draft: &Draft) -> Option<BTreeSet<&str>> {
     Some(here.flat_map(|(_, templates)| of(templates)).chain(triggers).collect())
 }
 
-/// Takes out the components that a variable turns off, and their routes.
+/// Removes the components that a variable turns off, and their routes.
 pub(super) fn turn_off(draft: &mut Draft, values: &BTreeMap<String, Value>, file: File<'_>) {
     let application = &mut draft.application;
     for (name, templates) in &mut draft.templates {
@@ -63,7 +63,7 @@ pub(super) fn turn_off(draft: &mut Draft, values: &BTreeMap<String, Value>, file
     }
 }
 
-/// Fills in the templates of all components. A variable that has no value was reported already.
+/// Fills in the templates of all components. Variables without a value were reported before.
 pub(super) fn fill_in(draft: &mut Draft, values: &BTreeMap<String, Value>, file: File<'_>) {
     let application = &draft.application;
     let known: Vec<String> = application.components.keys().chain(application.off.keys()).cloned().collect();
@@ -77,7 +77,7 @@ pub(super) fn fill_in(draft: &mut Draft, values: &BTreeMap<String, Value>, file:
         for At { value: template, line } in templates.hosts {
             let Some(value) = template.resolve(values) else { continue };
             if value.expose().is_empty() && template.variables().next().is_some() {
-                // A host that is configured by a variable and is not: nothing to grant.
+                // The variable for the host is empty, so there is nothing to grant.
                 continue;
             }
             let shown = if value.is_secret() { &template.text } else { value.expose() };

@@ -4,10 +4,10 @@
 
 use crate::{LoadOptions, read};
 
-/// Between the files.
+/// Separates the files.
 const SEPARATOR: &[u8] = b"\n#--\n";
 
-/// Up to three files, separated by a line `#--`. Each mistake has a file that it is in, and a text.
+/// Up to three files, separated by a line `#--`. Every mistake has a text.
 ///
 /// # Panics
 /// When a mistake has no text.

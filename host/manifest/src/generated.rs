@@ -1,18 +1,18 @@
-//! `[application.tool.souk.variables]`: values that the host makes for application variables that nobody sets.
+//! `[application.tool.souk.variables]`: values that the host generates for application variables that are not set.
 //!
-//! `generate = "secret"` is a random text that is made at the first start and kept in the state folder;
-//! `generate = "url"` is the URL at which the application itself is served. With `unless = "OTHER"` the host makes the
-//! value only while the variable OTHER is empty: with OTHER set, the operator must set this one too.
+//! `generate = "secret"` is a random text, generated at the first start and kept in the state folder. `generate =
+//! "url"` is the URL at which the application itself is served. With `unless = "OTHER"` the host generates the value
+//! only while the variable OTHER is empty: if OTHER is set, the operator must set this one too.
 //!
 //! `one_of` lists the values that a variable may have: see [`super::one_of`].
 //!
-//! An empty value counts as none here, for the variable itself and for `unless`: a line `SPIN_VARIABLE_NAME=` left over
-//! in a `.env` file must not become an empty key that signs something.
+//! An empty value counts as not set, for the variable itself and for `unless`: a line `SPIN_VARIABLE_NAME=` that was
+//! left in a `.env` file must not become an empty signing key.
 //!
-//! Where hosts share an application, because each runs a part of it (`--only`) or they meet on NATS, no secret is made:
-//! each host would make another. The URL stays each host's own.
+//! When several hosts share an application (each runs a part of it with `--only`, or they meet on NATS), no secret is
+//! generated: each host would generate a different one. Each host still has its own URL.
 //!
-//! Nothing is made while anything else is wrong, and nothing by `souk build`, which asks for no values.
+//! Nothing is generated if there is any other mistake, nor by `souk build`, which needs no values.
 
 use super::declared::{Declared, Generated, Kind, OneOf, PREFIX, Value, check_named, environment_name, is_set};
 use super::names::nearest;
@@ -21,7 +21,7 @@ use super::table::{At, File, Table};
 use crate::secrets::Secrets;
 use std::collections::BTreeMap;
 
-/// What the host can give.
+/// The values that the host can generate.
 pub struct HostValues {
     /// The URL at which the application is served, without a `/` at its end.
     pub url: String,
@@ -97,7 +97,7 @@ pub(super) fn read(table: &Table<'_, '_>, declared: &mut BTreeMap<String, Declar
     }
 }
 
-/// Notes which values a variable may have.
+/// Records which values a variable may have.
 fn limit(table: &Table<'_, '_>, name: &At<&str>, one_of: Option<OneOf>, declared: &mut BTreeMap<String, Declared>) {
     let variable = At { value: name.value.to_owned(), line: name.line };
     if check_named(table, "variables", &variable, declared)
@@ -107,8 +107,8 @@ fn limit(table: &Table<'_, '_>, name: &At<&str>, one_of: Option<OneOf>, declared
     }
 }
 
-/// Makes the values of the `missing` variables; `values` has those of all others. No secret is made that has to be
-/// `shared` with other hosts: each would make its own.
+/// Generates the values of the `missing` variables; `values` has those of all others. When the application is `shared`
+/// with other hosts, no secret is generated: each host would generate its own.
 pub(super) fn make(
     missing: Vec<(&String, &Declared, &Generated)>,
     host: &HostValues,
@@ -129,7 +129,7 @@ pub(super) fn make(
         }
     }
     for (name, variable, generated) in wanted {
-        // Those that are to be shared are reported all together.
+        // With shared hosts, all missing secrets are reported together.
         if manifest.report.has_errors() && !shared {
             return;
         }
@@ -165,7 +165,7 @@ mod tests {
     use crate::{load_build_only, read};
     use std::fs;
 
-    /// A manifest whose component reads a secret that the host makes unless `bank` is set.
+    /// A manifest whose component reads a secret that the host generates unless `bank` is set.
     fn with_secret() -> String {
         "spin_manifest_version = 2\n[application]\nname = \"t\"\n[application.tool.souk.variables]\n\
          key = { generate = \"secret\", unless = \"bank\" }\n[variables]\nbank.default = \"\"\n\
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_hosts_share_is_not_made_and_who_does_not_use_it_may_be_without() {
+    fn a_secret_that_hosts_share_is_not_generated_and_a_host_that_does_not_use_it_needs_none() {
         let only = |name: &str| {
             let mut app = app(&format!("{}[component.b]\nsource = \"b.wasm\"\n", with_secret()));
             app.options.only = vec![name.to_owned()];
@@ -226,7 +226,7 @@ mod tests {
         assert!(errors.to_string().contains("fix: set SPIN_VARIABLE_KEY to the same value at every host"), "{errors}");
         let given = only("a").env("SPIN_VARIABLE_KEY", "given");
         assert_eq!(given.component("a").variables["key"].expose(), "given");
-        // Whoever meets others on NATS shares it too, wherever that stands.
+        // Hosts that meet on NATS share it too, however NATS is configured.
         let mut named = app(&with_secret());
         named.options.nats = vec!["nats://127.0.0.1:1".parse().unwrap()];
         let config = "[nats]\nservers = [\"nats://127.0.0.1:1\"]\n";
@@ -246,7 +246,8 @@ mod tests {
 
     #[test]
     fn a_component_is_off_when_its_variable_is_set() {
-        // `stand-in` alone leads to `helper`, and `a` may call `stand-in`: neither is odd when it is off.
+        // Only `stand-in` leads to `helper`, and `a` may call `stand-in`: neither gives a warning when `stand-in` is
+        // off.
         let text = with_component(
             "allowed_outbound_hosts = [\"http://stand-in.spin.internal\"]\n[variables]\nbank.default = \"\"\n\
             [[trigger.http]]\nroute = \"/stand-in/...\"\ncomponent = \"stand-in\"\n\

@@ -1,12 +1,12 @@
-//! Components that the manifest does not name: those that are made for dependencies and middleware of a file or a URL,
-//! and for those that inherit configuration.
+//! Creates components that the manifest does not name: for dependencies and middleware from a file or a URL, and for
+//! those that inherit configuration.
 //!
-//! In Spin such code runs inside the component that uses it. Here each gets a sandbox of its own, so it is a component
-//! like all others: `NAME-for-OWNER`, with the grants that the manifest names for it and no more. One that inherits is a
-//! copy of the component that the manifest names, which itself stays as it is; the copy's grants are those of its own
-//! table and what it inherits from its owner. A copy shares no instance with the original, since their grants differ.
+//! In Spin such code runs inside the component that uses it. Here each gets a sandbox of its own and becomes a normal
+//! component, `NAME-for-OWNER`, with only the grants that the manifest names for it. If a component inherits
+//! configuration, a copy of it is created, and the original is not changed. The copy has the original's grants and
+//! those that it inherits from its owner. It shares no instances with the original, because their grants differ.
 //!
-//! Refused: a copy of a component that has something which there can be only once (migrations, patterns of Nest).
+//! Refused: a copy of a component with something that can exist only once (migrations, schedules, patterns of Nest).
 
 use super::Component;
 use super::dependencies::{Answer, Provider};
@@ -15,14 +15,14 @@ use super::source::Code;
 use super::table::File;
 use std::collections::BTreeSet;
 
-/// A component that was made, for whom and of what.
+/// A created component, with its owner and its provider.
 struct Made {
     owner: String,
     provider: Provider,
     name: String,
 }
 
-/// Gives every dependency and every middleware its component, and makes those that are missing.
+/// Resolves every dependency and every middleware to a component, and creates missing components.
 pub(super) fn resolve(draft: &mut Draft, file: File<'_>) {
     let mut maker = Maker { file, made: Vec::new(), done: BTreeSet::new() };
     for name in draft.application.components.keys().cloned().collect::<Vec<_>>() {
@@ -63,7 +63,7 @@ impl Maker<'_> {
         }
     }
 
-    /// The name of the component that `provider` stands for; one that is to be made for code is named after `hint`.
+    /// The name of the component for `provider`. A component that is created for code is named after `hint`.
     fn provide(&mut self, draft: &mut Draft, owner: &str, hint: &str, provider: Provider) -> String {
         if let Answer::Component(name) = &provider.answer
             && (provider.inherit.is_empty() && provider.environment.is_empty()
@@ -110,7 +110,7 @@ impl Maker<'_> {
         name
     }
 
-    /// A copy of the component `name`; `None` when there can be only one.
+    /// A copy of the component `name`; `None`, with a report, if it has something that can exist only once.
     fn copy(&self, draft: &Draft, name: &str, owner: &str, line: usize) -> Option<(Component, Templates)> {
         let component = draft.application.components.get(name)?;
         let single = match () {
@@ -138,7 +138,7 @@ fn free_name(draft: &Draft, natural: &str) -> String {
 }
 
 impl Component {
-    /// Sets where its code is.
+    /// Sets the place of its code.
     pub(super) fn set_code(&mut self, code: Code) {
         match code {
             Code::File(path) => (self.source, self.download) = (path, None),
@@ -146,7 +146,7 @@ impl Component {
         }
     }
 
-    /// Adds what of `owner` the `keys` name, but for what depends on variables.
+    /// Adds the configuration of `owner` under `keys`, except the parts that depend on variables.
     fn inherit(&mut self, owner: &Component, keys: &[&str]) {
         fn add(to: &mut Vec<String>, from: &[String]) {
             for label in from {
@@ -168,7 +168,7 @@ impl Component {
 }
 
 impl Templates {
-    /// Adds what of `owner` the `keys` name.
+    /// Adds the templates of `owner` under `keys`.
     fn inherit(&mut self, owner: &Templates, keys: &[&str]) {
         for key in keys {
             match *key {

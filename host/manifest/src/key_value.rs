@@ -1,13 +1,12 @@
 //! Where key-value stores are kept: `[key_value_store.LABEL]` of runtime-config.toml.
 //!
 //! `type = "spin"` is a file on this machine and `type = "redis"` a Redis server, both as in Spin; `type = "nats"` is a
-//! bucket of JetStream on the application's own connection to NATS; `type = "mongodb"` is a collection of MongoDB. The
-//! last three are shared by every host that names the same place. What else Spin knows is refused by name. The URL of a
-//! server may hold a password, so it is never shown.
+//! JetStream bucket on the application's own connection to NATS; `type = "mongodb"` is a collection of MongoDB. All
+//! hosts that name the same server share its data. Other types of Spin are refused by name. The URL of a server may
+//! contain a password, so it is never shown.
 //!
-//! Two labels may name one place, as in Spin: each then holds the other's keys, and a write to one is a write to the other.
-//! That is seldom meant, so it is said where it can be seen from here: a server has many names, and which are one is not
-//! asked.
+//! Two labels may name the same place, as in Spin: then they have the same keys. This is seldom intended, so it gives a
+//! warning if the two names are equal. One server under two different names is not detected.
 
 use super::Application;
 use super::mongodb::{MongoUrl, is_collection};
@@ -21,11 +20,11 @@ use std::path::{Path, PathBuf};
 /// Where one store is kept.
 #[derive(Debug, Clone)]
 pub enum KeyValuePlace {
-    /// A file of SQLite.
+    /// A SQLite file.
     File(PathBuf),
-    /// A bucket of NATS JetStream.
+    /// A JetStream bucket.
     Nats {
-        /// Its name; `None` for the one that is named after the application and the label.
+        /// Its name; `None` for the default, which is made from the application and the label.
         bucket: Option<String>,
     },
     /// A database of Redis.
@@ -47,7 +46,7 @@ impl RedisUrl {
     /// Reads a URL; `redis://`, `rediss://` for TLS, or `unix:` for a socket.
     ///
     /// # Errors
-    /// What is wrong with it, without a word of it: it may hold a password.
+    /// What is wrong with it. The text does not quote the URL, which may contain a password.
     pub fn parse(url: &str) -> Result<Self, &'static str> {
         let info = url.into_connection_info().map_err(|_| "is not the URL of a Redis server")?;
         match info.addr() {
@@ -56,14 +55,14 @@ impl RedisUrl {
         }
     }
 
-    /// Whether one connection does for both.
+    /// Whether the same connection can serve both URLs.
     pub fn is_same(&self, other: &RedisUrl) -> bool {
         let (ours, theirs) = (self.0.redis_settings(), other.0.redis_settings());
         self.to_string() == other.to_string()
             && (ours.username(), ours.password()) == (theirs.username(), theirs.password())
     }
 
-    /// For the client.
+    /// The connection settings for the client.
     pub fn connection_info(&self) -> &ConnectionInfo {
         &self.0
     }
@@ -94,7 +93,7 @@ pub(super) const MISSING_PATH: &str =
 /// Types that Spin knows and Souk does not.
 const OTHERS: [&str; 2] = ["azure_cosmos", "aws_dynamo"];
 
-/// Reads `[key_value_store.LABEL]`, whose `type` is `kind`; a relative path starts at `folder`.
+/// Reads `[key_value_store.LABEL]` with the `type` `kind`; a relative path starts at `folder`.
 pub(super) fn read(entry: &mut Table<'_, '_>, label: &str, kind: &At<String>, folder: &Path) -> Option<KeyValuePlace> {
     match kind.value.as_str() {
         "spin" => Some(KeyValuePlace::File(folder.join(entry.required_string("path", MISSING_PATH)?.value))),
@@ -153,12 +152,12 @@ fn read_mongodb(entry: &mut Table<'_, '_>, label: &str) -> Option<KeyValuePlace>
     }
 }
 
-/// What JetStream takes as a bucket's name.
+/// Whether JetStream accepts it as a bucket's name.
 fn is_bucket(name: &str) -> bool {
     !name.is_empty() && name.len() <= 255 && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
 }
 
-/// Reports stores that need NATS where there is none, and warns of stores that hold each other's keys.
+/// Reports stores that need NATS when there is none, and warns of labels that name the same place.
 pub(super) fn check(application: &Application, labels: &[(&'static str, At<String>)], file: File<'_>) {
     let mut places: BTreeMap<String, &str> = BTreeMap::new();
     for (_, label) in labels.iter().filter(|(table, _)| *table == "key_value_store") {
@@ -191,7 +190,7 @@ pub(super) fn check(application: &Application, labels: &[(&'static str, At<Strin
     }
 }
 
-/// The file that a path leads to, whatever its folder is called; a file that is not there yet has a folder that may be.
+/// The canonical path of a file. If the file does not exist yet, only its folder is resolved.
 fn real(path: &Path) -> PathBuf {
     let in_folder = || Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
     path.canonicalize().ok().or_else(in_folder).unwrap_or_else(|| path.to_owned())

@@ -1,26 +1,27 @@
 //! The manifest: `spin.toml`, `runtime-config.toml` and `.env` become one checked [`Application`].
 //!
-//! The schema is Spin's manifest version 2, so that an application for Spin's HTTP trigger runs here unchanged. What
-//! Souk adds stands under `[application.tool.souk]` and `[component.NAME.tool.souk]`; other tools' tables are left
-//! alone. What Spin knows and Souk does not support is refused by name; a key that nobody knows is refused with the
-//! nearest known one. What a component can do without (`targets`, `ai_models`) gives a warning. `docs/spin-manifest.md`
-//! has every key of Spin's; a test keeps it true.
+//! The schema is Spin's manifest version 2, so that an application for Spin's HTTP trigger runs here unchanged. Souk's
+//! own keys are under `[application.tool.souk]` and `[component.NAME.tool.souk]`; tables of other tools are ignored. A
+//! key of Spin that Souk does not support is refused by name; an unknown key is refused with the nearest known one.
+//! Keys that a component can do without (`targets`, `ai_models`) give a warning. `docs/spin-manifest.md` lists every
+//! key of Spin, and a test keeps it up to date.
 //!
-//! Three steps, so that each mistake is reported once and all of them together:
-//! 1. `schema` and `component` read the tables ([`table`]) and report every key, type and name that is wrong;
-//! 2. `check` looks at the whole: dangling names, cycles, routes that conflict;
-//! 3. only when nothing was wrong so far, [`variables`] asks for values, components that are off are taken out, and the
+//! Reading has three steps, so that each mistake is reported once, and all mistakes together:
+//! 1. `schema` and `component` read the tables ([`table`]) and report every wrong key, type and name;
+//! 2. `check` checks the manifest as a whole: dangling names, cycles, routes that conflict;
+//! 3. only if nothing was wrong so far, [`variables`] looks up values, components that are off are removed, and the
 //!    templates are filled in.
 //!
-//! The first two are [`read`], the third is [`Manifest::fill_in`]: what the host gives to variables (its URL, secrets that
-//! it keeps) is known only when the state folder is, and that may stand in the runtime configuration.
+//! [`read`] does the first two, [`Manifest::fill_in`] the third. They are separate because the host itself gives some
+//! variables their values (its URL, secrets that it keeps), which needs the state folder, and the runtime configuration
+//! may name that folder.
 //!
-//! Differences from Spin, on purpose: `.env` is read beside the manifest and not in the working directory; relative
-//! paths in runtime-config.toml start at its folder; a label of a store or database needs no entry there, it lies in
-//! the state folder; two routes of the same shape are an error and not a silent choice; a dependency has a sandbox of its
-//! own; an outbound host that is a template and empty once filled in grants nothing and is no mistake.
+//! Intended differences from Spin: `.env` is read beside the manifest and not in the working directory. Relative paths
+//! in runtime-config.toml start at its folder. A label of a store or database needs no entry there: its file is in the
+//! state folder. Two routes of the same shape are an error and not a silent choice. A dependency has a sandbox of its
+//! own. An outbound host that is a template and is empty once filled in grants nothing, and is not a mistake.
 //!
-//! Not checked here: whether a component's `source` exists (`souk build` makes it, the loader looks for it), and
+//! Not checked here: whether a component's `source` exists (`souk build` makes it, and the loader checks it), and
 //! whether imports and exports fit (links are checked once the components are compiled).
 
 mod application;
@@ -57,6 +58,7 @@ mod postgres;
 mod profile;
 mod reach;
 mod redis_trigger;
+mod release;
 mod route;
 mod runtime_config;
 pub mod schedule;
@@ -97,6 +99,7 @@ pub use outbound::{AllowedHost, HostError, INTERNAL_DOMAIN, SELF_HOSTS, default_
 pub use package::{PackagePlan, PackagedCode, configured_state_dir, is_inside, load_package};
 pub use postgres::{AddressError, MAX_ADDRESS_BYTES, PostgresAddress, SslMode};
 pub use redis_trigger::RedisTrigger;
+pub use release::Release;
 pub use route::{RouteMatch, RoutePattern, Router};
 pub use schedule::{Missed, Schedule, Timetable};
 pub use source::{Download, is_local_to_a_link, is_loopback};
@@ -118,37 +121,39 @@ pub struct LoadOptions {
     pub manifest: PathBuf,
     /// The runtime configuration; `None` for `runtime-config.toml` beside the manifest, if there is one.
     pub runtime_config: Option<PathBuf>,
-    /// The folder of `runtime-config.toml` and `.env`, for an application out of a package: its own are not read then, and
-    /// what its manifest names must lie in its folder. `None` for the manifest's folder.
+    /// The folder of `runtime-config.toml` and `.env`, for an application from a package: the package's own files of
+    /// these names are not read then, and all paths in its manifest must be inside its folder. `None` for the
+    /// manifest's folder.
     pub operator: Option<PathBuf>,
     /// Environment variables for every component (`--env K=V`); they win over the manifest's.
     pub environment: Vec<(String, String)>,
     /// The process's environment, from which `SPIN_VARIABLE_*` are taken.
     pub process_env: BTreeMap<String, String>,
-    /// Servers of NATS; none for those of the runtime configuration, if it has any.
+    /// The NATS servers; empty to use those of the runtime configuration, if it has any.
     pub nats: Vec<NatsServer>,
-    /// The credentials file for them; `None` for that of the runtime configuration.
+    /// The credentials file for NATS; `None` to use that of the runtime configuration.
     pub credentials: Option<PathBuf>,
-    /// The application's name, where it is not the manifest's: hosts of another name are another application.
+    /// The application's name, if it is not the manifest's: hosts with another name are another application.
     pub name: Option<String>,
-    /// The components that run here; none for those that the runtime configuration names, or else all.
+    /// The components that run here; empty to run those that the runtime configuration names, or otherwise all.
     pub only: Vec<String>,
-    /// The components that run at all (`--component-id`); without NATS there are no others, and no routes to them.
+    /// The components that `--component-id` selects. Without NATS the other components do not run at all, and have no
+    /// routes.
     pub selected: Vec<String>,
     /// Values of variables (`--variable K=V`); they win over all others.
     pub variables: BTreeMap<String, String>,
 }
 
-/// A loaded application and what is odd about it.
+/// A loaded application and its warnings.
 #[derive(Debug)]
 pub struct Loaded {
     /// The application.
     pub application: Application,
-    /// What is legal and most likely not meant.
+    /// Things that are legal but most likely not intended.
     pub warnings: Vec<Diagnostic>,
 }
 
-/// A manifest that is right as far as that can be known before its variables have values.
+/// A manifest without mistakes, as far as they can be found before its variables have values.
 pub struct Manifest {
     draft: Draft,
     source: Source,
@@ -231,11 +236,11 @@ impl Manifest {
         self.draft.application.components.keys()
     }
 
-    /// The application with the values of its variables; those that nobody sets come from `host`, which may make
-    /// secrets and keep them.
+    /// Fills in the values of the variables. Values that are not set come from `host`, which may generate secrets and
+    /// keep them.
     ///
     /// # Errors
-    /// Variables without a value, and everything that is wrong with the values that there are.
+    /// Variables without a value, and all mistakes in values.
     pub fn fill_in(self, host: &HostValues) -> Result<Loaded, ManifestErrors> {
         let Manifest { mut draft, source, providers, environment, process_env, report } = self;
         let file = File { source: &source, report: &report };
@@ -294,7 +299,7 @@ pub fn load_build_only(manifest: &Path) -> Result<BuildPlan, ManifestErrors> {
     Ok(BuildPlan { dir: application.dir, components, test: application.test, warnings })
 }
 
-/// What each component exports, as far as the manifest says: what others depend on, and its own `exports`.
+/// The exports of each component that the manifest names: what other components depend on, and its own `exports`.
 fn exports(application: &Application) -> BTreeMap<String, Vec<DependencyName>> {
     let mut exports: BTreeMap<String, Vec<DependencyName>> = BTreeMap::new();
     let own = application.components.values().flat_map(|c| c.exports.iter().map(|name| (&c.name, name.clone())));
@@ -311,8 +316,8 @@ fn exports(application: &Application) -> BTreeMap<String, Vec<DependencyName>> {
     exports
 }
 
-/// The prefixes of the environment variables that hold values of the application's variables: `SPIN_VARIABLE`, and those
-/// of the providers in the runtime configuration. Mistakes in that file are not reported here.
+/// The prefixes of the environment variables that hold values of the application's variables: `SPIN_VARIABLE`, and
+/// those of the providers in the runtime configuration. Mistakes in that file are not reported here.
 pub fn environment_prefixes(manifest: &Path, runtime_config: Option<&Path>) -> Vec<String> {
     let beside = manifest.with_file_name("runtime-config.toml");
     let path = runtime_config.unwrap_or(&beside);
@@ -324,7 +329,7 @@ pub fn environment_prefixes(manifest: &Path, runtime_config: Option<&Path>) -> V
     prefixes
 }
 
-/// Steps 1 and 2; `None` when there is nothing to go on with.
+/// Steps 1 and 2; `None` when the rest cannot be checked.
 fn read_file(manifest: &Path, report: &Report) -> Option<(Draft, Source)> {
     let shown = if manifest.is_dir() { manifest.join("spin.toml") } else { manifest.to_owned() };
     let text = std::path::absolute(&shown).and_then(|path| Ok((std::fs::read_to_string(&path)?, path)));
@@ -347,7 +352,7 @@ fn read_file(manifest: &Path, report: &Report) -> Option<(Draft, Source)> {
     Some((draft, source))
 }
 
-/// The errors in `report`, which holds some.
+/// The errors in `report`, which must have some.
 fn fail<T>(report: Report) -> Result<T, ManifestErrors> {
     match report.finish() {
         Err(errors) => Err(errors),

@@ -1,9 +1,9 @@
-//! Every limit and timeout that a manifest can change, in one table: its key, default, range and the reason for the
+//! One table of every limit and timeout that a manifest can change: its key, default, range and the reason for the
 //! default.
 //!
-//! `souk doctor` prints the table. Limits of one component are overridden under `[component.NAME.tool.souk.limits]`,
-//! those of the HTTP edge under `[application.tool.souk.limits]`. There is no way to switch a limit off. Bounds that no
-//! manifest changes are a [`FixedLimit`] each, in a table of the module that keeps them.
+//! `souk doctor` prints the table. `[component.NAME.tool.souk.limits]` overrides the limits of one component,
+//! `[application.tool.souk.limits]` those of the HTTP edge. A limit cannot be switched off. A bound that no manifest
+//! can change is a [`FixedLimit`], in a table of the module that enforces it.
 
 mod fixed;
 #[cfg(test)]
@@ -20,15 +20,15 @@ pub use value::LimitValue;
 pub struct Limit {
     /// The key in the manifest.
     pub key: &'static str,
-    /// The value when the manifest is silent.
+    /// The value if the manifest sets none.
     pub default: LimitValue,
-    /// The least and the most that the manifest may set.
+    /// The smallest and the largest value that the manifest may set.
     pub range: (LimitValue, LimitValue),
-    /// Why the default is what it is.
+    /// The reason for the default.
     pub reason: &'static str,
 }
 
-/// What a manifest sets a limit to.
+/// The value of a limit in a manifest.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Given<'a> {
     /// A number; `None` when it is negative or has more digits than any limit.
@@ -38,7 +38,7 @@ pub(crate) enum Given<'a> {
 }
 
 impl Limit {
-    /// Reads what the manifest gives for this limit; `Err` says what is wrong with it.
+    /// Reads the manifest's value for this limit; `Err` says what is wrong with it.
     pub(crate) fn read(&self, given: Given<'_>) -> Result<LimitValue, String> {
         let key = self.key;
         let value = match given {
@@ -150,45 +150,45 @@ limits! {
     ComponentLimits {
         /// Linear memory of one instance.
         memory: Bytes, ByteSize::mib(64), (ByteSize::mib(1), ByteSize::gib(1)),
-            "a service that holds one request at a time needs a few MiB; a leak is cut off before it hurts others";
+            "a service that handles one request at a time needs a few MiB; a leak ends before it harms others";
         /// Elements of one table of an instance.
         table_elements: "elements", 20_000, (1, 100_000),
             "a large Rust component has a few thousand functions in its table";
-        /// Instances that exist at one time.
+        /// Instances that exist at the same time.
         instances: "instances", 64, (1, 512),
-            "each serves one call at a time; more than this on one machine only queue for the processor";
+            "each serves one call at a time; more instances on one machine would only compete for the processor";
         /// Callers that wait for an instance before the next one is refused at once.
         waiting: "callers", 1_024, (0, 100_000),
-            "a bounded queue: what cannot be served soon is told so at once";
+            "a bounded queue: a call that cannot be served soon is refused at once";
         /// How long a caller waits for an instance.
         wait: Duration, seconds(2), (Duration::ZERO, seconds(60)),
             "shorter than any client's patience, longer than a burst";
-        /// How long an instance stays without a call before it is dropped, and its memory with it.
+        /// How long an instance may be idle before it is dropped and its memory is freed.
         idle: Duration, seconds(10), (Duration::ZERO, HOUR),
             "long enough to bridge a pause, short enough to give a burst's memory back";
         /// How many calls one instance serves before it is replaced; 1 is a fresh sandbox for each call.
         max_reuse: "calls", 10_000, (1, 1_000_000_000),
             "reuse is five times as fast as a fresh instance; replacing it now and then bounds what a leak can hold";
-        /// How long one call may take, waiting included.
+        /// How long one call may take, including the wait for an instance.
         call_deadline: Duration, seconds(30), (milliseconds(1), HOUR),
-            "longer than any honest request of a web service";
-        /// HTTP requests of the component that are under way at one time.
+            "longer than any normal request of a web service";
+        /// HTTP requests of the component in progress at the same time.
         outbound_requests: "requests", 128, (1, 10_000),
-            "bounds sockets and buffers that one component can hold";
-        /// Messages of durable links that are delivered to the component at one time.
+            "bounds the sockets and buffers that one component can hold";
+        /// Messages of durable links that are delivered to the component at the same time.
         deliveries: "messages", 16, (1, 512),
-            "enough to keep a machine busy, and leaves instances for calls that someone waits for";
+            "enough to keep a machine busy, and leaves instances for calls whose callers wait";
         /// How often a message is delivered before it is a dead letter.
         delivery_attempts: "attempts", 44, (1, 10_000),
-            "with the default pauses about a day: longer than a bad release lasts";
+            "about a day with the default pauses: longer than it takes to replace a bad release";
         /// The pause after a message's first delivery that failed; it doubles each time, and jitter shortens it.
         delivery_backoff: Duration, seconds(1), (milliseconds(1), HOUR),
             "most failures are over in a moment";
         /// The longest pause between two deliveries of a message.
         delivery_backoff_most: Duration, HOUR, (milliseconds(1), DAY),
-            "what is mended within a day is delivered within an hour of that";
-        /// Values that the component hands over in one call, in the host's memory: arguments of a call that it makes, or
-        /// its result. Numbers and bytes of a list take up to 40 bytes each on a link, one byte each for a database.
+            "messages are delivered within an hour after their target works again";
+        /// The host memory for the values that the component passes in one call: arguments of a call that it makes, or its
+        /// result. Numbers and bytes of a list take up to 40 bytes each on a link, one byte each for a database.
         call_bytes: Bytes, ByteSize::mib(16), (ByteSize::mib(1), ByteSize::mib(128)),
             "the largest value of a database fits; on a link it is 445 KB of bytes, which take two slices of a processor";
     }
@@ -203,20 +203,21 @@ limits! {
         /// Request body.
         request_body: Bytes, ByteSize::mib(10), (ByteSize::b(0), ByteSize::gib(1)),
             "JSON and forms fit; components set tighter bounds of their own";
-        /// From the first byte of a request to the end of its headers; also from a connection's start to its first byte.
+        /// From the first byte of a request to the end of its headers; also from a connection's start to its first
+        /// byte.
         header_read_timeout: Duration, seconds(10), (milliseconds(100), seconds(600)),
             "a client that sends one byte a second must not hold a connection";
-        /// How long a client may keep the host waiting for a request's body, all pauses together. What arrives buys more time,
-        /// at the rate `body_min_rate`. 256 KiB are read before an instance is taken, so a slow client holds none.
+        /// How long the host waits for a request's body in total, all pauses together. Received bytes extend this time at
+        /// the rate `body_min_rate`. 256 KiB are read before an instance is taken, so a slow client holds no instance.
         body_read_timeout: Duration, seconds(30), (milliseconds(100), seconds(600)),
             "a phone that changes its network is back by then";
-        /// The bytes of a request's body that buy its client a second.
+        /// The bytes of a request's body that extend the limit `body_read_timeout` by a second.
         body_min_rate: Bytes, ByteSize::kib(1), (ByteSize::b(1), ByteSize::gib(1)),
-            "a second each: a bad line has eight times as much, and no upload has to fit a fixed time";
-        /// The bytes of a response that buy its client a second of the limit `idle_timeout`.
+            "one second for each KiB: even a bad line is eight times as fast, and no upload has to fit into a fixed time";
+        /// The bytes of a response that extend the limit `idle_timeout` by a second.
         response_min_rate: Bytes, ByteSize::kib(1), (ByteSize::b(1), ByteSize::gib(1)),
-            "a second each: a client that takes a byte a minute must not hold a response for days";
-        /// How long a connection may stand still between requests, or with a response that the client does not read.
+            "one second for each KiB: a client that reads a byte a minute must not hold a response for days";
+        /// How long a connection may be idle between requests, or while the client does not read a response.
         idle_timeout: Duration, seconds(75), (milliseconds(100), HOUR),
             "longer than the 60 s of common load balancers, so that they close first";
         /// How long a TLS handshake may take.
@@ -225,29 +226,29 @@ limits! {
         /// Open connections.
         connections: "connections", 4_096, (1, 1_000_000),
             "about 40 KiB each; the next one waits in the listen queue";
-        /// Messages of durable links that are stored, dead letters too, in bytes of arguments and 2 KiB each.
+        /// Stored messages of durable links, with dead letters: the bytes of their arguments, and 2 KiB for each.
         durable_bytes: Bytes, ByteSize::mib(256), (ByteSize::mib(2), ByteSize::gib(64)),
-            "a day of a hundred thousand events; the next one's caller is told to try again";
-        /// How long requests under way may take to finish after SIGTERM or SIGINT.
+            "a hundred thousand events; when it is full, callers are told to try again";
+        /// How long requests in progress may take to finish after SIGTERM or SIGINT.
         drain: Duration, seconds(35), (Duration::ZERO, seconds(600)),
             "the call deadline and a little more";
-        /// Open connections of one peer: an address, or of IPv6 the first 64 bits of one.
+        /// Open connections of one peer: an IPv4 address, or the /64 prefix of an IPv6 address.
         peer_connections: "connections", 2_048, (1, 1_000_000),
-            "half of all, so that one client cannot have them all; those of trusted_proxies count for nobody";
+            "half of all, so that one client cannot have them all; connections of trusted_proxies do not count";
         /// Linear memory of all instances together.
         application_memory: Bytes, ByteSize::gib(4), (ByteSize::mib(16), ByteSize::tib(1)),
-            "what one component may take by default; set it to three quarters of what the machine has";
+            "what one component may take by default; set it to three quarters of the machine's memory";
         /// Bytes of all requests and responses at the edge: heads, bodies that are read ahead, responses that are not read.
-        /// An eighth is for the routes in `reserved_routes`. When it is full, the client that holds most loses what it has
-        /// left standing for longest.
+        /// An eighth is reserved for the routes in `reserved_routes`. When it is full, the client that holds most loses the
+        /// request that has been idle longest.
         request_memory: Bytes, ByteSize::mib(256), (ByteSize::mib(1), ByteSize::tib(1)),
-            "thousands of requests at a time, and little beside the memory of components";
+            "thousands of requests at the same time, and little compared with the memory of components";
         /// The same of one peer.
         peer_memory: Bytes, ByteSize::mib(64), (ByteSize::mib(1), ByteSize::tib(1)),
             "a quarter of all, so that one client cannot have it all";
         /// The same of one connection, unless it is a trusted proxy's.
         connection_memory: Bytes, ByteSize::mib(16), (ByteSize::mib(1), ByteSize::tib(1)),
-            "64 bodies that are read ahead, or one of 10 MiB for another host";
+            "64 bodies that are read ahead, or one body of 10 MiB for another host";
         /// Files that all instances have open together.
         open_files: "files", 1_024, (16, 1_000_000),
             "a quarter of the connections; most components read a file and close it";

@@ -1,12 +1,12 @@
-//! The URL of a MongoDB server, as far as the manifest reads it: who is asked, and for which database.
+//! The URL of a MongoDB server. The manifest reads only its hosts and its database.
 //!
-//! The driver reads the rest, since it alone knows all options. A URL may hold a password, so it is shown without one.
-//! `mongodb+srv://` is refused: it names no server but a record of DNS, which would have to be looked up, and believed,
-//! before there is a host to check.
+//! The driver reads the rest, because only it knows all options. A URL may contain a password, so it is shown without
+//! one. `mongodb+srv://` is refused: it names a DNS record and no servers. The host would have to look up and trust
+//! that record before it has a host name to check.
 
 use std::fmt;
 
-/// Where a MongoDB server is, how to log in, and which database is meant. Shown without user, password and options.
+/// The hosts, login and database of a MongoDB server. Shown without user, password and options.
 #[derive(Clone, PartialEq, Eq)]
 pub struct MongoUrl {
     whole: String,
@@ -18,7 +18,7 @@ impl MongoUrl {
     /// Reads a URL: `mongodb://USER:PASSWORD@HOST:PORT,HOST:PORT/DATABASE?OPTIONS`.
     ///
     /// # Errors
-    /// What is wrong with it, without a word of it: it may hold a password.
+    /// What is wrong with it. The text does not quote the URL, which may contain a password.
     pub fn parse(url: &str) -> Result<Self, &'static str> {
         if url.starts_with("mongodb+srv://") {
             return Err("names a record of DNS and no servers: write them out, `mongodb://HOST:27017,HOST:27017/…`");
@@ -36,7 +36,7 @@ impl MongoUrl {
         Ok(MongoUrl { whole: url.to_owned(), hosts: hosts.to_owned(), database: database.to_owned() })
     }
 
-    /// All of it, for the client.
+    /// The whole URL, for the client.
     pub fn expose(&self) -> &str {
         &self.whole
     }
@@ -47,12 +47,12 @@ impl MongoUrl {
     }
 }
 
-/// What MongoDB takes as a database's name, on every system that it runs on.
+/// Whether MongoDB accepts it as a database's name on every operating system.
 fn is_database(name: &str) -> bool {
     !name.is_empty() && name.len() < 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }
 
-/// Whether MongoDB takes it as a collection's name, and a URL or a shell needs no quotes for it.
+/// Whether MongoDB accepts it as a collection's name, and it needs no quotes in a URL or a shell.
 pub(crate) fn is_collection(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 120
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_of_a_server_with_a_database_is_refused_and_not_repeated() {
+    fn a_wrong_url_is_refused_and_not_quoted() {
         for (wrong, why) in [
             ("", "is not the URL"),
             ("redis://:s3cret@h/0", "is not the URL"),

@@ -1,5 +1,5 @@
-//! The rules for names, as in Spin: component names, variable names, labels of databases and stores, and the names of
-//! the interfaces that a component depends on.
+//! The rules for names, as in Spin: names of components and variables, labels of databases and stores, and names of the
+//! interfaces that a component depends on.
 
 use semver::Version;
 use std::fmt;
@@ -65,7 +65,7 @@ pub struct DependencyName {
     pub package: String,
     /// The interface; `None` for the whole package.
     pub interface: Option<String>,
-    /// The version; `None` for whichever the component imports.
+    /// The version; `None` for any version that the component imports.
     pub version: Option<Version>,
 }
 
@@ -97,7 +97,7 @@ impl DependencyName {
         })
     }
 
-    /// Whether the component's import called `import` (`ns:package/interface@version`) is meant by this name.
+    /// Whether this name covers the import `import` (`ns:package/interface@version`).
     pub fn covers(&self, import: &str) -> bool {
         let Ok(import) = DependencyName::parse(import) else { return false };
         self.package == import.package
@@ -105,7 +105,7 @@ impl DependencyName {
             && (self.version.is_none() || self.version == import.version)
     }
 
-    /// Whether one import could be meant by both names.
+    /// Whether both names can cover the same import.
     pub fn overlaps(&self, other: &DependencyName) -> bool {
         fn meet<T: PartialEq>(a: &Option<T>, b: &Option<T>) -> bool {
             a.is_none() || b.is_none() || a == b

@@ -1,8 +1,7 @@
-//! Where NATS is: the servers, from runtime-config.toml's `[nats]` or the command line, and what this host runs of the
-//! application.
+//! The NATS servers, from runtime-config.toml's `[nats]` or the command line, and the components that this host runs.
 //!
-//! A password or token in a server's URL is accepted in the file alone: command lines are read by everyone on a
-//! machine. Nothing here is ever shown with it.
+//! A password or token in a server's URL is accepted only in the file, because every user of a machine can read command
+//! lines. It is never shown.
 
 use super::declared::Value;
 use super::error::Source;
@@ -21,11 +20,11 @@ use std::str::FromStr;
 pub struct NatsConfig {
     /// Servers of one cluster; never empty.
     pub servers: Vec<NatsServer>,
-    /// A credentials file, as `nsc` makes it.
+    /// A credentials file, as `nsc` creates it.
     pub credentials: Option<PathBuf>,
-    /// On how many servers JetStream keeps each stream; `None` lets the host choose by the cluster that it finds.
+    /// On how many servers JetStream keeps each stream; `None` lets the host choose by the cluster.
     pub replicas: Option<usize>,
-    /// What every host of the application knows and nobody else: by it a host proves that it belongs to the others.
+    /// A secret that only the hosts of the application know. With it a host proves that it belongs to them.
     pub cluster_secret: Option<Value>,
 }
 
@@ -45,7 +44,7 @@ impl NatsServer {
         host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 
-    /// What the URL logs in with: a user and a password, or a token where there is no password.
+    /// The login in the URL: a user and a password, or a token if there is no password.
     pub fn login(&self) -> Option<(String, Option<String>)> {
         let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
         Some((decoded(self.0.username()?), self.0.password().map(decoded)))
@@ -80,10 +79,10 @@ impl FromStr for NatsServer {
     }
 }
 
-/// Reads a server that stands on the command line.
+/// Reads a server from the command line.
 ///
 /// # Errors
-/// When it is no URL of a NATS server, or holds a secret.
+/// When it is not the URL of a NATS server, or contains a secret.
 pub fn server_without_secret(text: &str) -> Result<NatsServer, String> {
     let server = NatsServer::from_str(text).map_err(|wrong| format!("it {wrong}; write nats://HOST:4222"))?;
     if server.0.username().is_some() || server.0.password().is_some() {
@@ -112,7 +111,7 @@ crate::fixed_limits! {
     const MAX_REPLICAS: usize = 5, "servers";
     /// The shortest `cluster_secret`: a shorter one could be guessed from what is recorded with it.
     const MIN_CLUSTER_SECRET_BYTES: usize = 16, bytes;
-    /// The longest name of an application that is given to a host: it is a part of every subject.
+    /// The longest name of an application: it is a part of every subject.
     const MAX_NAME_BYTES: usize = 64, bytes;
 }
 
@@ -122,7 +121,7 @@ pub(super) fn read(mut table: Table<'_, '_>, folder: &Path) -> NatsTable {
     for entry in table.strings("servers") {
         match NatsServer::from_str(&entry.value) {
             Ok(server) => servers.push(server),
-            // Not quoted: it can hold a password.
+            // Not quoted: it may contain a password.
             Err(wrong) => table.error(entry.line, format!("an entry of `servers` {wrong}"), "write nats://HOST:4222"),
         }
     }
@@ -165,10 +164,10 @@ pub(super) fn read(mut table: Table<'_, '_>, folder: &Path) -> NatsTable {
     NatsTable { config, name, only }
 }
 
-/// Whether hosts can be given `name` for their application's; or what is wrong, as the end of a sentence.
+/// Checks a name for the application; the error is the end of a sentence.
 ///
 /// # Errors
-/// When it is empty, too long, or has characters that no line of a log should have.
+/// When it is empty or too long, or has control characters.
 pub fn check_name(name: &str) -> Result<(), String> {
     if name.trim().is_empty() {
         return Err("is empty".to_owned());
@@ -218,7 +217,7 @@ pub(super) fn apply_nats_config(
     add_parts(application);
 }
 
-/// Leaves `--component-id` of the application: with NATS other hosts run the rest, and otherwise nobody does.
+/// Applies `--component-id`: with NATS, other hosts run the remaining components; without, nobody does.
 fn select(application: &mut Application, options: &LoadOptions) {
     if options.selected.is_empty() {
         return;
@@ -230,8 +229,8 @@ fn select(application: &mut Application, options: &LoadOptions) {
     }
 }
 
-/// Adds what runs with the components of this host: what the manifest names as a part of them alone, and the middleware
-/// of every route, since each host answers every route.
+/// Adds components that must run on this host too: the parts that the manifest names only inside this host's
+/// components, and the middleware of every route, because each host answers every route.
 fn add_parts(application: &mut Application) {
     let Some(only) = &mut application.only else { return };
     only.extend(application.routes.iter().flat_map(|route| route.middleware.iter().cloned()));
@@ -247,7 +246,7 @@ fn add_parts(application: &mut Application) {
     }
 }
 
-/// Reports what is wrong with an option of the command line.
+/// Reports a mistake in an option of the command line.
 fn command_line(option: &str, file: File<'_>, message: &str, fix: &str) {
     let source = Source::new(option, "");
     file.report.error(File { source: &source, ..file }.diagnostic(None, None, message, fix));
@@ -270,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_is_shown_without_what_it_is_logged_in_with() {
+    fn a_server_is_shown_without_its_login() {
         let server: NatsServer = "nats://user:s3cret@nats.example.com:4333".parse().unwrap();
         assert_eq!(server.to_string(), "nats://nats.example.com:4333");
         assert_eq!(format!("{server:?}"), server.to_string());

@@ -1,12 +1,12 @@
-//! `[component.NAME.tool.souk.nest]`: which patterns of a NestJS system the component answers, and which answer it.
+//! `[component.NAME.tool.souk.nest]`: the patterns of a NestJS system that the component answers or calls.
 //!
-//! `serves` leads from a pattern to a function that the component exports, `calls` from a pattern to a function that it
-//! imports. An entry is the function's name, or a table that also says which parameter the message's `data` is and what
-//! the contract's errors are in Nest; `errors` beside the two holds for all of them. Whether the functions exist, and
-//! whether every error is named, is checked once the components are compiled.
+//! `serves` maps a pattern to a function that the component exports, `calls` maps a pattern to a function that it
+//! imports. An entry is the function's name, or a table that also maps the message's `data` to a parameter and the
+//! contract's errors to those of Nest. `errors` beside `serves` and `calls` applies to all patterns. Whether the
+//! functions exist, and whether every error is mapped, is checked once the components are compiled.
 //!
-//! A pattern is what `@MessagePattern` and `@EventPattern` take. One that is an object is written as its JSON, and made
-//! here into the subject that Nest makes of it. Patterns with wildcards are refused: each one is named.
+//! A pattern is the argument of `@MessagePattern` or `@EventPattern`. An object is written as its JSON, and is
+//! converted here to the same subject that Nest uses. Patterns with wildcards are refused: each pattern must be named.
 
 use super::names::DependencyName;
 use super::table::{At, Table};
@@ -14,7 +14,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use toml::de::DeValue;
 
-/// What one component has to do with a NestJS system.
+/// The patterns of a NestJS system that one component answers or calls.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Nest {
     /// Patterns that the component's exports answer.
@@ -23,20 +23,20 @@ pub struct Nest {
     pub calls: Vec<NestPattern>,
 }
 
-/// A pattern and the function that it stands for.
+/// A pattern and the function that it is mapped to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NestPattern {
-    /// The pattern as Nest makes it a subject of NATS.
+    /// The NATS subject that Nest uses for the pattern.
     pub subject: String,
     /// The interface of the function.
     pub interface: DependencyName,
     /// The function.
     pub function: String,
-    /// The parameter that the whole of `data` is; without it `data` holds all parameters by name.
+    /// The one parameter that is the whole `data`; if `None`, `data` has all parameters by name.
     pub data: Option<String>,
-    /// What the cases of the contract's error are in Nest, by the case's name.
+    /// The Nest errors for the cases of the contract's error, by the case's name.
     pub errors: BTreeMap<String, NestError>,
-    /// Members of the response that the NestJS system does not know and does not get: `user.role`.
+    /// Members that are left out of the response, because the NestJS system does not know them: `user.role`.
     pub leave_out: Vec<String>,
     /// The line of the pattern.
     pub line: usize,
@@ -45,11 +45,11 @@ pub struct NestPattern {
 /// An error as a service of a NestJS system throws it: `{"status": ..., "message": ...}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NestError {
-    /// The status: a number or, as Nest's own `"error"`, a string.
+    /// The status: a number, or a string such as Nest's own `"error"`.
     pub status: Value,
-    /// The text, with `{}` where the case's payload is to stand; the payload itself when the manifest has none.
+    /// The text, with `{}` as the placeholder for the case's payload; `None` stands for the payload itself.
     pub message: Option<String>,
-    /// Whether it was written for this pattern, and not for all of the component's.
+    /// Whether it is for this pattern only, and not for all patterns of the component.
     pub own: bool,
 }
 
@@ -154,7 +154,7 @@ fn read_errors(table: &Table<'_, '_>, own: bool) -> BTreeMap<String, NestError> 
     errors
 }
 
-/// The subject that Nest makes of a pattern; else what is wrong with it, and the fix.
+/// The subject that Nest uses for a pattern; `Err` says what is wrong with it, and the fix.
 fn subject(pattern: &str) -> Result<String, (&'static str, &'static str)> {
     const JSON: &str = "write an object as its JSON in single quotes: '{\"cmd\":\"find_one\"}'";
     let subject = if pattern.starts_with('{') {
@@ -179,12 +179,12 @@ fn subject(pattern: &str) -> Result<String, (&'static str, &'static str)> {
     Ok(subject)
 }
 
-/// As `transformPatternToRoute` of `@nestjs/microservices`: keys in alphabetical order, no blanks, nothing escaped.
+/// Like `transformPatternToRoute` of `@nestjs/microservices`: keys in alphabetical order, no spaces, nothing escaped.
 fn route(value: &Value) -> Option<String> {
     Some(match value {
         Value::Object(fields) => {
             let mut keys: Vec<&String> = fields.keys().collect();
-            // JavaScript's `localeCompare`: by letters, and of the same letters the lower case first.
+            // As JavaScript's `localeCompare`: ignoring case first, and lower case before upper case for equal letters.
             keys.sort_by(|a, b| a.to_lowercase().cmp(&b.to_lowercase()).then_with(|| b.cmp(a)));
             let mut parts = Vec::with_capacity(keys.len());
             for key in keys {
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_subject_is_refused() {
+    fn a_pattern_that_cannot_be_a_subject_is_refused() {
         for pattern in [
             "",
             " ",

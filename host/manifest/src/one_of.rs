@@ -1,18 +1,18 @@
 //! `one_of` in `[application.tool.souk.variables]`: the values that a variable may have.
 //!
-//! A component reads its variables when it is first called, so a value that cannot work would fail every request of a
-//! host that has started. Checked here it stops the start, with the variable's name. A default is checked too. The value
-//! of a secret variable is never shown.
+//! A component reads its variables only when it is first called, so a wrong value would make every request fail after
+//! the host has started. With this check the host does not start, and names the variable. Defaults are checked too. The
+//! value of a secret variable is never shown.
 
 use super::declared::{Declared, OneOf, PREFIX, Value, environment_name};
 use super::names::nearest;
 use super::table::{At, File, Table};
 use std::collections::BTreeMap;
 
-/// How many values an error may list before it only says that there is a list.
+/// The most values that an error lists; for more it only refers to the list.
 const SHORT_LIST: usize = 12;
 
-/// Reads `one_of` of a variable's entry; `None` when there is none, or it is wrong.
+/// Reads `one_of` of a variable's entry; `None` when it is absent or wrong.
 pub(super) fn read(entry: &mut Table<'_, '_>, name: &At<&str>) -> Option<OneOf> {
     let (line, value) = entry.value("one_of")?;
     let none = value.get_ref().as_array().is_some_and(|values| values.is_empty());
@@ -25,7 +25,7 @@ pub(super) fn read(entry: &mut Table<'_, '_>, name: &At<&str>) -> Option<OneOf> 
     Some(OneOf { line, values: values.into_iter().map(|value| value.value).collect() })
 }
 
-/// Reports the variables with a value that they may not have.
+/// Reports variables whose value is not allowed.
 pub(super) fn check(declared: &BTreeMap<String, Declared>, values: &BTreeMap<String, Value>, manifest: File<'_>) {
     for (name, variable) in declared {
         let (Some(OneOf { line, values: allowed }), Some(value)) = (&variable.one_of, values.get(name)) else {

@@ -1,9 +1,9 @@
 //! `allowed_outbound_hosts`: which network destinations a component may reach. Nothing is reachable by default.
 //!
 //! An entry is `scheme://host[:port]` as in Spin: `*` for any scheme, host or port, `*.domain` for subdomains, an
-//! address or a network in CIDR notation, a port range `A..B` without `B`, `NAME.spin.internal` for a component of the
-//! same application, and `self` (or `self.alt`, which means the same) for the application's public routes. Whole ranges of
-//! schemes or hosts in `{ }` are refused, as Spin does.
+//! address or a network in CIDR notation, a port range `A..B` that excludes `B`, `NAME.spin.internal` for a component
+//! of the same application, and `self` (or `self.alt`, which means the same) for the application's public routes. Lists
+//! of schemes or hosts in `{ }` are refused, as in Spin.
 
 use ipnet::IpNet;
 use std::fmt;
@@ -12,10 +12,10 @@ use std::net::{IpAddr, SocketAddr};
 /// The domain of components of the same application.
 pub const INTERNAL_DOMAIN: &str = "spin.internal";
 
-/// The names of the application's own public routes, as in Spin: an entry with either allows requests by both.
+/// The names for the application's own public routes, as in Spin: an entry with one of them allows both.
 pub const SELF_HOSTS: [&str; 2] = ["self", "self.alt"];
 
-/// One entry. Its text can come from a secret variable, so `Display` and `Debug` show the manifest's template then.
+/// One entry. If its text comes from a secret variable, `Display` and `Debug` show the manifest's template instead.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AllowedHost {
     shown: String,
@@ -23,15 +23,15 @@ pub struct AllowedHost {
     host: Host,
     /// From the first to the last port, both allowed.
     ports: (u16, u16),
-    /// Whether the host is granted at whatever address its name leads to.
-    wherever: bool,
+    /// Whether the host is granted at any address that its name resolves to.
+    at_any_address: bool,
 }
 
 #[derive(Clone, PartialEq, Eq)]
 enum Host {
     Any,
     Name(String),
-    /// With its leading dot.
+    /// The domain with a leading dot.
     Subdomains(String),
     Network(IpNet),
     /// The application's public routes.
@@ -52,10 +52,10 @@ fn wrong<T>(message: &'static str, fix: &'static str) -> Result<T, HostError> {
 }
 
 impl AllowedHost {
-    /// Reads an entry; `shown` is what `Display` gives.
+    /// Reads an entry; `shown` is the text for `Display`.
     ///
     /// # Errors
-    /// When the entry is no host, or one that cannot be granted.
+    /// When the entry is not a host, or a host that cannot be granted.
     pub fn parse(text: &str, shown: &str) -> Result<Self, HostError> {
         if text == "insecure:allow-all" {
             return wrong("`insecure:allow-all` is no longer known", "write `*://*:*` if every destination is meant");
@@ -70,31 +70,31 @@ impl AllowedHost {
             return wrong("it has a user name", "write the host only; credentials belong into a variable");
         }
         let scheme = (scheme != "*").then(|| scheme.to_ascii_lowercase());
-        // Two names for one protocol, as in addresses.
+        // Two names for the same protocol, as in database URLs.
         let scheme = scheme.map(|scheme| if scheme == "postgresql" { "postgres".to_owned() } else { scheme });
         let (host, port) = split(rest.strip_suffix('/').unwrap_or(rest))?;
         let ports = parse_ports(port, scheme.as_deref())?;
-        Ok(AllowedHost { shown: shown.to_owned(), scheme, host: parse_host(host)?, ports, wherever: false })
+        Ok(AllowedHost { shown: shown.to_owned(), scheme, host: parse_host(host)?, ports, at_any_address: false })
     }
 
-    /// The grant of one PostgreSQL server; `host` is a name, or an address without brackets. It comes from an address
-    /// that whoever runs the application gave for this very purpose, so it holds wherever the name leads: most servers
-    /// of databases are in private networks.
+    /// The grant for one PostgreSQL server; `host` is a name, or an address without brackets. The operator has set this
+    /// URL for the database, so the grant covers any address that the name resolves to: most database servers are in
+    /// private networks.
     pub(super) fn of_postgres(host: &str, port: u16) -> Self {
         let (shown, host) = match host.parse::<IpAddr>() {
             Ok(address) => (SocketAddr::new(address, port).to_string(), Host::Network(address.to_canonical().into())),
             Err(_) => (format!("{host}:{port}"), Host::Name(host.to_ascii_lowercase())),
         };
         let (scheme, shown) = (Some("postgres".to_owned()), format!("postgres://{shown}"));
-        AllowedHost { shown, scheme, host, ports: (port, port), wherever: true }
+        AllowedHost { shown, scheme, host, ports: (port, port), at_any_address: true }
     }
 
-    /// Whether `host` is allowed at any address that it may have, also one that is not on the public internet.
+    /// Whether `host` is allowed at any address that it may have, including private ones.
     pub fn allows_wherever(&self, scheme: &str, host: &str, port: u16) -> bool {
-        self.wherever && self.allows(scheme, host, port)
+        self.at_any_address && self.allows(scheme, host, port)
     }
 
-    /// Whether the entry is for `scheme`, among others or alone.
+    /// Whether the entry is for `scheme` or for any scheme.
     pub fn is_for(&self, scheme: &str) -> bool {
         self.allows_scheme(scheme)
     }
@@ -105,8 +105,9 @@ impl AllowedHost {
         self.allows_scheme(scheme) && self.allows_port(port) && self.host.allows(host)
     }
 
-    /// Whether the address itself is granted: by an address or network in the list, or by `localhost` for a loopback
-    /// address. A name in the list grants no address: what it resolves to is not the author's decision.
+    /// Whether the entry grants the address itself: because it is an address or a network, or `localhost` for a
+    /// loopback address. A host name grants no address, because the manifest's author does not control what it resolves
+    /// to.
     pub fn grants_address(&self, scheme: &str, address: IpAddr, port: u16) -> bool {
         let address = address.to_canonical();
         let host = match &self.host {
@@ -122,7 +123,7 @@ impl AllowedHost {
         self.host == Host::Itself
     }
 
-    /// Whether `http://COMPONENT.spin.internal` is allowed, or `https://...`: it is `scheme` that must be.
+    /// Whether `SCHEME://COMPONENT.spin.internal` is allowed.
     pub fn allows_internal(&self, scheme: &str, component: &str) -> bool {
         let Some(port) = default_port(scheme) else { return false };
         if !self.allows_scheme(scheme) || !self.allows_port(port) {
@@ -159,7 +160,7 @@ impl Host {
             Host::Itself => false,
             Host::Name(name) => name.eq_ignore_ascii_case(host),
             Host::Subdomains(suffix) => {
-                // Compared as bytes: `host` is a stranger's text and need not have a character boundary there.
+                // Compared as bytes: `host` is untrusted text and may have no character boundary there.
                 let (host, suffix) = (host.as_bytes(), suffix.as_bytes());
                 host.len() > suffix.len()
                     && host.get(host.len() - suffix.len()..).is_some_and(|end| end.eq_ignore_ascii_case(suffix))
@@ -172,7 +173,7 @@ impl Host {
     }
 }
 
-/// Splits `host[:port]`; an IPv6 address with a port stands in brackets, a network may do without.
+/// Splits `host[:port]`. An IPv6 address with a port is in brackets; a network may be without.
 fn split(rest: &str) -> Result<(&str, &str), HostError> {
     if let Some(opened) = rest.strip_prefix('[') {
         let Some((address, port)) = opened.split_once(']') else {
@@ -247,7 +248,7 @@ fn parse_ports(port: &str, scheme: Option<&str>) -> Result<(u16, u16), HostError
     }
 }
 
-/// The port of a URL that names none.
+/// The default port of a scheme.
 pub fn default_port(scheme: &str) -> Option<u16> {
     Some(match scheme {
         "http" => 80,
@@ -347,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn the_server_of_a_database_is_granted_wherever_its_name_leads_and_no_other_host_is() {
+    fn a_database_server_is_granted_at_any_address_and_no_other_host_is() {
         let server = AllowedHost::of_postgres("db.test", 5432);
         assert_eq!(server.to_string(), "postgres://db.test:5432");
         assert!(server.allows_wherever("postgres", "DB.test", 5432));

@@ -1,7 +1,7 @@
-//! Applications as packages: which files belong to one, and what the manifest of one may name.
+//! Applications as packages: the files that belong to a package, and the paths that its manifest may use.
 //!
-//! A package is somebody else's, so each path of its manifest must stay in its folder; values, secrets and places come
-//! from the operator's folder alone (`LoadOptions::operator`).
+//! A package comes from somebody else, so each path in its manifest must stay inside its folder. Values, secrets and
+//! places of data come only from the operator's folder (`LoadOptions::operator`).
 
 use super::error::ManifestErrors;
 use super::source::Download;
@@ -9,7 +9,7 @@ use super::table::File;
 use super::{Application, FileMount, Files, Report, fail, read_file, runtime_config};
 use std::path::{Component as PathPart, Path, PathBuf};
 
-/// What a package is made of.
+/// The content of a package.
 #[derive(Debug)]
 pub struct PackagePlan {
     /// The application's name.
@@ -20,9 +20,9 @@ pub struct PackagePlan {
     pub dir: PathBuf,
     /// The code of each component.
     pub components: Vec<PackagedCode>,
-    /// The files of each component that has some.
+    /// The files of each component that has any.
     pub files: Vec<Files>,
-    /// Folders that belong to it as a whole: migrations, and files that the host serves.
+    /// Folders that belong to it completely: migrations, and files that the host serves.
     pub folders: Vec<PathBuf>,
 }
 
@@ -31,11 +31,11 @@ pub struct PackagePlan {
 pub struct PackagedCode {
     /// The component.
     pub component: String,
-    /// Whether the manifest has a table of its own for it; others are dependencies and middleware that it names by path.
+    /// Whether the manifest has a table for it; otherwise it is a dependency or middleware named by path.
     pub has_table: bool,
-    /// The file; of no meaning where `download` says that it is fetched.
+    /// The file; unused if `download` is set.
     pub source: PathBuf,
-    /// Where it is fetched from at the start.
+    /// Where it is downloaded from at the start.
     pub download: Option<Download>,
 }
 
@@ -51,7 +51,7 @@ pub fn load_package(manifest: &Path) -> Result<PackagePlan, ManifestErrors> {
     let (mut components, mut files, mut folders) = (Vec::new(), Vec::new(), Vec::new());
     folders.extend(application.static_folders.iter().map(|folder| folder.folder.clone()));
     for (name, component) in application.components {
-        // A copy has the code of another one.
+        // A copy has the same code as its original.
         if component.copy_of.is_none() {
             components.push(PackagedCode {
                 component: name,
@@ -103,7 +103,7 @@ pub(super) fn check(application: &Application, file: File<'_>) {
     }
 }
 
-/// Whether `path` lies in `folder`, as it is written; a package has no links.
+/// Whether `path` is inside `folder`, by its text: a package has no links.
 pub fn is_inside(folder: &Path, path: &Path) -> bool {
     path.strip_prefix(folder)
         .is_ok_and(|rest| rest.components().all(|part| matches!(part, PathPart::Normal(_) | PathPart::CurDir)))

@@ -1,8 +1,8 @@
-//! Who is believed and who is waited for: `trusted_proxies` and `reserved_routes` of `[application.tool.souk]`.
+//! `trusted_proxies` and `reserved_routes` of `[application.tool.souk]`.
 //!
-//! A proxy's word about its client decides whose share of the host a request takes, so only addresses that the manifest
-//! names are believed, and none is by default. Routes are named here and not at their triggers, because Spin refuses keys
-//! that it does not know there.
+//! A proxy names the client of a request, and so decides whose share of the host the request takes. Only proxies that
+//! the manifest names are trusted; by default there are none. Reserved routes are named here and not at their triggers,
+//! because Spin refuses unknown keys there.
 
 use super::Route;
 use super::names::nearest;
@@ -41,7 +41,7 @@ impl Reserved {
         Reserved(table.strings("reserved_routes"))
     }
 
-    /// Marks the routes that are named, each as its trigger writes it.
+    /// Marks the named routes; each must be written as in its trigger.
     pub(crate) fn mark(&self, routes: &mut [Route], file: File<'_>) {
         for At { value, line } in &self.0 {
             let mut found = false;

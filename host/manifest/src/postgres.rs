@@ -1,13 +1,13 @@
 //! A PostgreSQL address as manifests and guests write it: a URL (`postgres://user:password@host:port/database?...`) or
-//! libpq's `host=... user=...` form, as Spin takes both.
+//! libpq's form `host=... user=...`. Spin accepts both.
 //!
-//! An address is the whole of what decides where a connection goes: no `PG*` variable, `~/.pgpass`, service file or
-//! operating system's user name adds to it, because a guest may write one, and what is the host's is not the guest's.
-//! For the same reason addresses that name files of the host (`sslrootcert`, `passfile`, a unix socket) are refused,
-//! and so is all that is not understood: a parameter that is silently left out may be the one that was to protect.
+//! Only the address decides where a connection goes: no `PG*` variable, `~/.pgpass`, service file or user name of the
+//! operating system is added, because guests write addresses too and must not use the host's settings. For the same
+//! reason addresses that name files of the host (`sslrootcert`, `passfile`, a unix socket) are refused. Unknown
+//! parameters are refused too: one that is silently ignored may be one that protects the connection.
 //!
-//! An address has one host, so that one grant of `allowed_outbound_hosts` answers for it. It shows itself without user
-//! and password, and errors show nothing of it but the names of libpq's parameters.
+//! An address has one host, so that one grant in `allowed_outbound_hosts` covers it. It is shown without user and
+//! password, and errors show nothing of it except the names of libpq's parameters.
 
 use percent_encoding::percent_decode_str;
 use std::fmt;
@@ -22,7 +22,7 @@ crate::fixed_limits! {
     pub const MAX_ADDRESS_BYTES: usize = 8 * 1024, bytes;
 }
 
-/// PostgreSQL's port, where an address names none.
+/// PostgreSQL's default port.
 const DEFAULT_PORT: u16 = 5432;
 
 /// How a connection is protected: libpq's `sslmode`.
@@ -30,9 +30,9 @@ const DEFAULT_PORT: u16 = 5432;
 pub enum SslMode {
     /// Never TLS.
     Disable,
-    /// No TLS: sqlx does not try again with it where the server insists.
+    /// No TLS: unlike libpq, sqlx does not retry with TLS if the server requires it.
     Allow,
-    /// TLS if the server has it; nobody's certificate is checked.
+    /// TLS if the server supports it; the certificate is not checked.
     #[default]
     Prefer,
     /// TLS; the certificate is not checked.
@@ -43,7 +43,7 @@ pub enum SslMode {
     VerifyFull,
 }
 
-/// A server, a database, and how to log in. Two that are equal make the same connections.
+/// A server, a database, and how to log in. Equal addresses make the same connections.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct PostgresAddress {
     /// The host name or IP address of the server.
@@ -58,11 +58,11 @@ pub struct PostgresAddress {
     pub database: String,
     /// How the connection is protected.
     pub ssl_mode: SslMode,
-    /// How long connecting may take; the default of the binding where there is none.
+    /// How long connecting may take; `None` for the default of the binding.
     pub connect_timeout: Option<Duration>,
-    /// What the server is told as `application_name`.
+    /// The `application_name` for the server.
     pub application_name: Option<String>,
-    /// From `options`: settings of the session, by name.
+    /// The settings of the session in `options`, by name.
     pub settings: Vec<(String, String)>,
     /// Certificates of authorities to trust besides the usual ones, as PEM.
     pub ca_root: Vec<u8>,
@@ -82,7 +82,7 @@ pub(crate) fn wrong<T>(message: impl Into<String>, fix: &'static str) -> Result<
     Err(AddressError { message: message.into(), fix })
 }
 
-/// Parameters of libpq that may be named with the value that says "as it is here anyway", and with no other.
+/// Parameters of libpq that are accepted only with the value that changes nothing here.
 const NEUTRAL: &[(&str, &[&str])] = &[
     ("channel_binding", &["disable", "prefer"]),
     ("client_encoding", &["auto", "UTF8", "utf8", "UTF-8", "utf-8"]),
@@ -92,11 +92,11 @@ const NEUTRAL: &[(&str, &[&str])] = &[
     ("target_session_attrs", &["any"]),
 ];
 
-/// Parameters of libpq that name files of the host, or have it look into some.
+/// Parameters of libpq that name files of the host, or make it read some.
 const FILES: &[&str] =
     &["passfile", "service", "servicefile", "sslcert", "sslcrl", "sslcrldir", "sslkey", "sslkeylogfile", "sslrootcert"];
 
-/// Parameters of libpq that are neither of these, so that an error can name them.
+/// All other parameters of libpq, so that an error can name them.
 const OTHERS: &[&str] = &[
     "gssdelegation",
     "gsslib",
@@ -126,7 +126,7 @@ impl PostgresAddress {
     /// Reads an address.
     ///
     /// # Errors
-    /// When it is neither of the two forms, lacks a host or user, or asks for what is not supported.
+    /// When it has neither of the two forms, lacks a host or user, or uses something that is not supported.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         if text.len() > MAX_ADDRESS_BYTES {
             return wrong(format!("is longer than {MAX_ADDRESS_BYTES} bytes"), "write a shorter one");
@@ -144,12 +144,12 @@ impl PostgresAddress {
         Self::from_pairs(pairs)
     }
 
-    /// Whether `text` is an address of PostgreSQL rather than of another database, be it right or wrong.
+    /// Whether `text` is meant as a PostgreSQL URL, correct or not.
     pub fn is_meant(text: &str) -> bool {
         text.starts_with("postgres://") || text.starts_with("postgresql://")
     }
 
-    /// The host's name or address; an IPv6 one without brackets.
+    /// The host's name or address; an IPv6 address is without brackets.
     pub fn host(&self) -> &str {
         &self.host
     }
@@ -164,7 +164,8 @@ impl PostgresAddress {
         self.connect_timeout
     }
 
-    /// What the parameters say; a later one of a name counts, and an empty one does not, as in libpq.
+    /// The address in the parameters. As in libpq, a later parameter replaces an earlier one of the same name, and an
+    /// empty one is ignored.
     fn from_pairs(pairs: Vec<(String, String)>) -> Result<Self, AddressError> {
         let mut address = PostgresAddress {
             host: String::new(),
@@ -214,7 +215,7 @@ impl PostgresAddress {
                 | "connect_timeout"
                 | "application_name"
                 | "fallback_application_name" => {}
-                // Not named: it may be a part of a password with a character that was not escaped.
+                // Not named: it may be a part of a password with an unescaped character.
                 _ => {
                     let fix = "remove the parameter, or correct its name; in a password write `%26` for `&`, `%3F` for \
                                `?`, and in the form `key=value` put it in single quotes";
@@ -234,14 +235,14 @@ impl PostgresAddress {
             return wrong("has no user", "write `postgres://USER:PASSWORD@HOST/DATABASE`, or `user=...`");
         }
         if address.database.is_empty() {
-            // As PostgreSQL itself does.
+            // As in PostgreSQL itself.
             address.database.clone_from(&address.user);
         }
         Ok(address)
     }
 }
 
-/// The parameters of a URL, of which `rest` is what follows the scheme.
+/// The parameters in a URL; `rest` is the part after the scheme.
 fn read_url(rest: &str) -> Result<Vec<(String, String)>, AddressError> {
     let (before, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, database) = before.split_once('/').unwrap_or((before, ""));
@@ -275,8 +276,8 @@ fn decode(text: &str) -> Result<String, AddressError> {
     }
 }
 
-/// The parameters of libpq's form: `key = value` with white space between them, values in single quotes where they
-/// have some, and a backslash before a quote or backslash.
+/// The parameters in libpq's form: `key = value`, separated by white space. A value with white space is in single
+/// quotes, and a backslash escapes a quote or backslash.
 fn read_pairs(text: &str) -> Result<Vec<(String, String)>, AddressError> {
     const FIX: &str = "write `host=HOST user=USER password='PASSWORD' dbname=DATABASE`, or a URL `postgres://...`";
     let mut pairs = Vec::new();
@@ -354,7 +355,7 @@ fn read_ssl_mode(mode: &str) -> Result<SslMode, AddressError> {
     })
 }
 
-/// Seconds; zero and less mean the host's own limit, which libpq does not have.
+/// A timeout in seconds. Zero or less means the host's own limit; in libpq it means none.
 fn read_timeout(seconds: &str) -> Result<Option<Duration>, AddressError> {
     match seconds.trim().parse::<i32>() {
         Ok(seconds) => Ok(u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)),
@@ -362,8 +363,8 @@ fn read_timeout(seconds: &str) -> Result<Option<Duration>, AddressError> {
     }
 }
 
-/// The settings in `options`, which has the form of PostgreSQL's command line: `-c name=value` or `--name=value`, with a
-/// backslash before white space or a backslash in a value.
+/// The settings in `options`, which has the form of PostgreSQL's command line: `-c name=value` or `--name=value`, with
+/// a backslash before white space or a backslash in a value.
 fn read_settings(options: &str) -> Result<Vec<(String, String)>, AddressError> {
     let mut words: Vec<String> = Vec::new();
     let mut open = false;
@@ -397,7 +398,7 @@ fn read_settings(options: &str) -> Result<Vec<(String, String)>, AddressError> {
                 "write `-c name=value`, with spaces as `%20` in a URL",
             );
         };
-        // As the server reads a name that stands on its command line.
+        // As the server reads a name on its command line.
         settings.push((name.replace('-', "_"), value.to_owned()));
     }
     Ok(settings)

@@ -1,4 +1,4 @@
-//! Addresses of PostgreSQL: what is understood, what is refused, and that no secret shows.
+//! PostgreSQL addresses: what is accepted, what is refused, and that no secret is shown.
 
 use super::*;
 use proptest::prelude::*;
@@ -15,7 +15,7 @@ fn refused(text: &str) -> String {
 }
 
 #[test]
-fn a_url_and_the_pairs_of_libpq_say_the_same() {
+fn a_url_and_the_pairs_of_libpq_give_the_same_address() {
     let url = "postgresql://me:p%40ss%2F%20w@DB.test:6543/shop?sslmode=verify-full&application_name=a%20b\
                &connect_timeout=7&options=-c%20search_path%3Da%2Cb%20--statement-timeout%3D5s";
     let pairs = r"host = db.test port=6543 user=me password = 'p@ss/ w' dbname=shop sslmode=verify-full

@@ -1,7 +1,7 @@
-//! `[component.NAME.profile.NAME]`: what Spin replaces of a component when it is told to build or run a profile.
+//! `[component.NAME.profile.NAME]`: settings that replace a component's own when Spin builds or runs a profile.
 //!
-//! Without `--profile`, which Souk does not have, Spin uses none of it, and neither does Souk. It is read all the same,
-//! so that a mistake in it is found.
+//! Spin uses them only with `--profile`, which Souk does not have, so Souk never uses them. It reads them nevertheless,
+//! to find mistakes.
 
 use super::build::read_commands;
 use super::dependencies::{self, read_environment};

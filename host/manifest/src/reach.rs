@@ -1,12 +1,13 @@
-//! Which components something leads to. One that nothing leads to serves nobody but `souk call`, so a host does not load
-//! it at its start, where it could only be in the way.
+//! Reachability of components. A component that nothing leads to serves only `souk call`, so a host does not load it at
+//! its start.
 
 use super::{Application, Component};
 use std::collections::BTreeSet;
 
 impl Application {
-    /// The components that a trigger (as what answers, or as middleware), a schedule or a table of Nest leads to, by dependencies (durable and remote ones too) and by
-    /// requests to `NAME.spin.internal`. In an application without triggers, which is there for `souk call`, all of them.
+    /// The components that a trigger, its middleware, a schedule or a table of Nest leads to, directly or through
+    /// dependencies (including durable and remote ones) and requests to `NAME.spin.internal`. In an application without
+    /// any of these, which is for `souk call`, all components.
     pub fn reachable(&self) -> BTreeSet<String> {
         let serving = self.components.values().filter(|component| !component.nest.serves.is_empty());
         let routed = self.routes.iter().flat_map(|route| route.middleware.iter().chain([&route.component]));
@@ -17,7 +18,7 @@ impl Application {
         if found.is_empty() { self.components.keys().cloned().collect() } else { found }
     }
 
-    /// The components `roots`, and those that they lead to.
+    /// The components `roots` and all components that they lead to.
     pub fn led_to<'n>(&'n self, roots: impl Iterator<Item = &'n str>) -> BTreeSet<String> {
         let (mut found, mut next): (BTreeSet<String>, Vec<&str>) = (BTreeSet::new(), roots.collect());
         while let Some(component) = next.pop().and_then(|name| self.components.get(name)) {
@@ -29,8 +30,8 @@ impl Application {
         found
     }
 
-    /// The components without which one of the application's routes cannot be served, those that count whatever they lack
-    /// (`readiness = "ignore"`) left out, with what only they lead to. Without routes and tables of Nest, all of this host.
+    /// The components that the application's routes need. Components with `readiness = "ignore"`, and those that only
+    /// they lead to, are left out. Without routes and tables of Nest, all components of this host.
     pub fn needed_to_be_ready(&self) -> BTreeSet<String> {
         let public = self.routes.iter().filter(|route| route.pattern.is_some());
         let routes = public.flat_map(|route| route.middleware.iter().chain([&route.component]));
@@ -51,7 +52,7 @@ impl Application {
         found
     }
 
-    /// The components that `component` calls, by links or by requests inside.
+    /// The components that `component` calls, through links or internal requests.
     fn leads_to<'n>(&'n self, component: &'n Component) -> impl Iterator<Item = &'n str> {
         let links = component.dependencies.iter().map(|dependency| dependency.component.as_str());
         let hosts = &component.allowed_outbound_hosts;
@@ -61,7 +62,7 @@ impl Application {
         links.chain(inside.map(String::as_str))
     }
 
-    /// The application with only those components running here that are among `names`.
+    /// The application, of which only the components in `names` run here.
     pub fn restricted_to(&self, names: &BTreeSet<String>) -> Application {
         let here = self.here().map(|component| &component.name).filter(|name| names.contains(*name));
         Application { only: Some(here.cloned().collect()), ..self.clone() }
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_trigger_a_dependency_or_a_request_inside_leads_to_is_reachable() {
+    fn targets_of_triggers_dependencies_and_internal_requests_are_reachable() {
         let component = |name: &str, more: &str| format!("[component.{name}]\nsource = \"x.wasm\"\n{more}");
         let link = |to: &str| format!("dependencies = {{ \"a:b/c\" = {{ component = \"{to}\" }} }}\n");
         let components = [

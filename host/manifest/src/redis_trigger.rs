@@ -1,7 +1,7 @@
-//! `[[trigger.redis]]`: a channel of a Redis server whose messages a component gets.
+//! `[[trigger.redis]]`: a Redis channel whose messages a component gets.
 //!
-//! Channel and address may be templates, as in Spin; the address may stand in `[application.trigger.redis]` once for
-//! all. A filled-in address may hold a password, so no message shows it.
+//! Channel and address may be templates, as in Spin. `[application.trigger.redis]` may set the address for all
+//! triggers. A filled-in address may contain a password, so no message shows it.
 
 use super::declared::{Declared, Value};
 use super::draft::RedisDraft;
@@ -37,7 +37,7 @@ pub(super) fn read_channel(table: &mut Table<'_, '_>, declared: &BTreeMap<String
     template(table, channel.line, &channel.value, declared).map(|value| At { value, line: channel.line })
 }
 
-/// Fills in the templates; a trigger without an address has `default`. What is wrong is reported and left out.
+/// Fills in the templates; a trigger without an address uses `default`. Mistakes are reported and left out.
 pub(super) fn fill_in(
     drafts: Vec<RedisDraft>,
     default: Option<&At<Template>>,
@@ -54,7 +54,7 @@ pub(super) fn fill_in(
             error(draft.line, "[[trigger.redis]] has no `address`", ADDRESS);
             continue;
         };
-        // A variable that has no value was reported already.
+        // A variable without a value was reported before.
         let resolved = address.value.resolve(values).zip(draft.channel.value.resolve(values));
         let Some((url, channel)) = resolved else { continue };
         if channel.expose().is_empty() {

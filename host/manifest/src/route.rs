@@ -1,19 +1,20 @@
 //! HTTP routes: which component answers a path.
 //!
-//! A route is a list of segments: literal, or `:name` for any one segment that is not empty; `...` at the end (or `*`,
-//! its older form) stands for any rest, also none. Where several routes fit a path, the first segment in which they
-//! differ decides: a literal beats a parameter beats the wildcard. So an exact route beats a wildcard, and a longer
-//! prefix beats a shorter one, as in Spin. A slash at a path's end is ignored, except that a wildcard hands it on.
+//! A route is a list of segments: a literal, or `:name` for any single non-empty segment. `...` at the end (or `*`, its
+//! older form) matches any rest of the path, including none. If several routes match a path, the first segment in which
+//! they differ decides: a literal wins over a parameter, and a parameter over the wildcard. So an exact route wins over
+//! a wildcard, and a longer prefix over a shorter one, as in Spin. A trailing slash is ignored, but a wildcard passes
+//! it on.
 //!
-//! Why no routing library. Spin's own, `routefinder` 0.6, answers `/foobar` by the route `/foo/...`, panics on a `*`
+//! Why no routing library: Spin's own, `routefinder` 0.6, answers `/foobar` by the route `/foo/...`, panics on a `*`
 //! in the middle and allocates for each request; `matchit` 0.9 refuses `/...` beside `/:id`, which Spin accepts.
 //! An application has tens of routes, so they are sorted once and tried in order, without an allocation.
 //!
-//! Refused: a parameter that is only a part of a segment, a wildcard that is not the end, two routes of the same shape.
+//! Refused: a parameter that is only a part of a segment, a wildcard before the end, two routes of the same shape.
 
 use std::fmt;
 
-/// A route as the manifest writes it, taken apart.
+/// A parsed route.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RoutePattern {
     text: String,
@@ -28,7 +29,7 @@ enum Segment {
 }
 
 impl RoutePattern {
-    /// Reads a route; `Err` is what is wrong, and the fix.
+    /// Reads a route; `Err` has the mistake and the fix.
     pub(super) fn parse(text: &str) -> Result<Self, (String, String)> {
         let absolute = if text.starts_with('/') { text.to_owned() } else { format!("/{text}") };
         if let Some(bad) =
@@ -67,7 +68,7 @@ impl RoutePattern {
         Ok(pattern)
     }
 
-    /// The route `/...`, which every path fits.
+    /// The route `/...`, which matches every path.
     pub fn everything() -> Self {
         RoutePattern { text: "/...".to_owned(), segments: Vec::new(), wildcard: true }
     }
@@ -85,7 +86,7 @@ impl RoutePattern {
         self.text.strip_suffix("/...").or_else(|| self.text.strip_suffix("/*")).unwrap_or(&self.text)
     }
 
-    /// The names of the parameters, in their order.
+    /// The names of the parameters, in order.
     pub fn params(&self) -> impl Iterator<Item = &str> {
         self.segments.iter().filter_map(|segment| match segment {
             Segment::Param(name) => Some(name.as_str()),
@@ -93,7 +94,7 @@ impl RoutePattern {
         })
     }
 
-    /// Whether every path that fits one route fits the other, with equal rank: no order could choose between them.
+    /// Whether both routes match the same paths with equal rank, so that no rule could choose between them.
     pub(super) fn same_shape(&self, other: &RoutePattern) -> bool {
         let same = |(a, b): (&Segment, &Segment)| match (a, b) {
             (Segment::Literal(a), Segment::Literal(b)) => a == b,
@@ -105,12 +106,13 @@ impl RoutePattern {
             && self.segments.iter().zip(&other.segments).all(same)
     }
 
-    /// Whether all paths of the route lie under `/.well-known/spin/` or `/.well-known/souk/`, which the host answers itself.
+    /// Whether all paths of the route are under `/.well-known/spin/` or `/.well-known/souk/`, which the host answers
+    /// itself.
     pub(super) fn is_reserved(&self) -> bool {
         ["/.well-known/spin/", "/.well-known/souk/"].iter().any(|own| self.text.starts_with(own))
     }
 
-    /// Where in `path` the part behind the segments begins, when the route fits.
+    /// The rest of `path` after the segments, if the route matches.
     fn fits<'p>(&self, path: &'p str) -> Option<&'p str> {
         let mut rest = path;
         for segment in &self.segments {
@@ -170,14 +172,14 @@ impl fmt::Debug for RoutePattern {
     }
 }
 
-/// Routes with what answers them, in the order in which they are tried.
+/// Routes with their targets, in the order in which they are tried.
 #[derive(Debug, Clone)]
 pub struct Router<T> {
     routes: Vec<(RoutePattern, T)>,
 }
 
 impl<T> Router<T> {
-    /// A router for routes of different shapes, as [`crate::read`] makes sure; their order does not matter.
+    /// A router for routes of different shapes, which [`crate::read`] ensures. Their order does not matter.
     pub fn new(routes: impl IntoIterator<Item = (RoutePattern, T)>) -> Self {
         let mut routes: Vec<_> = routes.into_iter().collect();
         routes.sort_by_cached_key(|(pattern, _)| pattern.rank());
@@ -196,7 +198,7 @@ impl<T> Router<T> {
 /// A path and the route that answers it.
 #[derive(Debug)]
 pub struct RouteMatch<'r, 'p, T> {
-    /// What the router holds for the route.
+    /// The target of the route.
     pub target: &'r T,
     /// The route.
     pub pattern: &'r RoutePattern,
@@ -205,7 +207,7 @@ pub struct RouteMatch<'r, 'p, T> {
 }
 
 impl<'r, 'p, T> RouteMatch<'r, 'p, T> {
-    /// What the wildcard stands for, with its leading slash: Spin's `spin-path-info`. Empty without a wildcard.
+    /// The text that the wildcard matches, with its leading slash: Spin's `spin-path-info`. Empty without a wildcard.
     pub fn trailing_wildcard(&self) -> &'p str {
         if self.pattern.wildcard { self.trailing } else { "" }
     }
@@ -324,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn two_routes_of_the_same_shape_are_known_as_such() {
+    fn two_routes_of_the_same_shape_are_detected() {
         assert!(pattern("/a/:x").same_shape(&pattern("/a/:y/")));
         assert!(pattern("/a/...").same_shape(&pattern("/a/*")));
         assert!(!pattern("/a/:x").same_shape(&pattern("/a/x")));
@@ -353,7 +355,8 @@ mod tests {
         })
     }
 
-    /// How well a route fits, written the slow way: one mark a segment, and none when it does not fit.
+    /// How well a route matches, computed in a simple and slow way: one mark for each segment; `None` if it does not
+    /// match.
     fn marks(route: &str, path: &str) -> Option<String> {
         let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
         let mut marks = String::new();
@@ -370,7 +373,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_router_agrees_with_the_rule_written_the_slow_way(
+        fn the_router_agrees_with_a_simple_implementation_of_the_rule(
             routes in proptest::collection::btree_set(route(), 1..8),
             path in segments("(a|b|c)"),
         ) {

@@ -1,8 +1,8 @@
-//! runtime-config.toml: where stores and databases lie, which sources give variables their values, and where NATS is.
+//! runtime-config.toml: the places of stores and databases, the sources of variables' values, and the NATS servers.
 //!
-//! Databases (`type = "spin"`) and the values of variables (`static` and `env`) are on this machine alone, key-value stores
-//! may be on servers. Everything else that Spin knows there (Azure, libSQL, Vault, ...) is refused by name.
-//! Relative paths start at the file's folder.
+//! Databases (`type = "spin"`) and the values of variables (`static` and `env`) are on this machine; key-value stores
+//! may also be on servers. Other types of Spin (Azure, libSQL, Vault, ...) are refused by name. Relative paths start at
+//! the file's folder.
 
 use super::declared::PREFIX;
 use super::error::{Report, Source};
@@ -14,7 +14,7 @@ use super::variables::{Origin, Provider, read_dotenv};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// What the file says; everything empty when there is none.
+/// The content of the file; empty if there is none.
 #[derive(Default)]
 pub(super) struct RuntimeConfig {
     pub key_value_places: BTreeMap<String, KeyValuePlace>,
@@ -23,11 +23,11 @@ pub(super) struct RuntimeConfig {
     pub state_dir: Option<PathBuf>,
     pub nats: NatsTable,
     pub admin_hosts: Vec<String>,
-    /// Labels with the table and line that define them, for the check that someone uses them.
+    /// Labels with the table and line that define them, to check that a component uses them.
     pub labels: Vec<(&'static str, At<String>)>,
 }
 
-/// Reads the file at `path`, which messages call `shown`.
+/// Reads the file at `path`; messages name it `shown`.
 pub(super) fn read(path: &Path, shown: &Path, report: &Report) -> (RuntimeConfig, Source) {
     let mut config = RuntimeConfig::default();
     let text = match std::fs::read_to_string(path) {
@@ -61,7 +61,7 @@ pub(super) fn read(path: &Path, shown: &Path, report: &Report) -> (RuntimeConfig
     if let Some(table) = root.table("nats") {
         config.nats = nats::read(table, folder);
     }
-    // An empty string is "not set", as in Spin.
+    // An empty string means "not set", as in Spin.
     let state_dir = root.string("state_dir").filter(|dir| !dir.value.is_empty());
     config.state_dir = state_dir.map(|dir| folder.join(dir.value));
 
@@ -78,7 +78,7 @@ pub(super) fn read(path: &Path, shown: &Path, report: &Report) -> (RuntimeConfig
     (config, source)
 }
 
-/// The names by which the administration listener may be called, besides its address.
+/// Reads the host names that requests to the administration listener may use, besides its address.
 fn read_admin_hosts(root: &mut Table<'_, '_>) -> Vec<String> {
     let mut hosts = Vec::new();
     for host in root.strings("admin_hosts") {
@@ -95,8 +95,8 @@ fn read_admin_hosts(root: &mut Table<'_, '_>) -> Vec<String> {
     hosts
 }
 
-/// Reads each `[key_value_store.LABEL]` or `[sqlite_database.LABEL]`: `key` says which, and `place` reads one whose `type`
-/// it is given.
+/// Reads each `[key_value_store.LABEL]` or `[sqlite_database.LABEL]`, as `key` says. `place` reads one table, and gets
+/// its `type`.
 fn places<T>(
     key: &'static str,
     table: &Table<'_, '_>,
@@ -113,7 +113,7 @@ fn places<T>(
         labels.push((key, At { value: label.value.to_owned(), line: label.line }));
         let Some(mut entry) = table.entry(&label, value) else { continue };
         let Some(kind) = entry.required_string("type", "write `type = \"spin\"`") else { continue };
-        // What else stands in a table of an unknown type cannot be judged.
+        // The other keys of a table of an unknown type cannot be checked.
         if let Some(place) = place(&mut entry, label.value, &kind) {
             places.insert(label.value.to_owned(), place);
             entry.finish();
@@ -122,7 +122,7 @@ fn places<T>(
     places
 }
 
-/// The file of a database whose `type` is `kind`.
+/// The file of a database with the `type` `kind`.
 fn database(entry: &mut Table<'_, '_>, kind: &At<String>, folder: &Path) -> Option<PathBuf> {
     if kind.value != "spin" {
         let why = if kind.value == "libsql" { "not supported" } else { "unknown" };

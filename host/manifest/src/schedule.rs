@@ -1,8 +1,9 @@
 //! `[[component.NAME.tool.souk.schedule]]`: functions of a component that the host calls at certain times.
 //!
-//! Due times are UTC, so that all hosts of an application have the same, and no change to summer time makes one come twice or
-//! never. A [`Timetable`] is a pure function of time: which due time is the next after a moment, and which the last before.
-//! Intervals count from 1970, not from the start of a host, so that hosts agree and a restart moves nothing.
+//! Due times are UTC, so that they are the same on all hosts of an application, and no change to summer time repeats or
+//! skips one. A [`Timetable`] is a pure function of time: it gives the next due time after a moment, and the last one
+//! before it. Intervals count from 1970 and not from the start of a host, so that hosts agree and a restart changes
+//! nothing.
 
 use super::Component;
 use super::names::{DependencyName, check_component};
@@ -25,10 +26,10 @@ crate::fixed_limits! {
     pub const MAX_DELAY: Duration = Duration::from_secs(366 * 24 * 3600);
 }
 
-/// How to name a function.
+/// The fix for a wrong function name.
 const CALL_FIX: &str =
     "write `call = \"namespace:package/interface@version#function\"`, a function that the component exports";
-/// How to say when.
+/// The fix for a wrong timetable.
 const WHEN_FIX: &str = "write `cron = \"0 3 * * *\"` (minute, hour, day, month, weekday; UTC) or `every = \"5m\"`";
 
 /// When a component's function is called.
@@ -36,26 +37,26 @@ const WHEN_FIX: &str = "write `cron = \"0 3 * * *\"` (minute, hour, day, month, 
 pub struct Schedule {
     /// Its name, which no other schedule of the component has.
     pub name: String,
-    /// The interface of the function; always one, and not a package.
+    /// The interface of the function; never a whole package.
     pub interface: DependencyName,
     /// The function.
     pub function: String,
     /// When it is due.
     pub timetable: Timetable,
-    /// What becomes of due times at which no host ran.
+    /// What happens to due times at which no host ran.
     pub missed: Missed,
     /// Its line in the manifest.
     pub line: usize,
 }
 
 impl Schedule {
-    /// What the schedule is called in an application, where components may have schedules of one name.
+    /// The unique name of the schedule in the application: several components may have a schedule of the same name.
     pub fn id(&self, component: &str) -> String {
         format!("{component}/{}", self.name)
     }
 }
 
-/// What becomes of due times at which no host ran.
+/// What happens to due times at which no host ran.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missed {
     /// Nothing is called.
@@ -69,7 +70,7 @@ pub enum Missed {
 /// The due times of a schedule, in milliseconds since 1970.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Timetable {
-    /// Those of a cron pattern.
+    /// The times of a cron pattern.
     Cron(Box<Cron>),
     /// The multiples of an interval.
     Every(Duration),
@@ -85,7 +86,7 @@ impl Timetable {
         parser.parse(pattern).map(|cron| Timetable::Cron(Box::new(cron))).map_err(|error| error.to_string())
     }
 
-    /// The first due time after `time`; `None` when there is none within the years that cron knows.
+    /// The first due time after `time`; `None` when there is none in the years that the cron library supports.
     pub fn after(&self, time: i64) -> Option<i64> {
         match self {
             Timetable::Cron(cron) => {
@@ -115,7 +116,7 @@ impl Timetable {
     }
 }
 
-/// At least 1, so that it divides.
+/// The interval in milliseconds; at least 1, because it is used as a divisor.
 fn millis(interval: Duration) -> Option<i64> {
     i64::try_from(interval.as_millis()).ok().filter(|millis| *millis > 0)
 }

@@ -1,5 +1,5 @@
-//! The manifest's top level: version, `[application]` and `[component]`; triggers are read by [`super::triggers`], components
-//! by [`super::component`].
+//! The manifest's top level: version, `[application]` and `[component]`. [`super::triggers`] reads triggers,
+//! [`super::component`] reads components.
 
 use super::component;
 use super::draft::{Draft, Templates, read_limits, read_targets};
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
-/// How to say what tests the application.
+/// The fixes for wrong values of `openapi` and of `command` in `test`.
 const OPENAPI_FIX: &str = "write the path at which the application serves it: `openapi = \"/api/openapi.json\"`";
 const TEST_FIX: &str = "write the shell command that tests the application: `command = \"cargo test\"`";
 
@@ -50,7 +50,7 @@ pub(super) fn read(file: File<'_>, root: &DeTable<'_>, dir: &Path) -> Option<Dra
         admin_hosts: Vec::new(),
         stand_ins: BTreeMap::new(),
     };
-    // Whatever names a component or variable would be wrong too, and say nothing new.
+    // Otherwise every use of a component or variable would be reported too.
     if root.misspelt("component") || root.misspelt("variables") {
         return None;
     }
@@ -71,7 +71,7 @@ pub(super) fn read(file: File<'_>, root: &DeTable<'_>, dir: &Path) -> Option<Dra
             if let Some(table) = components.entry(&name, value) {
                 draft.add(component::read(table, name.value, dir, &draft.declared));
             } else {
-                // Known by name, so that nothing that points to it is reported too.
+                // Kept by name, so that uses of it are not reported too.
                 draft.add((Component::new(name.value, name.line, dir), Templates::default()));
             }
         }
@@ -156,7 +156,7 @@ fn read_application(mut table: Table<'_, '_>, draft: &mut Draft) {
     table.finish();
 }
 
-/// Reads `[application.trigger]`: what is the same for all triggers of a kind.
+/// Reads `[application.trigger]`: settings for all triggers of a kind.
 fn read_trigger_settings(triggers: &Table<'_, '_>, draft: &mut Draft) {
     for (kind, value) in triggers.entries() {
         if !triggers::KINDS.contains(&kind.value) {

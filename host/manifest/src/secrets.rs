@@ -1,16 +1,16 @@
-//! Secrets that the host makes: one file a secret in the state folder, made once and the same from then on.
+//! Secrets that the host generates: one file for each secret in the state folder. A secret is generated once and kept.
 //!
-//! The file holds the value as text, so that an operator can read it, back it up, or put a value of their own there. It
-//! appears under its name only when it is complete and on disk: what was signed with a secret must stay valid after a
-//! crash. A file that is there is replaced only when an operator asks for that (`souk admin token --renew`).
+//! The file has the value as text, so that an operator can read it, back it up, or replace it. It gets its name only
+//! when it is complete and on disk: signatures that were made with a secret must stay valid after a crash. An existing
+//! file is replaced only when an operator requests that (`souk admin token --renew`).
 //!
-//! Nothing here prints a value.
+//! This module never prints a value.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-/// How many random bytes a secret has: as many as the longest key that HMAC-SHA256 gains by.
+/// The number of random bytes in a secret: a longer key would not make HMAC-SHA256 stronger.
 const SECRET_BYTES: usize = 32;
 
 /// Where secrets are kept.
@@ -19,10 +19,10 @@ pub struct Secrets {
     keep: bool,
 }
 
-/// A secret cannot be had. Names the file, never its content.
+/// Why a secret is not available. It names the file, never its content.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// Its file is there and has nothing in it.
+    /// Its file is empty.
     #[error("the secret in {} is empty", path.display())]
     Empty {
         /// The file.
@@ -36,7 +36,7 @@ pub enum SecretError {
         /// What the system says.
         cause: io::Error,
     },
-    /// Its file cannot be made.
+    /// Its file cannot be written.
     #[error("the secret {} cannot be written: {cause}", path.display())]
     Unwritable {
         /// The file.
@@ -50,7 +50,7 @@ pub enum SecretError {
 }
 
 impl SecretError {
-    /// What would mend it.
+    /// How to fix it.
     pub fn fix(&self) -> &'static str {
         match self {
             SecretError::Empty { .. } => {
@@ -73,25 +73,24 @@ impl SecretError {
 }
 
 impl Secrets {
-    /// Secrets in `folder`, which exists; one that is missing is made there.
+    /// Secrets in `folder`, which must exist. Missing secrets are generated and stored there.
     pub fn kept(folder: PathBuf) -> Self {
         Secrets { folder, keep: true }
     }
 
-    /// Secrets that are in `folder`; one that is missing is made up and forgotten, and nothing is written. For commands
-    /// that only look.
+    /// Secrets in `folder`, for commands that only read: a missing secret gets a random value, which is not stored.
     pub fn looked_up(folder: PathBuf) -> Self {
         Secrets { folder, keep: false }
     }
 
-    /// The secret `name`, which must be fit for a file's name.
+    /// The secret `name`, which must be valid as a file name.
     ///
     /// # Errors
-    /// When its file is empty, cannot be read or cannot be made.
+    /// When its file is empty, or cannot be read or written.
     pub fn get(&self, name: &str) -> Result<String, SecretError> {
         let path = self.folder.join(name);
         match fs::read_to_string(&path) {
-            // Editors end a file with a line's end.
+            // Editors add a line break at the end of a file.
             Ok(text) if text.trim_end().is_empty() => Err(SecretError::Empty { path }),
             Ok(text) => Ok(text.trim_end().to_owned()),
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
@@ -105,10 +104,10 @@ impl Secrets {
         }
     }
 
-    /// Puts a new value in place of the secret `name`.
+    /// Replaces the secret `name` by a new value.
     ///
     /// # Errors
-    /// When its file cannot be made.
+    /// When its file cannot be written.
     pub fn renew(&self, name: &str) -> Result<String, SecretError> {
         let (path, secret) = (self.folder.join(name), random()?);
         replace(&self.folder, &path, &secret).map_err(|cause| SecretError::Unwritable { path, cause })?;
@@ -126,19 +125,19 @@ pub fn random() -> Result<String, SecretError> {
     Ok(hex::encode(bytes))
 }
 
-/// Writes a file that its owner alone can read: under its name stands nothing, or all of it.
+/// Writes a file that only its owner can read. It gets its name only when it is complete.
 fn write(folder: &Path, path: &Path, secret: &str) -> io::Result<()> {
     temporary(folder, secret)?.persist_noclobber(path)?;
     File::open(folder)?.sync_all()
 }
 
-/// The same for a file that may be there already.
+/// As `write`, but replaces an existing file.
 fn replace(folder: &Path, path: &Path, secret: &str) -> io::Result<()> {
     temporary(folder, secret)?.persist(path)?;
     File::open(folder)?.sync_all()
 }
 
-/// A file with the secret. It has mode 0600 from its beginning, and is removed unless it is given a name.
+/// A temporary file with the secret. It is created with mode 0600, and is removed unless it gets a name.
 fn temporary(folder: &Path, secret: &str) -> io::Result<tempfile::NamedTempFile> {
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(secret.as_bytes())?;
@@ -184,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_empty_or_no_text_is_an_error_that_names_it_and_keeps_it() {
+    fn an_empty_or_binary_file_is_an_error_that_names_it_and_keeps_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("one");
         for (content, reason) in [(&b""[..], "is empty"), (b"\n", "is empty"), (b"\xff\xfe", "cannot be read")] {
@@ -197,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn who_only_looks_writes_nothing() {
+    fn a_command_that_only_reads_writes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let looked_up = Secrets::looked_up(folder.path().join("none"));
         assert_ne!(looked_up.get("one").unwrap(), looked_up.get("one").unwrap());

@@ -1,9 +1,11 @@
-//! Where a component's code comes from: a file beside the manifest, or a URL with the digest of what must be there.
+//! Where a component's code comes from: a file beside the manifest, a URL with the digest of the file, or a version of a
+//! package in a registry ([`super::release`]).
 //!
-//! A URL is https, or http to this machine; with a digest the transport need not be trusted, but what is fetched is
-//! nobody else's business. It may hold no user name: a manifest is shared, and a password in it is known to all. A
-//! registry is refused by name.
+//! A URL must be https, or http to this machine. The digest makes the transport trustworthy, but TLS keeps private what
+//! is downloaded. A URL must not contain a user name: a manifest is shared, so a password in it would be known to
+//! everyone.
 
+use super::release::{self, Release};
 use super::table::{At, Table};
 use http::Uri;
 use std::fmt;
@@ -13,26 +15,36 @@ use toml::de::DeValue;
 
 /// A component's code on another machine.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Download {
-    url: Uri,
-    digest: String,
+pub enum Download {
+    /// A file.
+    File {
+        /// Where it is; https, or http to this machine.
+        url: Uri,
+        /// The SHA-256 of the file, as 64 lower-case hexadecimal digits.
+        digest: String,
+    },
+    /// A version of a package.
+    Release {
+        /// Which.
+        release: Release,
+        /// The SHA-256 of its component, where the manifest says it: Spin's has no place for it.
+        digest: Option<String>,
+    },
 }
 
 impl Download {
-    /// Where it is; https, or http to this machine.
-    pub fn url(&self) -> &Uri {
-        &self.url
+    /// The SHA-256 of the component, as 64 lower-case hexadecimal digits, if the manifest names it.
+    pub fn digest(&self) -> Option<&str> {
+        match self {
+            Download::File { digest, .. } => Some(digest),
+            Download::Release { digest, .. } => digest.as_deref(),
+        }
     }
 
-    /// The SHA-256 of the file, as 64 lower-case hexadecimal digits.
-    pub fn digest(&self) -> &str {
-        &self.digest
-    }
-
-    /// Whether a component may be fetched from `url`, the manifest's or one that a server redirects to.
+    /// Checks that a component may be downloaded from `url`, which the manifest names or a server redirects to.
     ///
     /// # Errors
-    /// What is wrong with it, as the end of a sentence that begins with it.
+    /// What is wrong with it, as the end of a sentence that begins with the URL.
     pub fn check(url: &Uri) -> Result<(), &'static str> {
         let Some(authority) = url.authority() else { return Err("is no absolute URL") };
         if authority.as_str().contains('@') {
@@ -52,9 +64,19 @@ impl Download {
     }
 }
 
+/// Where it comes from.
+impl fmt::Display for Download {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Download::File { url, .. } => url.fmt(f),
+            Download::Release { release, .. } => release.fmt(f),
+        }
+    }
+}
+
 impl fmt::Debug for Download {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (sha256:{})", self.url, self.digest)
+        write!(f, "{self} (sha256:{})", self.digest().unwrap_or("any"))
     }
 }
 
@@ -63,7 +85,8 @@ fn bare(host: &str) -> &str {
     host.trim_start_matches('[').trim_end_matches(']')
 }
 
-/// Whether nothing is fetched from `address`: it is of the local link (a cloud's metadata service), or of nobody.
+/// Whether downloads from `address` are forbidden: it is a link-local address (a cloud's metadata service), or
+/// unspecified.
 pub fn is_local_to_a_link(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => address.is_link_local() || address.is_unspecified(),
@@ -71,7 +94,7 @@ pub fn is_local_to_a_link(address: IpAddr) -> bool {
     }
 }
 
-/// Whether a host, as it stands in a URL, is this machine.
+/// Whether a host, as written in a URL, is this machine.
 pub fn is_loopback(host: &str) -> bool {
     let address = bare(host);
     host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
@@ -86,13 +109,7 @@ pub(super) enum Code {
     Download(Download),
 }
 
-/// Why a registry is refused, and what to do.
-pub(super) const NO_REGISTRY: (&str, &str) = (
-    "comes from a registry, which is not supported",
-    "download the component (`wkg get`, `oras pull`), and write the path of the file, or its URL with its digest",
-);
-
-/// Reads `source` of `table`; what is wrong is reported.
+/// Reads `source` of `table`; reports mistakes.
 pub(super) fn read(table: &mut Table<'_, '_>, dir: &Path) -> Option<Code> {
     const FIX: &str = "write `source = \"path/to/component.wasm\"`";
     let Some((line, value)) = table.value("source") else {
@@ -107,14 +124,10 @@ pub(super) fn read(table: &mut Table<'_, '_>, dir: &Path) -> Option<Code> {
         DeValue::String(path) => Some(Code::File(dir.join(path.as_ref()))),
         DeValue::Table(_) => {
             let mut entry = table.table("source")?;
-            if ["registry", "package", "version"].iter().any(|key| entry.value(key).is_some()) {
-                table.error(line, format!("`source` {}", NO_REGISTRY.0), NO_REGISTRY.1);
-                return None;
-            }
-            entry.hide("registry");
-            entry.hide("package");
-            entry.hide("version");
-            let download = download(&mut entry);
+            let download = match release::is_named(&mut entry) {
+                true => release::read(&mut entry, None),
+                false => download(&mut entry),
+            };
             entry.finish();
             download.map(Code::Download)
         }
@@ -128,17 +141,23 @@ pub(super) fn read(table: &mut Table<'_, '_>, dir: &Path) -> Option<Code> {
 /// Reads `url` and `digest` of `table`.
 pub(super) fn download(table: &mut Table<'_, '_>) -> Option<Download> {
     let url = table.required_string("url", "write `{ url = \"https://...\", digest = \"sha256:...\" }`");
-    const FIX: &str = "write `digest = \"sha256:...\"`, with what `sha256sum FILE` prints";
-    let digest = table.required_string("digest", FIX);
+    let digest = table.required_string("digest", DIGEST_FIX);
     let (url, digest) = (url.and_then(|url| checked(table, &url))?, digest?);
+    let digest = hex(table, &digest)?;
+    Some(Download::File { url, digest })
+}
+
+/// How to write a digest.
+pub(super) const DIGEST_FIX: &str = "write `digest = \"sha256:...\"`, with what `sha256sum FILE` prints";
+
+/// The digits of a digest.
+pub(super) fn hex(table: &Table<'_, '_>, digest: &At<String>) -> Option<String> {
     let hex = digest.value.strip_prefix("sha256:").map(str::to_ascii_lowercase);
-    match hex.filter(|hex| hex.len() == 64 && hex.bytes().all(|digit| digit.is_ascii_hexdigit())) {
-        Some(hex) => Some(Download { url, digest: hex }),
-        None => {
-            table.error(digest.line, "`digest` is not `sha256:` and 64 hexadecimal digits", FIX);
-            None
-        }
+    let hex = hex.filter(|hex| hex.len() == 64 && hex.bytes().all(|digit| digit.is_ascii_hexdigit()));
+    if hex.is_none() {
+        table.error(digest.line, "`digest` is not `sha256:` and 64 hexadecimal digits", DIGEST_FIX);
     }
+    hex
 }
 
 fn checked(table: &Table<'_, '_>, url: &At<String>) -> Option<Uri> {
@@ -147,7 +166,7 @@ fn checked(table: &Table<'_, '_>, url: &At<String>) -> Option<Uri> {
     match parsed.and_then(|parsed| Download::check(&parsed).map(|()| parsed)) {
         Ok(parsed) => Some(parsed),
         Err(wrong) => {
-            // Not quoted: it can hold a password.
+            // Not quoted: it may contain a password.
             table.error(url.line, format!("`url` {wrong}"), FIX);
             None
         }
@@ -159,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn code_is_fetched_by_https_or_from_this_machine() {
+    fn code_is_downloaded_by_https_or_from_this_machine() {
         for (url, allowed) in [
             ("https://example.com/a.wasm", true),
             ("http://example.com/a.wasm", false),

@@ -1,6 +1,7 @@
 //! The state folder: everything that a host keeps on disk, readable by its owner alone.
 //!
-//! One host holds the folder at a time; a second one is refused, because two hosts would each hold half of the truth.
+//! Only one host at a time can hold the folder. A second host is refused, because each would know only a part of the
+//! data.
 
 use crate::secrets::{SecretError, Secrets};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
@@ -9,11 +10,11 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The state folder cannot be used.
+/// Why the state folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// It cannot be made or written.
-    #[error("state folder {}: {cause}\n  fix: {}, or choose another with --state-dir", path.display(), mend(cause))]
+    /// It cannot be created or written.
+    #[error("state folder {}: {cause}\n  fix: {}, or choose another with --state-dir", path.display(), fix_for(cause))]
     Unusable {
         /// The folder or a file in it.
         path: PathBuf,
@@ -27,10 +28,10 @@ pub enum StateError {
         path.display()
     )]
     NoFolder {
-        /// The folder that cannot be made.
+        /// The folder that cannot be created.
         path: PathBuf,
     },
-    /// A restore has not come to its end.
+    /// A restore of a backup was interrupted.
     #[error(
         "state folder {}: a restore of a backup has broken off, so its data is not whole\n  fix: run `souk restore` with the \
          same backup again",
@@ -52,7 +53,7 @@ pub enum StateError {
     },
 }
 
-fn mend(cause: &io::Error) -> &'static str {
+fn fix_for(cause: &io::Error) -> &'static str {
     match cause.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on its disk",
         _ => "make it writable",
@@ -67,7 +68,7 @@ pub struct StateFolder {
 }
 
 impl StateFolder {
-    /// Makes the folder where it is missing and takes hold of it until the value is dropped.
+    /// Creates the folder if it is missing, and locks it until the value is dropped.
     ///
     /// # Errors
     /// When it cannot be written, another host has it, or a restore into it has broken off.
@@ -79,7 +80,7 @@ impl StateFolder {
         Ok(state)
     }
 
-    /// As [`StateFolder::open`], also where a restore has broken off: for the next one.
+    /// As [`StateFolder::open`], but also after an interrupted restore: for the next restore.
     ///
     /// # Errors
     /// When it cannot be written, or another host has it.
@@ -120,17 +121,17 @@ impl StateFolder {
         &self.path
     }
 
-    /// Compiled code.
+    /// The cache of compiled code.
     pub fn cache(&self) -> PathBuf {
         self.path.join("cache")
     }
 
-    /// SQLite databases, one file a label.
+    /// SQLite databases, one file for each label.
     pub fn sqlite(&self) -> PathBuf {
         self.path.join(SQLITE)
     }
 
-    /// Key-value stores, one file a label.
+    /// Key-value stores, one file for each label.
     pub fn key_value(&self) -> PathBuf {
         self.path.join("key_value")
     }
@@ -140,17 +141,17 @@ impl StateFolder {
         self.path.join(DURABLE).join("messages.db")
     }
 
-    /// Files that components are given.
+    /// The files that components may read.
     pub fn files(&self) -> PathBuf {
         self.path.join("files")
     }
 
-    /// Stands there while a backup is being restored into the folder.
+    /// A marker that exists while a backup is being restored into the folder.
     pub fn restoring(&self) -> PathBuf {
         self.path.join("restoring")
     }
 
-    /// Secrets that the host makes, one file each.
+    /// Secrets that the host generates, one file each.
     pub fn secrets(&self) -> Secrets {
         Secrets::kept(self.secrets_folder())
     }
@@ -160,10 +161,10 @@ impl StateFolder {
         Secrets::kept(self.admin_folder())
     }
 
-    /// By what this folder is told from all others: 64 hexadecimal digits, made once. A copy of the folder has the same.
+    /// The unique id of this folder: 64 hexadecimal digits, generated once. A copy of the folder has the same id.
     ///
     /// # Errors
-    /// When its file cannot be made or read.
+    /// When its file cannot be written or read.
     pub fn id(&self) -> Result<String, SecretError> {
         Secrets::kept(self.path.clone()).get(ID)
     }
@@ -182,17 +183,17 @@ pub fn exists(path: &Path) -> bool {
     path.join(LOCK).is_file()
 }
 
-/// Who has locked this file holds the folder.
+/// The lock file of the folder: the process that has locked it holds the folder.
 const LOCK: &str = "lock";
 
-/// By what a state folder is told from others.
+/// The name of the secret that is the folder's id.
 const ID: &str = "id";
 
-/// As [`StateFolder::id`], of the folder `path` that a host may hold; of one that has none the answer is made up, and
-/// written only to `keep` it.
+/// As [`StateFolder::id`], for the folder `path`, which a host may hold. If the folder has no id, a random one is
+/// returned; it is stored only if `keep` is set.
 ///
 /// # Errors
-/// When its file cannot be read, or made.
+/// When its file cannot be read or written.
 pub fn id_of(path: &Path, keep: bool) -> Result<String, SecretError> {
     let secrets = if keep { Secrets::kept(path.to_owned()) } else { Secrets::looked_up(path.to_owned()) };
     secrets.get(ID)
@@ -201,7 +202,8 @@ pub fn id_of(path: &Path, keep: bool) -> Result<String, SecretError> {
 /// The name of the secrets' folder.
 const SECRETS: &str = "secrets";
 
-/// The secrets in the state folder `path`, which need not exist: one that is missing is made up and not kept.
+/// The secrets in the state folder `path`, which need not exist. A missing secret gets a random value, which is not
+/// stored.
 pub fn secrets_of(path: &Path) -> Secrets {
     Secrets::looked_up(path.join(SECRETS))
 }
@@ -211,23 +213,23 @@ pub fn admin_of(path: &Path) -> Secrets {
     Secrets::looked_up(path.join(ADMIN))
 }
 
-/// Holds the queue of durable messages.
+/// The folder of the queue of durable messages.
 const DURABLE: &str = "durable";
 
-/// Holds the tokens of the administration listener.
+/// The folder of the tokens of the administration listener.
 const ADMIN: &str = "admin";
-/// Holds components that were downloaded.
+/// The folder of downloaded components.
 const COMPONENTS: &str = "components";
 
-/// Where the state folder `path` keeps components that were downloaded, each under its digest; it need not exist.
+/// The folder of downloaded components in the state folder `path`, each under its digest; it need not exist.
 pub fn components_folder(path: &Path) -> PathBuf {
     path.join(COMPONENTS)
 }
 
-/// Makes the folder of [`components_folder`], which needs no hold on the state folder.
+/// Creates the folder of [`components_folder`]. This does not need the lock on the state folder.
 ///
 /// # Errors
-/// When it cannot be made.
+/// When it cannot be created.
 pub fn make_components_folder(path: &Path) -> Result<PathBuf, StateError> {
     make(path)?;
     let folder = components_folder(path);
@@ -235,18 +237,18 @@ pub fn make_components_folder(path: &Path) -> Result<PathBuf, StateError> {
     Ok(folder)
 }
 
-/// Holds applications out of packages.
+/// The folder of applications from packages.
 const PACKAGES: &str = "packages";
 
-/// Where the state folder `path` keeps applications out of packages, each under its digest; it need not exist.
+/// The folder of applications from packages in the state folder `path`, each under its digest; it need not exist.
 pub fn packages_folder(path: &Path) -> PathBuf {
     path.join(PACKAGES)
 }
 
-/// Makes the folder of [`packages_folder`], which needs no hold on the state folder.
+/// Creates the folder of [`packages_folder`]. This does not need the lock on the state folder.
 ///
 /// # Errors
-/// When it cannot be made.
+/// When it cannot be created.
 pub fn make_packages_folder(path: &Path) -> Result<PathBuf, StateError> {
     make(path)?;
     let folder = packages_folder(path);
@@ -254,7 +256,7 @@ pub fn make_packages_folder(path: &Path) -> Result<PathBuf, StateError> {
     Ok(folder)
 }
 
-/// Holds the control socket.
+/// The folder of the control socket.
 const RUN: &str = "run";
 
 /// The socket through which `souk call` reaches the host that holds the state folder `path`.
@@ -262,10 +264,11 @@ pub fn control_socket(path: &Path) -> PathBuf {
     path.join(RUN).join("control.sock")
 }
 
-/// The folder of the databases in the state folder `path`, made where it is missing, without taking hold of the state.
+/// The folder of the databases in the state folder `path`. Creates it if it is missing, without locking the state
+/// folder.
 ///
 /// # Errors
-/// When it cannot be made.
+/// When it cannot be created.
 pub fn sqlite_folder(path: &Path) -> Result<PathBuf, StateError> {
     make(path)?;
     let folder = path.join(SQLITE);
@@ -276,12 +279,13 @@ pub fn sqlite_folder(path: &Path) -> Result<PathBuf, StateError> {
 /// The name of the databases' folder.
 const SQLITE: &str = "sqlite";
 
-/// Makes a folder for its owner alone. One that was there keeps its mode: it may be anybody's, say `/tmp`.
+/// Creates a folder that only its owner can access. An existing folder keeps its mode: it may be a shared one such as
+/// `/tmp`.
 fn make(path: &Path) -> Result<(), StateError> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| unusable(path, e))
 }
 
-/// Makes a folder of the host's own, and takes everybody else's rights to it away.
+/// Creates a folder of the host, and removes all rights of other users to it.
 fn make_private(path: &Path) -> Result<(), StateError> {
     make(path)?;
     fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(|e| unusable(path, e))

@@ -1,11 +1,11 @@
 //! `[[application.tool.souk.static]]`: folders whose files the host serves itself.
 //!
-//! Spin's file server is a component from a registry. Here a route leads to a folder beside the manifest instead, so that
-//! an application with a page needs neither. A route of files takes part in routing like any other: the most specific one
-//! answers, and two for the same paths are refused.
+//! Spin's file server is a component that is downloaded. Here a route leads to a folder beside the manifest, and the
+//! host serves it, so an application needs no component for static files. A static route takes part in routing like any
+//! other: the most specific route answers, and two routes for the same paths are refused.
 //!
-//! Refused: a folder outside the manifest's, one that is not there, a route without a wildcard or with parameters, and a
-//! fall-back that is no file in the folder.
+//! Refused: a folder outside the manifest's folder, a missing folder, a route without a wildcard or with parameters,
+//! and a `fallback` that is not a file in the folder.
 
 use super::Application;
 use super::route::RoutePattern;
@@ -19,7 +19,7 @@ pub struct StaticFolder {
     pub pattern: RoutePattern,
     /// The folder; it exists, inside the manifest's.
     pub folder: PathBuf,
-    /// The page for paths without an extension that name no file, from the folder on.
+    /// The file to serve for paths that name no file and have no extension; its path is relative to the folder.
     pub fallback: Option<String>,
     /// The line of its table.
     pub line: usize,
@@ -51,7 +51,7 @@ pub(super) fn read(mut table: Table<'_, '_>, dir: &Path) -> Option<StaticFolder>
             Some(pattern)
         }
     });
-    let folder = folder.and_then(|folder| match inside(dir, &folder.value) {
+    let folder = folder.and_then(|folder| match resolve_folder(dir, &folder.value) {
         Ok(path) => Some((path, folder)),
         Err((message, fix)) => {
             table.error(folder.line, message, fix);
@@ -61,7 +61,7 @@ pub(super) fn read(mut table: Table<'_, '_>, dir: &Path) -> Option<StaticFolder>
     let page = fallback.as_ref().zip(folder.as_ref()).filter(|(page, (path, _))| !is_page(path, &page.value));
     if let Some((page, (_, folder))) = page {
         let message = format!("`fallback` names `{}`, which is no file in `{}`", page.value, folder.value);
-        table.error(page.line, message, "name a file from the folder on: `fallback = \"index.html\"`");
+        table.error(page.line, message, "name a file, relative to the folder: `fallback = \"index.html\"`");
         return None;
     }
     table.finish();
@@ -70,16 +70,16 @@ pub(super) fn read(mut table: Table<'_, '_>, dir: &Path) -> Option<StaticFolder>
 }
 
 /// The folder `name` with links resolved; `Err` is what is wrong with it, and the fix.
-fn inside(dir: &Path, name: &str) -> Result<PathBuf, (String, String)> {
+fn resolve_folder(dir: &Path, name: &str) -> Result<PathBuf, (String, String)> {
     let path = dir.join(name).canonicalize().map_err(|error| {
-        (format!("the folder `{name}` cannot be served: {error}"), "make it, beside the manifest".to_owned())
+        (format!("the folder `{name}` cannot be served: {error}"), "create it beside the manifest".to_owned())
     })?;
     if !path.is_dir() {
-        return Err((format!("`{name}` is no folder"), FOLDER.to_owned()));
+        return Err((format!("`{name}` is not a folder"), FOLDER.to_owned()));
     }
     let root = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
     if path == root || !path.starts_with(&root) {
-        let fix = "serve a folder inside that of the manifest, which has more in it than files for everybody";
+        let fix = "serve a folder inside the manifest's folder, which itself also holds files that are not public";
         return Err((format!("the folder `{name}` is not inside the manifest's folder"), fix.to_owned()));
     }
     Ok(path)
@@ -90,7 +90,7 @@ fn is_page(folder: &Path, page: &str) -> bool {
     plain && folder.join(page).is_file()
 }
 
-/// Refuses a route of files for the same paths as another route.
+/// Refuses a static route for the same paths as another route.
 pub(super) fn check(application: &Application, file: File<'_>) {
     let routes = application.routes.iter().filter_map(|route| Some((route.pattern.as_ref()?, route.line)));
     let folders = application.static_folders.iter().map(|folder| (&folder.pattern, folder.line));
@@ -140,8 +140,8 @@ mod tests {
             ("route = \"/shop\"\nfolder = \"public\"", LINE + 1, "cannot lead to a folder", "/..."),
             ("route = \"/:a/...\"\nfolder = \"public\"", LINE + 1, "cannot lead to a folder", ":name"),
             ("route = \"/a b/...\"\nfolder = \"public\"", LINE + 1, "contains ' '", "percent-encoded"),
-            ("route = \"/...\"\nfolder = \"none\"", LINE + 2, "cannot be served", "make it"),
-            ("route = \"/...\"\nfolder = \"file\"", LINE + 2, "is no folder", "folder ="),
+            ("route = \"/...\"\nfolder = \"none\"", LINE + 2, "cannot be served", "create it"),
+            ("route = \"/...\"\nfolder = \"file\"", LINE + 2, "is not a folder", "folder ="),
             ("route = \"/...\"\nfolder = \".\"", LINE + 2, "not inside", "inside"),
             ("route = \"/...\"\nfolder = \"out\"", LINE + 2, "not inside", "inside"),
             ("route = \"/...\"\nfolder = \"public\"\nfallback = \"x\"", LINE + 3, "no file in `public`", "index.html"),

@@ -1,7 +1,7 @@
-//! `static_response` of `[[trigger.http]]`: an answer that the host gives by itself, for every method.
+//! `static_response` of `[[trigger.http]]`: a fixed response of the host, for every method.
 //!
-//! Refused: what would not be one whole response. Framing and the connection are the host's business, so their headers
-//! are not the manifest's to set.
+//! Refused: a status that is not a complete response, a body where the status allows none, and headers for framing or
+//! the connection, which only the host sets.
 
 use super::table::{At, Table};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -22,7 +22,7 @@ pub struct StaticResponse {
 const HOSTS_OWN: [&str; 7] =
     ["connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"];
 
-/// Reads `static_response`: its line, and what it is where nothing is wrong with it.
+/// Reads `static_response`: its line, and the response if it has no mistakes.
 pub(super) fn read(trigger: &mut Table<'_, '_>) -> Option<(usize, Option<StaticResponse>)> {
     let (line, _) = trigger.value("static_response")?;
     let Some(mut table) = trigger.table("static_response") else { return Some((line, None)) };

@@ -1,28 +1,28 @@
-//! The subjects on NATS, and the names of streams and buckets: all of them, in one place.
+//! All subjects on NATS, and all names of streams and buckets.
 //!
 //! | subject | carries |
 //! |---|---|
-//! | `souk.APP.call.COMPONENT.INTERFACE.FUNCTION.TYPE` | calls of one function of one type, which is a digest |
+//! | `souk.APP.call.COMPONENT.INTERFACE.FUNCTION.TYPE` | calls of one function with one type; TYPE is a digest |
 //! | `souk.APP.http.COMPONENT` | HTTP requests for a component |
-//! | one of these two and `.HOST` | the same, for one host alone |
-//! | `souk.APP.cancel.COMPONENT` | ids of calls whose caller has gone away |
+//! | one of these two and `.HOST` | the same, for one host only |
+//! | `souk.APP.cancel.COMPONENT` | ids of calls whose caller waits no longer |
 //! | `souk.APP.durable.COMPONENT.INTERFACE.FUNCTION.ID` | messages of durable links |
-//! | `souk.APP.dead.COMPONENT.INTERFACE.FUNCTION.ID` | those that were given up |
-//! | `souk.APP.note.ID` | why a message waits that has failed |
+//! | `souk.APP.dead.COMPONENT.INTERFACE.FUNCTION.ID` | dead letters |
+//! | `souk.APP.note.ID` | the note about a message: why it failed and until when it waits |
 //! | `souk.APP.schedule.COMPONENT.SCHEDULE` | how far a schedule has come |
-//! | `souk.APP.schedule.clock` | nothing: by its time hosts compare their clocks with the servers' |
+//! | `souk.APP.schedule.clock` | empty messages; hosts compare their clocks with the times that the servers store with them |
 //!
-//! Each name is one token, so that permissions at the server can be given by application and by component. A host that
-//! runs `orders` subscribes to `souk.store.call.orders.>`, `souk.store.http.orders`, `souk.store.http.orders.*` and
-//! `souk.store.cancel.orders`, to `$SRV.>` and to `_INBOX.>`; it publishes to the same subjects of what it calls, to
-//! `_INBOX.>`, `$SRV.INFO.*` and `$SRV.PING.*`, and where it has messages or stores on NATS, to their own subjects, to
-//! `$KV.BUCKET.>`, `$JS.API.>` and `$JS.ACK.>`.
-//! Streams and buckets are named `souk_APP_...`, which is what JetStream takes: letters, digits, `-` and `_`.
+//! Each name is one token, so that the server can grant permissions by application and by component. A host that runs
+//! `orders` subscribes to `souk.store.call.orders.>`, `souk.store.http.orders`, `souk.store.http.orders.*` and
+//! `souk.store.cancel.orders`, to `$SRV.>` and to `_INBOX.>`. It publishes to the same subjects of the components that
+//! it calls, to `_INBOX.>`, `$SRV.INFO.*` and `$SRV.PING.*`. If it has messages or stores on NATS, it also publishes to
+//! their subjects, to `$KV.BUCKET.>`, `$JS.API.>` and `$JS.ACK.>`. Streams and buckets are named `souk_APP_...`, with
+//! the characters that JetStream allows: letters, digits, `-` and `_`.
 
 use std::fmt::Write;
 
-/// A name as one token of letters, digits and `-`: another character becomes `_` and its bytes in hexadecimal, so that
-/// two names never share a token.
+/// A name as one token of letters, digits and `-`. Any other character becomes `_` and its bytes in hexadecimal, so
+/// that different names have different tokens.
 pub fn token(name: &str) -> String {
     let mut token = String::with_capacity(name.len());
     for byte in name.bytes() {
@@ -36,14 +36,14 @@ pub fn token(name: &str) -> String {
     token
 }
 
-/// An interface as one token: `store:products/catalog/1_0_0`. WIT names have no `_` and one `/`, so nothing is lost. An
-/// `@` must not be in a subject of JetStream: between the servers of a cluster it parts a message's subject from where
-/// it is acknowledged, and a message with another one arrives as none.
+/// An interface as one token: `store:products/catalog/1_0_0`. WIT names have no `_` and only one `/`, so this can be
+/// reversed. A subject of JetStream must not contain `@`: the servers of a cluster use it to separate a message's
+/// subject from its reply subject, and would lose a message with another one.
 fn interface(name: &str) -> String {
     name.replace('@', "/").replace('.', "_")
 }
 
-/// The interface of which this is the token.
+/// The interface of a token, the reverse of [`interface`].
 fn interface_of(token: &str) -> String {
     let name = token.replace('_', ".");
     match name.match_indices('/').nth(1) {
@@ -52,7 +52,7 @@ fn interface_of(token: &str) -> String {
     }
 }
 
-/// The name of which this is the [`token`]; as it is, when it is none.
+/// The name of a [`token`]; text that is not a token is returned unchanged.
 fn name(token: &str) -> String {
     let (mut name, mut rest) = (Vec::with_capacity(token.len()), token);
     while let Some((before, after)) = rest.split_once('_') {
@@ -66,7 +66,7 @@ fn name(token: &str) -> String {
     String::from_utf8(name).unwrap_or_else(|_| token.to_owned())
 }
 
-/// What a durable message or dead letter calls, and which it is.
+/// The function that a durable message or dead letter calls, and its id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Called {
     /// The component.
@@ -87,8 +87,8 @@ pub fn called(subject: &str) -> Option<Called> {
     Some(Called { component: name(&component), interface: interface_of(&interface), function, id })
 }
 
-/// Whether a reply to this subject would do something by itself: the server's own subjects, and those of hosts. Whoever
-/// may only call a component must not purge a stream with the answer.
+/// Whether a reply subject is reserved, because a message to it has an effect: the subjects of the server and of hosts.
+/// For example, a client that may only call a component must not use the answer to purge a stream.
 pub fn is_reserved(reply: &str) -> bool {
     reply.starts_with('$') || reply.starts_with("souk.")
 }
@@ -111,7 +111,7 @@ impl Subjects {
         &self.application
     }
 
-    /// Calls of `function` of `interface`, as `component` exports it; `digest` is that of its type.
+    /// Calls of `function` of `interface`, as `component` exports it; `digest` is the digest of its type.
     pub fn call(&self, component: &str, interface: &str, function: &str, digest: &str) -> String {
         format!("{}.{digest}", self.function("call", component, interface, function))
     }
@@ -121,7 +121,7 @@ impl Subjects {
         format!("souk.{}.http.{}", self.application, token(component))
     }
 
-    /// Ids of calls of `component` that nobody waits for any more.
+    /// Ids of cancelled calls of `component`.
     pub fn cancel(&self, component: &str) -> String {
         format!("souk.{}.cancel.{}", self.application, token(component))
     }
@@ -146,32 +146,32 @@ impl Subjects {
         self.function("dead", component, interface, function)
     }
 
-    /// The durable message `id`, whatever it calls.
+    /// The durable message `id`, for any function.
     pub fn durable_id(&self, id: &str) -> String {
         format!("souk.{}.durable.*.*.*.{id}", self.application)
     }
 
-    /// The dead letter `id`, whatever it calls.
+    /// The dead letter `id`, for any function.
     pub fn dead_id(&self, id: &str) -> String {
         format!("souk.{}.dead.*.*.*.{id}", self.application)
     }
 
-    /// What is noted of the message `id`.
+    /// The note about the message `id`.
     pub fn note(&self, id: &str) -> String {
         format!("souk.{}.note.{id}", self.application)
     }
 
-    /// What is known of the schedule `name` of `component`.
+    /// The cursor of the schedule `name` of `component`.
     pub fn schedule(&self, component: &str, name: &str) -> String {
         format!("souk.{}.schedule.{}.{}", self.application, token(component), token(name))
     }
 
-    /// By which hosts compare their clocks with the servers'.
+    /// The subject with which hosts compare their clocks with the servers'.
     pub fn schedule_clock(&self) -> String {
         format!("souk.{}.schedule.clock", self.application)
     }
 
-    /// All that is known of schedules.
+    /// Everything about schedules.
     pub fn schedule_all(&self) -> String {
         format!("souk.{}.schedule.>", self.application)
     }
@@ -181,18 +181,18 @@ impl Subjects {
         format!("souk.{}.dead.>", self.application)
     }
 
-    /// The name of a stream or bucket, `what` being of letters, digits, `-` and `_`.
+    /// The name of a stream or bucket; `what` consists of letters, digits, `-` and `_`.
     pub fn stream(&self, what: &str) -> String {
         format!("souk_{}_{what}", self.application)
     }
 
-    /// Whether it is one of calls, requests or cancellations.
+    /// Whether it is a subject of calls, requests or cancellations.
     pub fn is_call(&self, subject: &str) -> bool {
         let kind = subject.strip_prefix("souk.").and_then(|rest| rest.strip_prefix(self.application.as_str()));
         kind.is_some_and(|kind| [".call.", ".http.", ".cancel."].iter().any(|call| kind.starts_with(call)))
     }
 
-    /// The name of the bucket for the key-value store `label`, where no other is given.
+    /// The default name of the bucket for the key-value store `label`.
     pub fn bucket(&self, label: &str) -> String {
         self.stream(&format!("kv_{label}"))
     }

@@ -1,9 +1,8 @@
-//! Reads TOML tables with their spans: typed access to keys, and an error with line and fix for everything that does
-//! not fit.
+//! Reads TOML tables with their spans: typed access to keys, and an error with line and fix for each mistake.
 //!
-//! The manifest is read from toml's spanned document tree and not through derived types. Spin's schema has many
-//! places where a key holds a string or a table, and serde's untagged enums lose the span and the reason there.
-//! A table knows which keys it was asked for, so what nobody asked for is unknown and gets a "did you mean".
+//! The manifest is read from toml's spanned document tree and not with derived types: in Spin's schema many keys have a
+//! string or a table as their value, and serde's untagged enums lose the span and the reason of an error there. A table
+//! records which keys were read; the others are unknown keys, and their errors suggest the nearest known key.
 
 use super::error::{Diagnostic, Report, Source};
 use super::names::nearest;
@@ -11,14 +10,14 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// A value and the line it stands on.
+/// A value and its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct At<T> {
     pub value: T,
     pub line: usize,
 }
 
-/// What every table of one file shares.
+/// The context that all tables of one file share.
 #[derive(Clone, Copy)]
 pub(super) struct File<'a> {
     pub source: &'a Source,
@@ -64,7 +63,7 @@ impl File<'_> {
 /// One table while it is being read.
 pub(super) struct Table<'a, 'i> {
     pub file: File<'a>,
-    /// How the table is called in messages: `[component.orders]`.
+    /// The name of the table in messages: `[component.orders]`.
     pub place: String,
     /// The component that the table belongs to.
     pub component: Option<&'a str>,
@@ -72,7 +71,7 @@ pub(super) struct Table<'a, 'i> {
     pub line: usize,
     entries: &'a DeTable<'i>,
     asked: Vec<&'static str>,
-    /// Keys that are reported already, or are no help to anybody who looks for the right one.
+    /// Keys that were reported already, or that must not be suggested.
     refused: Vec<&'a str>,
 }
 
@@ -98,7 +97,7 @@ impl<'a, 'i> Table<'a, 'i> {
         Table { component: self.component, ..Table::new(self.file, place, line, entries) }
     }
 
-    /// The place of an inner table: `[component.orders]` and `build` give `[component.orders.build]`.
+    /// The name of an inner table: `build` in `[component.orders]` is `[component.orders.build]`.
     fn place_of(&self, key: &str) -> String {
         if self.place.starts_with('[') {
             format!("[{}.{key}]", self.place.trim_matches(['[', ']']))
@@ -143,7 +142,7 @@ impl<'a, 'i> Table<'a, 'i> {
         }
     }
 
-    /// As [`Table::string`], and an error when the key is missing.
+    /// As [`Table::string`], but reports an error when the key is missing.
     pub(crate) fn required_string(&mut self, key: &'static str, fix: &str) -> Option<At<String>> {
         if self.find(key).is_none() {
             if !self.misspelt(key) {
@@ -155,7 +154,7 @@ impl<'a, 'i> Table<'a, 'i> {
         self.string(key)
     }
 
-    /// Whether another key is most likely meant for `key`; it is reported, once.
+    /// Whether another key is most likely a misspelt `key`; reports it once.
     pub(crate) fn misspelt(&mut self, key: &'static str) -> bool {
         let mut names = self.entries().into_iter().map(|(name, _)| name);
         let Some(name) = names.find(|name| name.value != key && nearest(name.value, [key]).is_some()) else {
@@ -231,7 +230,7 @@ impl<'a, 'i> Table<'a, 'i> {
         tables
     }
 
-    /// Every entry of a table whose keys are names that the author chose.
+    /// All entries of a table whose keys are names chosen by the author.
     pub(crate) fn entries(&self) -> Vec<(At<&'a str>, &'a Spanned<DeValue<'i>>)> {
         let entries: &'a DeTable<'i> = self.entries;
         let named = |(name, value): (&'a Spanned<std::borrow::Cow<'i, str>>, &'a Spanned<DeValue<'i>>)| {
@@ -240,7 +239,7 @@ impl<'a, 'i> Table<'a, 'i> {
         entries.iter().map(named).collect()
     }
 
-    /// Every entry as a string: `environment`, `variables`.
+    /// All entries as strings: `environment`, `variables`.
     pub(crate) fn string_entries(&self) -> Vec<(At<&'a str>, String)> {
         let mut strings = Vec::new();
         for (name, value) in self.entries() {
@@ -252,7 +251,7 @@ impl<'a, 'i> Table<'a, 'i> {
         strings
     }
 
-    /// `value` as a table inside this one, under a name that the author chose.
+    /// `value` as a table inside this one, under a name chosen by the author.
     pub(crate) fn entry(&self, name: &At<&'a str>, value: &'a Spanned<DeValue<'i>>) -> Option<Table<'a, 'i>> {
         match value.get_ref() {
             DeValue::Table(entries) => Some(self.inner(self.place_of(name.value), name.line, entries)),
@@ -263,7 +262,7 @@ impl<'a, 'i> Table<'a, 'i> {
         }
     }
 
-    /// Keeps a key that is read only to be refused out of the list of known ones.
+    /// Hides a key from the list of known keys, because it is read only to be refused.
     pub(crate) fn hide(&mut self, key: &'static str) {
         self.refused.push(key);
     }
@@ -276,7 +275,7 @@ impl<'a, 'i> Table<'a, 'i> {
         }
     }
 
-    /// Reports every key that nobody asked for. Call it last.
+    /// Reports every key that was not read. Call it last.
     pub(crate) fn finish(self) {
         let mut known: Vec<_> = self.asked.iter().copied().filter(|key| !self.refused.contains(key)).collect();
         known.sort_unstable();

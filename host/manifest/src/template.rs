@@ -5,10 +5,10 @@ use super::names::nearest;
 use super::table::Table;
 use std::collections::BTreeMap;
 
-/// A text with the names of application variables in it.
+/// A text that contains names of application variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Template {
-    /// As it stands in the manifest.
+    /// The text in the manifest.
     pub text: String,
     parts: Vec<Part>,
 }
@@ -46,7 +46,7 @@ impl Template {
         })
     }
 
-    /// The text with every variable's value in place; secret when one of them is. `None` when one has no value.
+    /// The text with the values of all variables filled in; secret if one of them is. `None` if one has no value.
     pub(crate) fn resolve(&self, values: &BTreeMap<String, Value>) -> Option<Value> {
         let mut text = String::new();
         let mut secret = false;

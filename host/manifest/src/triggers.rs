@@ -1,4 +1,4 @@
-//! `[[trigger.http]]` and `[[trigger.redis]]`: which component answers what; and triggers that only Spin has.
+//! `[[trigger.http]]` and `[[trigger.redis]]`, and errors for triggers that only Spin has.
 
 use super::component;
 use super::declared::Declared;
@@ -14,7 +14,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::DeValue;
 
-/// The kinds of trigger that there are.
+/// The supported kinds of triggers.
 pub(super) const KINDS: [&str; 2] = ["http", "redis"];
 
 /// Refuses a trigger of another kind.
@@ -26,10 +26,10 @@ pub(super) fn refuse(table: &Table<'_, '_>, kind: &str, line: usize) {
     table.error(line, format!("trigger `{kind}` is not supported"), fix);
 }
 
-/// A trigger's table, what its `component` is, and its id.
+/// A trigger's table, the value of its `component`, and its id.
 type Opened<'a, 'i> = (Table<'a, 'i>, Option<(usize, &'a Spanned<DeValue<'i>>)>, String);
 
-/// Reads all triggers; routes begin with `base`.
+/// Reads all triggers; all routes begin with `base`.
 pub(super) fn read(mut triggers: Table<'_, '_>, base: &str, draft: &mut Draft, dir: &Path) {
     for (kind, _) in triggers.entries() {
         if !KINDS.contains(&kind.value) {
@@ -45,8 +45,8 @@ pub(super) fn read(mut triggers: Table<'_, '_>, base: &str, draft: &mut Draft, d
     }
 }
 
-/// Gives every trigger its id. Given ids and the components' names first: made ids must differ from all given ones, and
-/// every message of a trigger names its component.
+/// Gives every trigger its id. It first reads all given ids, because generated ids must differ from them, and the
+/// components' names, because messages about a trigger name its component.
 fn open<'a, 'i>(tables: Vec<Table<'a, 'i>>, kind: &str, used: &mut Vec<String>) -> Vec<Opened<'a, 'i>> {
     let mut opened = Vec::new();
     for mut table in tables {
@@ -117,7 +117,7 @@ fn read_redis((mut table, component, id): Opened<'_, '_>, draft: &mut Draft, dir
     }
 }
 
-/// The component of a trigger: one of the application, or one that stands here.
+/// The component of a trigger: a component of the application, or one that the trigger itself defines.
 fn read_component<'a, 'i>(
     table: &mut Table<'a, 'i>,
     component: Option<(usize, &'a Spanned<DeValue<'i>>)>,
@@ -159,7 +159,7 @@ fn read_component<'a, 'i>(
     }
 }
 
-/// Reads `dependencies` of a trigger, whose only entry is `middleware`: who answers first stands first.
+/// Reads `dependencies` of a trigger, whose only entry is `middleware`. A request passes them in this order.
 fn read_middleware(mut table: Table<'_, '_>, dir: &Path) -> Vec<dependencies::Provider> {
     let mut middleware = Vec::new();
     const FIX: &str = "write `middleware = [{ component = \"NAME\" }]`";
@@ -176,7 +176,7 @@ fn read_middleware(mut table: Table<'_, '_>, dir: &Path) -> Vec<dependencies::Pr
                 continue;
             }
             let Some(mut entry) = table.entry(&place, entry) else { continue };
-            let provider = dependencies::read_provider(&mut entry, "an entry of `middleware`", dir, false);
+            let provider = dependencies::read_provider(&mut entry, "an entry of `middleware`", None, dir, false);
             if let Some(provider) = provider {
                 entry.place = "an entry of `middleware`".to_owned();
                 entry.finish();
@@ -188,14 +188,14 @@ fn read_middleware(mut table: Table<'_, '_>, dir: &Path) -> Vec<dependencies::Pr
     middleware
 }
 
-/// The id of a trigger that has none, as Spin makes it.
+/// A generated id for a trigger without one, as in Spin.
 fn made_id(component: Option<&str>, kind: &str, used: &[String]) -> String {
     let natural = component.map(|name| format!("{name}-{kind}-trigger")).filter(|id| !used.contains(id));
     let counted = || (1..).map(|n: usize| format!("{kind}-trigger{n}")).find(|id| !used.contains(id));
     natural.or_else(counted).unwrap_or_default()
 }
 
-/// The name of a component that stands in its trigger, as Spin makes it.
+/// The generated name of a component that its trigger defines, as in Spin.
 fn inline_name(trigger: &str, draft: &Draft) -> String {
     let free = |name: &String| !draft.application.components.contains_key(name);
     let natural = Some(format!("{trigger}-component")).filter(|name| check_component(name).is_ok() && free(name));
@@ -203,7 +203,7 @@ fn inline_name(trigger: &str, draft: &Draft) -> String {
     natural.or_else(counted).unwrap_or_default()
 }
 
-/// The route: `Some(None)` for a private one, `None` when it is wrong.
+/// Reads the route: `Some(None)` for a private route, `None` if it is wrong.
 fn read_route(table: &mut Table<'_, '_>, base: &str) -> Option<Option<RoutePattern>> {
     const FIX: &str = "write `route = \"/...\"`, or `route = { private = true }`";
     let Some((line, value)) = table.value("route") else {
@@ -259,7 +259,7 @@ fn read_executor(table: &mut Table<'_, '_>) {
     }
 }
 
-/// `route` below the path `base`, which is `/` mostly.
+/// `route` under the path `base`, which is usually `/`.
 fn below(base: &str, route: &str) -> String {
     match base.trim_end_matches('/') {
         "" => route.to_owned(),

@@ -1,6 +1,6 @@
-//! Application variables: what `[variables]` declares, where values come from, and which source wins.
+//! Application variables: their declarations in `[variables]`, and the sources of their values.
 //!
-//! Sources, the first that has a value wins (Spin's order):
+//! The sources, in Spin's order; the first that has a value wins:
 //! 1. the command line, `--variable NAME=VALUE`;
 //! 2. each `[[variables_provider]]` of runtime-config.toml, in the order of the file;
 //! 3. the process's environment, `SPIN_VARIABLE_<NAME>`;
@@ -8,7 +8,7 @@
 //! 5. `default` in the manifest;
 //! 6. the host itself, for the variables under `[application.tool.souk.variables]`: see [`super::generated`].
 //!
-//! A value is never printed by this module: not in errors, not by `Debug`.
+//! This module never prints a value, neither in errors nor by `Debug`.
 
 use super::declared::{Declared, PREFIX, Value, environment_name};
 use super::error::{Report, Source};
@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-/// Reads `[variables]`. A variable with a mistake stays declared, so that its uses are not reported too.
+/// Reads `[variables]`. A variable with a mistake counts as declared, so that its uses are not reported too.
 pub(super) fn read_declared(table: Table<'_, '_>) -> BTreeMap<String, Declared> {
     let mut declared = BTreeMap::new();
     for (name, value) in table.entries() {
@@ -36,7 +36,7 @@ pub(super) fn read_declared(table: Table<'_, '_>) -> BTreeMap<String, Declared> 
         let wrong_default = entry.value("default").is_some_and(|(_, value)| !value.get_ref().is_str());
         let default = entry.string("default");
         let required = entry.boolean("required").is_some_and(|required| required.value);
-        // What is wrong may be a secret.
+        // The wrong value may be a secret.
         let secret = entry.value("secret").is_some_and(|(_, value)| value.get_ref().as_bool() != Some(false));
         entry.boolean("secret");
         match (&default, required) {
@@ -73,12 +73,12 @@ pub(super) enum Provider {
 #[derive(Default)]
 pub(super) struct Origin {
     pub(super) path: PathBuf,
-    /// What messages call it.
+    /// Its name in messages.
     pub(super) shown: PathBuf,
 }
 
 impl Provider {
-    /// What the names of its environment variables begin with, before a `_`.
+    /// The prefix of its environment variables, without the `_`.
     pub(super) fn into_prefix(self) -> Option<String> {
         match self {
             Provider::CommandLine { .. } | Provider::Static { .. } => None,
@@ -96,7 +96,7 @@ impl Provider {
         }
     }
 
-    /// Warns when users other than its owner can read the file of this source, and it has values of secret variables.
+    /// Warns when other users than the owner can read the file of this source and it has values of secret variables.
     pub(super) fn warn_of_readers(&self, declared: &BTreeMap<String, Declared>, report: &Report) {
         let (file, has): (_, &dyn Fn(&str) -> bool) = match self {
             Provider::CommandLine { .. } => return,
@@ -107,7 +107,7 @@ impl Provider {
         };
         let secret = declared.iter().filter(|(name, variable)| variable.secret && has(name));
         let secret: Vec<&str> = secret.map(|(name, _)| name.as_str()).collect();
-        // The mode of what is no regular file (a pipe, say) does not tell who can read it.
+        // If it is not a regular file (but a pipe, for example), the mode does not say who can read it.
         let Some(metadata) = std::fs::metadata(&file.path).ok().filter(std::fs::Metadata::is_file) else { return };
         let mode = metadata.permissions().mode() & 0o777;
         if secret.is_empty() || mode & 0o044 == 0 {
@@ -121,11 +121,11 @@ impl Provider {
     }
 }
 
-/// The value of every declared variable, asked of the `providers` in their order and then of the `host`.
+/// The values of all declared variables, from the `providers` in their order and then from the `host`.
 ///
-/// A variable without a value is an error that names the environment variable to set. Where other hosts run a part of
-/// the application, `here` names the variables that this host's part uses: the others may be without. No secret is made
-/// of an application that several hosts run, which is `shared`.
+/// A variable without a value is an error that names the environment variable to set. When other hosts run a part of
+/// the application, `here` has the variables that this host's part uses; the others need no value. When the application
+/// is `shared` with other hosts, no secret is generated.
 pub(super) fn resolve(
     declared: &BTreeMap<String, Declared>,
     providers: &[Provider],
@@ -173,7 +173,7 @@ pub(super) fn check_given(given: &BTreeMap<String, String>, declared: &BTreeMap<
     }
 }
 
-/// Warns about `SPIN_VARIABLE_*` in the environment and in `.env` that no declared variable takes.
+/// Warns about `SPIN_VARIABLE_*` in the environment and in `.env` that match no declared variable.
 pub(super) fn warn_of_strays<'k>(
     declared: &BTreeMap<String, Declared>,
     keys: impl Iterator<Item = &'k String>,
@@ -194,9 +194,9 @@ pub(super) fn warn_of_strays<'k>(
     }
 }
 
-/// Reads a `.env` file; a file that is not there is empty unless it is `wanted`.
+/// Reads a `.env` file. A missing file counts as empty, but is an error if it is `wanted`.
 ///
-/// dotenvy puts the offending line into its error; only its number is passed on.
+/// dotenvy's error contains the wrong line; only the line's number is reported.
 pub(super) fn read_dotenv(path: &Path, shown: &Path, wanted: bool, report: &Report) -> BTreeMap<String, String> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
@@ -213,11 +213,11 @@ pub(super) fn read_dotenv(path: &Path, shown: &Path, wanted: bool, report: &Repo
     for entry in dotenvy::from_read_iter(text.as_bytes()) {
         match entry {
             Ok((key, value)) => {
-                // The first value of a name counts, as in Spin's cache of the file.
+                // The first value of a name wins, as in Spin.
                 values.entry(key).or_insert(value);
             }
             Err(error) => {
-                // dotenvy names the line or the value in it, but no number.
+                // dotenvy reports the text of the line, but not its number.
                 let line = match &error {
                     dotenvy::Error::LineParse(wrong, _) => {
                         let is_wrong = |line: &str| line.trim_end().ends_with(wrong.trim_end());

@@ -1,7 +1,7 @@
-//! `[application.tool.souk.warnings]`: values of variables that an operator should be told of at every start.
+//! `[application.tool.souk.warnings]`: warnings at every start while a variable has a certain value.
 //!
-//! A switch that opens an application up is right in some places and a disaster in others, and it is the application
-//! that knows which of its switches are such: the host only says so when one is on.
+//! A setting that opens an application to everyone is right in some places and a disaster in others. Only the
+//! application knows which of its variables are such settings; the host logs its warning when one is on.
 
 use super::declared::{Declared, PREFIX, Value, Warning, check_named, environment_name};
 use super::table::{At, File, Table};
@@ -24,7 +24,7 @@ pub(super) fn read(table: &Table<'_, '_>, declared: &mut BTreeMap<String, Declar
     }
 }
 
-/// Reports those whose variable has the value.
+/// Reports the warnings whose variable has the value.
 pub(super) fn report(declared: &BTreeMap<String, Declared>, values: &BTreeMap<String, Value>, manifest: File<'_>) {
     for (name, variable) in declared {
         let Some(warning) = &variable.warning else { continue };

@@ -1,7 +1,7 @@
-//! What the server has refused: subjects that this host's user may not publish to, or subscribe to.
+//! Remembers which subjects the NATS server did not let this host's user publish or subscribe to.
 //!
-//! The server answers such a message with an error of its own, and who waits for a reply to it waits in vain. So what was
-//! refused is kept here, for those who would otherwise say that nobody answers.
+//! The server reports a missing permission as an asynchronous error, and a request to such a subject just gets no
+//! reply. So refusals are kept here, and other modules can report the missing permission instead of "no answer".
 
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -11,7 +11,7 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of refusals.
     pub(crate) const FIXED_LIMITS = "nats";
 
-    /// The most permissions that the server refused and that are remembered, the latest, for the log to name.
+    /// The most refused permissions that are remembered, so that errors can name them; the latest are kept.
     const MAX_REMEMBERED: usize = 64, "refusals";
 }
 
@@ -26,9 +26,9 @@ struct Refusal {
 }
 
 impl Denied {
-    /// Notes what the server says, where that is a refusal: `Permissions Violation for Publish to "SUBJECT"`.
-    pub(super) fn note(&self, said: &str) {
-        let Some((_, what)) = said.split_once("Permissions Violation for ") else { return };
+    /// Records an error of the server if it is a refusal: `Permissions Violation for Publish to "SUBJECT"`.
+    pub(super) fn note(&self, error: &str) {
+        let Some((_, what)) = error.split_once("Permissions Violation for ") else { return };
         let Some(subject) = what.split('"').nth(1) else { return };
         let refusal = Refusal { at: Instant::now(), publish: what.starts_with("Publish"), subject: subject.to_owned() };
         let mut all = self.0.lock();
@@ -39,13 +39,13 @@ impl Denied {
         }
     }
 
-    /// Whether publishing to `subject` was refused since `since`.
+    /// Whether the server has refused publishing to `subject` since `since`.
     pub(super) fn publish(&self, subject: &str, since: Instant) -> bool {
         let all = self.0.lock();
         all.iter().any(|one| one.publish && one.subject == subject && one.at >= since)
     }
 
-    /// What was refused since `since` of the subjects that are `meant`, for a sentence: `publish to X, subscribe to Y`.
+    /// The refusals since `since` for subjects that are `meant`, worded for a sentence: `publish to X, subscribe to Y`.
     pub(super) fn since(&self, since: Instant, meant: impl Fn(&str) -> bool) -> Option<String> {
         let all = self.0.lock();
         let said = all.iter().filter(|one| one.at >= since && meant(&one.subject)).map(
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_are_told_apart_and_only_the_last_are_kept() {
+    fn refusals_are_kept_apart_and_only_the_last_ones() {
         let (denied, start) = (Denied::default(), Instant::now());
         denied.note("nats: Permissions Violation for Publish to \"a.b\"");
         denied.note("nats: Permissions Violation for Subscription to \"c\" using queue \"q\"");

@@ -1,11 +1,12 @@
-//! The connection to NATS, which the hosts of one application share: one a process, used by remote links, durable
-//! links, stores and bridges.
+//! The connection to NATS, over which the hosts of an application work together. Each process has one, for remote
+//! links, durable links, stores and bridges.
 //!
-//! A host starts only when NATS answers. Later it may go and come back: the client connects again by itself, and
-//! [`Nats::outage`] says at every time whether there is a connection, and since when there is none, so that nobody waits
-//! for a reply that cannot come.
+//! A host starts only when NATS answers. If the connection is lost later, the client reconnects by itself.
+//! [`Nats::outage`] always says whether there is a connection, and since when there is none, so that no code waits for
+//! a reply that cannot come.
 
 mod denied;
+pub mod files;
 pub mod record;
 pub mod stream_capacity;
 
@@ -41,23 +42,24 @@ souk_manifest::fixed_limits! {
     const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
     /// How often the reported state of the connection is compared with the real one.
     const STATE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-    /// The most messages of one subscription that wait to be read. Messages beyond it are dropped and the caller hears
-    /// nothing, so it is far above what can be in flight.
+    /// The most messages of one subscription that wait to be read. Further messages are dropped without an error for
+    /// their sender, so this is far above what can be in flight.
     pub const SUBSCRIPTION_CAPACITY: usize = 64 * 1024, "messages";
 }
 
 /// Every fixed limit of the connection to NATS, which `souk doctor` prints.
 pub fn fixed_limits() -> Vec<FixedLimit> {
-    [FIXED_LIMITS, stream_capacity::FIXED_LIMITS, denied::FIXED_LIMITS, record::FIXED_LIMITS].concat()
+    [FIXED_LIMITS, stream_capacity::FIXED_LIMITS, denied::FIXED_LIMITS, record::FIXED_LIMITS, files::FIXED_LIMITS]
+        .concat()
 }
 
 /// The number of servers of a cluster that keep a stream, when the configuration does not say.
 const DEFAULT_REPLICAS: usize = 3;
 
-/// NATS cannot be used.
+/// Why NATS cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum NatsError {
-    /// The credentials file.
+    /// The credentials file cannot be read.
     #[error("the NATS credentials {} cannot be read: {error}\n  fix: name a file as `nsc generate creds` makes it", path.display())]
     Credentials {
         /// The file.
@@ -65,7 +67,7 @@ pub enum NatsError {
         /// Why.
         error: io::Error,
     },
-    /// No server took the connection.
+    /// No server accepted the connection.
     #[error("NATS at {servers} cannot be reached: {}\n  fix: {}", reason(error), fix(error))]
     Connect {
         /// The servers, without secrets.
@@ -78,14 +80,14 @@ pub enum NatsError {
     Subscribe(#[from] SubscribeError),
 }
 
-/// What went wrong; of TLS, what exactly.
+/// What went wrong; for TLS, the exact error.
 fn reason(error: &ConnectError) -> String {
     tls(error).map_or_else(|| error.kind().to_string(), |tls| format!("TLS error: {tls}"))
 }
 
-/// The error of TLS that is the cause of `error`, which the client takes for one of the network.
+/// The TLS error that caused `error`; the client itself reports it as a network error.
 fn tls<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
-    // What an I/O error was made of is not among its sources.
+    // The error inside an I/O error is not among its sources.
     let made_of = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     error.downcast_ref().or_else(|| tls(made_of?)).or_else(|| tls(error.source()?))
 }
@@ -110,12 +112,12 @@ fn fix(error: &ConnectError) -> &'static str {
     }
 }
 
-/// Whether NATS is there.
+/// Whether NATS is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outage {
-    /// It is.
+    /// It is connected.
     None,
-    /// It is not, since then; the client tries to connect.
+    /// It has been disconnected since then; the client tries to reconnect.
     Since(Instant),
 }
 
@@ -132,13 +134,13 @@ pub struct Nats {
 }
 
 impl Nats {
-    /// Connects as `config` says, for the application of that name.
+    /// Connects as `config` says, for the application with the name `application`.
     ///
     /// # Errors
     /// When no server can be reached, or it refuses.
     pub async fn connect(config: &NatsConfig, application: &str) -> Result<Self, NatsError> {
-        let (tell, outage) = watch::channel(Outage::None);
-        let (tell, denied, reconnects) = (Arc::new(tell), Arc::new(Denied::default()), Arc::<AtomicU64>::default());
+        let (sender, outage) = watch::channel(Outage::None);
+        let (sender, denied, reconnects) = (Arc::new(sender), Arc::new(Denied::default()), Arc::<AtomicU64>::default());
         let mut options = ConnectOptions::new()
             .name(format!("souk {application}"))
             .connection_timeout(CONNECT_TIMEOUT)
@@ -146,18 +148,18 @@ impl Nats {
             .request_timeout(Some(REQUEST_TIMEOUT))
             .subscription_capacity(SUBSCRIPTION_CAPACITY)
             .reconnect_delay_callback(|attempt| match u32::try_from(attempt) {
-                // The first try is at once: another server of the cluster may be there.
+                // The first attempt is immediate: another server of the cluster may be up.
                 Ok(0..=1) => Duration::ZERO,
                 Ok(attempt) => MIN_RECONNECT_DELAY.saturating_mul(attempt).min(MAX_RECONNECT_DELAY),
                 Err(_) => MAX_RECONNECT_DELAY,
             })
             .event_callback({
-                let (tell, denied, reconnects) = (tell.clone(), denied.clone(), reconnects.clone());
+                let (sender, denied, reconnects) = (sender.clone(), denied.clone(), reconnects.clone());
                 move |event| {
                     if let Event::ServerError(error) = &event {
                         denied.note(&error.to_string());
                     }
-                    happened(&event, &tell, &reconnects);
+                    on_event(&event, &sender, &reconnects);
                     std::future::ready(())
                 }
             });
@@ -165,7 +167,7 @@ impl Nats {
             let read = options.credentials_file(path).await;
             options = read.map_err(|error| NatsError::Credentials { path: path.clone(), error })?;
         }
-        // The client takes no notice of what its servers' URLs log in with; it is the same for a whole cluster.
+        // The client ignores the credentials in its servers' URLs. They are the same for a whole cluster.
         options = match config.servers.iter().find_map(NatsServer::login) {
             Some((user, Some(password))) => options.user_and_password(user, password),
             Some((token, None)) => options.token(token),
@@ -176,12 +178,12 @@ impl Nats {
             let servers: Vec<_> = config.servers.iter().map(ToString::to_string).collect();
             NatsError::Connect { servers: servers.join(", "), error }
         })?;
-        tokio::spawn(correct_state(client.clone(), Arc::downgrade(&tell), reconnects.clone()));
+        tokio::spawn(correct_state(client.clone(), Arc::downgrade(&sender), reconnects.clone()));
         if config.credentials.is_none()
             && config.servers.iter().any(|server| server.login().is_none() && !server.is_loopback())
         {
             tracing::warn!(
-                "NATS without credentials: whoever reaches it may call every component; fix: `--creds FILE`, with \
+                "NATS has no credentials: anyone who can reach it may call every component; fix: `--creds FILE`, with \
                  permissions at the server"
             );
         }
@@ -204,7 +206,7 @@ impl Nats {
         &self.subjects
     }
 
-    /// Whether there is a connection; changes are told.
+    /// Whether there is a connection. The receiver is notified of changes.
     pub fn outage(&self) -> watch::Receiver<Outage> {
         self.outage.clone()
     }
@@ -214,43 +216,44 @@ impl Nats {
         self.reconnects.load(Ordering::Relaxed)
     }
 
-    /// Whether the server has refused since `since` that this host publishes to `subject`: no answer will come.
+    /// Whether the server has not let this host publish to `subject` since `since`: no answer will come then.
     pub fn is_denied(&self, subject: &str, since: Instant) -> bool {
         self.denied.publish(subject, since)
     }
 
-    /// What the server has refused since `since` of what streams and buckets need, for a sentence: `publish to X`.
+    /// The permissions for streams and buckets that the server has refused since `since`, worded for a sentence:
+    /// `publish to X`.
     pub fn denied(&self, since: Instant) -> Option<String> {
         self.denied.since(since, |subject| !subject.starts_with("$SRV.") && !self.subjects.is_call(subject))
     }
 
-    /// On how many servers a stream is kept: as configured, or else on three of a cluster, and on one server alone
-    /// where there is no cluster.
+    /// How many servers keep a stream: as configured, otherwise three in a cluster and one without a cluster.
     pub fn replicas(&self) -> usize {
         let clustered = || self.client.server_info().cluster.is_some();
         self.replicas.unwrap_or_else(|| if clustered() { DEFAULT_REPLICAS } else { 1 })
     }
 }
 
-/// Corrects what is told of the connection by the client's own state, for as long as anybody is told: when much happens
-/// at one time, the client leaves events out.
+/// Compares the reported state with the client's own state and corrects it, as long as there are receivers: the client
+/// drops events when many happen at once.
 async fn correct_state(client: Client, outage: Weak<watch::Sender<Outage>>, reconnects: Arc<AtomicU64>) {
     loop {
         tokio::time::sleep(STATE_CHECK_INTERVAL).await;
         let Some(outage) = outage.upgrade().filter(|outage| !outage.is_closed()) else { return };
         match client.connection_state() {
-            State::Connected => happened(&Event::Connected, &outage, &reconnects),
-            State::Disconnected => happened(&Event::Disconnected, &outage, &reconnects),
+            State::Connected => on_event(&Event::Connected, &outage, &reconnects),
+            State::Disconnected => on_event(&Event::Disconnected, &outage, &reconnects),
             State::Pending => {}
         }
     }
 }
 
-/// Tells and logs what happened to the connection.
-fn happened(event: &Event, outage: &watch::Sender<Outage>, reconnects: &AtomicU64) {
+/// Reports and logs an event of the connection.
+fn on_event(event: &Event, outage: &watch::Sender<Outage>, reconnects: &AtomicU64) {
     match event {
         Event::Connected => {
-            // Those who watch take a change for a connection that broke meanwhile: only a change is told.
+            // Receivers take a notification as a sign that the connection broke meanwhile, so they get only real
+            // changes.
             if outage.send_if_modified(|outage| std::mem::replace(outage, Outage::None) != Outage::None) {
                 reconnects.fetch_add(1, Ordering::Relaxed);
                 tracing::info!("NATS is there again");
@@ -290,7 +293,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_outage_is_told_and_ends_by_itself() {
+    async fn an_outage_is_reported_and_ends_by_itself() {
         let mut server = Server::start();
         let nats = Nats::connect(&config(&server.url()), "a").await.unwrap();
         assert_eq!(nats.replicas(), 1);
@@ -309,7 +312,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_cannot_connect_is_told_where_and_what_mends_it_but_no_secret() {
+    async fn a_failed_connection_is_reported_with_server_and_fix_but_without_secrets() {
         let server = Server::start_with("authorization { user: u, password: \"r:ght\" }");
         for (url, words) in [
             (server.url(), ["authorization violation", "fix: give credentials"]),

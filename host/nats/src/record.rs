@@ -1,11 +1,13 @@
-//! Small records that the hosts of an application share: a bucket of JetStream, written by compare-and-swap.
+//! Small records that the hosts of an application share: a JetStream bucket with compare-and-swap writes.
 //!
-//! For what hosts say to those that start later, not for data: values are small, keys are few, and each is read once a
-//! start. Reads ask the stream's leader, which has every write that was acknowledged. A write names what it replaces
-//! twice, by the expected revision and, where it replaces something, by its `Nats-Msg-Id`: nats-server 2.9 compares when
-//! the leader takes a message and not when it is stored.
+//! Hosts use them to pass information to hosts that start later, not for application data: there are few keys with
+//! small values, which are seldom read. A read asks the stream's leader, which has every acknowledged write. A write
+//! names the record that it replaces twice: by the expected revision, and, unless it is the first write, by its
+//! `Nats-Msg-Id`. The second is needed because nats-server 2.9 compares when the leader receives a message and not when
+//! it is stored.
 //!
-//! Whoever may publish on NATS can change a record: it protects from mistakes, and not from those who hold credentials.
+//! Anyone who may publish on NATS can change a record: the records protect from mistakes, not from attackers with
+//! credentials.
 
 use crate::{ALLOW, Nats};
 use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind, PublishError};
@@ -31,18 +33,23 @@ souk_manifest::fixed_limits! {
     const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 }
 
-/// A record cannot be read or written.
+/// Why a record cannot be read or written.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{cause}\n  fix: {fix}")]
 pub struct RecordError {
     cause: String,
     fix: String,
-    /// Waiting may help.
+    /// Whether waiting may help.
     transient: bool,
 }
 
 impl RecordError {
-    fn transient(cause: &impl Display) -> Self {
+    /// What no waiting mends.
+    pub(crate) fn refused(cause: &impl Display, fix: &str) -> Self {
+        RecordError { cause: cause.to_string(), fix: fix.to_owned(), transient: false }
+    }
+
+    pub(crate) fn transient(cause: &impl Display) -> Self {
         let fix = "let a majority of the NATS servers run, and start the host again";
         RecordError { cause: format!("JetStream does not answer: {cause}"), fix: fix.to_owned(), transient: true }
     }
@@ -52,7 +59,7 @@ impl RecordError {
         RecordError { cause: format!("NATS has no JetStream: {cause}"), fix: fix.to_owned(), transient: false }
     }
 
-    fn answered(answer: &jetstream::Error) -> Self {
+    pub(crate) fn answered(answer: &jetstream::Error) -> Self {
         match answer.error_code() {
             ErrorCode::JETSTREAM_NOT_ENABLED | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT => {
                 RecordError::missing(answer)
@@ -76,13 +83,13 @@ impl RecordError {
 /// A record as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// What it says; nothing where nobody has written it.
+    /// Its value; `None` if it was never written.
     pub value: Option<Bytes>,
-    /// What a write that replaces it must name.
+    /// The revision that a write which replaces it must name.
     pub revision: u64,
 }
 
-/// The records of one kind.
+/// The records of one bucket.
 pub struct Records {
     nats: Nats,
     bucket: String,
@@ -90,23 +97,22 @@ pub struct Records {
 }
 
 impl Records {
-    /// Opens the bucket `what` of the application, which is made where it is missing. Waits for a JetStream that is about
-    /// to be there.
+    /// Opens the bucket `what` of the application, or creates it. Waits for a JetStream that is starting.
     ///
     /// # Errors
-    /// When there is none, it does not answer for too long, or this host may not use it.
+    /// When there is no JetStream, when it does not answer in time, or when this host may not use it.
     pub async fn open(nats: &Nats, what: &str) -> Result<Self, RecordError> {
         let bucket = nats.subjects().stream(what);
-        let stream = patiently(nats, || made(nats, &bucket)).await?;
+        let stream = retry_transient(nats, || open_or_create(nats, &bucket, MAX_RECORDS_BYTES)).await?;
         Ok(Records { nats: nats.clone(), bucket, stream })
     }
 
-    /// The record under `key`, which is of letters, digits, `-` and `_`.
+    /// The record under `key`, which consists of letters, digits, `-` and `_`.
     ///
     /// # Errors
     /// When JetStream does not answer.
     pub async fn get(&self, key: &str) -> Result<Record, RecordError> {
-        patiently(&self.nats, || async {
+        retry_transient(&self.nats, || async {
             match self.stream.get_last_raw_message_by_subject(&self.subject(key)).await {
                 Ok(message) => Ok(Record { value: Some(message.payload), revision: message.sequence }),
                 Err(error) => match error.kind() {
@@ -119,7 +125,7 @@ impl Records {
         .await
     }
 
-    /// Writes `value` if the record's revision is still `revision`; whether it was.
+    /// Writes `value` if the record's revision is still `revision`; returns whether it was.
     ///
     /// # Errors
     /// When JetStream does not answer, or has no room.
@@ -147,7 +153,7 @@ impl Records {
         };
         match stored {
             Ok(stored) => Ok(!stored.duplicate),
-            Err(error) => match refusal(&error) {
+            Err(error) => match refusal(&error).map(jetstream::Error::error_code) {
                 Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE) => Ok(false),
                 _ => Err(or_denied(&self.nats, start, RecordError::transient(&error))),
             },
@@ -159,19 +165,19 @@ impl Records {
     }
 }
 
-/// What JetStream itself said of a message.
-fn refusal(error: &PublishError) -> Option<ErrorCode> {
-    std::error::Error::source(error)?.downcast_ref::<jetstream::Error>().map(jetstream::Error::error_code)
+/// JetStream's own answer to a message.
+pub(crate) fn refusal(error: &PublishError) -> Option<&jetstream::Error> {
+    std::error::Error::source(error)?.downcast_ref::<jetstream::Error>()
 }
 
-/// Says that the server has refused it, where it has.
-fn or_denied(nats: &Nats, start: Instant, error: RecordError) -> RecordError {
+/// Replaces the error by one about a missing permission, if the server has refused one since `start`.
+pub(crate) fn or_denied(nats: &Nats, start: Instant, error: RecordError) -> RecordError {
     let Some(denied) = nats.denied(start) else { return error };
     RecordError { cause: format!("this host's NATS user may not {denied}"), fix: ALLOW.to_owned(), transient: false }
 }
 
-/// Asks again, for a while, as long as waiting may help.
-async fn patiently<T, F>(nats: &Nats, ask: impl Fn() -> F) -> Result<T, RecordError>
+/// Repeats `ask` until [`START_TIMEOUT`], as long as waiting may help.
+pub(crate) async fn retry_transient<T, F>(nats: &Nats, ask: impl Fn() -> F) -> Result<T, RecordError>
 where
     F: Future<Output = Result<T, RecordError>>,
 {
@@ -184,7 +190,8 @@ where
     }
 }
 
-async fn made(nats: &Nats, bucket: &str) -> Result<Stream, RecordError> {
+/// Opens the stream of a bucket, or creates it with room for `max_bytes`.
+pub(crate) async fn open_or_create(nats: &Nats, bucket: &str, max_bytes: i64) -> Result<Stream, RecordError> {
     let (context, name) = (nats.jetstream(), format!("KV_{bucket}"));
     match context.get_stream(&name).await {
         Ok(found) => return Ok(found),
@@ -199,7 +206,7 @@ async fn made(nats: &Nats, bucket: &str) -> Result<Stream, RecordError> {
         subjects: vec![format!("$KV.{bucket}.>")],
         name,
         max_messages_per_subject: 1,
-        max_bytes: MAX_RECORDS_BYTES,
+        max_bytes,
         discard: DiscardPolicy::New,
         num_replicas: nats.replicas(),
         allow_rollup: true,
@@ -207,7 +214,7 @@ async fn made(nats: &Nats, bucket: &str) -> Result<Stream, RecordError> {
         ..Config::default()
     };
     context.create_stream(config).await.map_err(|error| match error.kind() {
-        // Another host was faster; its stream is found when it is asked for again.
+        // Another host was faster; the next attempt finds its stream.
         CreateStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NAME_EXIST => {
             RecordError::transient(&error)
         }
@@ -229,7 +236,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_two_that_write_a_record_at_once_one_wins_and_the_other_is_told() {
+    async fn of_two_concurrent_writes_of_a_record_one_wins_and_the_other_is_refused() {
         for server in [Server::start(), Server::cluster()] {
             let nats = connected(&server).await;
             let (one, other) = tokio::join!(Records::open(&nats, "r"), Records::open(&nats, "r"));

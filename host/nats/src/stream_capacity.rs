@@ -1,11 +1,12 @@
-//! How full a stream is, as far as this host knows: it refuses a message itself before the server's own bound is reached.
-//! The streams of durable messages and the buckets of key-value stores are kept from losing anything by it.
+//! Tracks how full a stream is, so that this host refuses a message before the server's own bound is reached. It
+//! protects the streams of durable messages and the buckets of key-value stores from losing messages.
 //!
-//! The server cannot be left to do it. With `discard: new` nats-server 2.9 compares less than it stores (not the subject,
-//! nor what it adds to a record), and what is over the bound then it makes room for by deleting the oldest messages, which
-//! were acknowledged. So a stream's own bound is [`SLACK_BYTES`] above the limit, or where that is too much, a quarter
-//! of it is kept free. What the hosts do not know of each other must stay within that: each asks the server how full
-//! the stream is when a second has passed, and when it has sent a [share](MAX_FILLING_HOSTS) of what is kept free.
+//! The server's own bound is not safe. With `discard: new`, nats-server 2.9 checks a smaller size than it stores
+//! (without the subject and the record's overhead). When the stream then exceeds the bound, the server deletes the
+//! oldest messages, although they were acknowledged. So a stream's own bound is [`SLACK_BYTES`] above the limit; in a
+//! stream without a limit of ours, up to a quarter of its bound is kept free. Messages that other hosts send unseen
+//! must fit into this free space. So each host asks the server for the size of the stream after a second, and after it
+//! has sent a [share](MAX_FILLING_HOSTS) of the free space.
 
 use async_nats::jetstream::stream::{Info, Stream};
 use parking_lot::{Mutex, MutexGuard};
@@ -19,16 +20,16 @@ souk_manifest::fixed_limits! {
 
     /// How far a stream's size at the server is above the limit that hosts keep themselves.
     pub const SLACK_BYTES: u64 = 64 << 20, bytes;
-    /// How many hosts may fill one stream at the same time: each may send this part of the free space before it asks
-    /// again.
+    /// How many hosts may fill one stream at the same time: each may send one such part of the free space before it
+    /// asks again.
     const MAX_FILLING_HOSTS: u64 = 16, "hosts";
-    /// How long the server's answer about a stream is used, together with what this host has sent since.
+    /// How long the server's answer about a stream is used; what this host has sent since is added.
     const INFO_TTL: Duration = Duration::from_secs(1);
     /// How long to remember that a stream is full, so that not every refusal asks the server again.
     const FULL_TTL: Duration = Duration::from_millis(100);
     /// How long the server may take to say how full a stream is.
     const INFO_TIMEOUT: Duration = Duration::from_secs(2);
-    /// What a stored message counts for besides its headers, its subject and its payload.
+    /// The size that a stored message counts for besides its headers, subject and payload.
     const RECORD_OVERHEAD_BYTES: usize = 64, bytes;
 }
 
@@ -36,8 +37,8 @@ souk_manifest::fixed_limits! {
 pub struct StreamCapacity {
     limit: Option<u64>,
     known: Mutex<Known>,
-    /// Held while the server is asked: callers that come meanwhile use the same answer. Without an answer each asks in
-    /// its turn, within the deadline of its caller.
+    /// Held while the server is asked: callers that arrive meanwhile use the same answer. If no answer comes, each
+    /// caller asks in turn, within its own deadline.
     asking: tokio::sync::Mutex<()>,
 }
 
@@ -46,19 +47,19 @@ pub struct StreamCapacity {
 struct Known {
     /// When the server was asked.
     asked: Option<Instant>,
-    /// The bytes in it, with what this host has sent or is about to.
+    /// The bytes in it, including those that this host has sent or is sending.
     held: u64,
-    /// The most that it is to hold.
+    /// The most bytes that it may hold.
     limit: u64,
     /// How much this host may send before it asks again.
     share: u64,
     /// How much it has sent since it asked.
     sent: u64,
-    /// What it sends now: the server may or may not have counted it.
-    under_way: u64,
-    /// All that it has ever sent.
+    /// The bytes that it is sending now: the server may or may not have counted them.
+    in_flight: u64,
+    /// All bytes that it has ever sent.
     total: u64,
-    /// Whether something did not fit when the server was asked.
+    /// Whether a message did not fit when the server was last asked.
     full: bool,
 }
 
@@ -71,19 +72,19 @@ pub struct Reservation<'r> {
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         let mut known = self.capacity.known();
-        known.under_way = known.under_way.saturating_sub(self.bytes);
+        known.in_flight = known.in_flight.saturating_sub(self.bytes);
     }
 }
 
 impl StreamCapacity {
-    /// The capacity of a stream that may hold `limit` bytes, and whose own bound is [`SLACK_BYTES`] above that; without
-    /// a limit, of a stream whose bound is somebody else's.
+    /// The capacity of a stream that may hold `limit` bytes, and whose own bound is [`SLACK_BYTES`] above that. `None`
+    /// for a stream whose bound the host has not set.
     pub fn new(limit: Option<u64>) -> Self {
         StreamCapacity { limit, known: Mutex::default(), asking: tokio::sync::Mutex::default() }
     }
 
-    /// Reserves space in `stream` for one more message; `None` when the stream is full. When the server does not say
-    /// how full it is, the message may be tried: sending it tells why.
+    /// Reserves space in `stream` for one more message; `None` when the stream is full. When the server does not answer
+    /// how full it is, the message may be sent anyway: that fails with the reason.
     pub async fn reserve<I>(
         &self,
         stream: &Stream<I>,
@@ -101,7 +102,7 @@ impl StreamCapacity {
         }
         let before = {
             let known = self.known();
-            known.total.saturating_sub(known.under_way)
+            known.total.saturating_sub(known.in_flight)
         };
         let Ok(Ok(info)) = timeout(INFO_TIMEOUT, stream.get_info()).await else {
             return Some(self.count(self.known(), bytes));
@@ -132,7 +133,8 @@ impl StreamCapacity {
         }
     }
 
-    /// What the server says, which has counted all that was sent `before` it was asked, and perhaps more.
+    /// Updates `known` from the server's answer. The server has counted the `before` bytes that were sent before it was
+    /// asked, and perhaps more.
     fn learn(&self, known: &mut Known, info: &Info, before: u64) {
         let bound = u64::try_from(info.config.max_bytes).ok().filter(|bound| *bound > 0);
         let slack = bound.map_or(SLACK_BYTES, slack);
@@ -142,7 +144,7 @@ impl StreamCapacity {
             limit: self.limit.unwrap_or_else(|| bound.map_or(u64::MAX, |bound| bound - slack)),
             share: slack / MAX_FILLING_HOSTS,
             sent: 0,
-            under_way: known.under_way,
+            in_flight: known.in_flight,
             total: known.total,
             full: false,
         };
@@ -152,7 +154,7 @@ impl StreamCapacity {
         known.held = known.held.saturating_add(bytes);
         known.sent = known.sent.saturating_add(bytes);
         known.total = known.total.saturating_add(bytes);
-        known.under_way = known.under_way.saturating_add(bytes);
+        known.in_flight = known.in_flight.saturating_add(bytes);
         Reservation { capacity: self, bytes }
     }
 
@@ -167,7 +169,7 @@ impl Known {
     }
 }
 
-/// What is kept free below a stream's own `bound`.
+/// The bytes that are kept free below a stream's own `bound`.
 fn slack(bound: u64) -> u64 {
     SLACK_BYTES.min(bound / 4)
 }

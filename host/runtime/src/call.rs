@@ -6,6 +6,7 @@
 use super::error::{CallError, Failure};
 use super::panic;
 use super::pool::{InUse, Lease, Pool};
+use super::recorded;
 use super::trial::Outcome;
 use crate::report::Report;
 use souk_bindings::call::CallContext;
@@ -80,11 +81,15 @@ impl Pool {
         if let Some(step) = version.0.steps.get(position) {
             context.path.push(*step);
         }
+        let taped = version.0.record_call(position, params, &mut context);
         let counted = version.0.tally.is_on().then(|| (version.0.clone(), Instant::now()));
         let called = {
             let mut call = pin!(self.call_crossing(version, position, params, results, context));
             call.as_mut().await
         };
+        if let Some((tape, codec)) = taped {
+            recorded::end_call(&tape, &codec, &called, results);
+        }
         if let Some(mut crossing) = crossing {
             match (&called, traced) {
                 (Err(error), _) => crossing.fails(|| error.to_string()),

@@ -127,7 +127,8 @@ fn is_release(interface: &str, release: &str) -> bool {
     interface.strip_prefix(release).is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// A component that is compiled and linked; instances are made from it.
+/// A component that is compiled and linked; instances are made from it. Cheap to clone.
+#[derive(Clone)]
 pub struct Compiled {
     /// The component's name in the manifest.
     pub name: Arc<str>,

@@ -28,6 +28,7 @@ use wasmtime_wasi_http::p3::bindings::{Service, ServiceIndices};
 use wasmtime_wasi_http::{Error, WasiHttpView};
 
 /// Where the handler is in a component.
+#[derive(Clone)]
 pub(super) enum HandlerIndices {
     /// `wasi:http/handler@0.3`.
     Wasi03(ServiceIndices),

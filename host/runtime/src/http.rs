@@ -14,6 +14,7 @@
 
 use super::error::{CallError, Failure};
 use super::pool::{InUse, Pool};
+use super::recorded;
 use super::trial::Outcome;
 use super::version::Version;
 use bytes::Bytes;
@@ -168,8 +169,35 @@ impl Pool {
     {
         let version = self.choose(context.draw);
         let asked = Asked::begin(&version, request.headers_mut(), &mut context);
+        if version.0.grants().recorder.is_some() {
+            // In a box: it is seldom, and a request is large enough.
+            return asked.end(Box::pin(self.answer_recorded(version, request, context, run)).await);
+        }
         let mut answer = pin!(self.answer_crossing(version, request, context, run));
         asked.end(answer.as_mut().await)
+    }
+
+    /// The same as [`Pool::answer_crossing`], and it is recorded.
+    async fn answer_recorded<B>(
+        self: &Arc<Self>,
+        version: InUse,
+        request: http::Request<B>,
+        mut context: CallContext,
+        run: fn(Call) -> Call,
+    ) -> Result<http::Response<ResponseBody>, CallError>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Error>,
+    {
+        let (request, tape) = version.0.record_request(request, &mut context);
+        let answered = self.answer_crossing(version, request, context, run).await;
+        let Some(tape) = tape else { return answered };
+        recorded::end_request(&tape, answered.as_ref().err());
+        answered.map(|response| {
+            let (head, mut body) = response.into_parts();
+            body.body = recorded::end_response(tape, &head, std::mem::take(&mut body.body));
+            http::Response::from_parts(head, body)
+        })
     }
 
     async fn answer_crossing<B>(

@@ -21,6 +21,7 @@ mod panic;
 mod plain;
 mod pool;
 mod profile;
+mod recorded;
 mod refusal;
 pub mod report;
 mod stub;

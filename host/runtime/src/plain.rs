@@ -11,6 +11,7 @@ use super::error::{CallError, Failure};
 use super::http::Asked;
 use super::panic;
 use super::pool::{InUse, Lease, Pool};
+use super::recorded;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -119,8 +120,13 @@ impl Plain {
     ) -> std::result::Result<http::Response<Bytes>, CallError> {
         let Plain { pool, version } = self;
         let asked = Asked::begin(&version, request.headers_mut(), &mut context);
+        let tape = version.0.record_plain(&request, &mut context);
         let mut answer = pin!(pool.answer_plain(version, request, context));
-        asked.end(answer.as_mut().await)
+        let answered = asked.end(answer.as_mut().await);
+        if let Some(tape) = tape {
+            recorded::end_plain(&tape, &answered);
+        }
+        answered
     }
 }
 

@@ -164,7 +164,7 @@ impl Pool {
             }
             Version::new(config, &table, &self.boundaries)
         };
-        let call = CallContext::new("deploy", self.limits.call_deadline);
+        let call = CallContext::new("deploy", self.call_deadline());
         let deadline = call.deadline;
         let made = tokio::time::timeout_at(deadline, Box::pin(self.instantiate(&version, call))).await;
         let mut instance = made.unwrap_or_else(|_| Err(self.late()))?;
@@ -223,9 +223,15 @@ impl Pool {
         &self.component
     }
 
-    /// The component's limits.
+    /// The component's limits at the start, of which some count until the end: how many instances, deliveries and bytes of
+    /// a call.
     pub fn limits(&self) -> &ComponentLimits {
         &self.limits
+    }
+
+    /// One of its limits as it is now: a reload gives a version others.
+    pub fn limit<T>(&self, of: impl FnOnce(&ComponentLimits) -> T) -> T {
+        of(&self.serving.read().active.grants().limits)
     }
 
     /// How many instances serve a call now.
@@ -250,12 +256,12 @@ impl Pool {
 
     /// How long one call may take.
     pub fn call_deadline(&self) -> Duration {
-        self.limits.call_deadline
+        self.limit(|limits| limits.call_deadline)
     }
 
     /// How long an instance may stand unused.
     pub fn idle_limit(&self) -> Duration {
-        self.limits.idle
+        self.limit(|limits| limits.idle)
     }
 
     /// How many instances are in use now.
@@ -294,7 +300,9 @@ impl Pool {
             // What is rare is in a box, so that it takes no room in every call.
             Err(_) => Box::pin(self.wait_for_slot(&call)).await?,
         };
-        let mut instance = match version.0.take_idle() {
+        // A call that is recorded or replayed finds nothing that another one left.
+        let idle = if call.tape.is_some() { None } else { version.0.take_idle() };
+        let mut instance = match idle {
             Some(mut instance) => {
                 instance.store.data_mut().begin(call);
                 instance
@@ -322,10 +330,11 @@ impl Pool {
         }
         let ahead = self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting(&self.waiting);
-        if ahead as u64 >= self.limits.waiting {
+        let (waiting, wait) = self.limit(|limits| (limits.waiting, limits.wait));
+        if ahead as u64 >= waiting {
             return Err(self.error(Failure::Overloaded, format_args!("{ahead} callers wait already (limit `waiting`)")));
         }
-        let patience = self.limits.wait.min(call.remaining());
+        let patience = wait.min(call.remaining());
         let slot = async {
             let mut slot = std::pin::pin!(self.slots.clone().acquire_owned());
             loop {
@@ -397,8 +406,8 @@ impl Lease {
     pub(super) fn give_back(mut self) {
         let clean = self.end();
         // In this order the instance is dropped before its permit, and the permit before the version's count.
-        let Lease { version, _permit, pool, mut instance } = self;
-        if clean && instance.uses < pool.limits.max_reuse {
+        let Lease { version, _permit, pool: _pool, mut instance } = self;
+        if clean && instance.uses < version.0.grants().limits.max_reuse {
             instance.idle_since = Instant::now();
             version.0.keep(instance);
         }

@@ -18,6 +18,7 @@ const OFFERED: &[(&str, &str)] = &[
     ("wasi:random", WASI),
     ("wasi:sockets", WASI),
     ("wasi:io", "0.2.x"),
+    ("wasi:otel", "0.2.0-rc.2"),
     ("wasi:keyvalue", "0.2.0-draft2"),
     ("spin:key-value", "3.0.0"),
     ("spin:mqtt", "3.0.0"),
@@ -66,7 +67,10 @@ fn explain(interface: &str, error: &str) -> (String, String) {
     };
     if !is_host_interface(interface) {
         let cause = error.rsplit_once(": ").map_or(error, |(_, cause)| cause);
-        return (format!("{what}, which nothing answers: {cause}"), "name a component for it in `dependencies`".into());
+        return (
+            format!("{what}, which nothing provides: {cause}"),
+            "name a component for it in `dependencies`".into(),
+        );
     }
     match OFFERED.iter().find(|(name, _)| *name == package) {
         Some((_, offered)) => (
@@ -122,7 +126,7 @@ mod tests {
                 "(func)",
                 ["which Souk does not have", "without that interface", "fermyon:spin@2.0.0"],
             ),
-            ("shop:stock/stock@1.0.0", function, ["with its `dice`", "which nothing answers", "`dependencies`"]),
+            ("shop:stock/stock@1.0.0", function, ["with its `dice`", "which nothing provides", "`dependencies`"]),
         ] {
             let refusal = refuse(interface, item);
             assert!(refusal.starts_with(&format!("component `web`: imports `{interface}`")), "{refusal}");

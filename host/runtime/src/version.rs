@@ -7,12 +7,14 @@ use super::caller::OwnType;
 use super::component::Compiled;
 use super::handler::Handler;
 use super::plain;
+use super::recorded;
 use super::traced::TracedValues;
 use super::trial::Tally;
 use parking_lot::{Mutex, MutexGuard};
 use souk_bindings::boundary::{Boundaries, Boundary};
 use souk_bindings::call::Step;
 use souk_bindings::{Ctx, Grants};
+use souk_codec::FunctionCodec;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -84,6 +86,8 @@ pub struct Version {
     pub(super) http_step: Step,
     /// What traces have of its functions' values, in the same order; empty where they have nothing.
     pub(super) values: Vec<TracedValues>,
+    /// What writes the values of its functions to recordings, in the same order; empty where nobody records it.
+    pub(super) codecs: Vec<Option<Arc<FunctionCodec>>>,
     /// HTTP requests that it answers.
     pub(super) requests: Boundary,
     /// What became of its calls, while it is compared with another version.
@@ -105,6 +109,7 @@ impl Version {
             http_step: Step::new(name, "wasi:http/handler"),
             types,
             values: TracedValues::of(&compiled, &grants),
+            codecs: if grants.recorder.is_some() { recorded::codecs(&compiled) } else { Vec::new() },
             requests: boundaries.calls(name, &id.label, "wasi:http/handler#handle"),
             positions,
             id,

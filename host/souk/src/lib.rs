@@ -24,6 +24,7 @@ mod otlp;
 #[cfg(feature = "oci")]
 mod package;
 pub mod readiness;
+mod recordings;
 #[cfg(test)]
 mod reference;
 mod scaffold;

@@ -1,9 +1,11 @@
 //! Every bound that no manifest changes, of all parts of the host: what `souk doctor` prints.
 
-use crate::{admin, app, backup, cli, descriptors, fetch, http, imports, metrics, moving, otlp, readiness, telemetry};
+use crate::{
+    admin, app, backup, cli, descriptors, fetch, http, imports, metrics, moving, otlp, readiness, recordings, telemetry,
+};
 use souk_manifest::limits::FixedLimit;
 
-/// Every fixed limit of the host; those of one module stand together.
+/// Every fixed limit of the host, grouped by module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     let mut limits = [
         http::fixed_limits(),
@@ -20,6 +22,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
         metrics::FIXED_LIMITS.to_vec(),
         otlp::fixed_limits(),
         readiness::fixed_limits(),
+        recordings::FIXED_LIMITS.to_vec(),
         backup::fixed_limits(),
         moving::fixed_limits(),
         imports::fixed_limits(),

@@ -222,7 +222,7 @@ impl<'a> Books<'a> {
     }
 
     async fn tell(&mut self, event: Value) {
-        self.shop.deliver(&event).await.expect(200);
+        self.shop.send_event_and_wait(&event).await.expect(200);
         self.shop.wait_for_events_about(event["id"].as_str().unwrap()).await;
         self.events.push(event);
     }

@@ -1,5 +1,5 @@
-//! NATS servers with JetStream of the tests' own, one or a cluster of three: on free loopback ports, with their data in a
-//! temp folder, gone with the test.
+//! NATS servers with JetStream for tests: one server or a cluster of three, on free loopback ports, with data in a
+//! temporary folder that is deleted after the test.
 
 use crate::{archive, debian, ports};
 use std::fs;
@@ -14,9 +14,9 @@ use tempfile::TempDir;
 /// How long a server may take to be ready: a cluster elects a leader first.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Runs the server, and ends it by the signal that it is told, or when its standard input ends: a test that is killed
-/// leaves nothing behind.
-const KEEPER: &str = r#""$@" </dev/null & server=$!
+/// Runs the server until a signal's name comes on standard input, and sends that signal to the server. When standard
+/// input ends without one, because the test was killed, it kills the server and deletes its folder.
+const SCRIPT: &str = r#""$@" </dev/null & server=$!
 read -r signal; told=$?
 kill -${signal:-KILL} $server 2>/dev/null; wait $server
 [ $told = 0 ] || rm -rf "$PWD""#;
@@ -51,7 +51,7 @@ impl Nats {
         Nats::start_nodes(1, configuration)
     }
 
-    /// Three servers that keep JetStream's streams together, and take messages as large as a page of a thousand products.
+    /// A cluster of three servers with shared streams; its `max_payload` fits a page of a thousand products.
     pub fn cluster() -> Nats {
         Nats::start_nodes(3, "max_payload: 8MB")
     }
@@ -80,14 +80,14 @@ impl Nats {
                 store.display()
             );
             if count > 1 {
-                // Clients are told of no others: who is given a proxy stays behind it.
+                // No server advertises the others, so a client that connects through a proxy keeps using the proxy.
                 text.push_str(&format!(
                     "cluster {{ name: souk, no_advertise: true, listen: \"127.0.0.1:{}\", routes: [{}] }}\n",
                     routes[node],
                     peers.join(", ")
                 ));
             }
-            fs::write(nats.place(node).join("nats.conf"), text).unwrap();
+            fs::write(nats.node_folder(node).join("nats.conf"), text).unwrap();
         }
         nats
     }
@@ -104,13 +104,13 @@ impl Nats {
     }
 
     /// The folder of server `node`: its configuration, its log, its data.
-    fn place(&self, node: usize) -> PathBuf {
+    fn node_folder(&self, node: usize) -> PathBuf {
         self.folder.path().join(node.to_string())
     }
 
     /// Where server `node` keeps JetStream's files.
     fn store_directory(&self, node: usize) -> PathBuf {
-        self.place(node).join("data")
+        self.node_folder(node).join("data")
     }
 
     /// The URLs of all servers, with commas between them, as `souk up --nats` takes them.
@@ -129,7 +129,7 @@ impl Nats {
         self.end(node, "KILL");
     }
 
-    /// Ends server `node` as an operator does: it writes all that it knows.
+    /// Stops server `node` with SIGTERM, so that it first writes its state to disk.
     pub fn stop(&mut self, node: usize) {
         self.end(node, "TERM");
     }
@@ -142,13 +142,13 @@ impl Nats {
     }
 
     /// The folder of server `node` with the messages of `stream`.
-    pub fn messages(&self, node: usize, stream: &str) -> PathBuf {
+    pub fn messages_folder(&self, node: usize, stream: &str) -> PathBuf {
         self.store_directory(node).join("jetstream/$G/streams").join(stream).join("msgs")
     }
 
     /// Replaces `from`, which must be there, in the configuration of server `node`, for its next start.
     pub fn reconfigure(&self, node: usize, from: &str, to: &str) {
-        let file = self.place(node).join("nats.conf");
+        let file = self.node_folder(node).join("nats.conf");
         let text = fs::read_to_string(&file).unwrap();
         assert!(text.contains(from), "the configuration has no {from}");
         fs::write(file, text.replace(from, to)).unwrap();
@@ -161,14 +161,14 @@ impl Nats {
     }
 
     fn spawn(&mut self, node: usize) {
-        let place = self.place(node);
-        let log = fs::File::options().create(true).append(true).open(place.join("log")).unwrap();
+        let folder = self.node_folder(node);
+        let log = fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
         let keeper = Command::new("/bin/sh")
-            .args(["-c", KEEPER, "nats"])
+            .args(["-c", SCRIPT, "nats"])
             .arg(program())
             .arg("-c")
-            .arg(place.join("nats.conf"))
-            .current_dir(&place)
+            .arg(folder.join("nats.conf"))
+            .current_dir(&folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)
@@ -188,9 +188,9 @@ impl Nats {
         }
     }
 
-    /// What server `node` has said.
+    /// The log of server `node`.
     pub fn log(&self, node: usize) -> String {
-        fs::read_to_string(self.place(node).join("log")).unwrap()
+        fs::read_to_string(self.node_folder(node).join("log")).unwrap()
     }
 }
 
@@ -216,9 +216,9 @@ fn healthy(monitor: u16) -> bool {
 
 fn program() -> PathBuf {
     // Where Debian puts it, which is not on every user's path.
-    let place = Path::new("/usr/sbin/nats-server");
-    if place.is_file() {
-        return place.to_owned();
+    let program = Path::new("/usr/sbin/nats-server");
+    if program.is_file() {
+        return program.to_owned();
     }
     // Tests that run at once install it once.
     static INSTALLED: OnceLock<PathBuf> = OnceLock::new();

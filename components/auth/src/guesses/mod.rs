@@ -1,12 +1,13 @@
-//! Slows down those who guess passwords: `store:auth/guesses`.
+//! Slows down clients that guess passwords: `store:auth/guesses`.
 //!
-//! A try is counted as wrong before it is made, and taken back when it was not, so that a thousand at one moment are no way
-//! around. Sources that have logged in to an account within 30 days have counters of their own, in one record an account:
-//! what strangers do never holds them up. All others count twice, for their source and for the account.
+//! An attempt is counted as failed before it is made, and taken back if it did not fail, so that a thousand attempts at
+//! once cannot bypass the limits. Sources that have logged in to an account within 30 days have counters of their own,
+//! in one record for each account: what strangers do never slows them down. All others count twice, for their source
+//! and for the account.
 //!
-//! Strangers' counters are bounded in number: there are [`SLOTS`] for sources and as many for accounts, and a keyed hash
-//! says which is whose, so nobody can choose with whom they share. Those who share one wait together: the other way
-//! round, somebody who fills all slots would be rid of what was counted.
+//! The number of strangers' counters is bounded: there are [`SLOTS`] for sources and as many for accounts. A keyed hash
+//! chooses the slot, so nobody can choose with whom they share one. Those who share a slot wait together: if a new
+//! source replaced the counter of another one, a guesser could fill all slots to erase its own count.
 
 pub(crate) mod rule;
 mod source;
@@ -22,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 /// How many counters there are for sources, and how many for accounts.
 const SLOTS: u16 = 1 << 14;
-/// How many sources are known to an account: those that logged in last.
+/// How many sources are known to an account: the ones that logged in most recently.
 pub(crate) const MAX_KNOWN: usize = 8;
 /// How long a source is known after a login, in seconds.
 const KNOWN_SECONDS: u64 = 30 * 24 * 60 * 60;
@@ -30,7 +31,7 @@ const KNOWN_SECONDS: u64 = 30 * 24 * 60 * 60;
 /// A source that has logged in to an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Source {
-    /// The beginning of the keyed hash of its address: the address itself is not kept.
+    /// The first bytes of the keyed hash of its address: the address itself is not stored.
     source: String,
     /// When it logged in last, in seconds since 1970.
     login: u64,
@@ -38,18 +39,18 @@ struct Source {
     counter: Counter,
 }
 
-/// The counters that a try goes by.
+/// The counters of one attempt.
 struct Counters<'a> {
     store: &'a Store,
     /// The key of the sources that are known to the account.
     known: String,
-    /// What this source is called there.
+    /// The name of this source in that record.
     name: String,
     source_slot: String,
     account_slot: String,
 }
 
-/// Admits a try, and counts it as wrong.
+/// Admits an attempt, and counts it as failed.
 pub(crate) fn admit(account: Option<&str>, source: &str) -> Result<Counted, Refusal> {
     let (signer, store) = (Signer::load().map_err(refused)?, Store::open().map_err(refused)?);
     let counters = Counters::of(&signer, &store, account.unwrap_or_default(), source);
@@ -60,11 +61,11 @@ pub(crate) fn admit(account: Option<&str>, source: &str) -> Result<Counted, Refu
     let (source_rule, strangers) = (&SOURCE, &STRANGERS);
     if account.is_none() {
         if counters.count(&counters.source_slot, source_rule, now)? {
-            eprintln!("source {source}: too many wrong tries; its further ones are slowed");
+            eprintln!("source {source}: too many failed attempts; further attempts have to wait");
         }
         return Ok(Counted::Source);
     }
-    // Both are asked before either counts: what one refuses is no try that the other counts.
+    // Both are checked before either counts: an attempt that one of them refuses must not count for the other.
     let wait = counters.wait(&counters.source_slot, source_rule, now)?.max(counters.wait(
         &counters.account_slot,
         strangers,
@@ -74,18 +75,18 @@ pub(crate) fn admit(account: Option<&str>, source: &str) -> Result<Counted, Refu
         return Err(too_many(wait));
     }
     if counters.count(&counters.source_slot, source_rule, now)? {
-        eprintln!("source {source}: too many wrong tries; its further ones are slowed");
+        eprintln!("source {source}: too many failed attempts; further attempts have to wait");
     }
     if counters.count(&counters.account_slot, strangers, now)? {
         eprintln!(
-            "{}: too many wrong passwords; tries of sources that are new to it are slowed",
-            named(&store, account)
+            "{}: too many wrong passwords; attempts from unknown sources have to wait",
+            log_name(&store, account)
         );
     }
     Ok(Counted::Stranger)
 }
 
-/// Says what came of a try.
+/// Records the outcome of an attempt.
 pub(crate) fn settle(account: &str, source: &str, counted: Counted, outcome: Outcome) -> Result<(), Refusal> {
     if outcome == Outcome::Wrong {
         return Ok(());
@@ -100,8 +101,8 @@ pub(crate) fn settle(account: &str, source: &str, counted: Counted, outcome: Out
     }
     let now = now();
     match (counted, outcome) {
-        (Counted::Known, _) => counters.change_known(|sources| settled(sources, &counters.name, outcome, now)),
-        (_, Outcome::Right) => counters.change_known(|sources| remembered(sources, &counters.name, now)),
+        (Counted::Known, _) => counters.change_known(|sources| without_attempt(sources, &counters.name, outcome, now)),
+        (_, Outcome::Right) => counters.change_known(|sources| with_login(sources, &counters.name, now)),
         _ => Ok(()),
     }
 }
@@ -118,7 +119,7 @@ fn known_key(signer: &Signer, account: &str) -> String {
 
 impl<'a> Counters<'a> {
     fn of(signer: &Signer, store: &'a Store, account: &str, source: &str) -> Self {
-        // As an account's key is: in whichever case an address is written, it is one.
+        // In lower case, as in an account's key: the case of an e-mail does not matter.
         let (account, source) = (account.to_lowercase(), source::network(source));
         let slot = |kind: &str, text: &str| {
             let [first, second, ..] = signer.digest(kind, text);
@@ -134,7 +135,7 @@ impl<'a> Counters<'a> {
         }
     }
 
-    /// Counts a try of a source that is known; `false` when it is not.
+    /// Counts an attempt of a known source; `false` when the source is not known.
     fn try_known(&self, now: u64) -> Result<bool, Refusal> {
         let sources: Vec<Source> = self.store.read(&self.known).map_err(refused)?.unwrap_or_default();
         if !sources.iter().any(|known| is_known(known, &self.name, now)) {
@@ -167,7 +168,7 @@ impl<'a> Counters<'a> {
         Ok(counter.wait(rule, now))
     }
 
-    /// Counts a try; `true` when it is the first one after which others wait.
+    /// Counts an attempt; `true` when this one used up the free attempts, so that the next one has to wait.
     fn count(&self, slot: &str, rule: &Rule, now: u64) -> Result<bool, Refusal> {
         let counted = self.store.swap(slot, |counter: Option<Counter>| {
             let counter = counter.unwrap_or_default();
@@ -192,8 +193,8 @@ fn is_known(source: &Source, name: &str, now: u64) -> bool {
     source.source == name && now.saturating_sub(source.login) < KNOWN_SECONDS
 }
 
-/// The sources after one of them was not wrong.
-fn settled(mut sources: Vec<Source>, name: &str, outcome: Outcome, now: u64) -> Vec<Source> {
+/// The known sources after an attempt of one of them did not fail.
+fn without_attempt(mut sources: Vec<Source>, name: &str, outcome: Outcome, now: u64) -> Vec<Source> {
     if let Some(known) = sources.iter_mut().find(|known| known.source == name) {
         known.counter = known.counter.taken_back();
         if outcome == Outcome::Right {
@@ -203,8 +204,8 @@ fn settled(mut sources: Vec<Source>, name: &str, outcome: Outcome, now: u64) -> 
     sources
 }
 
-/// The sources after one that was new has logged in: what others have done since then in its name still counts.
-fn remembered(mut sources: Vec<Source>, name: &str, now: u64) -> Vec<Source> {
+/// The known sources after a new one has logged in. If it became known meanwhile, its count stays.
+fn with_login(mut sources: Vec<Source>, name: &str, now: u64) -> Vec<Source> {
     sources.retain(|known| now.saturating_sub(known.login) < KNOWN_SECONDS);
     match sources.iter_mut().find(|known| known.source == name) {
         Some(known) => known.login = now,
@@ -215,8 +216,8 @@ fn remembered(mut sources: Vec<Source>, name: &str, now: u64) -> Vec<Source> {
     sources
 }
 
-/// What the log calls an account.
-fn named(store: &Store, account: Option<&str>) -> String {
+/// The name of an account in the log.
+fn log_name(store: &Store, account: Option<&str>) -> String {
     let found = account.and_then(Key::of).map(|key| store.by_email(&key));
     match found {
         Some(Ok(Some(account))) => format!("user {}", account.id),
@@ -233,7 +234,7 @@ fn refused(error: Error) -> Refusal {
         Error::Unavailable(text) => Refusal::Unavailable(text),
         Error::Internal(text) => Refusal::Internal(text),
         Error::Invalid(_) | Error::EmailTaken | Error::Unauthorized => {
-            match fault("a counter was answered as an account") {
+            match fault("a counter caused an error of an account") {
                 Error::Internal(text) => Refusal::Internal(text),
                 _ => Refusal::Internal(String::new()),
             }
@@ -250,28 +251,28 @@ mod tests {
     }
 
     #[test]
-    fn so_many_sources_are_known_and_those_that_logged_in_last() {
+    fn the_sources_that_logged_in_last_are_known() {
         let mut sources = Vec::new();
         for at in 0..20 {
-            sources = remembered(sources, &format!("s{at}"), 1000 + at);
+            sources = with_login(sources, &format!("s{at}"), 1000 + at);
         }
         let names: Vec<_> = sources.iter().map(|known| known.source.as_str()).collect();
         assert_eq!(names, ["s19", "s18", "s17", "s16", "s15", "s14", "s13", "s12"]);
-        let later = remembered(sources, "new", 1020 + KNOWN_SECONDS);
-        assert_eq!(later.len(), 1, "who has not logged in for 30 days is forgotten");
+        let later = with_login(sources, "new", 1020 + KNOWN_SECONDS);
+        assert_eq!(later.len(), 1, "a source that has not logged in for 30 days is forgotten");
     }
 
     #[test]
-    fn a_login_renews_a_source_and_takes_its_own_try_back_alone() {
-        let sources = settled(vec![source("a", 10), source("b", 10)], "a", Outcome::Right, 99);
+    fn a_login_renews_a_source_and_takes_back_only_its_own_attempt() {
+        let sources = without_attempt(vec![source("a", 10), source("b", 10)], "a", Outcome::Right, 99);
         assert_eq!((sources[0].login, sources[0].counter.wrong), (99, 2));
         assert_eq!(sources[1], source("b", 10));
-        let sources = settled(sources, "a", Outcome::Neither, 200);
+        let sources = without_attempt(sources, "a", Outcome::Neither, 200);
         assert_eq!((sources[0].login, sources[0].counter.wrong), (99, 1));
         assert_eq!(
-            remembered(vec![source("a", 10)], "a", 20)[0].counter.wrong,
+            with_login(vec![source("a", 10)], "a", 20)[0].counter.wrong,
             3,
-            "a login from elsewhere forgives nothing"
+            "a login that was counted elsewhere takes back no attempt"
         );
     }
 

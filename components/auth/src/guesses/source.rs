@@ -1,8 +1,10 @@
-//! Where a try comes from: an IPv4 address, or the network /64 of an IPv6 one, which one person has to themselves.
+//! The source of an attempt: an IPv4 address, or the /64 prefix of an IPv6 address, because one customer usually
+//! controls a whole /64.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// The network of an address, with or without a port. What is no address is one source as it is.
+/// The source of an address with or without a port. Text that is not an address is returned unchanged, as a source of
+/// its own.
 pub(crate) fn network(source: &str) -> String {
     let address = source.parse::<SocketAddr>().map(|socket| socket.ip()).or_else(|_| source.parse());
     match address.map(|address| address.to_canonical()) {
@@ -20,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_does_not_count_and_of_an_ipv6_address_the_network_does() {
+    fn a_port_is_ignored_and_an_ipv6_address_counts_by_its_64_prefix() {
         assert_eq!(network("192.0.2.7:4711"), "192.0.2.7");
         assert_eq!(network("192.0.2.7"), "192.0.2.7");
         assert_eq!(network("[::ffff:192.0.2.7]:1"), "192.0.2.7");

@@ -1,15 +1,15 @@
-//! Accounts of another system, many at one time.
+//! Adds accounts of another system, many at a time.
 //!
-//! What is there already is asked for in one batch, and the records of new numbers are written in one; nobody else can
-//! write those. Whose an e-mail is decides a compare-and-swap for each, as ever: somebody may register it meanwhile.
+//! One batch reads what is there already, and one writes the records of new ids, which nobody else can write. A
+//! compare-and-swap still claims each e-mail: somebody may register it meanwhile.
 
-use super::{Entry, Store, has, parse, refused, user_key};
+use super::{Entry, Store, has_email, parse, refused, user_key};
 use crate::account::{Account, Key};
 use crate::bindings::accounts::Error;
 use crate::bindings::batch;
 use std::collections::HashMap;
 
-/// What became of an account.
+/// The outcome for one account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Added {
     /// It is new.
@@ -18,17 +18,17 @@ pub(crate) enum Added {
     There,
     /// Its e-mail is that of another account.
     EmailTaken,
-    /// Its number is that of another account.
+    /// Its id is that of another account.
     IdTaken,
 }
 
 impl Store {
-    /// Adds these accounts; with `dry_run` only says what would become of them.
+    /// Adds these accounts; with `dry_run` it only reports the outcome for each.
     pub(crate) fn add_many(&self, accounts: &[(Key, Account)], now: u64, dry_run: bool) -> Result<Vec<Added>, Error> {
         let keys = accounts.iter().flat_map(|(key, account)| [key.as_str().to_owned(), user_key(&account.id)]);
         let keys: Vec<String> = keys.collect();
         let mut found: HashMap<String, Vec<u8>> = HashMap::new();
-        // A batch of the store has at most a thousand keys.
+        // The store reads at most 1000 keys in one batch.
         for keys in keys.chunks(1000) {
             let values = batch::get_many(&self.0, keys).map_err(refused)?;
             found.extend(values.into_iter().filter_map(|(key, value)| Some((key, value?))));
@@ -40,9 +40,9 @@ impl Store {
             let entry: Option<Entry> = parse(key.as_str(), found.get(key.as_str()).cloned())?;
             let leads_here = entry.as_ref().is_some_and(|entry| entry.id() == account.id);
             added.push(match (there, entry) {
-                // What an interrupted one has left, whose e-mail does not lead to it yet, is written again.
-                (Some(there), None) if has(&there, key) && there.deleted.is_none() => Added::Now,
-                (Some(there), _) if leads_here && has(&there, key) => Added::There,
+                // An interrupted import has left this record, and no e-mail key points to it yet: write it again.
+                (Some(there), None) if has_email(&there, key) && there.deleted.is_none() => Added::Now,
+                (Some(there), _) if leads_here && has_email(&there, key) => Added::There,
                 (Some(_), _) => Added::IdTaken,
                 (None, Some(_)) if leads_here => Added::There,
                 (None, Some(_)) if self.by_email(key)?.is_some() => Added::EmailTaken,
@@ -61,7 +61,7 @@ impl Store {
         for ((key, account), added) in accounts.iter().zip(&mut added).filter(|(_, added)| **added == Added::Now) {
             match self.claim(key, &account.id, now) {
                 Ok(true) => {}
-                // The same account, added by somebody else at the same time.
+                // Another call has added the same account at the same time.
                 Ok(false) => *added = Added::There,
                 Err(Error::EmailTaken) => {
                     self.delete(&user_key(&account.id))?;

@@ -1,6 +1,7 @@
-//! Listing accounts, a page of the store's own at a time: no more is held than one page, however many accounts there are.
+//! Lists accounts, one page of the key-value store's keys at a time, so that memory is bounded for any number of
+//! accounts.
 
-use super::{Entry, Store, has, parse, refused, user_key};
+use super::{Entry, Store, has_email, parse, refused, user_key};
 use crate::account::{Account, Key};
 use crate::bindings::accounts::Error;
 use crate::bindings::batch;
@@ -24,19 +25,19 @@ impl Store {
             .filter(|key| key.starts_with("user/") || key.contains('@'))
             .partition(|key| !key.contains('@'));
         let mut accounts = self.users(users)?;
-        accounts.extend(self.old(emails)?);
+        accounts.extend(self.unmigrated(emails)?);
         Ok(Page { accounts, next: listed.cursor })
     }
 
-    /// The accounts with these numbers.
+    /// The accounts with these ids.
     pub(crate) fn by_ids<'a>(&self, ids: impl IntoIterator<Item = &'a String>) -> Result<Vec<Account>, Error> {
         let keys: Vec<String> = ids.into_iter().map(|id| user_key(id)).collect();
         let found = self.many(&keys)?.into_iter().map(|(key, value)| parse::<Account>(&key, value));
         Ok(found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
-    /// The accounts under these keys, without those that nobody can log in to: deleted ones, and what was interrupted before
-    /// an e-mail led to it.
+    /// The accounts under these keys, without deleted ones and without those that no e-mail key points to, because
+    /// their registration was interrupted. Disabled accounts are listed.
     fn users(&self, keys: Vec<String>) -> Result<Vec<Account>, Error> {
         let mut accounts = Vec::new();
         for (key, value) in self.many(&keys)? {
@@ -52,17 +53,17 @@ impl Store {
         Ok(accounts)
     }
 
-    /// The accounts of release 0.1.0 under these e-mails that have not moved to their number.
-    fn old(&self, keys: Vec<String>) -> Result<Vec<Account>, Error> {
+    /// The accounts of release 0.1.0 that are still stored under these e-mails and not yet under their ids.
+    fn unmigrated(&self, keys: Vec<String>) -> Result<Vec<Account>, Error> {
         let mut accounts = Vec::new();
         for (key, value) in self.many(&keys)? {
             if let Some(Entry::Old(account)) = parse(&key, value)? {
                 accounts.push(*account);
             }
         }
-        let numbers: Vec<String> = accounts.iter().map(|account| user_key(&account.id)).collect();
+        let keys: Vec<String> = accounts.iter().map(|account| user_key(&account.id)).collect();
         let moved: Vec<String> =
-            self.many(&numbers)?.into_iter().filter(|(_, value)| value.is_some()).map(|(key, _)| key).collect();
+            self.many(&keys)?.into_iter().filter(|(_, value)| value.is_some()).map(|(key, _)| key).collect();
         accounts.retain(|account| !moved.contains(&user_key(&account.id)));
         Ok(accounts)
     }
@@ -71,10 +72,10 @@ impl Store {
         if keys.is_empty() { Ok(Vec::new()) } else { batch::get_many(&self.0, keys).map_err(refused) }
     }
 
-    /// The account that has this e-mail and another number.
-    pub(crate) fn other(&self, email: &str, id: &str) -> Result<Option<Account>, Error> {
+    /// The account with this e-mail, unless it is the one with `id`.
+    pub(crate) fn by_email_except(&self, email: &str, id: &str) -> Result<Option<Account>, Error> {
         let Some(key) = Key::of(email) else { return Ok(None) };
         let found = self.by_email(&key)?;
-        Ok(found.filter(|account| account.id != id && has(account, &key)))
+        Ok(found.filter(|account| account.id != id && has_email(account, &key)))
     }
 }

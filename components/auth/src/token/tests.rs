@@ -1,9 +1,9 @@
-//! Tokens as they are made, as the predecessor made them, and as attackers make them.
+//! Tokens as this component makes them, as the NestJS system made them, and as attackers forge them.
 
 use super::*;
-use crate::account::MAX_EMAIL;
+use crate::account::MAX_EMAIL_BYTES;
 use crate::now;
-use crate::rules::MAX_NAME;
+use crate::rules::MAX_NAME_BYTES;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
@@ -20,13 +20,13 @@ fn account(email: &str, name: &str) -> Account {
     Account::new(name.into(), email.into(), "$argon2id$".into(), now()).unwrap()
 }
 
-/// A token with any claims, as somebody who knows the secret could make it.
-fn forged(claims: &Value, algorithm: Algorithm, secret: &str) -> String {
+/// A token with any claims, algorithm and secret.
+fn encode(claims: &Value, algorithm: Algorithm, secret: &str) -> String {
     jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
 }
 
 fn signed(claims: &Value) -> String {
-    forged(claims, Algorithm::HS256, SECRET)
+    encode(claims, Algorithm::HS256, SECRET)
 }
 
 fn read(token: &str) -> Option<Proof> {
@@ -81,7 +81,7 @@ fn a_renewed_token_never_lives_past_30_days_after_the_login() {
 }
 
 #[test]
-fn a_token_of_the_predecessor_counts_from_its_issue() {
+fn a_token_of_the_nestjs_system_counts_from_its_issue() {
     let now = now();
     let old = changed(json!({"auth_time": null, "iat": now - HOUR}));
     assert_eq!(read(&signed(&old)).unwrap().auth_time, now - HOUR);
@@ -117,19 +117,19 @@ fn time_claims_that_do_not_fit_the_clock_are_refused() {
 }
 
 #[test]
-fn a_token_of_a_host_whose_clock_is_a_minute_ahead_counts_and_beyond_that_the_skew_is_named() {
+fn a_clock_skew_of_a_minute_is_accepted_and_a_larger_one_is_reported() {
     let now = now();
     for claim in ["iat", "nbf", "auth_time"] {
         let token = |ahead: u64| signed(&changed(json!({ claim: now + ahead })));
         assert!(signer().read(&token(0), now).is_ok(), "{claim}");
         assert!(signer().read(&token(60), now).is_ok(), "{claim}");
-        let early = Refusal::Early { id: "6b03".into(), seconds: 61 };
-        assert_eq!(signer().read(&token(61), now), Err(early), "{claim}");
+        let refusal = Refusal::NotYetValid { id: "6b03".into(), seconds: 61 };
+        assert_eq!(signer().read(&token(61), now), Err(refusal), "{claim}");
     }
     let fraction = signed(&changed(json!({ "nbf": now as f64 + 60.5 })));
-    assert_eq!(signer().read(&fraction, now), Err(Refusal::Early { id: "6b03".into(), seconds: 61 }));
-    // Only who knows the secret fills the log.
-    let forged = forged(&changed(json!({ "iat": now + DAY })), Algorithm::HS256, "another");
+    assert_eq!(signer().read(&fraction, now), Err(Refusal::NotYetValid { id: "6b03".into(), seconds: 61 }));
+    // Only a token with a valid signature reaches the log.
+    let forged = encode(&changed(json!({ "iat": now + DAY })), Algorithm::HS256, "another");
     assert_eq!(signer().read(&forged, now), Err(Refusal::Invalid));
 }
 
@@ -153,10 +153,10 @@ fn only_hs256_with_this_secret_counts() {
     let good = changed(json!({}));
     assert!(read(&signed(&good)).is_some());
     for algorithm in [Algorithm::HS384, Algorithm::HS512] {
-        assert_eq!(read(&forged(&good, algorithm, SECRET)), None);
+        assert_eq!(read(&encode(&good, algorithm, SECRET)), None);
     }
     for secret in ["", "0123456789abcdef0123456789abcdeF", "secret"] {
-        assert_eq!(read(&forged(&good, Algorithm::HS256, secret)), None);
+        assert_eq!(read(&encode(&good, Algorithm::HS256, secret)), None);
     }
 }
 
@@ -205,20 +205,20 @@ fn a_token_that_is_too_long_is_not_even_decoded() {
 #[test]
 fn the_longest_account_has_a_token_that_can_be_read() {
     // A quotation mark takes two bytes in JSON.
-    let longest = account(&"\"".repeat(MAX_EMAIL), &"\"".repeat(MAX_NAME));
+    let longest = account(&"\"".repeat(MAX_EMAIL_BYTES), &"\"".repeat(MAX_NAME_BYTES));
     let token = signer().issue(&longest, now(), now()).unwrap();
     assert!(token.len() <= MAX_TOKEN_BYTES, "{}", token.len());
     assert!(read(&token).is_some());
 }
 
 #[test]
-fn a_token_names_the_generation_that_it_is_of() {
+fn a_token_carries_its_generation() {
     let (now, mut ann) = (now(), account("ann@example.com", "Ann"));
     ann.generation = 3;
     let token = signer().issue(&ann, now, now).unwrap();
     assert_eq!(claims(&token)["generation"], 3);
     assert_eq!(read(&token).unwrap().generation, 3);
-    // A token of old is of the first.
+    // A token without the claim belongs to generation 0.
     assert_eq!(read(&signed(&changed(json!({})))).unwrap().generation, 0);
 }
 

@@ -1,10 +1,10 @@
 //! Request bodies as Express's body-parser reads them: JSON and forms, plain or compressed, at most 100 KiB.
 //!
-//! Every kind comes out as JSON text, so a route sees one kind of input. A body of any other type is not read at all,
-//! and counts as no body: the validation then says which fields are missing, as it always did, and a hint says why.
-//! What is not UTF-8 is refused, and so is JSON that is sent as a form, whose one field would be all of it.
-//! It refuses, before reading where it can: other encodings and charsets (415), and more than the limit (413), counted
-//! after inflating, so that a small compressed body cannot fill the sandbox.
+//! Every kind becomes JSON text, so a route sees one kind of input. A body of any other type is not read at all, and
+//! counts as no body: the validation then says which fields are missing, as in the NestJS system, and a hint says why.
+//! A body that is not UTF-8 is refused, and so is JSON that is sent as a form: it would be one field with all of it as
+//! its name. It refuses, before reading where it can: other encodings and charsets (415), and more than the limit
+//! (413), counted after inflating, so that a small compressed body cannot fill the sandbox.
 
 use super::error::Error;
 use super::query;
@@ -12,29 +12,29 @@ use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use souk_web::{BodyError, Request};
 use std::io::Read;
 
-/// The most bytes of a body, inflated: body-parser's default.
+/// The most bytes of a body, after decompression: body-parser's default.
 const MAX_BODY_BYTES: usize = 100 * 1024;
 
 /// The header that JSON is sent with.
 const JSON_TYPE: &str = "`content-type: application/json`";
 
-/// A body that was read, or why it was not.
+/// The result of reading a body.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Body {
-    /// JSON text; empty when there is none that is parsed.
+    /// JSON text; empty if nothing was parsed.
     pub text: String,
-    /// Why there is none although something was sent.
+    /// Why nothing was parsed, although a body was sent.
     pub unread: Option<String>,
 }
 
-/// The types that are parsed.
+/// The content types that are parsed.
 #[derive(Debug, PartialEq)]
 enum Kind {
     Json,
     Form,
 }
 
-/// The encodings that are undone.
+/// The content encodings that are decoded.
 #[derive(Debug, PartialEq)]
 enum Encoding {
     Identity,
@@ -42,7 +42,7 @@ enum Encoding {
     Deflate,
 }
 
-/// What the headers say about a body that is to be parsed.
+/// The format of a body, from its headers.
 #[derive(Debug, PartialEq)]
 struct Format {
     kind: Kind,
@@ -50,7 +50,7 @@ struct Format {
 }
 
 impl Format {
-    /// `None` when the body is of a type that is not parsed.
+    /// `None` when bodies of this type are not parsed.
     fn of(content_type: &str, content_encoding: Option<&str>) -> Result<Option<Self>, Error> {
         let mut parts = content_type.split(';');
         let kind = match parts.next().unwrap_or_default().trim() {
@@ -83,7 +83,7 @@ impl Format {
             Encoding::Deflate => inflate(ZlibDecoder::new(raw.as_slice()))?,
         };
         let text = String::from_utf8(bytes).map_err(|_| Error::protocol(400, "the body is not UTF-8"))?;
-        // As iconv-lite has it.
+        // Drops a byte order mark, as iconv-lite does.
         let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
         match self.kind {
             Kind::Json => Ok(text),
@@ -109,7 +109,7 @@ fn too_large() -> Error {
     Error::protocol(413, "request entity too large")
 }
 
-/// The body of `request` as JSON text.
+/// Reads the body of `request` as JSON text.
 pub(crate) async fn read(request: &mut Request) -> Result<Body, Error> {
     let headers = &request.headers;
     let content_type = headers.get("content-type");
@@ -129,7 +129,7 @@ pub(crate) async fn read(request: &mut Request) -> Result<Body, Error> {
     Ok(Body { text: format.decode(raw)?, unread: None })
 }
 
-/// Why a body of this type was not read.
+/// The reason why a body of this type was not read.
 pub(crate) fn unread(content_type: Option<&str>) -> String {
     let form = "or as a form with `content-type: application/x-www-form-urlencoded`";
     match content_type {
@@ -214,14 +214,14 @@ mod tests {
     }
 
     #[test]
-    fn a_form_becomes_the_json_that_it_stands_for() {
+    fn a_form_becomes_json() {
         let form = format("application/x-www-form-urlencoded", None);
         let text = form.decode(b"name=Form+product&price=3.5".to_vec()).unwrap();
         assert_eq!(text, r#"{"name":"Form product","price":"3.5"}"#);
     }
 
     #[test]
-    fn a_byte_order_mark_is_dropped_and_what_is_not_utf_8_refused() {
+    fn a_byte_order_mark_is_dropped_and_other_encodings_than_utf_8_are_refused() {
         let json = format("application/json", None);
         assert_eq!(json.decode(b"\xef\xbb\xbf{}".to_vec()).unwrap(), "{}");
         let (status, body) = refused(json.decode(b"{\"a\":\"\xff\"}".to_vec()));
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_read_says_how_to_send_it() {
+    fn a_body_that_is_not_read_gets_a_hint() {
         for hint in [unread(None), unread(Some("text/plain"))] {
             assert!(hint.contains("application/json") && !hint.contains("text/plain"), "{hint}");
         }

@@ -1,52 +1,54 @@
-//! Cross-origin requests: which pages of other origins a browser lets use the API, by the variable `cors_origins`.
+//! CORS: the variable `cors_origins` says from which other origins browsers may use the API.
 //!
-//! It is empty by default, and then nothing here is sent. It lists origins (`https://shop.example`), or is `*` for all. A
-//! listed origin may send credentials; with `*` a browser sends none, as the Fetch standard has it. The API itself takes no
-//! cookie: a token is a header that a page sets, so no page acts for somebody whose token it does not have.
+//! By default it is empty, and no CORS header is sent. It is a list of origins (`https://shop.example`), or `*` for any
+//! origin. A listed origin may send credentials; with `*` browsers send none (Fetch standard). The API uses no cookies:
+//! a page must set the token in a header, so a page without a user's token cannot act for that user.
 //!
-//! Where it is set, every answer says that it depends on `Origin`, so that no cache gives one origin's answer to another.
-//! What cannot be an origin is refused with a line in the log, and nothing is allowed then.
+//! If it is set, every answer has `Vary: Origin`, so that no cache gives the answer for one origin to another. If any
+//! entry is not an origin, an error is logged and no origin is allowed.
 
 use souk_web::Headers;
 use spin_sdk::wasip3::http::types::Method;
 use std::sync::OnceLock;
 
-/// What a page may send, beside what every page may.
+/// `Access-Control-Allow-Methods`.
 const METHODS: &str = "GET, HEAD, POST, PATCH, DELETE";
-const ALLOWED: &str = "authorization, content-type, idempotency-key, if-none-match, x-request-id";
-/// What a page may read of an answer, beside what every page may.
-const EXPOSED: &str = "content-disposition, etag, retry-after, www-authenticate, x-request-id";
+/// `Access-Control-Allow-Headers`: request headers that a page may set.
+const ALLOWED_HEADERS: &str = "authorization, content-type, idempotency-key, if-none-match, x-request-id";
+/// `Access-Control-Expose-Headers`: response headers that a page may read.
+const EXPOSED_HEADERS: &str = "content-disposition, etag, retry-after, www-authenticate, x-request-id";
 /// How long a browser may remember what is allowed, in seconds.
 const MAX_AGE_SECONDS: &str = "600";
 
 /// Who may use the API from a browser.
 #[derive(Debug, PartialEq)]
 enum Origins {
-    Nobody,
-    All,
-    These(Vec<String>),
+    None,
+    Any,
+    Listed(Vec<String>),
 }
 
 /// Headers, by name and value.
 type Lines = Vec<(String, Vec<u8>)>;
 
-/// What is said about a request's origin.
+/// The CORS headers for one request.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Cors {
     /// The headers of its answer.
     pub headers: Lines,
-    /// The headers of the answer to its question whether another request may be made, when it asks that and that may.
+    /// The headers of the answer to a preflight request, if this is one and its origin is allowed.
     pub preflight: Option<Lines>,
 }
 
 impl Cors {
-    /// What is said about the origin of a request. It costs nothing where nobody may.
+    /// The CORS headers for a request. Without allowed origins no header is read.
     pub(crate) fn of(method: &Method, headers: &Headers) -> Cors {
         match origins() {
-            Origins::Nobody => Cors::default(),
+            Origins::None => Cors::default(),
             origins => {
-                let asks = matches!(method, Method::Options) && headers.get("access-control-request-method").is_some();
-                origins.answer(headers.get("origin").as_deref(), asks)
+                let is_preflight =
+                    matches!(method, Method::Options) && headers.get("access-control-request-method").is_some();
+                origins.answer(headers.get("origin").as_deref(), is_preflight)
             }
         }
     }
@@ -56,58 +58,58 @@ impl Origins {
     fn parse(text: &str) -> Result<Origins, String> {
         let words: Vec<&str> = text.split([',', ' ']).filter(|word| !word.is_empty()).collect();
         match words.as_slice() {
-            [] => Ok(Origins::Nobody),
-            ["*"] => Ok(Origins::All),
+            [] => Ok(Origins::None),
+            ["*"] => Ok(Origins::Any),
             words => match words.iter().find(|word| !is_origin(word)) {
-                Some(word) => Err(format!("{word:?} is no origin such as https://shop.example")),
-                None => Ok(Origins::These(words.iter().map(|word| (*word).to_owned()).collect())),
+                Some(word) => Err(format!("{word:?} is not an origin; write origins as https://shop.example")),
+                None => Ok(Origins::Listed(words.iter().map(|word| (*word).to_owned()).collect())),
             },
         }
     }
 
-    fn answer(&self, origin: Option<&str>, asks: bool) -> Cors {
+    fn answer(&self, origin: Option<&str>, is_preflight: bool) -> Cors {
         let line = |name: &str, value: &str| (name.to_owned(), value.as_bytes().to_vec());
         let allowed = match (self, origin) {
-            (Origins::All, Some(_)) => vec![line("access-control-allow-origin", "*")],
-            (Origins::These(these), Some(origin)) if these.iter().any(|one| one == origin) => {
+            (Origins::Any, Some(_)) => vec![line("access-control-allow-origin", "*")],
+            (Origins::Listed(listed), Some(origin)) if listed.iter().any(|one| one == origin) => {
                 vec![line("access-control-allow-origin", origin), line("access-control-allow-credentials", "true")]
             }
             _ => Vec::new(),
         };
         let is_allowed = !allowed.is_empty();
-        let vary = line("vary", if asks { "Origin, Access-Control-Request-Method" } else { "Origin" });
+        let vary = line("vary", if is_preflight { "Origin, Access-Control-Request-Method" } else { "Origin" });
         let headers: Lines = allowed.into_iter().chain([vary]).collect();
         if !is_allowed {
             return Cors { headers, preflight: None };
         }
-        if asks {
+        if is_preflight {
             let more = [
                 line("access-control-allow-methods", METHODS),
-                line("access-control-allow-headers", ALLOWED),
+                line("access-control-allow-headers", ALLOWED_HEADERS),
                 line("access-control-max-age", MAX_AGE_SECONDS),
             ];
             return Cors { headers: Vec::new(), preflight: Some(headers.into_iter().chain(more).collect()) };
         }
-        let exposed = line("access-control-expose-headers", EXPOSED);
+        let exposed = line("access-control-expose-headers", EXPOSED_HEADERS);
         Cors { headers: headers.into_iter().chain([exposed]).collect(), preflight: None }
     }
 }
 
-/// Whether a text is what browsers send as `Origin`: a scheme and a host, in lower case, and a port.
+/// Whether `text` can be an `Origin` header: scheme, host and optional port, in lower case.
 fn is_origin(text: &str) -> bool {
     let Some((scheme, host)) = text.split_once("://") else { return false };
     let is_host = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-' | ':' | '[' | ']');
     matches!(scheme, "http" | "https") && !host.is_empty() && host.chars().all(is_host)
 }
 
-/// What the variable says; an instance reads it once.
+/// The value of the variable; an instance reads it once.
 fn origins() -> &'static Origins {
     static ORIGINS: OnceLock<Origins> = OnceLock::new();
     ORIGINS.get_or_init(|| {
         let read = souk_variables::get("cors_origins").map_err(|error| error.to_string());
         read.and_then(|text| Origins::parse(&text)).unwrap_or_else(|error| {
             eprintln!("variable `cors_origins`: {error}; no page of another origin may use the API");
-            Origins::Nobody
+            Origins::None
         })
     })
 }
@@ -116,11 +118,11 @@ fn origins() -> &'static Origins {
 mod tests {
     use super::*;
 
-    fn said(origins: &str, origin: Option<&str>, asks: bool) -> (Vec<String>, Option<Vec<String>>) {
+    fn said(origins: &str, origin: Option<&str>, is_preflight: bool) -> (Vec<String>, Option<Vec<String>>) {
         let lines = |lines: Lines| {
             lines.into_iter().map(|(name, value)| format!("{name}: {}", String::from_utf8(value).unwrap())).collect()
         };
-        let Cors { headers, preflight } = Origins::parse(origins).unwrap().answer(origin, asks);
+        let Cors { headers, preflight } = Origins::parse(origins).unwrap().answer(origin, is_preflight);
         (lines(headers), preflight.map(lines))
     }
 
@@ -139,8 +141,8 @@ mod tests {
         );
         assert!(headers[3].starts_with("access-control-expose-headers: "));
         for other in [Some("https://shop.example.evil"), Some("null"), Some("https://SHOP.example"), None] {
-            for asks in [true, false] {
-                let (headers, preflight) = said(list, other, asks);
+            for is_preflight in [true, false] {
+                let (headers, preflight) = said(list, other, is_preflight);
                 assert!(headers.len() == 1 && headers[0].starts_with("vary: Origin"), "{headers:?}");
                 assert_eq!(preflight, None);
             }
@@ -148,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_before_a_request_is_answered_for_an_origin_that_may() {
+    fn a_preflight_request_of_an_allowed_origin_is_answered() {
         let (headers, preflight) = said("https://shop.example", Some("https://shop.example"), true);
         assert!(headers.is_empty());
         let preflight = preflight.unwrap().join("\n");
@@ -158,14 +160,14 @@ mod tests {
     }
 
     #[test]
-    fn with_a_star_all_may_and_none_with_credentials() {
+    fn with_a_star_any_origin_is_allowed_but_without_credentials() {
         let (headers, _) = said("*", Some("https://any.example"), false);
         assert_eq!(headers[..2], ["access-control-allow-origin: *", "vary: Origin"]);
     }
 
     #[test]
-    fn what_is_no_origin_is_refused() {
-        assert_eq!(Origins::parse(" "), Ok(Origins::Nobody));
+    fn an_invalid_origin_is_refused() {
+        assert_eq!(Origins::parse(" "), Ok(Origins::None));
         for bad in
             ["shop.example", "https://shop.example/", "https://", "ftp://a", "*, https://a", "https://A.b", "null"]
         {

@@ -1,27 +1,28 @@
-//! Refusals, in the shapes that the clients know.
+//! Error responses, in the shapes that the clients know.
 //!
-//! The recorded system answers errors in five shapes, by the layer that raised them; each has a constructor here that
-//! says when it is right. Everything that a service refuses becomes HTTP in [`crate::routes`], through these.
+//! The NestJS system has five shapes of errors, depending on the layer that raises them. Each shape has a constructor
+//! here, whose comment says when to use it. The modules of [`crate::routes`] turn every refusal of a service into one
+//! of these errors.
 
 use super::reply::{Kind, Reply};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
-/// A refusal, ready to be sent.
+/// An error, ready to be sent.
 #[derive(Debug)]
 pub(crate) struct Error {
     status: u16,
     shape: Shape,
     message: Message,
-    /// One more key of the body, after the others.
+    /// One additional key of the body, after the others.
     detail: Option<(&'static str, String)>,
-    /// In how many seconds the request can be made again, where that is known.
+    /// After how many seconds the client can repeat the request, if that is known.
     retry_after: Option<u32>,
-    /// What would do instead, where the recorded message alone leaves a client lost; the last key of the body.
+    /// What the client can do instead, if the recorded message alone does not help; the last key of the body.
     hint: Option<String>,
 }
 
-/// Which keys stand in the body, in which order.
+/// The keys of the body and their sequence.
 #[derive(Debug, Clone, Copy)]
 enum Shape {
     /// `{message, error, statusCode}`
@@ -36,7 +37,7 @@ enum Shape {
     Remote,
 }
 
-/// One message, or one for each wrong field.
+/// One message, or one for each invalid field.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Message {
@@ -54,7 +55,7 @@ impl Error {
         Self::new(400, Shape::Http, message)
     }
 
-    /// Fields are wrong: one message each.
+    /// Fields are invalid, with one message for each.
     pub(crate) fn invalid(messages: Vec<String>) -> Self {
         Error {
             status: 400,
@@ -66,27 +67,27 @@ impl Error {
         }
     }
 
-    /// No route takes this method and path.
+    /// No route matches this method and path.
     pub(crate) fn no_route(method: &str, target: &str) -> Self {
         Self::new(404, Shape::Http, format!("Cannot {method} {target}"))
     }
 
-    /// The request says not who makes it.
+    /// The request has no token.
     pub(crate) fn no_token() -> Self {
         Self::new(401, Shape::Http, "Token not found")
     }
 
-    /// The request does not prove who makes it.
+    /// The token is not valid.
     pub(crate) fn unauthorized() -> Self {
         Self::new(401, Shape::Bare, "Unauthorized")
     }
 
-    /// Whoever makes the request may not.
+    /// The caller is not allowed to make this request.
     pub(crate) fn forbidden() -> Self {
         Self::new(403, Shape::Http, "Forbidden resource")
     }
 
-    /// The body cannot be read as HTTP has it.
+    /// The HTTP body cannot be read.
     pub(crate) fn protocol(status: u16, message: impl Into<String>) -> Self {
         Self::new(status, Shape::Protocol, message)
     }
@@ -96,26 +97,27 @@ impl Error {
         Self::new(status, Shape::Service, message)
     }
 
-    /// The service of accounts refuses, or any service cannot answer now: their bodies were always the other way round.
+    /// The account service refuses, or any service cannot answer now. In the NestJS system, these bodies have their
+    /// keys the other way round.
     pub(crate) fn remote(status: u16, message: impl Into<String>) -> Self {
         Self::new(status, Shape::Remote, message)
     }
 
     /// A service cannot answer now; `what` names it to the client.
     ///
-    /// Nothing is logged here: whoever met the cause has logged it, the service or, where a call failed, the host. An
-    /// overload has no cause but the requests themselves, and is one status of each of them in the log of requests.
+    /// Nothing is logged here: the service in which the error occurred has logged it, or the host if a call failed. An
+    /// overload is caused by the requests themselves, and shows as a status in the access log.
     pub(crate) fn unavailable(what: &str) -> Self {
         Self::remote(503, format!("{what} is unavailable, please try again"))
     }
 
-    /// There were too many attempts; in so many seconds one is looked at.
+    /// Too many attempts; the next one is admitted after so many seconds.
     pub(crate) fn too_many(seconds: u32) -> Self {
         let error = Self::remote(429, format!("Too many attempts, please try again in {seconds} seconds"));
         Error { retry_after: Some(seconds), ..error }
     }
 
-    /// Something is wrong here or in a service; `detail` goes to the log, nothing of it to the client.
+    /// An internal error, here or in a service; `detail` goes to the log, and the client does not see it.
     pub(crate) fn internal(detail: &str) -> Self {
         eprintln!("internal error: {detail}");
         Self::protocol(500, "Internal server error")
@@ -127,12 +129,12 @@ impl Error {
         self
     }
 
-    /// Adds what would do instead.
+    /// Adds a hint: what the client can do instead.
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
         Error { hint: Some(hint.into()), ..self }
     }
 
-    /// Adds why fields are missing, where they are.
+    /// If fields are missing, adds the reason as a hint.
     pub(crate) fn unread(self, why: &str) -> Self {
         match self.message {
             Message::Many(_) => self.hint(why),
@@ -142,7 +144,7 @@ impl Error {
 
     /// The response.
     pub(crate) fn into_reply(self) -> Reply {
-        // Strings and numbers cannot fail to become JSON; an empty body would still carry the status.
+        // Strings and numbers always serialize; even an empty body would still carry the status.
         Reply {
             status: self.status,
             body: serde_json::to_vec(&self).unwrap_or_default(),
@@ -247,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn an_internal_error_tells_the_client_nothing() {
+    fn an_internal_error_reveals_nothing_to_the_client() {
         assert_eq!(body(Error::internal("secret")), r#"{"statusCode":500,"message":"Internal server error"}"#);
     }
 }

@@ -42,7 +42,7 @@ impl<'a> Fields<'a> {
         raw.0.into_iter().map(decode).collect::<Result<_, Error>>().map(Fields)
     }
 
-    /// The value of a field; of a repeated one the last, as JSON.parse has it.
+    /// The value of a field. For a repeated field it is the last value, as in `JSON.parse`.
     pub(crate) fn get(&self, name: &str) -> Option<&Value<'a>> {
         self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value)
     }
@@ -52,7 +52,7 @@ impl<'a> Fields<'a> {
         self.0.iter().map(|(_, value)| value)
     }
 
-    /// The fields that are not among `known`, once each. `__proto__` is passed over, as it always was.
+    /// The names of fields that are not in `known`, once each. `__proto__` is ignored, as in the NestJS system.
     pub(crate) fn unknown(&self, known: &[&str]) -> impl Iterator<Item = &str> {
         let mut seen = HashSet::new();
         self.0
@@ -64,7 +64,7 @@ impl<'a> Fields<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// Decodes one value that is known to be JSON; a text with a lone surrogate is the one thing that is still refused.
+    /// Decodes one value that is valid JSON. It fails only for a string with a lone surrogate.
     fn parse(text: &'a str) -> Result<Self, serde_json::Error> {
         Ok(match text.as_bytes().first() {
             Some(b'"') => match serde_json::from_str::<&str>(text) {
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_400_in_the_recorded_shape() {
+    fn malformed_json_is_400_in_the_recorded_shape() {
         let malformed = [
             "{",
             r#"{"name":"a","#,

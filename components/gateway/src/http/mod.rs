@@ -1,4 +1,5 @@
-//! HTTP as Express did it: bodies, query strings, entity tags and error shapes. It names no route and no service.
+//! HTTP as Express does it: bodies, query strings, entity tags, error shapes, and CORS. This module knows no route and
+//! no service.
 
 pub(crate) mod body;
 mod cors;
@@ -26,7 +27,7 @@ pub(crate) struct Request<'a> {
     pub path: &'a str,
     /// What follows the `?`, still percent-encoded; empty when there is none.
     pub query: &'a str,
-    /// The body's fields; none when there was no body of a type that is parsed.
+    /// The fields of the body; empty without a body, or when its type is not parsed.
     pub body: &'a Fields<'a>,
     headers: &'a Headers,
 }

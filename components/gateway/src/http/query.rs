@@ -1,7 +1,8 @@
 //! Query strings and forms, in the notation of the `qs` package: `a=1&a=2` and `a[]=1` are lists, `a[b]=1` is nested.
 //!
-//! They come out as the JSON that they stand for, so that one set of rules validates queries, forms and JSON bodies.
-//! It follows `qs` in its bounds too: brackets nest five deep, what is deeper stays part of the last key.
+//! They become the JSON that they stand for, so that one set of rules validates queries, forms and JSON bodies. As in
+//! `qs`, brackets nest at most five deep, and deeper brackets stay part of the last key. Unlike `qs`, there is no
+//! `arrayLimit`: keys that are all indices make a list, however large they are.
 
 use super::error::Error;
 use serde::ser::{Serialize, Serializer};
@@ -84,7 +85,8 @@ impl Serialize for Node {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Node::Text(text) => serializer.serialize_str(text),
-            // Positions in any order are a list, as `items[1]=b&items[0]=a` means.
+            // If all keys are indices, it is a list, in the order of the indices: `items[1]=b&items[0]=a` is
+            // `["a","b"]`.
             Node::Nested(fields) => {
                 let mut list: Vec<(usize, &Node)> =
                     fields.iter().map_while(|(key, node)| Some((key.parse().ok()?, node))).collect();

@@ -6,8 +6,8 @@ use serde::Serialize;
 use souk_web::{Headers, Response, etag};
 use spin_sdk::wasip3::http::types::Method;
 
-/// How long a client should wait before it tries an outage again, in seconds.
-const RETRY_AFTER: u32 = 1;
+/// The `Retry-After` of a 503, in seconds.
+const RETRY_AFTER_SECONDS: u32 = 1;
 
 /// An answer, before HTTP's own rules are applied to it.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(crate) struct Reply {
     pub body: Vec<u8>,
     /// What the body is.
     pub kind: Kind,
-    /// Whether anyone may have the body. Nobody keeps a copy of any other.
+    /// Whether the body is for everyone. Any other is sent with `Cache-Control: no-store`.
     pub public: bool,
     /// In how many seconds the request can be made again, where that is known.
     pub retry_after: Option<u32>,
@@ -48,7 +48,7 @@ impl Reply {
         Reply { public: true, ..self }
     }
 
-    /// The response to a request with this method and these headers; `headers` are headers of it.
+    /// The response to a request with this method and the headers `request`; `headers` are added to the response.
     pub(crate) fn send(self, method: &Method, request: &Headers, mut headers: Vec<(String, Vec<u8>)>) -> Response {
         let tag = self.tag.unwrap_or_else(|| etag::of(&self.body));
         let cacheable = matches!(method, Method::Get | Method::Head) && self.status == 200;
@@ -77,7 +77,7 @@ impl Reply {
         if self.status == 401 {
             headers.push(("www-authenticate".to_owned(), b"Bearer".to_vec()))
         }
-        if let Some(seconds) = self.retry_after.or((self.status == 503).then_some(RETRY_AFTER)) {
+        if let Some(seconds) = self.retry_after.or((self.status == 503).then_some(RETRY_AFTER_SECONDS)) {
             headers.push(("retry-after".to_owned(), seconds.to_string().into_bytes()));
         }
         let body = (!matches!(method, Method::Head)).then_some(self.body);
@@ -85,7 +85,8 @@ impl Reply {
     }
 }
 
-/// Whether the client has the body with this tag. `Cache-Control: no-cache` asks for it anyway, as in Express.
+/// Whether the client already has the body with this tag. As in Express, with `Cache-Control: no-cache` it gets the
+/// body anyway.
 fn is_fresh(request: &Headers, tag: &str) -> bool {
     request.get("if-none-match").is_some_and(|wanted| etag::matches(&wanted, tag))
         && !request.get("cache-control").is_some_and(|control| control.contains("no-cache"))

@@ -1,12 +1,12 @@
 //! `/api/auth`: register, log in, see whose token it is, and what users do to their own accounts.
 //!
-//! All answer 201, as the first three always did. A registration's answer has no role, as it was recorded: it is always the
-//! same.
+//! All routes answer 201, as the first three (register, log in, verify) did in the NestJS system. The answer to a
+//! registration has no role, as there: a new user is always a customer.
 
 mod own;
 
 use super::no_route;
-use crate::authorize::{bearer, unproved};
+use crate::authorize::{bearer, token_error};
 use crate::bindings::accounts::{self, NewAccount, Role, Session, User};
 use crate::credentials::{is_email, is_strong_password, weakness};
 use crate::guesses::{Guess, try_once};
@@ -48,14 +48,14 @@ pub(super) fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error
     post, path = "/api/auth/register", operation_id = "register", tag = "auth",
     request_body = NewAccountBody,
     responses(
-        BodyErrors, GuessErrors, Failures, (status = 201, description = "The account was made", body = View),
+        BodyErrors, GuessErrors, Failures, (status = 201, description = "The account was made", body = SessionView),
     ),
 ))]
 fn register(request: &Request<'_>) -> Result<Reply, Error> {
     let account = new_account(request.body)?;
     let made = try_once(request, Guess::Existence, || accounts::register(&account), |made| Some(&made.user.email));
     let session = made?.map_err(refused)?;
-    Reply::json(201, &View::of(&session))
+    Reply::json(201, &SessionView::of(&session))
 }
 
 /// Proves who someone is, by e-mail and password.
@@ -65,14 +65,15 @@ fn register(request: &Request<'_>) -> Result<Reply, Error> {
     post, path = "/api/auth/login", operation_id = "login", tag = "auth",
     request_body = CredentialsBody,
     responses(
-        BodyErrors, GuessErrors, Failures, (status = 201, description = "The token to use from now on", body = View),
+        BodyErrors, GuessErrors, Failures,
+        (status = 201, description = "The token to use from now on", body = SessionView),
     ),
 ))]
 fn login(request: &Request<'_>) -> Result<Reply, Error> {
     let (email, password) = credentials(request.body)?;
     let call = || accounts::login(&email, &password);
     let session = try_once(request, Guess::Password(&email), call, |proved| Some(&proved.user.email))?;
-    Reply::json(201, &View::with_role(&session.map_err(refused)?))
+    Reply::json(201, &SessionView::with_role(&session.map_err(refused)?))
 }
 
 /// Says whose token it is, and renews it.
@@ -82,13 +83,13 @@ fn login(request: &Request<'_>) -> Result<Reply, Error> {
     post, path = "/api/auth/verify", operation_id = "verify", tag = "auth", security(("bearer" = [])),
     responses(
         BodyErrors, LoginErrors, Failures,
-        (status = 201, description = "The user, and a new token", body = View),
+        (status = 201, description = "The user, and a new token", body = SessionView),
     ),
 ))]
 fn verify(authorization: Option<&str>) -> Result<Reply, Error> {
     let token = bearer(authorization).ok_or_else(Error::no_token)?;
-    let session = accounts::verify(token).map_err(unproved)?;
-    Reply::json(201, &View::with_role(&session))
+    let session = accounts::verify(token).map_err(token_error)?;
+    Reply::json(201, &SessionView::with_role(&session))
 }
 
 /// What the accounts refuse to register or to log in, as HTTP.
@@ -97,31 +98,31 @@ fn refused(error: accounts::Error) -> Error {
         accounts::Error::Invalid(message) => Error::remote(400, message),
         accounts::Error::EmailTaken => Error::remote(400, "User already exists"),
         accounts::Error::Unauthorized => Error::remote(400, "User/Password not valid"),
-        accounts::Error::Unavailable(_) | accounts::Error::Internal(_) => unproved(error),
+        accounts::Error::Unavailable(_) | accounts::Error::Internal(_) => token_error(error),
     }
 }
 
 fn new_account(body: &Fields<'_>) -> Result<NewAccount, Error> {
     let mut input = Input::new(body, &["name", "email", "password"]);
     let name = input.required("name", string);
-    let (email, password) = proof(&mut input);
+    let (email, password) = email_and_password(&mut input);
     let account = name.zip(email).zip(password);
     input.finish(account.map(|((name, email), password)| NewAccount { name, email, password }))
 }
 
 fn credentials(body: &Fields<'_>) -> Result<(String, String), Error> {
     let mut input = Input::new(body, &["email", "password"]);
-    let (email, password) = proof(&mut input);
+    let (email, password) = email_and_password(&mut input);
     input.finish(email.zip(password))
 }
 
-/// What proves who someone is, at registration and at every login alike.
-fn proof(input: &mut Input<'_>) -> (Option<String>, Option<String>) {
+/// E-mail and password, with the same rules at registration and at login.
+fn email_and_password(input: &mut Input<'_>) -> (Option<String>, Option<String>) {
     let email = input.required("email", string_that(is_email, "must be an email"));
     (email, strong_password(input, "password"))
 }
 
-/// A password that can be registered; a hint says what another one lacks.
+/// Reads a password that is strong enough to register; otherwise a hint says what it lacks.
 fn strong_password(input: &mut Input<'_>, name: &str) -> Option<String> {
     let password = input.required(name, string_that(is_strong_password, "is not strong enough"));
     input.explain(name, password, |value| match value {
@@ -133,7 +134,7 @@ fn strong_password(input: &mut Input<'_>, name: &str) -> Option<String> {
 /// A user who has proved who they are.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Session))]
-struct View<'a> {
+struct SessionView<'a> {
     user: UserView<'a>,
     /// A JSON Web Token that proves it for two hours, as `Authorization: Bearer TOKEN`.
     token: &'a str,
@@ -167,13 +168,13 @@ impl<'a> UserView<'a> {
     }
 }
 
-impl<'a> View<'a> {
+impl<'a> SessionView<'a> {
     fn of(Session { user, token }: &'a Session) -> Self {
-        View { user: UserView::of(user), token }
+        SessionView { user: UserView::of(user), token }
     }
 
     fn with_role(Session { user, token }: &'a Session) -> Self {
-        View { user: UserView::with_role(user), token }
+        SessionView { user: UserView::with_role(user), token }
     }
 }
 

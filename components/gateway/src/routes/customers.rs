@@ -1,4 +1,4 @@
-//! Who the customers of orders are, for administrators.
+//! Names and e-mails of the customers of orders, for administrators.
 
 use crate::bindings::accounts::{self, User};
 use crate::bindings::directory;
@@ -20,27 +20,27 @@ pub(super) struct CustomerView<'a> {
     email: Option<&'a str>,
 }
 
-/// Customers by their numbers; empty for those who may not know.
+/// Customers by id; `None` when the caller may not see them, which is everyone but a logged-in administrator.
 #[derive(Default)]
 pub(super) struct Customers(Option<BTreeMap<String, User>>);
 
 impl Customers {
-    /// Asks for those with these numbers.
+    /// Looks up the customers with these ids.
     ///
     /// # Errors
-    /// 503 when the accounts cannot say.
-    pub(super) fn find<'a>(numbers: impl Iterator<Item = &'a str>) -> Result<Self, Error> {
-        let numbers: Vec<String> = numbers.map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect();
-        if numbers.is_empty() {
+    /// 503 when the account service does not answer.
+    pub(super) fn find<'a>(ids: impl Iterator<Item = &'a str>) -> Result<Self, Error> {
+        let ids: Vec<String> = ids.map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect();
+        if ids.is_empty() {
             return Ok(Customers(Some(BTreeMap::new())));
         }
-        let found = directory::users(&numbers).map_err(refused)?;
+        let found = directory::users(&ids).map_err(refused)?;
         Ok(Customers(Some(found.into_iter().map(|user| (user.id.clone(), user)).collect())))
     }
 
-    /// The customer with this number, as an administrator sees them.
-    pub(super) fn view<'a>(&'a self, number: Option<&'a str>) -> Option<CustomerView<'a>> {
-        let (known, id) = (self.0.as_ref()?, number?);
+    /// The customer with this id, as an administrator sees them.
+    pub(super) fn view<'a>(&'a self, id: Option<&'a str>) -> Option<CustomerView<'a>> {
+        let (known, id) = (self.0.as_ref()?, id?);
         let user = known.get(id);
         Some(CustomerView {
             id,
@@ -49,9 +49,9 @@ impl Customers {
         })
     }
 
-    /// Name and e-mail of the customer with this number; empty texts when they are gone.
-    pub(super) fn name_and_email(&self, number: &str) -> (&str, &str) {
-        let user = self.0.as_ref().and_then(|known| known.get(number));
+    /// Name and e-mail of the customer with this id; empty texts when they are gone.
+    pub(super) fn name_and_email(&self, id: &str) -> (&str, &str) {
+        let user = self.0.as_ref().and_then(|known| known.get(id));
         user.map_or(("", ""), |user| (&user.name, &user.email))
     }
 }

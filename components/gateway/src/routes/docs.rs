@@ -16,11 +16,11 @@ use std::sync::OnceLock;
 pub(super) const DOCUMENT: &str = include_str!("../../openapi.json");
 /// The same as a page.
 pub(super) const PAGE: &str = include_str!("../../docs.html");
-/// Their entity tags: an instance makes each once, because hashing 76 KB costs more than all else of such a request.
+/// Their entity tags. Each instance computes them once, because hashing a body costs more than the rest of the request.
 static DOCUMENT_TAG: OnceLock<String> = OnceLock::new();
 static PAGE_TAG: OnceLock<String> = OnceLock::new();
-/// What the page may do: be shown with the one style sheet and the icon that it carries, run the one program, and send this
-/// server requests. A test compares the hashes.
+/// The page's `Content-Security-Policy`: it may use only its own inline style sheet, script and icon, and send requests
+/// only to this server. A test compares the hashes.
 pub(super) const POLICY: &str = "default-src 'none'; img-src data:; connect-src 'self'; \
                           style-src 'sha256-eI8OH7SKopJIlZZJqbde4MVjuEs7UC6ifa3JkXrgBmI='; \
                           script-src 'sha256-Av9PRNN6BgR3397EN0dvAZ32oins4NtoCGtdExSdjeg='; \
@@ -37,7 +37,7 @@ pub(super) fn route(request: &Request<'_>, resource: &str, rest: &[&str]) -> Res
     Ok(Reply { status: 200, body: body.into(), kind, public: true, retry_after: None, tag })
 }
 
-/// What is said at `/`.
+/// The body of the answer at `/`.
 #[derive(Serialize)]
 struct Entry {
     message: &'static str,
@@ -45,7 +45,7 @@ struct Entry {
     openapi: &'static str,
 }
 
-/// The answer at `/`: where the documentation is.
+/// The answer at `/`: it says where the documentation is.
 pub(super) fn entry() -> Result<Reply, Error> {
     let message = "This is the API of an online store";
     Ok(Reply::json(200, &Entry { message, docs: "/api/docs", openapi: "/api/openapi.json" })?.public())

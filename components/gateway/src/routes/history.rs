@@ -1,4 +1,4 @@
-//! Who changed what, as the API shows it: of orders and of products alike.
+//! Who changed what, in the API's form, for orders and products.
 
 use crate::bindings::order_history as orders;
 use crate::bindings::product_changes as products;
@@ -15,28 +15,27 @@ use super::openapi::bodies::ChangedName;
 pub(super) struct ChangeView<'a> {
     #[cfg_attr(test, schema(value_type = String, format = DateTime))]
     at: &'a str,
-    /// A user's number, `operator`, `schedule`, or the id of an event of the payment provider; null for nobody in
-    /// particular.
+    /// A user's id, `operator`, `schedule`, or the id of an event of the payment provider; null if unknown.
     #[cfg_attr(test, schema(required = true))]
     by: Option<&'a str>,
-    /// The `x-request-id` of the request that changed it, as the log has it.
+    /// The `x-request-id` of the request that made the change, as in the log.
     #[cfg_attr(test, schema(required = true))]
     request_id: Option<&'a str>,
     #[cfg_attr(test, schema(value_type = ChangedName))]
     what: &'static str,
-    /// The number of the refund that changed.
+    /// The id of the refund that changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(nullable = false))]
     subject: Option<&'a str>,
-    /// What it was; null when it was nothing.
+    /// The old value; null if there was none.
     #[cfg_attr(test, schema(required = true))]
     from: Option<State<'a>>,
-    /// What it is from then on.
+    /// The new value; null if there is none.
     #[cfg_attr(test, schema(required = true))]
     to: Option<State<'a>>,
 }
 
-/// What something was or became: an amount, a truth, or a word.
+/// An old or new value: an amount, a boolean, or a word.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ChangedState))]
 #[serde(untagged)]
@@ -61,7 +60,7 @@ fn amount(text: &str) -> State<'_> {
     text.parse().map_or(State::Word(text), |cents| State::Amount(Decimal(cents)))
 }
 
-fn truth(text: &str) -> State<'_> {
+fn boolean(text: &str) -> State<'_> {
     text.parse().map_or(State::Word(text), State::Truth)
 }
 
@@ -95,7 +94,7 @@ impl<'a> HistoryView<'a> {
         let view = |change: &'a products::Change| {
             let (what, state): (_, fn(&str) -> State<'_>) = match change.what {
                 products::What::Price => ("PRICE", amount),
-                products::What::Available => ("AVAILABLE", truth),
+                products::What::Available => ("AVAILABLE", boolean),
             };
             ChangeView {
                 at: &change.at,

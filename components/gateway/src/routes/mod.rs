@@ -1,5 +1,5 @@
-//! The routes, and how a service's refusal becomes HTTP. One file a resource; each has a `route` that takes what
-//! follows the resource's name.
+//! The routes. There is one file for each resource; its `route` gets the path after the resource's name, and turns
+//! refusals of the service into HTTP errors.
 
 mod auth;
 mod customers;
@@ -37,7 +37,7 @@ pub(crate) fn dispatch(request: &Request<'_>) -> Result<Reply, Error> {
     }
 }
 
-/// 404 for a method and path that no route takes.
+/// 404 for a method and path that no route matches.
 fn no_route(request: &Request<'_>) -> Error {
     Error::no_route(souk_web::method_name(request.method), request.target)
 }

@@ -1,5 +1,5 @@
-//! `/api/orders`: what was bought. Every route needs a login; which orders a user sees, and what they may do to them, is
-//! the service's to say.
+//! `/api/orders`: the orders. Every route needs a login. The order service decides which orders a user sees, and what
+//! they can do with them.
 
 mod export;
 mod input;
@@ -26,12 +26,12 @@ use view::Listed;
 
 #[cfg(test)]
 use super::openapi::bodies::{
-    BodyErrors, ConflictErrors, Failures, KeyHeader, LoginErrors, MissingErrors, NewOrderBody, NewRefundBody,
-    NewStatusBody, OrderFilter, OrderPage, PageQuery, PaymentErrors, QueryErrors, RequestError, ServiceError,
-    StatusName,
+    BodyErrors, ConflictErrors, Failures, IdempotencyKeyHeader, LoginErrors, MissingErrors, NewOrderBody,
+    NewRefundBody, NewStatusBody, OrderFilter, OrderPage, PageQuery, PaymentErrors, QueryErrors, RequestError,
+    ServiceError, StatusName,
 };
 
-/// Answers a request for `/api/orders` (`rest` is empty) or what is below it.
+/// Answers a request for `/api/orders` (`rest` is empty) or for a path below it.
 pub(super) fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error> {
     match (request.method, rest) {
         (Method::Get | Method::Head, []) => {
@@ -87,7 +87,7 @@ pub(super) fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error
     }
 }
 
-/// On whose behalf the service is called.
+/// The actor on whose behalf the service is called.
 fn actor(request: &Request<'_>) -> Result<Actor, Error> {
     Ok(match Caller::of(request)? {
         Caller::Anyone => Actor::Anyone,
@@ -96,9 +96,9 @@ fn actor(request: &Request<'_>) -> Result<Actor, Error> {
     })
 }
 
-/// Lists orders, the newest first: those of the user, or for administrators all.
+/// Lists orders, the newest first: the user's own ones, or all for administrators.
 ///
-/// With a filter, or with `after`, a page is named by the order after which it begins: `next` of the page before.
+/// With a filter or with `after`, a page begins after an order: use `next` of the page before.
 #[cfg_attr(test, utoipa::path(
     get, path = "/api/orders", operation_id = "listOrders", tag = "orders", security(("bearer" = [])),
     params(OrderPage, OrderFilter),
@@ -118,17 +118,18 @@ fn list(actor: Actor, query: &str) -> Result<Reply, Error> {
     }
 }
 
-/// Exports the orders that the filters find as CSV, the oldest first. For administrators.
+/// Exports the orders that match the filters as CSV, the oldest first. For administrators.
 ///
-/// A table has some 20,000 orders. Where there are more, its time is over, or a service does not answer, the last line says
-/// so: it begins with `# incomplete`, and says with which `after` to go on. No text in it is a formula.
+/// A table has at most about 20,000 orders. If there are more, if the time runs out, or if a service does not answer,
+/// the last line begins with `# incomplete` and has the `after` with which to continue. No text in the table is a
+/// formula.
 #[cfg_attr(test, utoipa::path(
     get, path = "/api/orders/export", operation_id = "exportOrders", tag = "orders", security(("bearer" = [])),
     params(OrderFilter),
     responses(
         LoginErrors, QueryErrors, Failures,
         (status = 200, description = "A line for each order", content_type = "text/csv", body = String),
-        (status = 403, description = "The user is no administrator", body = RequestError),
+        (status = 403, description = "The user is not an administrator", body = RequestError),
     ),
 ))]
 fn export(actor: Actor, query: &str) -> Result<Reply, Error> {
@@ -141,7 +142,7 @@ fn export(actor: Actor, query: &str) -> Result<Reply, Error> {
 /// Lists the orders that have one status, the newest first.
 #[cfg_attr(test, utoipa::path(
     get, path = "/api/orders/{which}", operation_id = "listOrdersByStatus", tag = "orders", security(("bearer" = [])),
-    params(("which" = StatusName, Path, description = "How far the orders have come"), PageQuery),
+    params(("which" = StatusName, Path, description = "The status of the orders"), PageQuery),
     responses(
         LoginErrors, QueryErrors, Failures,
         (status = 200, description = "One page, empty past the last; without the orders' lines", body = List),
@@ -157,17 +158,17 @@ fn show(actor: Actor, query: Query) -> Result<Reply, Error> {
     Reply::json(200, &List::of(&found, &query, &customers))
 }
 
-/// Makes an order, and opens the page on which it is paid.
+/// Creates an order, and opens its payment page.
 ///
-/// Prices are those of the catalogue now. With an `Idempotency-Key` the same request may be sent again within 24 hours and
-/// gets the same order; a key that was used for another order is refused.
+/// The order has the catalogue's current prices. With an `Idempotency-Key` the same request can be sent again within 24
+/// hours and gets the same order; a key that was used for another order is refused.
 #[cfg_attr(test, utoipa::path(
     post, path = "/api/orders", operation_id = "createOrder", tag = "orders", security(("bearer" = [])),
-    params(KeyHeader),
+    params(IdempotencyKeyHeader),
     request_body = NewOrderBody,
     responses(
         BodyErrors, LoginErrors, PaymentErrors,
-        (status = 201, description = "The order, and where to pay it", body = CheckoutView),
+        (status = 201, description = "The order, and where to pay for it", body = CheckoutView),
         (status = 422, description = "The key was used for another order", body = ServiceError),
         (status = 429, description = "Too many orders of the user wait for their payment", body = ServiceError),
     ),
@@ -178,15 +179,15 @@ fn create(actor: Actor, body: &Fields<'_>, idempotency_key: Option<String>) -> R
     Reply::json(201, &CheckoutView::of(&checkout))
 }
 
-/// Opens the page on which a pending order is paid.
+/// Opens the payment page of a pending order.
 ///
-/// It is the same page as before, or a new one when that one has ended.
+/// It is the same page as before, or a new one if that one has ended.
 #[cfg_attr(test, utoipa::path(
     post, path = "/api/orders/{id}/pay", operation_id = "payOrder", tag = "orders", security(("bearer" = [])),
-    params(("id" = String, Path, format = "uuid", description = "The order's number, in lower case")),
+    params(("id" = String, Path, format = "uuid", description = "The order's id, in lower case")),
     responses(
         BodyErrors, LoginErrors, MissingErrors, ConflictErrors, PaymentErrors,
-        (status = 201, description = "The order, and where to pay it", body = CheckoutView),
+        (status = 201, description = "The order, and where to pay for it", body = CheckoutView),
     ),
 ))]
 fn pay(actor: Actor, id: &str) -> Result<Reply, Error> {
@@ -198,25 +199,25 @@ fn pay(actor: Actor, id: &str) -> Result<Reply, Error> {
 /// Returns an order with its lines and its receipt.
 #[cfg_attr(test, utoipa::path(
     get, path = "/api/orders/id/{id}", operation_id = "getOrder", tag = "orders", security(("bearer" = [])),
-    params(("id" = String, Path, format = "uuid", description = "The order's number, in lower case")),
+    params(("id" = String, Path, format = "uuid", description = "The order's id, in lower case")),
     responses(LoginErrors, MissingErrors, Failures, (status = 200, description = "The order", body = OrderView)),
 ))]
 fn get(actor: Actor, id: &str) -> Result<Reply, Error> {
     let id = order_id(id)?;
     let order = orders::get(&actor, &id).map_err(|e| refused(e, Some(&id)))?;
     let customers = customers(&actor, std::slice::from_ref(&order))?;
-    Reply::json(200, &OrderView::whole(&order).by(&order, &customers))
+    Reply::json(200, &OrderView::whole(&order).with_customer(&order, &customers))
 }
 
-/// Says who changed an order and its refunds, the first change first. For administrators.
+/// Lists who changed an order and its refunds, the first change first. For administrators.
 #[cfg_attr(test, utoipa::path(
     get, path = "/api/orders/id/{id}/history", operation_id = "getOrderHistory", tag = "orders",
     security(("bearer" = [])),
-    params(("id" = String, Path, format = "uuid", description = "The order's number, in lower case")),
+    params(("id" = String, Path, format = "uuid", description = "The order's id, in lower case")),
     responses(
         LoginErrors, MissingErrors, Failures,
         (status = 200, description = "The first 1000 changes", body = HistoryView),
-        (status = 403, description = "The user is no administrator", body = ServiceError),
+        (status = 403, description = "The user is not an administrator", body = ServiceError),
     ),
 ))]
 fn history(actor: Actor, id: &str) -> Result<Reply, Error> {
@@ -225,13 +226,13 @@ fn history(actor: Actor, id: &str) -> Result<Reply, Error> {
     Reply::json(200, &HistoryView::of_order(&changes))
 }
 
-/// Marks an order delivered, or cancels it.
+/// Marks an order as delivered, or cancels it.
 ///
-/// Administrators mark paid orders delivered; customers cancel their own orders as long as they are not paid. A status
-/// that the order has already is no change.
+/// Administrators mark paid orders as delivered; customers cancel their own unpaid orders. Setting the current status
+/// changes nothing.
 #[cfg_attr(test, utoipa::path(
     patch, path = "/api/orders/{which}", operation_id = "changeOrderStatus", tag = "orders", security(("bearer" = [])),
-    params(("which" = String, Path, format = "uuid", description = "The order's number, in lower case")),
+    params(("which" = String, Path, format = "uuid", description = "The order's id, in lower case")),
     request_body = NewStatusBody,
     responses(
         BodyErrors, LoginErrors, MissingErrors, ConflictErrors, Failures,
@@ -239,21 +240,24 @@ fn history(actor: Actor, id: &str) -> Result<Reply, Error> {
     ),
 ))]
 fn change_status(actor: Actor, id: &str, body: &Fields<'_>) -> Result<Reply, Error> {
-    // The body is checked before the number, as it always was.
+    // The body is checked before the id, as in the NestJS system.
     let status: Status = input::new_status(body)?;
     let id = order_id(id)?;
     let order = orders::change_status(&actor, &id, status).map_err(|e| refused(e, Some(&id)))?;
     Reply::json(200, &OrderView::line(&order))
 }
 
-/// Gives money back: some of what was paid, or all that is left.
+/// Refunds an order in part or in full.
 ///
-/// For administrators. What was paid too much goes back first, so it may be refunds of several payments. They are stored
-/// before the payment provider is asked; one that it could not be asked for stays `REQUESTED`, and the same request asks
-/// again. What they have come to is known by the provider's events.
+/// For administrators. Superfluous payments are refunded first, so there may be refunds of several payments. Refunds
+/// are stored before the payment provider is asked; if it cannot be reached, a refund stays `REQUESTED`, and the same
+/// request asks again. The outcome comes with the provider's events.
 #[cfg_attr(test, utoipa::path(
     post, path = "/api/orders/{id}/refunds", operation_id = "refundOrder", tag = "orders", security(("bearer" = [])),
-    params(("id" = String, Path, format = "uuid", description = "The order's number, in lower case"), KeyHeader),
+    params(
+        ("id" = String, Path, format = "uuid", description = "The order's id, in lower case"),
+        IdempotencyKeyHeader
+    ),
     request_body = NewRefundBody,
     responses(
         BodyErrors, LoginErrors, MissingErrors, ConflictErrors, Failures,
@@ -271,11 +275,11 @@ fn give_back(actor: Actor, id: &str, body: &Fields<'_>, idempotency_key: Option<
 /// Lists the refunds of an order, the first one first. For administrators.
 #[cfg_attr(test, utoipa::path(
     get, path = "/api/orders/{id}/refunds", operation_id = "listRefunds", tag = "orders", security(("bearer" = [])),
-    params(("id" = String, Path, format = "uuid", description = "The order's number, in lower case")),
+    params(("id" = String, Path, format = "uuid", description = "The order's id, in lower case")),
     responses(
         LoginErrors, MissingErrors, Failures,
         (status = 200, description = "The refunds", body = RefundsView),
-        (status = 403, description = "The user is no administrator", body = ServiceError),
+        (status = 403, description = "The user is not an administrator", body = ServiceError),
     ),
 ))]
 fn list_refunds(actor: Actor, id: &str) -> Result<Reply, Error> {
@@ -284,7 +288,7 @@ fn list_refunds(actor: Actor, id: &str) -> Result<Reply, Error> {
     Reply::json(200, &RefundsView::of(&found))
 }
 
-/// Who made these orders, for administrators.
+/// The customers who made these orders, if the actor is an administrator.
 fn customers(actor: &Actor, orders: &[Order]) -> Result<Customers, Error> {
     match actor {
         Actor::Admin(_) => Customers::find(orders.iter().filter_map(|order| order.owner.as_deref())),
@@ -292,7 +296,7 @@ fn customers(actor: &Actor, orders: &[Order]) -> Result<Customers, Error> {
     }
 }
 
-/// An order's number from its path segment: a UUID, of which those in upper case are nobody's.
+/// An order's id from its path segment: a UUID. No order's id is in upper case.
 fn order_id(segment: &str) -> Result<OrderId, Error> {
     let groups: Vec<&str> = segment.split('-').collect();
     let is_hex = |group: &&str| group.bytes().all(|b| b.is_ascii_hexdigit());
@@ -309,7 +313,7 @@ fn not_found(id: &str) -> Error {
     Error::service(404, format!("Order with id #{id} not found"))
 }
 
-/// The recorded text, and which products it is about.
+/// The recorded message, with a hint that names the products.
 fn unknown_products(ids: &[u64]) -> Error {
     let error = Error::service(400, "Some products were not found");
     match ids {
@@ -322,11 +326,13 @@ fn unknown_products(ids: &[u64]) -> Error {
     }
 }
 
-/// What the service refuses, as HTTP; `id` is the order that was asked for.
+/// Turns a refusal of the service into an HTTP error; `id` is the requested order.
 fn refused(error: orders::Error, id: Option<&str>) -> Error {
     match (error, id) {
         (orders::Error::NotFound, Some(id)) => not_found(id),
-        (orders::Error::NotFound, None) => Error::internal("the order service did not find what was not asked for"),
+        (orders::Error::NotFound, None) => {
+            Error::internal("the order service answered `not-found` to a call without an id")
+        }
         (orders::Error::Invalid(message), _) => Error::service(400, message),
         (orders::Error::UnknownProducts(ids), _) => unknown_products(&ids),
         (orders::Error::Forbidden(message), _) => Error::service(403, message),
@@ -347,7 +353,7 @@ fn refused(error: orders::Error, id: Option<&str>) -> Error {
     }
 }
 
-/// What is described in `openapi.json`.
+/// The operations in `openapi.json`.
 #[cfg(test)]
 #[derive(utoipa::OpenApi)]
 #[openapi(paths(list, export, list_by_status, create, get, change_status, pay, give_back, list_refunds, history))]

@@ -10,7 +10,7 @@ use crate::http::json::{Fields, Value};
 use crate::http::reply::Reply;
 use crate::http::{Request, path, query};
 use crate::money::Decimal;
-use crate::validate::{Checked, Input, amount, explain_amount, positive, text, truth};
+use crate::validate::{Checked, Input, amount, boolean, explain_amount, positive, text};
 use serde::Serialize;
 use spin_sdk::wasip3::http::types::Method;
 
@@ -20,40 +20,40 @@ use super::openapi::bodies::{
     QueryErrors, RequestError,
 };
 
-/// The most products on a page; the contract's bound.
+/// The most products on a page, as in the contract.
 const MAX_LIMIT: u32 = 1000;
-/// The page and its size when the query names none.
+/// The page and its size if the query has none.
 const DEFAULT_PAGE: (u32, u32) = (1, 10);
 
-/// Answers a request for `/api/products` (`rest` is empty) or `/api/products/:id`.
+/// Answers a request for `/api/products` (`rest` is empty) or for a path below it.
 pub(super) fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error> {
     match (request.method, rest) {
         (Method::Get | Method::Head, []) => list(request),
         (Method::Post, []) => {
-            let by = authorize::admin(request)?;
+            let by = authorize::require_admin(request)?;
             create(by, request.body)
         }
         (_, [""]) => Err(no_route(request)),
-        (Method::Get | Method::Head, [id]) => get(number(&path::parameter(id)?)?),
+        (Method::Get | Method::Head, [id]) => get(product_id(&path::parameter(id)?)?),
         (Method::Patch, [id]) => {
             let id = path::parameter(id)?;
-            let by = authorize::admin(request)?;
+            let by = authorize::require_admin(request)?;
             update(by, &id, request.body)
         }
         (Method::Delete, [id]) => {
             let id = path::parameter(id)?;
-            let by = authorize::admin(request)?;
-            delete(by, number(&id)?)
+            let by = authorize::require_admin(request)?;
+            delete(by, product_id(&id)?)
         }
         (Method::Post, [id, word]) if word.eq_ignore_ascii_case("restore") && !id.is_empty() => {
             let id = path::parameter(id)?;
-            let by = authorize::admin(request)?;
-            restore(by, number(&id)?)
+            let by = authorize::require_admin(request)?;
+            restore(by, product_id(&id)?)
         }
         (Method::Get | Method::Head, [id, word]) if word.eq_ignore_ascii_case("history") && !id.is_empty() => {
             let id = path::parameter(id)?;
-            authorize::admin(request)?;
-            history(number(&id)?)
+            authorize::require_admin(request)?;
+            history(product_id(&id)?)
         }
         _ => Err(no_route(request)),
     }
@@ -61,29 +61,29 @@ pub(super) fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error
 
 /// Lists the products that can be ordered.
 ///
-/// A page is named by its number, or by the product after which it begins: then the answer has `next` in place of totals,
-/// and products that come or go meanwhile move no page. `after=0` is the first such page. With `deleted=true`
-/// administrators list those that were deleted, in such pages.
+/// A page is named by its number, or by the product after which it begins: then the answer has `next` instead of
+/// totals, and products that are added or deleted meanwhile do not shift it. `after=0` is the first such page. With
+/// `deleted=true`, administrators list the deleted products, in pages of the second kind.
 #[cfg_attr(test, utoipa::path(
     get, path = "/api/products", operation_id = "listProducts", tag = "products", params(ProductQuery),
     security((), ("bearer" = [])),
     responses(
         QueryErrors, Failures,
         (status = 200, description = "One page, empty past the last", body = Listed),
-        (status = 401, description = "No token for the deleted ones, or one that proves nothing", body = NoProof),
-        (status = 403, description = "The user is no administrator", body = RequestError),
+        (status = 401, description = "Deleted products were requested without a valid token", body = NoProof),
+        (status = 403, description = "The user is not an administrator", body = RequestError),
     ),
 ))]
 fn list(request: &Request<'_>) -> Result<Reply, Error> {
     let (page, limit) = match page_query(request.query)? {
-        Place::Deleted(after, limit) => {
-            authorize::admin(request)?;
+        ListRange::Deleted(after, limit) => {
+            authorize::require_admin(request)?;
             let found = product_changes::list_deleted(Some(after), limit).map_err(|e| refused(e, None))?;
             let data = found.products.iter().map(View::of).collect();
             return Reply::json(200, &ListAfter { data, next: found.next });
         }
-        Place::Page(page, limit) => (page, limit),
-        Place::After(id, limit) => {
+        ListRange::Page(page, limit) => (page, limit),
+        ListRange::After(id, limit) => {
             let found = catalog::list_after(Some(id), limit).map_err(|e| refused(e, None))?;
             let data = found.products.iter().map(View::of).collect();
             return Ok(Reply::json(200, &ListAfter { data, next: found.next })?.public());
@@ -110,7 +110,7 @@ fn create(by: Author, body: &Fields<'_>) -> Result<Reply, Error> {
 /// Returns a product.
 #[cfg_attr(test, utoipa::path(
     get, path = "/api/products/{id}", operation_id = "getProduct", tag = "products",
-    params(("id" = u64, Path, description = "The product's number")),
+    params(("id" = u64, Path, description = "The product's id")),
     responses(MissingErrors, Failures, (status = 200, description = "The product", body = View)),
 ))]
 fn get(id: ProductId) -> Result<Reply, Error> {
@@ -120,10 +120,10 @@ fn get(id: ProductId) -> Result<Reply, Error> {
 
 /// Changes a product's name, its price, or both.
 ///
-/// Orders that were made before keep the name and the price that they were made with.
+/// Existing orders keep the name and the price that they were made with.
 #[cfg_attr(test, utoipa::path(
     patch, path = "/api/products/{id}", operation_id = "updateProduct", tag = "products", security(("bearer" = [])),
-    params(("id" = u64, Path, description = "The product's number")),
+    params(("id" = u64, Path, description = "The product's id")),
     request_body = ProductChangesBody,
     responses(
         BodyErrors, AdminErrors, MissingErrors, Failures,
@@ -131,9 +131,9 @@ fn get(id: ProductId) -> Result<Reply, Error> {
     ),
 ))]
 fn update(by: Author, id: &str, body: &Fields<'_>) -> Result<Reply, Error> {
-    // The body is checked before the number, as it always was.
+    // The body is checked before the id, as in the NestJS system.
     let changes = changes(body)?;
-    let id = number(id)?;
+    let id = product_id(id)?;
     if changes.name.is_none() && changes.price.is_none() {
         return Err(Error::service(400, "No data provided"));
     }
@@ -143,10 +143,10 @@ fn update(by: Author, id: &str, body: &Fields<'_>) -> Result<Reply, Error> {
 
 /// Takes a product out of the catalogue.
 ///
-/// It cannot be ordered any more; orders that name it stay as they are. It can be restored.
+/// It cannot be ordered any more; existing orders stay unchanged. It can be restored.
 #[cfg_attr(test, utoipa::path(
     delete, path = "/api/products/{id}", operation_id = "deleteProduct", tag = "products", security(("bearer" = [])),
-    params(("id" = u64, Path, description = "The product's number")),
+    params(("id" = u64, Path, description = "The product's id")),
     responses(
         BodyErrors, AdminErrors, MissingErrors, Failures,
         (status = 200, description = "The product as it was", body = View),
@@ -157,13 +157,13 @@ fn delete(by: Author, id: ProductId) -> Result<Reply, Error> {
     Reply::json(200, &View::of(&product))
 }
 
-/// Puts a deleted product into the catalogue again, as it was.
+/// Puts a deleted product back into the catalogue, as it was.
 ///
-/// One that is there already stays as it is.
+/// A product that was not deleted stays as it is.
 #[cfg_attr(test, utoipa::path(
     post, path = "/api/products/{id}/restore", operation_id = "restoreProduct", tag = "products",
     security(("bearer" = [])),
-    params(("id" = u64, Path, description = "The product's number")),
+    params(("id" = u64, Path, description = "The product's id")),
     responses(
         BodyErrors, AdminErrors, MissingErrors, Failures,
         (status = 201, description = "The product as it is now", body = View),
@@ -174,11 +174,11 @@ fn restore(by: Author, id: ProductId) -> Result<Reply, Error> {
     Reply::json(201, &View::of(&product))
 }
 
-/// Says who changed a product's price, deleted or restored it, the last change first. For administrators.
+/// Lists who changed a product's price, deleted it or restored it, the last change first. For administrators.
 #[cfg_attr(test, utoipa::path(
     get, path = "/api/products/{id}/history", operation_id = "getProductHistory", tag = "products",
     security(("bearer" = [])),
-    params(("id" = u64, Path, description = "The product's number")),
+    params(("id" = u64, Path, description = "The product's id")),
     responses(
         AdminErrors, MissingErrors, Failures,
         (status = 200, description = "The last 1000 changes", body = HistoryView),
@@ -189,11 +189,13 @@ fn history(id: ProductId) -> Result<Reply, Error> {
     Reply::json(200, &HistoryView::of_product(&changes))
 }
 
-/// What the catalogue refuses, as HTTP; `id` is the product that was asked for.
+/// Turns a refusal of the catalogue into an HTTP error; `id` is the requested product.
 fn refused(error: catalog::Error, id: Option<ProductId>) -> Error {
     match (error, id) {
         (catalog::Error::NotFound, Some(id)) => not_found(id),
-        (catalog::Error::NotFound, None) => Error::internal("the catalogue did not find what was not asked for"),
+        (catalog::Error::NotFound, None) => {
+            Error::internal("the catalogue answered `not-found` to a call without an id")
+        }
         (catalog::Error::Invalid(message), _) => Error::service(400, message),
         (catalog::Error::Unavailable(_), _) => Error::unavailable("The catalogue"),
         (catalog::Error::Internal(detail), _) => Error::internal(&detail),
@@ -204,8 +206,9 @@ fn not_found(id: impl std::fmt::Display) -> Error {
     Error::service(404, format!("Product #{id} not found"))
 }
 
-/// A product's number from its path segment. One that no product can have (negative, or beyond 64 bits) is not found.
-fn number(segment: &str) -> Result<ProductId, Error> {
+/// A product's id from its path segment. An id that no product can have (negative, or larger than 64 bits) is not
+/// found.
+fn product_id(segment: &str) -> Result<ProductId, Error> {
     let digits = segment.strip_prefix('-').unwrap_or(segment);
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return Err(Error::bad_request("Validation failed (numeric string is expected)"));
@@ -218,27 +221,27 @@ fn number(segment: &str) -> Result<ProductId, Error> {
     }
 }
 
-/// Which products a list asks for, and how many.
+/// Which products a list returns, and how many.
 #[derive(Debug, PartialEq)]
-enum Place {
-    /// Those of the page with this number.
+enum ListRange {
+    /// The page with this number.
     Page(u32, u32),
-    /// Those that come after this product.
+    /// The products after this one.
     After(ProductId, u32),
-    /// Those that were deleted and come after this product.
+    /// The deleted products after this one.
     Deleted(ProductId, u32),
 }
 
-/// `page` or `after`, and `limit`, of a list.
-fn page_query(query: &str) -> Result<Place, Error> {
+/// Reads `page` or `after`, `limit` and `deleted` of a list.
+fn page_query(query: &str) -> Result<ListRange, Error> {
     let (page, limit) = DEFAULT_PAGE;
     if query.is_empty() {
-        return Ok(Place::Page(page, limit));
+        return Ok(ListRange::Page(page, limit));
     }
     let text = query::to_json(query)?;
     let fields = Fields::parse(&text)?;
     let mut input = Input::new(&fields, &["page", "limit", "after", "deleted"]);
-    let deleted = input.optional("deleted", truth).unwrap_or(false);
+    let deleted = input.optional("deleted", boolean).unwrap_or(false);
     let page = input.optional("page", positive(u32::MAX));
     let limit = input.optional("limit", positive(MAX_LIMIT)).unwrap_or(limit);
     if deleted && page.is_some() {
@@ -247,25 +250,25 @@ fn page_query(query: &str) -> Result<Place, Error> {
     }
     let after = input.optional("after", |name, value| after(name, value, page.is_some()));
     input.finish(Some(match after {
-        id if deleted => Place::Deleted(id.unwrap_or(0), limit),
-        Some(id) => Place::After(id, limit),
-        None => Place::Page(page.unwrap_or(DEFAULT_PAGE.0), limit),
+        id if deleted => ListRange::Deleted(id.unwrap_or(0), limit),
+        Some(id) => ListRange::After(id, limit),
+        None => ListRange::Page(page.unwrap_or(DEFAULT_PAGE.0), limit),
     }))
 }
 
-/// The number of the product after which to go on.
+/// The id of the product after which to continue.
 fn after(name: &str, value: Option<&Value>, has_page: bool) -> Checked<ProductId> {
     if has_page {
         return Err(vec![format!("{name} must not be given with page")]);
     }
     match value {
         Some(Value::Text(text)) if text.bytes().all(|b| b.is_ascii_digit()) => {
-            // No product has a number beyond 63 bits.
+            // No product's id has more than 63 bits.
             text.parse().ok().filter(|id| i64::try_from(*id).is_ok())
         }
         _ => None,
     }
-    .ok_or_else(|| vec![format!("{name} must be the number of a product")])
+    .ok_or_else(|| vec![format!("{name} must be the id of a product")])
 }
 
 fn new_product(body: &Fields<'_>) -> Result<NewProduct, Error> {
@@ -293,7 +296,7 @@ struct View<'a> {
     id: ProductId,
     name: &'a str,
     price: Decimal,
-    /// False once it was deleted.
+    /// False after it was deleted.
     available: bool,
     #[cfg_attr(test, schema(value_type = String, format = DateTime))]
     created_at: &'a str,
@@ -314,7 +317,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// One page of the products that can be ordered, by ascending number.
+/// One page of the products that can be ordered, by ascending id.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ProductList))]
 struct List<'a> {
@@ -322,17 +325,17 @@ struct List<'a> {
     pagination: Pagination,
 }
 
-/// The products after another one, by ascending number.
+/// The products after another one, by ascending id.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ProductListAfter))]
 struct ListAfter<'a> {
     data: Vec<View<'a>>,
-    /// What to give as `after` for the next page; null on the last.
+    /// The value of `after` for the next page; null on the last.
     #[cfg_attr(test, schema(required = true, value_type = Option<u64>))]
     next: Option<ProductId>,
 }
 
-/// What a list is answered with: by number of the page, or by product.
+/// The answer to a list: a page by number, or the products after another one.
 #[cfg(test)]
 #[allow(dead_code, reason = "described, never made")]
 #[derive(Serialize, utoipa::ToSchema)]
@@ -343,19 +346,19 @@ enum Listed<'a> {
     After(ListAfter<'a>),
 }
 
-/// Where a page of products stands.
+/// The position of a page of products.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ProductPagination))]
 #[serde(rename_all = "camelCase")]
 struct Pagination {
     page: u32,
     limit: u32,
-    /// The number of products, not of pages: the clients know it under this name.
+    /// The number of products, not of pages: clients know it under this name.
     total_pages: u64,
     last_page: u64,
 }
 
-/// What is described in `openapi.json`.
+/// The operations in `openapi.json`.
 #[cfg(test)]
 #[derive(utoipa::OpenApi)]
 #[openapi(paths(list, create, get, update, delete, restore, history))]

@@ -1,4 +1,5 @@
-//! What `wit/deps` generates for `souk:call/context`. Generated code needs `unsafe`; it is allowed here and nowhere else.
+//! Bindings generated from `wit/deps` for `souk:call/context`. Generated code needs `unsafe`, which only this file
+//! allows.
 #![allow(
     unsafe_code,
     unreachable_pub,

@@ -1,7 +1,7 @@
-//! What `wit/` generates for `spin:postgres`. Generated code needs `unsafe`; it is allowed here and nowhere else.
+//! Bindings generated from `wit/` for `spin:postgres`. Generated code needs `unsafe`, which only this file allows.
 //!
-//! spin-sdk has the same bindings behind its feature `pg`, which also brings chrono with all that its defaults switch
-//! on: for this component dead code, and for whatever else the workspace builds with chrono other features.
+//! spin-sdk has the same bindings behind its feature `pg`. That feature also enables chrono with its default features,
+//! which would be dead code in this component, and would change chrono's features for everything else in the workspace.
 #![allow(unsafe_code, clippy::all, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(dead_code, reason = "the interface has more than this library uses")]
 

@@ -1,9 +1,9 @@
-//! Joins the pieces of a statement while the component is compiled. Only [`statement!`](crate::statement!) calls this.
+//! Joins the pieces of a statement at compile time. Only [`statement!`](crate::statement!) calls this.
 #![allow(clippy::indexing_slicing, clippy::panic, reason = "what goes wrong here is an error of the compiler")]
 
 use crate::{Dialect, Statement};
 
-/// The bytes of the joined pieces.
+/// How many bytes the joined pieces have.
 pub const fn length(pieces: &[Statement<'_>], dialect: Dialect) -> usize {
     let (mut length, mut piece) = (0, 0);
     while piece < pieces.len() {
@@ -13,7 +13,7 @@ pub const fn length(pieces: &[Statement<'_>], dialect: Dialect) -> usize {
     length
 }
 
-/// The joined pieces; parameters have the sign that the dialect gives them.
+/// The joined pieces, with the dialect's sign before each parameter.
 pub const fn join<const LENGTH: usize>(pieces: &[Statement<'_>], dialect: Dialect) -> [u8; LENGTH] {
     let mut joined = [0; LENGTH];
     let (mut end, mut piece) = (0, 0);
@@ -31,7 +31,7 @@ pub const fn join<const LENGTH: usize>(pieces: &[Statement<'_>], dialect: Dialec
     joined
 }
 
-/// The joined pieces as a text.
+/// The joined pieces as text.
 pub const fn text(joined: &[u8]) -> &str {
     match std::str::from_utf8(joined) {
         Ok(text) => text,

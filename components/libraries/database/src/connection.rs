@@ -1,6 +1,6 @@
-//! One connection, to either kind of database.
+//! One connection, to a database of either kind.
 //!
-//! What the two say when they refuse is told apart here, and goes to the log.
+//! It also classifies the errors of both and logs them.
 
 use crate::bindings::postgres::{Error as PostgresError, ParameterValue, QueryError};
 use crate::row::Rows;
@@ -14,7 +14,7 @@ use crate::native::{Postgres, Sqlite};
 #[cfg(target_family = "wasm")]
 use spin_sdk::sqlite::wit::sqlite::Connection as Sqlite;
 
-/// Where the database is, as the variable says. No `Debug`: an address may hold a password.
+/// The database that the variable names. It has no `Debug`, because a URL may contain a password.
 #[derive(PartialEq)]
 pub(crate) enum Location {
     /// The label of a granted database.
@@ -25,14 +25,14 @@ pub(crate) enum Location {
 
 impl Location {
     /// # Errors
-    /// [`Error::Internal`] for what is neither.
+    /// [`Error::Internal`] for any other URL.
     pub(crate) fn parse(url: String) -> Result<Location, Error> {
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             return Ok(Location::Postgres(url));
         }
         match url.strip_prefix("sqlite:") {
             Some(label) if !label.is_empty() => Ok(Location::Sqlite(label.to_owned())),
-            // The value is not repeated, as it may hold a password.
+            // The value is not repeated, because it may contain a password.
             _ => {
                 eprintln!(
                     "variable `{VARIABLE}` is not the URL of a database\n  fix: set it to `sqlite:LABEL`, with a label \
@@ -45,10 +45,10 @@ impl Location {
     }
 }
 
-/// Why a statement gave no answer.
+/// Why a statement returned no result.
 pub(crate) struct Failure {
     pub(crate) error: Error,
-    /// Whether the session is gone, and its transaction with it; or nobody knows.
+    /// Whether the session and its transaction are lost, or may be.
     pub(crate) lost: bool,
 }
 
@@ -98,8 +98,8 @@ fn parameter(value: &Value) -> ParameterValue {
     }
 }
 
-/// `spin:sqlite` does not tell a busy database from a broken one, and calling again later is right for the one and does
-/// no harm for the other.
+/// `spin:sqlite` does not distinguish a busy database from a broken one. For a busy one the caller should call again
+/// later, and for a broken one that does no harm.
 #[cold]
 fn sqlite(error: &SqliteError) -> Error {
     eprintln!("database: {error}");
@@ -113,7 +113,7 @@ fn sqlite(error: &SqliteError) -> Error {
 fn postgres(error: &PostgresError) -> Failure {
     let (error, lost) = match error {
         PostgresError::QueryFailed(QueryError::DbError(error)) => {
-            // Not its detail, which repeats the row that was refused: that may be a customer's.
+            // Without its detail, which repeats the refused row and with it perhaps a customer's data.
             eprintln!("database: {} {}: {}", error.severity, error.code, error.message);
             // After a fatal error the server ends the session.
             (class(&error.code), matches!(error.severity.as_str(), "FATAL" | "PANIC"))
@@ -122,13 +122,13 @@ fn postgres(error: &PostgresError) -> Failure {
             eprintln!("database: no connection: {text}");
             (Error::Unavailable, true)
         }
-        // Not the server's words: it has said none, none that could be read, or more than a result may hold. Which of
-        // them, the text alone knows; asking again later is right for most.
+        // This text is the host's, not the server's: the server sent no answer, an unreadable one, or one that is too
+        // large. Only the text says which; a later call is right in most cases.
         PostgresError::QueryFailed(QueryError::Text(text)) => {
             eprintln!("database: {text}");
             (Error::Unavailable, true)
         }
-        // Something that the component may not do, or cannot say.
+        // The component is not allowed to do this, or the value cannot be converted.
         PostgresError::BadParameter(text) | PostgresError::ValueConversionFailed(text) | PostgresError::Other(text) => {
             eprintln!("database: {text}");
             (Error::Internal, false)
@@ -137,16 +137,16 @@ fn postgres(error: &PostgresError) -> Failure {
     Failure { error, lost }
 }
 
-/// What a SQLSTATE (<https://www.postgresql.org/docs/current/errcodes-appendix.html>) means for whoever asked.
+/// What a SQLSTATE (<https://www.postgresql.org/docs/current/errcodes-appendix.html>) means for the caller.
 pub(crate) fn class(code: &str) -> Error {
     match code {
-        // The transaction lost against others: serialization failure, statement completion unknown, deadlock, lock not
-        // available.
+        // Another transaction won: serialization failure, statement completion unknown, deadlock, lock not available.
         "40001" | "40003" | "40P01" | "55P03" => Error::Unavailable,
-        // The server takes no writes: another one is about to take over. A transaction was left alone for too long.
+        // The server accepts no writes, because another one is about to take over; or the transaction was idle for too
+        // long.
         "25006" | "25P03" => Error::Unavailable,
-        // A table is not there, which was when the migrations ran: the database is being restored, or is the wrong one.
-        // SQLite's refusal cannot be told from an outage, so this is one too.
+        // A table is missing, although the migrations have run: the database is being restored, or it is the wrong one.
+        // SQLite's error looks the same as an outage, so this counts as an outage too.
         "42P01" => Error::Unavailable,
         // Connection exception, insufficient resources (disk, memory, connections), operator intervention.
         _ if matches!(code.get(..2), Some("08" | "53" | "57")) => Error::Unavailable,

@@ -1,72 +1,74 @@
-//! A component's database: statements in, rows out, transactions that roll back unless they end well. SQLite or
-//! PostgreSQL, with the same component.
+//! A component's database: statements, rows, and transactions that roll back unless they succeed. The same component
+//! works with SQLite and PostgreSQL.
 //!
-//! The component's variable `database_url` says which database that is, and an instance reads it once:
+//! The component's variable `database_url` names the database. An instance reads it once:
 //!
-//! | `database_url` | is | granted by |
+//! | `database_url` | database | granted by |
 //! |---|---|---|
-//! | `sqlite:LABEL` | a SQLite that the host keeps | `LABEL` in `sqlite_databases` |
-//! | `postgres://USER:PASSWORD@HOST/DATABASE` | a PostgreSQL | its host in `allowed_outbound_hosts` |
+//! | `sqlite:LABEL` | a SQLite database that the host manages | `LABEL` in `sqlite_databases` |
+//! | `postgres://USER:PASSWORD@HOST/DATABASE` | a PostgreSQL database | its host in `allowed_outbound_hosts` |
 //!
-//! A component keeps its SQL in one module (`sql.rs`), as constants that [`statement!`] makes for both dialects, and
-//! reads rows in another; its migrations are in a folder a dialect. Everything else is the same for both.
+//! A component has its SQL in one module (`sql.rs`), as constants that [`statement!`] makes for both dialects, and
+//! reads rows in another module. Its migrations are in one folder for each dialect. Everything else is the same for
+//! both.
 //!
 //! # Why this shape
 //!
-//! The host reuses instances, so the connection is kept from call to call. Statements use the interfaces' plain
-//! functions: a statement is then one call that returns its rows as a list. The async functions return a stream and a
-//! future, which cost two more crossings each, and no answer here is large enough to be worth a stream. Nothing waits
-//! between the statements of a transaction but the database itself, so a transaction is a closure that is not async: a
-//! component cannot hold the database's writer, or its locks, while it waits for another component.
+//! The host reuses instances, so the connection is kept between calls. Statements use the synchronous functions of the
+//! interfaces: then a statement is one call into the host, which returns all rows as a list. The async functions return
+//! a stream and a future, which cost two more calls each, and no result here is large enough to need a stream. A
+//! transaction is a closure that is not async, so between its statements it can wait only for the database: a component
+//! cannot hold the database's write lock or row locks while it waits for another component.
 //!
-//! Values are those that SQLite has, as [`Value`]: null, integers, reals, texts and blobs. It is what both databases
-//! can say without a table of types.
+//! Values are those of SQLite, as [`Value`]: null, integers, reals, texts and blobs. Both databases can express these
+//! without a table of types.
 //!
 //! # Where the dialects differ
 //!
 //! | | SQLite | PostgreSQL | so |
 //! |---|---|---|---|
 //! | parameters | `?1` | `$1` | write `?1`; [`statement!`] makes both |
-//! | their types | any value goes anywhere | what the statement says: a column, an operator, a cast; a value must be of that kind (an integer fits each integer type), and null always is | cast what nothing says the type of: `(?2::text IS NULL OR owner = ?2)`; and a text that is to be something else: `?3::text::timestamptz` |
-//! | truth | integers, with the words `true` and `false` | `boolean` | write the words; an index on `x = 1` serves only a statement that says `x = 1`, so such a condition is a piece with two texts; [`Row::boolean`] reads both |
-//! | times | texts, `2024-02-27T15:50:27.545Z`, whose order is the order in time | `timestamptz(3)` | [`NOW`], [`ago!`] and [`time!`], which reads a column as that text |
-//! | what is no time | any text is stored, `strftime` gives null | an error | check before it is a parameter |
-//! | `max(a, b)`, `min(a, b)` | so | `greatest`, `least` | a piece with two texts |
-//! | U+0000 in a text | stored | an error, 22021 | refuse it in what strangers send |
+//! | their types | any value is accepted | the statement determines them, by a column, an operator or a cast; a value must be of that kind (an integer fits each integer type) or null | cast a parameter whose type nothing determines: `(?2::text IS NULL OR owner = ?2)`; cast a text that becomes another type: `?3::text::timestamptz` |
+//! | booleans | integers, with the words `true` and `false` | `boolean` | write the words; an index on `x = 1` serves only a statement that contains `x = 1`, so such a condition is a piece with two texts; [`Row::boolean`] reads both |
+//! | times | texts, `2024-02-27T15:50:27.545Z`, which sort by time | `timestamptz(3)` | [`NOW`], [`ago!`] and [`time!`], which reads a column as that text |
+//! | a malformed time | any text is stored, `strftime` gives null | an error | check before it is a parameter |
+//! | `max(a, b)`, `min(a, b)` | the same | `greatest`, `least` | a piece with two texts |
+//! | U+0000 in a text | stored | an error, 22021 | refuse it in input from outside |
 //! | a number beyond 64 bits in a text | a real | an error, 22003 | check before it is a parameter |
-//! | who writes | one at a time, in transactions too | all at once | the next section |
+//! | writers | one at a time, in transactions too | concurrent | see the next section |
 //!
-//! # Two at once
+//! # Concurrency
 //!
-//! On SQLite a transaction waits where it begins until it is the only one that writes: what it reads stays as it is
-//! until it ends. On PostgreSQL transactions run at READ COMMITTED: each statement sees what was committed when it
-//! began, and one that changes a row which another is changing waits for it, and then looks again whether that row
-//! still fits its `WHERE`. It looks again at that row alone: a subquery over other rows keeps what it saw. So, for both:
+//! On SQLite a transaction waits at its beginning until it is the only writer: what it reads stays the same until it
+//! ends. On PostgreSQL transactions run at READ COMMITTED: each statement sees what was committed when it began. A
+//! statement that changes a row while another transaction is changing it waits, and then checks again whether that row
+//! still matches its `WHERE`. It checks only that row again: a subquery over other rows keeps its old result. So, for
+//! both databases:
 //!
 //! - Let one statement decide, and name in its `WHERE` the state that it starts from, as columns of the row that it
 //!   changes. Then it needs no transaction.
-//! - Where reading and writing are two statements, read the row that both turn upon with [`LOCKED`] first. Others who do
-//!   the same wait there; statements after it see what they did.
-//! - `INSERT ... ON CONFLICT` waits for another's insert of the same key, and then sees whether that stayed.
-//! - Take locks in one order everywhere, and clean up with `FOR UPDATE SKIP LOCKED`, which never waits. Two that wait for
-//!   each other all the same end as [`Error::Unavailable`].
+//! - If reading and writing take two statements, first read the row on which both depend, with [`LOCKED`]. Other
+//!   transactions that do the same wait there, and their next statements see what this one did.
+//! - `INSERT ... ON CONFLICT` waits for another insert of the same key, and then sees whether that was committed.
+//! - Take locks in the same sequence everywhere, and clean up with `FOR UPDATE SKIP LOCKED`, which never waits. A
+//!   deadlock ends as [`Error::Unavailable`].
 //!
 //! # When the answer is lost
 //!
-//! A connection can die, or a deadline end the call, when `COMMIT` was sent and its answer has not come. Then nobody
-//! knows whether the transaction is stored; the error is [`Error::Unavailable`], as for one that surely is not. So
-//! whoever does the same again must be able to: store with the change a key that the caller gave (an idempotency key, an
-//! event's id) under a unique constraint, and answer the second call from what the first one left. That covers a caller
-//! who got no answer at all, too.
+//! A connection can break, or a deadline can end the call, after `COMMIT` was sent and before its answer has arrived.
+//! Then nobody knows whether the transaction is stored; the error is [`Error::Unavailable`], as for a transaction that
+//! is certainly not stored. So the caller must be able to repeat the call safely: store a key from the caller with the
+//! change (an idempotency key, an event's id) under a unique constraint, and answer the second call from what the first
+//! one has stored. That also covers a caller that got no answer at all.
 //!
-//! # What it refuses
+//! # What it does not do
 //!
-//! - To tell the caller what went wrong: what the database said goes to the log, the caller learns only whether the same
-//!   call may succeed later.
-//! - To run a transaction again by itself. What its closure did besides (a line in the log, a value that it took) is
-//!   not undone, a second run would hold the instance longer just when the database is busy, and callers have to be able
-//!   to repeat anyway, as the last section says.
-//! - To go on in a transaction after a statement failed, or to begin one inside another.
+//! - It does not tell the caller what went wrong: the database's error goes to the log, and the caller learns only
+//!   whether the same call may succeed later.
+//! - It does not run a transaction again by itself. Other effects of its closure (a log line, a value that it has
+//!   moved) cannot be undone, a second run would hold the instance longer just when the database is busy, and callers
+//!   must be able to repeat a call anyway, as the last section says.
+//! - It does not continue a transaction after a statement has failed, and it does not nest transactions.
 
 mod bindings;
 #[doc(hidden)]
@@ -90,39 +92,39 @@ use transaction::State;
 /// The variable that names the database.
 const VARIABLE: &str = "database_url";
 
-/// Why a statement gave no answer. What the database said is in the log.
+/// Why a statement returned no result. The database's own error is in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Error {
     /// The database does not answer, is busy or full, lacks a table, or let another transaction go first: the same call
-    /// may succeed later. Of a transaction: it may be stored even so.
+    /// may succeed later. If a transaction returns this error, it may still be stored.
     Unavailable,
-    /// The database cannot be opened as the component is configured, refuses the statement, or holds what its schema
-    /// rules out: someone must look at it.
+    /// The database cannot be opened with the component's configuration, refuses the statement, or contains data that
+    /// its schema rules out: somebody must look at it.
     Internal,
 }
 
 thread_local! {
     /// The connection while no call uses it.
     static IDLE: Cell<Option<Connection>> = const { Cell::new(None) };
-    /// What the variable says.
+    /// The parsed variable.
     static LOCATION: OnceCell<Location> = const { OnceCell::new() };
 }
 
-/// The database, for the time of one call. Dropping it keeps the connection for the next call of the instance, unless
-/// a statement failed: then the connection is closed, and the next call opens another.
+/// The database, for the duration of one call. When it is dropped, the connection is kept for the next call of the
+/// instance, unless a statement failed: then the connection is closed, and the next call opens another one.
 #[derive(Debug)]
 pub struct Database {
-    /// Absent only while it is dropped.
+    /// `None` only during the drop.
     connection: Option<Connection>,
     state: Cell<State>,
     failed: Cell<bool>,
 }
 
 impl Database {
-    /// The component's database. Only an instance's first call waits for anything.
+    /// Opens the component's database. Only the first call of an instance has to wait.
     ///
     /// # Errors
-    /// [`Error::Internal`] when the variable is missing or names no database that the component was granted;
+    /// [`Error::Internal`] when the variable is missing, or names no database that is granted to the component;
     /// [`Error::Unavailable`] when the database cannot be reached.
     pub fn open() -> Result<Database, Error> {
         match IDLE.take() {
@@ -147,7 +149,7 @@ impl Database {
         })
     }
 
-    /// A SQLite in memory, with the migrations run: for unit tests on this machine.
+    /// An in-memory SQLite database with these migrations: for native unit tests.
     ///
     /// # Panics
     /// When a migration fails.
@@ -156,7 +158,7 @@ impl Database {
         Database::over(Connection::Sqlite(native::Sqlite::in_memory(migrations)))
     }
 
-    /// The PostgreSQL at `url`, with the migrations run: for unit tests on this machine.
+    /// The PostgreSQL database at `url` with these migrations: for native unit tests.
     ///
     /// # Panics
     /// When it cannot be reached, or a migration fails.
@@ -169,7 +171,7 @@ impl Database {
         Database { connection: Some(connection), state: Cell::new(State::None), failed: Cell::new(false) }
     }
 
-    /// What the database speaks, for the few things that are better done in another way in each.
+    /// The database's dialect, for the few tasks that are better done differently in each.
     pub fn dialect(&self) -> Dialect {
         self.connection.as_ref().map_or(Dialect::Sqlite, Connection::dialect)
     }
@@ -177,24 +179,24 @@ impl Database {
     /// Runs one statement and returns its rows.
     ///
     /// # Errors
-    /// Of SQLite, [`Error::Unavailable`] for whatever it says of a statement: `spin:sqlite` does not tell a busy
-    /// database from a broken one. Of PostgreSQL, what the SQLSTATE says. In a transaction in which a statement failed,
-    /// its error again; once the session is gone, [`Error::Unavailable`] until the call ends.
+    /// For SQLite, [`Error::Unavailable`] for every error of a statement: `spin:sqlite` does not distinguish a busy
+    /// database from a broken one. For PostgreSQL, by the SQLSTATE. After a failed statement in a transaction, that
+    /// statement's error again; after the session is lost, [`Error::Unavailable`] until the call ends.
     pub fn query<'a>(&self, statement: impl Into<Statement<'a>>, parameters: &[Value]) -> Result<Rows, Error> {
         match self.state.get() {
-            // PostgreSQL refuses it anyway, and SQLite would let half of a transaction be committed.
+            // PostgreSQL refuses it anyway, and SQLite would allow half of a transaction to be committed.
             State::Failed(error) => Err(error),
             State::Gone => Err(Error::Unavailable),
             State::None | State::Open => self.run(statement.into(), parameters),
         }
     }
 
-    /// Runs `work` in a transaction that may write, and commits it. When `work` fails, or a statement did, nothing of
-    /// it remains.
+    /// Runs `work` in a transaction that may write, and commits it. If `work` or a statement fails, the transaction is
+    /// rolled back.
     ///
     /// # Errors
-    /// Those of `work`, and the database's own. After [`Error::Unavailable`] from the commit nobody knows whether the
-    /// transaction is stored ("When the answer is lost", at the top).
+    /// Those of `work`, and those of the database. After [`Error::Unavailable`] from the commit nobody knows whether
+    /// the transaction is stored (see "When the answer is lost" in the crate's documentation).
     pub fn transaction<T, E: From<Error>>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, E>) -> Result<T, E> {
         let transaction = Transaction::begin(self)?;
         let value = work(&transaction)?;

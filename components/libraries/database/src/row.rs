@@ -1,4 +1,4 @@
-//! Rows, read column by column in the order of the statement. Texts are moved out, not copied.
+//! Rows, read column by column in the sequence of the statement. Texts are moved, not copied.
 
 use crate::bindings::postgres::DbValue;
 use crate::{Error, Value};
@@ -9,7 +9,7 @@ use std::vec::IntoIter;
 #[derive(Debug)]
 pub struct Rows(Source);
 
-/// As each interface gives them: a row is taken apart where it is read, and not before.
+/// The rows as each interface returns them. A row is converted only when it is read.
 #[derive(Debug)]
 enum Source {
     Sqlite(IntoIter<RowResult>),
@@ -50,8 +50,8 @@ impl Iterator for Rows {
 
 impl ExactSizeIterator for Rows {}
 
-/// One row. Each method takes the next column; a column of another type, or none, is [`Error::Internal`]: only a
-/// database that other hands changed, or a statement that does not fit its decoder, has one.
+/// One row. Each method reads the next column. A missing column, or one of another type, is [`Error::Internal`]: either
+/// somebody else has changed the database, or the statement does not fit the code that reads its rows.
 #[derive(Debug)]
 pub struct Row {
     columns: Columns,
@@ -65,7 +65,7 @@ enum Columns {
 }
 
 impl Row {
-    /// A row of these values; for decoders' tests.
+    /// A row of these values, for tests of the code that reads rows.
     pub fn new(values: Vec<Value>) -> Row {
         Row { width: values.len(), columns: Columns::Sqlite(values.into_iter()) }
     }
@@ -97,7 +97,7 @@ impl Row {
         }
     }
 
-    /// The next column, a truth value; SQLite has integers for them, 0 is false.
+    /// The next column, a boolean. SQLite stores booleans as integers, with 0 for false.
     pub fn boolean(&mut self) -> Result<bool, Error> {
         self.integer::<i64>().map(|value| value != 0)
     }
@@ -117,7 +117,7 @@ impl Row {
         }
     }
 
-    /// Logs which column is wrong; not its value, which may be a customer's.
+    /// Logs which column is wrong, but not its value, which may be a customer's.
     #[cold]
     fn unexpected(&self, wanted: &str, found: Option<Value>) -> Error {
         let found = match found {
@@ -135,13 +135,13 @@ impl Row {
     #[cold]
     fn unreadable(&self, kind: &str) -> Error {
         eprintln!(
-            "database: column {} of a row holds {kind}, which is not read\n  fix: let the statement give it as a text",
+            "database: column {} of a row holds {kind}, which this library does not read\n  fix: let the statement give it as a text",
             self.column()
         );
         Error::Internal
     }
 
-    /// The number of the column that was read last.
+    /// The number of the column that was read last, from 1.
     fn column(&self) -> usize {
         self.width
             - match &self.columns {
@@ -156,7 +156,7 @@ impl Row {
     }
 }
 
-/// A value of PostgreSQL as one of the five kinds; for any other kind, what it is.
+/// A PostgreSQL value as one of the five kinds; for any other kind, an error with its name.
 fn value(value: DbValue) -> Result<Value, &'static str> {
     Ok(match value {
         DbValue::Boolean(boolean) => Value::Integer(boolean.into()),

@@ -1,7 +1,7 @@
-//! Statements in both dialects. Each is written once; where the dialects differ it has a piece with two texts. The
-//! texts are joined while the component is compiled, so at run time a statement is a constant of either dialect.
+//! SQL statements for both dialects. Each statement is written once; where the dialects differ, a piece of it has two
+//! texts. The pieces are joined at compile time, so at run time a statement is a constant in either dialect.
 
-/// The SQL that a database speaks.
+/// The SQL dialect of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
     /// SQLite's.
@@ -11,7 +11,7 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// What stands before a parameter's number.
+    /// The sign before a parameter's number.
     pub const fn sign(self) -> char {
         match self {
             Dialect::Sqlite => '?',
@@ -28,13 +28,13 @@ pub struct Statement<'a> {
 }
 
 impl<'a> Statement<'a> {
-    /// The text of each dialect. As a statement of its own, PostgreSQL's has `$1` where SQLite's has `?1`; as a piece
+    /// A text for each dialect. As a complete statement, PostgreSQL's text has `$1` where SQLite's has `?1`; as a piece
     /// of [`statement!`](crate::statement!), both have `?1`.
     pub const fn each(sqlite: &'a str, postgres: &'a str) -> Statement<'a> {
         Statement { sqlite, postgres }
     }
 
-    /// One text that both dialects take.
+    /// One text for both dialects.
     pub const fn both(text: &'a str) -> Statement<'a> {
         Statement { sqlite: text, postgres: text }
     }
@@ -49,24 +49,25 @@ impl<'a> Statement<'a> {
 }
 
 impl<'a> From<&'a str> for Statement<'a> {
-    /// A text that both dialects take as it is.
+    /// The text, unchanged, for both dialects.
     fn from(text: &'a str) -> Statement<'a> {
         Statement::both(text)
     }
 }
 
-/// Now, as a change notes it. On SQLite the same throughout a statement. On PostgreSQL it is the clock itself: a
-/// statement that has waited for another's lock would note a time from before that other's change. So it is for one
-/// column of a `SET`; where it stands twice in a statement, the two differ, and in a `WHERE` no index serves it.
+/// The current time, for a column that a change sets. On SQLite it is the same throughout a statement. On PostgreSQL it
+/// is the clock itself: otherwise a statement that has waited for a lock would store a time before the other
+/// transaction's change. Use it only for one column of a `SET`: two uses in a statement give different times, and in a
+/// `WHERE` no index can serve it.
 pub const NOW: Statement<'static> = Statement::each("strftime('%Y-%m-%dT%H:%M:%fZ', 'now')", "clock_timestamp()");
 
-/// At the end of a `SELECT`: locks its rows until the transaction ends, as changing them would, so that what is read
-/// stays. Nothing on SQLite, where a transaction has the whole database. On PostgreSQL it waits for others' changes,
-/// and gives the rows as they are then; the next statement sees whatever else was committed by then.
+/// The end of a `SELECT` that locks its rows until the transaction ends, as a change would, so that nobody changes what
+/// it has read. Empty on SQLite, where a transaction locks the whole database. On PostgreSQL it waits for other
+/// transactions' changes and returns the changed rows; the next statement sees everything that was committed by then.
 pub const LOCKED: Statement<'static> = Statement::each("", " FOR NO KEY UPDATE");
 
-/// A statement, or a piece of one, of pieces: texts, names of constants, and expressions in parentheses. Parameters are
-/// `?1`, `?2`, ..., which become `$1`, `$2`, ... in PostgreSQL's text.
+/// A statement, or a piece of one, from pieces: texts, names of constants, and expressions in parentheses. Parameters
+/// are `?1`, `?2`, ..., which become `$1`, `$2`, ... in PostgreSQL's text.
 ///
 /// ```
 /// use souk_database::{LOCKED, NOW, Statement, ago, statement, time};
@@ -90,8 +91,8 @@ macro_rules! statement {
     }};
 }
 
-/// A piece: a column of times as text, `2024-02-27T15:50:27.545Z`. SQLite keeps that text; PostgreSQL, whose column is
-/// a `timestamptz(3)`, writes it.
+/// A piece: a column of times as text, `2024-02-27T15:50:27.545Z`. SQLite stores that text; PostgreSQL stores a
+/// `timestamptz(3)` and formats it.
 #[macro_export]
 macro_rules! time {
     ($column:literal) => {
@@ -102,7 +103,7 @@ macro_rules! time {
     };
 }
 
-/// A piece: the moment that is so long ago, to compare a column of times with.
+/// A piece: the time a given interval ago, for a comparison with a column of times.
 #[macro_export]
 macro_rules! ago {
     ($time:literal) => {
@@ -113,8 +114,8 @@ macro_rules! ago {
     };
 }
 
-/// A piece: a parameter as the number of a `LIMIT`. Where SQLite sees a bare one, it plans for its value, and so compiles
-/// the statement again each time that it is bound: a tenth of what a page of rows costs.
+/// A parameter as the number of a LIMIT. If a bare parameter stands there, SQLite plans for its value and prepares the
+/// statement again at each binding, which takes a tenth of the time of a page.
 #[macro_export]
 macro_rules! most {
     ($parameter:literal) => {

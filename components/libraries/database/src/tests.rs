@@ -5,7 +5,7 @@ use crate::{Database, Dialect, Error, LOCKED, NOW, Row, Statement, Value, ago, s
 
 use souk_test::postgres;
 
-/// One of each kind, with an empty table in it.
+/// A database of each kind, with an empty table.
 fn both() -> [Database; 2] {
     let times = |kind: &str| format!("CREATE TABLE t (a BIGINT PRIMARY KEY, b TEXT, at {kind})");
     [
@@ -24,7 +24,7 @@ fn insert(database: &Database, a: i64) -> Result<(), Error> {
     database.query(INSERT, &[Value::Integer(a)]).map(drop)
 }
 
-/// What the database says of a row that is there already.
+/// The error for a row that exists already.
 fn taken(database: &Database) -> Error {
     match database.dialect() {
         Dialect::Sqlite => Error::Unavailable,
@@ -33,7 +33,7 @@ fn taken(database: &Database) -> Error {
 }
 
 #[test]
-fn a_row_is_read_in_the_order_of_its_columns() {
+fn a_row_is_read_in_the_sequence_of_its_columns() {
     let blob = Statement::each("SELECT 7, 'x', NULL, true, x'00ff'", "SELECT 7, 'x', NULL, true, '\\x00ff'::bytea");
     for db in both() {
         let mut row = db.query(blob, &[]).unwrap().next().unwrap();
@@ -47,7 +47,7 @@ fn a_row_is_read_in_the_order_of_its_columns() {
 }
 
 #[test]
-fn a_column_of_another_type_or_range_is_an_error_and_no_panic() {
+fn a_column_of_another_type_or_range_is_an_error_and_not_a_panic() {
     let row = |value| Row::new(vec![value]);
     assert_eq!(row(Value::Integer(-1)).integer::<u64>(), Err(Error::Internal));
     assert_eq!(row(Value::Integer(1)).text(), Err(Error::Internal));
@@ -57,11 +57,11 @@ fn a_column_of_another_type_or_range_is_an_error_and_no_panic() {
     let [_, db] = both();
     let mut time = db.query("SELECT clock_timestamp(), 1", &[]).unwrap().next().unwrap();
     assert_eq!(time.optional_text(), Err(Error::Internal));
-    assert_eq!(time.integer::<u8>(), Ok(1), "the columns after it are read");
+    assert_eq!(time.integer::<u8>(), Ok(1), "the columns after it can be read");
 }
 
 #[test]
-fn parameters_keep_their_places_and_values_in_both_dialects() {
+fn parameters_keep_their_positions_and_values_in_both_dialects() {
     const ECHO: Statement = statement!(
         "SELECT ",
         (Statement::each("?2, ?1, ?3, ?4, ?11", "?2::text, ?1::bigint, ?3::bytea, ?4::float8, ?11::text")),
@@ -104,7 +104,7 @@ fn times_have_one_form_and_are_compared_as_times() {
 }
 
 #[test]
-fn a_transaction_that_ends_well_stays() {
+fn a_successful_transaction_is_stored() {
     for db in both() {
         let done: Result<i64, Error> = db.transaction(|t| {
             insert(t, 1)?;
@@ -134,7 +134,7 @@ fn a_transaction_that_fails_leaves_nothing_and_the_next_one_works() {
 }
 
 #[test]
-fn a_statement_that_failed_fails_its_transaction_whatever_comes_after_it() {
+fn a_failed_statement_fails_its_transaction_whatever_comes_after_it() {
     for db in both() {
         let went_on: Result<(), Error> = db.transaction(|t| {
             insert(t, 1)?;
@@ -158,7 +158,7 @@ fn a_transaction_inside_another_is_refused_and_the_outer_one_goes_on() {
 }
 
 #[test]
-fn what_is_checked_at_the_commit_fails_the_transaction() {
+fn a_constraint_that_is_checked_at_the_commit_fails_the_transaction() {
     for db in both() {
         db.query("CREATE TABLE u (a BIGINT REFERENCES t (a) DEFERRABLE INITIALLY DEFERRED)", &[]).unwrap();
         let dangling = db.transaction(|t| t.query("INSERT INTO u VALUES (9)", &[]).map(drop));
@@ -183,7 +183,7 @@ fn a_panic_in_a_transaction_rolls_it_back() {
 }
 
 #[test]
-fn a_session_that_was_ended_is_unavailable_and_nothing_is_rolled_back_on_another() {
+fn a_lost_session_is_unavailable_and_no_other_one_gets_its_rollback() {
     let server = postgres::Postgres::shared();
     let url = server.database();
     let db = Database::postgres(&url, &["CREATE TABLE t (a BIGINT PRIMARY KEY)"]);
@@ -204,7 +204,7 @@ fn a_session_that_was_ended_is_unavailable_and_nothing_is_rolled_back_on_another
 }
 
 #[test]
-fn of_two_that_wait_for_each_other_one_is_told_to_come_again() {
+fn a_deadlock_makes_one_of_the_two_unavailable() {
     const LOCK: Statement = statement!("SELECT 1 FROM t WHERE a = ?1", LOCKED);
     let url = postgres::Postgres::shared().database();
     let table = "CREATE TABLE t (a BIGINT PRIMARY KEY); INSERT INTO t VALUES (1), (2)";
@@ -225,7 +225,7 @@ fn of_two_that_wait_for_each_other_one_is_told_to_come_again() {
 }
 
 #[test]
-fn a_transaction_has_the_level_that_is_documented_whatever_the_default_is() {
+fn a_transaction_has_the_documented_isolation_level_whatever_the_default_is() {
     let [_, db] = both();
     db.query("SET default_transaction_isolation = 'serializable'", &[]).unwrap();
     let level = db.transaction(|t| t.query("SHOW transaction_isolation", &[])).unwrap().next().unwrap().text();
@@ -255,7 +255,7 @@ fn statements_are_joined_for_each_dialect() {
 }
 
 #[test]
-fn a_url_names_a_label_of_sqlite_or_a_postgresql() {
+fn a_url_names_a_sqlite_label_or_a_postgresql_database() {
     let location = |url: &str| Location::parse(url.to_owned());
     assert!(location("sqlite:orders") == Ok(Location::Sqlite("orders".into())));
     for url in ["postgres://u:p@h/d", "postgresql://h/d"] {

@@ -1,27 +1,28 @@
-//! Transactions. They are a state of the [`Database`], as they are one of the session behind it.
+//! Transactions. A transaction is a state of the [`Database`], because it is a state of the session behind it.
 
 use crate::{Database, Error, Statement};
 use std::ops::Deref;
 
-/// How a database stands to transactions.
+/// The state of a database's session.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum State {
-    /// There is none: each statement is one of its own.
+    /// No transaction: each statement is a transaction of its own.
     None,
-    /// One is open.
+    /// A transaction is open.
     Open,
-    /// One is open in which a statement failed: nothing of it may remain.
+    /// A transaction is open, and a statement in it has failed: it can only be rolled back.
     Failed(Error),
-    /// The session is gone, and nobody may go on as if it were there: what was to be in a transaction would not be.
+    /// The session is lost. Further statements are refused, because they would not run in the transaction to which they
+    /// belong.
     Gone,
 }
 
-/// IMMEDIATE: a transaction that begins as a reader and then writes fails when another wrote in between. The level is
-/// named because a server, a database or a user may have another default.
+/// IMMEDIATE, because a transaction that begins as a reader and then writes fails if another one has written in
+/// between. The isolation level is set explicitly, because a server, a database or a user may have another default.
 const BEGIN: Statement<'static> = Statement::each("BEGIN IMMEDIATE", "BEGIN ISOLATION LEVEL READ COMMITTED");
 
-/// A transaction under way: statements are the database's own, so what reads takes a [`Database`] and serves both,
-/// and what must be in a transaction takes this.
+/// An open transaction. It derefs to [`Database`], so a function that only reads takes a [`Database`] and works with
+/// both; a function that must run in a transaction takes this type.
 #[derive(Debug)]
 pub struct Transaction<'a> {
     database: &'a Database,
@@ -40,8 +41,8 @@ impl<'a> Transaction<'a> {
     }
 
     pub(crate) fn commit(self) -> Result<(), Error> {
-        // PostgreSQL answers the COMMIT of a transaction in which a statement failed with success, and rolls it back.
-        // `query` answers with that statement's error.
+        // If a statement has failed, PostgreSQL answers COMMIT with success but rolls back. So `query` returns that
+        // statement's error instead.
         self.database.query("COMMIT", &[])?;
         self.database.state.set(State::None);
         Ok(())
@@ -60,7 +61,7 @@ impl Drop for Transaction<'_> {
     fn drop(&mut self) {
         if matches!(self.state.get(), State::Open | State::Failed(_)) {
             self.database.state.set(State::None);
-            // Where this fails, the connection is closed, and the host rolls back.
+            // If this fails, the connection is closed, and the host rolls back.
             self.database.query("ROLLBACK", &[]).ok();
         }
     }

@@ -1,8 +1,8 @@
-//! A component's key-value stores, by functions that are not async, so that a `func` of a contract can use them.
+//! A component's key-value stores, with synchronous functions, so that a `func` of a contract can use them.
 //!
-//! A component opens a store by a label that the manifest grants it in `key_value_stores`. spin-sdk's `key_value` is the
-//! same by `async` functions, for which a `func` cannot wait; this is `wasi:keyvalue`, which also changes a value only
-//! where nobody else did.
+//! A component opens a store by a label that the manifest grants it in `key_value_stores`. spin-sdk's `key_value` has
+//! `async` functions, for which a `func` cannot wait. This library uses `wasi:keyvalue` instead, which can also change
+//! a value only if nobody else has changed it.
 //!
 //! ```no_run
 //! use souk_key_value::Store;
@@ -25,10 +25,10 @@ use std::fmt;
 /// How often [`Store::update`] tries when others change the same value.
 const MAX_TRIES: u32 = 100;
 
-/// Why a store did not do what it was asked for.
+/// Why a store refused or failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
-    /// The manifest does not grant the store to the component, or there is none of this label.
+    /// The manifest does not grant the store to the component, or there is no store with this label.
     NotGranted,
     /// The store cannot answer now, as the text says; the same call may succeed later.
     Unavailable(String),
@@ -54,7 +54,7 @@ impl From<store::Error> for Error {
     }
 }
 
-/// A store that the component may use.
+/// A store that is granted to the component.
 #[derive(Debug)]
 pub struct Store(Bucket);
 
@@ -83,7 +83,7 @@ impl Store {
         Ok(self.0.set(key, value)?)
     }
 
-    /// Deletes a key, if it is there.
+    /// Deletes a key, if it exists.
     ///
     /// # Errors
     /// When the store cannot answer.
@@ -91,7 +91,7 @@ impl Store {
         Ok(self.0.delete(key)?)
     }
 
-    /// Whether there is such a key.
+    /// Whether a key exists.
     ///
     /// # Errors
     /// When the store cannot answer.
@@ -99,7 +99,7 @@ impl Store {
         Ok(self.0.exists(key)?)
     }
 
-    /// Some of the keys, and where the next ones begin; begin with `None`.
+    /// Some of the keys, and the cursor for the next ones; begin with `None`.
     ///
     /// # Errors
     /// When the store cannot answer.
@@ -108,19 +108,19 @@ impl Store {
         Ok((found.keys, found.cursor))
     }
 
-    /// Adds to a number and returns it; a key that is not there is 0.
+    /// Adds `delta` to a number and returns the sum; a missing key counts as 0.
     ///
     /// # Errors
-    /// When the store cannot answer, or the value is no number.
+    /// When the store cannot answer, or the value is not a number.
     pub fn increment(&self, key: &str, delta: i64) -> Result<i64, Error> {
         Ok(atomics::increment(&self.0, key, delta)?)
     }
 
-    /// Changes a value by a function, which runs again when somebody else changed the value meanwhile. Returns what was
-    /// stored.
+    /// Changes a value with a function, which runs again if somebody else has changed the value meanwhile. Returns the
+    /// stored value.
     ///
     /// # Errors
-    /// When the store cannot answer, or others change the value all the time.
+    /// When the store cannot answer, or others keep changing the value.
     pub fn update(&self, key: &str, mut change: impl FnMut(Option<Vec<u8>>) -> Vec<u8>) -> Result<Vec<u8>, Error> {
         let mut cas = Cas::new(&self.0, key)?;
         for _ in 0..MAX_TRIES {
@@ -131,6 +131,6 @@ impl Store {
                 Err(CasError::StoreError(error)) => return Err(error.into()),
             }
         }
-        Err(Error::Unavailable("others change the same value all the time".to_owned()))
+        Err(Error::Unavailable("others keep changing the same value".to_owned()))
     }
 }

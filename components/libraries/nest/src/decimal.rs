@@ -1,10 +1,11 @@
-//! Amounts between the system's decimals (`75.25`) and the contracts' cents (7525), by their digits: no float on the way.
+//! Converts amounts between the NestJS system's decimals (`75.25`) and the contracts' cents (7525), digit by digit and
+//! without floats.
 
 use serde::de::{Deserialize, Error};
 use serde::{Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// Cents that are written as a JSON number with as few decimals as there are: 7525 is `75.25`, 15000 is `150`.
+/// Cents, serialized as a JSON number with as few decimals as possible: 7525 is `75.25`, 15000 is `150`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decimal(pub u64);
 
@@ -16,10 +17,10 @@ impl Serialize for Decimal {
     }
 }
 
-/// The cents of a JSON number of at most two decimals.
+/// Reads a JSON number with at most two decimals as cents.
 ///
 /// # Errors
-/// When it is no such number: below zero, with more decimals, with an exponent, or too large.
+/// When it is not such a number: below zero, with more decimals, with an exponent, or too large.
 pub fn decimal<'de, D: Deserializer<'de>>(input: D) -> Result<u64, D::Error> {
     let raw = <&RawValue>::deserialize(input)?;
     cents(raw.get())
@@ -51,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn a_written_amount_is_read_back() {
         for amount in (0..10_000).chain([1_000_000_000_000]) {
             assert_eq!(cents(&serde_json::to_string(&Decimal(amount)).unwrap()), Some(amount));
         }

@@ -1,7 +1,7 @@
-//! What the adapters between a NestJS system and typed contracts share: its errors, its amounts of money as decimals,
-//! and its numbers, which come as strings too.
+//! Shared code of the adapters between a NestJS system and typed contracts: its errors, its amounts of money as
+//! decimals, and its numbers, which may also be strings.
 //!
-//! Data is read strictly where it matters and leniently where Nest is: a field that nobody asks for is passed over, as a
+//! Data is read strictly where that matters, and leniently where Nest is lenient: unknown fields are ignored, as a
 //! `ValidationPipe` with `whitelist` does; a field of another type is refused with status 400 and the field's name.
 
 mod decimal;
@@ -15,7 +15,7 @@ use serde::{Deserializer, Serialize};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-/// An error as a service of the system throws it.
+/// An error in the form in which the NestJS system's services throw it.
 pub fn exception(status: u16, message: impl Into<String>) -> String {
     #[derive(Serialize)]
     struct Exception {
@@ -25,7 +25,7 @@ pub fn exception(status: u16, message: impl Into<String>) -> String {
     json(&Exception { status, message: message.into() })
 }
 
-/// A value as JSON. Names, texts and numbers cannot fail to become it.
+/// A value as JSON. Names, texts and numbers always serialize.
 pub fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
@@ -33,25 +33,25 @@ pub fn json(value: &impl Serialize) -> String {
 /// Reads the data of a message.
 ///
 /// # Errors
-/// The exception to answer with, which says what does not fit.
+/// The exception to answer with, which names the wrong field.
 pub fn data<'d, T: Deserialize<'d>>(json: &'d str) -> Result<T, String> {
     read(json).map_err(|problem| exception(400, format!("Invalid data: {problem}")))
 }
 
-/// How the texts of serde begin that go on with types of ours.
+/// Beginnings of serde's messages that continue with names of our types.
 const WRONG: [&str; 4] = ["invalid type", "invalid value", "invalid length", "data did not match"];
 
-/// Reads JSON; what does not fit is said in the sender's words: which field, and never by the names of our own types.
+/// Reads JSON. An error names the field in the sender's terms, and never our own types.
 ///
 /// # Errors
-/// What does not fit.
+/// What is wrong with the data.
 pub fn read<'d, T: Deserialize<'d>>(json: &'d str) -> Result<T, String> {
     let mut input = serde_json::Deserializer::from_str(json);
     let value = serde_path_to_error::deserialize(&mut input).map_err(|error| {
         let path = error.path().to_string();
         let path = Some(path.as_str()).filter(|path| !matches!(*path, "." | "?"));
         let text = error.inner().to_string();
-        // serde_json ends each text with a place in it, and serde names types of Rust after "expected".
+        // serde_json ends each message with a position in the JSON, and serde names Rust types after "expected".
         let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
         if WRONG.iter().any(|kind| text.starts_with(kind)) {
             format!("{} has the wrong type or value", path.unwrap_or("the data"))
@@ -63,13 +63,13 @@ pub fn read<'d, T: Deserialize<'d>>(json: &'d str) -> Result<T, String> {
     Ok(value)
 }
 
-/// A pattern that the adapter does not know: the manifest names one too many.
+/// The answer to a pattern that the adapter does not know, because the manifest names one too many.
 pub fn unknown(pattern: &str) -> String {
-    eprintln!("the pattern {pattern:?} is not one of this adapter's");
+    eprintln!("this adapter does not know the pattern {pattern:?}; fix: remove it from the manifest");
     exception(404, "There is no handler for this pattern")
 }
 
-/// A whole number, or the digits of one in a string: an id comes as either.
+/// A whole number, or a string with its digits: the NestJS system sends ids in both forms.
 ///
 /// # Errors
 /// When it is neither.
@@ -88,7 +88,7 @@ pub fn number<'de, D: Deserializer<'de>>(input: D) -> Result<u64, D::Error> {
     }
 }
 
-/// A moment in UTC as the contracts write it: `2024-02-27T15:50:27.545Z`.
+/// A time in UTC in the contracts' form: `2024-02-27T15:50:27.545Z`.
 pub fn timestamp(moment: OffsetDateTime) -> String {
     let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
     moment.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_default()
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_is_written_as_the_contracts_have_it() {
+    fn a_time_is_written_in_the_contracts_form() {
         let moment = OffsetDateTime::from_unix_timestamp(1_709_049_027).unwrap();
         assert_eq!(timestamp(moment + time::Duration::milliseconds(45)), "2024-02-27T15:50:27.045Z");
     }
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_said_with_the_field_and_without_our_types() {
+    fn an_error_names_the_field_and_not_our_types() {
         for (json, problem) in [
             ("null", "the data has the wrong type or value"),
             ("[]", "the data has the wrong type or value"),

@@ -1,13 +1,13 @@
-//! Lists by page and limit, as the system's services take them: either may have a fraction, which they let pass, and no
-//! client may meet an error where it met none.
+//! Lists by page and limit, as in the NestJS system's services. Both numbers may have a fraction, which those services
+//! accept, so that no client gets a new error.
 
 use crate::exception;
 use serde::{Deserialize, Serialize, Serializer};
 
-/// The most entries of a page: the contracts' bound.
+/// The most entries of a page, as in the contracts.
 const MAX_LIMIT: f64 = 1000.0;
 
-/// Which page of a list, from 1, and how many entries it has.
+/// A page of a list, from 1, and the number of entries per page.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 pub struct Paging {
     /// The page.
@@ -27,15 +27,15 @@ fn ten() -> f64 {
 }
 
 impl Paging {
-    /// The paging of a list, by what the data has of it.
+    /// The paging from the fields of a message, with defaults.
     pub fn of(page: Option<f64>, limit: Option<f64>) -> Self {
         Paging { page: page.unwrap_or_else(first), limit: limit.unwrap_or_else(ten) }
     }
 
-    /// Which entries they are, as whole pages of a contract.
+    /// The entries of this page, as whole pages of a contract.
     ///
     /// # Errors
-    /// The exception to answer with, when there are no such pages.
+    /// The exception to answer with, when there is no such page.
     pub fn window(&self) -> Result<Window, String> {
         if !(self.page >= 1.0 && self.page <= f64::from(u32::MAX)) {
             return Err(exception(400, "Invalid data: page must be a number of at least 1"));
@@ -46,7 +46,8 @@ impl Paging {
                 format!("Invalid data: limit must be a number above 0, of at most {MAX_LIMIT}"),
             ));
         }
-        // Fractions are cut off what is passed over and what is taken, as the system's database does it.
+        // Fractions of the skipped and of the returned number of entries are cut off, as the NestJS system's database
+        // does it.
         let (skip, take) = (((self.page - 1.0) * self.limit) as u64, self.limit as u32);
         let size = take.max(1);
         let first = u32::try_from(skip / u64::from(size) + 1).unwrap_or(u32::MAX);
@@ -54,37 +55,37 @@ impl Paging {
         Ok(Window { size, first, skip, take: usize::try_from(take).unwrap_or_default() })
     }
 
-    /// The number of the last page, where there are `total` entries.
+    /// The number of the last page of `total` entries.
     pub fn last_page(&self, total: u64) -> u64 {
         (total as f64 / self.limit).ceil() as u64
     }
 }
 
-/// A part of a list, as one or two pages of a contract.
+/// A part of a list, from one or two pages of a contract.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Window {
     /// The contract's limit.
     pub size: u32,
     first: u32,
-    /// Entries of the first page that are passed over.
+    /// How many entries of the first page are skipped.
     skip: usize,
     take: usize,
 }
 
 impl Window {
-    /// The contract's pages to ask for, in their order.
+    /// The contract's pages to request, in sequence.
     pub fn pages(&self) -> impl Iterator<Item = u32> + use<> {
         let second = (self.skip > 0).then(|| self.first.saturating_add(1));
         std::iter::once(self.first).chain(second)
     }
 
-    /// The part, of the entries of all its pages.
+    /// Cuts this part out of the entries of all its pages.
     pub fn cut<T>(&self, entries: Vec<T>) -> Vec<T> {
         entries.into_iter().skip(self.skip).take(self.take).collect()
     }
 }
 
-/// A number that is written as JavaScript does it: without a fraction where it has none.
+/// A number, serialized as in JavaScript: without a fraction if it has none.
 #[derive(Debug, Clone, Copy)]
 pub struct Number(pub f64);
 
@@ -98,7 +99,7 @@ impl Serialize for Number {
 mod tests {
     use super::*;
 
-    /// The entries of `0..total` that `page` and `limit` name.
+    /// The entries of `0..total` on the page `page` with `limit`.
     fn listed(total: u32, page: f64, limit: f64) -> Vec<u32> {
         let window = Paging { page, limit }.window().unwrap();
         let of = |page: u32| (0..total).skip((window.size * (page - 1)) as usize).take(window.size as usize);
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_pages_are_those_of_the_contract() {
+    fn whole_pages_are_pages_of_the_contract() {
         assert_eq!(Paging::of(None, None).window(), Ok(Window { size: 10, first: 1, skip: 0, take: 10 }));
         let last = Paging::of(Some(f64::from(u32::MAX)), Some(1000.0)).window().unwrap();
         assert_eq!((last.pages().collect::<Vec<_>>(), last.size), (vec![u32::MAX], 1000));
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fraction_moves_the_part_as_it_did_in_the_system() {
+    fn a_fraction_shifts_the_page_as_in_the_nestjs_system() {
         assert_eq!(listed(47, 1.5, 10.0), (5..15).collect::<Vec<_>>());
         assert_eq!(listed(47, 1.5, 1.0), [0]);
         assert_eq!(listed(7, 1.0, 1.5), [0]);
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_that_there_are_not_are_refused() {
+    fn impossible_pages_are_refused() {
         for (page, limit) in
             [(0.0, 10.0), (0.5, 10.0), (-1.0, 10.0), (1e18, 10.0), (1.0, 0.0), (1.0, -5.0), (1.0, 1000.5)]
         {

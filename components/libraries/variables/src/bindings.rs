@@ -1,5 +1,5 @@
-//! What `wit/deps` generates for `fermyon:spin/variables`. Generated code needs `unsafe`; it is allowed here and nowhere
-//! else.
+//! Bindings generated from `wit/deps` for `fermyon:spin/variables`. Generated code needs `unsafe`, which only this file
+//! allows.
 #![allow(
     unsafe_code,
     unreachable_pub,

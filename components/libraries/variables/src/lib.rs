@@ -1,8 +1,8 @@
-//! The application's variables, read by a synchronous function.
+//! The application's variables, with a synchronous function.
 //!
-//! What a `func` export waits for must be a `func` too: a component that calls an `async func` there traps ("cannot block a
-//! synchronous task before returning"). spin-sdk reads variables by `spin:variables`, which is `async`; this is the same by
-//! Spin's older `fermyon:spin/variables`, which is not.
+//! A `func` export can wait only for another `func`: if it calls an `async func`, the component traps ("cannot block a
+//! synchronous task before returning"). spin-sdk reads variables with `spin:variables`, which is `async`. This library
+//! uses Spin's older `fermyon:spin/variables`, which is synchronous.
 //!
 //! ```no_run
 //! let currency = souk_variables::get("currency").unwrap_or_else(|_| "usd".to_owned());

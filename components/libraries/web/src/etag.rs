@@ -1,4 +1,4 @@
-//! Entity tags as Express makes them: weak, from the body's length and SHA-1, so that clients' cached tags stay valid.
+//! Entity tags like Express's: weak, from the body's length and SHA-1, so that the tags in clients' caches stay valid.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -18,7 +18,7 @@ pub fn matches(if_none_match: &str, tag: &str) -> bool {
     if_none_match.trim() == "*" || if_none_match.split(',').any(|candidate| opaque(candidate) == tag)
 }
 
-/// A tag without its mark of weakness.
+/// A tag without the prefix `W/`.
 fn opaque(tag: &str) -> &str {
     let tag = tag.trim();
     tag.strip_prefix("W/").unwrap_or(tag)
@@ -31,7 +31,7 @@ mod tests {
     const BODY: &str = r#"{"id":1,"name":"Teclado","price":75.25,"available":true,"createdAt":"2024-02-27T15:50:27.545Z","updatedAt":"2024-02-27T15:50:27.545Z"}"#;
 
     #[test]
-    fn the_tag_of_the_recorded_body_is_the_recorded_one() {
+    fn the_recorded_body_has_the_recorded_tag() {
         assert_eq!(of(BODY.as_bytes()), "W/\"86-KXhe5yuE9VMkoija1+EELTuPETU\"");
     }
 

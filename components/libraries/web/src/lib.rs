@@ -1,10 +1,11 @@
-//! What the components that speak HTTP share: reading a body within bounds, headers, entity tags, sending a response or a
-//! request.
+//! Shared code of the components that speak HTTP: bodies with a size limit, headers, entity tags, and sending responses
+//! and requests.
 //!
-//! A request comes by `wasi:http/handler`, or as plain values by `souk:http/handler` (`wit/http`) where a component exports
-//! that too; [`Request`] is either. Of the former it takes what is asked for: copying all of it into an `http::Request`, as
-//! spin-sdk's `#[http_service]` does, costs a dozen calls into the host where these components need four, and so does its
-//! client. It knows no route, no shape of an error, no service.
+//! A request arrives through `wasi:http/handler`, or as plain values through `souk:http/handler` (`wit/http`) if the
+//! component exports that too; [`Request`] is either. Of a `wasi:http` request, this library reads only what is needed:
+//! to copy all of it into an `http::Request`, as spin-sdk's `#[http_service]` does, costs a dozen calls into the host
+//! where these components need four. The same is true of spin-sdk's client. The library knows no routes, no error
+//! shapes and no services.
 
 pub mod etag;
 pub mod plain;
@@ -19,23 +20,23 @@ use spin_sdk::wasip3::http::types::{self, ErrorCode, Fields, Method, Scheme, Tra
 use spin_sdk::wasip3::wit_bindgen::{FutureReader, StreamReader, StreamResult};
 use spin_sdk::wasip3::{spawn, wit_future, wit_stream};
 
-/// Why a body was not read.
+/// Why a body could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyError {
-    /// It has more bytes than the limit.
+    /// It is larger than the limit.
     TooLarge,
-    /// It ended before its time.
+    /// The connection broke before its end.
     Aborted,
 }
 
-/// The bytes of a body, of which `length` are announced.
+/// The bytes of a body; `length` is the announced length.
 async fn collect(
     mut stream: StreamReader<u8>,
     trailers: FutureReader<Result<Option<Trailers>, ErrorCode>>,
     length: Option<usize>,
     limit: usize,
 ) -> Result<Vec<u8>, BodyError> {
-    // One byte more than announced: the read that finds the end then needs no other buffer.
+    // One byte more than announced, so that the read that finds the end needs no larger buffer.
     let mut bytes = Vec::with_capacity(length.unwrap_or(4096) + 1);
     loop {
         if bytes.len() == bytes.capacity() {
@@ -50,12 +51,12 @@ async fn collect(
             break;
         }
     }
-    // The trailers carry the reason when the body ended before its time.
+    // The trailers have the error if the body broke off.
     trailers.await.map_err(|_| BodyError::Aborted)?;
     Ok(bytes)
 }
 
-/// The value of a header; several lines are joined as RFC 9110 section 5.3 has it.
+/// The value of a header; several lines are joined as in RFC 9110, section 5.3.
 pub fn header(headers: &Fields, name: &str) -> Option<String> {
     joined(headers.get(name).iter().map(Vec::as_slice))
 }
@@ -67,7 +68,7 @@ fn joined<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<String> {
     Some(lines.fold(first, |all, line| all + ", " + &line))
 }
 
-/// A method, as the request line wrote it.
+/// The name of a method, as in the request line.
 pub fn method_name(method: &Method) -> &str {
     match method {
         Method::Get => "GET",
@@ -87,7 +88,7 @@ pub fn method_name(method: &Method) -> &str {
 fn contents(body: Vec<u8>) -> StreamReader<u8> {
     let (mut writer, contents) = wit_stream::new();
     spawn(async move {
-        // What remains is what a peer that went away did not take.
+        // What remains was not read by a peer that has gone away.
         let _unread = writer.write_all(body).await;
     });
     contents
@@ -97,15 +98,15 @@ fn contents(body: Vec<u8>) -> StreamReader<u8> {
 pub struct Answer {
     /// The status.
     pub status: u16,
-    /// The headers; each that is looked at costs a call into the host.
+    /// The headers. Each lookup is a call into the host.
     pub headers: Fields,
     /// The body.
     pub body: Vec<u8>,
 }
 
-/// Why there is no whole answer.
+/// Why there is no complete answer.
 pub enum SendError {
-    /// What the host says.
+    /// The host's error.
     Host(ErrorCode),
     /// The answer's body could not be read.
     Body(BodyError),
@@ -117,7 +118,7 @@ impl From<ErrorCode> for SendError {
     }
 }
 
-/// Sends a request to a URL with a scheme and a host, and reads the answer, of whose body it takes at most `limit` bytes.
+/// Sends a request to a URL with a scheme and a host, and reads the answer, with a body of at most `limit` bytes.
 ///
 /// # Errors
 /// When the host refuses the request or gets no answer, and when the answer's body is too large or breaks off.

@@ -13,7 +13,7 @@
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-/// What `wit/http` generates. Generated code needs `unsafe`; it is allowed here and nowhere else.
+/// Bindings generated from `wit/http`. Generated code needs `unsafe`, which only this module allows.
 #[allow(
     missing_docs,
     unsafe_code,
@@ -38,13 +38,13 @@ pub mod bindings {
 pub use bindings::export_plain as export;
 pub use bindings::exports::souk::http::handler::{Guest, Request, Response};
 
-/// The answer of `serve`, which has its request's body at hand and so waits for nothing. One that waits all the same gets a
-/// 500: a `func` cannot.
+/// The response of `serve`, which already has the request's body and so need not wait. If it waits nevertheless, the
+/// client gets a 500, because a `func` cannot wait.
 pub fn answer(serve: impl Future<Output = super::Response>) -> Response {
     match pin!(serve).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(response) => response.into_plain(),
         Poll::Pending => {
-            eprintln!("a request that came as plain values waits, which it cannot");
+            eprintln!("a handler of plain values waits, which a `func` cannot do");
             super::Response::new(500, Vec::new(), None).into_plain()
         }
     }

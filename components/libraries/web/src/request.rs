@@ -1,4 +1,4 @@
-//! A request, whichever way it came.
+//! A request, through either interface.
 
 use super::{BodyError, collect, header, joined};
 use spin_sdk::wasip3::http::types::{self, Fields, Method};
@@ -17,20 +17,20 @@ pub struct Request {
 
 /// The headers of a request.
 pub enum Headers {
-    /// In the host; each that is looked at costs a call into it.
+    /// In the host. Each lookup is a call into it.
     Wasi(Fields),
-    /// Here, a line each.
+    /// In this instance, one header per line.
     Plain(Vec<u8>),
 }
 
 enum Body {
-    /// `None` once it was read.
+    /// `None` after it was read.
     Wasi(Option<types::Request>),
     Plain(Vec<u8>),
 }
 
 impl Headers {
-    /// The value of a header; several lines are joined as RFC 9110 section 5.3 has it.
+    /// The value of a header; several lines are joined as in RFC 9110, section 5.3.
     pub fn get(&self, name: &str) -> Option<String> {
         match self {
             Headers::Wasi(fields) => header(fields, name),
@@ -39,7 +39,7 @@ impl Headers {
     }
 }
 
-/// The values of the lines of `name`, which is in lower case, as the lines' names are.
+/// The values of the lines with this name. It is in lower case, like the names in the lines.
 fn values<'a>(lines: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
     lines.split(|byte| *byte == b'\n').filter_map(move |line| {
         let value = line.strip_prefix(name.as_bytes())?.strip_prefix(b": ")?;
@@ -48,7 +48,7 @@ fn values<'a>(lines: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> 
 }
 
 impl Request {
-    /// One that came by `wasi:http/handler`.
+    /// A request that arrived through `wasi:http/handler`.
     pub fn of_wasi(request: types::Request) -> Self {
         Request {
             method: request.get_method(),
@@ -58,7 +58,7 @@ impl Request {
         }
     }
 
-    /// One that came as plain values.
+    /// A request that arrived as plain values.
     pub fn of_plain(request: super::plain::Request) -> Self {
         Request {
             method: method(request.method),
@@ -68,11 +68,11 @@ impl Request {
         }
     }
 
-    /// The bytes of its body, as they were sent; at most `limit`. A body whose announced length is larger is refused unread.
-    /// Once it was read, there is nothing more.
+    /// The bytes of the body as they were sent, at most `limit`. A body with a larger announced length is refused
+    /// without being read. A second call returns an empty body.
     ///
     /// # Errors
-    /// When it is too large or breaks off.
+    /// When the body is too large or breaks off.
     pub async fn body(&mut self, limit: usize) -> Result<Vec<u8>, BodyError> {
         match &mut self.body {
             Body::Plain(body) if body.len() > limit => Err(BodyError::TooLarge),
@@ -91,7 +91,7 @@ impl Request {
     }
 }
 
-/// The method that a request line names.
+/// The method with this name.
 fn method(name: String) -> Method {
     match name.as_str() {
         "GET" => Method::Get,
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_method_keeps_its_name() {
+    fn every_method_keeps_its_name() {
         for name in ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "get", "QUERY"] {
             assert_eq!(super::super::method_name(&method(name.to_owned())), name);
         }

@@ -1,13 +1,13 @@
-//! A response, whichever way it goes.
+//! A response, for either interface.
 
 use super::{contents, plain};
 use spin_sdk::wasip3::http::types::{self, ErrorCode, Fields};
 use spin_sdk::wasip3::wit_future;
 
-/// The header that keeps a browser from taking a body for something else than its type says.
+/// The header that keeps a browser from interpreting a body as another type than the declared one.
 pub const NOSNIFF: (&str, &str) = ("x-content-type-options", "nosniff");
 
-/// A response that is there as a whole.
+/// A complete response.
 pub struct Response {
     status: u16,
     headers: Vec<(String, Vec<u8>)>,
@@ -15,8 +15,8 @@ pub struct Response {
 }
 
 impl Response {
-    /// A response with these headers and [`NOSNIFF`]; `body` is `None` for one that has no content, whatever its headers
-    /// say of a length.
+    /// A response with these headers and [`NOSNIFF`]. `body` is `None` for a response without content, even if its
+    /// headers have a length.
     pub fn new(status: u16, mut headers: Vec<(String, Vec<u8>)>, body: Option<Vec<u8>>) -> Self {
         let (name, value) = NOSNIFF;
         headers.push((name.to_owned(), value.into()));
@@ -39,19 +39,19 @@ impl Response {
         std::str::from_utf8(value).ok()
     }
 
-    /// The body; empty where there is none.
+    /// The body; empty if there is none.
     pub fn body(&self) -> &[u8] {
         self.body.as_deref().unwrap_or_default()
     }
 
-    /// As `wasi:http/handler` has it.
+    /// The response for `wasi:http/handler`.
     ///
     /// # Errors
     /// When the host refuses a header or the status.
     pub fn into_wasi(self) -> Result<types::Response, ErrorCode> {
         let refused = |what: &str| ErrorCode::InternalError(Some(what.to_owned()));
         let headers = Fields::from_list(&self.headers).map_err(|_| refused("a response header was refused"))?;
-        // A writer that is dropped ends the message without trailers.
+        // Dropping the writer ends the message without trailers.
         let (_, trailers) = wit_future::new(|| Ok(None));
         let (response, _transmitted) = types::Response::new(headers, self.body.map(contents), trailers);
         if self.status != 200 {
@@ -60,7 +60,7 @@ impl Response {
         Ok(response)
     }
 
-    /// As plain values.
+    /// The response as plain values.
     pub fn into_plain(self) -> plain::Response {
         plain::Response { status: self.status, fields: self.headers, body: self.body.unwrap_or_default() }
     }

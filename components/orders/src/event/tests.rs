@@ -1,4 +1,4 @@
-//! Events against a real SQLite and a real PostgreSQL: what each does, and that their order does not matter.
+//! Events against a real SQLite and a real PostgreSQL: the effect of each, in any sequence.
 
 use crate::bindings::orders::{Actor, Money, Order, Status};
 use crate::bindings::payment_events::{Charge, DeliveryError, ExpiredSession};
@@ -10,7 +10,7 @@ use souk_database::{Database, Statement, statement};
 
 const TOTAL: u64 = 7525;
 
-/// An event: what is left of `charge` captured at `second`, when `refunded` cents of it were given back.
+/// An event: `charge` was captured at `second`, and `refunded` cents of it were refunded.
 pub(super) fn charge(event: &str, order: &Order, charge: &str, refunded: u64, second: u8) -> Charge {
     Charge {
         event_id: event.into(),
@@ -23,8 +23,8 @@ pub(super) fn charge(event: &str, order: &Order, charge: &str, refunded: u64, se
     }
 }
 
-/// Status, charge, refunded, due: where an order stands.
-fn standing(db: &Database, order: &Order) -> (Status, Option<String>, u64, u64) {
+/// Status, charge, refunded cents and cents due for refund of an order.
+fn state_of(db: &Database, order: &Order) -> (Status, Option<String>, u64, u64) {
     let order = store::find(db, &order.id, None).unwrap();
     (order.status, order.charge_id, order.refunded_cents, order.refund_due_cents)
 }
@@ -64,23 +64,23 @@ fn an_order_is_not_paid_before_it_was_made_though_the_providers_clock_is_behind(
 }
 
 #[test]
-fn a_payment_without_a_receipt_pays_all_the_same() {
+fn a_payment_without_a_receipt_also_pays() {
     for db in both() {
         let made = order(&db, None, TOTAL);
         event::charge(&db, &Charge { receipt_url: None, ..charge("e1", &made, "ch_1", 0, 1) }).unwrap();
-        assert_eq!(standing(&db, &made), (Status::Paid, by("ch_1"), 0, 0));
+        assert_eq!(state_of(&db, &made), (Status::Paid, by("ch_1"), 0, 0));
     }
 }
 
 #[test]
-fn a_payment_for_a_cancelled_order_is_kept_and_due_back() {
+fn a_payment_for_a_cancelled_order_is_kept_and_due_for_refund() {
     for db in both() {
         let made = order(&db, Some("9"), TOTAL);
         status::change(&db, &Actor::Customer("9".into()), &made.id, Status::Cancelled).unwrap();
         event::charge(&db, &charge("e1", &made, "ch_1", 0, 1)).unwrap();
-        assert_eq!(standing(&db, &made), (Status::Cancelled, by("ch_1"), 0, TOTAL));
+        assert_eq!(state_of(&db, &made), (Status::Cancelled, by("ch_1"), 0, TOTAL));
         event::charge(&db, &charge("e2", &made, "ch_1", TOTAL, 5)).unwrap();
-        assert_eq!(standing(&db, &made), (Status::Cancelled, by("ch_1"), TOTAL, 0));
+        assert_eq!(state_of(&db, &made), (Status::Cancelled, by("ch_1"), TOTAL, 0));
     }
 }
 
@@ -92,25 +92,25 @@ fn a_paid_order_cannot_be_cancelled_and_a_delivered_one_stays_delivered() {
         assert!(status::change(&db, &Actor::Anyone, &made.id, Status::Cancelled).is_err());
         status::change(&db, &Actor::Admin("1".into()), &made.id, Status::Delivered).unwrap();
         event::charge(&db, &charge("e2", &made, "ch_1", TOTAL, 5)).unwrap();
-        assert_eq!(standing(&db, &made), (Status::Delivered, by("ch_1"), TOTAL, 0));
+        assert_eq!(state_of(&db, &made), (Status::Delivered, by("ch_1"), TOTAL, 0));
         let unpaid = order(&db, None, TOTAL);
         status::change(&db, &Actor::Anyone, &unpaid.id, Status::Delivered).unwrap();
         event::charge(&db, &charge("e3", &unpaid, "ch_2", 0, 1)).unwrap();
-        assert_eq!(standing(&db, &unpaid), (Status::Delivered, by("ch_2"), 0, 0));
+        assert_eq!(state_of(&db, &unpaid), (Status::Delivered, by("ch_2"), 0, 0));
     }
 }
 
 #[test]
-fn a_second_charge_is_due_back_until_it_was_given_back() {
+fn a_second_charge_is_due_for_refund_until_it_is_refunded() {
     for db in both() {
         let made = order(&db, None, TOTAL);
         event::charge(&db, &charge("e1", &made, "ch_1", 0, 1)).unwrap();
         event::charge(&db, &charge("e2", &made, "ch_2", 0, 2)).unwrap();
-        assert_eq!(standing(&db, &made), (Status::Paid, by("ch_1"), 0, TOTAL));
+        assert_eq!(state_of(&db, &made), (Status::Paid, by("ch_1"), 0, TOTAL));
         event::charge(&db, &charge("e3", &made, "ch_2", 25, 3)).unwrap();
-        assert_eq!(standing(&db, &made), (Status::Paid, by("ch_1"), 0, TOTAL - 25));
+        assert_eq!(state_of(&db, &made), (Status::Paid, by("ch_1"), 0, TOTAL - 25));
         event::charge(&db, &charge("e4", &made, "ch_2", TOTAL, 4)).unwrap();
-        assert_eq!(standing(&db, &made), (Status::Paid, by("ch_1"), 0, 0));
+        assert_eq!(state_of(&db, &made), (Status::Paid, by("ch_1"), 0, 0));
     }
 }
 
@@ -138,18 +138,18 @@ fn an_event_that_does_not_fit_its_order_leaves_nothing_behind() {
             rejected(event::charge(&db, &bad), why);
             rejected(event::charge(&db, &bad), why);
         }
-        assert_eq!(standing(&db, &made), (Status::Pending, None, 0, 0));
+        assert_eq!(state_of(&db, &made), (Status::Pending, None, 0, 0));
         assert_eq!(number(&db, "SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM charges)"), 0);
         event::charge(&db, &good()).unwrap();
-        assert_eq!(standing(&db, &made), (Status::Paid, by("ch_1"), 0, 0));
+        assert_eq!(state_of(&db, &made), (Status::Paid, by("ch_1"), 0, 0));
         let other = order(&db, None, TOTAL);
         rejected(event::charge(&db, &charge("e2", &other, "ch_1", 0, 1)), "another order");
-        assert_eq!(standing(&db, &other), (Status::Pending, None, 0, 0));
+        assert_eq!(state_of(&db, &other), (Status::Pending, None, 0, 0));
     }
 }
 
 #[test]
-fn a_database_that_does_not_answer_asks_for_another_delivery() {
+fn an_unavailable_database_asks_for_another_delivery() {
     for db in both() {
         let made = order(&db, None, TOTAL);
         db.query("ALTER TABLE charges RENAME TO gone", &[]).unwrap();
@@ -168,7 +168,7 @@ fn a_session_that_expired_leaves_the_order_as_it_is() {
             event::session_expired(&db, &event)
         };
         expired("e1", &made.id).unwrap();
-        assert_eq!(standing(&db, &made), (Status::Pending, None, 0, 0));
+        assert_eq!(state_of(&db, &made), (Status::Pending, None, 0, 0));
         rejected(expired("e2", "00000000-0000-4000-8000-000000000000"), "no order");
     }
 }
@@ -196,8 +196,8 @@ fn story() -> impl Strategy<Value = Vec<(u8, u64, u8, bool)>> {
     prop::collection::vec((0..3u8, prop_oneof![Just(0), 1..TOTAL, Just(TOTAL)], 1..6u8, any::<bool>()), 1..6)
 }
 
-/// Whatever order these events come in, and after whatever was set by hand, they end in the same state.
-fn end_alike(
+/// Whatever the sequence of these events and the status that was set by hand before, the final state is the same.
+fn end_in_the_same_state(
     db: &Database,
     told: &[(u8, u64, u8, bool)],
     shuffled: &[usize],
@@ -208,7 +208,7 @@ fn end_alike(
         if let Some(status) = by_hand {
             status::change(db, &Actor::Anyone, &made.id, status).unwrap();
         }
-        // The database is the same for all cases; the order's id makes the others its own.
+        // All cases share the database; the order's id makes the other ids unique.
         let own = |name: String| format!("{name} of {}", made.id);
         for n in events {
             let event_id = own(format!("e{n}"));
@@ -225,7 +225,7 @@ fn end_alike(
         }
         let order = store::find(db, &made.id, None).unwrap();
         let nameless = |text: Option<String>| text.map(|text| text.replace(&made.id, ""));
-        let (status, paid_by, refunded, due) = standing(db, &made);
+        let (status, paid_by, refunded, due) = state_of(db, &made);
         (status, nameless(paid_by), refunded, due, order.paid_at, nameless(order.receipt_url))
     };
     let in_order: Vec<_> = (0..=told.len()).collect();
@@ -245,7 +245,9 @@ fn events_in_any_order_end_in_the_same_state() {
         let by_hand = prop_oneof![Just(None), Just(Some(Status::Cancelled)), Just(Some(Status::Delivered))];
         let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
         TestRunner::new(config)
-            .run(&(with_orders, by_hand), |((told, shuffled), by_hand)| end_alike(&db, &told, &shuffled, by_hand))
+            .run(&(with_orders, by_hand), |((told, shuffled), by_hand)| {
+                end_in_the_same_state(&db, &told, &shuffled, by_hand)
+            })
             .unwrap();
     }
 }

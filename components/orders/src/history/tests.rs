@@ -24,7 +24,7 @@ fn charge(id: &str, made: &Order, refunded_cents: u64) -> Charge {
     }
 }
 
-/// What changed, by whom, from what, to what.
+/// Author, kind, old and new value of each change.
 fn changes(db: &Database, id: &str) -> Vec<String> {
     let line = |change: Change| {
         let text = |text: Option<String>| text.unwrap_or_else(|| "-".into());
@@ -51,7 +51,7 @@ fn each_change_of_an_order_says_who_made_it() {
             at: "2999-02-28T15:50:27.545Z".into(),
         };
         dispute::changed(&db, &disputed).unwrap();
-        // One that comes again changes nothing.
+        // A repeated event changes nothing.
         event::charge(&db, &charge("evt_2", &made, 25)).unwrap();
         assert_eq!(
             changes(&db, &made.id),
@@ -74,7 +74,7 @@ fn a_refund_is_in_the_history_of_its_order() {
         event::charge(&db, &charge("evt_1", &made, 0)).unwrap();
         let all = NewRefund { cents: None, idempotency_key: None };
         let intended =
-            db.transaction(|t| by::during(By::from(&admin()), || refund::intend(t, &admin(), &made.id, &all)));
+            db.transaction(|t| by::during(By::from(&admin()), || refund::store_request(t, &admin(), &made.id, &all)));
         let refund_id = intended.unwrap().into_iter().next().unwrap();
         let done = crate::bindings::payment_events::RefundChange {
             event_id: "evt_2".into(),
@@ -92,7 +92,7 @@ fn a_refund_is_in_the_history_of_its_order() {
 }
 
 #[test]
-fn what_comes_to_nothing_leaves_no_history_and_customers_see_none() {
+fn a_rolled_back_change_leaves_no_history_and_customers_see_none() {
     for db in both() {
         let made = order(&db, Some("9"), 100);
         let undone: Result<(), Error> = db.transaction(|t| {

@@ -1,26 +1,27 @@
-//! Which charges a refund is taken from, and how much of each: a function of what is known of the order alone.
+//! Decides from which charges a refund is taken, and how much from each. It depends only on what is known about the
+//! order.
 
 use crate::bindings::orders::Status;
 use crate::payment_state::{Charge, payment_state};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What the refunds of a charge that were asked for make of it.
+/// The refunds of one charge so far.
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
 pub(crate) struct Asked {
-    /// On its way: it may or may not be in the charge's own number already, and counts in full either way.
+    /// Refunds in progress. The charge's own refunded amount may include them already; they count in full either way.
     pub under_way: u64,
-    /// Given back by what the refunds' own events say; the charge's may be late.
+    /// Refunded according to the events of the refunds; the event of the charge may be late.
     pub succeeded: u64,
 }
 
-/// The parts of a refund: a charge, and how many cents of it.
+/// The parts of a refund: the id of a charge, and how many cents of it.
 pub(crate) type Parts = Vec<(String, u64)>;
 
-/// Takes `cents`, or all that can be given back, from the charges of an order: first from those that it did not need, the
-/// oldest first, and last from the one that pays it. Nothing is taken from a `contested` charge.
+/// Takes `cents`, or all that can be refunded, from the charges of an order: first from the charges that the order did
+/// not need, the oldest first, and last from the charge that pays it. A `contested` charge is left out.
 ///
 /// # Errors
-/// How much can be given back, when that is less than `cents` or nothing.
+/// How much can be refunded, if that is less than `cents` or zero.
 pub(crate) fn plan(
     status: Status,
     charges: &[Charge],
@@ -72,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_order_did_not_need_goes_back_first() {
+    fn charges_that_the_order_did_not_need_are_refunded_first() {
         let twice = [charge("a", 0, 1), charge("b", 0, 2)];
         assert_eq!(parts(&twice, Some(100)), Ok(vec![part("b", 100)]));
         assert_eq!(parts(&twice, Some(130)), Ok(vec![part("b", 100), part("a", 30)]));
@@ -83,13 +84,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_under_way_or_contested_is_not_given_back_again() {
+    fn refunds_in_progress_and_contested_charges_are_not_refunded_again() {
         let asked = BTreeMap::from([("a".to_owned(), Asked { under_way: 30, succeeded: 20 })]);
         let one = |refunded, contested: &BTreeSet<String>| {
             plan(Status::Paid, &[charge("a", refunded, 1)], &asked, contested, None)
         };
         let none = BTreeSet::new();
-        // The charge's own number may be late, or ahead.
+        // The charge's own refunded amount may be late, or ahead.
         assert_eq!(one(0, &none), Ok(vec![part("a", 50)]));
         assert_eq!(one(20, &none), Ok(vec![part("a", 50)]));
         assert_eq!(one(50, &none), Ok(vec![part("a", 20)]));
@@ -98,7 +99,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_plan_takes_more_than_is_left_and_all_take_what_was_asked_for(
+        fn a_plan_takes_the_requested_amount_and_never_more_than_is_left(
             refunded in proptest::collection::vec((0_u64..=100, 0_u64..=100, 0_u64..=100), 0..5),
             cents in proptest::option::of(0_u64..600),
         ) {

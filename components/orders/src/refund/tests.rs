@@ -1,4 +1,4 @@
-//! Refunds and disputes against a real SQLite and a real PostgreSQL; the provider is asked for nothing here.
+//! Refunds and disputes against a real SQLite and a real PostgreSQL, without a provider.
 
 use super::*;
 use crate::bindings::orders::{DisputeState, Status};
@@ -19,21 +19,28 @@ fn pay(db: &Database, order: &Order, charge: &str, refunded_cents: u64) {
     event::charge(db, &event).unwrap();
 }
 
-/// Stores what a call would ask the provider for; returns the numbers.
-fn wish(db: &Database, order: &Order, cents: Option<u64>, key: Option<&str>) -> Result<Vec<String>, Error> {
+/// Stores the refunds of a call, as `give_back` does before it asks the provider; returns their ids.
+fn store_refunds(db: &Database, order: &Order, cents: Option<u64>, key: Option<&str>) -> Result<Vec<String>, Error> {
     let new = NewRefund { cents, idempotency_key: key.map(str::to_owned) };
     let admin = Actor::Admin("1".into());
-    db.transaction(|transaction| intend(transaction, &admin, &order.id, &new)).map(|ids| ids.into_iter().collect())
+    db.transaction(|transaction| store_request(transaction, &admin, &order.id, &new))
+        .map(|ids| ids.into_iter().collect())
 }
 
-fn told(db: &Database, event: &str, order: &Order, refund: &str, outcome: RefundOutcome) -> Result<(), DeliveryError> {
+fn refund_event(
+    db: &Database,
+    event: &str,
+    order: &Order,
+    refund: &str,
+    outcome: RefundOutcome,
+) -> Result<(), DeliveryError> {
     let failure = (outcome == RefundOutcome::Failed).then(|| "expired_or_canceled_card".to_owned());
     let change =
         RefundChange { event_id: event.into(), refund_id: refund.into(), order_id: order.id.clone(), outcome, failure };
     changed(db, &change)
 }
 
-fn disputed(db: &Database, event: &str, state: DisputeState, second: u8) {
+fn dispute_event(db: &Database, event: &str, state: DisputeState, second: u8) {
     let change = DisputeChange {
         event_id: event.into(),
         dispute_id: "dp_1".into(),
@@ -54,18 +61,18 @@ fn states(db: &Database, order: &Order) -> Vec<RefundState> {
 fn a_second_click_is_the_same_refund_and_all_refunds_together_never_exceed_the_payment() {
     for db in both() {
         let made = order(&db, Some("9"), 1000);
-        assert!(matches!(wish(&db, &made, None, None), Err(Error::Conflict(_))), "nothing was paid");
+        assert!(matches!(store_refunds(&db, &made, None, None), Err(Error::Conflict(_))), "nothing was paid");
         pay(&db, &made, "ch_1", 0);
-        let part = wish(&db, &made, Some(300), Some("k")).unwrap();
+        let part = store_refunds(&db, &made, Some(300), Some("k")).unwrap();
         assert_eq!(part.len(), 1);
-        assert_eq!(wish(&db, &made, Some(300), Some("k")).unwrap(), part);
-        assert!(matches!(wish(&db, &made, Some(301), Some("k")), Err(Error::KeyReused)));
-        let most = wish(&db, &made, Some(701), Some("k2"));
+        assert_eq!(store_refunds(&db, &made, Some(300), Some("k")).unwrap(), part);
+        assert!(matches!(store_refunds(&db, &made, Some(301), Some("k")), Err(Error::KeyReused)));
+        let most = store_refunds(&db, &made, Some(701), Some("k2"));
         assert!(matches!(&most, Err(Error::Conflict(text)) if text.contains("7.00 USD")), "{most:?}");
-        let rest = wish(&db, &made, None, None).unwrap();
-        assert_eq!(wish(&db, &made, None, None).unwrap(), rest, "nobody knows whether it was asked for");
-        told(&db, "e1", &made, &rest[0], RefundOutcome::Pending).unwrap();
-        assert!(matches!(wish(&db, &made, None, None), Err(Error::Conflict(_))));
+        let rest = store_refunds(&db, &made, None, None).unwrap();
+        assert_eq!(store_refunds(&db, &made, None, None).unwrap(), rest, "nobody knows whether it was requested");
+        refund_event(&db, "e1", &made, &rest[0], RefundOutcome::Pending).unwrap();
+        assert!(matches!(store_refunds(&db, &made, None, None), Err(Error::Conflict(_))));
     }
 }
 
@@ -84,63 +91,63 @@ fn events_of_a_refund_in_any_order_give_the_same_state() {
         {
             let made = order(&db, None, 1000);
             pay(&db, &made, &format!("ch_{number}"), 0);
-            let id = wish(&db, &made, None, None).unwrap().remove(0);
+            let id = store_refunds(&db, &made, None, None).unwrap().remove(0);
             for (step, outcome) in outcomes.into_iter().enumerate() {
-                told(&db, &format!("e-{number}-{step}"), &made, &id, outcome).unwrap();
+                refund_event(&db, &format!("e-{number}-{step}"), &made, &id, outcome).unwrap();
             }
             assert_eq!(states(&db, &made), [end]);
-            // What failed may be tried again.
-            assert_eq!(wish(&db, &made, None, None).is_ok(), end == RefundState::Failed);
+            // A failed refund may be tried again.
+            assert_eq!(store_refunds(&db, &made, None, None).is_ok(), end == RefundState::Failed);
         }
         let made = order(&db, None, 1000);
-        assert!(matches!(told(&db, "e-x", &made, "no such", Succeeded), Err(DeliveryError::Reject(_))));
+        assert!(matches!(refund_event(&db, "e-x", &made, "no such", Succeeded), Err(DeliveryError::Reject(_))));
     }
 }
 
 #[test]
-fn money_given_back_counts_once_whichever_event_tells_of_it_first() {
+fn refunded_money_counts_once_whichever_event_comes_first() {
     for db in both() {
         for charge_first in [true, false] {
             let made = order(&db, None, 1000);
             let charge = format!("ch_{charge_first}");
             pay(&db, &made, &charge, 0);
-            let id = wish(&db, &made, Some(400), Some("k")).unwrap().remove(0);
+            let id = store_refunds(&db, &made, Some(400), Some("k")).unwrap().remove(0);
             if charge_first {
                 pay(&db, &made, &charge, 400);
             }
-            told(&db, &format!("e-{charge_first}"), &made, &id, RefundOutcome::Succeeded).unwrap();
-            assert!(matches!(wish(&db, &made, Some(601), Some("k2")), Err(Error::Conflict(_))));
+            refund_event(&db, &format!("e-{charge_first}"), &made, &id, RefundOutcome::Succeeded).unwrap();
+            assert!(matches!(store_refunds(&db, &made, Some(601), Some("k2")), Err(Error::Conflict(_))));
             if !charge_first {
                 pay(&db, &made, &charge, 400);
             }
-            assert_eq!(wish(&db, &made, Some(600), Some("k3")).unwrap().len(), 1);
+            assert_eq!(store_refunds(&db, &made, Some(600), Some("k3")).unwrap().len(), 1);
             assert_eq!(store::find(&db, &made.id, None).unwrap().refunded_cents, 400);
         }
     }
 }
 
 #[test]
-fn a_dispute_stands_on_its_order_whichever_event_comes_first_and_its_payment_is_not_given_back() {
+fn an_order_shows_its_dispute_in_any_sequence_of_events_and_a_disputed_payment_is_not_refunded() {
     for pay_first in [true, false] {
         for db in both() {
             let made = order(&db, None, 1000);
             if pay_first {
                 pay(&db, &made, "ch_1", 0);
             }
-            disputed(&db, "d1", DisputeState::Open, 1);
+            dispute_event(&db, "d1", DisputeState::Open, 1);
             if !pay_first {
                 pay(&db, &made, "ch_1", 0);
             }
             let dispute = || store::find(&db, &made.id, None).unwrap().dispute;
             assert_eq!(dispute(), Some(DisputeState::Open));
-            assert!(matches!(wish(&db, &made, None, None), Err(Error::Conflict(_))));
-            disputed(&db, "d3", DisputeState::Won, 3);
+            assert!(matches!(store_refunds(&db, &made, None, None), Err(Error::Conflict(_))));
+            dispute_event(&db, "d3", DisputeState::Won, 3);
             assert_eq!(dispute(), Some(DisputeState::Won));
-            // One that is late, and one that says what is known.
-            disputed(&db, "d2", DisputeState::Open, 2);
-            disputed(&db, "d4", DisputeState::Won, 3);
+            // An event that is late, and one that says nothing new.
+            dispute_event(&db, "d2", DisputeState::Open, 2);
+            dispute_event(&db, "d4", DisputeState::Won, 3);
             assert_eq!(dispute(), Some(DisputeState::Won));
-            assert_eq!(wish(&db, &made, None, None).unwrap().len(), 1);
+            assert_eq!(store_refunds(&db, &made, None, None).unwrap().len(), 1);
             assert_eq!(store::find(&db, &made.id, None).unwrap().status, Status::Paid);
         }
     }

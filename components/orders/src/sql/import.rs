@@ -2,7 +2,7 @@
 
 use souk_database::Statement;
 
-/// Parameters: numbers, as a JSON array. Those that are there, as orders or kept besides.
+/// Parameters: ids, as a JSON array. Returns the ids that exist already, as orders or in `imported_orders`.
 pub(crate) const STORED: Statement = Statement::each(
     "SELECT id FROM orders WHERE id IN (SELECT value FROM json_each(?1)) \
      UNION SELECT id FROM imported_orders WHERE id IN (SELECT value FROM json_each(?1))",
@@ -31,7 +31,7 @@ pub(crate) const LINES: Statement = Statement::each(
      AS new (\"order\" text, line integer, product bigint, name text, cents bigint, quantity integer)",
 );
 
-/// Parameters: charges. One that is known already is some order's.
+/// Parameters: charges. A charge that is known already stays with its order.
 pub(crate) const CHARGES: Statement = Statement::each(
     "INSERT INTO charges (id, order_id, amount_cents, refunded_cents, receipt_url, at) SELECT value->>'id', \
      value->>'order', value->>'cents', 0, value->>'receipt', value->>'at' FROM json_each(?1) WHERE true \
@@ -41,7 +41,7 @@ pub(crate) const CHARGES: Statement = Statement::each(
      AS new (id text, \"order\" text, cents bigint, receipt text, at timestamptz) ON CONFLICT (id) DO NOTHING",
 );
 
-/// Parameters: rows that are no orders, with the reasons.
+/// Parameters: rows that cannot become orders, with the reasons.
 pub(crate) const ARCHIVE: Statement = Statement::each(
     "INSERT INTO imported_orders (id, reason, source) SELECT value->>'id', value->>'reason', value->>'source' \
      FROM json_each(?1)",

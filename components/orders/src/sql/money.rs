@@ -1,10 +1,11 @@
-//! The statements about refunds and disputes. [`super`] says why they are right when two run at once; in its order of
-//! locks, [`LOCK_CHARGE`] comes after the event and before the order.
+//! The statements about refunds and disputes. [`super`] explains why they are right under concurrency; in its sequence
+//! of locks, [`LOCK_CHARGE`] comes after the event and before the order.
 
 use souk_database::{NOW, Statement, ago, most, statement, time};
 
-/// Parameters: charge. Who deals with a charge, or with a dispute of it, waits for the other on PostgreSQL: each reads
-/// what the other writes, and neither row need be there yet. On SQLite a transaction has the whole database.
+/// Parameters: charge. On PostgreSQL, transactions about a charge and transactions about its disputes wait for each
+/// other: each reads what the other writes, and neither row need exist yet. On SQLite a transaction locks the whole
+/// database.
 pub(crate) const LOCK_CHARGE: Statement =
     Statement::each("SELECT ?1", "SELECT pg_advisory_xact_lock(hashtextextended($1::text, 1))::text");
 
@@ -22,17 +23,17 @@ const COLUMNS: Statement = statement!(
 /// Parameters: order.
 pub(crate) const REFUNDS: Statement = statement!(COLUMNS, " WHERE order_id = ?1 ORDER BY created_at, id");
 
-/// Parameters: refund, order, charge, cents, cents asked for or null, key or null, administrator or null, and those of
-/// [`crate::by::columns`]. The order must
-/// be locked: how much can be given back is decided by what is read under its lock.
+/// Parameters: refund, order, charge, cents, requested cents or null, key or null, administrator or null, and those of
+/// [`crate::by::columns`]. The order must be locked: the rows that are read under its lock decide how much can be
+/// refunded.
 pub(crate) const ADD_REFUND: Statement = statement!(
     "INSERT INTO refunds (id, order_id, charge_id, cents, asked_cents, key, asked_by, changed_by, trace) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
 );
 
-/// Parameters: refund, order, state, failure or null, the states that it may have, as a text with commas around each, and those of
-/// [`crate::by::columns`]. No
-/// row when it has another. An answer and the events of a refund come in any order, so a state never goes back.
+/// Parameters: refund, order, new state, failure or null, allowed current states as a text with commas around each, and
+/// those of [`crate::by::columns`]. No row when the refund has another state. An answer and the events of a refund
+/// arrive in any order, so a state never goes back.
 pub(crate) const MOVE_REFUND: Statement = statement!(
     "UPDATE refunds SET state = ?3, failure = ?4, changed_by = ?6, trace = ?7, updated_at = ",
     NOW,
@@ -44,8 +45,8 @@ pub(crate) const MOVE_REFUND: Statement = statement!(
 /// Parameters: refund, order.
 pub(crate) const FIND_REFUND: Statement = statement!("SELECT 1 FROM refunds WHERE id = ?1 AND order_id = ?2");
 
-/// Parameters: age in minutes, most. Refunds of which it is not known that the provider was asked: the order of each, the
-/// oldest first.
+/// Parameters: age in minutes, limit. Refunds of which nobody knows whether the provider received the request: the
+/// order of each, the oldest first.
 pub(crate) const UNASKED: Statement = statement!(
     "SELECT order_id FROM refunds WHERE state = 'REQUESTED' AND created_at <= ",
     (Statement::each(
@@ -56,8 +57,8 @@ pub(crate) const UNASKED: Statement = statement!(
     (most!("?2"))
 );
 
-/// Parameters: dispute, charge, cents, state, reason, time. One that is closed stays closed; of several news the latest
-/// counts. The row is there when something changed.
+/// Parameters: dispute, charge, cents, state, reason, time. A closed dispute stays closed; of several closing events
+/// the latest counts. Returns a row when something changed.
 pub(crate) const NOTE_DISPUTE: Statement = statement!(
     "INSERT INTO disputes (id, charge_id, cents, state, reason, at) VALUES (?1, ?2, ?3, ?4, ?5, ",
     (Statement::each("?6", "?6::text::timestamptz")),
@@ -66,10 +67,10 @@ pub(crate) const NOTE_DISPUTE: Statement = statement!(
      AND (excluded.state <> 'OPEN' AND (disputes.state = 'OPEN' OR disputes.at < excluded.at)) RETURNING 1"
 );
 
-/// Parameters: charge. The order that it is of.
+/// Parameters: charge. Returns the order that the charge belongs to.
 pub(crate) const ORDER_OF_CHARGE: Statement = statement!("SELECT order_id FROM charges WHERE id = ?1");
 
-/// Parameters: order. Charge and state of each dispute.
+/// Parameters: order. Returns charge and state of each dispute.
 pub(crate) const DISPUTES: Statement = statement!(
     "SELECT disputes.charge_id, disputes.state FROM disputes JOIN charges ON charges.id = disputes.charge_id \
      WHERE charges.order_id = ?1"

@@ -1,5 +1,5 @@
-//! Two at once on PostgreSQL: one holds what it has, the other is seen to wait for it, and then both end. On SQLite they
-//! would stand in a row.
+//! Concurrency on PostgreSQL: one transaction holds its locks until the other is seen to wait for it, and then both
+//! end. On SQLite they would run one after the other.
 
 use super::{create, draft, key, number, on_postgres, order, postgres, provider_page};
 use crate::bindings::orders::{self, Actor, Money, Order, Status};
@@ -12,12 +12,12 @@ use souk_database::{Database, Error, Value};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Runs `second` on a connection of its own while `first` has run in a transaction that is still open, once it waits for
-/// that one; then ends the transaction, with or without what it did, and gives what came of `second`.
-fn while_it_waits<T: Send>(
+/// Runs `first` in a transaction, then `second` on a connection of its own until it waits for that transaction. Then
+/// commits the transaction or rolls it back, and returns the result of `second`.
+fn run_second_while_first_is_open<T: Send>(
     (db, url): &(Database, String),
     first: impl FnOnce(&Database) -> Result<(), Error>,
-    stays: bool,
+    commits: bool,
     second: impl FnOnce(&Database) -> T + Send,
 ) -> T {
     thread::scope(|scope| {
@@ -25,15 +25,15 @@ fn while_it_waits<T: Send>(
         let ended = db.transaction(|transaction| {
             first(transaction)?;
             other = Some(scope.spawn(|| second(&Database::postgres(url, &[]))));
-            wait_for_a_waiter(url);
-            if stays { Ok(()) } else { Err(Error::Unavailable) }
+            wait_until_somebody_waits_for_a_lock(url);
+            if commits { Ok(()) } else { Err(Error::Unavailable) }
         });
-        assert_eq!(ended.is_ok(), stays);
+        assert_eq!(ended.is_ok(), commits);
         other.unwrap().join().unwrap()
     })
 }
 
-fn wait_for_a_waiter(url: &str) {
+fn wait_until_somebody_waits_for_a_lock(url: &str) {
     let waiting = "SELECT count(*) FROM pg_stat_activity \
                    WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let start = Instant::now();
@@ -55,7 +55,7 @@ fn payment(event: &str, order: &Order, charge: &str, second: u8) -> Event {
 }
 
 #[test]
-fn of_two_charges_for_one_order_the_second_sees_the_first() {
+fn the_second_of_two_charges_for_one_order_sees_the_first() {
     let server = on_postgres();
     let db = &server.0;
     let made = order(db, None, 5);
@@ -68,21 +68,23 @@ fn of_two_charges_for_one_order_the_second_sees_the_first() {
         let noted = ["ch_1".into(), made.id.as_str().into(), amount, refunded, souk_database::Value::Null, at.into()];
         db.query(sql::NOTE_CHARGE, &noted).map(drop)
     };
-    while_it_waits(&server, first, true, |db| event::charge(db, &payment("e2", &made, "ch_2", 2))).unwrap();
+    run_second_while_first_is_open(&server, first, true, |db| event::charge(db, &payment("e2", &made, "ch_2", 2)))
+        .unwrap();
     let stands = store::find(db, &made.id, None).unwrap();
     assert_eq!((stands.status, stands.charge_id.as_deref()), (Status::Paid, Some("ch_1")));
-    assert_eq!(stands.refund_due_cents, 5, "the second charge is due back");
+    assert_eq!(stands.refund_due_cents, 5, "the second charge is due for refund");
 }
 
 #[test]
-fn a_payment_of_an_order_that_is_being_cancelled_is_due_back() {
+fn a_payment_of_an_order_that_is_being_cancelled_is_due_for_refund() {
     let server = on_postgres();
     let db = &server.0;
     let made = order(db, None, 5);
     let cancel = |db: &Database| {
         status::change(db, &Actor::Anyone, &made.id, Status::Cancelled).map(drop).map_err(|_| Error::Internal)
     };
-    while_it_waits(&server, cancel, true, |db| event::charge(db, &payment("e1", &made, "ch_1", 1))).unwrap();
+    run_second_while_first_is_open(&server, cancel, true, |db| event::charge(db, &payment("e1", &made, "ch_1", 1)))
+        .unwrap();
     let stands = store::find(db, &made.id, None).unwrap();
     assert_eq!((stands.status, stands.refund_due_cents), (Status::Cancelled, 5));
 }
@@ -98,29 +100,30 @@ fn an_order_that_is_being_paid_cannot_be_cancelled() {
         let rest = [null.clone(), zero.clone(), zero, null.clone(), null.clone(), null];
         db.query(sql::SAVE_PAYMENT_STATE, &[paid.as_slice(), &rest].concat()).map(drop)
     };
-    let refused = while_it_waits(&server, pay, true, |db| {
+    let refused = run_second_while_first_is_open(&server, pay, true, |db| {
         status::change(db, &Actor::Anyone, &made.id, Status::Cancelled).map(drop)
     });
     assert!(matches!(refused, Err(orders::Error::Conflict(_))), "{refused:?}");
 }
 
 #[test]
-fn of_one_event_twice_at_once_the_second_does_nothing_unless_the_first_comes_to_nothing() {
-    for stays in [true, false] {
+fn the_second_of_two_equal_events_at_once_does_nothing_unless_the_first_is_rolled_back() {
+    for commits in [true, false] {
         let server = on_postgres();
         let db = &server.0;
         let made = order(db, None, 5);
         let first = |db: &Database| db.query(sql::NOTE_EVENT, &["e1".into()]).map(drop);
-        let told: Result<(), DeliveryError> =
-            while_it_waits(&server, first, stays, |db| event::charge(db, &payment("e1", &made, "ch_1", 1)));
+        let told: Result<(), DeliveryError> = run_second_while_first_is_open(&server, first, commits, |db| {
+            event::charge(db, &payment("e1", &made, "ch_1", 1))
+        });
         told.unwrap();
-        assert_eq!(number(db, "SELECT count(*) FROM charges"), i64::from(!stays));
+        assert_eq!(number(db, "SELECT count(*) FROM charges"), i64::from(!commits));
     }
 }
 
 #[test]
-fn of_two_orders_with_one_key_at_once_exactly_one_is_stored() {
-    for stays in [true, false] {
+fn exactly_one_of_two_concurrent_orders_with_one_key_is_stored() {
+    for commits in [true, false] {
         let server = on_postgres();
         let db = &server.0;
         let same = || key(Some("9"), "k", 1);
@@ -130,18 +133,18 @@ fn of_two_orders_with_one_key_at_once_exactly_one_is_stored() {
             let order = [id.into(), "9".into(), "usd".into(), 5.into(), 1.into(), 50.into(), Value::Null, Value::Null];
             db.query(sql::CREATE, &order).map(drop)
         };
-        let second = while_it_waits(&server, first, stays, |db| {
+        let second = run_second_while_first_is_open(&server, first, commits, |db| {
             create(db, Some("9"), "usd", draft(5), Some(&same())).map(|made| made.is_some())
         });
-        assert_eq!(second.unwrap(), !stays);
+        assert_eq!(second.unwrap(), !commits);
         assert_eq!(number(db, "SELECT count(*) FROM orders"), 1);
         assert_eq!(number(db, "SELECT count(*) FROM idempotency_keys"), 1);
     }
 }
 
 #[test]
-fn of_two_orders_at_once_the_second_counts_the_first_unless_it_comes_to_nothing() {
-    for stays in [true, false] {
+fn the_second_of_two_concurrent_orders_counts_the_first_unless_it_is_rolled_back() {
+    for commits in [true, false] {
         for key in [None, Some(key(Some("9"), "k", 1))] {
             let server = on_postgres();
             let db = &server.0;
@@ -151,11 +154,11 @@ fn of_two_orders_at_once_the_second_counts_the_first_unless_it_comes_to_nothing(
                     [id.into(), "9".into(), "usd".into(), 5.into(), 1.into(), 1.into(), Value::Null, Value::Null];
                 db.query(sql::CREATE, &order).map(drop)
             };
-            let second = while_it_waits(&server, first, stays, |db| {
+            let second = run_second_while_first_is_open(&server, first, commits, |db| {
                 store::create(db, Some("9"), "usd", draft(5), key.as_ref(), 1)
             });
             let second = second.unwrap();
-            assert_eq!(matches!(second, Created::TooManyOpen), stays, "{second:?}");
+            assert_eq!(matches!(second, Created::TooManyOpen), commits, "{second:?}");
             assert_eq!(number(db, "SELECT count(*) FROM orders"), 1);
         }
     }
@@ -167,8 +170,9 @@ fn an_order_whose_page_is_being_stored_is_not_given_up() {
     let db = &server.0;
     let made = order(db, None, 5);
     let save = |db: &Database| session::save(db, &made.id, 1, &provider_page("cs_1", "2999-01-01T00:00:00Z")).map(drop);
-    let given_up =
-        while_it_waits(&server, save, true, |db| crate::checkout::give_up(db, &made.id, None, "too small").map(drop));
+    let given_up = run_second_while_first_is_open(&server, save, true, |db| {
+        crate::checkout::give_up(db, &made.id, None, "too small").map(drop)
+    });
     given_up.unwrap();
     assert_eq!(store::find(db, &made.id, None).unwrap().status, Status::Pending);
 }
@@ -183,7 +187,7 @@ fn a_page_that_is_stored_while_its_order_is_given_up_finds_it_cancelled() {
         db.query(sql::GIVE_UP, &[made.id.as_str().into(), Value::Null, Value::Null]).map(drop)
     };
     let page = provider_page("cs_1", "2999-01-01T00:00:00Z");
-    let seen = while_it_waits(&server, give_up, true, |db| session::save(db, &made.id, 1, &page));
+    let seen = run_second_while_first_is_open(&server, give_up, true, |db| session::save(db, &made.id, 1, &page));
     assert_eq!(seen, Ok(Some(Saved { open: true, status: Status::Cancelled })));
 }
 
@@ -195,17 +199,17 @@ fn a_page_that_is_stored_while_its_order_is_cancelled_by_hand_finds_it_cancelled
         status::change(db, &Actor::Anyone, &made.id, Status::Cancelled).map(drop).map_err(|_| Error::Internal)
     };
     let page = provider_page("cs_1", "2999-01-01T00:00:00Z");
-    let seen = while_it_waits(&server, cancel, true, |db| session::save(db, &made.id, 1, &page));
+    let seen = run_second_while_first_is_open(&server, cancel, true, |db| session::save(db, &made.id, 1, &page));
     assert_eq!(seen, Ok(Some(Saved { open: true, status: Status::Cancelled })));
 }
 
 #[test]
-fn who_cancels_an_order_whose_page_is_being_stored_waits_and_sees_the_page() {
+fn a_cancellation_waits_for_a_page_that_is_being_stored_and_sees_it() {
     let server = on_postgres();
     let made = order(&server.0, None, 5);
     let page = provider_page("cs_1", "2999-01-01T00:00:00Z");
     let save = |db: &Database| session::save(db, &made.id, 1, &page).map(drop);
-    let seen = while_it_waits(&server, save, true, |db| {
+    let seen = run_second_while_first_is_open(&server, save, true, |db| {
         status::change(db, &Actor::Anyone, &made.id, Status::Cancelled).unwrap();
         session::last(db, &made.id).unwrap().unwrap().page.map(|page| page.id)
     });
@@ -213,11 +217,11 @@ fn who_cancels_an_order_whose_page_is_being_stored_waits_and_sees_the_page() {
 }
 
 #[test]
-fn of_two_attempts_with_one_number_at_once_one_is_stored_and_of_two_pages_the_first() {
+fn one_of_two_concurrent_attempts_and_the_first_of_two_concurrent_pages_is_stored() {
     let server = on_postgres();
     let db = &server.0;
     let made = order(db, None, 5);
-    let begun = while_it_waits(
+    let begun = run_second_while_first_is_open(
         &server,
         |db| session::begin(db, &made.id, 2).map(drop),
         true,
@@ -225,7 +229,7 @@ fn of_two_attempts_with_one_number_at_once_one_is_stored_and_of_two_pages_the_fi
     );
     assert_eq!(begun, Ok(false));
     let [first, second] = ["cs_1", "cs_2"].map(|id| provider_page(id, "2999-01-01T00:00:00Z"));
-    let saved = while_it_waits(
+    let saved = run_second_while_first_is_open(
         &server,
         |db| session::save(db, &made.id, 2, &first).map(drop),
         true,
@@ -236,7 +240,7 @@ fn of_two_attempts_with_one_number_at_once_one_is_stored_and_of_two_pages_the_fi
 }
 
 #[test]
-fn those_who_clear_up_at_once_do_not_wait_for_each_other() {
+fn concurrent_cleaning_statements_do_not_wait_for_each_other() {
     let (db, url) = on_postgres();
     db.query(
         "INSERT INTO events (id, seen_at) SELECT n, '2024-02-27T15:50:27.545Z' FROM generate_series(1, 15) n",
@@ -250,10 +254,11 @@ fn those_who_clear_up_at_once_do_not_wait_for_each_other() {
         other.query(sql::PURGE_EVENTS, &[]).map(drop)
     });
     assert_eq!(cleared, Ok(()));
-    assert_eq!(number(&db, "SELECT count(*) FROM events"), 0, "ten and the other five");
+    assert_eq!(number(&db, "SELECT count(*) FROM events"), 0, "the first removed ten, the second the other five");
 }
 
-/// What a storm does to orders that several work on. Keys and events are old, so that those who clear up meet them.
+/// Many changes of orders that several threads change. Keys and events are old, so that the cleaning statements remove
+/// them.
 fn storm(db: &Database, all: &[Order], seed: usize) {
     let unavailable =
         |error: &orders::Error| matches!(error, orders::Error::Unavailable(_) | orders::Error::Internal(_));
@@ -280,7 +285,7 @@ fn storm(db: &Database, all: &[Order], seed: usize) {
                 assert!(!moved.as_ref().is_err_and(unavailable), "{moved:?}");
             }
             _ => {
-                // A charge is of one order; that it is told of as another's is refused.
+                // A charge belongs to one order; an event that gives it to another is refused.
                 let told = event::charge(db, &payment(&name, made, &format!("ch_{}", n % 5), (n % 60) as u8));
                 assert!(!matches!(told, Err(DeliveryError::Retry(_))), "{told:?}");
             }
@@ -297,7 +302,7 @@ fn storm(db: &Database, all: &[Order], seed: usize) {
 }
 
 #[test]
-fn in_a_storm_of_changes_nobody_waits_for_each_other_for_ever_and_every_order_is_settled() {
+fn a_storm_of_changes_has_no_deadlock_and_leaves_every_order_in_the_state_of_its_charges() {
     let (db, url) = on_postgres();
     let made: Vec<Order> = (0..3).map(|_| order(&db, None, 5)).collect();
     thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! Old orders, on both databases.
+//! Import of old orders, on both databases.
 
 use super::both;
 use crate::bindings::imports::Verdict;
@@ -38,7 +38,7 @@ fn texts(db: &Database, sql: &'static str) -> Vec<String> {
 }
 
 #[test]
-fn an_old_order_is_one_of_ours_with_its_number_dates_charge_and_receipt() {
+fn an_old_order_keeps_its_id_dates_charge_and_receipt() {
     let paid = json!({
         "status": "PAID", "paid": true, "paidAt": "2024-02-27T16:00:00.123", "stripeChargeId": "ch_1",
         "receiptUrl": "https://pay.example/r",
@@ -61,7 +61,7 @@ fn an_old_order_is_one_of_ours_with_its_number_dates_charge_and_receipt() {
 }
 
 #[test]
-fn what_our_checks_refuse_is_taken_as_the_table_says() {
+fn rows_that_our_checks_refuse_are_imported_as_the_table_says() {
     for (changes, expected, status) in [
         (json!({ "totalAmount": 0.5 }), "its total was 0.5, and is the sum of its lines, 2050 cents", "PENDING"),
         (json!({ "status": "PAID" }), "it was paid and had no charge", "PAID"),
@@ -77,7 +77,7 @@ fn what_our_checks_refuse_is_taken_as_the_table_says() {
 }
 
 #[test]
-fn what_can_be_no_order_is_kept_whole_and_what_is_none_is_refused() {
+fn a_row_that_cannot_become_an_order_is_archived_and_a_malformed_row_is_refused() {
     for db in both() {
         let rows = [
             row(1, json!({ "totalAmount": 0, "items": null })),
@@ -102,7 +102,7 @@ fn what_can_be_no_order_is_kept_whole_and_what_is_none_is_refused() {
 }
 
 #[test]
-fn a_line_whose_product_is_gone_has_its_number_for_a_name() {
+fn a_line_whose_product_is_unknown_is_named_after_the_products_id() {
     for db in both() {
         let none = |_: &BTreeSet<i64>| Ok(HashMap::from([(1, "Mug".to_owned())]));
         let verdicts = take(&db, &[row(1, json!({}))], "usd", none, false).unwrap();

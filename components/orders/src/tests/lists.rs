@@ -16,7 +16,7 @@ const NONE: Filter = Filter {
     disputed: false,
 };
 
-/// Orders 1 to `count`, a minute apart, of 7 owners, of several statuses, each 13th with money to give back.
+/// Orders 1 to `count`, a minute apart, of 7 owners and several statuses; every 13th has money due for refund.
 fn fill(db: &Database, count: u32) {
     let (numbers, id, at) = match db.dialect() {
         Dialect::Sqlite => (
@@ -40,7 +40,7 @@ fn fill(db: &Database, count: u32) {
     db.query(&*insert, &[]).unwrap();
 }
 
-/// What a search finds, page after page: the orders' numbers as [`fill`] counts them.
+/// All results of a search, page by page, as the orders' numbers in [`fill`].
 fn all(db: &Database, filter: &Filter, sort: Sort, limit: u32, seen_by: Option<&str>) -> Vec<u32> {
     let (mut numbers, mut after) = (Vec::new(), None);
     loop {
@@ -57,7 +57,7 @@ fn all(db: &Database, filter: &Filter, sort: Sort, limit: u32, seen_by: Option<&
 }
 
 #[test]
-fn a_search_finds_each_order_that_fits_once_and_in_its_order() {
+fn a_search_finds_each_matching_order_once_and_sorted() {
     for db in both() {
         fill(&db, 500);
         let total = |n: u32| 1 + n * 7919 % 1000;
@@ -89,7 +89,7 @@ fn a_search_finds_each_order_that_fits_once_and_in_its_order() {
         let filter = Filter { status: Some(Status::Pending), refund_due: true, max_cents: Some(500), ..filter };
         let fits = |n: u32| (60..180).contains(&n) && n % 3 == 1 && n.is_multiple_of(13) && total(n) <= 500;
         assert_eq!(newest(&filter), expected(&fits));
-        // A customer finds their own alone, whomever they ask for.
+        // Customers find only their own orders, whatever customer they ask for.
         assert_eq!(all(&db, &NONE, Sort::Newest, 11, Some("u3")), expected(&|n| n % 7 == 3));
         let others = Filter { customer: Some("u2".into()), ..NONE };
         assert_eq!(all(&db, &others, Sort::Newest, 11, Some("u3")), Vec::<u32>::new());
@@ -99,7 +99,7 @@ fn a_search_finds_each_order_that_fits_once_and_in_its_order() {
 }
 
 #[test]
-fn a_search_refuses_what_is_no_time_no_limit_and_no_order() {
+fn a_search_refuses_a_malformed_time_a_wrong_limit_and_an_unknown_order() {
     for db in both() {
         fill(&db, 20);
         let refused = |filter: Filter, after: Option<&str>, limit, seen_by| {
@@ -172,7 +172,7 @@ fn the_counts_follow_every_change_of_the_rows() {
 }
 
 #[test]
-fn no_search_by_one_filter_sorts_or_reads_orders_that_it_does_not_give() {
+fn no_search_by_one_filter_sorts_orders_or_reads_orders_that_it_does_not_return() {
     let [sqlite, postgres] = both();
     for db in [&sqlite, &postgres] {
         fill(db, 20_000);
@@ -206,7 +206,7 @@ fn no_search_by_one_filter_sorts_or_reads_orders_that_it_does_not_give() {
         let plan = format!("EXPLAIN {text}");
         let steps: Vec<String> =
             postgres.query(&*plan, &parameters).unwrap().map(|mut row| row.text().unwrap()).collect();
-        // PostgreSQL goes by the dates where so many orders have the status that few are passed over.
+        // PostgreSQL may use the index of dates if so many orders have the status that it skips only a few.
         let serves = |step: &String| step.contains(index) || step.contains("orders_created");
         assert!(steps.iter().any(serves), "{index}: {steps:?}");
         assert!(steps.iter().all(|step| !step.contains("Sort") && !step.contains("Seq Scan")), "{index}: {steps:?}");

@@ -9,7 +9,7 @@ use crate::{event, status, store};
 use souk_database::Statement;
 
 #[test]
-fn a_customer_has_no_more_open_orders_than_the_quota_and_paying_or_cancelling_one_makes_way() {
+fn a_customer_has_no_more_open_orders_than_the_quota_and_paying_or_cancelling_one_makes_room() {
     for db in both() {
         let make = |owner: Option<&str>, key: Option<&Key>| match store::create(&db, owner, "usd", draft(5), key, 2)
             .unwrap()
@@ -21,12 +21,12 @@ fn a_customer_has_no_more_open_orders_than_the_quota_and_paying_or_cancelling_on
         let first = make(Some("9"), None).unwrap();
         let second = make(Some("9"), None).unwrap();
         assert!(make(Some("9"), None).is_none());
-        // A key of an order that was refused is not used up, and leaves nothing behind.
+        // A refused order does not use up its key, and leaves nothing behind.
         let key = key(Some("9"), "k", 1);
         assert!(make(Some("9"), Some(&key)).is_none());
         assert_eq!(number(&db, "SELECT count(*) FROM idempotency_keys"), 0);
         assert_eq!(number(&db, "SELECT count(*) FROM orders"), 2);
-        // Others, and nobody, order as before.
+        // The quota does not concern other customers, nor orders without an owner.
         assert!(make(Some("8"), None).is_some());
         for _ in 0..5 {
             assert!(make(None, None).is_some());
@@ -43,7 +43,7 @@ fn a_customer_has_no_more_open_orders_than_the_quota_and_paying_or_cancelling_on
         event::charge(&db, &paid).unwrap();
         assert!(make(Some("9"), Some(&key)).is_some());
         assert!(make(Some("9"), None).is_none());
-        // The key is answered as ever, though there is no room for another order.
+        // A used key gets its answer although the quota allows no other order.
         let again = store::create(&db, Some("9"), "usd", draft(5), Some(&key), 2).unwrap();
         assert!(matches!(again, Created::KeyTaken), "{again:?}");
         status::change(&db, &customer("9"), &second.id, Status::Cancelled).unwrap();
@@ -52,7 +52,7 @@ fn a_customer_has_no_more_open_orders_than_the_quota_and_paying_or_cancelling_on
 }
 
 #[test]
-fn who_cancels_every_order_to_make_the_next_comes_to_an_end_for_24_hours() {
+fn a_customer_who_cancels_every_order_to_create_the_next_is_stopped_for_24_hours() {
     for db in both() {
         let make = || store::create(&db, Some("9"), "usd", draft(5), None, 2).unwrap();
         for n in 0..20 {

@@ -54,7 +54,7 @@ fn the_recorded_charge_becomes_a_payment() {
 }
 
 #[test]
-fn a_charge_that_was_not_captured_is_no_payment() {
+fn a_charge_that_was_not_captured_is_not_a_payment() {
     for kind in ["charge.succeeded", "charge.refunded"] {
         let notice = |fields: &str| notice(&event(kind, &charge(&format!(r#","amount_refunded":0{fields}"#))));
         for fields in [r#","captured":false"#, r#","status":"pending""#, r#","status":"failed","captured":true"#] {
@@ -75,7 +75,7 @@ fn a_charge_without_a_receipt_is_a_payment_too() {
 }
 
 #[test]
-fn what_was_captured_counts_and_not_what_was_asked_for() {
+fn the_captured_amount_counts_and_not_the_requested_one() {
     for (captured, cents) in [("700", 700), ("0", 0), ("null", 1000)] {
         let body = event("charge.succeeded", &charge(&format!(r#","amount_captured":{captured}"#)));
         let amount = Money { cents, currency: "usd".into() };
@@ -91,7 +91,7 @@ fn a_currency_is_compared_in_lower_case() {
 }
 
 #[test]
-fn a_refund_says_how_much_was_given_back() {
+fn a_refund_has_the_refunded_amount() {
     let body = event("charge.refunded", &charge(r#","amount_captured":1000,"amount_refunded":250,"refunded":false"#));
     assert_eq!(notice(&body), Ok(Notice::Refunded(Charge { refunded_cents: 250, ..expected() })));
     assert!(unreadable(&event("charge.refunded", &charge(""))).contains("amount_refunded"));
@@ -106,7 +106,7 @@ fn an_expired_session_names_its_order() {
 }
 
 #[test]
-fn what_names_no_order_is_not_ours_however_little_else_it_says() {
+fn an_event_without_an_order_is_not_ours_even_if_it_is_incomplete() {
     for metadata in ["", r#","metadata":null"#, r#","metadata":{}"#, r#","metadata":{"orderId":null,"a":"b"}"#] {
         for kind in ["charge.succeeded", "charge.refunded", "checkout.session.expired"] {
             let object = format!(r#"{{"id":"ch_1"{metadata}}}"#);
@@ -117,15 +117,15 @@ fn what_names_no_order_is_not_ours_however_little_else_it_says() {
 }
 
 #[test]
-fn other_types_are_not_looked_into() {
+fn events_of_other_types_are_not_parsed_further() {
     let not_ours = Err(Unmapped::NotOurs("its type is not handled"));
     assert_eq!(notice(&event("ping.future", "{}")), not_ours);
-    // The provider's newer events have a time of another form, and no data.
+    // Newer events of the provider have another form of time, and no data.
     assert_eq!(notice(r#"{"id":"evt_2","type":"v2.core.ping","created":"2026-01-01T00:00:00Z"}"#), not_ours);
 }
 
 #[test]
-fn money_that_is_no_whole_number_is_never_rounded() {
+fn an_amount_that_is_not_a_whole_number_is_never_rounded() {
     for amount in ["10.0", "10.5", "1e3", "-1000", "\"1000\"", "null", "18446744073709551616"] {
         let body = event("charge.succeeded", &charge("").replace("1000", amount));
         assert!(unreadable(&body).starts_with("data.object: "), "{amount}");
@@ -135,7 +135,7 @@ fn money_that_is_no_whole_number_is_never_rounded() {
 }
 
 #[test]
-fn a_payment_that_lacks_something_is_unreadable_and_not_passed_over() {
+fn an_incomplete_payment_is_unreadable_and_not_ignored() {
     let whole = event("charge.succeeded", &charge(""));
     for (cut, why) in [
         (r#""id":"ch_1","#, "data.object: missing field `id`"),
@@ -168,14 +168,14 @@ fn times_are_written_as_the_contract_has_them() {
 }
 
 #[test]
-fn a_text_that_ends_too_early_is_refused_in_the_recorded_words() {
+fn a_truncated_text_is_refused_in_the_recorded_words() {
     assert_eq!(malformed(br#"{"type":"#), UNEXPECTED_END);
     assert_eq!(malformed(b"{"), UNEXPECTED_END);
     assert_eq!(Event::parse(b"").unwrap_err(), Malformed::Empty);
 }
 
 #[test]
-fn a_text_that_is_no_json_is_refused() {
+fn a_text_that_is_not_json_is_refused() {
     for text in [&b"nonsense"[..], b"{]", b"{\"id\":\"e\",\"type\":\"t\"} x", b"{\"id\":\"\xff\",\"type\":\"t\"}"] {
         let message = malformed(text);
         assert!(message.starts_with("Malformed JSON: "), "{message}");
@@ -185,7 +185,7 @@ fn a_text_that_is_no_json_is_refused() {
 }
 
 #[test]
-fn json_that_is_no_event_is_refused() {
+fn json_that_is_not_an_event_is_refused() {
     for text in [
         "[]",
         "{}",
@@ -231,7 +231,7 @@ fn a_refund_of_the_store_has_its_outcome_and_others_are_not_ours() {
         };
         assert_eq!(refund(kind, status, &ours), Ok(Notice::Refund(change)), "{kind} {status}");
     }
-    // Made at the provider: the charge's own event tells of it.
+    // Made at the provider: the event of the charge reports it.
     for metadata in ["{}", &format!(r#"{{"orderId":"{ORDER}"}}"#), "null"] {
         assert!(matches!(refund("refund.created", "succeeded", metadata), Err(Unmapped::NotOurs(_))), "{metadata}");
     }

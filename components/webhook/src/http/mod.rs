@@ -1,9 +1,9 @@
-//! HTTP, as far as one route needs it: the path, the answers.
+//! The HTTP of this component's one route: its path, and its answers.
 
 pub(crate) mod reply;
 
-/// Whether a path, with or without a query, is the webhook's: without regard to case or to one slash at the end, as
-/// Express matches.
+/// Whether a path, with or without a query, is the webhook's. Case and one slash at the end do not matter, as in
+/// Express.
 pub(crate) fn is_webhook(target: &str) -> bool {
     let path = target.split('?').next().unwrap_or_default();
     path.strip_suffix('/').unwrap_or(path).eq_ignore_ascii_case("/payments/webhook")

@@ -1,6 +1,6 @@
-//! Every answer that this component gives, in the recorded shapes.
+//! All answers of this component, in the shapes of the NestJS system.
 //!
-//! Nothing of a request stands in a page of type `text/html`: its texts are constants.
+//! A `text/html` answer contains nothing of the request: its texts are constants.
 
 use serde::Serialize;
 use souk_web::Response;
@@ -9,7 +9,7 @@ use spin_sdk::wasip3::http::types::Method;
 const JSON: &str = "application/json; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 
-/// How long the sender should wait before it tries an outage again, in seconds.
+/// After how many seconds the sender should try again during an outage.
 const RETRY_AFTER: &str = "1";
 
 /// An answer, ready to be sent.
@@ -22,7 +22,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// 200: the event will not be sent again. The provider's signature goes back, as it always did.
+    /// 200: the event will not be sent again. The answer repeats the provider's signature, as in the NestJS system.
     pub(crate) fn acknowledged(signature: &str) -> Self {
         #[derive(Serialize)]
         struct Body<'a> {
@@ -31,7 +31,7 @@ impl Reply {
         Reply::json(200, &Body { sig: signature })
     }
 
-    /// 400 as the webhook itself refuses: the provider's library raised `text`.
+    /// 400 of the webhook itself, with the message `text` of the provider's library.
     pub(crate) fn webhook_error(text: &'static str) -> Self {
         let body = format!("Webhook Error: {text}").into_bytes();
         Reply { status: 400, content_type: HTML, body, retry_after: false }
@@ -42,13 +42,13 @@ impl Reply {
         Reply::json(400, &Http { message, error: "Bad Request", status_code: 400 })
     }
 
-    /// 404 for a method and path that no route takes.
+    /// 404 for a method and a path without a route.
     pub(crate) fn no_route(method: &str, target: &str) -> Self {
         let message = format!("Cannot {method} {target}");
         Reply::json(404, &Http { message: &message, error: "Not Found", status_code: 404 })
     }
 
-    /// A body that cannot be read as HTTP has it.
+    /// An error of reading the HTTP body.
     pub(crate) fn protocol(status: u16, message: &str) -> Self {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
@@ -76,7 +76,7 @@ impl Reply {
     }
 
     fn json(status: u16, body: &impl Serialize) -> Self {
-        // Strings and numbers cannot fail to become JSON; an empty body would still carry the status.
+        // Strings and numbers always serialize; even an empty body would still carry the status.
         let body = serde_json::to_vec(body).unwrap_or_default();
         Reply { status, content_type: JSON, body, retry_after: false }
     }
@@ -87,7 +87,7 @@ impl Reply {
             ("content-type".to_owned(), self.content_type.into()),
             // With its length the body goes out in one write with the headers, not in chunks.
             ("content-length".to_owned(), self.body.len().to_string().into_bytes()),
-            // No client asks for a webhook's answer again; the recorded answers have tags.
+            // Nobody revalidates a webhook's answer, but the answers of the NestJS system have entity tags.
             ("etag".to_owned(), souk_web::etag::of(&self.body).into_bytes()),
         ];
         if self.retry_after {
@@ -98,7 +98,7 @@ impl Reply {
     }
 }
 
-/// The shape of what the recorded system's framework refused.
+/// The shape of errors of the NestJS system's framework.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Http<'a> {

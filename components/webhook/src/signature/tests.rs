@@ -28,7 +28,7 @@ fn known_signatures_are_accepted() {
 }
 
 #[test]
-fn one_of_several_signatures_is_enough_wherever_it_stands() {
+fn one_valid_signature_among_several_is_enough() {
     for header in [
         format!("t=1700000000,v1={OLD},v1={GOOD}"),
         format!("t=1700000000,v1={GOOD},v1={OLD}"),
@@ -40,16 +40,16 @@ fn one_of_several_signatures_is_enough_wherever_it_stands() {
 }
 
 #[test]
-fn another_body_time_or_secret_does_not_fit() {
+fn another_body_time_or_secret_does_not_match() {
     assert_eq!(check(&format!("t=1700000000,v1={GOOD}"), b"{\"id\":\"evt_2\"}", TIME), Err(Refusal::Mismatch));
     assert_eq!(check(&format!("t=1700000001,v1={GOOD}"), BODY, TIME), Err(Refusal::Mismatch));
-    // What was signed is the text of the time, not its value.
+    // The text of the time is signed, not its value.
     assert_eq!(check(&format!("t=01700000000,v1={GOOD}"), BODY, TIME), Err(Refusal::Mismatch));
     assert_eq!(check(&format!("t=1700000000,v1={OLD}"), BODY, TIME), Err(Refusal::Mismatch));
 }
 
 #[test]
-fn a_signature_that_is_cut_lengthened_or_no_hex_does_not_fit() {
+fn a_signature_that_is_cut_lengthened_or_not_hex_does_not_match() {
     let cut = GOOD.get(..62).unwrap();
     for digest in ["", "0", "zz", "é", cut, &format!("{GOOD}00"), &format!("{GOOD} 00"), &format!("={GOOD}")] {
         assert_eq!(check(&format!("t=1700000000,v1={digest}"), BODY, TIME), Err(Refusal::Mismatch), "{digest}");
@@ -75,7 +75,7 @@ fn a_time_that_could_be_read_in_two_ways_is_refused() {
 }
 
 #[test]
-fn five_minutes_either_way_are_tolerated_and_no_second_more() {
+fn five_minutes_either_way_are_tolerated_and_not_a_second_more() {
     let header = format!("t=1700000000,v1={GOOD}");
     for now in [TIME - 300, TIME - 1, TIME, TIME + 300] {
         assert_eq!(check(&header, BODY, now), Ok(()), "{now}");
@@ -100,12 +100,12 @@ fn the_largest_time_does_not_overflow() {
 }
 
 #[test]
-fn only_the_holder_of_the_secret_is_told_that_a_time_is_outside() {
+fn only_the_holder_of_the_secret_learns_that_a_time_is_outside() {
     assert_eq!(check(&format!("t=1,v1={GOOD}"), BODY, TIME), Err(Refusal::Mismatch));
 }
 
 #[test]
-fn blanks_around_the_secret_do_not_count() {
+fn whitespace_around_the_secret_is_ignored() {
     let signature = Signature { time: TIME, stamp: "1700000000", digests: vec![GOOD] };
     assert_eq!(signature.verify(BODY, &secret(" whsec_test\n"), TIME), Ok(()));
 }
@@ -119,7 +119,7 @@ fn an_empty_secret_is_none() {
 
 proptest! {
     #[test]
-    fn no_header_makes_it_panic_or_passes_unsigned(header in ".{0,200}", body in proptest::collection::vec(any::<u8>(), 0..64)) {
+    fn no_header_panics_or_passes_unsigned(header in ".{0,200}", body in proptest::collection::vec(any::<u8>(), 0..64)) {
         prop_assert!(check(&header, &body, TIME).is_err());
     }
 
@@ -132,7 +132,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_signed_here_and_now_passes_among_any_other_items(
+    fn a_valid_signature_passes_among_any_other_items(
         body in proptest::collection::vec(any::<u8>(), 0..64),
         now in 0..=u64::MAX,
         others in proptest::collection::vec("v[0-9]=[^,]{0,70}", 0..5),

@@ -18,6 +18,7 @@ mod tests;
 mod usage;
 
 use crate::call::CallContext;
+use crate::otel::Telling;
 use crate::trace::{Attribute, Begun, Kind, Span, Tracer};
 pub use families::Registry;
 use families::{Families, Family, Place};
@@ -35,6 +36,7 @@ const OTHER: &str = "_OTHER";
 pub struct Boundaries {
     families: Option<Arc<Families>>,
     tracer: Tracer,
+    telling: Telling,
 }
 
 impl Boundaries {
@@ -48,7 +50,7 @@ impl Boundaries {
     /// # Errors
     /// When two measures have one name, which is a mistake in the host.
     pub fn measured() -> Result<Self, prometheus::Error> {
-        Ok(Boundaries { families: Some(Arc::new(Families::new()?)), tracer: Tracer::off() })
+        Ok(Boundaries { families: Some(Arc::new(Families::new()?)), ..Boundaries::default() })
     }
 
     /// The same, where calls also have traces of `tracer`.
@@ -59,6 +61,11 @@ impl Boundaries {
     /// Whether and where traces are recorded.
     pub fn tracer(&self) -> &Tracer {
         &self.tracer
+    }
+
+    /// Where metrics and log records of components' own go.
+    pub fn telling(&self) -> &Telling {
+        &self.telling
     }
 
     /// What was measured; `None` when they are off.

@@ -8,6 +8,7 @@
 use super::{Client, Processing};
 use crate::Ctx;
 use crate::call::CallContext;
+use crate::tape;
 use http::Request;
 use http::uri::Authority;
 use std::sync::Arc;
@@ -54,6 +55,8 @@ impl WasiHttpHooks for NextHooks {
     ) -> Box<dyn Future<Output = Result<(http::Response<WasiBody>, Processing), Error>> + Send> {
         let (client, call) = (self.client.clone(), self.call.clone());
         Box::new(async move {
+            tape::unrecorded(call.tape.as_deref(), "wasi:http/handler#handle")
+                .map_err(|error| Error::InternalError(Some(error.to_string())))?;
             let response = client.send_next(request, options.unwrap_or_default(), &call).await?;
             Ok((response, Box::new(std::future::ready(Ok(()))) as Processing))
         })

@@ -28,6 +28,7 @@ use crate::boundary::{Boundary, ComponentBoundaries};
 use crate::call::CallContext;
 use crate::framing::{self, Counted};
 use crate::outbound::{AllowedHosts, Resolve, system_resolver};
+use crate::tape;
 use crate::trace::Attribute;
 use body::Limited;
 use connect::{CONNECT_TIMEOUT, Connector};
@@ -284,8 +285,15 @@ impl WasiHttpHooks for Hooks {
         _: Processing,
     ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Processing), Error>> + Send> {
         let (client, call) = (self.client.clone(), self.call.clone());
+        let taped = call.tape.clone().map(|tape| (tape::begin(&tape), tape));
         Box::new(async move {
-            let response = client.send(request, options.unwrap_or_default(), &call).await?;
+            let options = options.unwrap_or_default();
+            let response = match taped {
+                None => client.send(request, options, &call).await?,
+                Some((slot, tape)) => {
+                    tape::send(tape, slot, request, |request| client.send(request, options, &call)).await?
+                }
+            };
             // The pool drives the connection, so there is nothing left for the guest's store to drive.
             Ok((response, Box::new(std::future::ready(Ok(()))) as Processing))
         })

@@ -53,6 +53,9 @@ pub enum StoreError {
         /// What the server or the client said.
         cause: String,
     },
+    /// What an operation failed with when its call was recorded, or why its replay ends.
+    #[error("{0}")]
+    Recorded(String),
     /// The host is stopping.
     #[error("the host is shutting down")]
     Stopping,
@@ -72,6 +75,7 @@ impl StoreError {
             StoreError::Cursor => "cursor",
             StoreError::Database(_) => "database",
             StoreError::Server { .. } => "server",
+            StoreError::Recorded(_) => "recorded",
             StoreError::Stopping => "stopping",
         }
     }

@@ -108,7 +108,7 @@ impl Ctx {
 
     /// The store behind a guest's handle.
     fn store(&self, handle: &Resource<Handle>) -> wasmtime::Result<Arc<Store>> {
-        Ok(self.table.get(handle)?.0.within(&self.call.span))
+        Ok(self.table.get(handle)?.0.within(&self.call))
     }
 
     /// Closes a guest's handle.

@@ -24,7 +24,11 @@ use super::nats::Bucket;
 use super::redis::Database;
 use super::types::{MAX_BATCH_BYTES, MAX_BATCH_KEYS, MAX_KEY_BYTES, MAX_VALUE_BYTES, Page, Swap, Version, Versioned};
 use crate::boundary::{Boundaries, Boundary};
+use crate::call::CallContext;
+use crate::tape::{self, Tape};
 use crate::trace::Span;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 #[cfg(feature = "mongodb")]
 use souk_manifest::MongoUrl;
 use souk_manifest::RedisUrl;
@@ -39,6 +43,8 @@ pub struct Store {
     label: Arc<str>,
     /// Of the call whose operations these are.
     span: Span,
+    /// Of the same, where it is recorded or replayed.
+    tape: Option<Arc<Tape>>,
 }
 
 enum Kind {
@@ -51,7 +57,8 @@ enum Kind {
 
 impl Store {
     fn of(kind: Kind) -> Self {
-        Store { kind: Arc::new(kind), boundary: Boundary::off(), label: "".into(), span: Span::default() }
+        let (kind, boundary, span) = (Arc::new(kind), Boundary::off(), Span::default());
+        Store { kind, boundary, label: "".into(), span, tape: None }
     }
 
     /// The same with the boundary that its operations cross.
@@ -69,28 +76,37 @@ impl Store {
     /// The store for the host's own operations, which are no guest's: they are in no measure and no trace.
     pub fn unmeasured(&self) -> Self {
         let (kind, label) = (self.kind.clone(), self.label.clone());
-        Store { kind, boundary: Boundary::off(), label, span: Span::default() }
+        Store { kind, boundary: Boundary::off(), label, span: Span::default(), tape: None }
     }
 
-    /// The store for the operations of a call with this place in a trace.
-    pub(super) fn within(self: &Arc<Self>, span: &Span) -> Arc<Self> {
-        if !span.is_recorded() {
+    /// The store for the operations of `call`.
+    pub(super) fn within(self: &Arc<Self>, call: &CallContext) -> Arc<Self> {
+        let CallContext { span, tape, .. } = call;
+        if !span.is_recorded() && tape.is_none() {
             return self.clone();
         }
         let Store { kind, boundary, label, .. } = &**self;
         let (kind, boundary, label) = (kind.clone(), boundary.clone(), label.clone());
-        Arc::new(Store { kind, boundary, label, span: span.clone() })
+        Arc::new(Store { kind, boundary, label, span: span.clone(), tape: tape.clone() })
     }
 
     /// Does an operation of a guest.
-    async fn operation<T>(
+    async fn operation<T: Serialize + DeserializeOwned>(
         &self,
         name: &str,
+        arguments: impl FnOnce() -> String,
         work: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let mut crossing = self.boundary.open(&self.span);
         crossing.name(|| format!("{name} {}", self.label));
-        let result = work.await;
+        let result = match &self.tape {
+            None => work.await,
+            Some(tape) => {
+                let asked = tape::asked(Some(tape), "key-value", || format!("{} {name} {}", self.label, arguments()));
+                // In a box: it is seldom, and an operation is large enough.
+                Box::pin(recorded(asked, work)).await
+            }
+        };
         crossing.close_with(&result, StoreError::name);
         result
     }
@@ -158,7 +174,7 @@ impl Store {
     /// When the key is too long or the store fails; so for every operation below.
     pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         check_key(key)?;
-        self.operation("get", async {
+        self.operation("get", || format!("{key:?}"), async {
             match &*self.kind {
                 Kind::File(file) => file.get_versioned(key).map(value),
                 Kind::Nats(bucket) => bucket.get_versioned(key).await.map(value),
@@ -173,7 +189,7 @@ impl Store {
     /// The value of `key` and its version.
     pub async fn get_versioned(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
         check_key(key)?;
-        self.operation("get-versioned", async {
+        self.operation("get-versioned", || format!("{key:?}"), async {
             match &*self.kind {
                 Kind::File(file) => file.get_versioned(key),
                 Kind::Nats(bucket) => bucket.get_versioned(key).await,
@@ -188,7 +204,7 @@ impl Store {
     /// The version of `key` alone; `None` when there is no such key.
     pub async fn version(&self, key: &str) -> Result<Option<Version>, StoreError> {
         check_key(key)?;
-        self.operation("version", async {
+        self.operation("version", || format!("{key:?}"), async {
             match &*self.kind {
                 Kind::File(file) => file.version(key),
                 Kind::Nats(bucket) => Ok(bucket.get_versioned(key).await?.map(|(_, version)| version)),
@@ -204,7 +220,7 @@ impl Store {
     pub async fn exists(&self, key: &str) -> Result<bool, StoreError> {
         check_key(key)?;
         match &*self.kind {
-            Kind::Redis(database) => self.operation("exists", database.exists(key)).await,
+            Kind::Redis(database) => self.operation("exists", || format!("{key:?}"), database.exists(key)).await,
             _ => Ok(self.version(key).await?.is_some()),
         }
     }
@@ -213,7 +229,7 @@ impl Store {
     ///
     /// A listing of several pages is no snapshot: a key that is written meanwhile may or may not be in it.
     pub async fn keys(&self, from: Option<&str>) -> Result<Page, StoreError> {
-        self.operation("keys", async {
+        self.operation("keys", || format!("{from:?}"), async {
             match &*self.kind {
                 Kind::File(file) => file.keys(from),
                 Kind::Nats(bucket) => bucket.keys(from).await,
@@ -228,7 +244,8 @@ impl Store {
     /// The values of `keys`, in their order.
     pub async fn get_many(&self, keys: Vec<String>) -> Result<Vec<(String, Option<Vec<u8>>)>, StoreError> {
         check_batch(&keys)?;
-        self.operation("get-many", async {
+        let arguments = self.tape.is_some().then(|| format!("{keys:?}")).unwrap_or_default();
+        self.operation("get-many", || arguments, async {
             match &*self.kind {
                 Kind::File(file) => file.get_many(keys).await,
                 Kind::Nats(bucket) => bucket.get_many(keys).await,
@@ -255,7 +272,8 @@ impl Store {
         if entries.iter().map(|(_, value)| value.len()).sum::<usize>() > MAX_BATCH_BYTES {
             return Err(StoreError::BatchTooLarge);
         }
-        self.operation("set-many", async {
+        let arguments = self.tape.is_some().then(|| shown_entries(&entries)).unwrap_or_default();
+        self.operation("set-many", || arguments, async {
             match &*self.kind {
                 Kind::File(file) => file.set_many(entries).await,
                 Kind::Nats(bucket) => bucket.set_many(entries).await,
@@ -270,7 +288,8 @@ impl Store {
     /// Deletes `keys`; one that is not there is no error.
     pub async fn delete_many(&self, keys: Vec<String>) -> Result<(), StoreError> {
         check_batch(&keys)?;
-        self.operation("delete-many", async {
+        let arguments = self.tape.is_some().then(|| format!("{keys:?}")).unwrap_or_default();
+        self.operation("delete-many", || arguments, async {
             match &*self.kind {
                 Kind::File(file) => file.delete_many(keys).await,
                 Kind::Nats(bucket) => bucket.delete_many(keys).await,
@@ -285,7 +304,8 @@ impl Store {
     /// Adds `delta` to the number under `key`, which is 0 when there is none, and returns the sum.
     pub async fn increment(&self, key: String, delta: i64) -> Result<i64, StoreError> {
         check_key(&key)?;
-        self.operation("increment", async {
+        let arguments = self.tape.is_some().then(|| format!("{key:?} {delta}")).unwrap_or_default();
+        self.operation("increment", || arguments, async {
             match &*self.kind {
                 Kind::File(file) => file.increment(key, delta).await,
                 Kind::Nats(bucket) => bucket.increment(&key, delta).await,
@@ -301,7 +321,12 @@ impl Store {
     pub async fn swap(&self, key: String, expected: Option<Version>, value: Vec<u8>) -> Result<Swap, StoreError> {
         check_key(&key)?;
         self.check_value(&value)?;
-        self.operation("swap", async {
+        let arguments = self
+            .tape
+            .is_some()
+            .then(|| format!("{key:?} {expected:?} {:?}", tape::shown_bytes(&value)))
+            .unwrap_or_default();
+        self.operation("swap", || arguments, async {
             match &*self.kind {
                 Kind::File(file) => file.swap(key, expected, value).await,
                 Kind::Nats(bucket) => bucket.swap(&key, expected, value).await,
@@ -319,8 +344,34 @@ impl Store {
     }
 }
 
+/// Does an operation of a call that is recorded or replayed. A guest learns the text of an error alone.
+async fn recorded<T: Serialize + DeserializeOwned>(
+    asked: Option<tape::Asked<'_>>,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let mut failed = None;
+    let live = async {
+        work.await.map_err(|error| {
+            let text = error.to_string();
+            failed = Some(error);
+            text
+        })
+    };
+    match tape::over(asked, live).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(text)) => Err(failed.unwrap_or(StoreError::Recorded(text))),
+        Err(differs) => Err(StoreError::Recorded(differs.to_string())),
+    }
+}
+
 /// The key that is asked for to see whether a server answers; whether there is such a key does not matter.
 const PROBED_KEY: &str = "souk-readiness";
+
+/// Entries as a recording has them.
+fn shown_entries(entries: &[(String, Vec<u8>)]) -> String {
+    let entries: Vec<_> = entries.iter().map(|(key, value)| (key, tape::shown_bytes(value))).collect();
+    format!("{entries:?}")
+}
 
 fn value(found: Option<Versioned>) -> Option<Vec<u8>> {
     found.map(|(value, _)| value)

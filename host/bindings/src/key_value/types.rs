@@ -2,6 +2,7 @@
 //! operations take and give.
 
 use super::error::StoreError;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 souk_manifest::fixed_limits! {
@@ -29,14 +30,14 @@ souk_manifest::fixed_limits! {
 
 /// Which write made a value: what a compare-and-swap compares in place of the value. It means nothing beyond this
 /// process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version(pub(super) u128);
 
 /// A value with the version to compare in a later [`Store::swap`](super::Store::swap).
 pub type Versioned = (Vec<u8>, Version);
 
 /// What a compare-and-swap did.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Swap {
     /// The value was replaced.
     Done,
@@ -45,7 +46,7 @@ pub enum Swap {
 }
 
 /// A part of a listing.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
     /// Some keys; none only at the end.
     pub keys: Vec<String>,

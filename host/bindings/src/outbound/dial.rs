@@ -5,6 +5,7 @@
 
 use super::{AllowedHosts, Resolve, Server, Unreachable, system_resolver};
 use crate::Ctx;
+use crate::tape;
 use std::fmt::Display;
 use std::io;
 use std::net::IpAddr;
@@ -117,6 +118,9 @@ impl Ctx {
     /// # Errors
     /// When it is not granted, or too many are open.
     pub(crate) fn dial_permit(&self, server: &Server<'_>) -> Result<DialPermit, Refusal> {
+        if tape::unrecorded(self.call.tape.as_deref(), &format!("a connection to {server}")).is_err() {
+            return Err(Refusal::Denied);
+        }
         let granted = self.grants.outbound.clone();
         if !granted.allowed.allows(server) {
             granted.allowed.denied("a connection", server, &self.call.trace);

@@ -107,7 +107,7 @@ impl Connection {
     pub async fn query_stream(&self, sql: String, params: Vec<ParameterValue>) -> Result<RowStream, Error> {
         let statement = check(&sql)?;
         let session = self.session.lock().await;
-        if !statement.reads || !matches!(session.state(), State::Idle) {
+        if !statement.is_read_only || !matches!(session.state(), State::Idle) {
             let kept = self.keep(session, statement, sql.into(), params).await?;
             return RowStream::ready(kept, Unread::new(self.unread.clone()));
         }
@@ -141,7 +141,7 @@ impl Connection {
         sql: Arc<str>,
         params: Vec<ParameterValue>,
     ) -> Result<Kept, Error> {
-        let to_the_end = !statement.reads || !matches!(session.state(), State::Idle);
+        let to_the_end = !statement.is_read_only || !matches!(session.state(), State::Idle);
         let mut kept = Kept { to_the_end, ..Kept::default() };
         let outcome = self.run(session, statement, sql, params, &mut kept).await;
         if kept.is_too_large() {
@@ -260,7 +260,7 @@ fn check(sql: &str) -> Result<Statement, Error> {
         return Err(failed("the statement has a zero byte"));
     }
     let statement = Statement::of(sql);
-    if statement.copies {
+    if statement.is_copy {
         return Err(failed("COPY is not available: the interface has no way to give or take its data"));
     }
     Ok(statement)

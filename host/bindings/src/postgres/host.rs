@@ -9,11 +9,17 @@ use super::error::name_of;
 use super::{Address, AddressError, Column, Connection, Error, ParameterValue, Row, RowSet, State};
 use crate::boundary::Crossing;
 use crate::producer::Producer;
+use crate::tape::{self, Tape};
 use crate::trace::Span;
 use crate::{Ctx, Grants};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use wasmtime::component::{Accessor, FutureReader, HasData, Resource, ResourceTable, StreamReader};
+
+/// Functions, as recordings name them.
+const OPEN: &str = "spin:postgres/postgres#open";
+const QUERY: &str = "spin:postgres/postgres#query";
+const EXECUTE: &str = "spin:postgres/postgres#execute";
 
 /// What stands for a guest's `connection` in the table of resources; shared with its calls under way.
 #[allow(unreachable_pub, reason = "generated code names it in public items")]
@@ -39,6 +45,8 @@ pub(super) struct View<'a> {
     pub trace: &'a str,
     /// Of the call.
     pub span: &'a Span,
+    /// Of the call, where it is recorded or replayed.
+    pub tape: Option<&'a Tape>,
 }
 
 impl View<'_> {
@@ -50,6 +58,7 @@ impl View<'_> {
             state: &mut ctx.postgres,
             trace: &ctx.call.trace,
             span: &ctx.call.span,
+            tape: ctx.call.tape.as_deref(),
         }
     }
 }
@@ -80,7 +89,7 @@ impl View<'_> {
             Ok(connection) => connection,
             Err(e) => return Ok(Err(e)),
         };
-        match connection.check().await {
+        match tape::over(tape::asked(self.tape, OPEN, String::new), connection.check()).await? {
             Ok(()) => Ok(Ok(self.table.push(connection)?)),
             Err(e) => Ok(Err(e)),
         }
@@ -136,13 +145,7 @@ impl wit::HostConnection for View<'_> {
         statement: String,
         params: Vec<ParameterValue>,
     ) -> wasmtime::Result<Result<RowSet, Error>> {
-        let (connection, mut crossing) = self.crossing(&handle, &statement)?;
-        let result = connection.query(statement, params).await;
-        if let Ok(result) = &result {
-            crossing.rows(result.rows.len());
-        }
-        crossing.close_with(&result, name_of);
-        Ok(result)
+        self.run_query(&handle, statement, params).await
     }
 
     async fn execute(
@@ -151,18 +154,48 @@ impl wit::HostConnection for View<'_> {
         statement: String,
         params: Vec<ParameterValue>,
     ) -> wasmtime::Result<Result<u64, Error>> {
-        let (connection, mut crossing) = self.crossing(&handle, &statement)?;
-        let result = connection.execute(statement, params).await;
-        if let Ok(rows) = &result {
-            crossing.rows(*rows);
-        }
-        crossing.close_with(&result, name_of);
-        Ok(result)
+        self.run(&handle, statement, params).await
     }
 
     fn drop(&mut self, handle: Resource<Handle>) -> wasmtime::Result<()> {
         self.table.delete(handle)?;
         Ok(())
+    }
+}
+
+impl View<'_> {
+    /// Runs one statement and gives its rows.
+    pub(super) async fn run_query(
+        &mut self,
+        handle: &Resource<Handle>,
+        statement: String,
+        params: Vec<ParameterValue>,
+    ) -> wasmtime::Result<Result<RowSet, Error>> {
+        let (connection, mut crossing) = self.crossing(handle, &statement)?;
+        let asked = tape::asked(self.tape, QUERY, || format!("{statement:?} {params:?}"));
+        let result = tape::over(asked, connection.query(statement, params)).await?;
+        if let Ok(result) = &result {
+            crossing.rows(result.rows.len());
+        }
+        crossing.close_with(&result, name_of);
+        Ok(result)
+    }
+
+    /// Runs one statement and says how many rows it changed.
+    pub(super) async fn run(
+        &mut self,
+        handle: &Resource<Handle>,
+        statement: String,
+        params: Vec<ParameterValue>,
+    ) -> wasmtime::Result<Result<u64, Error>> {
+        let (connection, mut crossing) = self.crossing(handle, &statement)?;
+        let asked = tape::asked(self.tape, EXECUTE, || format!("{statement:?} {params:?}"));
+        let result = tape::over(asked, connection.execute(statement, params)).await?;
+        if let Ok(rows) = &result {
+            crossing.rows(*rows);
+        }
+        crossing.close_with(&result, name_of);
+        Ok(result)
     }
 }
 
@@ -177,7 +210,8 @@ async fn open_async(
         Ok(connection) => connection,
         Err(e) => return Ok(Err(e)),
     };
-    match connection.check().await {
+    let tape = store.with(|mut store| store.data_mut().call.tape.clone());
+    match tape::over(tape::asked(tape.as_deref(), OPEN, String::new), connection.check()).await? {
         Ok(()) => Ok(Ok(store.with(|mut store| store.get().table.push(connection))?)),
         Err(e) => Ok(Err(e)),
     }
@@ -207,7 +241,11 @@ impl wit::HostConnectionWithStore<Ctx> for Postgres {
         statement: String,
         params: Vec<ParameterValue>,
     ) -> wasmtime::Result<Result<Rows, Error>> {
-        let (connection, crossing) = store.with(|mut store| store.get().crossing(&handle, &statement))?;
+        let (connection, crossing) = store.with(|mut store| {
+            let view = store.get();
+            tape::unrecorded(view.tape, "spin:postgres/postgres#query-async")?;
+            view.crossing(&handle, &statement)
+        })?;
         let begun = connection.query_stream(statement, params).await;
         crossing.close_with(&begun, name_of);
         let mut rows = match begun {
@@ -236,7 +274,9 @@ impl wit::HostConnectionWithStore<Ctx> for Postgres {
         params: Vec<ParameterValue>,
     ) -> wasmtime::Result<Result<u64, Error>> {
         let (connection, mut crossing) = store.with(|mut store| store.get().crossing(&handle, &statement))?;
-        let result = connection.execute(statement, params).await;
+        let tape = store.with(|mut store| store.data_mut().call.tape.clone());
+        let asked = tape::asked(tape.as_deref(), EXECUTE, || format!("{statement:?} {params:?}"));
+        let result = tape::over(asked, connection.execute(statement, params)).await?;
         if let Ok(rows) = &result {
             crossing.rows(*rows);
         }

@@ -99,7 +99,7 @@ pub(crate) mod bindings {
             "spin:postgres/postgres.connection": super::host::Handle,
             "spin:postgres/postgres.connection-builder": super::host::Builder,
         },
-        additional_derives: [PartialEq],
+        additional_derives: [PartialEq, serde::Serialize, serde::Deserialize],
     });
 }
 

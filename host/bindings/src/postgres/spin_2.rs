@@ -47,7 +47,7 @@ impl wit::HostConnection for View<'_> {
             Ok(params) => params,
             Err(error) => return Ok(Err(error)),
         };
-        let result = self.connection(&handle)?.query(statement, params).await;
+        let result = self.run_query(&handle, statement, params).await?;
         Ok(result.map(Into::into).map_err(Into::into))
     }
 
@@ -61,7 +61,7 @@ impl wit::HostConnection for View<'_> {
             Ok(params) => params,
             Err(error) => return Ok(Err(error)),
         };
-        Ok(self.connection(&handle)?.execute(statement, params).await.map_err(Into::into))
+        Ok(self.run(&handle, statement, params).await?.map_err(Into::into))
     }
 
     async fn drop(&mut self, handle: Resource<Handle>) -> wasmtime::Result<()> {

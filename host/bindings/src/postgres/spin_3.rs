@@ -40,7 +40,7 @@ impl wit::HostConnection for View<'_> {
         params: Vec<wit::ParameterValue>,
     ) -> Answer<wit::RowSet> {
         let params = params.into_iter().map(Into::into).collect();
-        let result = self.connection(&handle)?.query(statement, params).await;
+        let result = self.run_query(&handle, statement, params).await?;
         Ok(result.map(Into::into).map_err(Into::into))
     }
 
@@ -51,7 +51,7 @@ impl wit::HostConnection for View<'_> {
         params: Vec<wit::ParameterValue>,
     ) -> Answer<u64> {
         let params = params.into_iter().map(Into::into).collect();
-        Ok(self.connection(&handle)?.execute(statement, params).await.map_err(Into::into))
+        Ok(self.run(&handle, statement, params).await?.map_err(Into::into))
     }
 
     async fn drop(&mut self, handle: Resource<Handle>) -> wasmtime::Result<()> {

@@ -1,11 +1,12 @@
-//! What a statement's text says of its session: the little that PostgreSQL does not tell by way of sqlx.
+//! Reads from a statement's text what it does to its transaction and session. PostgreSQL reports part of this, but sqlx
+//! does not pass it on.
 //!
 //! The extended protocol runs one statement at a time, so its first words name the command. Comments, parentheses and
-//! empty statements before them change nothing. A text that begins with anything else is taken for one that leaves
-//! traces, so a mistake here costs a session and gives none away. What is read here only counts together with
-//! PostgreSQL's answer: see the module's documentation.
+//! empty statements before them change nothing. A statement that begins with any word but those of [`TRACELESS`] counts
+//! as one that leaves traces. So a mistake here only costs a new session; it never hands a changed session to another
+//! component. The result is used only together with PostgreSQL's answer: see the documentation of the parent module.
 
-/// Commands that leave a session as they found it, if they call none of [`is_telling`]'s functions.
+/// Commands that leave a session as they found it, unless they contain a word of [`changes_session`].
 const TRACELESS: &[&str] = &[
     "SELECT",
     "INSERT",
@@ -50,15 +51,14 @@ pub(super) enum Effect {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Statement {
     pub effect: Effect,
-    /// Whether it changes nothing, so that it may be abandoned half-way: a query without a command that writes. (A
-    /// function that it calls may write. Whether that stays when the query is abandoned is not known: it is undone if
-    /// PostgreSQL is still at work then, but it may have finished, and committed, while the last rows were on their
-    /// way, because the end of a statement is asked for together with the statement.)
-    pub reads: bool,
-    /// Whether the session may be another one afterwards: settings, temporary tables, locks.
+    /// Whether it is a query without a writing command, so that it may be cancelled half-way. (A function that it calls
+    /// may still write. If PostgreSQL is still running the query when it is cancelled, that write is rolled back. If it
+    /// has already finished, the write is committed, because `Sync` is sent together with the statement.)
+    pub is_read_only: bool,
+    /// Whether it may leave something in the session: settings, temporary tables, locks.
     pub leaves_traces: bool,
-    /// `COPY`, which is a protocol of its own.
-    pub copies: bool,
+    /// Whether it is `COPY`, which has its own protocol.
+    pub is_copy: bool,
 }
 
 impl Statement {
@@ -88,9 +88,9 @@ impl Statement {
         let query = matches!(first.as_str(), "SELECT" | "WITH" | "VALUES" | "TABLE");
         Statement {
             effect,
-            reads: query && !has_word(sql, is_writing),
-            leaves_traces: !(local || TRACELESS.contains(&first.as_str())) || has_word(sql, is_telling),
-            copies: first == "COPY",
+            is_read_only: query && !has_word(sql, is_write_keyword),
+            leaves_traces: !(local || TRACELESS.contains(&first.as_str())) || has_word(sql, changes_session),
+            is_copy: first == "COPY",
         }
     }
 
@@ -99,13 +99,14 @@ impl Statement {
         matches!(self.effect, Effect::Ends | Effect::RollsBack)
     }
 
-    /// Whether a transaction may be over when it has failed. A `COMMIT AND CHAIN` that fails begins no other one.
+    /// Whether the transaction may be over after this statement has failed. A `COMMIT AND CHAIN` that fails does not
+    /// begin a new one.
     pub(super) fn may_end(self) -> bool {
         self.ends() || self.effect == Effect::Stays
     }
 }
 
-/// The words of a statement that stand outside comments, up to a character that is of no word.
+/// The leading words of a statement, without comments, up to the first other character.
 struct Words<'a>(&'a str);
 
 impl<'a> Iterator for Words<'a> {
@@ -153,13 +154,14 @@ fn has_word(sql: &str, is: fn(&[u8]) -> bool) -> bool {
 }
 
 /// A word that makes a query more than a query: a command that writes, or `INTO`, which makes a table.
-fn is_writing(word: &[u8]) -> bool {
+fn is_write_keyword(word: &[u8]) -> bool {
     [&b"insert"[..], b"update", b"delete", b"merge", b"into"].iter().any(|writing| word.eq_ignore_ascii_case(writing))
 }
 
-/// A word that lets a plain statement change its session. Whoever hides one of these (in a function of the database, in
-/// escapes) reaches those alone who log in as the same user; `SET ROLE` and the like are no plain statements.
-fn is_telling(word: &[u8]) -> bool {
+/// A word by which even a [`TRACELESS`] command can change its session. A component can hide such a word (in a database
+/// function, in escapes), but then it affects only components that log in as the same user. `SET ROLE` and the like are
+/// not in `TRACELESS`.
+fn changes_session(word: &[u8]) -> bool {
     let begins = |with: &[u8]| word.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
     match word.first() {
         Some(b's' | b'S') => word.eq_ignore_ascii_case(b"set_config") || word.eq_ignore_ascii_case(b"setseed"),
@@ -243,7 +245,7 @@ mod tests {
 
     #[test]
     fn only_a_query_that_writes_nothing_may_be_abandoned() {
-        for (sql, reads) in [
+        for (sql, is_read_only) in [
             ("SELECT 1", true),
             ("TABLE t", true),
             ("WITH x AS (SELECT 1) SELECT * FROM x", true),
@@ -253,7 +255,7 @@ mod tests {
             ("INSERT INTO t VALUES (1) RETURNING n", false),
             ("EXPLAIN ANALYZE DELETE FROM t", false),
         ] {
-            assert_eq!(Statement::of(sql).reads, reads, "{sql}");
+            assert_eq!(Statement::of(sql).is_read_only, is_read_only, "{sql}");
         }
     }
 

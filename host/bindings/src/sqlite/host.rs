@@ -7,12 +7,19 @@ use super::bindings::spin::sqlite::sqlite as wit;
 use super::error::name_of;
 use super::stream::{Counted, Unread};
 use super::{Connection, Error, MAX_CONNECTIONS, QueryResult, RowResult, State, Value};
+use crate::call::CallContext;
 use crate::producer::Producer;
+use crate::tape::{self, Tape};
 use crate::trace::Span;
 use crate::{Ctx, Grants};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use wasmtime::component::{Accessor, FutureReader, HasData, Resource, ResourceTable, StreamReader};
+
+/// Functions, as recordings name them.
+const EXECUTE: &str = "spin:sqlite/sqlite#execute";
+const LAST_ROW: &str = "spin:sqlite/sqlite#last-insert-rowid";
+const CHANGES: &str = "spin:sqlite/sqlite#changes";
 
 /// What stands for a guest's `connection` in the table of resources; shared with its calls under way.
 #[allow(unreachable_pub, reason = "generated code names it in public items")]
@@ -32,12 +39,15 @@ pub(super) struct View<'a> {
     pub state: &'a mut State,
     /// Of the call.
     pub span: &'a Span,
+    /// Of the call, where it is recorded or replayed.
+    pub tape: Option<&'a Tape>,
 }
 
 impl View<'_> {
     /// The parts of `ctx`.
     pub(super) fn of(ctx: &mut Ctx) -> View<'_> {
-        View { table: &mut ctx.table, grants: &ctx.grants, state: &mut ctx.sqlite, span: &ctx.call.span }
+        let CallContext { span, tape, .. } = &ctx.call;
+        View { table: &mut ctx.table, grants: &ctx.grants, state: &mut ctx.sqlite, span, tape: tape.as_deref() }
     }
 
     pub(super) fn open_label(&mut self, label: &str) -> wasmtime::Result<Result<Resource<Handle>, Error>> {
@@ -74,7 +84,8 @@ impl View<'_> {
         let connection = self.connection(handle)?;
         let mut crossing = self.grants.boundaries.sqlite.open(self.span);
         crossing.statement(&sql);
-        let result = connection.execute(sql, params).await;
+        let asked = tape::asked(self.tape, EXECUTE, || format!("{sql:?} {params:?}"));
+        let result = tape::over(asked, connection.execute(sql, params)).await?;
         if let Ok(result) = &result {
             crossing.rows(result.rows.len());
         }
@@ -106,11 +117,13 @@ impl wit::HostConnection for View<'_> {
     }
 
     fn last_insert_rowid(&mut self, handle: Resource<Handle>) -> wasmtime::Result<i64> {
-        Ok(self.connection(&handle)?.last_insert_rowid())
+        let connection = self.connection(&handle)?;
+        tape::now(tape::asked(self.tape, LAST_ROW, String::new), || connection.last_insert_rowid())
     }
 
     fn changes(&mut self, handle: Resource<Handle>) -> wasmtime::Result<u64> {
-        Ok(self.connection(&handle)?.changes())
+        let connection = self.connection(&handle)?;
+        tape::now(tape::asked(self.tape, CHANGES, String::new), || connection.changes())
     }
 
     fn drop(&mut self, handle: Resource<Handle>) -> wasmtime::Result<()> {
@@ -137,6 +150,7 @@ impl wit::HostConnectionWithStore<Ctx> for Sqlite {
     ) -> wasmtime::Result<Result<Rows, Error>> {
         let (connection, mut crossing) = store.with(|mut store| {
             let view = store.get();
+            tape::unrecorded(view.tape, "spin:sqlite/sqlite#execute-async")?;
             wasmtime::error::Ok((view.connection(&handle)?, view.grants.boundaries.sqlite.open(view.span)))
         })?;
         crossing.statement(&sql);
@@ -166,10 +180,10 @@ impl wit::HostConnectionWithStore<Ctx> for Sqlite {
     }
 
     async fn last_insert_rowid_async(store: &Accessor<Ctx, Self>, handle: Resource<Handle>) -> wasmtime::Result<i64> {
-        store.with(|mut store| Ok(store.get().connection(&handle)?.last_insert_rowid()))
+        store.with(|mut store| wit::HostConnection::last_insert_rowid(&mut store.get(), handle))
     }
 
     async fn changes_async(store: &Accessor<Ctx, Self>, handle: Resource<Handle>) -> wasmtime::Result<u64> {
-        store.with(|mut store| Ok(store.get().connection(&handle)?.changes()))
+        store.with(|mut store| wit::HostConnection::changes(&mut store.get(), handle))
     }
 }

@@ -105,7 +105,7 @@ pub(crate) mod bindings {
             default: trappable,
         },
         with: { "spin:sqlite/sqlite.connection": super::host::Handle },
-        additional_derives: [PartialEq],
+        additional_derives: [PartialEq, serde::Serialize, serde::Deserialize],
     });
 }
 

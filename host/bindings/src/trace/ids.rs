@@ -42,6 +42,18 @@ impl TraceId {
 }
 
 impl SpanId {
+    /// One that is none.
+    pub(super) fn none() -> Self {
+        SpanId([0; 8])
+    }
+
+    /// The id that these digits are.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; 8];
+        decode(text, &mut bytes)?;
+        Some(SpanId(bytes))
+    }
+
     pub(super) fn new(numbers: &Numbers) -> Self {
         SpanId(numbers.next().max(1).to_be_bytes())
     }

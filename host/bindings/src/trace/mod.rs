@@ -12,6 +12,7 @@
 //!
 //! **Bounded.** What is kept lies in a ring ([`ring`]), bounded in traces, in spans of one trace, and in bytes.
 
+mod guest;
 mod ids;
 mod record;
 mod redaction;
@@ -20,6 +21,8 @@ mod statement;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use guest::GuestSpan;
+pub use guest::{Event, Guest};
 pub(crate) use ids::FIXED_LIMITS as ID_LIMITS;
 pub use ids::{Parent, SpanId, TraceId};
 pub(crate) use record::Begun;

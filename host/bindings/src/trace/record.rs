@@ -1,6 +1,6 @@
 //! One span, from its beginning to what is kept of it.
 
-use super::{Place, Span, SpanId, TraceId};
+use super::{Guest, Place, Span, SpanId, TraceId};
 use std::mem::size_of;
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,6 +84,8 @@ pub struct Record {
     pub attributes: Vec<(&'static str, Attribute)>,
     /// What the trace's callers had to say.
     pub state: Option<Arc<str>>,
+    /// What a guest says of a span of its own.
+    pub guest: Option<Box<Guest>>,
 }
 
 impl Record {
@@ -102,7 +104,8 @@ impl Record {
         });
         let why = [&self.error, &self.detail].into_iter().flatten().map(|text| text.len());
         let texts = self.name.len() + why.sum::<usize>();
-        size_of::<Record>() + texts + attributes.sum::<usize>()
+        let guest = self.guest.as_ref().map_or(0, |guest| guest.bytes());
+        size_of::<Record>() + texts + attributes.sum::<usize>() + guest
     }
 
     /// The text of an attribute.
@@ -189,6 +192,7 @@ impl Begun {
             detail,
             attributes,
             state,
+            guest: None,
         });
     }
 }

@@ -268,12 +268,22 @@ fn is_place(application: &Application, value: &str) -> bool {
 }
 
 /// The HMAC of `parts` under the cluster's secret, in hexadecimal digits.
-fn fingerprint(key: &Value, parts: &[&str]) -> Option<String> {
+pub(super) fn fingerprint(key: &Value, parts: &[&str]) -> Option<String> {
+    Some(hex::encode(mac(key, parts)?.finalize().into_bytes()))
+}
+
+/// Whether `print` is the [`fingerprint`] of `parts`. Takes as long whichever digits are wrong.
+pub(super) fn is_fingerprint(key: &Value, parts: &[&str], print: &str) -> bool {
+    let print = hex::decode(print).ok();
+    print.zip(mac(key, parts)).is_some_and(|(print, mac)| mac.verify_slice(&print).is_ok())
+}
+
+fn mac(key: &Value, parts: &[&str]) -> Option<Hmac<Sha256>> {
     // A key of any length is taken.
     let mut mac = Hmac::<Sha256>::new_from_slice(key.expose().as_bytes()).ok()?;
     for part in parts {
         mac.update(&u64::try_from(part.len()).ok()?.to_be_bytes());
         mac.update(part.as_bytes());
     }
-    Some(hex::encode(mac.finalize().into_bytes()))
+    Some(mac)
 }

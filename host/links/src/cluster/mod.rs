@@ -17,6 +17,7 @@
 //! before there was a record: an application without durable links may run on a NATS without JetStream.
 
 mod identity;
+pub mod intents;
 mod places;
 
 pub use identity::{Difference, Identity};
@@ -28,16 +29,21 @@ use souk_nats::Nats;
 use souk_nats::record::{Record, RecordError, Records};
 
 /// What the bucket is called, after the application.
-pub(crate) const BUCKET: &str = "cluster";
+pub const BUCKET: &str = "cluster";
 /// Under which key the identity lies.
 const KEY: &str = "identity";
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of the cluster's identity.
-    pub(crate) const FIXED_LIMITS = "cluster";
+    const FIXED_LIMITS = "cluster";
 
     /// How often a host tries to write the record while others write it too.
     const MAX_WRITES: usize = 32, "attempts";
+}
+
+/// Every fixed limit of this module.
+pub(crate) fn fixed_limits() -> Vec<souk_manifest::limits::FixedLimit> {
+    [FIXED_LIMITS, intents::FIXED_LIMITS].concat()
 }
 
 /// This host does not belong to the others, or cannot know.
@@ -188,5 +194,7 @@ fn read(nats: &Nats, record: &Record) -> Result<Option<Identity>, ClusterError> 
     Identity::read(value).map(Some).ok_or_else(garbled)
 }
 
+#[cfg(test)]
+mod intents_tests;
 #[cfg(test)]
 mod tests;

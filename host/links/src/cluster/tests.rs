@@ -25,11 +25,12 @@ database_url = "{{ products_url }}"
 "#;
 
 /// An application whose products are at `url`, with `key`, and with `secret` as its cluster's.
-fn application(server: &str, url: &str, key: &str, secret: Option<&str>) -> Application {
+pub(super) fn application(server: &str, url: &str, key: &str, secret: Option<&str>) -> Application {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("spin.toml"), MANIFEST).unwrap();
     let secret = secret.map(|secret| format!("cluster_secret = \"{secret}\"\n")).unwrap_or_default();
-    std::fs::write(folder.path().join("runtime-config.toml"), format!("[nats]\nservers = [\"{server}\"]\n{secret}"))
+    let servers = server.replace(',', "\", \"");
+    std::fs::write(folder.path().join("runtime-config.toml"), format!("[nats]\nservers = [\"{servers}\"]\n{secret}"))
         .unwrap();
     let values = [("products_url", url), ("key", key)];
     let options = LoadOptions {
@@ -42,10 +43,10 @@ fn application(server: &str, url: &str, key: &str, secret: Option<&str>) -> Appl
     souk_manifest::read(&options).unwrap().fill_in(&host).unwrap().application
 }
 
-const SECRET: &str = "a secret of the cluster";
+pub(super) const SECRET: &str = "a secret of the cluster";
 const POSTGRES: &str = "postgres://me:s3cret@db.test/shop";
 
-async fn connected(server: &Server, application: &Application) -> Nats {
+pub(super) async fn connected(server: &Server, application: &Application) -> Nats {
     let _ = server;
     Nats::connect(application.nats.as_ref().unwrap(), &application.name).await.unwrap()
 }

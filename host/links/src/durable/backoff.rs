@@ -1,8 +1,8 @@
-//! How long a message waits for its next delivery: twice as long each time, up to a most, with jitter.
+//! How long a message waits for its next delivery: exponential back-off with jitter, up to a maximum.
 //!
-//! Jitter takes up to half of a pause away, so that messages that failed together do not come back together, and no
-//! pause is longer than the limit says. (Own code: a message keeps its number of attempts, over restarts and on any host,
-//! and a pause is a function of that; `backon` counts in memory.)
+//! Jitter shortens a pause by up to a half, so that messages that failed together do not come back together, and no
+//! pause is longer than the limit. The crate `backon` does not fit here: it counts attempts in memory, but the pause
+//! depends on a message's stored number of attempts, which survives restarts and moves between hosts.
 
 use souk_manifest::limits::ComponentLimits;
 use std::time::Duration;
@@ -21,7 +21,7 @@ impl Backoff {
 
     /// The pause after delivery number `attempt`, counted from 1.
     pub(super) fn pause(&self, attempt: u32) -> Duration {
-        // Without randomness there is no jitter, which is no reason to stop.
+        // If the system gives no randomness, the pause has no jitter.
         self.pause_with(attempt, souk_manifest::clock::jitter().unwrap_or(0))
     }
 
@@ -30,7 +30,7 @@ impl Backoff {
         self.most
     }
 
-    /// In whole milliseconds, as the queues store when a message is due.
+    /// The pause in whole milliseconds: the queues store due times in milliseconds.
     fn pause_with(&self, attempt: u32, random: u64) -> Duration {
         let millis = |pause: Duration| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         let doubled = 1_u64.checked_shl(attempt.saturating_sub(1)).unwrap_or(u64::MAX);

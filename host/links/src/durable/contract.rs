@@ -1,7 +1,8 @@
-//! The contract of a durable link: what its functions return, and what the host answers in their place.
+//! The contract of a durable link: what its functions return, and what the host answers for them.
 //!
-//! Exactly two errors, because the host has to act on each: `retry(string)` delivers again, `reject(string)` never does.
-//! There is no value for `ok`: the caller is answered before the target has been asked.
+//! There are exactly two errors, because the host has to act on each: after `retry(string)` it delivers the message
+//! again, after `reject(string)` it does not. `ok` has no value: the caller gets its answer before the target is
+//! called.
 
 use crate::check::{LinkTypeError, Mismatch};
 use souk_codec::signature::signature;
@@ -14,7 +15,7 @@ const REJECT: &str = "reject";
 /// Checks that a durable link can have this function.
 ///
 /// # Errors
-/// Shows the function as it is, and what it must return.
+/// Shows the function's signature and what it must return.
 pub(super) fn check(interface: &str, function: &str, ty: &ComponentFunc) -> Result<(), LinkTypeError> {
     if is_delivery(ty) {
         return Ok(());
@@ -25,7 +26,7 @@ pub(super) fn check(interface: &str, function: &str, ty: &ComponentFunc) -> Resu
     Err(LinkTypeError::new(interface, function, Mismatch::new(problem, fix)))
 }
 
-/// Whether a function returns what a delivery can act on.
+/// Whether a function has the result type that a durable link needs.
 pub(crate) fn is_delivery(ty: &ComponentFunc) -> bool {
     let Some(Type::Result(result)) = ty.results().next() else { return false };
     let (None, Some(Type::Variant(error))) = (result.ok(), result.err()) else { return false };
@@ -35,14 +36,14 @@ pub(crate) fn is_delivery(ty: &ComponentFunc) -> bool {
     cases == [(REJECT.to_owned(), true), (RETRY.to_owned(), true)]
 }
 
-/// What a target has answered.
+/// The answer of a target.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is done.
+    /// `ok`.
     Done,
-    /// Delivering again can help.
+    /// `retry`: delivering again can help.
     Retry(String),
-    /// It cannot.
+    /// `reject`: delivering again cannot help.
     Reject(String),
 }
 
@@ -62,7 +63,7 @@ pub(super) fn verdict(results: &[Val]) -> Verdict {
     }
 }
 
-/// No function of the type that was checked at start-up gets here.
+/// The verdict on a value that is not of the contract's type. The check at start-up makes this unreachable.
 fn unknown() -> Verdict {
     Verdict::Retry("the answer is not that of the contract".to_owned())
 }

@@ -1,4 +1,5 @@
-//! When a message of a durable link is delivered first: at once, after a time that the manifest says, or when the caller says.
+//! When a message of a durable link is delivered for the first time: at once, after a delay that the manifest sets, or
+//! at a time that the caller chooses.
 
 use super::{millis, now};
 use crate::check::{LinkTypeError, Mismatch};
@@ -11,19 +12,19 @@ use wasmtime::component::types::{ComponentFunc, Type};
 /// The delay of one function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FunctionDelay {
-    /// None.
+    /// Delivered at once.
     None,
-    /// So long.
+    /// Delivered after this time.
     After(Duration),
-    /// Until the time in this parameter, in milliseconds since 1970.
+    /// Delivered at the time in the parameter with this index, in milliseconds since 1970.
     Parameter(usize),
 }
 
 impl FunctionDelay {
-    /// The delay of `function`; one without the parameter that `delay` names is delivered at once.
+    /// The delay of `function`. When it lacks the parameter that `delay` names, its messages are delivered at once.
     ///
     /// # Errors
-    /// When that parameter is no time.
+    /// When that parameter is not a `u64`.
     pub(super) fn of(
         delay: &Delay,
         interface: &str,
@@ -46,10 +47,10 @@ impl FunctionDelay {
         }
     }
 
-    /// When a message of a call with `params` is due; `None` is at once.
+    /// When the message of a call with `params` is due; `None` means at once.
     ///
     /// # Errors
-    /// When that is too far away, which is for the caller.
+    /// When the time is too far in the future. The text is for the caller.
     pub(super) fn due(self, params: &[Val]) -> Result<Option<i64>, String> {
         let now = now();
         match self {
@@ -84,7 +85,7 @@ mod tests {
         let at = |due: i64| delay.due(&[Val::String(String::new()), Val::U64(u64::try_from(due).unwrap())]);
         let soon = now() + 60_000;
         assert_eq!(at(soon), Ok(Some(soon)));
-        // Seconds are long past.
+        // A time in seconds, read as milliseconds, is long past.
         assert_eq!((at(0), at(soon / 1000)), (Ok(None), Ok(None)));
         assert!(at(soon + millis(MAX_DELAY)).unwrap_err().contains("366 days"));
         assert!(delay.due(&[Val::String(String::new()), Val::U64(u64::MAX)]).is_err());

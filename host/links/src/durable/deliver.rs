@@ -1,7 +1,7 @@
-//! Deliveries: messages taken from the queue, and their target called. What is the same for both kinds of queue: who is
-//! called with what, and what becomes of the message then.
+//! Deliveries: a worker takes messages from the queue and calls their target. This module has the part that is the same
+//! for both kinds of queue: which function is called with which arguments, and what happens to the message then.
 //!
-//! Each target has a worker of its own, so that a target that hangs delays no other target's messages.
+//! Each target has its own worker, so that a target that hangs does not delay the messages of others.
 
 use super::backoff::Backoff;
 use super::contract::{self, Verdict};
@@ -32,7 +32,8 @@ pub struct Deliveries {
 }
 
 impl Deliveries {
-    /// Delivers what is in `queue` to `pools` until `stop`, and stores there the calls of `schedules` when they are due.
+    /// Delivers the messages in `queue` to `pools` until `stop`, and stores the calls of `schedules` in it when they
+    /// are due.
     ///
     /// # Errors
     /// When the queue fails.
@@ -55,14 +56,14 @@ impl Deliveries {
         Ok(Deliveries { tasks, stop })
     }
 
-    /// Waits until they are stopped, then up to `patience` for those that are under way. What is cut off then is
-    /// delivered again, by the next host or another.
+    /// Waits until deliveries are stopped, then up to `patience` for those that are in progress. A delivery that is cut
+    /// off then is made again, after the next start or by another host.
     pub async fn finish(self, patience: Duration) {
         self.stop.cancelled().await;
         self.tasks.close();
         if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
             tracing::warn!(
-                "{} deliveries were under way when the limit `drain` was over; they are made again at the next start",
+                "{} deliveries were in progress when the limit `drain` was over; they are repeated after the next start",
                 self.tasks.len()
             );
         }
@@ -103,10 +104,10 @@ impl Handlers {
 /// Delivers the messages of one component.
 pub(super) struct DeliveryWorker {
     pub(super) pool: Arc<Pool>,
-    /// Of the version that serves.
+    /// The functions of one version: the one that served when they were last looked up.
     handlers: RwLock<Handlers>,
     pub(super) backoff: Backoff,
-    /// How many attempts a message has.
+    /// The most attempts of one message.
     attempts: u32,
 }
 
@@ -118,12 +119,12 @@ pub(super) enum DeliveryOutcome {
         uncounted: bool,
     },
     DeadLetter(String),
-    /// It stays, for this reason, until a version can take it.
+    /// No version here can take it, for this reason; it stays until one can.
     Stranded(String),
 }
 
 impl DeliveryOutcome {
-    /// What became of a message that was not delivered, for measures.
+    /// The outcome of a message that was not delivered, as metrics name it.
     fn error(&self) -> Option<&'static str> {
         match self {
             DeliveryOutcome::Delivered => None,
@@ -152,17 +153,17 @@ impl DeliveryWorker {
         })
     }
 
-    /// What is called.
+    /// The functions that messages can call.
     pub(super) fn keys(&self) -> Vec<Key> {
         self.handlers.read().all.iter().map(|handler| handler.key.clone()).collect()
     }
 
-    /// The version that serves, by its number.
+    /// The number of the version that serves.
     pub(super) fn version(&self) -> u64 {
         self.pool.active().id().number
     }
 
-    /// The function that `key` calls, of the version that serves now.
+    /// The function that `key` names, in the version that serves now.
     fn handler(&self, key: &Key) -> Option<Arc<Handler>> {
         let active = self.pool.active();
         if self.handlers.read().version != active.id().number {
@@ -171,12 +172,12 @@ impl DeliveryWorker {
         self.handlers.read().all.iter().find(|handler| handler.key == *key).cloned()
     }
 
-    /// How many messages it delivers at one time.
+    /// How many messages the worker delivers at the same time.
     pub(super) fn deliveries(&self) -> usize {
         usize::try_from(self.pool.limits().deliveries).unwrap_or(1)
     }
 
-    /// Calls the target and returns the outcome, also for a message that has used up its attempts.
+    /// Calls the target and returns the outcome. A message that has used up its attempts becomes a dead letter.
     pub(super) async fn deliver(&self, message: &Message) -> DeliveryOutcome {
         let parent = message.traceparent.as_deref().and_then(Parent::carried);
         let outer = self.pool.tracer().joined(parent);
@@ -212,7 +213,7 @@ impl DeliveryWorker {
             Err(error) if message.digest.as_deref() == Some(handler.ty.digest()) => {
                 return DeliveryOutcome::DeadLetter(format!("the arguments do not fit the function: {error}"));
             }
-            // Another version may take it: an older one that a rollback brings back, or the one that is being rolled out.
+            // Another version may take it: an older one after a rollback, or a newer one that is being rolled out.
             Err(error) => {
                 return DeliveryOutcome::Stranded(format!(
                     "its arguments are of another type of the function, and do not fit it as it is now: {error}"
@@ -237,14 +238,14 @@ impl DeliveryWorker {
         }
     }
 
-    /// Never with the arguments: they are the application's data.
+    /// Logs the outcome, never with the arguments: they are the application's data.
     fn log(&self, message: &Message, outcome: &DeliveryOutcome) {
         let Message { id, key: Key { target, interface, function }, caller, trace, attempt, .. } = message;
         match outcome {
             DeliveryOutcome::Delivered => {
                 tracing::debug!(component = %target, trace, "delivered message {id} ({interface}#{function})");
             }
-            // There may be thousands of them, and nothing was tried.
+            // There may be thousands, and the target was not called.
             DeliveryOutcome::RetryLater { reason, uncounted: true } => {
                 tracing::debug!(component = %target, trace, "message {id} ({interface}#{function}) waits: {reason}");
             }
@@ -258,7 +259,7 @@ impl DeliveryWorker {
             DeliveryOutcome::DeadLetter(reason) => tracing::error!(
                 component = %target,
                 trace,
-                "DEAD LETTER {id} from `{caller}` ({interface}#{function}): {}; fix: mend the cause, then `souk events \
+                "DEAD LETTER {id} from `{caller}` ({interface}#{function}): {}; fix: remove the cause, then `souk events \
                  retry {id}`, or `souk events drop {id}`",
                 kept(reason)
             ),

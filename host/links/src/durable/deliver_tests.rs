@@ -1,4 +1,4 @@
-//! What becomes of messages whose function has another type now, in both kinds of queue.
+//! What happens to messages whose function has another type now, in both kinds of queue.
 
 use super::*;
 use crate::durable::operator::{self, Event, Request, Which};
@@ -58,7 +58,7 @@ async fn store(queue: &Queue, digest: &str, arguments: &str) -> String {
     }
 }
 
-/// Waits until the message is as `meant`; `None` is one that is gone.
+/// Waits until `meant` is true for the message; `None` means that the message is gone.
 async fn until(queue: &Queue, id: &str, meant: impl Fn(Option<&Event>) -> bool) -> Option<Event> {
     loop {
         let event = queue.show(id.to_owned()).await.unwrap();
@@ -83,17 +83,17 @@ async fn of_another_type(queue: &Queue) {
     let event = until(queue, &stored, is("stranded")).await.unwrap();
     assert_eq!(event.attempts, 0, "{event:?}");
     assert!(event.reason.as_deref().is_some_and(|reason| reason.contains("of another type")), "{event:?}");
-    // An operator may try it again; it stays as long as nobody takes it.
+    // An operator may retry it; it is stranded again as long as no version takes it.
     let retry = || Request::Retry(Which::One(stored.clone()));
     operator::run(Some(queue), retry()).await.unwrap();
     until(queue, &stored, is("stranded")).await;
-    // One of the type that is there, and wrong all the same, is for no other version.
+    // A message with the current type whose arguments do not fit is a dead letter: no other version can take it.
     let wrong = store(queue, &new, r#"{"n":1}"#).await;
     until(queue, &wrong, is("dead")).await;
     operator::run(Some(queue), Request::Drop(Which::One(wrong))).await.unwrap();
     stop.cancel();
     deliveries.finish(Duration::from_secs(60)).await;
-    // Another type once more, which takes what was stored.
+    // A third type, which the stored arguments fit.
     let (deliveries, stop) = started(queue, "u64").await;
     if matches!(queue, Queue::JetStream(_)) {
         operator::run(Some(queue), retry()).await.unwrap();
@@ -115,7 +115,7 @@ async fn a_message_of_another_type_is_delivered_if_it_fits_and_otherwise_stays_w
 }
 
 #[tokio::test]
-async fn the_same_holds_of_a_message_on_nats() {
+async fn on_nats_a_message_of_another_type_is_delivered_if_it_fits_and_otherwise_stays() {
     let server = souk_test::nats::Nats::start();
     let servers = server.url().split(',').map(|url| url.parse().unwrap()).collect();
     let nats = Nats::connect(&NatsConfig { servers, ..NatsConfig::default() }, "an app").await.unwrap();

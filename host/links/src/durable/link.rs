@@ -20,7 +20,7 @@ use wasmtime::component::{Linker, Val};
 /// Connects `import` of the component `caller` to the queue; messages are delivered after `delay`.
 ///
 /// # Errors
-/// When the exporter lacks a function, or a function is none that a durable link can have.
+/// When the exporter lacks a function, or a durable link cannot have a function.
 pub fn link(
     linker: &mut Linker<Ctx>,
     import: &Import<'_>,
@@ -32,7 +32,7 @@ pub fn link(
     if let Delay::Chosen(parameter) = delay
         && !import.functions()?.iter().any(|function| function.ty.params().any(|(name, _)| name == parameter))
     {
-        let message = format!("no function has the parameter `{parameter}`, which is to say when a call is made");
+        let message = format!("no function has the parameter `{parameter}`, which says when a call is made");
         let fix = "let `deliver_at` name a parameter of type `u64`, or write `after = \"30m\"`";
         return Err(LinkTypeError::new(import.interface, "*", Mismatch::new(message, fix)).into());
     }
@@ -66,13 +66,13 @@ pub fn link(
 struct Link {
     key: Key,
     caller: Arc<str>,
-    /// Of the function's type.
+    /// The digest of the function's type.
     digest: Arc<str>,
     codec: FunctionCodec,
     delay: FunctionDelay,
     queue: Queue,
     log_throttle: Arc<LogThrottle>,
-    /// What a message crosses on its way to the queue.
+    /// Measures and traces the storing of messages.
     stored: Boundary,
 }
 
@@ -90,7 +90,7 @@ impl Link {
     /// The answer to the caller.
     async fn call(&self, context: &CallContext, params: &[Val]) -> Val {
         let (target, trace) = (&self.key.target, &context.trace);
-        // A message has no deadline of its caller's; the links that it has crossed count on, so that a loop ends.
+        // A message does not keep its caller's deadline, but it keeps the count of hops, so that a loop ends.
         let Some(next) = context.next(Duration::ZERO) else {
             tracing::warn!(component = %self.caller, trace = %trace, "too many hops on the way to `{target}`");
             return contract::reject(format!("{target} was reached through too many calls; a loop is likely"));
@@ -132,7 +132,7 @@ impl Link {
             }
             Ok(Published::Full) => (
                 format!("the queue is full ({} bytes, limit `durable_bytes`)", self.queue.limit()),
-                "see what waits with `souk events list`; mend its target, drop messages, or raise the limit",
+                "see what waits with `souk events list`; fix its target, drop messages, or raise the limit",
             ),
             Ok(Published::TooLarge(most)) => {
                 tracing::error!(

@@ -1,44 +1,44 @@
-//! Durable links: a call that is stored first and made later, again and again if it must be.
+//! Durable links: a call is stored first and made later, repeatedly if necessary.
 //!
-//! The caller's call becomes a message: its arguments as JSON ([`souk_codec`]) in a queue on disk. The caller
-//! is answered `ok` once the message is stored, whether or not the target runs, and whatever becomes of the caller after
-//! that. Deliveries then call the target until it answers for good:
+//! The call becomes a message: its arguments as JSON ([`souk_codec`]) in a queue on disk. The caller gets `ok` once the
+//! message is stored, whether or not the target runs. Deliveries then call the target until it accepts or rejects the
+//! message:
 //!
 //! | the target | the message |
 //! |---|---|
 //! | answers `ok` | is deleted |
-//! | answers `retry(text)`, traps, is late or cannot be started | waits: exponential back-off with jitter |
-//! | is overloaded | waits too, and no attempt is counted: nothing was started |
+//! | answers `retry(text)`, traps, is late or cannot be started | waits for the next attempt: exponential back-off with jitter |
+//! | is overloaded | waits too, but this does not count as an attempt: the target was not called |
 //! | answers `reject(text)`, or has used up its attempts | is a dead letter: it stays, with the reason, until an operator retries or drops it (`souk events`), and the log says so as an error |
-//! | is not there any more, lacks the function, or takes arguments of another type that these do not fit | stays, as `stranded`; a later version that takes it has it delivered |
+//! | is gone, lacks the function, or has another type now that the arguments do not fit | stays, as `stranded`, until a version can take it |
 //!
-//! **What is promised.** At least once: no message that was acknowledged is lost, and one may be delivered twice (a
-//! host that dies between the target's answer and its note of it has no other choice), so the target must know a
-//! message that it has seen. No order: messages are delivered side by side, and one that waits is overtaken by later
-//! ones. A caller that was told `retry` may find that its message was stored all the same.
+//! **Guarantees.** Delivery is at least once: no acknowledged message is lost, but a message may be delivered twice
+//! (when a host dies after the target's answer and before it has recorded that answer). So the target must recognise a
+//! message that it has already handled. There is no order: messages are delivered in parallel, and later messages
+//! overtake one that waits. When a caller got `retry`, its message may have been stored nevertheless.
 //!
-//! **Types change.** A message has the digest of the type that its arguments are of (one that release 0.1.0 has stored has
-//! none). One of another type is delivered if its arguments fit the function as it is now. Otherwise it is `stranded`, which
-//! costs it no attempt: on NATS another host may have the version that takes it, and a version that takes it may come.
+//! **Types change.** A message has the digest of the type of its arguments (a message of release 0.1.0 has none). A
+//! message of another type is delivered if its arguments fit the current function. Otherwise it is `stranded`, which
+//! uses up no attempt: with NATS, another host may have a version that takes it, and a later version may take it.
 //!
 //! **The queue** is one of two ([`queue`]):
 //!
-//! - A host that is alone has a [`file`](mod@file), and stored means on its disk (fsync).
-//! - Hosts that share an application over NATS have a stream of JetStream ([`jetstream`]), and stored means what the
-//!   servers make of it. With `replicas = 3` more than half of three servers have written the message: it outlives the
-//!   death of any one of them, and a loss of power at one. By default JetStream syncs its files only every two minutes,
-//!   so a loss of power at all of them at one time, or at the only one, takes the last two minutes: set
-//!   `sync_interval: always` in the `jetstream` block of every server (nats-server 2.10 and newer), and a message that was
-//!   acknowledged is on their disks. Then each message costs an fsync at each of them.
+//! - A single host has a [`file`](mod@file), and stored means that the message is on its disk (fsync).
+//! - Hosts that share an application over NATS have a JetStream stream ([`jetstream`]), and the servers' configuration
+//!   decides what stored means. With `replicas = 3`, at least two of three servers have written the message: it survives
+//!   the death, or a loss of power, of any one of them. By default JetStream syncs its files only every two minutes, so a
+//!   loss of power at all servers at the same time, or at the only one, loses the messages of the last two minutes. With
+//!   `sync_interval: always` in the `jetstream` block of every server (nats-server 2.10 and newer), every acknowledged
+//!   message is on their disks, and each message costs an fsync at each server.
 //!
 //! **The contract.** Every function returns `result<_, E>`, where E is a variant of exactly `retry(string)` and
-//! `reject(string)` ([`contract`]). The caller sees both too: `retry` while messages cannot be stored (full, the disk is,
-//! or NATS is away), `reject` for one that can never be stored (larger than [`MAX_ARGUMENTS_BYTES`], or than
-//! `max_payload` of the NATS servers).
+//! `reject(string)` ([`contract`]). The host also answers callers with both: `retry` while messages cannot be stored
+//! (the queue or the disk is full, or NATS is away), `reject` for a message that can never be stored (larger than
+//! [`MAX_ARGUMENTS_BYTES`], or than `max_payload` of the NATS servers).
 //!
-//! **Bounds.** What is stored, by the limit `durable_bytes`; a message, by [`MAX_ARGUMENTS_BYTES`]; deliveries at one time,
-//! attempts and pauses, by the target's limits. A full queue can always be emptied, and takes messages again as soon as
-//! there is room.
+//! **Bounds.** The limit `durable_bytes` bounds the whole queue, [`MAX_ARGUMENTS_BYTES`] each message, and the target's
+//! limits bound concurrent deliveries, attempts and pauses. A full queue can always be emptied, and accepts messages
+//! again as soon as there is room.
 
 mod backoff;
 mod contract;
@@ -89,17 +89,17 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     .concat()
 }
 
-/// Whether messages can be for a component that exports this.
+/// Whether a component with these exports can receive messages.
 pub fn receives(exported: &Exported) -> bool {
     exported.functions.iter().any(|function| is_delivery(&function.ty))
 }
 
-/// Milliseconds since 1970, as the queue counts time: its times must mean the same to the next process.
+/// Now, in milliseconds since 1970: stored times must mean the same to the next process.
 fn now() -> i64 {
     millis(souk_manifest::clock::since_epoch())
 }
 
-/// A duration in the unit in which messages say when they are due.
+/// A duration in milliseconds, the unit of due times.
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

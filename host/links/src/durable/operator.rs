@@ -1,5 +1,5 @@
-//! What an operator can do with messages: see, retry and drop them. `souk events` asks for it, through the administration
-//! API of the running host or, when none runs, on the queue itself.
+//! What an operator can do with messages: list, show, retry and drop them. `souk events` does it through the
+//! administration API of the running host, or, when none runs, on the queue itself.
 
 use super::queue::{Queue, QueueError};
 use serde::{Deserialize, Serialize};
@@ -19,16 +19,16 @@ souk_manifest::fixed_limits! {
 /// What to do.
 #[derive(Debug, Clone)]
 pub enum Request {
-    /// The messages, the oldest first; only dead letters when `dead`.
+    /// Lists the messages, oldest first; only dead letters when `dead`.
     List {
-        /// Whether only dead letters are meant.
+        /// Whether to list only dead letters.
         dead: bool,
     },
-    /// One message, with its arguments.
+    /// Shows one message with its arguments.
     Show(String),
-    /// Delivers now.
+    /// Makes messages due now.
     Retry(Which),
-    /// Deletes.
+    /// Deletes messages.
     Drop(Which),
 }
 
@@ -45,7 +45,7 @@ pub enum Which {
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {
-    /// Which kind of reason it is.
+    /// The kind of reason.
     pub why: Why,
     message: String,
 }
@@ -61,7 +61,7 @@ impl Refusal {
 pub enum Why {
     /// There is no such message.
     Unknown,
-    /// Several messages are meant by the beginning of an id.
+    /// Several messages have ids with this prefix.
     Ambiguous,
     /// The message is being delivered, or cannot be.
     NotNow,
@@ -69,13 +69,13 @@ pub enum Why {
     Failed,
 }
 
-/// Messages, as they were before anything was done to them.
+/// Messages, as they were before the request changed them.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Found {
-    /// The oldest, [`MAX_LISTED`] at most.
+    /// The oldest messages, [`MAX_LISTED`] at most.
     pub events: Vec<Event>,
-    /// How many there are.
+    /// How many messages there are in all.
     pub total: u64,
 }
 
@@ -87,9 +87,9 @@ pub struct Event {
     pub id: String,
     /// `pending`, `delivering`, `dead` or `stranded`.
     pub state: String,
-    /// Deliveries that were begun.
+    /// How many deliveries were started.
     pub attempts: u32,
-    /// The component whose call it is.
+    /// The component that made the call.
     pub caller: String,
     /// The component that it calls.
     pub component: String,
@@ -105,17 +105,17 @@ pub struct Event {
     pub reason: Option<String>,
     /// When it was stored (RFC 3339).
     pub stored_at: String,
-    /// When it is delivered next (RFC 3339); none for those that are not.
+    /// When it is delivered next (RFC 3339); none if no delivery is planned.
     pub due_at: Option<String>,
     /// The arguments, in an answer to [`Request::Show`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<Box<RawValue>>,
 }
 
-/// Does what was asked; `None` is the queue of an application that has none.
+/// Runs a request; `queue` is `None` when the application has no queue.
 ///
 /// # Errors
-/// When the message is not there or must stay as it is, or the queue fails.
+/// When there is no such message, when it cannot be changed now, or when the queue fails.
 pub async fn run(queue: Option<&Queue>, request: Request) -> Result<Found, Refusal> {
     let Some(queue) = queue else {
         return match request {
@@ -170,7 +170,7 @@ async fn try_run(queue: &Queue, request: Request) -> Result<Result<Found, Refusa
     })
 }
 
-/// The request with the whole id of the message whose id begins as the operator wrote; `Err` when there is not one.
+/// Completes the prefix of an id in the request to the whole id; `Err` when no message or several have that prefix.
 async fn with_whole_id(queue: &Queue, mut request: Request) -> Result<Result<Request, Refusal>, QueueError> {
     let (Request::Show(id) | Request::Retry(Which::One(id)) | Request::Drop(Which::One(id))) = &mut request else {
         return Ok(Ok(request));

@@ -1,6 +1,6 @@
-//! The queue of messages: a file of this host ([`FileQueue`]), or a stream of JetStream that the hosts of an application
-//! share ([`JetStreamQueue`]). Callers, operators and the log see only this; deliveries differ too much, and each kind has
-//! its own.
+//! The queue of messages: a file of this host ([`FileQueue`]), or a JetStream stream that the hosts of an application
+//! share ([`JetStreamQueue`]). Callers, operators and the log use only [`Queue`]. Deliveries differ too much, so each
+//! kind has its own.
 
 use super::file::FileQueue;
 use super::jetstream::JetStreamQueue;
@@ -10,7 +10,7 @@ use souk_bindings::printable;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// The queue failed; the cause is for the log.
+/// A failure of the queue; the cause is for the log.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum QueueError {
     /// SQLite failed: the disk is full or read-only, or the file is not what it was.
@@ -19,13 +19,13 @@ pub enum QueueError {
     /// NATS is away, or JetStream refused.
     #[error("the messages on NATS: {0}")]
     Nats(Arc<str>),
-    /// There is no room for a message that was to be stored anew.
+    /// There is no room to store a message again.
     #[error("the messages on NATS: {0} is full")]
     Full(Arc<str>),
-    /// A message was deleted at the moment in which its delivery began.
+    /// A delivery of the message began while it was being deleted.
     #[error("message {0} is deleted, but a delivery of it began at the same moment: that one may still be applied")]
     DeliveryBegan(Arc<str>),
-    /// The host's clock is ahead of that of the NATS servers by so many milliseconds, or behind.
+    /// The host's clock is this many milliseconds ahead of the NATS servers' clock; behind it when negative.
     #[error("this host's clock is {} ms {} that of the NATS servers", .0.unsigned_abs(), if *.0 > 0 { "ahead of" } else { "behind" })]
     Clock(i64),
     /// The host is stopping, or its writer thread has died.
@@ -34,7 +34,7 @@ pub enum QueueError {
 }
 
 impl QueueError {
-    /// What mends it.
+    /// How to fix it.
     pub fn fix(&self) -> &'static str {
         match self {
             QueueError::Database(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) => {
@@ -58,7 +58,7 @@ impl From<rusqlite::Error> for QueueError {
     }
 }
 
-/// What a message calls.
+/// The function that a message calls.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     /// The component.
@@ -82,9 +82,9 @@ pub struct NewMessage {
     pub traceparent: Option<String>,
     /// The links that the call has crossed, this one included.
     pub hops: u8,
-    /// When it is delivered first, in milliseconds since 1970; at once where it does not say.
+    /// When it is delivered first, in milliseconds since 1970; `None` means at once.
     pub due: Option<i64>,
-    /// The digest of the function's type that the arguments are of.
+    /// The digest of the function type that the arguments were written for.
     pub digest: Arc<str>,
     /// The arguments as JSON.
     pub arguments: String,
@@ -97,7 +97,7 @@ pub enum Published {
     Stored(String),
     /// There is no room for it.
     Full,
-    /// It is longer than NATS takes, which is so many bytes.
+    /// It is longer than NATS accepts, which is this many bytes.
     TooLarge(usize),
 }
 
@@ -112,7 +112,7 @@ pub struct Message {
     pub caller: String,
     /// The trace id of that call.
     pub trace: String,
-    /// The call's place in the trace of requests; none where it had none, or an older release has stored it.
+    /// The call's place in the trace of requests; `None` when it had none or when an older release stored it.
     pub traceparent: Option<String>,
     /// The links that the call has crossed.
     pub hops: u8,
@@ -120,7 +120,7 @@ pub struct Message {
     pub attempt: u32,
     /// Why the last attempt failed.
     pub reason: Option<String>,
-    /// The digest of the function's type that the arguments are of; none where release 0.1.0 has stored it.
+    /// The digest of the function type that the arguments were written for; `None` when release 0.1.0 stored it.
     pub digest: Option<String>,
     /// The arguments as JSON.
     pub arguments: String,
@@ -133,9 +133,9 @@ pub struct Stats {
     pub waiting: u64,
     /// Dead letters.
     pub dead: u64,
-    /// Messages whose function is not there, or takes other arguments.
+    /// Messages whose function does not exist, or takes other arguments.
     pub stranded: u64,
-    /// When the oldest that waits was stored.
+    /// Since when the oldest waiting message waits for its delivery, in milliseconds since 1970.
     pub oldest: Option<i64>,
 }
 
@@ -157,7 +157,7 @@ impl Queue {
         }
     }
 
-    /// What the NATS server has refused this host since `since`, for a sentence; nothing of a file.
+    /// What the NATS server has refused this host since `since`, worded for a sentence; `None` for a file.
     pub fn denied(&self, since: Instant) -> Option<String> {
         match self {
             Queue::File(_) => None,
@@ -165,7 +165,7 @@ impl Queue {
         }
     }
 
-    /// Whether messages can be stored as far as their servers are concerned; a file's disk is looked at elsewhere.
+    /// Checks that the servers of the queue answer. A file has none: its disk is checked elsewhere.
     ///
     /// # Errors
     /// When JetStream does not answer.
@@ -176,11 +176,11 @@ impl Queue {
         }
     }
 
-    /// Stores a message, if that is done by `deadline`. Once this returns, it is on disk; it may be stored too when the
-    /// caller goes away before that, or when this fails.
+    /// Stores a message. On JetStream this fails at `deadline`. Once this returns [`Published::Stored`], the message is
+    /// on disk. It may be stored as well when the caller goes away before that, or when this fails.
     ///
     /// # Errors
-    /// When the disk or NATS fails; so for every operation below.
+    /// When the disk or NATS fails; the same holds for every operation below.
     pub async fn publish(&self, message: NewMessage, deadline: Instant) -> Result<Published, QueueError> {
         match self {
             Queue::File(queue) => queue.publish(message).await,
@@ -188,7 +188,7 @@ impl Queue {
         }
     }
 
-    /// The messages, or the dead letters, of which up to `most` are named.
+    /// All messages, or all dead letters; the answer contains up to `most` of them.
     pub async fn list(&self, dead: bool, most: usize) -> Result<Found, QueueError> {
         match self {
             Queue::File(queue) => queue.list(dead, most).await,
@@ -204,7 +204,8 @@ impl Queue {
         }
     }
 
-    /// Whether somebody may deliver the messages of `component`: this host, or with JetStream any of the application.
+    /// Whether the messages of `component` can be delivered: by this host, or with JetStream by any host of the
+    /// application.
     pub fn delivers_to(&self, component: &str) -> bool {
         match self {
             Queue::File(queue) => queue.delivers_to(component),
@@ -212,8 +213,9 @@ impl Queue {
         }
     }
 
-    /// Makes a message due now, or all dead letters; a dead letter begins anew. One that is being delivered stays as it is,
-    /// and so does one whose component nobody delivers to. Returns them as they were, of which up to `most` are named.
+    /// Makes one message or all dead letters due now; a dead letter starts again with its first attempt. A message that
+    /// is being delivered, or a stranded one whose component nobody delivers to, is not changed. Returns up to `most`
+    /// of the messages as they were.
     pub async fn retry_now(&self, which: Which, most: usize) -> Result<Found, QueueError> {
         match self {
             Queue::File(queue) => queue.retry_now(which, most).await,
@@ -221,8 +223,8 @@ impl Queue {
         }
     }
 
-    /// Deletes a message, or all dead letters. One that is being delivered stays as it is: what is under way is applied.
-    /// Returns them as they were, of which up to `most` are named.
+    /// Deletes one message or all dead letters. A message that is being delivered is not deleted: its delivery goes on.
+    /// Returns up to `most` of the messages as they were.
     pub async fn drop(&self, which: Which, most: usize) -> Result<Found, QueueError> {
         match self {
             Queue::File(queue) => queue.drop(which, most).await,
@@ -239,7 +241,8 @@ impl Queue {
     }
 }
 
-/// A reason as it is kept: it is a guest's text, and is shown on an operator's terminal.
+/// A reason as it is stored: shortened and without control characters, because it is a guest's text that is shown on an
+/// operator's terminal.
 pub(super) fn kept(reason: &str) -> String {
     let mut kept = printable(reason);
     kept.truncate(kept.floor_char_boundary(MAX_REASON_BYTES));

@@ -1,4 +1,4 @@
-//! What the log says about the queue, once a minute: how many messages wait, and what an operator should look at.
+//! Logs the state of the queue once a minute: how many messages wait, and what an operator should look at.
 
 use super::log_throttle::LogThrottle;
 use super::now;
@@ -20,7 +20,7 @@ souk_manifest::fixed_limits! {
 pub(super) async fn run(queue: Queue, stop: CancellationToken) {
     let mut tick = tokio::time::interval(REPORT_INTERVAL);
     let (mut warned, log_throttle) = (None, LogThrottle::default());
-    // The first tick is now: what an earlier host left is said at the start.
+    // The first tick is immediate, so that the start reports what an earlier host left.
     while stop.run_until_cancelled(tick.tick()).await.is_some() {
         match queue.stats().await {
             Ok(stats) => {
@@ -35,8 +35,7 @@ pub(super) async fn run(queue: Queue, stop: CancellationToken) {
 /// What a warning was about: whether the oldest is old, and the numbers of dead letters and of stranded messages.
 type Warned = (bool, u64, u64);
 
-/// Says how `stats` are; as a warning when there is something to warn of that is not the same as in `warned`, the alert
-/// before.
+/// Logs `stats`: as a warning when there is an alert that differs from `warned`, the previous alert. Returns the alert.
 fn report(stats: Stats, now: i64, warned: Option<Warned>) -> Option<Warned> {
     let age = stats.oldest.map_or(0, |oldest| now.saturating_sub(oldest).max(0));
     let alert = Some((age > OLD_AGE_MS, stats.dead, stats.stranded)).filter(|alert| *alert != (false, 0, 0));
@@ -60,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_alert_is_the_age_of_the_oldest_a_dead_letter_or_what_is_stranded_and_ends_with_them() {
+    fn an_old_message_a_dead_letter_or_a_stranded_message_is_an_alert_until_it_is_gone() {
         let stats = |dead, oldest| Stats { waiting: 1, dead, stranded: 0, oldest: Some(oldest) };
         assert_eq!(report(stats(0, 0), OLD_AGE_MS, None), None);
         assert_eq!(report(stats(0, 0), OLD_AGE_MS + 1, None), Some((true, 0, 0)));

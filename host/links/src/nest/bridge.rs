@@ -1,12 +1,13 @@
-//! The subscriptions of a host to the patterns that its components answer, and how much of what arrives it holds.
+//! The subscriptions of a host to the patterns that its components answer, and the bounds on the messages that it
+//! holds.
 //!
-//! Every host that runs a component subscribes in the queue group that has the component's name, so each message is for
-//! one of them; a Nest service with the same `queue` takes its share, until it is stopped.
+//! Every host that runs a component subscribes in a queue group with the component's name, so each message goes to one
+//! of these hosts. A Nest service with the same `queue` takes its share of messages until it is stopped.
 //!
-//! **Bounds.** A request beyond what a component has places for, or beyond [`MAX_HELD_KIB`], is told so at once. An event waits,
-//! since nobody would send it again: for its turn, or until it can be stored. Events together hold as much as
-//! [`MAX_HELD_KIB`] too; what comes beyond that is lost, and the log says so. When the host stops it takes no more
-//! messages, and finishes those that it has.
+//! **Bounds.** A request is refused at once when the component has no free place, or when requests hold
+//! [`MAX_HELD_KIB`] already. An event waits for its turn, or until it can be stored, because nobody would send it
+//! again. Events may hold another [`MAX_HELD_KIB`] in total; further events are lost, and the log says so. A host that
+//! stops accepts no more messages, and finishes those that it has.
 
 use super::serve::{Refusal, Served, Service};
 use super::{MAX_CONCURRENT_STORES, MAX_HELD_KIB, MAX_PACKET_BYTES};
@@ -30,18 +31,18 @@ pub struct Bridge {
     stop: CancellationToken,
 }
 
-/// What a host holds of messages.
+/// The messages that a host holds, and their budgets.
 struct Hold {
     nats: Nats,
     /// Subscriptions and requests.
     tasks: TaskTracker,
     request_budget: Arc<Semaphore>,
-    /// The memory for requests and events as values.
+    /// The memory for the decoded values of requests and events.
     values: MemoryBudget,
-    /// The events that are held, each a task.
+    /// The events that the host holds, each a task.
     events: TaskTracker,
     event_budget: Arc<Semaphore>,
-    /// For the events that are to be stored: that needs no instance, so that requests find theirs meanwhile.
+    /// Turns for events to store. Storing needs no instance, so these events do not take the places of requests.
     storing: Arc<Semaphore>,
 }
 
@@ -49,7 +50,7 @@ impl Bridge {
     /// Answers messages until `stop`.
     ///
     /// # Errors
-    /// When NATS takes no subscription.
+    /// When NATS refuses a subscription.
     pub async fn start(nats: &Nats, services: &[Service], stop: CancellationToken) -> Result<Self, SubscribeError> {
         let hold = Arc::new(Hold {
             nats: nats.clone(),
@@ -69,19 +70,19 @@ impl Bridge {
                 hold.tasks.spawn(vital("an intake of messages", subscription.run(messages, stop.clone())));
             }
         }
-        // Whoever is told that this host serves must find it in the queue groups.
+        // When other hosts learn that this host serves, it must be in the queue groups already.
         round_trip(nats.client()).await;
         Ok(Bridge { hold, stop })
     }
 
-    /// Waits until it is stopped, then up to `patience` for what is in hand.
+    /// Waits until it is stopped, then up to `patience` for the messages in progress.
     pub async fn finish(self, patience: Duration) {
         self.stop.cancelled().await;
         let Hold { tasks, events, nats, .. } = &*self.hold;
         tasks.close();
         events.close();
         let finished = async {
-            // In this order: subscriptions make events.
+            // In this order, because subscriptions create event tasks.
             tasks.wait().await;
             events.wait().await;
             nats.client().flush().await
@@ -90,11 +91,13 @@ impl Bridge {
             return;
         }
         if !tasks.is_empty() {
-            tracing::warn!("requests of Nest clients were in hand when the limit `drain` was over; they get no answer");
+            tracing::warn!(
+                "requests of Nest clients were in progress when the limit `drain` was over; they get no answer"
+            );
         }
         if !events.is_empty() {
             tracing::error!(
-                "{} events of Nest clients are lost: they were not stored, or not yet made, when the limit `drain` was over",
+                "{} events of Nest clients are lost: they were not stored, or their calls had not ended, when the limit `drain` was over",
                 events.len()
             );
         }
@@ -121,7 +124,7 @@ impl PatternSubscription {
 
     async fn take(&self, Message { payload, reply, .. }: Message) {
         let too_large = || Refusal::new(413, format!("a message has at most {MAX_PACKET_BYTES} bytes"));
-        // Nobody can be answered there.
+        // Without a reply subject, or with a reserved one, the message is an event: no answer can be sent.
         let Some(reply) = reply.filter(|reply| !is_reserved(reply)) else {
             return match payload.len() > MAX_PACKET_BYTES {
                 true => self.served.lost(&too_large()),
@@ -136,7 +139,7 @@ impl PatternSubscription {
         let Some(place) = place else {
             return served.reply(nats, &reply, &payload, Err(served.overloaded())).await;
         };
-        // Before it is answered, or the other's answer is not seen.
+        // Before this host answers, or it would miss the other service's answer.
         let watch = served.second_answers.watch(nats, &reply).await;
         let (served, nats, payload, values) = (served.clone(), nats.clone(), own(&payload), self.hold.values.clone());
         self.hold.tasks.spawn(async move {
@@ -158,7 +161,7 @@ impl PatternSubscription {
         let values = self.hold.values.clone();
         self.hold.events.spawn(async move {
             let turn = turns.acquire_owned().await;
-            // Boxed, so that an event is small while it waits for its turn.
+            // Boxed, so that the task of a waiting event is small.
             Box::pin(served.event(payload, &values)).await;
             drop((turn, reservation));
         });
@@ -171,8 +174,7 @@ fn reserve(budget: &Arc<Semaphore>, payload: &Bytes) -> Option<OwnedSemaphorePer
     budget.clone().try_acquire_many_owned(kib).ok()
 }
 
-/// A payload without its neighbours: as it comes it is a part of what the client has read at one time, all of which it
-/// would keep in memory.
+/// A copy of a payload. The original is a slice of the client's read buffer, and would keep the whole buffer in memory.
 fn own(payload: &Bytes) -> Bytes {
     Bytes::copy_from_slice(payload)
 }

@@ -1,13 +1,13 @@
 //! From a component to a Nest service: an import whose functions are patterns.
 //!
-//! A request has an inbox of its own, as Nest's clients have, because a service may answer in several packets: the last
-//! response counts. Whoever cannot answer becomes the contract's `unavailable` at once: nobody who subscribes to the
-//! pattern, a connection to NATS that is gone, a message or an answer that is too large; and at the caller's deadline one
-//! who is late. What went wrong in detail is in the log.
+//! Each request has an inbox of its own, as with Nest's clients, because a service may answer in several packets: the
+//! last response counts. The caller gets the contract's `unavailable` at once when nobody subscribes to the pattern,
+//! when the connection to NATS is gone, or when the message or the answer is too large. It gets `unavailable` at its
+//! deadline when the service is late. The details are in the log.
 //!
-//! An event is not answered, so `ok` says that NATS has given it to those who listen, once. Where that cannot be said,
-//! because nobody listens or NATS is gone, it is the contract's `retry`; so a durable link on the way keeps the event for
-//! a service that is away. What can never be sent is its `reject`.
+//! An event gets no answer, so `ok` means that NATS has delivered it once to the current subscribers. When nobody
+//! subscribes or NATS is gone, the caller gets the contract's `retry`; so a durable link before it keeps the event for
+//! a service that is away. An event that can never be sent gives `reject`.
 
 use super::function::{Direction, Function};
 use super::packet::{self, Outcome, Reply};
@@ -30,7 +30,7 @@ use uuid::Uuid;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker, Val};
 
-/// The component that imports, and what its functions are in Nest.
+/// A component that calls Nest services, with its patterns.
 pub struct Caller<'a> {
     /// The engine of the component.
     pub engine: &'a wasmtime::Engine,
@@ -40,14 +40,14 @@ pub struct Caller<'a> {
     pub name: &'a Arc<str>,
     /// Its patterns.
     pub patterns: &'a [NestPattern],
-    /// Its requests that are under way, bounded.
+    /// Bounds its requests in progress.
     pub slots: &'a Arc<Semaphore>,
     /// The connection.
     pub nats: &'a Nats,
 }
 
-/// Connects `interface`, an import of `caller`, to the services that its patterns name. Returns the functions, as
-/// `interface#name`, whose contract has no error that could say that a service is unavailable.
+/// Connects `interface`, an import of `caller`, to the services that its patterns name. Returns the functions whose
+/// contract has no error for an unavailable service, as `interface#name`.
 ///
 /// # Errors
 /// When a function has no pattern, or its type is not one that packets can carry.
@@ -100,7 +100,7 @@ pub fn link(linker: &mut Linker<Ctx>, caller: &Caller<'_>, interface: &str) -> R
             slots: caller.slots.clone(),
             nats: caller.nats.clone(),
         });
-        define(&mut instance, name, &ty, link).map_err(|error| refused(&error))?;
+        define(&mut instance, interface, name, &ty, link).map_err(|error| refused(&error))?;
     }
     if let Some(pattern) = patterns.iter().find(|pattern| !known.contains(&pattern.function)) {
         let fix = format!("it imports {}; name one of these", known.join(", "));
@@ -112,7 +112,7 @@ pub fn link(linker: &mut Linker<Ctx>, caller: &Caller<'_>, interface: &str) -> R
 /// One function of one link.
 struct Link {
     caller: Arc<str>,
-    /// The patterns that it stands for: one, or for an adapter those that it may name.
+    /// The patterns that it can send to: one, or for an adapter all those that it may name.
     subjects: Vec<String>,
     function: Function,
     event: bool,
@@ -121,21 +121,23 @@ struct Link {
     nats: Nats,
 }
 
-/// Why a service has not answered: for the caller, and what only the log is told.
-struct Silence {
+/// Why a service has not answered.
+struct NoAnswer {
+    /// The text for the caller and the log, after "the service of `PATTERN`".
     what: &'static str,
+    /// For the log only.
     detail: String,
-    /// Whether the same message has no better chance later.
-    lasting: bool,
+    /// Whether sending the same message later cannot help.
+    permanent: bool,
 }
 
-impl Silence {
+impl NoAnswer {
     fn new(what: &'static str, detail: impl std::fmt::Display) -> Self {
-        Silence { what, detail: detail.to_string(), lasting: false }
+        NoAnswer { what, detail: detail.to_string(), permanent: false }
     }
 
-    fn lasting(what: &'static str, detail: impl std::fmt::Display) -> Self {
-        Silence { lasting: true, ..Silence::new(what, detail) }
+    fn permanent(what: &'static str, detail: impl std::fmt::Display) -> Self {
+        NoAnswer { permanent: true, ..NoAnswer::new(what, detail) }
     }
 }
 
@@ -156,9 +158,9 @@ impl Link {
             }
             Ok((Some(named), _)) => {
                 let detail = format!("fix: add '{named}' to `calls` of `{}`", self.caller);
-                (named, Err(Silence::lasting("is not one that this component may call", detail)))
+                (named, Err(NoAnswer::permanent("is not one that this component may call", detail)))
             }
-            Err(error) => (first.to_owned(), Err(Silence::lasting("cannot be sent this message", error))),
+            Err(error) => (first.to_owned(), Err(NoAnswer::permanent("cannot be sent this message", error))),
         };
         match outcome {
             Ok(values) => {
@@ -167,11 +169,11 @@ impl Link {
                 }
                 Ok(())
             }
-            Err(Silence { what, detail, lasting }) => {
+            Err(NoAnswer { what, detail, permanent }) => {
                 let message = format!("the service of `{}` {what}", printable(&subject));
                 tracing::warn!(component = %self.caller, trace = %context.trace, "{message}: {}", printable(&detail));
                 match (&self.unavailable, results.first_mut()) {
-                    (_, Some(slot)) if self.event && lasting => {
+                    (_, Some(slot)) if self.event && permanent => {
                         *slot = reject(message);
                         Ok(())
                     }
@@ -185,38 +187,38 @@ impl Link {
         }
     }
 
-    async fn send(&self, subject: &str, data: &str, context: &CallContext) -> Result<Vec<Val>, Silence> {
+    async fn send(&self, subject: &str, data: &str, context: &CallContext) -> Result<Vec<Val>, NoAnswer> {
         let mut outage = self.nats.outage();
         if *outage.borrow_and_update() != Outage::None {
-            return Err(Silence::new("cannot be reached", "there is no connection to NATS"));
+            return Err(NoAnswer::new("cannot be reached", "there is no connection to NATS"));
         }
         let id = Uuid::new_v4().simple().to_string();
         let packet = packet::message(subject, data, (!self.event).then_some(id.as_str()));
         let most = self.nats.client().max_payload();
         if packet.len() > most {
             let detail = format!("{} bytes, and NATS takes {most}", packet.len());
-            return Err(Silence::lasting("cannot be sent a message of this size", detail));
+            return Err(NoAnswer::permanent("cannot be sent a message of this size", detail));
         }
         let answer = async {
             let _slot = self.slots.acquire().await;
             match self.event {
-                true => self.tell(subject, packet).await,
+                true => self.publish_event(subject, packet).await,
                 false => self.request(subject, packet, &id).await,
             }
         };
         tokio::select! {
             answer = tokio::time::timeout_at(context.deadline, answer) => match answer {
                 Ok(answer) => answer,
-                Err(_) => Err(Silence::new("did not answer in time", "the deadline of the call has passed")),
+                Err(_) => Err(NoAnswer::new("did not answer in time", "the deadline of the call has passed")),
             },
-            // What was asked before the connection broke is answered to nobody.
-            _ = outage.changed() => Err(Silence::new("cannot be reached", "the connection to NATS broke")),
+            // A request that was sent before the connection broke gets no answer any more.
+            _ = outage.changed() => Err(NoAnswer::new("cannot be reached", "the connection to NATS broke")),
         }
     }
 
-    /// Sends an event. NATS says at once when nobody listens, if there is a subject to say it to; and it is done with the
-    /// event when what was sent there afterwards comes back.
-    async fn tell(&self, subject: &str, packet: String) -> Result<Vec<Val>, Silence> {
+    /// Sends an event. With a reply subject, NATS reports at once when there is no subscriber. An empty message that is
+    /// sent to that subject afterwards comes back when NATS has handled the event.
+    async fn publish_event(&self, subject: &str, packet: String) -> Result<Vec<Val>, NoAnswer> {
         let client = self.nats.client();
         let inbox = client.new_inbox();
         let mut replies = client.subscribe(inbox.clone()).await.map_err(unreachable)?;
@@ -225,9 +227,9 @@ impl Link {
         client.publish(inbox, Bytes::new()).await.map_err(unreachable)?;
         while let Some(message) = replies.next().await {
             if message.status == Some(StatusCode::NO_RESPONDERS) {
-                return Err(nobody());
+                return Err(no_subscriber());
             }
-            // A listener that is not Nest may answer.
+            // A subscriber that is not Nest may answer.
             if message.payload.is_empty() {
                 return Ok(vec![Val::Result(Ok(None))]);
             }
@@ -235,7 +237,7 @@ impl Link {
         Err(closed())
     }
 
-    async fn request(&self, subject: &str, packet: String, id: &str) -> Result<Vec<Val>, Silence> {
+    async fn request(&self, subject: &str, packet: String, id: &str) -> Result<Vec<Val>, NoAnswer> {
         let client = self.nats.client();
         let inbox = client.new_inbox();
         let mut replies = client.subscribe(inbox.clone()).await.map_err(unreachable)?;
@@ -244,14 +246,14 @@ impl Link {
         let mut latest = "null".to_owned();
         while let Some(message) = replies.next().await {
             if message.status == Some(StatusCode::NO_RESPONDERS) {
-                return Err(nobody());
+                return Err(no_subscriber());
             }
             if message.payload.len() > MAX_PACKET_BYTES {
                 let detail = format!("{} bytes, and a packet has at most {MAX_PACKET_BYTES}", message.payload.len());
-                return Err(Silence::new("answered with more than is read", detail));
+                return Err(NoAnswer::new("answered with more than is read", detail));
             }
             let Some(reply) = Reply::parse(&message.payload) else {
-                return Err(Silence::new("answered with what is no packet", "not JSON"));
+                return Err(NoAnswer::new("answered with what is no packet", "not JSON"));
             };
             if reply.id.as_deref().is_some_and(|other| other != id) {
                 continue;
@@ -259,7 +261,7 @@ impl Link {
             match reply.outcome {
                 Some(Outcome::Response(json)) => json.clone_into(&mut latest),
                 Some(error) => return self.read(&error),
-                // The end of a stream, or of a handler that returned nothing at all.
+                // The end of a stream, or the answer of a handler that returned nothing.
                 None => {}
             }
             if reply.last {
@@ -269,23 +271,23 @@ impl Link {
         Err(closed())
     }
 
-    fn read(&self, outcome: &Outcome<'_>) -> Result<Vec<Val>, Silence> {
+    fn read(&self, outcome: &Outcome<'_>) -> Result<Vec<Val>, NoAnswer> {
         match self.function.results(outcome) {
             Ok(Some(values)) => Ok(values),
-            Ok(None) => Err(Silence::new("failed", "its error's status is in no table; fix: add it to `errors`")),
-            Err(error) => Err(Silence::new("answered with what the contract does not have", error)),
+            Ok(None) => Err(NoAnswer::new("failed", "its error's status is in no table; fix: add it to `errors`")),
+            Err(error) => Err(NoAnswer::new("answered with what the contract does not have", error)),
         }
     }
 }
 
-fn nobody() -> Silence {
-    Silence::new("is not there", "nobody subscribes to the pattern; start the service")
+fn no_subscriber() -> NoAnswer {
+    NoAnswer::new("is not there", "nobody subscribes to the pattern; start the service")
 }
 
-fn unreachable(error: impl std::fmt::Display) -> Silence {
-    Silence::new("cannot be reached", error)
+fn unreachable(error: impl std::fmt::Display) -> NoAnswer {
+    NoAnswer::new("cannot be reached", error)
 }
 
-fn closed() -> Silence {
+fn closed() -> NoAnswer {
     unreachable("the connection to NATS was closed")
 }

@@ -1,8 +1,9 @@
-//! The errors of a contract as those of Nest, `{"status":404,"message":"..."}`, and back, by the manifest's table.
+//! Converts the errors of a contract to those of Nest, `{"status":404,"message":"..."}`, and back, by the manifest's
+//! table.
 //!
-//! A Nest client learns of an error by its status and message. So each case that a component can answer with must be in
-//! the table; back, an error becomes the case whose status and text fit best. Only names and texts are known here: what
-//! an error means is for the contract and the manifest to say.
+//! A Nest client gets an error as a status and a message. So the table must have each error case that a component can
+//! return. In the other direction, an error becomes the case whose status and text fit best. This module compares names
+//! and texts only; the contract and the manifest define what an error means.
 
 use super::function::Direction;
 use super::packet::text;
@@ -12,7 +13,7 @@ use souk_codec::camel_case;
 use souk_manifest::NestPattern;
 use wasmtime::component::types::Type;
 
-/// Where a case's payload stands in a message.
+/// The placeholder for a case's payload in a message.
 const PAYLOAD: &str = "{}";
 
 /// The errors of one function.
@@ -30,7 +31,7 @@ struct Entry {
 }
 
 impl Errors {
-    /// Takes the entries that are for a function with this error; `Err` says what is wrong with them, and the fix.
+    /// Selects the entries for a function with this error type; `Err` says what is wrong with them, and the fix.
     pub(super) fn of(
         pattern: &NestPattern,
         fallible: bool,
@@ -92,7 +93,7 @@ impl Errors {
         Ok(Errors(entries))
     }
 
-    /// What a case is in Nest.
+    /// The Nest error of a case, as JSON.
     pub(super) fn packet_of(&self, name: &str, payload: Option<&str>) -> String {
         match self.0.iter().find(|entry| entry.name == name) {
             Some(entry) => packet(&entry.status, &entry.message.replacen(PAYLOAD, payload.unwrap_or_default(), 1)),
@@ -100,14 +101,15 @@ impl Errors {
         }
     }
 
-    /// The case that an error of Nest is, as JSON; `None` when the table has none of its status. Of several the one
-    /// whose message is the same, else one that carries the text, else the first.
+    /// The case for an error of Nest, as JSON; `None` when the table has no case with its status. If several have it,
+    /// the order is: a case with the same message, a case whose text around the payload fits, a case with a payload,
+    /// the first.
     pub(super) fn case_of(&self, json: &str) -> Option<String> {
         let error: Value = serde_json::from_str(json).ok()?;
         let status = error.get("status").or_else(|| error.get("statusCode"))?;
         let text = match error.get("message") {
             Some(Value::String(text)) => text.clone(),
-            // A ValidationPipe has a list of them.
+            // A ValidationPipe sends a list of messages.
             Some(Value::Array(texts)) => texts.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
             _ => String::new(),
         };
@@ -125,7 +127,7 @@ impl Errors {
 }
 
 impl Entry {
-    /// The part of `text` that stands where this entry's message has the payload.
+    /// The part of `text` at the place of the payload in this entry's message.
     fn inside<'t>(&self, text: &'t str) -> Option<&'t str> {
         let (before, after) = self.message.split_once(PAYLOAD)?;
         text.strip_prefix(before)?.strip_suffix(after)
@@ -137,7 +139,7 @@ pub(super) fn packet(status: &Value, message: &str) -> String {
     format!(r#"{{"status":{status},"message":{}}}"#, text(message))
 }
 
-/// What Nest itself answers when a handler fails in a way that it did not foresee.
+/// Nest's own answer when a handler throws an unknown exception.
 pub(super) fn internal() -> String {
     packet(&"error".into(), "Internal server error")
 }

@@ -1,5 +1,5 @@
-//! One function of a contract as a pattern of Nest: how `data` becomes parameters and a result becomes a response, and
-//! back. The same table serves both directions, and all of it is prepared at start-up.
+//! Maps one function of a contract to a pattern of Nest: `data` becomes the parameters and the result becomes the
+//! response, and in the other direction. The same table serves both directions, and everything is prepared at start-up.
 
 use super::errors::Errors;
 use super::leave_out::LeaveOut;
@@ -13,9 +13,9 @@ use std::collections::BTreeMap;
 use wasmtime::component::Val;
 use wasmtime::component::types::{ComponentFunc, Type};
 
-/// The package whose functions take and give JSON: for adapters.
+/// The package for adapters: its functions take and return JSON.
 const PACKAGE: &str = "nest:microservices";
-/// The functions of that package, as every side must have them, but for being `async`.
+/// The functions of that package, as every component must have them. They may be `async`.
 const REQUEST: &str = "handle: func(pattern: string, data: string) -> result<string, variant { \
                        exception(string), unavailable(string) }>";
 const EVENT: &str = "handle: func(pattern: string, data: string) -> result<_, variant { retry(string), \
@@ -29,21 +29,21 @@ pub(super) struct Function {
     form: Form,
     /// Whether the result is a `result`, whose `ok` is the response.
     fallible: bool,
-    /// Whether the whole parameter list is empty, so that `data` says nothing.
+    /// Whether the function has no parameters, so that `data` is ignored.
     empty: bool,
-    /// Whether it returns no value, so that a response says nothing.
+    /// Whether it returns no value, so that the content of a response is ignored.
     silent: bool,
-    /// What of its answers the system does not get.
+    /// The members that are left out of its answers.
     leave_out: LeaveOut,
 }
 
 #[derive(Debug)]
 enum Form {
-    /// JSON as it came, with the pattern: a function of `nest:microservices`.
+    /// The JSON of the packet unchanged, with the pattern: a function of `nest:microservices`.
     Json,
     /// Values by the codec.
     Values {
-        /// The parameter that `data` is, by its JSON name; `None` when `data` has all of them by name.
+        /// The JSON name of the one parameter that is the whole `data`; `None` when `data` has all parameters by name.
         whole: Option<String>,
         errors: Errors,
     },
@@ -118,29 +118,29 @@ impl Function {
         Ok(Function { codec, form, fallible: result.is_some(), empty: ty.params().len() == 0, silent, leave_out })
     }
 
-    /// The arguments that `data` stands for, as the codec's JSON.
+    /// The arguments in `data`, as the codec's JSON.
     pub(super) fn arguments(&self, pattern: &str, data: &str) -> String {
         match &self.form {
             Form::Json => {
                 format!(r#"{{"pattern":{},"data":{}}}"#, super::packet::text(pattern), super::packet::text(data))
             }
             Form::Values { whole: Some(name), .. } => format!(r#"{{"{name}":{data}}}"#),
-            // Nest's clients cannot send nothing, and so send what they like.
+            // Nest's clients always send some data, even to a handler without parameters.
             Form::Values { .. } if self.empty || data == "null" => "{}".to_owned(),
             Form::Values { .. } => data.to_owned(),
         }
     }
 
-    /// The packet's part for what a component returned.
+    /// The answer to a request, from the values that a component returned.
     ///
     /// # Errors
-    /// When the values do not fit, or the component's JSON is none.
+    /// When the values do not fit, or an adapter's text is not JSON.
     pub(super) fn outcome(&self, results: &[Val]) -> Result<Answer, CodecError> {
         let json = String::from_utf8(self.codec.encode_results(results)?).unwrap_or_default();
         if !self.fallible {
             return self.leave_out.apply(json).map(Answer::Response);
         }
-        // The codec writes nothing around the value but this.
+        // The codec writes exactly this around the value.
         let inner = |key: &str| json.strip_prefix(key).and_then(|rest| rest.strip_suffix('}'));
         match (&self.form, inner(r#"{"ok":"#), inner(r#"{"err":"#)) {
             (Form::Json, Some(text), _) => own_json(text).map(Answer::Response),
@@ -158,10 +158,10 @@ impl Function {
         }
     }
 
-    /// The pattern that is called with these parameters, where they name one, and the data of the message.
+    /// The pattern, if the parameters name one, and the data of the message for a call with these parameters.
     ///
     /// # Errors
-    /// When a value has no JSON, or what should be JSON is none.
+    /// When a value cannot be written as JSON, or an adapter's text is not JSON.
     pub(super) fn message(&self, params: &[Val]) -> Result<(Option<String>, String), CodecError> {
         if let (Form::Json, [Val::String(pattern), Val::String(data)]) = (&self.form, params) {
             return Ok((Some(pattern.clone()), own_text(data)?));
@@ -188,7 +188,7 @@ impl Function {
                 format!(r#"{{"err":{{"exception":{}}}}}"#, super::packet::text(json))
             }
             (Form::Values { .. }, Outcome::Response(json)) => {
-                // Nest's handlers return what they like.
+                // A Nest handler may return a value that the contract does not have.
                 let json = if self.silent { "null" } else { json };
                 if self.fallible { format!(r#"{{"ok":{json}}}"#) } else { json.to_owned() }
             }
@@ -200,13 +200,13 @@ impl Function {
         self.codec.decode_results(json.as_bytes()).map(Some)
     }
 
-    /// Whether one function may stand for several patterns: it is told which.
+    /// Whether one function may serve several patterns, because it gets the pattern as a parameter.
     pub(super) fn takes_any_pattern(&self) -> bool {
         matches!(self.form, Form::Json)
     }
 }
 
-/// What a component answers a request with, as JSON.
+/// A component's answer to a request, as JSON.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Response(String),
@@ -222,12 +222,12 @@ fn case(json: &str) -> (String, Option<&str>) {
     fields.into_iter().next().map_or_else(Default::default, |(name, payload)| (name, Some(payload.get())))
 }
 
-/// A payload as it stands in a message: a string without its quotes, anything else as JSON.
+/// A payload as it is written into a message: a string without its quotes, anything else as JSON.
 fn plain(json: &str) -> String {
     serde_json::from_str(json).unwrap_or_else(|_| json.to_owned())
 }
 
-/// The JSON in a string that an adapter has made: it goes into a packet only if it is one value.
+/// The JSON in an adapter's string. It may go into a packet only if it is a single JSON value.
 fn own_json(quoted: &str) -> Result<String, CodecError> {
     own_text(&plain(quoted))
 }

@@ -94,7 +94,7 @@ fn data_holds_the_parameters_by_name_or_is_the_only_one() {
     assert_eq!(whole.message(&params).unwrap(), (None, r#""a.b.c""#.to_owned()));
     assert!(whole.codec.decode_params(whole.arguments("p", r#""a","theToken":"b""#).as_bytes()).is_err());
 
-    // A Nest client cannot send nothing.
+    // A Nest client always sends some data.
     let bare = Function::of(&pattern(None, ERRORS), &async_func(&[], Some(&U64)), Direction::Outbound)
         .unwrap_err()
         .to_string();
@@ -135,12 +135,12 @@ fn members_that_the_system_does_not_know_are_left_out_of_responses() {
     let session = Val::Record(vec![("user".into(), user), ("token".into(), Val::String("t".into()))]);
     let outcome = function.outcome(&[Val::Result(Ok(Some(Box::new(session))))]).unwrap();
     assert_eq!(outcome, Answer::Response(r#"{"user":{"id":7},"token":"t"}"#.into()));
-    // Errors are as ever.
+    // Errors are not changed.
     assert!(matches!(function.outcome(&refused("not-found", None)).unwrap(), Answer::Error(_)));
 }
 
 #[test]
-fn what_a_service_returns_for_a_function_without_a_value_is_passed_over() {
+fn the_response_of_a_function_without_a_value_is_ignored() {
     let fallible = async_func(&[], Some(&result(None, Some(error()))));
     for (ty, errors, expected) in
         [(fallible, ERRORS, vec![Val::Result(Ok(None))]), (async_func(&[], None), &[][..], Vec::new())]
@@ -183,7 +183,7 @@ fn an_adapter_gets_json_and_answers_with_it() {
     let Answer::Error(json) = function.outcome(&refused("unavailable", Some("down"))).unwrap() else { panic!() };
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json, json!({ "status": 503, "message": "down" }));
-    // What would break out of its place in the packet.
+    // Text that would break out of its place in the packet.
     for bad in ["", "1,\"id\":2", "{} {}", "x", r#"{"a":}"#] {
         assert!(function.outcome(&ok(bad)).is_err(), "{bad}");
         assert!(function.message(&[Val::String("p".into()), Val::String(bad.into())]).is_err(), "{bad}");

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 /// Any bytes, as a request and as a reply.
 ///
 /// # Panics
-/// When what is taken out of a packet is no JSON.
+/// When a part taken from a packet is not JSON.
 pub fn packet(data: &[u8]) {
     let json = |text: &str| assert!(serde_json::from_str::<&RawValue>(text).is_ok(), "not JSON: {text}");
     if let Some(incoming) = Incoming::parse(data) {

@@ -1,7 +1,7 @@
-//! `leave_out`: members of a response that the contract has and the NestJS system did not.
+//! `leave_out`: removes members from a response that the contract has and the NestJS system does not have.
 //!
-//! A path such as `user.role` is checked against the function's type at start-up, so that a member that is misspelt, or
-//! renamed in the contract later, cannot slip out. The others keep their order and their text.
+//! A path such as `user.role` is checked against the function's type at start-up. So a member that is misspelt, or
+//! renamed in the contract later, cannot be sent by mistake. The other members keep their order and their text.
 
 use crate::check::Mismatch;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
@@ -12,15 +12,15 @@ use souk_manifest::NestPattern;
 use std::fmt;
 use wasmtime::component::types::Type;
 
-/// Paths of members, checked.
+/// Checked paths of members.
 #[derive(Debug, Default)]
 pub(super) struct LeaveOut(Vec<Vec<String>>);
 
 impl LeaveOut {
-    /// The paths of `pattern`, whose function answers with `ok`.
+    /// The paths of `pattern`, whose function returns `ok`.
     ///
     /// # Errors
-    /// When the answer has no such member.
+    /// When the answer does not have such a member.
     pub(super) fn of(pattern: &NestPattern, ok: Option<&Type>) -> Result<Self, Mismatch> {
         let mut paths = Vec::new();
         for text in &pattern.leave_out {
@@ -36,10 +36,10 @@ impl LeaveOut {
         Ok(LeaveOut(paths))
     }
 
-    /// `json`, an answer of the function, without the members.
+    /// Removes the members from `json`, an answer of the function.
     ///
     /// # Errors
-    /// When it is no such answer.
+    /// When `json` has another structure.
     pub(super) fn apply(&self, json: String) -> Result<String, CodecError> {
         self.0.iter().try_fold(json, |json, path| {
             without(&json, path).map_err(|error| CodecError { path: path.join("."), message: error.to_string() })

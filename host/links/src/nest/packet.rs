@@ -7,17 +7,17 @@
 //! | reply | `{"response":...,"isDisposed":true,"id":"..."}` |
 //! | error | `{"err":...,"isDisposed":true,"id":"..."}` |
 //!
-//! Nest's own leniency is kept: a packet without `pattern` may come, unknown keys are passed over, and JSON that is no
-//! packet at all is the data of an event, or the one reply, of a program that is not Nest. What is no JSON, on which a
-//! Nest service ends, is refused here.
+//! This is as lenient as Nest: `pattern` may be absent, unknown keys are ignored, and JSON that is not a packet is the
+//! data of an event, or the only reply, of a program that does not use Nest. Input that is not JSON would end a Nest
+//! service; here it is refused.
 //!
-//! Data, responses and errors stay text: the codec, or the component, reads them.
+//! Data, responses and errors stay text: the codec or the component reads them.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-/// `null`, for what a packet does not have.
+/// `null`, the data of a packet without data.
 const NULL: &str = "null";
 
 /// A message to a server.
@@ -25,22 +25,22 @@ const NULL: &str = "null";
 pub(super) struct Incoming<'a> {
     /// The data as JSON.
     pub data: &'a str,
-    /// What the reply must repeat, as JSON; an event has none.
+    /// The id that the reply must repeat, as JSON; an event has none.
     pub id: Option<&'a str>,
 }
 
 /// A message to a client.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Reply<'a> {
-    /// The id of the request, where it has one.
+    /// The id of the request, if the reply has one.
     pub id: Option<String>,
-    /// What it carries.
+    /// The response or error that it carries.
     pub outcome: Option<Outcome<'a>>,
     /// Whether it is the last one.
     pub last: bool,
 }
 
-/// What a reply carries, as JSON.
+/// The content of a reply, as JSON.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome<'a> {
     Response(&'a str),
@@ -70,7 +70,7 @@ struct ReplyWire<'a> {
     id: Option<&'a RawValue>,
 }
 
-/// Whether a key is there, whatever its value.
+/// Whether a key is present, with any value.
 #[derive(Default)]
 struct Present(bool);
 
@@ -80,13 +80,13 @@ impl<'de> Deserialize<'de> for Present {
     }
 }
 
-/// A `null` that is there, and not an absent key.
+/// Reads a present `null` as `Some`, in contrast to an absent key.
 fn present<'de: 'a, 'a, D: serde::Deserializer<'de>>(input: D) -> Result<Option<&'a RawValue>, D::Error> {
     <&RawValue>::deserialize(input).map(Some)
 }
 
 impl<'a> Incoming<'a> {
-    /// Reads a message to a server; `None` when it is no JSON.
+    /// Reads a message to a server; `None` when it is not JSON.
     pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let whole = whole(bytes)?;
         let external = Some(Incoming { data: whole, id: None });
@@ -102,7 +102,7 @@ impl<'a> Incoming<'a> {
 }
 
 impl<'a> Reply<'a> {
-    /// Reads a message to a client; `None` when it is no JSON.
+    /// Reads a message to a client; `None` when it is not JSON.
     pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let whole = whole(bytes)?;
         let external = || Some(Reply { id: None, outcome: Some(Outcome::Response(whole)), last: true });
@@ -110,7 +110,7 @@ impl<'a> Reply<'a> {
             return external();
         }
         let wire: ReplyWire<'a> = serde_json::from_str(whole).ok()?;
-        // As JavaScript has it: `false`, `0` and "" are no error, and do not end a stream.
+        // As in JavaScript, the falsy values `false`, `0` and "" are no error and do not end a stream.
         let truthy = |value: &&RawValue| !matches!(value.get(), "false" | "0" | "\"\"");
         let (err, last) = (wire.err.filter(truthy), wire.is_disposed.filter(truthy).is_some());
         if wire.err.is_none() && wire.response.is_none() && wire.is_disposed.is_none() {
@@ -130,14 +130,14 @@ impl<'a> Reply<'a> {
     }
 }
 
-/// The one JSON value in `bytes`, without the blanks around it.
+/// The single JSON value in `bytes`, without surrounding whitespace.
 fn whole(bytes: &[u8]) -> Option<&str> {
     serde_json::from_slice::<&RawValue>(bytes).ok().map(RawValue::get)
 }
 
-/// A request or, without an id, an event; `pattern` is the subject, and `data` JSON.
+/// A request, or an event if there is no id. `pattern` is the subject, and `data` is JSON.
 pub(super) fn message(pattern: &str, data: &str, id: Option<&str>) -> String {
-    // A pattern that is an object has its JSON as its subject.
+    // The subject of an object pattern is its JSON.
     let json = if pattern.starts_with('{') && whole(pattern.as_bytes()).is_some() {
         pattern.to_owned()
     } else {
@@ -149,7 +149,7 @@ pub(super) fn message(pattern: &str, data: &str, id: Option<&str>) -> String {
     }
 }
 
-/// The reply to a request; `id` is the request's, as it came.
+/// The reply to a request; `id` is the request's id, unchanged.
 pub(super) fn reply(outcome: &Outcome<'_>, id: Option<&str>) -> String {
     let (key, value) = match outcome {
         Outcome::Response(json) => ("response", json),

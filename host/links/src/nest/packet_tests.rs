@@ -25,11 +25,11 @@ fn requests_and_events_are_read_as_nest_writes_them() {
         (r#"{"pattern":"auth.login.user","data":{"a":1},"id":"2ae85"}"#, r#"{"a":1}"#, Some(r#""2ae85""#)),
         (r#"{"pattern":{"cmd":"sum"},"data":[1,2],"id":"x"}"#, "[1,2]", Some(r#""x""#)),
         (r#"{"pattern":"payment.succeeded","data":{"a":1}}"#, r#"{"a":1}"#, None),
-        // A client may leave out the pattern, and a `null` is an id as good as none.
+        // A client may leave out the pattern, and an id `null` counts as no id.
         (r#"{"data":{"id":"1"},"id":"x1"}"#, r#"{"id":"1"}"#, Some(r#""x1""#)),
         (r#"{"pattern":null,"id":7}"#, "null", Some("7")),
         (r#"{"pattern":"a","data":null,"id":null}"#, "null", None),
-        // What is no packet is the data of an event.
+        // JSON that is not a packet is the data of an event.
         (r#"{"id":"x3"}"#, r#"{"id":"x3"}"#, None),
         (" [1,2,3] ", "[1,2,3]", None),
         (r#""abc""#, r#""abc""#, None),
@@ -40,12 +40,12 @@ fn requests_and_events_are_read_as_nest_writes_them() {
 }
 
 #[test]
-fn what_is_no_json_is_no_packet() {
+fn input_that_is_not_json_is_no_packet() {
     for text in ["", "hello", "{", r#"{"data":1,"id":"x"} {}"#, r#"{"data":01}"#, "\u{feff}{}"] {
         assert_eq!(incoming(text), None, "{text}");
         assert_eq!(read(text), None, "{text}");
     }
-    // Two of one key: which of them was meant, nobody knows.
+    // A repeated key is ambiguous.
     assert_eq!(incoming(r#"{"data":1,"data":2}"#), None);
     assert_eq!(read(r#"{"response":1,"response":2}"#), None);
     assert!(Incoming::parse(b"{\"data\":\"\xff\"}").is_none());

@@ -1,13 +1,13 @@
-//! Whether somebody else answers the patterns of this host too.
+//! Detects that another service answers the patterns of this host too.
 //!
-//! A service of the system that was not stopped, and is in no queue group, gets every message as well: requests are done
-//! twice, and the client takes whichever answer comes first. No probe can find that out without a handler being called, so
-//! nothing is sent: of one request in [`WATCH_INTERVAL`] of each pattern the host listens on the client's own reply subject,
-//! on which its answer must be the only last one. Reply subjects other than the usual inboxes are left alone: this host's
-//! user may not listen there.
+//! A service of the NestJS system that was not stopped, and is in no queue group, also gets every message: both handle
+//! each request, and the client takes the answer that comes first. A probe could find that out only by calling a
+//! handler, so the host sends none. Instead, for one request of each pattern every [`WATCH_INTERVAL`], it also
+//! subscribes to the client's reply subject, on which its own answer must be the only final one. It does so for the
+//! usual inboxes only: this host's user may lack the permission to subscribe to other subjects.
 //!
-//! An answer that came before this host listened is not seen, and the next request is looked at again: one second answer
-//! is enough to know of the other, and one request with a single answer says that it is gone.
+//! The host misses an answer that came before it subscribed; the next watched request may show it. A second answer to
+//! one request proves that there is another service, and a watched request with a single answer that it is gone.
 
 use super::packet::Reply;
 use async_nats::{Message, Subject, Subscriber};
@@ -23,32 +23,32 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of second answers.
     pub(crate) const FIXED_LIMITS = "nest";
 
-    /// How often one request of a pattern is looked at for a second answer.
+    /// How often one request of a pattern is watched for a second answer.
     const WATCH_INTERVAL: Duration = Duration::from_secs(5);
-    /// How long a second answer is waited for.
+    /// How long the host waits for a second answer.
     const WATCH_TIME: Duration = Duration::from_secs(1);
-    /// The most replies that are read of one request.
+    /// The most replies to one request that are read.
     const MAX_WATCHED: usize = 64, "replies";
 }
 
-/// Where clients wait for their answers, unless they are told otherwise.
+/// The default prefix of the subjects on which clients wait for their answers.
 const INBOX: &str = "_INBOX.";
 
 /// What is known of one pattern.
 #[derive(Default)]
 struct Known {
-    /// When a request was looked at last.
+    /// When a request was last watched.
     watched: Option<Instant>,
     /// Whether it had a second answer.
     is_answered_twice: bool,
 }
 
-/// Looks whether a pattern is answered by somebody else too.
+/// Detects whether another service answers a pattern too.
 #[derive(Default)]
 pub(super) struct SecondAnswers(Mutex<Known>);
 
 impl SecondAnswers {
-    /// Listens for the answers to a request, if it is time to look at one.
+    /// Subscribes to the answers to a request, if it is time to watch one.
     pub(super) async fn watch(self: &Arc<Self>, nats: &Nats, reply: &Subject) -> Option<Watch> {
         if !reply.starts_with(INBOX) || !self.is_due() {
             return None;
@@ -66,7 +66,7 @@ impl SecondAnswers {
         due
     }
 
-    /// Whether the last request that was looked at had a second answer.
+    /// Whether the last watched request had a second answer.
     pub(super) fn is_answered_twice(&self) -> bool {
         self.0.lock().is_answered_twice
     }
@@ -77,8 +77,8 @@ impl SecondAnswers {
             (false, true) => tracing::error!(
                 component,
                 "another service answers `{}` too: each of its messages is handled twice, and the client takes the answer that \
-                 comes first; fix: stop the original service, or let it subscribe in the queue group `{component}`, in which \
-                 each message goes to one of both",
+                 comes first; fix: stop the original service, or let it subscribe in the queue group `{component}`, so that \
+                 each message goes to only one of the two",
                 printable(pattern)
             ),
             (true, false) => {
@@ -96,14 +96,14 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Counts the answers to a request of `component` that it has answered itself just now.
+    /// Counts the final answers to a request that `component` has just answered.
     pub(super) async fn count(mut self, component: &str, pattern: &str) {
         let (until, mut last) = (Instant::now() + WATCH_TIME, 0);
         for _ in 0..MAX_WATCHED {
             match timeout_at(until, self.answers.next()).await {
                 Ok(Some(answer)) if is_last(&answer) => last += 1,
                 Ok(Some(_)) => {}
-                // It is over, or the connection is gone, and with it what might have been seen.
+                // The connection is gone, so answers may have been missed.
                 Ok(None) => return,
                 Err(_) => break,
             }
@@ -111,7 +111,7 @@ impl Watch {
                 break;
             }
         }
-        // Without its own answer it was not listening.
+        // When not even this host's own answer arrived, the subscription came too late.
         if last > 0 {
             self.known.note(last > 1, component, pattern);
         }
@@ -128,7 +128,7 @@ mod tests {
     use souk_manifest::NatsConfig;
     use souk_test::nats::Nats as Server;
 
-    /// Sends these answers to one request, and returns whether it is taken as answered twice.
+    /// Sends these answers to one request, and returns whether it counts as answered twice.
     async fn answered_twice(known: &Arc<SecondAnswers>, nats: &Nats, answers: &[&'static str]) -> bool {
         known.0.lock().watched = None;
         let reply = Subject::from(nats.client().new_inbox());
@@ -153,14 +153,15 @@ mod tests {
             (&[LAST][..], false),
             (&[PART, PART, LAST], false),
             (&[LAST, FAILED], true),
-            // The host's own is missing, so nothing is known.
+            // The host's own answer is missing, so nothing changes.
             (&[], true),
             (&[LAST], false),
             (&[PART, LAST, PART, LAST], true),
         ] {
             assert_eq!(answered_twice(&known, &nats, answers).await, twice, "{answers:?}");
         }
-        // The next request at once is none to look at, and neither is one whose client waits elsewhere.
+        // A request right after a watched one is not watched, and neither is one whose client uses another reply
+        // subject.
         let inbox = Subject::from(nats.client().new_inbox());
         assert!(known.watch(&nats, &inbox).await.is_none());
         known.0.lock().watched = None;

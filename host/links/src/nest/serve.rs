@@ -1,9 +1,9 @@
-//! From a Nest client to a component: patterns that are answered by exports. What arrives and when, and how much of it
-//! is held, is for [`bridge`](super::bridge).
+//! From a Nest client to a component: exports answer patterns. [`bridge`](super::bridge) has the subscriptions and the
+//! bounds on the messages that are held.
 //!
-//! A call has the component's deadline and a trace of its own. An event of a durable contract is stored, and nothing else
-//! happens to it here: while it cannot be stored, for want of a leader of the stream say, it is kept in memory and tried
-//! again, since nobody would send it again. It may so be stored twice, as whatever has to be at least once.
+//! A call has the component's deadline and a new trace. An event of a durable contract is only stored here. While it
+//! cannot be stored, for example because the stream has no leader, it is kept in memory and tried again, because nobody
+//! would send it again. So it may be stored twice, as at-least-once delivery allows.
 
 use super::function::{Answer, Direction, Function};
 use super::packet::{self, Incoming, Outcome};
@@ -36,10 +36,10 @@ souk_manifest::fixed_limits! {
     const STORE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 }
 
-/// What a function is called with, and its place among what all such calls hold.
+/// The arguments of a call, and their reservation in the memory budget.
 type Params = (Vec<Val>, Reservation);
 
-/// Whether one of `patterns` is answered by a function of a durable contract, which needs a queue.
+/// Whether a function of a durable contract, which needs a queue, answers one of `patterns`.
 pub fn has_events(exported: &Exported, patterns: &[NestPattern]) -> bool {
     exported.functions.iter().any(|function| {
         let served = |p: &NestPattern| p.function == function.name && p.interface.covers(&function.interface);
@@ -50,34 +50,34 @@ pub fn has_events(exported: &Exported, patterns: &[NestPattern]) -> bool {
 /// The patterns that one component answers.
 pub struct Service {
     pub(super) patterns: Vec<Arc<Served>>,
-    /// As many messages are in hand as the component has instances and places for those who wait.
+    /// Bounds the messages in progress: as many as the component has instances and places for waiting calls.
     pub(super) slots: Arc<Semaphore>,
 }
 
 /// One pattern and the function that answers it.
 pub(super) struct Served {
     pool: Arc<Pool>,
-    /// The pattern as NATS has it.
+    /// The pattern as a NATS subject.
     pub subject: String,
-    /// Where the function is among the component's.
+    /// The position of the function in the component's pool.
     position: usize,
     function: Function,
-    /// Where messages are stored first, for a function of a durable contract.
+    /// Where messages are stored first; `Some` for a function of a durable contract.
     stored: Option<Stored>,
     store_throttle: LogThrottle,
     loss_throttle: LogThrottle,
     pub(super) second_answers: Arc<SecondAnswers>,
 }
 
-/// Where the events of a pattern are stored, and as what.
+/// Where the events of a pattern are stored, and for which function.
 struct Stored {
     queue: Queue,
     key: Key,
-    /// Of the function's type.
+    /// The digest of the function's type.
     digest: Arc<str>,
 }
 
-/// Why a message was not answered with what it asked for.
+/// Why a message was refused, as a Nest error.
 pub(super) struct Refusal {
     status: u16,
     message: String,
@@ -93,7 +93,7 @@ impl Service {
     /// Finds the functions of `patterns` among the exports of `pool`'s component.
     ///
     /// # Errors
-    /// When one is not there, or the table does not fit it.
+    /// When a function does not exist, or the table does not fit it.
     pub fn of(
         pool: &Arc<Pool>,
         patterns: &[NestPattern],
@@ -152,7 +152,7 @@ impl Service {
         self.patterns.first().map(|served| served.component())
     }
 
-    /// The patterns that somebody else answers too.
+    /// The patterns that another service answers too.
     pub fn answered_twice(&self) -> Vec<&str> {
         let twice = self.patterns.iter().filter(|served| served.second_answers.is_answered_twice());
         twice.map(|served| served.subject.as_str()).collect()
@@ -160,12 +160,12 @@ impl Service {
 }
 
 impl Served {
-    /// The component, whose name is that of the queue group.
+    /// The component. Its name is also the name of the queue group.
     pub(super) fn component(&self) -> &Arc<str> {
         self.pool.component()
     }
 
-    /// Whether its messages are stored, and nothing more.
+    /// Whether its messages are only stored here.
     pub(super) fn is_stored(&self) -> bool {
         self.stored.is_some()
     }
@@ -188,7 +188,8 @@ impl Served {
         self.reply(nats, reply, payload, outcome).await;
     }
 
-    /// Takes an event. One that is to be stored is kept until it is, or is seen to be one that never can be.
+    /// Handles an event. An event of a durable contract is kept until it is stored, or until it turns out that it never
+    /// can be.
     pub(super) async fn event(&self, payload: Bytes, values: &MemoryBudget) {
         let trace = trace();
         let read = self.arguments(&payload, values);
@@ -212,7 +213,7 @@ impl Served {
         }
     }
 
-    /// Tells the log of an event that nobody will have.
+    /// Logs that an event is lost.
     pub(super) fn lost(&self, refusal: &Refusal) {
         self.loss_throttle.failed(|more| {
             tracing::error!(
@@ -224,8 +225,8 @@ impl Served {
         });
     }
 
-    /// What the function is called with: as the codec's JSON, and as values, which fit the function, and for which
-    /// memory of the budget `values` is reserved.
+    /// The arguments in a message: as the codec's JSON, and as values that fit the function, with memory reserved for
+    /// them in the budget `values`.
     fn arguments(&self, payload: &[u8], values: &MemoryBudget) -> Result<(String, Params), Refusal> {
         let packet = Incoming::parse(payload)
             .ok_or_else(|| Refusal::new(400, "the message is no packet of Nest: it is not JSON"))?;
@@ -260,7 +261,7 @@ impl Served {
         }
     }
 
-    /// Stores a message, or says with `false` that it may be possible later.
+    /// Stores a message; `false` when that failed and may succeed later.
     async fn store(&self, stored: &Stored, arguments: String, trace: &Arc<str>) -> Result<bool, Refusal> {
         let Stored { queue, key, digest } = stored;
         if arguments.len() > MAX_ARGUMENTS_BYTES {
@@ -306,12 +307,12 @@ impl Served {
         Refusal::new(503, format!("{} {what}", self.component()))
     }
 
-    /// What a request is told that cannot be taken now.
+    /// The refusal of a request that the component cannot take now.
     pub(super) fn overloaded(&self) -> Refusal {
         self.unavailable("is overloaded; try again shortly")
     }
 
-    /// Sends the reply to the request that `payload` is.
+    /// Sends the reply to the request in `payload`.
     pub(super) async fn reply(&self, nats: &Nats, to: &Subject, payload: &[u8], outcome: Result<Answer, Refusal>) {
         let id = Incoming::parse(payload).and_then(|packet| packet.id);
         let packet = match &outcome {

@@ -1,6 +1,8 @@
-//! One connection to a Redis server, with all channels that are subscribed to on it, made again whenever it is lost.
+//! One connection to a Redis server, with subscriptions to all channels of that server. It reconnects whenever the
+//! connection is lost.
 //!
-//! A server that has gone without a word (its machine, or the network) is noticed by a ping that it does not answer.
+//! When a server disappears without closing the connection (a crashed machine, a broken network), an unanswered ping
+//! shows it.
 
 use super::Channel;
 use crate::durable::LogThrottle;
@@ -26,42 +28,42 @@ souk_manifest::fixed_limits! {
     const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
     /// How often a server is asked whether it is still there.
     const PING_INTERVAL: Duration = Duration::from_secs(10);
-    /// How long its answer may take before the connection is made again.
+    /// How long its answer may take before the host reconnects.
     const PING_TIMEOUT: Duration = Duration::from_secs(5);
-    /// The pause before a lost connection is made again; it doubles with each failure.
+    /// The pause before the first attempt to reconnect; it doubles with each failure.
     const MIN_PAUSE: Duration = Duration::from_millis(100);
-    /// The longest such pause, which is up to doubled by chance.
+    /// The longest such pause, before jitter, which may up to double it.
     const MAX_PAUSE: Duration = Duration::from_secs(5);
 }
 
-/// The pauses between tries to connect. Hosts whose server comes back do not all come at the same moment.
+/// The pauses between attempts to connect. Jitter keeps hosts from all reconnecting at the same time.
 const PAUSES: ExponentialBuilder =
     ExponentialBuilder::new().with_min_delay(MIN_PAUSE).with_max_delay(MAX_PAUSE).without_max_times().with_jitter();
 
-/// What the connections share, and the channels of one.
+/// The channels of one connection, and what all connections share.
 pub(super) struct Served {
     /// The memory for messages.
     pub(super) hold: Arc<Semaphore>,
-    /// Messages in hand, each a task.
+    /// Messages in progress, each a task.
     pub(super) messages: TaskTracker,
-    /// Who gets the messages of each channel.
+    /// The components that get the messages of each channel.
     pub(super) channels: BTreeMap<Arc<str>, Vec<Channel>>,
 }
 
-/// Why a server does not serve.
+/// Why a connection failed.
 #[derive(Debug)]
-pub(super) enum Trouble {
-    /// It says so.
+pub(super) enum ConnectionError {
+    /// The client or the server reported an error.
     Redis(RedisError),
-    /// It says nothing.
-    Late,
+    /// The server did not answer in time.
+    Timeout,
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for ConnectionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Trouble::Redis(error) => error.fmt(f),
-            Trouble::Late => f.write_str("it does not answer in time"),
+            ConnectionError::Redis(error) => error.fmt(f),
+            ConnectionError::Timeout => f.write_str("it does not answer in time"),
         }
     }
 }
@@ -80,13 +82,13 @@ impl Connection {
     ///
     /// # Errors
     /// When the server does not answer, or refuses.
-    pub(super) async fn open(server: &RedisUrl, served: Served) -> Result<Self, Trouble> {
-        let client = Client::open(server.connection_info().clone()).map_err(Trouble::Redis)?;
+    pub(super) async fn open(server: &RedisUrl, served: Served) -> Result<Self, ConnectionError> {
+        let client = Client::open(server.connection_info().clone()).map_err(ConnectionError::Redis)?;
         let open = subscribe(&client, &served).await?;
         Ok(Connection { client, server: server.to_string(), served, open })
     }
 
-    /// Hands on messages until `stop`.
+    /// Passes messages on until `stop`.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let dropped = LogThrottle::default();
         loop {
@@ -104,20 +106,20 @@ impl Connection {
         }
     }
 
-    /// Hands on messages until the connection is lost; why it is.
-    async fn read(&mut self, dropped: &LogThrottle) -> Trouble {
+    /// Passes messages on until the connection is lost; returns why it was lost.
+    async fn read(&mut self, dropped: &LogThrottle) -> ConnectionError {
         let (sink, stream) = &mut self.open;
         let mut ticks = interval(PING_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.tick().await;
-        // Beside the messages: what waits for an answer must not keep them from being taken.
+        // Concurrent with the messages: waiting for the answer to a ping must not delay them.
         let pings = async {
             loop {
                 ticks.tick().await;
                 match timeout(PING_TIMEOUT, sink.ping::<redis::Value>()).await {
                     Ok(Ok(_)) => {}
-                    Ok(Err(error)) => return Trouble::Redis(error),
-                    Err(_) => return Trouble::Late,
+                    Ok(Err(error)) => return ConnectionError::Redis(error),
+                    Err(_) => return ConnectionError::Timeout,
                 }
             }
         };
@@ -128,7 +130,7 @@ impl Connection {
         };
         tokio::select! {
             why = pings => why,
-            () = messages => Trouble::Redis((redis::ErrorKind::Io, "the server has closed it").into()),
+            () = messages => ConnectionError::Redis((redis::ErrorKind::Io, "the server has closed it").into()),
         }
     }
 
@@ -150,8 +152,8 @@ impl Connection {
     }
 }
 
-/// Makes a connection and subscribes on it.
-async fn subscribe(client: &Client, served: &Served) -> Result<(PubSubSink, PubSubStream), Trouble> {
+/// Connects and subscribes to the channels.
+async fn subscribe(client: &Client, served: &Served) -> Result<(PubSubSink, PubSubStream), ConnectionError> {
     let subscribed = async {
         let (mut sink, stream) = client.get_async_pubsub().await?.split();
         for channel in served.channels.keys() {
@@ -160,7 +162,7 @@ async fn subscribe(client: &Client, served: &Served) -> Result<(PubSubSink, PubS
         RedisResult::Ok((sink, stream))
     };
     match timeout(CONNECT_TIMEOUT, subscribed).await {
-        Ok(subscribed) => subscribed.map_err(Trouble::Redis),
-        Err(_) => Err(Trouble::Late),
+        Ok(subscribed) => subscribed.map_err(ConnectionError::Redis),
+        Err(_) => Err(ConnectionError::Timeout),
     }
 }

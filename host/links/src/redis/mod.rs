@@ -1,12 +1,12 @@
-//! Redis triggers: messages of a channel that a component gets, as in Spin.
+//! Redis triggers: a component gets the messages of a channel, as in Spin.
 //!
-//! At most once, which is what Redis' publish and subscribe gives: what is published while there is no connection is
-//! lost, and so is a message whose component fails. The log says so; a message that must not be lost is one for a durable
-//! link. A lost connection is made again for as long as the host runs ([`connection`]).
+//! Delivery is at most once, as with Redis' publish and subscribe: a message is lost if it is published while there is
+//! no connection, or if its component fails. The log says so. Use a durable link for messages that must not be lost.
+//! The host reconnects for as long as it runs ([`connection`]).
 //!
-//! **Bounds.** The client reads a connection as fast as the server writes, whether or not somebody takes the messages; so
-//! they are taken at once, and one for which there is no memory ([`MAX_HELD_KIB`]) is dropped. As many calls run at once
-//! as the component has instances.
+//! **Bounds.** The client reads a connection as fast as the server writes, even if nobody takes the messages from it.
+//! So messages are taken at once, and dropped if there is no memory for them ([`MAX_HELD_KIB`]). The component's
+//! instances bound the concurrent calls.
 
 mod connection;
 
@@ -32,9 +32,9 @@ souk_manifest::fixed_limits! {
     pub(crate) const FIXED_LIMITS = "redis triggers";
 
     /// The largest message that a component gets; a larger one is dropped. As a value of the component model it takes
-    /// some thirty times as much memory.
+    /// about thirty times as much memory.
     const MAX_MESSAGE_BYTES: usize = 1 << 20, bytes;
-    /// The most memory that the messages take which wait for an instance or are in one; what comes beyond it is dropped.
+    /// The most memory for messages that wait for an instance or are in one; further messages are dropped.
     const MAX_HELD_KIB: usize = 128 * 1024, KiB;
 }
 
@@ -43,7 +43,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     [FIXED_LIMITS, connection::FIXED_LIMITS].concat()
 }
 
-/// The interfaces that a component gets messages by, the newer one first.
+/// The interfaces for messages that a component may export, the newer one first.
 const HANDLERS: [&str; 2] = ["spin:redis/inbound-redis@3", "fermyon:spin/inbound-redis"];
 /// Their function.
 const HANDLE: &str = "handle-message";
@@ -56,27 +56,27 @@ pub struct Channel {
     /// The line of the trigger.
     line: usize,
     pool: Arc<Pool>,
-    /// The function, among the component's exports.
+    /// The position of the function in the component's pool.
     function: usize,
-    /// For the calls that run at once; all channels of a component share them.
+    /// Bounds the concurrent calls; all channels of a component share it.
     slots: Arc<Semaphore>,
 }
 
 impl Channel {
-    /// The channel of `trigger`, whose component has the instances `pool`; `slots` are the component's. `None` when the
-    /// component takes no messages.
+    /// The channel of `trigger`, for the component of `pool`, whose channels share `slots`. `None` when the component
+    /// exports no function for messages.
     pub fn of(trigger: &RedisTrigger, pool: &Arc<Pool>, slots: &Arc<Semaphore>) -> Option<Self> {
         Some(Channel {
             server: trigger.address.clone(),
             name: trigger.channel.as_str().into(),
             line: trigger.line,
-            function: place_of_handler(pool)?,
+            function: handler_position(pool)?,
             pool: pool.clone(),
             slots: slots.clone(),
         })
     }
 
-    /// Hands one message to the component.
+    /// Calls the component with one message.
     async fn deliver(&self, payload: Vec<u8>, _held: OwnedSemaphorePermit) {
         let Ok(_slot) = self.slots.acquire().await else { return };
         let message = Val::List(payload.into_iter().map(Val::U8).collect());
@@ -87,7 +87,7 @@ impl Channel {
         match self.pool.call(self.function, &[message], context).await {
             Ok(values) => {
                 if let Some(Val::Result(Err(error))) = values.first() {
-                    let error = error.as_ref().map_or_else(|| "an error".to_owned(), |error| said(error));
+                    let error = error.as_ref().map_or_else(|| "an error".to_owned(), |error| error_line(error));
                     tracing::error!(
                         %component, %trace, %channel,
                         "component `{component}` answered a message of the channel `{channel}` with {error}"
@@ -102,8 +102,8 @@ impl Channel {
     }
 }
 
-/// What a guest said of its error, on one line and not too long for the log.
-fn said(error: &Val) -> String {
+/// A guest's error as one short line for the log.
+fn error_line(error: &Val) -> String {
     let text = match error {
         Val::Enum(case) | Val::Variant(case, None) => case.clone(),
         Val::Variant(case, Some(value)) => match &**value {
@@ -115,15 +115,15 @@ fn said(error: &Val) -> String {
     printable(&text.chars().take(200).collect::<String>().replace('\n', " "))
 }
 
-/// The place of the function for messages in the component's table.
-fn place_of_handler(pool: &Pool) -> Option<usize> {
+/// The position of the function for messages in the component's pool.
+fn handler_position(pool: &Pool) -> Option<usize> {
     let active = pool.active();
     let exported = &active.compiled().exported;
     let function = exported.functions.get(handler(exported)?)?;
     pool.position(&function.interface, &function.name)
 }
 
-/// Where the function for messages is among the exports.
+/// The index of the function for messages among the exports.
 fn handler(exported: &Exported) -> Option<usize> {
     HANDLERS.iter().find_map(|interface| {
         exported.functions.iter().position(|function| {
@@ -136,7 +136,7 @@ fn handler(exported: &Exported) -> Option<usize> {
     })
 }
 
-/// Who gets the messages of each channel of a server.
+/// The components that get the messages of each channel of a server.
 type ChannelsByName = BTreeMap<Arc<str>, Vec<Channel>>;
 
 /// The subscriptions of an application.
@@ -146,7 +146,7 @@ pub struct Listening {
     stop: CancellationToken,
 }
 
-/// A server that does not serve.
+/// Why a Redis server cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "Redis at {server}: {why}\n  fix: start the server, or correct `address` of [[trigger.redis]] in line {line}: host and \
@@ -159,7 +159,7 @@ pub struct RedisError {
 }
 
 impl Listening {
-    /// Subscribes to `channels` and hands on their messages until `stop`.
+    /// Subscribes to `channels` and passes their messages on until `stop`.
     ///
     /// # Errors
     /// When a server does not answer, or refuses.
@@ -189,7 +189,7 @@ impl Listening {
         Ok(Listening { connections, messages, stop })
     }
 
-    /// Waits until it is stopped, then up to `patience` for what is in hand.
+    /// Waits until it is stopped, then up to `patience` for the messages in progress.
     pub async fn finish(self, patience: Duration) {
         self.stop.cancelled().await;
         self.connections.close();
@@ -197,7 +197,7 @@ impl Listening {
         self.messages.close();
         if tokio::time::timeout(patience, self.messages.wait()).await.is_err() {
             tracing::error!(
-                "{} messages of Redis are lost: they were in hand when the limit `drain` was over",
+                "{} messages of Redis are lost: they were in progress when the limit `drain` was over",
                 self.messages.len()
             );
         }
@@ -205,7 +205,7 @@ impl Listening {
 }
 
 impl Served {
-    /// Hands a message to every component of its channel, without waiting for one.
+    /// Starts the delivery of a message to every component of its channel; waits for none.
     fn take(&self, message: &Msg, dropped: &LogThrottle) {
         let (channel, payload) = (message.get_channel_name(), message.get_payload_bytes());
         let Some(channels) = self.channels.get(channel) else { return };

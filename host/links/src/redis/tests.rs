@@ -1,4 +1,4 @@
-//! Which function gets messages. What becomes of messages is shown by the scenarios, with a real server.
+//! Which function gets messages. Scenarios with a real server test what happens to the messages.
 
 use super::*;
 use wasmtime::Engine;
@@ -42,9 +42,9 @@ fn messages_go_to_the_newest_interface_for_them_that_takes_bytes() {
 }
 
 #[test]
-fn what_a_guest_says_of_its_error_is_one_short_line() {
-    assert_eq!(said(&Val::Enum("error".into())), "error");
+fn a_guests_error_is_logged_as_one_short_line() {
+    assert_eq!(error_line(&Val::Enum("error".into())), "error");
     let other = |text: &str| Val::Variant("other".into(), Some(Box::new(Val::String(text.into()))));
-    assert_eq!(said(&other("a\nb")), "other: a b");
-    assert!(said(&other(&"x".repeat(1_000))).len() < 250);
+    assert_eq!(error_line(&other("a\nb")), "other: a b");
+    assert!(error_line(&other(&"x".repeat(1_000))).len() < 250);
 }

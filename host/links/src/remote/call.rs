@@ -1,6 +1,6 @@
-//! The caller's side: a call is sent, its answer awaited, and sent again where that is safe.
+//! The caller's side: sends a call, waits for its answer, and sends it again if that is safe.
 
-use super::hosts::{Hosts, Last, NO_HOST_TTL, PROBE_TIMEOUT};
+use super::hosts::{Hosts, LastTime, NO_HOST_TTL, PROBE_TIMEOUT};
 use super::inbox::{Inbox, PendingAnswer};
 use super::others::TYPES_INTERVAL;
 use super::served::ServedFunction;
@@ -29,14 +29,14 @@ souk_manifest::fixed_limits! {
     const FIRST_NO_HOST_PAUSE: Duration = Duration::from_millis(100);
     /// The pause before a call to a component without a host is tried again, after the second and later attempts.
     const NO_HOST_RETRY_INTERVAL: Duration = Duration::from_millis(500);
-    /// How long a call waits for a host that can answer for its type, and does not take it yet: twice as long as such hosts
-    /// take to hear of a new type, and a second.
+    /// How long a call waits for a host that can answer its type but does not take it yet: twice as long as such hosts
+    /// need to learn of a new type, and a second.
     const EQUAL_TYPE_TIMEOUT: Duration = Duration::from_secs(2 * TYPES_INTERVAL.as_secs() + 1);
     /// The pause before such a call is sent again.
     const EQUAL_TYPE_PAUSE: Duration = Duration::from_millis(50);
-    /// When no such call came for so long, the next one waits the full time again.
+    /// After this time without such a call, the next one waits the full time again.
     const EQUAL_TYPE_MEMORY: Duration = Duration::from_secs(60);
-    /// The most hosts that one attempt chooses, when those chosen have gone, before it leaves the choice to NATS.
+    /// The most hosts that one attempt chooses and finds gone, before it leaves the choice to NATS.
     const MAX_HOST_CHOICES: u32 = 2, "hosts";
 }
 
@@ -47,57 +47,57 @@ pub struct Remote(Arc<Connection>);
 struct Connection {
     nats: Nats,
     inbox: Inbox,
-    /// When the connection came back.
-    back: Arc<Last>,
-    /// By component.
+    /// When the connection last came back.
+    back: Arc<LastTime>,
+    /// What is known of the hosts of each component.
     hosts: Mutex<HashMap<Arc<str>, Arc<Hosts>>>,
     _watch: AbortOnDropHandle<()>,
 }
 
-/// What a call is for; made at start-up.
+/// The destination of calls; created at start-up.
 #[derive(Debug, Clone)]
 pub struct Target {
     pub(super) component: Arc<str>,
-    /// Where its hosts take such calls from.
+    /// The subject on which its hosts take such calls.
     pub(super) subject: Subject,
-    /// Where they hear that nobody waits for one any more.
+    /// The subject on which they take cancellations.
     cancel: Subject,
-    /// The function, as the caller knows it; none for HTTP.
+    /// The function as the caller knows it; `None` for HTTP.
     function: Option<Arc<Expected>>,
     idempotent: bool,
     hosts: Arc<Hosts>,
 }
 
-/// A function that calls are for, and what was heard of it when nobody took one.
+/// The called function, and the result of the last probe after no host took a call.
 #[derive(Debug)]
 struct Expected {
     function: CalledFunction,
-    /// When its hosts were asked, and what they have in its place.
-    other: tokio::sync::Mutex<Option<(Instant, There)>>,
+    /// When the hosts were last probed for the function, and the result.
+    probe: tokio::sync::Mutex<Option<(Instant, ProbeResult)>>,
 }
 
-/// What is there when nobody takes a call.
+/// What the hosts of a component serve, when none of them took a call.
 #[derive(Debug, Clone)]
-enum There {
+enum ProbeResult {
     /// No host runs the component, as far as is known.
-    Nobody,
+    NoHost,
     /// Another type of the function, which this describes.
-    Other(String),
-    /// Another type whose hosts can answer for this one, and since when that is known: they are about to.
-    Equal(Instant, String),
+    OtherType(String),
+    /// Another type whose hosts can answer this one, and since when that is known: they are about to take such calls.
+    CompatibleType(Instant, String),
 }
 
 impl Target {
-    /// Calls of `function` of `component`; `idempotent` when one may be sent again if it is not known whether it was
-    /// done.
+    /// The target of calls of `function` of `component`. With `idempotent`, a call may be sent again when it is unknown
+    /// whether it was done.
     pub fn function(remote: &Remote, component: &Arc<str>, function: CalledFunction, idempotent: bool) -> Self {
         let CalledFunction { interface, name, digest, .. } = &function;
         let subject = remote.nats().subjects().call(component, interface, name, digest).into();
-        let expected = Expected { function, other: tokio::sync::Mutex::default() };
+        let expected = Expected { function, probe: tokio::sync::Mutex::default() };
         Target { function: Some(Arc::new(expected)), ..Target::of(remote, component, subject, idempotent) }
     }
 
-    /// What is called, for a trace.
+    /// The name of the target in traces.
     fn name(&self) -> String {
         match &self.function {
             Some(expected) => format!("{}#{}", expected.function.interface, expected.function.name),
@@ -105,7 +105,7 @@ impl Target {
         }
     }
 
-    /// HTTP requests for `component`; `idempotent` as for [`Target::function`].
+    /// The target of HTTP requests for `component`; `idempotent` as for [`Target::function`].
     pub(super) fn http(remote: &Remote, component: &Arc<str>, idempotent: bool) -> Self {
         Target::of(remote, component, remote.nats().subjects().http(component).into(), idempotent)
     }
@@ -118,8 +118,8 @@ impl Target {
     }
 }
 
-/// Where `host` alone takes what all hosts together take from `subject`.
-pub(super) fn at(subject: &str, host: &str) -> String {
+/// The subject on which only `host` takes the calls that all hosts share on `subject`.
+pub(super) fn host_subject(subject: &str, host: &str) -> String {
     format!("{subject}.{host}")
 }
 
@@ -129,10 +129,10 @@ enum Broken {
     Disconnected,
     /// No host runs the component; nothing was started.
     NoHost,
-    /// It was sent, and nobody knows what became of it.
+    /// It was sent, and it is unknown whether it was done.
     Lost {
         how: &'static str,
-        /// Whether it is the host that is not heard of.
+        /// Whether the host fell silent, in contrast to a broken connection.
         silent: bool,
     },
     /// Sending again would not help.
@@ -146,7 +146,7 @@ impl Remote {
     /// When the connection has been closed.
     pub async fn open(nats: Nats) -> Result<Self, NatsError> {
         let inbox = Inbox::open(nats.client()).await?;
-        let back: Arc<Last> = Arc::default();
+        let back: Arc<LastTime> = Arc::default();
         let watch = tokio::spawn(note_returns(nats.outage(), back.clone()));
         let hosts = Mutex::default();
         Ok(Remote(Arc::new(Connection { nats, inbox, back, hosts, _watch: AbortOnDropHandle::new(watch) })))
@@ -165,7 +165,7 @@ impl Remote {
     /// Sends `payload` to `target`, and returns the payload of its answer. Dropping the future cancels the call.
     ///
     /// # Errors
-    /// When no host took it, it failed there, or `context`'s deadline passed; never later than that.
+    /// When no host took it, when it failed there, or when `context`'s deadline passed; never after the deadline.
     pub async fn call(
         &self,
         target: &Target,
@@ -194,9 +194,9 @@ impl Remote {
     ) -> Result<Bytes, CallError> {
         let failed = |failure, detail: &str| CallError::new(&target.component, failure, detail);
         let mut attempt = 1;
-        // Whether a host that is not there may be on its way back.
+        // Whether a component without a host may get one again soon.
         let mut may_recover = self.0.back.is_recent() || target.hosts.answered.is_recent();
-        // How many hosts that were chosen have gone.
+        // How many chosen hosts turned out to be gone.
         let mut gone = 0;
         loop {
             if target.idempotent {
@@ -204,12 +204,12 @@ impl Remote {
             }
             let host = if gone < MAX_HOST_CHOICES { self.host(target, context).await } else { None };
             let subject = match &host {
-                Some(host) => at(&target.subject, host).into(),
+                Some(host) => host_subject(&target.subject, host).into(),
                 None => target.subject.clone(),
             };
             let broken = match self.attempt(target, subject, caller, payload.clone(), context).await {
                 Ok(answer) => return Ok(answer),
-                // It began nothing, and there may be others.
+                // The chosen host is gone and has started nothing; there may be others.
                 Err(Broken::NoHost) if host.is_some() => {
                     target.hosts.forget().await;
                     gone += 1;
@@ -232,7 +232,7 @@ impl Remote {
                 (Broken::Disconnected, _) => {
                     return Err(failed(Failure::Unreachable, "there is no connection to NATS"));
                 }
-                // It was not begun, so it may wait, whatever it is.
+                // It was not started, so any call may wait.
                 (Broken::NoHost, _) => match self.no_host(target, caller, context).await {
                     None if !context.remaining().is_zero() => {
                         tokio::time::sleep(EQUAL_TYPE_PAUSE.min(context.remaining())).await;
@@ -255,46 +255,46 @@ impl Remote {
         }
     }
 
-    /// Why nobody took a call: no host runs the component, or those that do have another type of the function. They are
-    /// asked once in [`NO_HOST_TTL`], however many calls there are. `None`: a host is about to take it.
+    /// Why no host took a call: none runs the component, or those that do have another type of the function. The hosts
+    /// are probed once in [`NO_HOST_TTL`], however many calls there are. `None` when a host is about to take the call.
     async fn no_host(&self, target: &Target, caller: &str, context: &CallContext) -> Option<CallError> {
         let component = &target.component;
         let nobody = || CallError::new(component, Failure::Unreachable, "no host runs it");
         let Some(expected) = &target.function else { return Some(nobody()) };
         let asked = async {
-            // Held while they are asked: whoever comes meanwhile waits for the same answer.
-            let mut other = expected.other.lock().await;
-            if let Some((asked, there)) = &*other
+            // Held during the probe: other calls wait for the same answer.
+            let mut probe = expected.probe.lock().await;
+            if let Some((asked, result)) = &*probe
                 && asked.elapsed() < NO_HOST_TTL
             {
-                return there.clone();
+                return result.clone();
             }
             let served = ServedFunction::within(PROBE_TIMEOUT, &self.0.nats, component).await;
             let differs = |served: &[ServedFunction]| expected.function.differs(served);
-            let there = match served.map(|served| (differs(&served), expected.function.has_equal(&served))) {
-                Ok((Some(there), true)) => match &*other {
-                    Some((asked, There::Equal(since, _))) if asked.elapsed() < EQUAL_TYPE_MEMORY => {
-                        There::Equal(*since, there)
+            let result = match served.map(|served| (differs(&served), expected.function.has_compatible(&served))) {
+                Ok((Some(there), true)) => match &*probe {
+                    Some((asked, ProbeResult::CompatibleType(since, _))) if asked.elapsed() < EQUAL_TYPE_MEMORY => {
+                        ProbeResult::CompatibleType(*since, there)
                     }
-                    _ => There::Equal(Instant::now(), there),
+                    _ => ProbeResult::CompatibleType(Instant::now(), there),
                 },
-                Ok((Some(there), false)) => There::Other(there),
-                Ok((None, _)) | Err(_) => There::Nobody,
+                Ok((Some(there), false)) => ProbeResult::OtherType(there),
+                Ok((None, _)) | Err(_) => ProbeResult::NoHost,
             };
-            *other = Some((Instant::now(), there.clone()));
-            there
+            *probe = Some((Instant::now(), result.clone()));
+            result
         };
         match tokio::time::timeout_at(context.deadline, asked).await {
-            Ok(There::Equal(since, _)) if since.elapsed() < EQUAL_TYPE_TIMEOUT => None,
-            Ok(There::Other(there) | There::Equal(_, there)) => {
-                let complaint = expected.function.complaint(caller, component, &there);
-                Some(CallError::new(component, Failure::Mismatch, complaint))
+            Ok(ProbeResult::CompatibleType(since, _)) if since.elapsed() < EQUAL_TYPE_TIMEOUT => None,
+            Ok(ProbeResult::OtherType(there) | ProbeResult::CompatibleType(_, there)) => {
+                let message = expected.function.mismatch_message(caller, component, &there);
+                Some(CallError::new(component, Failure::Mismatch, message))
             }
-            Ok(There::Nobody) | Err(_) => Some(nobody()),
+            Ok(ProbeResult::NoHost) | Err(_) => Some(nobody()),
         }
     }
 
-    /// The host that is to be called; `None` where that is for NATS to choose.
+    /// The host to call; `None` when NATS chooses.
     async fn host(&self, target: &Target, context: &CallContext) -> Option<Arc<str>> {
         if *self.0.nats.outage().borrow() != Outage::None {
             return None;
@@ -303,7 +303,7 @@ impl Remote {
         tokio::time::timeout_at(context.deadline, host).await.ok().flatten()
     }
 
-    /// Whether there is a connection, or there may be one soon.
+    /// Whether there is a connection, or may be one soon.
     fn may_return(&self) -> bool {
         match *self.0.nats.outage().borrow() {
             Outage::None => true,
@@ -311,13 +311,12 @@ impl Remote {
         }
     }
 
-    /// Waits for the connection while its outage is younger than [`OUTAGE_GRACE`]; says whether there was anything to
-    /// wait for.
+    /// Waits for the connection while its outage is younger than [`OUTAGE_GRACE`]. Returns whether there was an outage.
     async fn connected(&self, context: &CallContext) -> bool {
         let mut outage = self.0.nats.outage();
         let Outage::Since(since) = *outage.borrow_and_update() else { return false };
         let end = (since + OUTAGE_GRACE).min(context.deadline);
-        // Where it has not come back by then, the attempt finds that out.
+        // If it has not come back by then, the attempt fails.
         let _ = tokio::time::timeout_at(end, outage.wait_for(|outage| *outage == Outage::None)).await;
         true
     }
@@ -331,7 +330,7 @@ impl Remote {
         context: &CallContext,
     ) -> Result<Bytes, Broken> {
         let (client, mut outage, start) = (self.0.nats.client(), self.0.nats.outage(), Instant::now());
-        // Published now, it would be delivered whenever NATS is back.
+        // A message that is published now would be delivered whenever NATS comes back.
         if *outage.borrow_and_update() != Outage::None {
             return Err(Broken::Disconnected);
         }
@@ -349,22 +348,20 @@ impl Remote {
                 cancel.subject = Some(target.cancel.clone());
                 wait(&mut expected, context).await.map_err(|ended| match ended {
                     Ended::Late => fail(Failure::Deadline, "on another host"),
-                    Ended::Lost => {
-                        Broken::Lost { how: "the host that took the call is not heard of any more", silent: true }
-                    }
+                    Ended::Lost => Broken::Lost { how: "the host that took the call has fallen silent", silent: true },
                 })
             };
             tokio::select! {
                 biased;
                 answer = answer => answer,
                 _ = outage.changed() => Err(Broken::Lost { how: "the connection to NATS broke during the call", silent: false }),
-                // A connection that has stalled takes nothing, and nobody hears of it before its pings fail.
+                // A stalled connection accepts nothing, and the client notices that only when its pings fail.
                 () = tokio::time::sleep_until(context.deadline) => Err(fail(Failure::Deadline, "on another host")),
             }
         };
         let answer = match answer {
             Err(Broken::Lost { .. }) if self.0.nats.is_denied(&subject, start) => {
-                // It has reached nobody.
+                // The server refused it, so it has reached no host.
                 cancel.subject = None;
                 if subject != target.subject {
                     return Err(Broken::NoHost);
@@ -374,7 +371,7 @@ impl Remote {
             }
             answer => answer?,
         };
-        // It is over there too.
+        // The callee has finished it too.
         cancel.subject = None;
         if answer.status == Some(StatusCode::NO_RESPONDERS) {
             return Err(Broken::NoHost);
@@ -395,7 +392,7 @@ enum Ended {
     Lost,
 }
 
-/// Waits for the answer for as long as the call is heard of.
+/// Waits for the answer as long as messages report that the call runs.
 async fn wait(expected: &mut PendingAnswer, context: &CallContext) -> Result<Message, Ended> {
     let mut awake = expected.heard();
     loop {
@@ -405,7 +402,7 @@ async fn wait(expected: &mut PendingAnswer, context: &CallContext) -> Result<Mes
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(_)) => return Err(Ended::Lost),
             Err(_) if context.deadline <= lost => return Err(Ended::Late),
-            // It is this host that stood still: what came meanwhile has not been read.
+            // This host itself stood still, so messages that arrived meanwhile are not read yet.
             Err(_) if until.elapsed() > WORKING_INTERVAL => awake = Instant::now(),
             Err(_) if expected.heard().max(awake) + LOST_AFTER <= Instant::now() => return Err(Ended::Lost),
             Err(_) => {}
@@ -413,10 +410,10 @@ async fn wait(expected: &mut PendingAnswer, context: &CallContext) -> Result<Mes
     }
 }
 
-/// Tells the callee's hosts when nobody waits for a call any more.
+/// Sends a cancellation to the callee's hosts when the caller stops waiting.
 struct CancelOnDrop<'a> {
     client: &'a Client,
-    /// `None` before the call is sent and once it is answered: there is nothing to cancel.
+    /// `None` before the call is sent and after its answer: there is nothing to cancel.
     subject: Option<Subject>,
     id: String,
 }
@@ -433,8 +430,8 @@ impl Drop for CancelOnDrop<'_> {
     }
 }
 
-/// Notes when the connection came back last.
-async fn note_returns(mut outage: watch::Receiver<Outage>, back: Arc<Last>) {
+/// Records when the connection comes back.
+async fn note_returns(mut outage: watch::Receiver<Outage>, back: Arc<LastTime>) {
     while outage.changed().await.is_ok() {
         if *outage.borrow_and_update() == Outage::None {
             back.note();

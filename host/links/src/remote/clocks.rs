@@ -1,8 +1,9 @@
-//! Whether the clocks of the hosts agree: tokens, deadlines and schedules are read by clocks that others have set.
+//! Checks that the clocks of the hosts agree: tokens, deadlines and schedules are made by one host's clock and read by
+//! another's.
 //!
-//! Each host says in `$SRV.INFO` what time it has, and asks the others once a minute. The time of an answer lies between
-//! when it was asked for and when it came, so a difference is reported only when no delay of the network explains it.
-//! Nothing is refused: the operator reads who differs, by how much, and keeps the clocks together.
+//! Each host publishes its time in `$SRV.INFO`, and asks the others once a minute. An answer was written between the
+//! request and its arrival, so a difference is logged only if no network delay can explain it. Nothing is refused: the
+//! log tells the operator which host differs and by how much.
 
 use super::MAX_CLOCK_SKEW;
 use super::micro::Service;
@@ -19,18 +20,18 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of clocks.
     pub(crate) const FIXED_LIMITS = "remote";
 
-    /// How often the clocks of the other hosts are asked for.
+    /// How often a host asks the other hosts for their clocks.
     const CLOCK_INTERVAL: Duration = Duration::from_secs(60);
     /// How long the answers may take.
     const CLOCK_TIMEOUT: Duration = Duration::from_secs(1);
-    /// The most answers that are read of one round.
+    /// The most answers of one round that are read.
     const MAX_CLOCKS: usize = 256, "answers";
 }
 
-/// Under which key a host says its time, in milliseconds since 1970.
+/// The metadata key of a host's time, in milliseconds since 1970.
 pub(super) const CLOCK: &str = "clock";
 
-/// What this host's clock says.
+/// This host's time, in milliseconds since 1970.
 pub(super) fn now() -> String {
     since_epoch().as_millis().to_string()
 }
@@ -42,8 +43,8 @@ struct Skew {
     by: Duration,
 }
 
-/// By how much a clock that said `theirs` differs at the least, between `sent` and `received` of this one; `None` where
-/// that is no more than [`MAX_CLOCK_SKEW`].
+/// The least difference that a clock must have that showed `theirs` between `sent` and `received` of this clock; `None`
+/// when that is no more than [`MAX_CLOCK_SKEW`].
 fn skew(sent: Duration, received: Duration, theirs: Duration) -> Option<Skew> {
     let (ahead, behind) = (theirs.saturating_sub(received), sent.saturating_sub(theirs));
     let skew = if ahead > behind { Skew { ahead: true, by: ahead } } else { Skew { ahead: false, by: behind } };
@@ -58,8 +59,8 @@ pub(super) async fn watch(nats: Nats) {
         tick.tick().await;
         let Some((host, skew)) = worst(&nats).await else { continue };
         tracing::warn!(
-            "the clock of host `{}` is {:.1} s {} this one's; tokens, deadlines and schedules are read by the clock of \
-             whoever reads them; fix: keep the clocks of all hosts together with NTP (`nats micro info {}` names the hosts)",
+            "the clock of host `{}` is {:.1} s {} this one's; each host checks tokens, deadlines and schedules by its \
+             own clock; fix: keep the clocks of all hosts together with NTP (`nats micro info {}` names the hosts)",
             printable(&host),
             skew.by.as_secs_f64(),
             if skew.ahead { "ahead of" } else { "behind" },
@@ -68,7 +69,7 @@ pub(super) async fn watch(nats: Nats) {
     }
 }
 
-/// The host whose clock differs most, of those that answer.
+/// Of the hosts that answer, the one whose clock differs most.
 async fn worst(nats: &Nats) -> Option<(String, Skew)> {
     let (client, inbox) = (nats.client(), nats.client().new_inbox());
     let answers = client.subscribe(inbox.clone()).await.ok()?;

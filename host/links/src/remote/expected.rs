@@ -1,12 +1,12 @@
-//! The types that callers expect of components on other hosts, as all hosts of the application know them.
+//! The types that callers expect of components on other hosts. All hosts of the application share this record.
 //!
-//! A caller writes them down when its host starts: under a key for each component in the bucket of what the hosts have
-//! agreed on. So a new version of a component learns for which older types it will be called before it takes a call, and
-//! one that runs hears of newer ones ([`others`](super::others)).
+//! When a host starts, it writes down the types of its callers, under a key for each called component, in the bucket of
+//! what the hosts have agreed on. So a new version of a component knows which older types callers use before it takes a
+//! call, and a running version learns of newer types ([`others`](super::others)).
 //!
-//! A type is written down as its signature, which is read back and whose digest is made anew: what is no signature is no
-//! type. Whoever may publish on NATS can write here, as they could call the component. The oldest go when there are more
-//! than [`MAX_TYPES`].
+//! A type is stored as its signature. A reader parses the signature and computes the digest itself, so text that is not
+//! a signature has no effect. Anyone who may publish on NATS can write here, as they could call the component. When
+//! there are more than [`MAX_TYPES`] types, the oldest are removed.
 
 use super::types::{CalledFunction, ExpectedType};
 use bytes::Bytes;
@@ -40,7 +40,7 @@ struct Entry {
     day: u64,
 }
 
-/// The bucket in which they are.
+/// Opens the bucket of these records.
 pub(super) async fn open(nats: &Nats) -> Result<Records, RecordError> {
     Records::open(nats, crate::cluster::BUCKET).await
 }
@@ -54,7 +54,7 @@ fn key(component: &str) -> String {
     format!("types_{}", token(component))
 }
 
-/// The functions of a record; what cannot be read is not there.
+/// The functions of a record; none if it cannot be read.
 pub(super) fn read(record: &Record) -> Vec<CalledFunction> {
     let function = |entry: Entry| CalledFunction {
         digest: digest_of(&entry.signature),
@@ -69,10 +69,10 @@ fn entries(record: &Record) -> Vec<Entry> {
     record.value.as_ref().and_then(|value| serde_json::from_slice(value).ok()).unwrap_or_default()
 }
 
-/// Writes down what this host expects.
+/// Writes down the types that this host's callers expect.
 ///
 /// # Errors
-/// When JetStream does not answer, or others write all the time.
+/// When JetStream does not answer.
 pub(super) async fn publish(nats: &Nats, expected: &[ExpectedType]) -> Result<(), RecordError> {
     let mut components: BTreeMap<&str, Vec<&CalledFunction>> = BTreeMap::new();
     for ExpectedType { component, function, .. } in expected {
@@ -94,7 +94,7 @@ pub(super) async fn publish(nats: &Nats, expected: &[ExpectedType]) -> Result<()
     Ok(())
 }
 
-/// The record with these functions; `None` when they are there already.
+/// The record with these functions added; `None` when it has them already.
 fn with(mut entries: Vec<Entry>, functions: &[&CalledFunction], today: u64) -> Option<Bytes> {
     let mut changed = false;
     for CalledFunction { interface, name, signature, .. } in functions {
@@ -117,7 +117,7 @@ fn with(mut entries: Vec<Entry>, functions: &[&CalledFunction], today: u64) -> O
     if !changed {
         return None;
     }
-    // The oldest last; those of one day in the order in which they came.
+    // The oldest last; entries of the same day keep their order.
     entries.sort_by_key(|entry| std::cmp::Reverse(entry.day));
     entries.truncate(MAX_TYPES);
     loop {

@@ -5,13 +5,13 @@ use async_nats::header::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 use std::time::Duration;
 
-/// The most that a call may take here.
+/// The longest that a call may take here.
 const MOST: Duration = Duration::from_secs(30);
 
 /// Headers as `Name: value` lines up to an empty one, then a payload.
 ///
 /// # Panics
-/// When a call could last longer than calls here may, or a text of it could begin a line of the log.
+/// When a call could last longer than calls may here, or a text of it could start a new line in the log.
 pub fn message(data: &[u8]) {
     let end = data.windows(2).position(|window| window == b"\n\n").unwrap_or(data.len());
     let (head, payload) = data.split_at(end);
@@ -24,8 +24,8 @@ pub fn message(data: &[u8]) {
     }
     if let Ok(envelope) = wire::read(Some(&headers), MOST) {
         assert!(envelope.context.remaining() <= MOST, "longer than a call here may take");
-        assert!(!envelope.context.trace.chars().any(char::is_control), "a trace that begins a line of the log");
-        assert!(!envelope.caller.chars().any(char::is_control), "a name that begins a line of the log");
+        assert!(!envelope.context.trace.chars().any(char::is_control), "a trace with a control character");
+        assert!(!envelope.caller.chars().any(char::is_control), "a name with a control character");
     }
     let payload = Bytes::copy_from_slice(payload.get(2..).unwrap_or_default());
     let _ = wire::id(&payload);

@@ -1,15 +1,15 @@
-//! The hosts of a component, as a caller knows them, and which of them it calls.
+//! What a caller knows of the hosts of a component, and which of them it calls.
 //!
-//! By itself it is for NATS to choose, and NATS gives calls to every host whose connection stands. One that hangs (a
-//! stopped process, a machine that swaps) has such a connection until the server's pings fail, which takes a quarter of
-//! a minute at the best, and far longer while calls go to it. So for [`PROBE_PERIOD`] after a call was lost it is asked
-//! who is there, by the `$SRV.PING` that each host answers for its components, and calls go to the one whose answer is
-//! first, on a subject of its own. It is asked again every [`PROBE_TTL`]: then another may be the first, so that calls
-//! are spread, and a host that has hung meanwhile gets no more. Of the hosts of one component at most ten answers a
-//! second and caller are asked for, however many calls there are.
+//! Normally NATS chooses, and NATS gives calls to every host that has a connection. A host that hangs (a stopped
+//! process, a machine that swaps) keeps its connection until the server's pings fail, which takes at least 15 seconds,
+//! and far longer while calls go to it. So for [`PROBE_PERIOD`] after a lost call, the caller probes the hosts with
+//! `$SRV.PING`, which each host answers for its components, and sends calls to the host that answers first, on that
+//! host's own subject. It repeats the probe every [`PROBE_TTL`]. Then another host may be the first, which spreads
+//! calls, and a host that hangs meanwhile gets no more calls. So a caller sends at most ten probes a second for one
+//! component, however many calls there are.
 //!
-//! A call is not sent to two hosts at one time, and one that may not be repeated is not sent again: a host that hangs
-//! begins the calls that it has when it wakes, unless their deadline has passed or it hears that they are cancelled.
+//! A call is never sent to two hosts at the same time, and a call that may not be repeated is not sent again: when a
+//! host that hangs wakes up, it starts the calls that it has, unless their deadline has passed or they were cancelled.
 
 use super::{OUTAGE_GRACE, micro};
 use parking_lot::Mutex;
@@ -32,11 +32,11 @@ souk_manifest::fixed_limits! {
     pub(super) const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 }
 
-/// When something happened last.
+/// When something last happened.
 #[derive(Debug, Default)]
-pub(super) struct Last(Mutex<Option<Instant>>);
+pub(super) struct LastTime(Mutex<Option<Instant>>);
 
-impl Last {
+impl LastTime {
     pub(super) fn note(&self) {
         *self.0.lock() = Some(Instant::now());
     }
@@ -51,24 +51,24 @@ impl Last {
     }
 }
 
-/// What is known of the hosts of one component.
+/// What a caller knows of the hosts of one component.
 #[derive(Debug, Default)]
 pub(super) struct Hosts {
-    /// When one of them answered, whatever was asked of it.
-    pub(super) answered: Last,
-    /// When a call to one of them was lost.
-    pub(super) lost: Last,
-    /// When it was asked who is there, and who was the first; nobody may have answered.
+    /// When one of them last answered a call.
+    pub(super) answered: LastTime,
+    /// When a call to one of them was last lost.
+    pub(super) lost: LastTime,
+    /// When the hosts were last probed, and which host answered first; `None` when none answered.
     first: tokio::sync::Mutex<Option<(Instant, Option<Arc<str>>)>>,
 }
 
 impl Hosts {
-    /// The host of `component` that is to be called; `None` where that is for NATS to choose.
+    /// The host of `component` to call; `None` when NATS chooses.
     pub(super) async fn choose(&self, nats: &Nats, component: &str) -> Option<Arc<str>> {
         if !self.lost.is_within(PROBE_PERIOD) {
             return None;
         }
-        // Held while it is asked: whoever comes meanwhile waits for the same answer.
+        // Held during the probe: other calls wait for the same answer.
         let mut first = self.first.lock().await;
         if let Some((asked, host)) = &*first
             && asked.elapsed() < if host.is_some() { PROBE_TTL } else { NO_HOST_TTL }
@@ -80,7 +80,7 @@ impl Hosts {
         host
     }
 
-    /// The one who was the first has gone.
+    /// Forgets the host that answered first, because it takes no calls any more.
     pub(super) async fn forget(&self) {
         *self.first.lock().await = None;
     }

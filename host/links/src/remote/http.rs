@@ -4,11 +4,11 @@
 //! {"method":"GET","uri":"http://localhost/api/x","headers":[["host","localhost"]]}
 //! ```
 //!
-//! The URI is absolute, as `wasi:http` has it. A header's value is bytes, of which each stands as the character of its
-//! number (ISO 8859-1), so that none is changed. The client's address is among the headers already, where the edge has
-//! put it. Bodies go whole, so a response that never ends is one that ends with the call's deadline; so their trailers
-//! are known when the head is written, and stand in it as `trailers`, where there are some. What a head says of its body's
-//! length must be so: a message where it is not is refused ([`framing`]).
+//! The URI is absolute, as in `wasi:http`. Each byte of a header's value is written as the character with that code
+//! (ISO 8859-1), so that no byte is changed. The HTTP edge has already added the client's address to the headers.
+//! Bodies are sent as a whole, so a response that never ends fails at the call's deadline. Trailers are known when the
+//! head is written, and are in the head as `trailers`, if there are any. A message is refused if the body does not have
+//! the length that the head declares ([`framing`]).
 
 use super::whole::{Trailers, Whole, whole};
 use super::{Remote, Target};
@@ -26,18 +26,18 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of HTTP requests between hosts.
     pub(crate) const FIXED_LIMITS = "remote";
 
-    /// The part of a message that is left free for its NATS headers.
+    /// The part of a message that is reserved for its NATS headers.
     pub const HEADROOM_BYTES: usize = 1024, bytes;
-    /// The most that the head of a request may take: twice what the HTTP edge may be made to accept. Once read, it
-    /// takes many times as much.
+    /// The most bytes of the head of a request: twice the most that the HTTP edge can be configured to accept. Once
+    /// read, it takes many times as much memory.
     pub const MAX_HEAD_BYTES: usize = 2 << 20, bytes;
     /// The most headers of a request or a response; each takes many times its bytes in memory.
     pub(super) const MAX_HEADERS: usize = 1024, "headers";
 }
 
-/// A message that holds no request or response.
+/// Why a message is not a valid request or response.
 #[derive(Debug, thiserror::Error)]
-#[error("is none: {0}")]
+#[error("is invalid: {0}")]
 pub struct Malformed(String);
 
 impl Malformed {
@@ -63,7 +63,7 @@ struct ResponseHead {
     trailers: Vec<(String, String)>,
 }
 
-/// The trailers that stand among `extensions`, for a head.
+/// The trailers in `extensions`, for a head.
 fn trailer_texts(extensions: &http::Extensions) -> Vec<(String, String)> {
     extensions.get::<Trailers>().map(|Trailers(trailers)| texts(trailers)).unwrap_or_default()
 }
@@ -88,7 +88,7 @@ fn headers(texts: Vec<(String, String)>) -> Result<HeaderMap, Malformed> {
 }
 
 fn join(head: &impl Serialize, body: &[u8]) -> Bytes {
-    // Strings and numbers cannot fail to become JSON.
+    // Strings and numbers can always be written as JSON.
     let head = serde_json::to_vec(head).unwrap_or_default();
     let mut message = BytesMut::with_capacity(head.len() + 1 + body.len());
     message.put_slice(&head);
@@ -99,8 +99,7 @@ fn join(head: &impl Serialize, body: &[u8]) -> Bytes {
 
 fn split<H: serde::de::DeserializeOwned>(mut message: Bytes) -> Result<(H, Bytes), Malformed> {
     let end = message.iter().take(MAX_HEAD_BYTES + 1).position(|byte| *byte == b'\n');
-    let end =
-        end.ok_or_else(|| Malformed::new(format_args!("it has no head of {MAX_HEAD_BYTES} bytes at the most")))?;
+    let end = end.ok_or_else(|| Malformed::new(format_args!("it has no head of {MAX_HEAD_BYTES} bytes at most")))?;
     let head = message.split_to(end);
     let body = message.split_off(1);
     Ok((serde_json::from_slice(&head).map_err(Malformed::new)?, body))
@@ -116,7 +115,7 @@ fn write_request(request: &Request<Bytes>) -> Bytes {
     join(&head, request.body())
 }
 
-/// The request of a message.
+/// Reads the request in a message.
 pub(super) fn read_request(message: Bytes) -> Result<Request<Whole>, Malformed> {
     let (head, body): (RequestHead, Bytes) = split(message)?;
     let length = body.len();
@@ -126,7 +125,7 @@ pub(super) fn read_request(message: Bytes) -> Result<Request<Whole>, Malformed> 
     *request.uri_mut() = Uri::try_from(head.uri).map_err(Malformed::new)?;
     *request.headers_mut() = headers(head.headers)?;
     let (mut head, body) = request.into_parts();
-    // The edge has set it, from what it accepted.
+    // `request_head` must not check this one: the HTTP edge has set it to an accepted value.
     let host = head.headers.remove(HOST);
     framing::request_head(&mut head).and_then(|count| count.whole(length)).map_err(Malformed::new)?;
     if let Some(host) = host {
@@ -135,8 +134,8 @@ pub(super) fn read_request(message: Bytes) -> Result<Request<Whole>, Malformed> 
     Ok(Request::from_parts(head, body))
 }
 
-/// Reads the component's response to its end, `most` bytes of it, and makes a message of it. Content that is
-/// announced where there is to be none (an answer to HEAD, 204, 304) is not read: it need not be there.
+/// Reads the component's response to its end, up to `most` bytes, and writes it as a message. When a response has no
+/// content by definition (an answer to HEAD, 204, 304), its body is not read, even if its head announces a length.
 pub(super) async fn write_whole(
     response: Response<ResponseBody>,
     to_head: bool,
@@ -173,6 +172,7 @@ pub(super) async fn write_whole(
     Ok(join(&response_head, &bytes))
 }
 
+/// Reads the response in a message.
 pub(super) fn read_response(message: Bytes, to_head: bool) -> Result<Response<Bytes>, Malformed> {
     let (head, body): (ResponseHead, Bytes) = split(message)?;
     let mut response = Response::new(body);
@@ -180,7 +180,7 @@ pub(super) fn read_response(message: Bytes, to_head: bool) -> Result<Response<By
     *response.headers_mut() = headers(head.headers)?;
     let mut trailers = headers(head.trailers)?;
     let (mut head, body) = response.into_parts();
-    // The other host has looked at it already; this one does not go by that.
+    // The other host has checked it already, but this one does not rely on that.
     framing::response_head(&mut head, to_head).and_then(|count| count.whole(body.len())).map_err(Malformed::new)?;
     framing::clean_trailers(&mut trailers);
     if trailers.is_empty() {
@@ -195,14 +195,14 @@ pub(super) fn read_response(message: Bytes, to_head: bool) -> Result<Response<By
 #[derive(Clone)]
 pub struct Handler {
     remote: Remote,
-    /// For requests that may be sent again when it is not known whether they were done.
+    /// For requests that may be sent again when it is unknown whether they were done.
     idempotent: Target,
-    /// For others.
+    /// For all other requests.
     once: Target,
 }
 
 impl Handler {
-    /// The way to `component`.
+    /// A handler for `component`.
     pub fn new(remote: &Remote, component: &str) -> Self {
         let component = component.into();
         let target = |idempotent| Target::http(remote, &component, idempotent);
@@ -214,15 +214,15 @@ impl Handler {
         &self.once.component
     }
 
-    /// The most bytes that a request's body may have; its head takes some of them.
+    /// The most bytes of a request, with head and body.
     pub fn most(&self) -> usize {
         self.remote.max_payload().saturating_sub(HEADROOM_BYTES)
     }
 
-    /// Lets the component answer `request`, which `caller` has made. Dropping the future cancels the request.
+    /// Sends `request` of `caller` to the component. Dropping the future cancels the request.
     ///
     /// # Errors
-    /// As [`Remote::call`]; a body or a response that is larger than a message may be.
+    /// As [`Remote::call`]; also when a body or a response is larger than a message may be.
     pub async fn handle(
         &self,
         request: &Request<Bytes>,
@@ -243,7 +243,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Headers with names that are nobody's: those of the connection do not cross.
+    /// Headers with unknown names only, because connection headers do not cross.
     fn any_headers() -> impl Strategy<Value = HeaderMap> {
         let value = proptest::collection::vec(prop_oneof![Just(9_u8), 32..=126_u8, 128..=255_u8], 0..20);
         proptest::collection::vec(("x[a-z0-9-]{0,10}", value), 0..8).prop_map(|pairs| {
@@ -309,7 +309,7 @@ mod tests {
         let read = read_response(Bytes::from_static(message.as_bytes()), false).unwrap();
         let names: Vec<_> = read.headers().keys().map(HeaderName::as_str).collect();
         assert_eq!((names.as_slice(), &read.body()[..]), (&["content-length"][..], &b"hi"[..]));
-        // GET's length, and no content.
+        // A length without content is right only in an answer to HEAD.
         let message = Bytes::from_static(b"{\"status\":200,\"headers\":[[\"content-length\",\"10\"]]}\n");
         assert!(read_response(message.clone(), false).is_err());
         assert_eq!(read_response(message, true).unwrap().headers()["content-length"], "10");

@@ -1,9 +1,9 @@
-//! Where the answers to this host's calls arrive: one subscription for all of them, told apart by the last token of the
-//! reply subject, which is the call's id.
+//! The inbox for the answers to this host's calls: one subscription for all of them. The last token of the reply
+//! subject is the call's id.
 //!
-//! The client's own `request` takes the first message for the answer; here others come before it, which say that the
-//! call runs. They leave no more behind than the time at which one was heard last, so a callee that sends too many
-//! fills nothing.
+//! The client's own `request` takes the first message as the answer. Here messages that report that the call runs may
+//! come before the answer. Of those only the time of the last one is kept, so a callee that sends too many uses no
+//! memory.
 
 use super::wire;
 use async_nats::{Client, Message, SubscribeError};
@@ -17,26 +17,27 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-/// The answers that are waited for.
+/// The inbox, with the calls that wait for an answer.
 pub(super) struct Inbox {
-    /// What the reply subjects begin with.
+    /// The first tokens of the reply subjects.
     prefix: String,
-    /// What the ids begin with: other hosts make ids too.
+    /// The first part of the ids, because other hosts create ids too.
     host: String,
     calls: AtomicU64,
     waiting: Arc<Waiting>,
     _reader: AbortOnDropHandle<()>,
 }
 
-/// The calls under way, by id.
+/// The calls in progress, by id.
 struct Waiting {
     calls: Mutex<HashMap<String, Call>>,
-    /// What the times that something was heard are counted from.
+    /// The instant from which `heard` counts.
     start: Instant,
 }
 
 struct Call {
     answer: oneshot::Sender<Message>,
+    /// When something was last heard of the call, in milliseconds since `start`.
     heard: Arc<AtomicU64>,
 }
 
@@ -56,7 +57,7 @@ impl Inbox {
         Ok(Inbox { prefix, host, calls: AtomicU64::new(0), waiting, _reader: AbortOnDropHandle::new(reader) })
     }
 
-    /// Makes the id of a new call, and waits for what comes for it.
+    /// Creates the id of a new call, and prepares for its answer.
     pub(super) fn expect(&self) -> PendingAnswer {
         let id = format!("{}-{:x}", self.host, self.calls.fetch_add(1, Ordering::Relaxed));
         let (answer, answered) = oneshot::channel();
@@ -83,17 +84,17 @@ impl Waiting {
                 call.heard.store(self.now(), Ordering::Relaxed);
             }
         } else if let Some(call) = calls.remove(id) {
-            // Its caller may be about to give up.
+            // Its caller may have just given up.
             let _ = call.answer.send(message);
         }
     }
 }
 
-/// A call whose answer is waited for; forgotten when it is dropped.
+/// A call that waits for its answer. Dropping it forgets the call.
 pub(super) struct PendingAnswer {
     /// The call's id.
     pub(super) id: String,
-    /// Where the answer is to go.
+    /// The reply subject.
     pub(super) reply: String,
     /// The answer.
     pub(super) answered: oneshot::Receiver<Message>,
@@ -102,7 +103,7 @@ pub(super) struct PendingAnswer {
 }
 
 impl PendingAnswer {
-    /// When something was heard last; at first, when the call was made.
+    /// When something was last heard of the call; initially the time when it was created.
     pub(super) fn heard(&self) -> Instant {
         self.waiting.start + Duration::from_millis(self.heard.load(Ordering::Relaxed))
     }

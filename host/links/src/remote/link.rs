@@ -1,4 +1,4 @@
-//! The caller's side of a remote link: an import whose functions send what they are called with.
+//! The caller's side of a remote link: an import whose functions send their calls over NATS.
 
 use super::call::TOO_LARGE;
 use super::types::CalledFunction;
@@ -25,7 +25,7 @@ pub struct Linked<'a> {
     pub caller: &'a Arc<str>,
     /// How long a call may take.
     pub call_deadline: Duration,
-    /// The caller's limit `call_bytes`, for what it is answered.
+    /// The caller's limit `call_bytes`, for the answers that it gets.
     pub call_bytes: ByteSize,
     /// Whether a function of the exporter's interface may be called twice.
     pub idempotent: &'a dyn Fn(&str) -> bool,
@@ -33,11 +33,11 @@ pub struct Linked<'a> {
     pub boundaries: &'a Boundaries,
 }
 
-/// Connects `import` to the hosts that run the component which answers it. Returns the functions, as
-/// `interface#name`, whose contract has no error that could carry a dead callee.
+/// Connects `import` to the hosts that run the component which answers it. Returns the functions whose contract has no
+/// error for a dead callee, as `interface#name`.
 ///
 /// # Errors
-/// When a function cannot cross such a link, or the exporter runs here too and differs.
+/// When the values of a function cannot cross such a link, or the exporter runs here too and differs.
 pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, linked: &Linked<'_>) -> Result<Vec<String>, LinkError> {
     import.define(linker, |function| {
         let codec = FunctionCodec::of(&function.ty)
@@ -69,7 +69,7 @@ struct Link {
     call_deadline: Duration,
     codec: FunctionCodec,
     unavailable: Option<Unavailable>,
-    /// What a call crosses on its way.
+    /// Measures and traces the calls.
     boundary: Boundary,
 }
 

@@ -1,6 +1,6 @@
-//! The hosts of an application that answer now, for an operator who looks: each with the components that it runs.
+//! Lists the hosts of an application that answer now, each with the components that it runs, for an operator.
 //!
-//! It is the question that a host asks before it starts ([`peers`](super::peers)); what is answered is untrusted and bounded.
+//! It sends the same request as a host that starts ([`peers`](super::peers)). The answers are untrusted and bounded.
 
 use super::micro::Service;
 use super::peers::RUNS;
@@ -38,7 +38,7 @@ pub struct ListedHost {
 pub async fn hosts(nats: &Nats) -> Vec<ListedHost> {
     let (client, inbox) = (nats.client(), nats.client().new_inbox());
     let Ok(mut answers) = client.subscribe(inbox.clone()).await else { return Vec::new() };
-    // What cannot be published now is answered by nobody.
+    // If this cannot be published now, no answer comes.
     let _ = client.publish_with_reply(Service::host_subject(nats.subjects()), inbox, Bytes::new()).await;
     let until = Instant::now() + LISTING_TIMEOUT;
     let mut hosts = Vec::new();
@@ -48,7 +48,7 @@ pub async fn hosts(nats: &Nats) -> Vec<ListedHost> {
         if answer.status.is_some() {
             break;
         }
-        // Whoever else answers on NATS is no host.
+        // An answer of another program is skipped.
         let Ok(info) = serde_json::from_slice::<Info>(&answer.payload) else { continue };
         let runs = info.metadata.get(RUNS).map_or("", String::as_str);
         let runs = runs.split(',').filter(|name| !name.is_empty()).map(printable).collect();

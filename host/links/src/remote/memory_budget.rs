@@ -1,8 +1,8 @@
-//! The memory that the calls which a host has taken may hold together.
+//! The memory budget that all calls of a host share.
 //!
-//! A call counts by its message before anything is read of it, and by its arguments as values while they are read: two
-//! bytes of a message can be a value of forty, and an object without its optional fields one of kilobytes. So what a
-//! caller sends says little of what it takes here.
+//! A call first reserves memory for its message, and then for its arguments as values while they are read. Two bytes of
+//! a message can become a value of forty bytes, and an object without its optional fields a value of kilobytes. So the
+//! size of a message says little about the memory that the call takes here.
 
 use super::{MAX_CALL_MEMORY_KIB, MIN_CALL_KIB};
 use souk_codec::FunctionCodec;
@@ -19,17 +19,17 @@ pub(crate) struct MemoryBudget(Arc<Semaphore>);
 /// The memory that one call has reserved; free again when this is dropped.
 pub(crate) struct Reservation {
     all: Arc<Semaphore>,
-    /// For the message or [`MIN_CALL_KIB`], whichever is more, and for what the arguments take above `MIN_CALL_KIB`.
+    /// The larger of the message and [`MIN_CALL_KIB`], and what the arguments take beyond `MIN_CALL_KIB`.
     permit: OwnedSemaphorePermit,
 }
 
 impl MemoryBudget {
-    /// A budget of which everything is free.
+    /// A budget without reservations.
     pub(crate) fn new() -> Self {
         MemoryBudget(Arc::new(Semaphore::new(MAX_CALL_MEMORY_KIB)))
     }
 
-    /// Reserves memory for a message of so many bytes; `None` when less is free.
+    /// Reserves memory for a message of this many bytes; `None` when less is free.
     pub(crate) fn reserve(&self, message: usize) -> Option<Reservation> {
         let weight = u32::try_from(message.div_ceil(1024).max(MIN_CALL_KIB)).ok()?;
         let permit = self.0.clone().try_acquire_many_owned(weight).ok()?;
@@ -41,10 +41,11 @@ impl Reservation {
     /// Reads the arguments of a call from its message, and reserves memory for them.
     ///
     /// # Errors
-    /// What to tell the caller, and for the log: when they do not fit the function, or there is not enough memory.
+    /// When the arguments do not fit the function, or there is not enough memory: the failure for the caller, and a text
+    /// for the log.
     pub(crate) fn read(&mut self, codec: &FunctionCodec, message: &[u8]) -> Result<Vec<Val>, (Failure, String)> {
         let all = &self.all;
-        // A message is bounded by the server; it must not count against what its values may take.
+        // The server bounds the message, so the message does not count against the limit of its values.
         let most = (codec.most() / 1024).saturating_add(message.len().div_ceil(1024)).min(MAX_CALL_MEMORY_KIB);
         let (permit, spare, refused) = (RefCell::new(&mut self.permit), Cell::new(MIN_CALL_KIB), Cell::new(None));
         let more = |bytes: usize| {
@@ -70,7 +71,7 @@ impl Reservation {
         })
     }
 
-    /// The message is no longer in memory.
+    /// Frees the memory for the message, which is dropped now.
     pub(crate) fn drop_message(&mut self, message: usize) {
         drop(self.permit.split(message.div_ceil(1024).saturating_sub(MIN_CALL_KIB)));
     }
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_counts_by_what_its_arguments_take_and_not_by_its_message_alone() {
+    fn a_call_counts_the_memory_of_its_arguments_and_not_only_its_message() {
         let (budget, codec) = (MemoryBudget::new(), codec(list(Ty::Prim("u8"))));
         let message = format!(r#"{{"p":[{}0]}}"#, "0,".repeat(200_000));
         let mut reservation = budget.reserve(message.len()).unwrap();

@@ -1,14 +1,14 @@
-//! NATS's service API: `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS`, so that `nats micro` lists the components of every
-//! host, and what `souk call` reads of them.
+//! NATS's service API: `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS`. With it `nats micro` lists the components of every
+//! host, and `souk call` reads their functions.
 //!
 //! A component is a service `APP-COMPONENT`, each host that runs it an instance, and each of its functions an endpoint
-//! `INTERFACE-FUNCTION` with its WIT type in the metadata. Each host is an instance of `APP_host` too ([`peers`](super::peers)).
-//! The messages are those of `async_nats::service`.
+//! `INTERFACE-FUNCTION` with its WIT type in the metadata. Each host is an instance of `APP_host` too
+//! ([`peers`](super::peers)). The messages are those of `async_nats::service`.
 //!
-//! **Names** are of letters, digits, `-` and `_`, as the service API asks for, and no two are the same: each part is a
-//! [`token`], and a `-` of the first part is `_2d`, so that the first `-` of a name parts the two. An interface stands
-//! without its package and version, `store-products` and `catalog-get`, unless the component has another one of that
-//! name: then whole.
+//! **Names** consist of letters, digits, `-` and `_`, as the service API requires, and are unique: each part is a
+//! [`token`], and a `-` in the first part becomes `_2d`, so that the first `-` of a name separates the two parts. An
+//! interface is written without its package and version, as in `catalog-get`, unless the component has another
+//! interface of that name: then it is written in full.
 
 use super::clocks::{self, CLOCK};
 use super::hosts::PROBE_TIMEOUT;
@@ -31,11 +31,11 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-/// The version of an application that has none, or one that is no semantic version, which the service API asks for.
+/// Stands for a missing version, or one that is not a semantic version, which the service API requires.
 const NO_VERSION: &str = "0.0.0";
 
 souk_manifest::fixed_limits! {
-    /// The fixed limits of who serves what.
+    /// The fixed limits of services.
     pub(crate) const FIXED_LIMITS = "remote";
 
     /// The longest id of a host that is accepted; ours have 32 bytes.
@@ -46,7 +46,7 @@ souk_manifest::fixed_limits! {
 pub(super) struct Endpoint {
     /// Its subject.
     pub(super) subject: String,
-    /// What became of its calls.
+    /// The statistics of its calls.
     pub(super) stats: Stats,
     name: String,
     group: String,
@@ -54,7 +54,7 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// The endpoint of a function; `name` as of [`endpoint_name`].
+    /// The endpoint of a function; `name` comes from [`endpoint_name`].
     pub(super) fn function(subject: String, name: String, group: &str, called: CalledFunction) -> Arc<Self> {
         let CalledFunction { interface, name: function, signature, digest } = called;
         let metadata = [("interface", interface), ("function", function), ("signature", signature), ("type", digest)];
@@ -74,7 +74,7 @@ impl Endpoint {
     }
 }
 
-/// What became of the calls of an endpoint.
+/// The statistics of the calls of an endpoint.
 #[derive(Default)]
 pub(super) struct Stats(Mutex<Counts>);
 
@@ -110,11 +110,11 @@ pub(super) struct Service {
     version: String,
     metadata: HashMap<String, String>,
     endpoints: Vec<Arc<Endpoint>>,
-    /// Whether it is a host's own, which says its time.
+    /// Whether it is the host's own service, which also publishes its time.
     is_host: bool,
 }
 
-/// A name of two parts, of which the first is a token already.
+/// A name of two parts. The first must be a token already.
 fn name(first: &str, second: &str) -> String {
     format!("{}-{}", first.replace('-', "_2d"), token(second))
 }
@@ -124,7 +124,7 @@ pub(super) fn service_name(subjects: &Subjects, component: &str) -> String {
     name(subjects.application(), component)
 }
 
-/// The name of the endpoint of a function of `interface`, in a component that has all of these.
+/// The name of the endpoint of a function of `interface`, in a component with the interfaces `all`.
 pub(super) fn endpoint_name<'a>(interface: &str, function: &str, all: impl IntoIterator<Item = &'a str>) -> String {
     let short = short(interface);
     let shared = all.into_iter().any(|other| other != interface && self::short(other) == short);
@@ -143,11 +143,11 @@ pub(super) async fn first_host(nats: &Nats, component: &str, patience: Duration)
     let request = async_nats::Request::new().timeout(Some(patience));
     let answer = nats.client().send_request(subject, request).await.ok()?;
     let PingResponse { id, .. } = serde_json::from_slice(&answer.payload).ok()?;
-    // It becomes a part of a subject.
+    // The id becomes a part of a subject.
     (token(&id) == id && (1..=MAX_ID_BYTES).contains(&id.len())).then(|| id.into())
 }
 
-/// Whether a host serves `component` now; `None` where this host may not ask.
+/// Whether a host serves `component` now; `None` when this host's NATS user may not ask.
 pub async fn is_served(nats: &Nats, component: &str) -> Option<bool> {
     let start = Instant::now();
     if first_host(nats, component, PROBE_TIMEOUT).await.is_some() {
@@ -157,7 +157,7 @@ pub async fn is_served(nats: &Nats, component: &str) -> Option<bool> {
     (!nats.is_denied(&subject, start)).then_some(false)
 }
 
-/// The name of the service that every host is: no component's, since a token has no `_h`.
+/// The name of the service of the hosts themselves. No component has it, because a token contains no `_h`.
 fn host_name(subjects: &Subjects) -> String {
     format!("{}_host", subjects.application())
 }
@@ -170,18 +170,18 @@ impl Service {
         Service::named(service_name(subjects, component), version, metadata, endpoints)
     }
 
-    /// The service of a host, which says `metadata` of itself.
+    /// The service of a host with this `metadata`.
     pub(super) fn host(subjects: &Subjects, version: &str, mut metadata: HashMap<String, String>) -> Self {
         metadata.insert("application".to_owned(), subjects.application().to_owned());
         Service { is_host: true, ..Service::named(host_name(subjects), version, metadata, Vec::new()) }
     }
 
-    /// Where the hosts of an application say of themselves what there is to say.
+    /// The subject on which the hosts of an application publish their metadata.
     pub(super) fn host_subject(subjects: &Subjects) -> String {
         format!("$SRV.INFO.{}", host_name(subjects))
     }
 
-    /// The name of the service whose instances the hosts of an application are.
+    /// The name of the service that has the hosts of an application as its instances.
     pub(super) fn host_service(subjects: &Subjects) -> String {
         host_name(subjects)
     }
@@ -197,7 +197,7 @@ impl Service {
         }
     }
 
-    /// Which of the component's hosts this is.
+    /// The id of this instance: of this host, for this component.
     pub(super) fn id(&self) -> &str {
         &self.id
     }
@@ -268,7 +268,7 @@ impl Verb {
     }
 }
 
-/// The services of this host, while they answer for themselves.
+/// Answers requests for the services of this host until it is dropped.
 pub(super) struct Announcing(#[expect(dead_code, reason = "ends the task when it is dropped")] AbortOnDropHandle<()>);
 
 impl Announcing {
@@ -292,7 +292,7 @@ impl Announcing {
                 let reply = reply.filter(|reply| !is_reserved(reply));
                 let (Some(reply), Some(service)) = (reply, services.get(place)) else { continue };
                 let answer = service.answer(verb, started).map(Bytes::from);
-                // Numbers and strings cannot fail to become JSON; who asks again is answered again.
+                // Numbers and strings can always be written as JSON.
                 let Ok(answer) = answer else { continue };
                 if let Err(error) = client.publish(reply, answer).await {
                     tracing::debug!("a service could not be announced: {error}");

@@ -1,11 +1,12 @@
-//! Calls that were made for another type of a function than this host's: taken where this host can answer them exactly.
+//! Calls from callers that were built for another type of a function: this host takes them if it can answer them
+//! exactly.
 //!
-//! Two versions of an application run side by side while its hosts are replaced, and a contract that only gained optional
-//! fields or cases must not stop the store meanwhile. Which callers can be served is for [`FunctionCodec::can_call`](souk_codec::FunctionCodec::can_call); of
-//! which types there are callers, [`expected`] says. A host subscribes to the subjects of those types too, before it takes
-//! its first call, and every [`TYPES_INTERVAL`] to those of callers that have come since.
+//! Two versions of an application run side by side while its hosts are replaced. If a contract only gained optional
+//! fields or cases, calls must not fail meanwhile. [`FunctionCodec::can_call`](souk_codec::FunctionCodec::can_call)
+//! decides which callers can be served, and [`expected`] has the types that callers use. A host also subscribes to the
+//! subjects of those types before it takes its first call, and every [`TYPES_INTERVAL`] to those of new callers.
 //!
-//! A caller whose type nobody takes yet, though a host could, waits for that for a moment: such a call was not begun
+//! If no host takes a caller's type yet although one could, the call waits for a moment: it was not started
 //! ([`call`](super::call)).
 
 use super::expected;
@@ -28,9 +29,9 @@ souk_manifest::fixed_limits! {
 
     /// How often a host looks for callers with other types of its functions.
     pub(super) const TYPES_INTERVAL: Duration = Duration::from_secs(2);
-    /// How long it waits after NATS could not say.
+    /// How long it waits after it could not read the types from NATS.
     const FAILED_LOOK_INTERVAL: Duration = Duration::from_secs(60);
-    /// How long a start waits until it knows for which other types it will be called.
+    /// How long a start waits for the types that callers use.
     const FIRST_LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 }
 
@@ -44,23 +45,23 @@ pub(super) struct Own {
 /// A component of this host that others call.
 pub(super) struct Callee {
     pub pool: Arc<Pool>,
-    /// Under which it is called by itself.
+    /// The id under which only this host is called.
     pub id: String,
     pub functions: Vec<Own>,
-    /// The subjects of other types that it has.
+    /// The subjects of other types that this host has subscribed to.
     pub subjects: BTreeSet<String>,
-    /// The revision of the record that was read last.
+    /// The revision of the record when it was last read.
     pub revision: Option<u64>,
 }
 
-/// The components of this host, and for which other types they are called.
+/// Subscribes the components of this host to the other types that callers use.
 pub(super) struct Others {
     nats: Nats,
     intakes: Intakes,
     callees: Vec<Callee>,
 }
 
-/// Why nothing is known of other types.
+/// Why the types of callers are unknown.
 #[derive(Debug, thiserror::Error)]
 enum Unknown {
     #[error(transparent)]
@@ -74,7 +75,7 @@ impl Others {
         Others { nats: nats.clone(), intakes, callees }
     }
 
-    /// Looks for the first time; the rest is for [`run`](Others::run).
+    /// Looks for the first time; [`run`](Others::run) does it from then on.
     pub(super) async fn look_first(&mut self) {
         let first = async {
             let records = expected::open(&self.nats).await?;
@@ -82,12 +83,12 @@ impl Others {
         };
         match tokio::time::timeout(FIRST_LOOK_TIMEOUT, first).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!("for which other types callers are built is not known: {error}"),
-            Err(_) => tracing::debug!("for which other types callers are built is not known in time"),
+            Ok(Err(error)) => tracing::debug!("the types that callers use could not be read: {error}"),
+            Err(_) => tracing::debug!("the types that callers use could not be read in time"),
         }
     }
 
-    /// Looks again and again until `stop`.
+    /// Looks every [`TYPES_INTERVAL`] until `stop`.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut tick = tokio::time::interval(TYPES_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -105,9 +106,9 @@ impl Others {
             };
             match stop.run_until_cancelled(looked).await {
                 Some(Err(error)) => {
-                    tracing::debug!("for which other types callers are built is not known: {error}");
+                    tracing::debug!("the types that callers use could not be read: {error}");
                     records = None;
-                    // A user that may not read it would fill the log of the server.
+                    // With a NATS user that may not read it, frequent attempts would fill the server's log.
                     tick.reset_after(FAILED_LOOK_INTERVAL);
                 }
                 Some(Ok(())) => {}

@@ -32,7 +32,7 @@ const NEW: Contract = Contract {
     text: r#"(record (field "id" u32) (field "note" (option string)) (field "size" u32))"#,
     fields: || record([("id", U32), ("note", option(STRING)), ("size", U32)]),
 };
-/// It demands more than it did.
+/// A contract that gained a field which is not optional.
 const OTHER: Contract = Contract {
     text: r#"(record (field "id" u32) (field "size" u32) (field "note" string))"#,
     fields: || record([("id", U32), ("size", U32), ("note", STRING)]),
@@ -107,7 +107,7 @@ impl Caller {
         answer.map(|answer| self.codec.decode_results(&answer).unwrap()).map_err(|error| error.failure)
     }
 
-    /// Calls 50 times a second, until `stop`; how often it was answered is in `answered`.
+    /// Calls 50 times a second until `stop`; counts the answers in `answered`.
     async fn load(self: Arc<Self>, answered: Arc<AtomicUsize>, stop: CancellationToken) {
         let (mut tick, mut calls) = (tokio::time::interval(Duration::from_millis(20)), JoinSet::new());
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
@@ -123,7 +123,7 @@ impl Caller {
     }
 }
 
-/// Callers under load, of which none must fail.
+/// Callers under load; no call may fail.
 struct Load {
     answered: Arc<AtomicUsize>,
     stop: CancellationToken,
@@ -137,7 +137,7 @@ impl Load {
         Load { answered, stop, task }
     }
 
-    /// Waits for 25 answers more.
+    /// Waits for 25 more answers.
     async fn goes_on(&self) {
         let before = self.answered.load(Ordering::SeqCst);
         while self.answered.load(Ordering::SeqCst) < before + 25 {

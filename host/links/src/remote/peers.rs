@@ -1,17 +1,16 @@
-//! The hosts of an application, as each other sees them: what a host says of itself, and what it asks the others before
-//! it starts.
+//! What a host publishes about itself for the other hosts of the application, and what it asks them before it starts.
 //!
-//! Whatever it runs, a host is an instance of the NATS service `APP_host`, whose metadata names the components that a
-//! variable turns off (`unless`) and whether they are off at it: names of components and variables, never values. A
-//! stand-in that runs at one host beside the real thing at another would be worse than no host, so a host that finds
-//! one that says otherwise does not start.
+//! Every host is an instance of the NATS service `APP_host`. Its metadata names the components that a variable can turn
+//! off (`unless`) and whether they are off at this host: names of components and variables, never values. If one host
+//! ran a stand-in and another the real component, that would be worse than one host less. So a host does not start when
+//! it finds a host with different settings.
 //!
-//! It names the version of the wire that it speaks as well ([`WIRE_VERSION`]), and a host that finds one of another version
-//! does not start: neither would be given a call of the other.
+//! The metadata also has the version of the protocol between hosts ([`WIRE_VERSION`]). A host does not start when it
+//! finds a host of another version: neither would get a call of the other.
 //!
-//! It says so first and asks then: of two that start together at one server, at least one learns of the other. Nobody is
-//! waited for who does not answer within [`NEXT_ANSWER_TIMEOUT`]: a host that hangs, that is cut off, or that has come
-//! to another server of the cluster in the same moment, is not seen.
+//! A host first publishes its metadata and then asks: of two hosts that start together at one server, at least one
+//! learns of the other. A host waits at most [`NEXT_ANSWER_TIMEOUT`] for the next answer. So it does not see a host
+//! that hangs, that is cut off, or that connects to another server of the cluster at the same moment.
 
 use super::clocks;
 use super::micro::{Announcing, Service};
@@ -37,12 +36,12 @@ souk_manifest::fixed_limits! {
     pub(super) const NEXT_ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 }
 
-/// The version of the subjects and messages that hosts use between them. Release 0.1.0, the first, says none; since 2 the
-/// subject of a call names its type.
+/// The version of the subjects and messages that hosts use between them. Release 0.1.0, the first, says none; since 2
+/// the subject of a call names its type.
 pub(crate) const WIRE_VERSION: &str = "2";
-/// Under which key a host says it.
+/// The metadata key of that version.
 const WIRE: &str = "wire";
-/// Under which key a host names the components that it runs, with commas between them.
+/// The metadata key of the components that a host runs, separated by commas.
 pub(super) const RUNS: &str = "runs";
 
 /// A host speaks another version of the wire.
@@ -71,63 +70,64 @@ pub struct Disagreement {
     here: String,
 }
 
-/// The others could not be asked, or do not agree.
+/// Why this host may not start beside the others.
 #[derive(Debug, thiserror::Error)]
 pub enum PeerError {
     /// The connection was closed.
     #[error(transparent)]
     Nats(#[from] NatsError),
-    /// A host that is there says otherwise.
+    /// A running host has other settings.
     #[error(transparent)]
     Disagreement(#[from] Disagreement),
-    /// A host that is there is of a release that cannot be understood.
+    /// A running host speaks another version of the protocol.
     #[error(transparent)]
     OtherWire(#[from] Box<OtherWire>),
 }
 
-/// Other hosts see this one until it is dropped, and it looks whether their clocks agree with its own.
+/// Makes this host visible to others until it is dropped, and compares their clocks with its own.
 #[expect(dead_code, reason = "both run until it is dropped")]
 pub struct Presence(Announcing, AbortOnDropHandle<()>);
 
 impl Presence {
-    /// Lets other hosts see this one.
+    /// Makes this host visible to others.
     ///
     /// # Errors
     /// When the connection has been closed.
     pub async fn start(nats: &Nats, application: &Application) -> Result<Self, NatsError> {
-        let service = Service::host(nats.subjects(), &application.version, said(application));
+        let service = Service::host(nats.subjects(), &application.version, metadata(application));
         let announcing = Announcing::start(nats.client(), vec![service]).await?;
         Ok(Presence(announcing, AbortOnDropHandle::new(tokio::spawn(clocks::watch(nats.clone())))))
     }
 }
 
-/// The key of what is said of a component.
+/// The metadata key of a component that a variable can turn off.
 fn key(component: &str) -> String {
     format!("unless.{component}")
 }
 
-/// What a host says: the version of the wire, and the components that a variable turns off.
-fn said(application: &Application) -> HashMap<String, String> {
-    let said = |(component, variable): (&String, &String)| {
+/// The metadata of a host: the version of the protocol, the components that it runs, and those that a variable can turn
+/// off.
+fn metadata(application: &Application) -> HashMap<String, String> {
+    let conditional = |(component, variable): (&String, &String)| {
         let state = if application.off.contains_key(component) { "off" } else { "on" };
         (key(component), format!("{state}: {variable}"))
     };
     let wire = (WIRE.to_owned(), WIRE_VERSION.to_owned());
     let runs: Vec<&str> = application.here().map(|component| component.name.as_str()).collect();
     let runs = (RUNS.to_owned(), runs.join(","));
-    application.conditional.iter().map(said).chain([wire, runs]).collect()
+    application.conditional.iter().map(conditional).chain([wire, runs]).collect()
 }
 
-/// Asks the hosts that are there whether they speak the same version of the wire and the same components are off at them,
-/// `seen` being whether this one answers too.
+/// Asks the running hosts whether they speak the same version of the protocol and have the same components turned off.
+/// `seen` says whether this host answers too.
 ///
 /// # Errors
-/// When one says otherwise.
+/// When a host differs.
 pub async fn agree(nats: &Nats, application: &Application, seen: bool) -> Result<(), PeerError> {
     let (client, inbox) = (nats.client(), nats.client().new_inbox());
     let mut answers = client.subscribe(inbox.clone()).await.map_err(NatsError::from)?;
     let subject = Service::host_subject(nats.subjects());
-    // What cannot be published now is answered by nobody.
+    // If this cannot be published now, no answer comes.
     let _ = client.publish_with_reply(subject.clone(), inbox, Bytes::new()).await;
     let (last, mut heard) = (Instant::now() + PEERS_TIMEOUT, false);
     let mut until = last;
@@ -149,7 +149,7 @@ pub async fn agree(nats: &Nats, application: &Application, seen: bool) -> Result
 }
 
 fn compare(answer: &Message, application: &Application) -> Result<(), PeerError> {
-    // Whoever else answers on NATS is no host.
+    // An answer of another program is ignored.
     let Ok(info) = serde_json::from_slice::<Info>(&answer.payload) else { return Ok(()) };
     match info.metadata.get(WIRE).map(String::as_str) {
         Some(WIRE_VERSION) => {}

@@ -1,8 +1,8 @@
-//! The calls that a host has under way, so that their callers can cancel them.
+//! The calls in progress on a host, so that their callers can cancel them.
 //!
-//! Calls and cancellations arrive on different subscriptions, each with a reader of its own: a cancellation may be read
-//! before the call that it is of. So it is kept for [`PREMATURE_CANCEL_TTL`], and its call is not begun. Each host of a
-//! component hears of every cancellation, so most of those kept are of calls that other hosts have; beyond
+//! Calls and cancellations arrive on different subscriptions, each with its own reader, so a cancellation may be read
+//! before its call. It is then kept for [`PREMATURE_CANCEL_TTL`], and its call is not started. Every host of a
+//! component gets every cancellation, so most of those that are kept belong to calls on other hosts. Beyond
 //! [`MAX_PREMATURE_CANCELS`] the oldest is forgotten, and its call then runs to its deadline.
 
 use parking_lot::{Mutex, MutexGuard};
@@ -16,47 +16,47 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of cancelled calls.
     pub(crate) const FIXED_LIMITS = "remote";
 
-    /// How long a cancellation is kept whose call has not arrived yet.
+    /// How long a cancellation is kept if its call has not arrived yet.
     pub(super) const PREMATURE_CANCEL_TTL: Duration = Duration::from_secs(5);
-    /// The most such cancellations that are kept: with ids of full length, about a MiB.
+    /// The most such cancellations that are kept; with ids of full length, they take about a MiB.
     pub(super) const MAX_PREMATURE_CANCELS: usize = 4096, "calls";
 }
 
-/// The calls under way that can be cancelled.
+/// The calls in progress that can be cancelled.
 #[derive(Default)]
 pub(super) struct Running(Mutex<Calls>);
 
 #[derive(Default)]
 struct Calls {
-    under_way: HashMap<String, AbortHandle>,
+    in_progress: HashMap<String, AbortHandle>,
     /// The ids of calls that were cancelled before they arrived.
     premature: HashSet<Arc<str>>,
-    /// The same, the oldest first, and when they are forgotten.
+    /// The same ids, oldest first, and when they are forgotten.
     order: VecDeque<(Instant, Arc<str>)>,
 }
 
 impl Running {
-    /// Begins the call `id` by `spawn`, unless it was cancelled before; says whether it was begun.
+    /// Starts the call `id` with `spawn`, unless it was cancelled before; returns whether it was started.
     pub(super) fn begin(&self, id: &str, spawn: impl FnOnce() -> AbortHandle) -> bool {
-        // Held until the task is noted, so that one which is over at once does not stay there for good.
+        // Locked until the task is recorded, so that a task which ends at once does not stay recorded forever.
         let mut calls = self.calls();
         calls.forget(Instant::now());
         if calls.premature.contains(id) {
             return false;
         }
-        calls.under_way.insert(id.to_owned(), spawn());
+        calls.in_progress.insert(id.to_owned(), spawn());
         true
     }
 
-    /// The call `id` is over.
+    /// Forgets the call `id`, which has ended.
     pub(super) fn end(&self, id: &str) {
-        self.calls().under_way.remove(id);
+        self.calls().in_progress.remove(id);
     }
 
-    /// Ends the call `id`, or keeps in mind that it is not to begin; says whether it was under way.
+    /// Aborts the call `id`, or remembers not to start it; returns whether it was in progress.
     pub(super) fn cancel(&self, id: &str) -> bool {
         let mut calls = self.calls();
-        match calls.under_way.remove(id) {
+        match calls.in_progress.remove(id) {
             Some(task) => {
                 task.abort();
                 true
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_that_is_cancelled_before_it_is_there_is_not_begun() {
+    async fn a_call_that_is_cancelled_before_it_arrives_is_not_started() {
         let running = Running::default();
         assert!(!running.cancel("a"));
         assert!(!running.begin("a", task));
@@ -115,7 +115,7 @@ mod tests {
         assert!(running.cancel("b"));
         assert!(running.begin("c", task));
         running.end("c");
-        assert!(running.calls().under_way.is_empty());
+        assert!(running.calls().in_progress.is_empty());
     }
 
     #[test]

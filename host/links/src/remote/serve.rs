@@ -1,15 +1,16 @@
 //! The callee's side: the components of this host as NATS services.
 //!
-//! Each call runs in a task of its own, which ends when its caller cancels it. What may be taken at one time is bounded
-//! before anything is read of a call ([`memory_budget`](super::memory_budget)).
+//! Each call runs in a task of its own, which is aborted when its caller cancels the call. A memory budget bounds the
+//! calls in progress before anything of a call is read ([`memory_budget`](super::memory_budget)).
 //!
-//! **Why not `async_nats::service`'s own endpoints.** A host that stops must leave the queue groups and still answer
-//! what NATS has given it by then. When an endpoint is stopped, and also when a subscription is drained, that client
-//! forgets the subscription before the server has heard of it, and drops what arrives until then: at a thousand calls a
-//! second and a millisecond to the server, a call at each stop. So the subscriptions are our own, and leave as [`leave`]
-//! says; the API that makes a service visible is in [`super::micro`], with that crate's types.
+//! **Why not the endpoints of `async_nats::service`.** A host that stops must leave the queue groups and still answer
+//! the calls that NATS has given it by then. When an endpoint is stopped, and also when a subscription is drained, that
+//! client forgets the subscription before the server knows of it, and drops the messages that arrive meanwhile. At a
+//! thousand calls a second and a millisecond to the server, it loses a call at each stop. So this module has its own
+//! subscriptions, which end as [`leave`] describes; [`super::micro`] has the API that makes a service visible, with
+//! that crate's types.
 
-use super::call::at;
+use super::call::host_subject;
 use super::memory_budget::{MemoryBudget, Reservation};
 use super::micro::{self, Announcing};
 use super::others::{Callee, Others, Own};
@@ -38,7 +39,7 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of serving.
     pub(crate) const FIXED_LIMITS = "remote";
 
-    /// How long NATS may take to confirm that a host which stops takes no more calls.
+    /// How long NATS may take to confirm that a stopping host gets no more calls.
     const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
     /// The most refusals that wait to be sent; a call beyond them gets no answer.
     pub(super) const MAX_PENDING_REFUSALS: usize = 1024, "answers";
@@ -49,7 +50,7 @@ pub struct Serving {
     host: Arc<Host>,
     intakes: TaskTracker,
     stop: CancellationToken,
-    /// End with the last answers: a call can be cancelled until then.
+    /// The readers of cancellations. They end after the last answer: a call can be cancelled until then.
     _cancels: Vec<AbortOnDropHandle<Option<()>>>,
 }
 
@@ -80,8 +81,8 @@ pub(super) enum Kind {
 }
 
 impl Serving {
-    /// Takes calls for the components of `pools` until `stop`: of each function whose values can cross a link, and HTTP.
-    /// `version` is the application's.
+    /// Takes calls for the components of `pools` until `stop`: calls of each function whose values can cross a link,
+    /// and HTTP requests. `version` is the application's version.
     ///
     /// # Errors
     /// When the connection has been closed.
@@ -108,7 +109,7 @@ impl Serving {
             }
             let public = endpoints.iter().map(|endpoint| endpoint.public.clone()).collect();
             let service = micro::Service::new(nats.subjects(), pool.component(), version, public);
-            // First, so that no call is taken that could not be cancelled.
+            // Before the calls, so that every call can be cancelled.
             let subscriber = client.subscribe(nats.subjects().cancel(pool.component())).await?;
             cancels.push(AbortOnDropHandle::new(tokio::spawn(vital(
                 "an intake of cancellations",
@@ -131,13 +132,13 @@ impl Serving {
             stopped.cancelled().await;
             drop(announcing);
         });
-        // Whoever is told that this host serves must find it in the queue groups.
+        // When other hosts learn that this host serves, it must be in the queue groups already.
         round_trip(client).await;
         Ok(Serving { host, intakes, stop, _cancels: cancels })
     }
 
-    /// Waits until it is stopped; leaves the queue groups, and answers what was taken, for `patience` at most. Returns
-    /// whether everything was answered.
+    /// Waits until it is stopped. Then leaves the queue groups, and answers the calls that it has, within `patience`.
+    /// Returns whether all of them were answered.
     pub async fn finish(self, patience: Duration) -> bool {
         self.stop.cancelled().await;
         let drained = tokio::time::timeout(patience, async {
@@ -147,13 +148,13 @@ impl Serving {
             self.host.tasks.wait().await;
         });
         let drained = drained.await.is_ok();
-        // The last answers are with the client yet.
+        // The client may still hold the last answers.
         let _ = tokio::time::timeout(LEAVE_TIMEOUT, self.host.nats.client().flush()).await;
         drained
     }
 }
 
-/// Where calls are taken in.
+/// Starts the subscriptions for calls.
 #[derive(Clone)]
 pub(super) struct Intakes {
     host: Arc<Host>,
@@ -162,10 +163,11 @@ pub(super) struct Intakes {
 }
 
 impl Intakes {
-    /// Takes what arrives for `endpoint`: as one of the hosts that do, and alone, under the `id` of its service.
+    /// Takes the calls for `endpoint`: on the subject that all hosts share in a queue group, and on the host's own
+    /// subject, which has the `id` of its service.
     pub(super) async fn open(&self, endpoint: Endpoint, id: &str) -> Result<(), NatsError> {
         let (client, component) = (self.host.nats.client(), endpoint.pool.component().to_string());
-        let own = client.subscribe(at(&endpoint.subject, id)).await?;
+        let own = client.subscribe(host_subject(&endpoint.subject, id)).await?;
         let shared = client.queue_subscribe(endpoint.subject.clone(), component).await?;
         let endpoint = Arc::new(endpoint);
         for subscriber in [own, shared] {
@@ -176,14 +178,14 @@ impl Intakes {
     }
 }
 
-/// What the component of `pool` offers, and its functions once more.
+/// The endpoints of the component of `pool`, and its functions.
 fn endpoints(pool: &Arc<Pool>, nats: &Nats) -> (Vec<Endpoint>, Vec<Own>) {
     let (active, component) = (pool.active(), pool.component());
     let exported = &active.compiled().exported;
     let (mut endpoints, mut functions) = (Vec::new(), Vec::new());
     for function in exported.functions.iter().filter(|function| !function.is_http()) {
         let Some(position) = pool.position(&function.interface, &function.name) else { continue };
-        // What has handles, as WASI's own interfaces, nobody can be linked to.
+        // Functions with handles, such as those of WASI, cannot be linked.
         let Ok(caller) = CallerType::of(&function.name, &function.ty) else { continue };
         let caller = caller.within(pool.limits().call_bytes.as_u64());
         let (interface, name) = (&function.interface, &function.name);
@@ -205,7 +207,8 @@ fn endpoints(pool: &Arc<Pool>, nats: &Nats) -> (Vec<Endpoint>, Vec<Own>) {
 }
 
 impl Host {
-    /// Takes what arrives for `endpoint` until `stop`, and then what NATS had sent by the time that it let this host go.
+    /// Takes the calls for `endpoint` until `stop`, and then those that NATS had sent before this host left the queue
+    /// group.
     async fn intake(self: Arc<Self>, endpoint: Arc<Endpoint>, mut calls: Subscriber, stop: CancellationToken) {
         while let Some(Some(call)) = stop.run_until_cancelled(calls.next()).await {
             self.take(&endpoint, call);
@@ -217,11 +220,11 @@ impl Host {
     }
 
     fn take(self: &Arc<Self>, endpoint: &Arc<Endpoint>, call: Message) {
-        // Nobody can be answered.
+        // Without a reply subject, or with a reserved one, no answer can be sent.
         let Some(reply) = call.reply.clone().filter(|reply| !is_reserved(reply)) else { return };
         let (host, endpoint) = (self.clone(), endpoint.clone());
         let Some(reservation) = self.budget.reserve(call.payload.len()) else {
-            // Whoever floods a host need not be answered: such a call is lost to its caller.
+            // Beyond the bound, a call gets no answer at all: for its caller it is lost.
             if let Ok(refusal) = self.refusals.clone().try_acquire_owned() {
                 self.tasks.spawn(async move {
                     host.refuse(&endpoint, reply).await;
@@ -232,11 +235,12 @@ impl Host {
         };
         let read = wire::read(call.headers.as_ref(), endpoint.pool.call_deadline());
         let id = read.as_ref().ok().and_then(|envelope| envelope.id.clone());
-        let (payload, noted) = (call.payload, id.clone());
+        let (payload, own_id) = (call.payload, id.clone());
         let spawn = || {
             let task = self.tasks.spawn(async move {
-                // Made here: a runtime that ends drops the task within `spawn`, while the lock is held.
-                let _noted = Noted { host: host.clone(), id: noted };
+                // Created inside the task: a runtime that is shutting down drops the task within `spawn`, while the
+                // lock is held.
+                let _end = EndOnDrop { host: host.clone(), id: own_id };
                 host.answer(&endpoint, read, payload, reply, reservation).await;
             });
             task.abort_handle()
@@ -250,7 +254,7 @@ impl Host {
         }
     }
 
-    /// Ends calls whose callers have gone away.
+    /// Aborts calls whose callers have cancelled them.
     async fn cancel(self: Arc<Self>, mut ids: Subscriber) {
         while let Some(message) = ids.next().await {
             let Some(id) = wire::id(&message.payload) else { continue };
@@ -309,7 +313,7 @@ impl Host {
         }
     }
 
-    /// Makes the call, and says that it runs while it does.
+    /// Makes the call, and reports that it runs as long as it does.
     async fn perform(
         &self,
         endpoint: &Endpoint,
@@ -320,14 +324,14 @@ impl Host {
     ) -> Result<Bytes, CallError> {
         let mut call = std::pin::pin!(endpoint.call(payload, reservation, context, self.nats.client().max_payload()));
         let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + WORKING_INTERVAL, WORKING_INTERVAL);
-        // A host that stood still says it once.
+        // A host that stood still reports it once, not once for each missed tick.
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
                 outcome = &mut call => return outcome,
                 _ = tick.tick() => {
-                    // Without a connection it would only be kept, and hold up the call.
+                    // Without a connection the client would only buffer it, and delay the call.
                     if *self.nats.outage().borrow() == Outage::None {
                         self.publish(reply, Some(wire::working()), Bytes::new()).await;
                     }
@@ -389,25 +393,25 @@ fn too_large(component: &Arc<str>, most: usize) -> CallError {
     CallError::new(component, Failure::ResponseTooLarge, detail)
 }
 
-/// Failures at the callee, as a local link logs them at its caller.
+/// Logs a failure at the callee; a local link logs it at the caller.
 fn log(error: &CallError, trace: &str, caller: &str) {
     let component = &error.component;
     match error.failure {
-        // There may be thousands of them, and each caller hears of its own.
+        // There may be thousands, and each caller gets its own error.
         Failure::Overloaded => tracing::debug!(component = %component, trace, caller, "{error}"),
-        // A server's setting mends it.
+        // The operator must change a setting of the server.
         Failure::ResponseTooLarge => tracing::error!(component = %component, trace, caller, "{error}"),
         _ => tracing::warn!(component = %component, trace, caller, "{error}"),
     }
 }
 
-/// Takes its call out of those that run when it is dropped, however the call ended.
-struct Noted {
+/// Removes its call from the running ones when it is dropped, however the call ended.
+struct EndOnDrop {
     host: Arc<Host>,
     id: Option<String>,
 }
 
-impl Drop for Noted {
+impl Drop for EndOnDrop {
     fn drop(&mut self) {
         if let Some(id) = &self.id {
             self.host.running.end(id);
@@ -415,13 +419,14 @@ impl Drop for Noted {
     }
 }
 
-/// Leaves the queue group of `calls` without losing one: afterwards the subscription holds what NATS has sent before it
-/// let go, and then ends.
+/// Leaves the queue group of `calls` without losing a message: afterwards the subscription yields the messages that
+/// NATS sent before it ended the subscription, and then ends.
 ///
-/// A subscription can end by itself after a number of messages. With a number that no server accepts (NATS reads at most
-/// nine digits, and takes more for none) the server ends it at once, but the client still takes what is on its way. A
-/// round trip later all of it is here. A server that did accept it would go on until the subscription is closed: what
-/// is lost then is what an ordinary end loses.
+/// A client can ask the server to end a subscription after a number of messages. With a number that is too large for
+/// the server (NATS reads at most nine digits, and treats more as none), the server ends the subscription at once, but
+/// the client still accepts messages that are on their way. After a round trip all of them have arrived. A server that
+/// did accept the number would go on until the subscription is closed; then no more is lost than with an ordinary
+/// unsubscribe.
 pub(crate) async fn leave(calls: &mut Subscriber, nats: &Nats) {
     if *nats.outage().borrow() == Outage::None && calls.unsubscribe_after(u64::MAX).await.is_ok() {
         round_trip(nats.client()).await;
@@ -429,7 +434,8 @@ pub(crate) async fn leave(calls: &mut Subscriber, nats: &Nats) {
     let _ = calls.unsubscribe().await;
 }
 
-/// Waits until the server has done all that it was told before, and what it had sent by then has arrived.
+/// Waits until the server has handled everything that was sent to it before, and everything that it sent by then has
+/// arrived.
 pub(crate) async fn round_trip(client: &Client) {
     let inbox = client.new_inbox();
     let there_and_back = async {

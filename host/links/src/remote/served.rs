@@ -1,4 +1,4 @@
-//! What other hosts serve, as they say it by NATS's service API ([`micro`](super::micro)).
+//! The functions that other hosts serve, read with NATS's service API ([`micro`](super::micro)).
 
 use super::micro::service_name;
 use super::types::CalledFunction;
@@ -11,18 +11,18 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 souk_manifest::fixed_limits! {
-    /// The fixed limits of who serves what.
+    /// The fixed limits of requests for served functions.
     pub(crate) const FIXED_LIMITS = "remote";
 
     /// How long a host may take to answer which functions it serves.
     const INFO_TIMEOUT: Duration = Duration::from_secs(2);
-    /// How long the next host may take after one has answered.
+    /// How long the next host may take to answer after one has answered.
     const NEXT_INFO_TIMEOUT: Duration = Duration::from_millis(500);
     /// The most hosts of one component whose functions are read.
     const MAX_INFOS: usize = 64, "answers";
 }
 
-/// Why it is not known which functions a component on another host serves.
+/// Why the functions of a component on another host are unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unanswered {
     /// No host that runs it answers.
@@ -47,12 +47,12 @@ impl ServedFunction {
     /// Asks the hosts that run `component` for its functions; the first answer counts.
     ///
     /// # Errors
-    /// When none answers, or this one may not ask.
+    /// When no host answers, or this host's NATS user may not ask.
     pub async fn of(nats: &Nats, component: &str) -> Result<Vec<ServedFunction>, Unanswered> {
         ServedFunction::within(INFO_TIMEOUT, nats, component).await
     }
 
-    /// The same, of a host that answers within `patience`.
+    /// As [`ServedFunction::of`], but waits for `patience`.
     ///
     /// # Errors
     /// As [`ServedFunction::of`].
@@ -72,11 +72,11 @@ impl ServedFunction {
         Ok(served)
     }
 
-    /// The functions of all hosts that run `component`: those of two releases may differ.
+    /// The functions of all hosts that run `component`; hosts of two releases may have different ones.
     pub(super) async fn of_all(nats: &Nats, component: &str) -> Vec<ServedFunction> {
         let (client, inbox, mut served) = (nats.client(), nats.client().new_inbox(), Vec::new());
         let Ok(answers) = client.subscribe(inbox.clone()).await else { return served };
-        // What cannot be published now is answered by nobody.
+        // If this cannot be published now, no answer comes.
         let _ = client.publish_with_reply(subject(nats, component), inbox, Bytes::new()).await;
         let (mut answers, mut patience) = (answers.take(MAX_INFOS), INFO_TIMEOUT);
         while let Ok(Some(answer)) = tokio::time::timeout(patience, answers.next()).await {
@@ -99,7 +99,7 @@ fn subject(nats: &Nats, component: &str) -> String {
     format!("$SRV.INFO.{}", service_name(nats.subjects(), component))
 }
 
-/// The functions of a host's answer; `None` where it is none.
+/// The functions in a host's answer; `None` when it is not a valid answer.
 fn read(answer: &Message) -> Option<Vec<ServedFunction>> {
     let info: Info = serde_json::from_slice(&answer.payload).ok()?;
     let served = info.endpoints.into_iter().filter_map(|mut endpoint| {

@@ -1,4 +1,4 @@
-//! Calls over a real nats-server, to hosts that the tests play: what no well-behaved host would do.
+//! Calls over a real nats-server to hosts that the tests simulate, with behaviour that a real host does not show.
 
 use super::*;
 use async_nats::service::PingResponse;
@@ -18,7 +18,7 @@ async fn nats(server: &nats_server::Nats) -> Nats {
     Nats::connect(&config, "test").await.unwrap()
 }
 
-/// A caller, and a client for whoever is called.
+/// A caller, and a client for the simulated hosts.
 async fn both(server: &nats_server::Nats) -> (Remote, Client) {
     let remote = Remote::open(nats(server).await).await.unwrap();
     (remote, async_nats::connect(server.url()).await.unwrap())
@@ -73,7 +73,7 @@ async fn a_call_carries_its_context_and_its_answer_comes_back() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_said_at_once() {
+async fn a_call_without_a_host_fails_at_once() {
     let server = nats_server::Nats::start();
     let (remote, _) = both(&server).await;
     for idempotent in [false, true] {
@@ -95,12 +95,12 @@ async fn a_callee_that_falls_silent_is_lost_and_its_call_cancelled() {
     let taken = calls.next().await.unwrap();
     let id = wire::read(taken.headers.as_ref(), Duration::from_secs(5)).unwrap().id.unwrap();
     assert_eq!(cancelled.next().await.unwrap().payload, id);
-    // An answer that comes after all is nobody's.
+    // A late answer is ignored.
     answer(&client, taken, None, "[1]").await;
 }
 
 #[tokio::test]
-async fn a_call_that_is_heard_of_is_waited_for_and_the_signs_of_life_leave_nothing_behind() {
+async fn a_call_that_reports_that_it_runs_is_not_lost_and_the_reports_use_no_memory() {
     let server = nats_server::Nats::start();
     let (remote, client) = both(&server).await;
     let target = target(&remote, false);
@@ -110,7 +110,7 @@ async fn a_call_that_is_heard_of_is_waited_for_and_the_signs_of_life_leave_nothi
         for _ in 0..1000 {
             client.publish_with_headers(taken.reply.clone().unwrap(), wire::working(), Bytes::new()).await.unwrap();
         }
-        // Twice as long as a silent call would be waited for.
+        // Twice as long as the caller would wait for a silent call.
         let mut tick = tokio::time::interval(WORKING_INTERVAL);
         for _ in 0..=2 * (LOST_AFTER.as_millis() / WORKING_INTERVAL.as_millis()) {
             tick.tick().await;
@@ -141,12 +141,12 @@ async fn a_lost_call_that_may_be_repeated_is_sent_to_another_host_and_only_so_of
     let ids: std::collections::BTreeSet<_> =
         taken.iter().map(|call| wire::read(call.headers.as_ref(), Duration::ZERO).unwrap().id).collect();
     assert_eq!(ids.len(), MAX_ATTEMPTS as usize, "each attempt has an id of its own");
-    // There was no further one: the next message is this.
+    // There was no further attempt: the next message is this one.
     client.publish(target.subject.clone(), "end".into()).await.unwrap();
     assert_eq!(calls.next().await.unwrap().payload, "end");
 }
 
-/// Answers for a host of `target`'s component, by the id `live`, when it is asked who is there.
+/// Answers probes for a host of `target`'s component with the id `live`.
 async fn there(client: &Client, remote: &Remote) -> AbortOnDropHandle<()> {
     let mut asked = client.subscribe("$SRV.PING.test-shop").await.unwrap();
     serve::round_trip(client).await;
@@ -167,14 +167,14 @@ async fn there(client: &Client, remote: &Remote) -> AbortOnDropHandle<()> {
 }
 
 #[tokio::test]
-async fn a_host_that_hangs_is_passed_by_once_a_call_to_it_was_lost() {
+async fn a_host_that_hangs_gets_no_calls_after_a_call_to_it_was_lost() {
     let server = nats_server::Nats::start();
     let (remote, client) = both(&server).await;
     let (once, often) = (target(&remote, false), target(&remote, true));
     // NATS has no other to choose.
     let mut hung = host(&client, &once).await;
     let _there = there(&client, &remote).await;
-    let mut live = client.subscribe(call::at(&once.subject, "live")).await.unwrap();
+    let mut live = client.subscribe(call::host_subject(&once.subject, "live")).await.unwrap();
     serve::round_trip(&client).await;
     let serving = async {
         for result in ["[1]", "[2]"] {
@@ -184,12 +184,12 @@ async fn a_host_that_hangs_is_passed_by_once_a_call_to_it_was_lost() {
     };
     let calling = async {
         assert_eq!(call(&remote, &often).await.unwrap(), "[1]");
-        // One that must not be sent twice goes there at once.
+        // A call that must not be sent twice goes to the other host at once.
         assert_eq!(call(&remote, &once).await.unwrap(), "[2]");
     };
     tokio::join!(calling, serving);
     drop(hung.next().await.unwrap());
-    // Who says that it is there and takes no calls any more is no reason to fail.
+    // A host that answers probes but takes no calls any more does not make calls fail.
     drop(live);
     serve::round_trip(&client).await;
     let serving = async {
@@ -275,7 +275,7 @@ async fn calls_fail_when_nats_goes_and_work_again_when_it_is_back() {
     assert_eq!(error.failure, Failure::Lost, "{error}");
     let error = call(&remote, &once).await.unwrap_err();
     assert_eq!(error.failure, Failure::Unreachable, "{error}");
-    // It waits for NATS first, but not for ever.
+    // The call waits for NATS first, but not forever.
     let error = call(&remote, &often).await.unwrap_err();
     assert_eq!(error.failure, Failure::Unreachable, "{error}");
     tokio::task::block_in_place(|| server.resume(0));
@@ -310,11 +310,11 @@ fn conditional(bank: &str) -> Application {
 }
 
 #[tokio::test]
-async fn hosts_that_start_together_learn_of_each_other_and_nobody_is_waited_for_who_says_nothing() {
+async fn hosts_that_start_together_learn_of_each_other_and_do_not_wait_for_a_silent_service() {
     let server = nats_server::Nats::start();
     let (one, other) = (nats(&server).await, nats(&server).await);
     let (set, empty) = (conditional("b"), conditional(""));
-    // Nobody is there, and then a service of the same name that never answers.
+    // First there is no host, and then a service of the same name that never answers.
     agree(&one, &set, false).await.unwrap();
     let silent = async_nats::connect(server.url()).await.unwrap();
     let _silent = silent.subscribe("$SRV.INFO.test_host").await.unwrap();
@@ -324,7 +324,7 @@ async fn hosts_that_start_together_learn_of_each_other_and_nobody_is_waited_for_
     let _here = Presence::start(&one, &set).await.unwrap();
     agree(&one, &set, true).await.unwrap();
     let _there = Presence::start(&other, &empty).await.unwrap();
-    // Where one asks before the other is there, the other alone learns of it.
+    // If one host asks before the other is visible, only the other learns of it.
     serve::round_trip(other.client()).await;
     let (one_says, other_says) = tokio::join!(agree(&one, &set, true), agree(&other, &empty, true));
     assert!(one_says.unwrap_err().to_string().contains("`stand-in` is off at this host"));

@@ -1,8 +1,8 @@
-//! Do the hosts that are there mean the same by a contract as this one?
+//! Compares the types that this host's callers expect with the types that running hosts serve.
 //!
-//! What a call is for stands in its subject, with a digest of the function's type, so no host is given a call of another
-//! type. A start asks the hosts that are there all the same, for the log alone; and a call that nobody took asks why, since
-//! "no host" would send its reader to the wrong place.
+//! The subject of a call contains a digest of the function's type, so no host gets a call of another type. A host that
+//! starts nevertheless asks the running hosts for their types, only to log differences. When no host took a call, the
+//! caller asks for the reason, because "no host runs it" would mislead the reader of the log if only the types differ.
 
 use super::expected;
 use super::served::ServedFunction;
@@ -38,19 +38,19 @@ impl CalledFunction {
         }
     }
 
-    /// Whether a caller that is built for this type can be answered exactly by a function of the type of `callee`.
+    /// Whether a function of the type of `callee` can exactly answer a caller that is built for this type.
     pub(super) fn can_call(&self, callee: &CalledFunction) -> bool {
         let codecs = (FunctionCodec::read(&self.signature), FunctionCodec::read(&callee.signature));
         matches!(codecs, (Some(caller), Some(callee)) if caller.can_call(&callee))
     }
 
-    /// Whether one of the hosts that serve `served` has another type of it, and can answer for this one.
-    pub(super) fn has_equal(&self, served: &[ServedFunction]) -> bool {
+    /// Whether one of the `served` functions can answer a caller of this type.
+    pub(super) fn has_compatible(&self, served: &[ServedFunction]) -> bool {
         let mut others = served.iter().filter(|other| other.interface == self.interface && other.name == self.name);
         others.any(|other| self.can_call(other))
     }
 
-    /// What the hosts that serve `served` have in its place; `None` when one has the same.
+    /// What the hosts serve instead of this function; `None` when one of `served` has the same type.
     pub(super) fn differs(&self, served: &[ServedFunction]) -> Option<String> {
         let mut same = served.iter().filter(|served| served.interface == self.interface && served.name == self.name);
         match same.clone().next() {
@@ -60,8 +60,8 @@ impl CalledFunction {
         }
     }
 
-    /// What `caller` must be told of a difference: `there` is of [`CalledFunction::differs`].
-    pub(super) fn complaint(&self, caller: &str, component: &str, there: &str) -> String {
+    /// The message for `caller` about a difference; `there` comes from [`CalledFunction::differs`].
+    pub(super) fn mismatch_message(&self, caller: &str, component: &str, there: &str) -> String {
         let CalledFunction { interface, name, signature, .. } = self;
         format!(
             "`{caller}` calls `{interface}#{name}` of `{component}` on another host, and it {there}, and `{signature}` here: \
@@ -90,8 +90,8 @@ pub fn expected_types(import: &Import<'_>, caller: &str) -> Result<Vec<ExpectedT
     Ok(expected.collect())
 }
 
-/// Writes down which functions this host expects, for the hosts that serve them. Asks those that are there for their types,
-/// and logs where none of them has the same, or one that can answer for it.
+/// Writes down the function types that this host's callers expect, for the hosts that serve them. Then asks the running
+/// hosts for their types, and logs each function for which none has the same or a compatible type.
 pub async fn compare(nats: Nats, expected: Vec<ExpectedType>) {
     if let Err(error) = expected::publish(&nats, &expected).await {
         tracing::debug!("hosts of later versions do not learn which types this one calls: {error}");
@@ -108,9 +108,9 @@ pub async fn compare(nats: Nats, expected: Vec<ExpectedType>) {
         }
         for ExpectedType { caller, function, .. } in expected {
             if let Some(there) = function.differs(&served)
-                && !function.has_equal(&served)
+                && !function.has_compatible(&served)
             {
-                tracing::error!(component, "{}", function.complaint(caller, component, &there));
+                tracing::error!(component, "{}", function.mismatch_message(caller, component, &there));
             }
         }
     }))

@@ -1,4 +1,4 @@
-//! Bodies that are there as a whole, with their trailers.
+//! Bodies that are complete in memory, with their trailers.
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -7,17 +7,17 @@ use http_body_util::combinators::UnsyncBoxBody;
 use std::convert::Infallible;
 use wasmtime_wasi_http::Error;
 
-/// The trailers of a request or response whose body is its bytes; they stand among its extensions.
+/// The trailers of a request or response whose body is plain bytes. They are kept in its extensions.
 #[derive(Debug, Clone)]
 pub struct Trailers(pub HeaderMap);
 
 impl Trailers {
-    /// Those of a request or response with these extensions, which has them no more.
+    /// Takes the trailers out of the extensions of a request or response.
     pub fn take(extensions: &mut http::Extensions) -> Option<HeaderMap> {
         extensions.remove().map(|Trailers(trailers)| trailers)
     }
 
-    /// Puts `trailers` among the `extensions`, where there are some.
+    /// Puts `trailers`, if there are any, into the `extensions`.
     pub fn put(extensions: &mut http::Extensions, trailers: Option<HeaderMap>) {
         if let Some(trailers) = trailers.filter(|trailers| !trailers.is_empty()) {
             extensions.insert(Trailers(trailers));
@@ -25,7 +25,7 @@ impl Trailers {
     }
 }
 
-/// A body that is there already, for a component.
+/// A body that is complete already, for a component.
 pub type Whole = UnsyncBoxBody<Bytes, Error>;
 
 /// The body of these bytes and trailers.

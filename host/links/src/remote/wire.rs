@@ -1,6 +1,6 @@
-//! The headers of calls and answers: written and read here alone.
+//! Writes and reads the headers of calls and answers; no other module does.
 //!
-//! Whoever may publish on the application's subjects can send anything, so nothing of a header is trusted: numbers are
+//! Anyone who may publish on the application's subjects can send anything, so no header is trusted: numbers are
 //! bounded, and a trace that could forge a line in the log is replaced.
 
 use super::MAX_CLOCK_SKEW;
@@ -32,14 +32,14 @@ souk_manifest::fixed_limits! {
     const MAX_NAME_BYTES: usize = 128, bytes;
 }
 
-/// What a call brings besides its payload.
+/// What a message of a call has besides its payload.
 #[derive(Debug)]
 pub(super) struct Envelope {
-    /// The call's id; none for one that is sent by hand.
+    /// The call's id; `None` for a call that is sent by hand.
     pub id: Option<String>,
     /// The component that calls.
     pub caller: String,
-    /// Its deadline, trace and hops, as they count here.
+    /// Its deadline, trace and hops, after this host's checks.
     pub context: CallContext,
     /// Its place in the trace of requests.
     pub parent: Option<Parent>,
@@ -55,7 +55,7 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A text as a header's value; NATS has no escape for a line's end.
+/// A text as a header's value; empty if it has a line break, which NATS cannot escape.
 fn value(text: &str) -> HeaderValue {
     text.parse().unwrap_or_default()
 }
@@ -83,7 +83,7 @@ pub(super) fn call(id: &str, caller: &str, context: &CallContext) -> HeaderMap {
 /// Reads the headers of a call to a component whose calls may take `most`.
 ///
 /// # Errors
-/// Why it must not be started, and what was wrong with it.
+/// Why the call must not be started, and a text about it for the log.
 pub(super) fn read(headers: Option<&HeaderMap>, most: Duration) -> Result<Envelope, (Failure, String)> {
     let empty = HeaderMap::new();
     let headers = headers.unwrap_or(&empty);
@@ -112,31 +112,31 @@ pub(super) fn read(headers: Option<&HeaderMap>, most: Duration) -> Result<Envelo
     })
 }
 
-/// The id of a call that is cancelled; `None` where it is none.
+/// The id in a cancellation; `None` when the payload is not an id.
 pub(super) fn id(payload: &[u8]) -> Option<&str> {
     std::str::from_utf8(payload).ok().filter(|id| is_plain(id))
 }
 
-/// Whether a text is one that ids and names are made of: nothing in it can begin a line, or a field, of the log.
+/// Whether a text has only characters of ids and names, so that it cannot start a new line or field in the log.
 fn is_plain(text: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:+/=".contains(&b))
 }
 
-/// The headers of a message that says that a call runs.
+/// The headers of a message which reports that a call runs.
 pub(super) fn working() -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(WORKING, HeaderValue::from(1_u64));
     headers
 }
 
-/// Whether a message says no more than that its call runs.
+/// Whether a message only reports that its call runs.
 pub(super) fn is_working(headers: Option<&HeaderMap>) -> bool {
     headers.is_some_and(|headers| headers.get(WORKING).is_some())
 }
 
-/// Every failure with its code, as NATS's service API has them. What failed goes with it as a text, since some share
-/// a code.
+/// Every failure with its code for NATS's service API. An answer also has the failure's name, because some failures
+/// share a code.
 const CODES: [(Failure, u64); 11] = [
     (Failure::Overloaded, 503),
     (Failure::Deadline, 504),
@@ -156,7 +156,7 @@ pub(super) fn code(failure: Failure) -> u64 {
     CODES.iter().find(|(known, _)| *known == failure).map_or(500, |(_, code)| *code)
 }
 
-/// The headers of an answer that says that the call failed.
+/// The headers of the answer to a failed call.
 pub(super) fn failed(failure: Failure) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(NATS_SERVICE_ERROR, failure.name());
@@ -164,8 +164,8 @@ pub(super) fn failed(failure: Failure) -> HeaderMap {
     headers
 }
 
-/// Why the call of an answer failed; `None` where it did not. A failure of another version of Souk, or of whoever else
-/// answers, counts as one of the callee.
+/// Why the call failed, read from the headers of its answer; `None` when it did not. An unknown failure, from another
+/// version of Souk or another program, counts as a trap of the callee.
 pub(super) fn failure(headers: Option<&HeaderMap>) -> Option<Failure> {
     let headers = headers?;
     let code = headers.get(NATS_SERVICE_ERROR_CODE).map(HeaderValue::as_str);

@@ -1,7 +1,7 @@
-//! Every key that Souk adds to Spin's manifest, and every key of `runtime-config.toml`, for those who look one up.
+//! Reference of every key that Souk adds to Spin's manifest, and every key of `runtime-config.toml`.
 //!
-//! `docs/reference.md` is made from this table. The readers ([`crate`]) know the keys themselves; a test asks them which
-//! they know, and compares.
+//! `docs/reference.md` is generated from this table. The readers ([`crate`]) do not use it; a test compares the keys
+//! that they know with it.
 
 mod runtime_config;
 
@@ -10,15 +10,15 @@ pub use runtime_config::RUNTIME_CONFIG;
 /// One key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
-    /// The table that it stands in.
+    /// The table that it belongs to.
     pub table: &'static str,
     /// The key.
     pub key: &'static str,
-    /// What its value is: a type, with its unit.
+    /// The type of its value, with the unit.
     pub value: &'static str,
-    /// What holds when it is not there.
+    /// What applies if it is absent.
     pub default: &'static str,
-    /// A line with it.
+    /// An example line.
     pub example: &'static str,
     /// What it does.
     pub about: &'static str,
@@ -71,7 +71,7 @@ pub const MANIFEST: &[Key] = &[
         "a list of routes",
         "none",
         "reserved_routes = [\"/payments/webhook\"]",
-        "Routes for which a part of the host is kept free: under load, others are refused first.",
+        "Routes for which a part of the host's capacity is reserved: under load, requests to other routes are refused first.",
     ),
     key(
         APPLICATION,
@@ -95,15 +95,15 @@ pub const MANIFEST: &[Key] = &[
         "a list of addresses and networks",
         "none",
         "trusted_proxies = [\"10.0.0.7\"]",
-        "Proxies that are believed when they say who their client is.",
+        "Proxies that are trusted to name their client.",
     ),
     key(
         APPLICATION,
         "variables",
         "a table",
-        "no value is made",
+        "no value is generated",
         "[application.tool.souk.variables]",
-        "Values that the host makes for variables while nobody sets them, one entry a variable.",
+        "Values that the host generates for variables that are not set, one entry for each variable.",
     ),
     key(
         APPLICATION,
@@ -111,7 +111,7 @@ pub const MANIFEST: &[Key] = &[
         "a table",
         "no warning",
         "[application.tool.souk.warnings]",
-        "What is said at the start while a variable has a certain value, one entry a variable.",
+        "Warnings at the start while a variable has a certain value, one entry for each variable.",
     ),
     key(
         STATIC,
@@ -127,7 +127,7 @@ pub const MANIFEST: &[Key] = &[
         "a folder beside the manifest",
         "required in its table",
         "folder = \"public\"",
-        "Where the files are. Names that begin with a dot, and links that lead out of it, are not found.",
+        "The folder of the files. Names that begin with a dot, and links that lead out of the folder, are not served.",
     ),
     key(
         STATIC,
@@ -135,7 +135,7 @@ pub const MANIFEST: &[Key] = &[
         "a file in the folder",
         "none",
         "fallback = \"index.html\"",
-        "The page for paths without an extension that name no file.",
+        "The file for paths that have no extension and name no file.",
     ),
     key(
         TEST,
@@ -151,7 +151,7 @@ pub const MANIFEST: &[Key] = &[
         "`secret` or `url`",
         "required in its entry, unless it has `one_of`",
         "jwt_secret = { generate = \"secret\" }",
-        "`secret`: 256 random bits in hexadecimal, kept in the state folder. `url`: where the application answers.",
+        "`secret`: 256 random bits in hexadecimal, kept in the state folder. `url`: the URL of the application.",
     ),
     key(
         VARIABLES,
@@ -159,7 +159,7 @@ pub const MANIFEST: &[Key] = &[
         "a list of texts",
         "any value",
         "currency = { one_of = [\"usd\", \"eur\"] }",
-        "The values that the variable may have; with another one the application does not start.",
+        "The values that the variable may have; with any other value the application does not start.",
     ),
     key(
         VARIABLES,
@@ -167,7 +167,7 @@ pub const MANIFEST: &[Key] = &[
         "a variable's name",
         "always",
         "webhook_secret = { generate = \"secret\", unless = \"stripe_secret\" }",
-        "Nothing is made while that variable is set: then this one must be set too.",
+        "While that variable is set, no value is generated, and this one must be set too.",
     ),
     key(
         WARNINGS,
@@ -175,7 +175,7 @@ pub const MANIFEST: &[Key] = &[
         "a text",
         "required in its entry",
         "open_access = { value = \"true\", message = \"access is open\" }",
-        "What is said.",
+        "The text of the warning.",
     ),
     key(
         WARNINGS,
@@ -183,7 +183,7 @@ pub const MANIFEST: &[Key] = &[
         "a text",
         "required in its entry",
         "open_access = { value = \"true\", message = \"access is open\" }",
-        "The value at which it is said.",
+        "The value that gives the warning.",
     ),
     key(
         COMPONENT,
@@ -191,7 +191,7 @@ pub const MANIFEST: &[Key] = &[
         "a list of numbers, as text",
         "none",
         "additive = [\"0007\"]",
-        "Migrations that a release without them can go on with: it starts beside them with a warning, and a version that brings them may be tried out.",
+        "Migrations with which an older release, which does not have them, can still work: it starts on such a database with a warning, and a version with them may be tried out beside it.",
     ),
     key(
         COMPONENT,
@@ -199,7 +199,15 @@ pub const MANIFEST: &[Key] = &[
         "a template of a URL",
         "its SQLite databases",
         "database_url = \"{{ orders_database_url }}\"",
-        "The database that its migrations are for, and with that its grant: `sqlite:LABEL` or `postgres://USER:PASSWORD@HOST/DATABASE`.",
+        "The database that its migrations are for, which is a grant too: `sqlite:LABEL` or `postgres://USER:PASSWORD@HOST/DATABASE`.",
+    ),
+    key(
+        COMPONENT,
+        "digest",
+        "`sha256:` and 64 hexadecimal digits",
+        "the digest that is found first",
+        "digest = \"sha256:d62b...\"",
+        "What the component of a `source` from a registry must be; `souk build` prints what it is.",
     ),
     key(
         COMPONENT,
@@ -207,7 +215,7 @@ pub const MANIFEST: &[Key] = &[
         "a list of dependencies, each a name or a table",
         "none",
         "durable = [\"acme:clicks/inbox@0.1.0\"]",
-        "Calls of these are stored first, and made until they succeed or a day is over.",
+        "Calls of these are stored first, and then repeated until the target accepts or rejects them, by default for about a day.",
     ),
     key(
         COMPONENT,
@@ -215,7 +223,7 @@ pub const MANIFEST: &[Key] = &[
         INTERFACES,
         "what other components depend on",
         "exports = [\"acme:links/store@0.1.0\"]",
-        "What it exports, for `souk build` and `souk wit`, which write the file that its bindings are made from.",
+        "What it exports, for `souk build` and `souk wit`, which write the file that its bindings are generated from.",
     ),
     key(
         COMPONENT,
@@ -223,7 +231,7 @@ pub const MANIFEST: &[Key] = &[
         "a list of interfaces or functions",
         "none",
         "idempotent = [\"acme:links/store@0.1.0#get\"]",
-        "Calls that may be made twice: on several hosts they are sent again when a host dies.",
+        "Functions for which a call may be repeated: with several hosts, a call is sent again when a host dies.",
     ),
     key(
         COMPONENT,
@@ -251,11 +259,19 @@ pub const MANIFEST: &[Key] = &[
     ),
     key(
         COMPONENT,
+        "record",
+        "a boolean",
+        "`false`",
+        "record = true",
+        "Calls into it are recorded for a day, so that `souk replay` can run them again; see docs/observe.md.",
+    ),
+    key(
+        COMPONENT,
         "remote",
         "a list of dependencies",
-        "this host where it can",
+        "on this host if the target runs here",
         "remote = [\"acme:links/store@0.1.0\"]",
-        "Calls of these go over NATS even where their target runs on this host.",
+        "Calls of these go over NATS even if their target runs on this host.",
     ),
     key(
         COMPONENT,
@@ -271,7 +287,7 @@ pub const MANIFEST: &[Key] = &[
         "a list of numbers, as text",
         "none",
         "retired = [\"0002\"]",
-        "Migrations that are not run any more, and whose files are gone; a database in which they ran is taken as it is.",
+        "Migrations that do not run any more and whose files were removed; a database in which they ran is accepted.",
     ),
     key(
         COMPONENT,
@@ -287,7 +303,7 @@ pub const MANIFEST: &[Key] = &[
         "a table",
         "none",
         "[component.store.tool.souk.seed]",
-        "Example data, which `souk seed` puts in and takes away.",
+        "Example data, which `souk seed` adds and removes.",
     ),
     key(
         COMPONENT,
@@ -295,7 +311,7 @@ pub const MANIFEST: &[Key] = &[
         "a boolean",
         "`false`",
         "trace_arguments = true",
-        "Traces have the arguments and results of calls into it, for the token `full`; see docs/observe.md.",
+        "Traces contain the arguments and results of calls to it, for the token `full`; see docs/observe.md.",
     ),
     key(
         COMPONENT,
@@ -311,7 +327,7 @@ pub const MANIFEST: &[Key] = &[
         "a duration, 1s to 366days",
         "delivered at once",
         "durable = [{ interface = \"acme:mail/reminders@0.1.0\", after = \"30m\" }]",
-        "How long after a call was stored it is made.",
+        "The delay between storing a call and making it.",
     ),
     key(
         DURABLE,
@@ -319,7 +335,7 @@ pub const MANIFEST: &[Key] = &[
         "the name of a parameter",
         "delivered at once",
         "durable = [{ interface = \"acme:mail/reminders@0.1.0\", deliver_at = \"deliver-at\" }]",
-        "The parameter, a `u64`, by which the caller says when the call is made: milliseconds since 1970.",
+        "The parameter, a `u64`, with which the caller says when the call is made: milliseconds since 1970.",
     ),
     key(
         DURABLE,
@@ -335,7 +351,7 @@ pub const MANIFEST: &[Key] = &[
         "a function",
         "required in its table",
         "call = \"acme:tasks/cleaner@0.1.0#clean\"",
-        "What is called: a function of a durable contract, which takes nothing, or `id: string`, or `due: u64`, or both.",
+        "The function: one of a durable contract, with no parameters, or `id: string`, or `due: u64`, or both.",
     ),
     key(
         SCHEDULE,
@@ -359,7 +375,7 @@ pub const MANIFEST: &[Key] = &[
         "`skip`, `last` or `all`",
         "`skip`",
         "missed = \"last\"",
-        "What becomes of due times that passed while no host ran: nothing, one call for the last of them, or one for each.",
+        "What happens to due times that passed while no host ran: no call, one call for the last of them, or one for each.",
     ),
     key(
         SCHEDULE,
@@ -375,7 +391,7 @@ pub const MANIFEST: &[Key] = &[
         "a template of `true` or `false`",
         "`false`",
         "first_start = \"{{ seed }}\"",
-        "Whether the first start puts it in by itself, where the component's database is a new SQLite file.",
+        "Whether the first start adds it, if the component's database is a new SQLite file.",
     ),
     key(
         SEED,
@@ -391,7 +407,7 @@ pub const MANIFEST: &[Key] = &[
         "a variable's name",
         "none",
         "unless = \"stripe_secret\"",
-        "The first start puts nothing in while this variable is set.",
+        "While this variable is set, the first start does not add it.",
     ),
     key(
         NEST,
@@ -399,16 +415,23 @@ pub const MANIFEST: &[Key] = &[
         "a table",
         "none",
         "\"find_one\" = \"acme:links/store@0.1.0#get\"",
-        "Patterns that are called, each as a function that it imports.",
+        "Patterns that it calls, each with a function that it imports.",
     ),
-    key(NEST, "errors", "a table", "none", "not-found = { status = 404 }", "What the cases of the error are in Nest."),
+    key(
+        NEST,
+        "errors",
+        "a table",
+        "none",
+        "not-found = { status = 404 }",
+        "The Nest errors for the cases of the contract's error.",
+    ),
     key(
         NEST,
         "serves",
         "a table",
         "none",
         "\"find_one\" = \"acme:links/store@0.1.0#get\"",
-        "Patterns that it answers, each by a function that it exports.",
+        "Patterns that it answers, each with a function that it exports.",
     ),
 ];
 

@@ -16,7 +16,7 @@ pub const RUNTIME_CONFIG: &[Key] = &[
         "tables",
         "each label is a file in the state folder",
         "[key_value_store.default]",
-        "Where the stores of labels are.",
+        "The places of key-value stores, by label.",
     ),
     key(
         ROOT,
@@ -24,7 +24,7 @@ pub const RUNTIME_CONFIG: &[Key] = &[
         "a table",
         "one host",
         "[nats]",
-        "The servers by which the hosts of one application reach each other.",
+        "The NATS servers through which the hosts of one application reach each other.",
     ),
     key(
         ROOT,
@@ -32,7 +32,7 @@ pub const RUNTIME_CONFIG: &[Key] = &[
         "tables",
         "each label is a file in the state folder",
         "[sqlite_database.default]",
-        "Where the databases of labels are.",
+        "The places of databases, by label.",
     ),
     key(
         ROOT,
@@ -40,7 +40,7 @@ pub const RUNTIME_CONFIG: &[Key] = &[
         "a list of names",
         "none",
         "admin_hosts = [\"admin.example\"]",
-        "Names of the administration's listener, besides its address.",
+        "Host names that requests to the administration listener may use, besides its address.",
     ),
     key(
         ROOT,
@@ -56,9 +56,9 @@ pub const RUNTIME_CONFIG: &[Key] = &[
         "an array of tables",
         "the environment and `.env`",
         "[[variables_provider]]",
-        "Where variables get their values from, the first that has one wins; the environment is always the last.",
+        "Sources of variables' values. The first that has a value wins; the environment is always the last.",
     ),
-    key(STORE, "type", "`spin`, `redis`, `nats` or `mongodb`", "required", "type = \"redis\"", "What keeps the store."),
+    key(STORE, "type", "`spin`, `redis`, `nats` or `mongodb`", "required", "type = \"redis\"", "The kind of store."),
     key(
         STORE,
         "path",
@@ -91,16 +91,16 @@ pub const RUNTIME_CONFIG: &[Key] = &[
         "collection = \"accounts\"",
         "For `mongodb`: the collection.",
     ),
-    key(DATABASE, "type", "`spin`", "required", "type = \"spin\"", "What keeps the database: SQLite."),
+    key(DATABASE, "type", "`spin`", "required", "type = \"spin\"", "The kind of database: SQLite."),
     key(DATABASE, "path", "a file, from this file", "required", "path = \"data/orders.db\"", "The file."),
-    key(PROVIDER, "type", "`env` or `static`", "required", "type = \"static\"", "What the source is."),
+    key(PROVIDER, "type", "`env` or `static`", "required", "type = \"static\"", "The kind of source."),
     key(
         PROVIDER,
         "prefix",
         "a text",
         "`SPIN_VARIABLE`",
         "prefix = \"SHOP\"",
-        "For `env`: what the names of environment variables begin with.",
+        "For `env`: the prefix of the environment variables.",
     ),
     key(
         PROVIDER,
@@ -108,7 +108,7 @@ pub const RUNTIME_CONFIG: &[Key] = &[
         "a file, from this file",
         "none",
         "dotenv_path = \"values.env\"",
-        "For `env`: a file with more of them.",
+        "For `env`: a file with more variables.",
     ),
     key(PROVIDER, "values", "a table", "none", "values = { currency = \"eur\" }", "For `static`: the values."),
     key(
@@ -141,7 +141,7 @@ pub const RUNTIME_CONFIG: &[Key] = &[
         "text of 16 characters or more",
         "none",
         "cluster_secret = \"...\"",
-        "What all hosts of the application know, and nobody else: a host without it, or with other secrets, does not start beside them.",
+        "A secret that only the hosts of the application know: a host without it, or with another one, does not start beside them.",
     ),
     key(
         NATS,

@@ -1,11 +1,11 @@
-//! The tables of keys against the readers.
+//! Compares the tables of keys with the readers.
 
 use super::runtime_config::{DATABASE, NATS, PROVIDER, ROOT, STORE};
 use super::*;
 use crate::tests::{HEAD, app, load};
 use std::collections::BTreeSet;
 
-/// The keys that the reader of a table knows, from what it says of one that it does not.
+/// The keys that the reader of a table knows, taken from its error about an unknown key.
 fn known(error: &str) -> BTreeSet<String> {
     let known = error.split("known here: ").nth(1).unwrap_or_else(|| panic!("no keys are told: {error}"));
     known.lines().next().unwrap().split(", ").map(str::to_owned).collect()

@@ -1,18 +1,19 @@
-//! Bounds that no manifest changes, declared where they are used and printed by `souk doctor` with all others.
+//! Bounds that no manifest can change. They are declared where they are used, and `souk doctor` prints them with all
+//! others.
 //!
-//! [`fixed_limits!`](crate::fixed_limits) declares the constants of one module and their table at once, so a constant in it
-//! cannot be missing from the table. The comment on a constant is what an operator reads: it says what is bounded and what
-//! happens beyond it. A test of the crate `souk` finds constants that bound something and stand in no table, and tables that
-//! `souk doctor` does not print.
+//! [`fixed_limits!`](crate::fixed_limits) declares the constants of one module together with their table, so no
+//! constant can be missing from the table. Operators read the comment on a constant: it says what is bounded and what
+//! happens beyond the bound. A test of the crate `souk` finds bounds that are in no table, and tables that `souk
+//! doctor` does not print.
 
 use super::value::LimitValue;
 
-/// A bound of one module that no manifest changes.
+/// A bound of one module that no manifest can change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FixedLimit {
-    /// The part of the host that keeps the bound, in an operator's words: `http client`.
+    /// The part of the host that enforces the bound, as an operator knows it: `http client`.
     pub module: &'static str,
-    /// The constant in the source.
+    /// The name of the constant in the source.
     pub constant: &'static str,
     /// The bound.
     pub value: LimitValue,
@@ -21,7 +22,7 @@ pub struct FixedLimit {
 }
 
 impl FixedLimit {
-    /// What the bound is called: the constant's name in words, without its unit.
+    /// The name of the bound: the constant's name in words, without its unit.
     pub fn name(&self) -> String {
         let units = ["_BYTES", "_KIB", "_MS"];
         let name = units.iter().find_map(|unit| self.constant.strip_suffix(unit)).unwrap_or(self.constant);
@@ -34,9 +35,10 @@ pub fn fixed_limits() -> Vec<FixedLimit> {
     [crate::nats::FIXED_LIMITS, crate::postgres::FIXED_LIMITS, crate::schedule::FIXED_LIMITS].concat()
 }
 
-/// Declares a module's constants that bound something, and the table of them.
+/// Declares the bounds of a module as constants, and a table of them.
 ///
-/// A constant that is no `Duration` names its unit: `bytes`, `KiB`, `milliseconds`, or what it counts, in the plural.
+/// A constant that is not a `Duration` names its unit: `bytes`, `KiB`, `milliseconds`, or what it counts, in the
+/// plural.
 ///
 /// ```text
 /// souk_manifest::fixed_limits! {

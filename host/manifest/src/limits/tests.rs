@@ -1,4 +1,4 @@
-//! How a manifest writes limits, and what is said of wrong ones.
+//! How a manifest writes limits, and the errors for wrong ones.
 
 use super::ByteSize;
 use crate::tests::{app, with_component};

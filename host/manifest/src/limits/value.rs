@@ -1,7 +1,7 @@
-//! The value of a limit: a size, a duration or a count, how a manifest writes it and how `souk doctor` prints it.
+//! The value of a limit: a size, a duration or a count, as a manifest writes it and `souk doctor` prints it.
 //!
-//! What is printed can be written back into a manifest and gives the same value, so a size is printed in the largest unit
-//! that divides it and never rounded.
+//! A printed value can be written back into a manifest and gives the same value. So a size is printed in the largest
+//! unit that divides it, and is never rounded.
 
 use bytesize::ByteSize;
 use std::fmt;
@@ -28,7 +28,7 @@ impl LimitValue {
         }
     }
 
-    /// Reads text of this kind; `Err` says what the text is not.
+    /// Reads text of this kind; `Err` names what was expected.
     pub(crate) fn with_text(self, text: &str) -> Result<LimitValue, &'static str> {
         match self {
             LimitValue::Bytes(_) => text.parse().map(LimitValue::Bytes).map_err(|_| "a size"),
@@ -88,7 +88,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_printed_reads_back_as_the_same_value(number: u64, shift in 0_u32..40) {
+        fn a_printed_value_reads_back_as_the_same_value(number: u64, shift in 0_u32..40) {
             let size = LimitValue::Bytes(ByteSize::b((number >> 40) << shift));
             prop_assert_eq!(size.with_text(&size.to_string()), Ok(size));
             let duration = LimitValue::Duration(Duration::from_millis(number >> 24));

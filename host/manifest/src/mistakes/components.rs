@@ -8,7 +8,7 @@ fn durable(more: &str, message: &'static str, fix: &'static str) -> Mistake {
     in_component(&(entry + &dependency("{ component = \"b\" }")), 8, message, fix)
 }
 
-/// A schedule of the keys `keys`, the first of which stands in line 9.
+/// A schedule with the keys `keys`, the first of which is in line 9.
 fn schedule(keys: &str, line: usize, message: &'static str, fix: &'static str) -> Mistake {
     in_component(&format!("[[component.a.tool.souk.schedule]]\n{keys}"), line, message, fix)
 }
@@ -25,7 +25,12 @@ pub(super) fn mistakes() -> Vec<Mistake> {
         in_component("ai_models = \"llama\"", 8, "`ai_models` must be a list of strings", "[\"...\"]"),
         in_component("profile.debug.sources = \"x\"", 8, "unknown key `sources`", "`source`"),
         in_component("profile.debug.build.command = 3", 8, "`command` must be a string or a list", "write"),
-        in_component("profile.debug.source = { package = \"n:p\", version = \"1\" }", 8, "a registry", "download"),
+        in_component(
+            "profile.debug.source = { package = \"n:p\", version = \"1.0.0\" }",
+            8,
+            "has no `registry`",
+            "HOST",
+        ),
         in_component("dependencies_inherit_configuration = \"all\"", 8, "must be `true` or `false`", "write"),
         in_component(
             "allowed_outbound_hosts = [\"example.com\"]",

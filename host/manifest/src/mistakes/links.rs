@@ -1,4 +1,4 @@
-//! Mistakes in what stands between components: dependencies, durable and remote links, patterns of NestJS.
+//! Mistakes in connections between components: dependencies, durable and remote links, patterns of NestJS.
 
 use super::*;
 
@@ -6,6 +6,12 @@ use super::*;
 fn sourced(source: &str, message: &'static str, fix: &'static str) -> Mistake {
     let source = source.replace("{SHA}", &format!("sha256:{}", "0".repeat(64)));
     Mistake(format!("{HEAD}component.a.source = {source}"), 3, Some("a"), message, fix)
+}
+
+/// A component whose source is a version of a package in a registry.
+fn released(registry: &str, package: &str, version: &str, message: &'static str, fix: &'static str) -> Mistake {
+    let source = format!("{{ registry = \"{registry}\", package = \"{package}\", version = \"{version}\" }}");
+    sourced(&source, message, fix)
 }
 
 pub(super) fn mistakes() -> Vec<Mistake> {
@@ -52,7 +58,7 @@ pub(super) fn mistakes() -> Vec<Mistake> {
             "tool.souk.reuse = 1",
             8,
             "unknown key `reuse`",
-            "migrations, nest, readiness, remote, retired, schedule, seed, trace_arguments, unless",
+            "migrations, nest, readiness, record, remote, retired, schedule, seed, trace_arguments, unless",
         ),
         Mistake(
             format!("{HEAD}[[trigger.http]]\nroute = \"/\"\ncomponent = \"a\"\n[component.a]\ndescription = \"\""),
@@ -70,11 +76,18 @@ pub(super) fn mistakes() -> Vec<Mistake> {
         ),
         sourced("{ url = \"https://u:s3cret@x.test/a\", digest = \"{SHA}\" }", "`url` has a user name", "https://"),
         sourced("{ url = \"https://x\", digest = \"{SHA}\", sha = \"\" }", "unknown key `sha`", "remove it"),
-        sourced(
-            "{ registry = \"r\", package = \"a:b\", version = \"1\" }",
-            "`source` comes from a registry",
-            "download",
-        ),
+        sourced("{ package = \"a:b\", version = \"1.0.0\" }", "has no `registry`", "registry = \"HOST\""),
+        sourced("{ registry = \"r.test\", version = \"1.0.0\" }", "has no `package`", "NAMESPACE:NAME"),
+        released("r", "a:b", "1.0.0", "`registry` is no host", "registry.example.com"),
+        released("u:s3cret@r.test", "a:b", "1.0.0", "`registry` has a user name", "registry.example.com"),
+        released("169.254.169.254", "a:b", "1.0.0", "`registry` is an address of the local link", "example.com"),
+        released("r.test/x", "a:b", "1.0.0", "`registry` is no host", "registry.example.com"),
+        released("r.test", "b", "1.0.0", "`package`: it names no package", "namespace:name"),
+        released("r.test", "a:b/c", "1.0.0", "`package`: it is more than a package's name", "namespace:name"),
+        released("r.test", "A:b", "1.0.0", "`package`: it must be in lower case", "namespace:name"),
+        released("r.test", "a:b", "1.0", "`version` is not one version: `1.0`", "version = \"1.2.0\""),
+        released("r.test", "a:b", "^1.0.0", "`version` is not one version", "version = \"1.2.0\""),
+        in_component("tool.souk.digest = \"sha256:0\"", 8, "`digest` is for a `source` from a registry", "remove it"),
         Mistake(
             format!(
                 "{HEAD}[[trigger.http]]\nroute = \"/\"\ncomponent = \"my_app\"\n[component.my_app]\nsource = \"a\""
@@ -98,8 +111,25 @@ pub(super) fn mistakes() -> Vec<Mistake> {
             "[component.c-service]",
         ),
         in_component(&dependency("{ component = \"a\" }"), 11, "on the component itself", "remove"),
-        in_component(&dependency("\">=1.0.0\""), 11, "comes from a registry", "download the component"),
-        in_component(&dependency("{ version = \"1\", package = \"n:p\" }"), 11, "comes from a registry", "download"),
+        in_component(&dependency("\">=1.0.0\""), 11, "names a version, and no registry", "registry = \"HOST\""),
+        in_component(
+            &dependency("{ version = \"1.0.0\", package = \"n:p\" }"),
+            11,
+            "has no `registry`",
+            "registry = \"HOST\"",
+        ),
+        in_component(
+            &dependency("{ version = \">=1.0.0\", registry = \"r.test\" }"),
+            11,
+            "`version` is not one version",
+            "version = \"1.2.0\"",
+        ),
+        in_component(
+            &dependency("{ version = \"1.0.0\", registry = \"r.test\", path = \"b.wasm\" }"),
+            11,
+            "both `path` and `version`",
+            "keep one",
+        ),
         in_component(
             &dependency("{ path = \"b.wasm\", component = \"b\" }"),
             11,
@@ -114,7 +144,7 @@ pub(super) fn mistakes() -> Vec<Mistake> {
             &dependency("{ component = \"b\", zebra = 1 }"),
             11,
             "unknown key `zebra`",
-            "known here: component, environment, export, inherit_configuration, path, url",
+            "known here: component, environment, export, inherit_configuration, package, path, registry, url, version",
         ),
         in_component(
             &dependency("{ component = \"b\", inherit_configuration = [\"models\"] }"),

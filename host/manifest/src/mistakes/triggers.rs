@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A trigger that the host answers, beside a component that has a route.
+/// A trigger with a fixed response, beside a component that has a route.
 fn fixed(text: &str, line: usize, message: &'static str, fix: &'static str) -> Mistake {
     let rest = "[[trigger.http]]\nroute = \"/a\"\ncomponent = { source = \"a\" }";
     Mistake(format!("{HEAD}\n[[trigger.http]]\n{text}\n{rest}"), line, None, message, fix)
@@ -112,10 +112,10 @@ pub(super) fn mistakes() -> Vec<Mistake> {
             "path =",
         ),
         in_trigger(
-            "component = \"a\"\nroute = \"/\"\ndependencies = { middleware = [{ package = \"n:p\", version = \"1\" }] }",
+            "component = \"a\"\nroute = \"/\"\ndependencies = { middleware = [{ package = \"n:p\", version = \"1.0.0\" }] }",
             7,
-            "comes from a registry",
-            "download",
+            "has no `registry`",
+            "registry = \"HOST\"",
         ),
         in_trigger(
             "component = \"a\"\nroute = \"/x/\"\n[[trigger.http]]\ncomponent = \"a\"\nroute = \"/x\"",

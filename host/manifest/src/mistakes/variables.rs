@@ -1,4 +1,4 @@
-//! Mistakes in variables: declared, made by the host, warned of, and those that turn components off.
+//! Mistakes in variables: declared ones, generated ones, ones with warnings, and ones that turn components off.
 
 use super::*;
 

@@ -1,9 +1,9 @@
-//! What `files` of a component stands for on the disk.
+//! The files on disk that `files` of a component matches.
 
 use super::*;
 
 #[test]
-fn files_that_do_not_exist_are_told_when_they_are_looked_up() {
+fn files_that_do_not_exist_are_reported_when_they_are_looked_up() {
     for (entry, message) in [
         ("\"none.txt\"", "does not exist"),
         ("\"none/*\"", "matches no file"),

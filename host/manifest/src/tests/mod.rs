@@ -42,7 +42,7 @@ pub(super) fn app(manifest: &str) -> App {
 /// The URL that the host gives in these tests.
 pub(super) const URL: &str = "http://127.0.0.1:3000";
 
-/// Reads a manifest and fills it in; secrets are made up.
+/// Reads a manifest and fills it in; secrets get random values.
 pub(super) fn load(options: &LoadOptions) -> Result<Loaded, ManifestErrors> {
     let folder = options.manifest.with_file_name("no secrets here");
     read(options)?.fill_in(&HostValues { url: URL.to_owned(), secrets: Secrets::looked_up(folder) })
@@ -330,7 +330,7 @@ fn a_build_needs_no_values_and_checks_the_rest() {
 }
 
 #[test]
-fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
+fn all_mistakes_are_reported_together_in_the_order_of_the_file() {
     let text = with_component(
         "sorce = \"x\"\nfiles = 3\nallowed_outbound_hosts = [\"a.test\"]\n[variables]\nV = { default = 3 }\n",
     );
@@ -340,7 +340,7 @@ fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
 }
 
 #[test]
-fn what_is_odd_is_a_warning() {
+fn an_unintended_looking_manifest_gives_warnings() {
     for (text, line, message) in [
         (with_component("[component.b]\nsource = \"b.wasm\""), Some(8), "no trigger and no dependency"),
         (

@@ -1,4 +1,4 @@
-//! Components that the manifest does not name: those of dependencies and middleware, and what they may do.
+//! Components that the manifest does not name, for dependencies and middleware, and their grants.
 
 use super::*;
 
@@ -11,7 +11,7 @@ const GRANTS: &str = "key_value_stores = [\"default\"]\nsqlite_databases = [\"ma
     environment = { A = \"of a\", B = \"of a\" }\nvariables = { v = \"of a\" }\n\
     allowed_outbound_hosts = [\"https://a.test\"]\n";
 
-/// What of [`GRANTS`] a component has, by the names of the keys.
+/// The keys of [`GRANTS`] that a component has.
 fn granted(component: &Component) -> Vec<&'static str> {
     let all = [
         ("allowed_outbound_hosts", component.allowed_outbound_hosts.iter().any(|h| h.allows("https", "a.test", 443))),
@@ -36,8 +36,29 @@ fn a_dependency_by_path_or_url_is_a_component_that_is_granted_nothing() {
     assert_eq!(targets, ["p-for-a", "p-for-a", "q-for-a"]);
     let (p, q) = (&components["p-for-a"], &components["q-for-a"]);
     assert!(p.source.ends_with("p.wasm") && p.download.is_none() && granted(p).is_empty());
-    assert_eq!(q.download.as_ref().unwrap().digest(), digest);
+    assert_eq!(q.download.as_ref().unwrap().digest(), Some(digest.as_str()));
     assert!(granted(q).is_empty() && q.environment["A"] == "its own" && q.part_of.as_deref() == Some("a"));
+}
+
+#[test]
+fn code_is_a_version_of_a_package_that_the_registry_has() {
+    let digest = "a".repeat(64);
+    let components = components(&format!(
+        "[component.a.dependencies]\n\"n:p/i@0.1.0\" = {{ registry = \"r.test\", version = \"=1.2.0\" }}\n\
+         \"n:q\" = {{ registry = \"localhost:5000\", package = \"m:other\", version = \"2.0.0-rc.1\" }}\n\
+         [component.b]\nsource = {{ registry = \"r.test:444\", package = \"n:b\", version = \"1.0.0\" }}\n\
+         tool.souk.digest = \"sha256:{digest}\"\n"
+    ));
+    let of = |name: &str| components[name].download.as_ref().unwrap();
+    for (name, shown, digest) in [
+        ("p-for-a", "r.test/n:p@1.2.0", None),
+        ("q-for-a", "localhost:5000/m:other@2.0.0-rc.1", None),
+        ("b", "r.test:444/n:b@1.0.0", Some(digest.as_str())),
+    ] {
+        assert_eq!((of(name).to_string().as_str(), of(name).digest()), (shown, digest), "{name}");
+    }
+    let here = |name: &str| matches!(of(name), Download::Release { release, .. } if release.is_here());
+    assert!(here("q-for-a") && !here("p-for-a"));
 }
 
 #[test]
@@ -78,7 +99,7 @@ fn a_component_that_inherits_is_a_copy_and_the_original_stays_as_it_is() {
 }
 
 #[test]
-fn what_there_can_be_only_once_is_not_copied() {
+fn a_component_with_something_that_exists_only_once_is_not_copied() {
     let text = with_component(
         "[component.a.dependencies]\n\"n:b\" = { component = \"b\", inherit_configuration = true }\n\
          [component.b]\nsource = \"b.wasm\"\ntool.souk.migrations = \"m\"\n",
@@ -93,7 +114,7 @@ const CHAIN: &str = "[[trigger.http]]\nroute = \"/x\"\ncomponent = \"a\"\ndepend
     [component.m]\nsource = \"m.wasm\"\n";
 
 #[test]
-fn middleware_stands_in_the_order_of_its_list_and_something_leads_to_it() {
+fn middleware_keeps_the_order_of_its_list_and_counts_as_used() {
     let loaded = app(&with_component(CHAIN)).load();
     let [plain, with] = &loaded.application.routes[..] else { panic!("two routes") };
     assert_eq!(

@@ -1,4 +1,4 @@
-//! The runtime configuration: where stores, databases and NATS are, and what is wrong with it.
+//! The runtime configuration: the places of stores, databases and NATS, and mistakes in it.
 
 use super::*;
 use std::collections::BTreeSet;
@@ -23,7 +23,7 @@ fn the_runtime_configuration_places_stores_databases_and_state() {
 }
 
 #[test]
-fn two_labels_that_name_one_place_are_warned_of() {
+fn two_labels_that_name_the_same_place_give_a_warning() {
     let text = with_component("key_value_stores = [\"a\", \"b\"]");
     let own =
         format!("type = \"nats\"\nbucket = \"{}\"", Subjects::of(&app(&text).load().application.name).bucket("a"));

@@ -1,10 +1,10 @@
-//! Every key of Spin's manifest, and what Souk does with it: the table of `docs/spin-manifest.md`, each row with a
-//! manifest. `UPDATE_SNAPSHOTS=1 cargo test -p souk-manifest` writes the table anew.
+//! Every key of Spin's manifest, and what Souk does with it: the table of `docs/spin-manifest.md`, with a manifest for
+//! each row. `UPDATE_SNAPSHOTS=1 cargo test -p souk-manifest` writes the table again.
 
 use super::*;
 use std::path::PathBuf;
 
-/// What becomes of a manifest with the key.
+/// The result for a manifest with the key.
 enum Outcome {
     Works,
     /// A warning with these words.
@@ -172,8 +172,8 @@ fn rows() -> Vec<Row> {
         ),
         Row(
             "`source`: `registry`, `package`, `version`",
-            Refused("comes from a registry"),
-            "",
+            Works,
+            "fetched as a `url` is; one version, kept by the digest that it had first, or by `tool.souk.digest` ([packages.md](packages.md#a-component-from-a-registry))",
             with_component("").replace("\"a.wasm\"", "{ registry = \"r.io\", package = \"n:p\", version = \"1.0.0\" }"),
         ),
         in_component(
@@ -258,9 +258,15 @@ fn rows() -> Vec<Row> {
             &format!("{{ url = \"https://example.com/c.wasm\", digest = \"{sha}\" }}"),
         ),
         dependency(
-            "`dependencies`: a version, or `version`, `registry`, `package`",
-            Refused("comes from a registry"),
-            "",
+            "`dependencies`: `registry`, `package`, `version`, `export`",
+            Works,
+            "the same; a range of versions is refused",
+            "{ registry = \"r.io\", package = \"n:q\", version = \"1.0.0\", export = \"n:q/i\" }",
+        ),
+        dependency(
+            "`dependencies`: a version alone",
+            Refused("names a version, and no registry"),
+            "no registry is everybody's",
             "\">=1.0.0\"",
         ),
         dependency(
@@ -318,7 +324,7 @@ fn each_key_of_spins_manifest_is_read_as_the_table_says() {
     }
 }
 
-/// A part of these small applications is of no use, and that is not what a row is about.
+/// Whether a warning is about unused parts, which these small applications have and which no row is about.
 fn is_about_use(message: &str) -> bool {
     ["no trigger and no dependency", "no route is public"].iter().any(|words| message.contains(words))
 }

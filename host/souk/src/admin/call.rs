@@ -65,6 +65,9 @@ pub struct Listed {
 /// When there is no such function, the arguments do not fit, or the component failed.
 pub async fn call(app: &App, request: CallRequest) -> Result<CallReply, Problem> {
     let CallRequest { component, function, arguments } = request;
+    if app.is_gone(&component) {
+        return Err(Problem::not_found(app.gone_text(&component)));
+    }
     let Some(pool) = app.pool_by_hand(&component).await.map_err(not_loaded)? else {
         if let Some(variable) = app.application().off.get(&component) {
             return Err(Problem::not_found(format_args!(

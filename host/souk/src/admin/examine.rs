@@ -5,8 +5,11 @@
 
 use super::Admin;
 use crate::app::App;
+use bytes::Bytes;
+use chrono::DateTime;
 use rustix::fs::statvfs;
 use serde::{Deserialize, Serialize};
+use souk_links::cluster;
 use souk_manifest::DatabaseUrl;
 use souk_manifest::limits::ByteSize;
 use std::collections::BTreeMap;
@@ -66,6 +69,7 @@ pub(super) async fn examine(admin: &Admin) -> Vec<Finding> {
     let disk = tokio::task::spawn_blocking(move || disk(&state)).await;
     findings.extend(disk.ok());
     findings.extend(clocks(&admin.app).await);
+    findings.extend(nats_clock(&admin.app).await);
     findings
 }
 
@@ -173,14 +177,73 @@ async fn clocks(app: &App) -> Vec<Finding> {
         // One that cannot be asked is in the readiness.
         let Ok(Ok(there)) = tokio::time::timeout(CLOCK_TIMEOUT, granted.clock(&address)).await else { continue };
         let after = souk_manifest::clock::since_epoch();
-        let apart = before.saturating_sub(there).max(there.saturating_sub(after));
-        findings.push(match apart > MAX_CLOCK_DIFFERENCE {
-            true => {
-                let text = format!("it differs from this host's by {apart:.1?}\n  fix: let both be set by NTP");
-                Finding::new(name, Level::Warning, text)
-            }
-            false => Finding::new(name, Level::Ok, "as this host's"),
-        });
+        findings.push(compared(name, there, before, after));
     }
     findings
+}
+
+/// The clock of NATS, against this host's: the times of messages are NATS', and when they are due the hosts say.
+async fn nats_clock(app: &App) -> Option<Finding> {
+    let nats = app.remote()?.nats();
+    let stream = format!("KV_{}", nats.subjects().stream(cluster::BUCKET));
+    let before = souk_manifest::clock::since_epoch();
+    let asked = nats.client().request(format!("$JS.API.STREAM.INFO.{stream}"), Bytes::new());
+    // One that cannot be asked is in the readiness.
+    let answer = tokio::time::timeout(CLOCK_TIMEOUT, asked).await.ok()?.ok()?;
+    let after = souk_manifest::clock::since_epoch();
+    Some(match time_of(&answer.payload) {
+        Some(there) => compared(NATS_CLOCK.to_owned(), there, before, after),
+        None => Finding::new(NATS_CLOCK, Level::Ok, "not known: nats-server says what time it is from 2.10 on"),
+    })
+}
+
+/// What the finding about NATS' clock is called.
+const NATS_CLOCK: &str = "clock of NATS";
+
+/// When JetStream gave this answer, since 1970.
+fn time_of(answer: &[u8]) -> Option<Duration> {
+    #[derive(Deserialize)]
+    struct Answer {
+        ts: String,
+    }
+    let answer: Answer = serde_json::from_slice(answer).ok()?;
+    let time = DateTime::parse_from_rfc3339(&answer.ts).ok()?;
+    let seconds = u64::try_from(time.timestamp()).ok()?;
+    Some(Duration::new(seconds, time.timestamp_subsec_nanos()))
+}
+
+/// A clock that shows `there`, between two looks at this host's own.
+fn compared(name: String, there: Duration, before: Duration, after: Duration) -> Finding {
+    let apart = before.saturating_sub(there).max(there.saturating_sub(after));
+    match apart > MAX_CLOCK_DIFFERENCE {
+        true => {
+            let text = format!("it differs from this host's by {apart:.1?}\n  fix: let both be set by NTP");
+            Finding::new(name, Level::Warning, text)
+        }
+        false => Finding::new(name, Level::Ok, "as this host's"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_apart_by_more_than_two_seconds_is_a_warning() {
+        let at = Duration::from_secs;
+        for (there, level) in
+            [(10, Level::Ok), (8, Level::Ok), (7, Level::Warning), (13, Level::Ok), (14, Level::Warning)]
+        {
+            let found = compared("clock of x".to_owned(), at(there), at(10), at(11));
+            assert_eq!((found.level, found.text.contains("fix: ")), (level, level == Level::Warning), "{there}");
+        }
+    }
+
+    #[test]
+    fn jetstream_says_when_it_has_answered() {
+        let answer =
+            br#"{"type":"io.nats.jetstream.api.v1.stream_info_response","ts":"1970-01-01T00:00:02.000000005Z"}"#;
+        assert_eq!(time_of(answer), Some(Duration::new(2, 5)));
+        assert_eq!(time_of(br#"{"type":"io.nats.jetstream.api.v1.stream_info_response"}"#), None);
+    }
 }

@@ -133,13 +133,11 @@ pub(super) fn one(tracer: &Tracer, id: &str, with_values: bool) -> Result<TraceT
 
 fn span(record: &Record, with_values: bool) -> TraceSpan {
     let shown = record.attributes.iter().filter(|(name, _)| with_values || !Record::VALUES.contains(name));
-    let attributes = shown.map(|(name, value)| {
-        let value = match value {
-            Attribute::Text(text) => (&**text).into(),
-            Attribute::Number(number) => (*number).into(),
-        };
-        ((*name).to_owned(), value)
-    });
+    let attributes = shown.map(|(name, value)| ((*name).to_owned(), json(value)));
+    // They are the guest's own words, and may be personal data.
+    let own = record.guest.as_deref().filter(|_| with_values).map(|guest| guest.attributes.as_slice());
+    let own = own.unwrap_or_default().iter().map(|(name, value)| (name.to_string(), json(value)));
+    let attributes = attributes.chain(own);
     TraceSpan {
         span_id: record.span.to_string(),
         parent_id: record.parent.map(|parent| parent.to_string()),
@@ -152,6 +150,13 @@ fn span(record: &Record, with_values: bool) -> TraceSpan {
         error: record.error.as_deref().map(str::to_owned),
         detail: record.detail.as_deref().filter(|_| with_values).map(str::to_owned),
         attributes: attributes.collect(),
+    }
+}
+
+fn json(value: &Attribute) -> serde_json::Value {
+    match value {
+        Attribute::Text(text) => (&**text).into(),
+        Attribute::Number(number) => (*number).into(),
     }
 }
 

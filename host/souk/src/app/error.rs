@@ -1,5 +1,6 @@
 //! Why an application does not start.
 
+use super::deploy::DeployError;
 use super::migrations::MigrateError;
 use super::queue::OpenQueueError;
 use crate::moving::PlaceError;
@@ -7,6 +8,7 @@ use souk_links::cluster::ClusterError;
 use souk_links::remote::PeerError;
 use souk_manifest::ManifestErrors;
 use souk_manifest::secrets::SecretError;
+use souk_manifest::state::StateError;
 use souk_nats::NatsError;
 use souk_runtime::EngineError;
 
@@ -32,12 +34,18 @@ pub enum StartError {
     /// This host does not belong to the others on NATS.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// What the hosts have agreed on cannot be written down.
+    #[error(transparent)]
+    Versions(DeployError),
     /// The state folder has no name of its own.
     #[error("{error}\n  fix: {}", error.fix())]
     State {
         /// Why.
         error: SecretError,
     },
+    /// The folder of recorded calls cannot be used.
+    #[error(transparent)]
+    Recordings(StateError),
     /// A migration was changed or failed.
     #[error(transparent)]
     Migrate(#[from] MigrateError),

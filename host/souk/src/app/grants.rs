@@ -2,14 +2,16 @@
 //! binding.
 
 use super::error::StartError;
+use crate::recordings::Recordings;
 use souk_bindings::boundary::Boundaries;
 use souk_bindings::budget::{ApplicationBudget, Budget};
 use souk_bindings::http_client::{Clients, InternalDispatch};
 use souk_bindings::outbound::{AllowedHosts, Dialer};
+use souk_bindings::tape::{Recorder, Recording, Secrets};
 use souk_bindings::trace::Redaction;
 use souk_bindings::{Grants, files, key_value, postgres, sqlite, variables};
 use souk_manifest::state::StateFolder;
-use souk_manifest::{Application, Component, Diagnostic};
+use souk_manifest::{Application, Component, Diagnostic, ManifestErrors};
 use souk_nats::Nats;
 use std::sync::Arc;
 
@@ -17,6 +19,12 @@ use std::sync::Arc;
 fn redaction(application: &Application) -> Redaction {
     let values = application.components.values().flat_map(|component| component.variables.values());
     Redaction::of(values.filter(|value| value.is_secret()).map(|value| value.expose()))
+}
+
+/// The same values, for recordings.
+fn secrets(application: &Application) -> Secrets {
+    let values = application.components.values().flat_map(|component| component.variables.values());
+    Secrets::of(values.filter(|value| value.is_secret()).map(|value| value.expose()))
 }
 
 /// What components share.
@@ -29,6 +37,7 @@ pub(super) struct Shared {
     outbound: Dialer,
     budget: Arc<ApplicationBudget>,
     boundaries: Boundaries,
+    recordings: Option<Recordings>,
 }
 
 impl Shared {
@@ -45,7 +54,13 @@ impl Shared {
                 files: Budget::new(application.limits.open_files),
             }),
             boundaries,
+            recordings: None,
         })
+    }
+
+    /// Calls of components that the manifest names for it are recorded there.
+    pub(super) fn record(&mut self, recordings: Option<Recordings>) {
+        self.recordings = recordings;
     }
 
     /// Opens what components of this host are granted; what is open already stays so. Blocks on the disk. Returns what
@@ -108,18 +123,74 @@ impl Shared {
         let (name, limits) = (component.name.as_str().into(), component.limits.clone());
         let boundaries = self.boundaries.of_component(&component.name);
         let http = self.http.grant(component, &allowed, &boundaries);
+        let (variables, environment) = (variables::grant(component), component.environment.clone());
+        let environment: Vec<_> = environment.into_iter().collect();
+        let files = files::grant(application, component, state.path())?;
+        if component.is_recorded && files.is_some() {
+            let message = "`record` is on, and what it reads of its files is in no recording";
+            return Err(application.mistake(component, message, "remove `record`, or its `files`"));
+        }
+        let recordings = self.recordings.as_ref().filter(|_| component.is_recorded);
+        let recorder = recordings.map(|recordings| {
+            let (secrets, sink) = (Arc::new(secrets(application)), recordings.sink());
+            Arc::new(Recorder::new(component.name.as_str().into(), &variables, &environment, secrets, sink))
+        });
         Ok(Grants {
-            variables: variables::grant(component),
-            environment: component.environment.clone().into_iter().collect(),
-            files: files::grant(application, component, state.path())?,
+            variables,
+            environment,
+            files,
+            recorder,
             sqlite: self.sqlite.grant(component),
             postgres: self.postgres.grant(&allowed),
             key_value: self.key_value.grant(component),
             outbound: self.outbound.grant(&allowed),
             budget: self.budget.clone(),
             boundaries,
+            telling: self.boundaries.telling().clone(),
             traced_values: component.traces_arguments.then(|| Arc::new(redaction(application))),
             ..Grants::nothing(name, limits, http)
         })
+    }
+}
+
+/// What components are granted in replays: stores and databases of their own, which are empty.
+pub(crate) struct ReplayGrants {
+    application: Application,
+    state: StateFolder,
+    shared: Shared,
+}
+
+impl ReplayGrants {
+    /// Opens them in `state`, wherever the application has its own.
+    ///
+    /// # Errors
+    /// When they cannot be made.
+    pub(crate) async fn open(application: &Application, state: StateFolder) -> anyhow::Result<Self> {
+        let mut application = application.clone();
+        application.key_value_places.clear();
+        application.sqlite_paths.clear();
+        let mut shared = Shared::new(&application, Boundaries::off())?;
+        ManifestErrors::check(shared.open(&application, &state, None).await)?;
+        Ok(ReplayGrants { application, state, shared })
+    }
+
+    /// Those of `component` with the values that its variables had, and the secrets of now.
+    ///
+    /// # Errors
+    /// When the component reads files.
+    pub(crate) fn of(&self, component: &Component, recording: &Recording) -> anyhow::Result<(Grants, Arc<Secrets>)> {
+        let grants = self.shared.grant(component, &self.application, &self.state);
+        let mut grants = grants.map_err(|mistake| ManifestErrors(vec![mistake]))?;
+        // Only the configuration has the secret ones.
+        let named = &recording.head.secrets;
+        grants.variables.retain(|name, _| named.contains(name));
+        grants.environment.retain(|(name, _)| named.contains(name));
+        // What was secret then may be none now, and is compared without its value all the same.
+        let values = grants.variables.values().chain(grants.environment.iter().map(|(_, value)| value));
+        let secrets = Arc::new(secrets(&self.application).and(values.map(String::as_str)));
+        grants.variables.extend(recording.variables.clone());
+        grants.environment.extend(recording.environment.clone());
+        grants.environment.sort_unstable();
+        Ok((grants, secrets))
     }
 }

@@ -52,6 +52,7 @@ use wiring::Surroundings;
 pub(crate) use compile::FIXED_LIMITS as COMPILE_LIMITS;
 pub use error::StartError;
 pub use example_data::{add as add_examples, remove as remove_examples};
+pub(crate) use grants::ReplayGrants;
 pub use handler::{Entry, Handler};
 pub use migrations::{MigrateError, migrate, migration_status};
 pub use routes::{Answer, PublicRoute, Routing};
@@ -116,11 +117,14 @@ impl App {
 
     /// What answers HTTP requests for `component`; `None` when it takes no part, or runs elsewhere and there is no NATS.
     pub fn handler(&self, component: &str) -> Option<&Handler> {
-        self.handlers.get(component)
+        self.handlers.get(component).filter(|_| !self.is_gone(component))
     }
 
     /// The way of a request to `component`, through its middleware; `None` as for [`App::handler`].
     pub fn entry(&self, component: &str) -> Option<Entry> {
+        if self.is_gone(component) {
+            return None;
+        }
         let routing = self.routing();
         let middleware = routing.middleware.get(component).map_or(&[][..], Vec::as_slice);
         handler::entry(&self.handlers, middleware, component)

@@ -2,6 +2,7 @@
 
 use super::compile::compile;
 use super::deploy::Deployments;
+use super::deploy::at_start;
 use super::deploy::chosen;
 use super::deploy::kept::Kept;
 use super::error::StartError;
@@ -11,6 +12,7 @@ use super::wiring::{Surroundings, Wiring};
 use super::{App, dispatch, handler, migrations, nest, queue, redis, remote_parts, schedules};
 use crate::machine;
 use crate::moving;
+use crate::recordings::Recordings;
 use parking_lot::RwLock;
 use souk_bindings::boundary::Boundaries;
 use souk_bindings::trace::Tracer;
@@ -152,12 +154,21 @@ impl App {
             }
         };
         let kept = Kept::of(state.path());
-        let (chosen, wrong) = chosen::choose(&part, &kept);
+        let (intents, agreed_on) = match &remote {
+            Some(remote) if matches!(purpose, Purpose::Serve(_)) => {
+                at_start::learn(remote.nats(), &part, &kept).await?
+            }
+            _ => Default::default(),
+        };
+        let (chosen, wrong) = chosen::choose(&part, &kept, &agreed_on);
         let files = chosen.iter().map(|(component, one)| (component.clone(), one.path.clone())).collect();
         let ((codes, mut mistakes), ()) = tokio::try_join!(compile(&engine, &part, &files, &progress), agreed)?;
         mistakes.extend(wrong);
         let boundaries = if trial { Boundaries::off() } else { Boundaries::measured()?.traced(tracer) };
         let mut shared = Shared::new(&application, boundaries)?;
+        if matches!(purpose, Purpose::Serve(_)) {
+            shared.record(Recordings::open(state.path(), &part)?);
+        }
         mistakes.extend(shared.open(&part, state, remote.as_ref().map(Remote::nats)).await);
         let events = nest::has_events(engine.wasmtime(), &application, &codes);
         let streams = remote.as_ref().map(Remote::nats).filter(|_| !trial);
@@ -219,7 +230,7 @@ impl App {
             edge_uses: OnceLock::new(),
             fairness,
             state: state.clone(),
-            deployments: Deployments::new(kept, chosen),
+            deployments: Deployments::new(kept, intents, chosen),
             engine,
         });
         app.shared.set_internal(dispatch::dispatch(&app));

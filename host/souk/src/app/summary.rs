@@ -88,7 +88,7 @@ fn grants(application: &Application, component: &Component) -> Vec<String> {
             lines.push(format!("{kind:<9} {}", items.join(", ")));
         }
     };
-    list("from", component.download.iter().map(|download| download.url().to_string()).collect());
+    list("from", component.download.iter().map(ToString::to_string).collect());
     list("remote", component.remote.iter().map(|r| r.name.to_string()).collect());
     list("durable", component.durable.iter().map(|d| d.name.to_string()).collect());
     list("schedule", component.schedules.iter().map(|s| format!("{} ({})", s.name, s.timetable)).collect());

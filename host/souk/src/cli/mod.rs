@@ -26,6 +26,7 @@ mod papers;
 mod port_file;
 mod profile;
 mod reach;
+mod replay;
 mod seed;
 mod service_manager;
 mod signals;
@@ -99,6 +100,8 @@ enum Command {
     Trace(traces::Trace),
     /// Write a profile of a component in the running host, for the Firefox profiler
     Profile(profile::Profile),
+    /// Run recorded calls again, without any effect, and show where they differ
+    Replay(replay::Replay),
     /// Print or renew the tokens of the administration listener
     Admin(admin::AdminCommand),
     /// Bring the databases to the components' newest migrations, or show where they stand
@@ -328,6 +331,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 Command::Traces(traces) => traces.run().await,
                 Command::Trace(trace) => trace.run().await,
                 Command::Profile(profile) => profile.run().await,
+                Command::Replay(replay) => replay.run().await,
                 Command::Admin(admin) => admin.run().await,
                 Command::Migrate(migrate) => migrate.run().await,
                 Command::Store(store) => store.run().await,

@@ -205,11 +205,12 @@ impl Up {
         signals::drain(shutdown.clone(), self.quiet)?;
         let deliveries = app.deliver(shutdown.clone()).await?.map(|deliveries| tokio::spawn(deliveries.finish(drain)));
         let serving = app.serve(shutdown.clone()).await?.map(|serving| tokio::spawn(serving.finish(drain)));
+        app.follow(shutdown.clone());
         let bridge = app.bridge(shutdown.clone()).await?.map(|bridge| tokio::spawn(bridge.finish(drain)));
         let channels = app.listen(shutdown.clone()).await?.map(|channels| tokio::spawn(channels.finish(drain)));
         let readiness = Readiness::start(&app, &state, shutdown.clone());
         let metrics = Arc::new(Metrics::start(&app, &readiness, log.losses()));
-        let export = export.map(|config| Export::start(config, app.boundaries().tracer(), &metrics)).transpose()?;
+        let export = export.map(|config| Export::start(config, app.boundaries(), &metrics)).transpose()?;
         let admin = Arc::new(Admin {
             app: app.clone(),
             metrics,
@@ -387,9 +388,8 @@ impl Up {
         Ok(Seeds { statements, keys: given::pairs("--key-value", &self.key_value)? })
     }
 
-    /// Fetches the components of this host that come from a URL and are not there yet.
+    /// Fetches the components of this host that come from a URL or a registry and are not there yet.
     async fn fetch(&self, application: &mut Application, state: &Path) -> anyhow::Result<()> {
-        fetch::locate(application, state);
         let part = application.restricted_to(&application.reachable());
         let wanted = part.here().filter_map(|component| {
             let download = component.download.clone()?;
@@ -402,6 +402,8 @@ impl Up {
             }
         })
         .await?;
+        // Where a version of a package lies is known once its digest is.
+        fetch::locate(application, state);
         Ok(())
     }
 }

@@ -57,15 +57,32 @@ pub(super) enum Refused {
         /// As it is.
         found: String,
     },
+    /// A registry does not give it.
+    #[error("{why}")]
+    Package {
+        /// What is wrong.
+        why: String,
+        /// What would fix it.
+        fix: String,
+    },
     /// It cannot be kept.
     #[error("it cannot be written: {0}")]
     Disk(io::Error),
 }
 
+#[cfg(feature = "oci")]
+impl From<crate::package::PackageError> for Refused {
+    fn from(error: crate::package::PackageError) -> Self {
+        let (why, fix) = error.into_parts();
+        Refused::Package { why, fix }
+    }
+}
+
 impl Refused {
     /// What would fix it.
-    pub(super) fn fix(&self) -> &'static str {
+    pub(super) fn fix(&self) -> &str {
         match self {
+            Refused::Package { fix, .. } => fix,
             Refused::Unreachable(_) | Refused::Late => {
                 "try again; or download the file, and write its path as `source`"
             }

@@ -1,27 +1,42 @@
-//! Components that the manifest names by a URL: fetched before anything is served, kept in the state folder under their
-//! digest, and compared with it at every start before anything reads them.
+//! Components that the manifest names by a URL, or as a version of a package in a registry: fetched before anything is
+//! served, kept in the state folder under their digest, and compared with it at every start before anything reads them.
 //!
 //! A download goes to a file of its own and takes its place only when it is what the manifest says, so that no half of
-//! one is ever found. Redirects are followed to https alone; nothing that could log somebody in is sent anywhere.
+//! one is ever found. Redirects are followed to https alone; nothing that could log somebody in is sent to a URL, and to
+//! a registry what the operator's `auth.json` has for it.
+//!
+//! Of a version of a package the manifest need not say the digest. It is noted when the component is fetched first, and
+//! from then on the version is that component and no other; who has it asks no registry.
 
 mod client;
 mod connect;
+mod digests;
+#[cfg(feature = "oci")]
+mod release;
 
 pub(crate) use client::MAX_COMPONENT_BYTES;
 pub(crate) use client::cause;
 use client::{Client, Refused};
 pub(crate) use connect::{Connector, connector};
+use digests::Digests;
+use http::Uri;
 use sha2::{Digest as _, Sha256};
 use souk_manifest::limits::FixedLimit;
 use souk_manifest::state::{self, StateError};
-use souk_manifest::{Application, Download};
+use souk_manifest::{Application, Download, Release};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use tokio::time::Instant;
 
 /// Every fixed limit of this module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
-    client::FIXED_LIMITS.to_vec()
+    [
+        client::FIXED_LIMITS,
+        digests::FIXED_LIMITS,
+        #[cfg(feature = "oci")]
+        release::FIXED_LIMITS,
+    ]
+    .concat()
 }
 
 /// A component cannot be fetched. Names it, and the fix.
@@ -31,7 +46,7 @@ pub enum FetchError {
     #[error(transparent)]
     State(#[from] StateError),
     /// The component's server did not give it.
-    #[error("{manifest}:{line}: component `{component}`: {url}: {why}\n  fix: {fix}")]
+    #[error("{manifest}:{line}: component `{component}`: {place}: {why}\n  fix: {fix}")]
     Refused {
         /// The manifest.
         manifest: String,
@@ -40,24 +55,26 @@ pub enum FetchError {
         /// The component.
         component: String,
         /// Where it was looked for.
-        url: String,
+        place: String,
         /// Why it was not got.
         why: String,
         /// What would fix it.
-        fix: &'static str,
+        fix: String,
     },
 }
 
-/// Where the component of `download` is kept, in the state folder `state`.
-fn place(state: &Path, download: &Download) -> PathBuf {
-    state::components_folder(state).join(format!("{}.wasm", download.digest()))
+/// Where the component with this digest is kept, in the state folder `state`.
+fn place(state: &Path, digest: &str) -> PathBuf {
+    state::components_folder(state).join(format!("{digest}.wasm"))
 }
 
 /// Sets the files of the components that are downloaded, whether or not they are there.
 pub fn locate(application: &mut Application, state: &Path) {
+    // What cannot be read is reported by `fetch`, or by who does not find the file.
+    let noted = Digests::read(state).unwrap_or_default();
     for component in application.components.values_mut() {
         if let Some(download) = &component.download {
-            component.source = place(state, download);
+            component.source = place(state, noted.of(download).unwrap_or("not-fetched"));
         }
     }
 }
@@ -90,35 +107,83 @@ async fn fetch_at_most(
 ) -> Result<(), FetchError> {
     let mut client = None;
     for Wanted { component, line, download } in wanted {
-        let folder = state::make_components_folder(state)?;
-        let path = place(state, &download);
-        if is_there(&path, &download).await {
-            continue;
-        }
+        state::make_components_folder(state)?;
         let start = Instant::now();
         let got = async {
+            let noted = Digests::read(state)?;
+            let known = noted.of(&download);
+            if let Some(digest) = known
+                && is_there(&place(state, digest), digest).await
+            {
+                // The manifest's digest is what counts from now on.
+                return noted.note(&download, digest, state).map(|()| None);
+            }
             let client = match &client {
                 Some(client) => client,
                 None => client.insert(Client::new(most)?),
             };
-            get(client, &download, &folder, &path).await
+            let (digest, bytes) = match &download {
+                Download::File { url, digest } => (digest.clone(), get(client, url, digest, state).await?),
+                Download::Release { release, digest } => match from_registry(release, known, most, state).await {
+                    Err(Refused::Digest { expected, found }) if digest.is_none() => {
+                        return Err(changed(&expected, &found, state));
+                    }
+                    got => got?,
+                },
+            };
+            noted.note(&download, &digest, state)?;
+            Ok(Some((digest, bytes)))
         };
-        let bytes = got.await.map_err(|refused| FetchError::Refused {
+        let got = got.await.map_err(|refused: Refused| FetchError::Refused {
             manifest: manifest.display().to_string(),
             line,
             component: component.clone(),
-            url: download.url().to_string(),
-            fix: refused.fix(),
+            place: download.to_string(),
+            fix: refused.fix().to_owned(),
             why: refused.to_string(),
         })?;
-        note(&format!("  fetched {component}: {} KiB in {:.1} s", bytes >> 10, start.elapsed().as_secs_f64()));
+        let Some((digest, bytes)) = got else { continue };
+        // Who wants the same one elsewhere has to know what it is.
+        let named = if download.digest().is_none() { format!(", sha256:{digest}") } else { String::new() };
+        let seconds = start.elapsed().as_secs_f64();
+        note(&format!("  fetched {component}: {} KiB in {seconds:.1} s{named}", bytes >> 10));
     }
     Ok(())
 }
 
+/// A version of a package is not what it was.
+fn changed(before: &str, now: &str, state: &Path) -> Refused {
+    Refused::Package {
+        why: format!("the version has the component sha256:{now} now, and was sha256:{before}"),
+        fix: format!(
+            "ask its author why; only if you trust the new one, remove the version from {}",
+            digests::list(state).display()
+        ),
+    }
+}
+
+/// Gets a version of a package from its registry; `known` is the digest that it must have. Its digest and size.
+#[cfg(feature = "oci")]
+async fn from_registry(
+    release: &Release,
+    known: Option<&str>,
+    most: u64,
+    state: &Path,
+) -> Result<(String, u64), Refused> {
+    release::get(release, known, most, state).await
+}
+
+#[cfg(not(feature = "oci"))]
+async fn from_registry(_: &Release, _: Option<&str>, _: u64, _: &Path) -> Result<(String, u64), Refused> {
+    Err(Refused::Package {
+        why: "this program is built without registries".to_owned(),
+        fix: "build it with `--features oci`; or download the component, and write its path as `source`".to_owned(),
+    })
+}
+
 /// Whether the file is there, and what its digest says. One that is not is fetched again.
-async fn is_there(path: &Path, download: &Download) -> bool {
-    let (path, digest) = (path.to_owned(), download.digest().to_owned());
+async fn is_there(path: &Path, digest: &str) -> bool {
+    let (path, digest) = (path.to_owned(), digest.to_owned());
     let same = tokio::task::spawn_blocking(move || -> io::Result<bool> {
         let mut file = std::fs::File::open(path)?;
         let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 16]);
@@ -132,23 +197,29 @@ async fn is_there(path: &Path, download: &Download) -> bool {
     matches!(same.await, Ok(Ok(true)))
 }
 
-/// Downloads to a file of its own in `folder`, which becomes `path` when it is right; its size.
-async fn get(client: &Client, download: &Download, folder: &Path, path: &Path) -> Result<u64, Refused> {
-    let file = tempfile::NamedTempFile::new_in(folder).map_err(Refused::Disk)?;
+/// Downloads to a file of its own, which takes its place when it is right; its size.
+async fn get(client: &Client, url: &Uri, digest: &str, state: &Path) -> Result<u64, Refused> {
+    let file = tempfile::NamedTempFile::new_in(state::components_folder(state)).map_err(Refused::Disk)?;
     let (mut hash, mut bytes) = (Sha256::new(), 0_u64);
-    let mut body = client.get(download.url()).await?;
+    let mut body = client.get(url).await?;
     while let Some(chunk) = body.next().await? {
         hash.update(&chunk);
         bytes += chunk.len() as u64;
         io::Write::write_all(&mut file.as_file(), &chunk).map_err(Refused::Disk)?;
     }
     let found = hex(&hash.finalize());
-    if found != download.digest() {
-        return Err(Refused::Digest { expected: download.digest().to_owned(), found });
+    if found != digest {
+        return Err(Refused::Digest { expected: digest.to_owned(), found });
     }
-    file.as_file().sync_all().map_err(Refused::Disk)?;
-    file.persist(path).map_err(|error| Refused::Disk(error.error))?;
+    keep(file, digest, state)?;
     Ok(bytes)
+}
+
+/// Puts a component that is what its digest says into its place.
+fn keep(file: tempfile::NamedTempFile, digest: &str, state: &Path) -> Result<(), Refused> {
+    file.as_file().sync_all().map_err(Refused::Disk)?;
+    file.persist(place(state, digest)).map_err(|error| Refused::Disk(error.error))?;
+    Ok(())
 }
 
 fn hex(digest: &[u8]) -> String {

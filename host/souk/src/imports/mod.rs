@@ -4,6 +4,7 @@
 //! and where they can be read, and judges each one. It is the component that owns the data: what a row must be like stands
 //! beside the statements that store it, and nobody else is granted its database.
 
+mod doubles;
 mod read;
 mod run;
 

@@ -27,6 +27,7 @@ souk_manifest::fixed_limits! {
 const SQLITE: &[u8] = b"SQLite format 3\0";
 
 /// Where the rows are.
+#[derive(Clone)]
 pub(crate) enum Place {
     Lines(PathBuf),
     Sqlite(PathBuf),

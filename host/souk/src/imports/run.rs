@@ -1,5 +1,6 @@
 //! An import: batches of rows to the component, verdicts into counts and a file.
 
+use super::doubles::Doubles;
 use super::{Kind, Place, Verdict};
 use crate::admin::RunningHost;
 use crate::admin::call::{self, CallReply, CallRequest};
@@ -8,9 +9,6 @@ use anyhow::Context as _;
 use futures::TryStreamExt as _;
 use futures::stream::FuturesOrdered;
 use serde_json::value::{RawValue, to_raw_value};
-use sha2::{Digest as _, Sha256};
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -118,10 +116,10 @@ impl Run {
     /// # Errors
     /// When rows cannot be read, or the component does not take any. What was taken stays.
     pub(crate) async fn all(self, place: Place, progress: impl Fn(&Outcome)) -> anyhow::Result<Outcome> {
+        let doubles = Doubles::find(&place, &self.kind).await?;
         let (mut rows, reading) = place.rows(&self.kind)?;
         let at_once = if self.kind.in_order { 1 } else { MAX_BATCHES };
-        let (mut judged, mut number) = (FuturesOrdered::new(), 0);
-        let mut seen = Seen::default();
+        let (mut judged, mut number, mut read) = (FuturesOrdered::new(), 0, 0_u64);
         let (mut outcome, mut file, mut row, mut shown) = (Outcome::default(), None, 0_u64, 0);
         loop {
             while judged.len() < at_once {
@@ -129,8 +127,12 @@ impl Run {
                 if batch.is_empty() {
                     break;
                 }
-                let doubles = seen.doubles(self.kind.distinct.as_deref(), &batch);
-                judged.push_back(self.take(number, batch, doubles));
+                let refused = batch.iter().map(|row| {
+                    read += 1;
+                    doubles.refusal(read, row)
+                });
+                let refused = refused.collect();
+                judged.push_back(self.take(number, batch, refused));
                 number += 1;
             }
             let Some((rows, verdicts)) = judged.try_next().await? else { break };
@@ -168,15 +170,15 @@ impl Run {
         Ok(outcome)
     }
 
-    /// One batch, judged by the component.
+    /// One batch, judged by the component, but for the rows that are refused already.
     async fn take(
         &self,
         number: usize,
         rows: Vec<String>,
-        doubles: Vec<Option<u64>>,
+        refused: Vec<Option<String>>,
     ) -> anyhow::Result<(Vec<String>, Vec<Verdict>)> {
         let single: Vec<&String> =
-            rows.iter().zip(&doubles).filter(|(_, double)| double.is_none()).map(|(row, _)| row).collect();
+            rows.iter().zip(&refused).filter(|(_, why)| why.is_none()).map(|(row, _)| row).collect();
         let count = single.len();
         let arguments =
             to_raw_value(&serde_json::json!({ "kind": self.kind.name, "rows": single, "dryRun": self.dry_run }))?;
@@ -189,10 +191,9 @@ impl Run {
             verdicts.len(),
             count
         );
-        let field = self.kind.distinct.as_deref().unwrap_or_default();
         let mut verdicts = verdicts.into_iter();
-        let all = doubles.into_iter().map(|double| match double {
-            Some(before) => Verdict::Refused(format!("row {before} has the same `{field}`, but for letter case")),
+        let all = refused.into_iter().map(|why| match why {
+            Some(why) => Verdict::Refused(why),
             None => verdicts.next().unwrap_or(Verdict::There),
         });
         let all = all.collect();
@@ -221,39 +222,6 @@ impl Run {
         let value: serde_json::Value = serde_json::from_str(text).unwrap_or_else(|_| text.into());
         let line = serde_json::json!({ "row": row, what: why, "value": value });
         writeln!(writer, "{line}").with_context(path)
-    }
-}
-
-/// What a field was in the rows before, where no two may share it: sixteen bytes a row, and its number.
-#[derive(Default)]
-struct Seen {
-    rows: u64,
-    values: HashMap<[u8; 16], u64>,
-}
-
-impl Seen {
-    /// For each row the number of the one before it that has the same in `field`.
-    fn doubles(&mut self, field: Option<&str>, rows: &[String]) -> Vec<Option<u64>> {
-        let mut doubles = Vec::with_capacity(rows.len());
-        for row in rows {
-            self.rows += 1;
-            let value = field.and_then(|field| {
-                let row: serde_json::Value = serde_json::from_str(row).ok()?;
-                Some(row.get(field)?.as_str()?.to_lowercase())
-            });
-            doubles.push(value.and_then(|value| {
-                let digest = Sha256::digest(value);
-                let mark = std::array::from_fn(|n| digest.get(n).copied().unwrap_or_default());
-                match self.values.entry(mark) {
-                    Entry::Occupied(before) => Some(*before.get()),
-                    Entry::Vacant(new) => {
-                        new.insert(self.rows);
-                        None
-                    }
-                }
-            }));
-        }
-        doubles
     }
 }
 

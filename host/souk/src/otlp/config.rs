@@ -22,6 +22,7 @@ souk_manifest::fixed_limits! {
 }
 
 /// Where one signal goes.
+#[derive(Clone)]
 pub(super) struct Signal {
     /// `traces` or `metrics`.
     pub(super) name: &'static str,
@@ -35,6 +36,8 @@ pub(super) struct Signal {
 pub(crate) struct Config {
     pub(super) traces: Option<Signal>,
     pub(super) metrics: Option<Signal>,
+    /// Log records of components; the host's own log stays where it is.
+    pub(super) logs: Option<Signal>,
     pub(super) resource: Resource,
     /// How long a span waits for others to be sent with.
     pub(super) delay: Duration,
@@ -63,12 +66,14 @@ fn read(variable: impl Fn(&str) -> Option<String>, application: &str, version: &
         return Ok(None);
     }
     let (traces, metrics) = (signal(&variable, "traces")?, signal(&variable, "metrics")?);
-    if traces.is_none() && metrics.is_none() {
+    let logs = signal(&variable, "logs")?;
+    if traces.is_none() && metrics.is_none() && logs.is_none() {
         return Ok(None);
     }
     Ok(Some(Config {
         traces,
         metrics,
+        logs,
         resource: resource(&variable, application, version)?,
         delay: millis(&variable, "OTEL_BSP_SCHEDULE_DELAY", BATCH_DELAY)?,
         interval: millis(&variable, "OTEL_METRIC_EXPORT_INTERVAL", METRICS_INTERVAL)?,

@@ -11,6 +11,7 @@
 //! What it refuses: values of arguments, which only the administration's token `full` shows.
 
 mod config;
+mod guests;
 mod measures;
 mod send;
 mod spans;
@@ -20,10 +21,13 @@ mod tests;
 pub(crate) use config::Config;
 
 use crate::metrics::Metrics;
+use config::Signal;
+use guests::GuestExport;
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use send::Sender;
-use souk_bindings::trace::{Record, Tracer};
+use souk_bindings::boundary::Boundaries;
+use souk_bindings::trace::Record;
 use souk_manifest::limits::FixedLimit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -49,7 +53,7 @@ souk_manifest::fixed_limits! {
 
 /// Every fixed limit of this module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
-    [FIXED_LIMITS, config::FIXED_LIMITS, send::FIXED_LIMITS].concat()
+    [FIXED_LIMITS, config::FIXED_LIMITS, guests::FIXED_LIMITS, send::FIXED_LIMITS].concat()
 }
 
 /// Spans on their way to the collector.
@@ -100,14 +104,15 @@ struct Origin {
 }
 
 impl Export {
-    /// Begins to send what `config` asks for: the spans of `tracer`, and what `metrics` has.
+    /// Begins to send what `config` asks for: the spans of `boundaries`, what `metrics` has, and what components tell.
     ///
     /// # Errors
     /// When there is no client for HTTPS.
-    pub(crate) fn start(config: Config, tracer: &Tracer, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
+    pub(crate) fn start(config: Config, boundaries: &Boundaries, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
         let stop = CancellationToken::new();
         let mut tasks = Vec::new();
-        let Config { traces, metrics: measured, resource, delay, interval } = config;
+        let tracer = boundaries.tracer();
+        let Config { traces, metrics: measured, logs, resource, delay, interval } = config;
         let scope = InstrumentationScope {
             name: "souk".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -120,6 +125,13 @@ impl Export {
             let export = SpanExport { sender: Sender::new(signal)?, origin: origin.clone(), queue: queue.clone() };
             tracer.send_to(Box::new(move |record| queue.push(record)));
             tasks.push(tokio::spawn(export.run(waiting, delay, stop.clone())));
+        }
+        if measured.is_some() || logs.is_some() {
+            let sender = |signal: Option<Signal>| signal.map(Sender::new).transpose();
+            let (measured, logs) = (sender(measured.clone())?, sender(logs)?);
+            let losses = metrics.export_losses().clone();
+            let told = GuestExport::new(boundaries.telling(), measured, logs, origin.clone(), losses);
+            tasks.push(tokio::spawn(told.run(delay, stop.clone())));
         }
         if let Some(signal) = measured {
             let sender = Sender::new(signal)?;

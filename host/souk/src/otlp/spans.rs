@@ -4,7 +4,7 @@ use super::Origin;
 use super::config::text;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
-use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_proto::tonic::trace::v1::span::{Event, SpanKind};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 use souk_bindings::trace::{Attribute, Kind, Record};
@@ -30,6 +30,15 @@ fn span(record: &Record) -> Span {
         attributes.push(text("souk.component", &*record.component));
     }
     attributes.extend(record.error.as_deref().map(|error| text("error.type", error)));
+    let guest = record.guest.as_deref();
+    let own = |given: &[(Box<str>, Attribute)]| given.iter().map(|(name, value)| attribute(name, value)).collect();
+    attributes.extend::<Vec<_>>(guest.map(|guest| own(&guest.attributes)).unwrap_or_default());
+    let events = guest.map(|guest| guest.events.as_slice()).unwrap_or_default().iter().map(|event| Event {
+        time_unix_nano: nanos(event.time),
+        name: event.name.to_string(),
+        attributes: own(&event.attributes),
+        ..Event::default()
+    });
     let error = |error: &str| Status {
         message: record.detail.as_deref().unwrap_or(error).to_owned(),
         code: StatusCode::Error.into(),
@@ -45,12 +54,13 @@ fn span(record: &Record) -> Span {
         start_time_unix_nano: nanos(record.start),
         end_time_unix_nano: nanos(record.start + record.duration),
         attributes,
+        events: events.collect(),
         status: Some(record.error.as_deref().map_or_else(Status::default, error)),
         ..Span::default()
     }
 }
 
-fn attribute(name: &str, value: &Attribute) -> KeyValue {
+pub(super) fn attribute(name: &str, value: &Attribute) -> KeyValue {
     match value {
         Attribute::Text(value) => text(name, &**value),
         Attribute::Number(number) => {

@@ -3,6 +3,7 @@
 use super::*;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use prometheus::{HistogramOpts, HistogramVec, IntCounter, Registry};
+use souk_bindings::trace::Tracer;
 
 fn origin() -> Origin {
     Origin { resource: Resource::default(), scope: InstrumentationScope::default() }

@@ -10,6 +10,7 @@
 //! digest than the one that was accepted.
 
 mod archive;
+mod component;
 mod credentials;
 mod kept;
 mod layout;
@@ -19,6 +20,7 @@ mod obtain;
 mod registry;
 mod token;
 
+pub(crate) use component::Component;
 pub(crate) use make::make;
 pub(crate) use name::{Name, Package};
 pub(crate) use obtain::{Wish, kept, obtain, package_file};
@@ -85,6 +87,11 @@ impl PackageError {
 
     fn away(self) -> Self {
         PackageError { away: true, ..self }
+    }
+
+    /// What is wrong, and the fix.
+    pub(crate) fn into_parts(self) -> (String, String) {
+        (format!("{}: {}", self.what, self.why), self.fix)
     }
 
     /// A file that cannot be read or written.

@@ -73,7 +73,7 @@ impl Name {
     }
 
     /// Whether the registry is this machine.
-    pub(super) fn is_here(&self) -> bool {
+    pub(crate) fn is_here(&self) -> bool {
         let authority = self.authority();
         is_loopback(authority.rsplit_once(':').map_or(authority, |(host, _)| host))
     }

@@ -88,6 +88,11 @@ impl Registry {
         Ok(registry)
     }
 
+    /// What it is asked for.
+    pub(super) fn name(&self) -> &Name {
+        &self.name
+    }
+
     fn error(&self, why: impl ToString) -> PackageError {
         PackageError::new(&self.name, why, "correct the name of the package, or ask who keeps the registry")
     }
@@ -282,7 +287,7 @@ impl Registry {
     }
 
     /// Gets a blob, which must have the size and the digest that its descriptor says.
-    pub(super) async fn blob(&self, descriptor: &OciDescriptor, to: &mut File) -> Result<(), PackageError> {
+    pub(crate) async fn blob(&self, descriptor: &OciDescriptor, to: &mut File) -> Result<(), PackageError> {
         let answer = self.get(&format!("blobs/{}", descriptor.digest), HeaderMap::new()).await?;
         let (mut hash, mut bytes) = (Sha256::new(), 0_u64);
         self.stream(answer.into_body(), size_of(descriptor), |chunk| {

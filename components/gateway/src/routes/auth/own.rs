@@ -1,8 +1,8 @@
-//! What users do to their own accounts: password, e-mail, all tokens, the account itself. And a password that is set by a
-//! reset token, which an operator has handed out.
+//! Routes with which users change their own accounts: change the password or the e-mail, revoke all tokens, delete the
+//! account, and set a password with a reset token from an operator.
 
-use super::{UserView, View, strong_password};
-use crate::authorize::{bearer, unproved};
+use super::{SessionView, UserView, strong_password};
+use crate::authorize::{bearer, token_error};
 use crate::bindings::accounts::{self, Session};
 use crate::bindings::self_service;
 use crate::credentials::is_email;
@@ -21,7 +21,7 @@ use crate::routes::openapi::account_bodies::{
 #[cfg(test)]
 use crate::routes::openapi::bodies::{BodyErrors, Failures, LoginErrors};
 
-/// Ends all of a user's tokens.
+/// Revokes all tokens of the user.
 ///
 /// Everybody who is logged in to the account has to log in again.
 #[cfg_attr(test, utoipa::path(
@@ -29,49 +29,51 @@ use crate::routes::openapi::bodies::{BodyErrors, Failures, LoginErrors};
     responses(BodyErrors, LoginErrors, Failures, (status = 201, description = "The user", body = UserView)),
 ))]
 pub(super) fn revoke(request: &Request<'_>) -> Result<Reply, Error> {
-    let user = self_service::revoke(&token(request)?).map_err(unproved)?;
+    let user = self_service::revoke(&token(request)?).map_err(token_error)?;
     Reply::json(201, &UserView::with_role(&user))
 }
 
-/// Gives the user a new password.
+/// Changes the user's password.
 ///
-/// All tokens end, and the answer has a new one.
+/// All tokens are revoked, and the answer has a new one.
 #[cfg_attr(test, utoipa::path(
     post, path = "/api/auth/change-password", operation_id = "changePassword", tag = "auth", security(("bearer" = [])),
     request_body = PasswordChangeBody,
     responses(
         BodyErrors, LoginErrors, GuessErrors, Failures,
-        (status = 201, description = "The password is changed", body = View),
+        (status = 201, description = "The password is changed", body = SessionView),
     ),
 ))]
 pub(super) fn change_password(request: &Request<'_>) -> Result<Reply, Error> {
     let token = token(request)?;
     let (current, new) = password_change(request.body)?;
-    let session = by_password(request, &token, || self_service::change_password(&token, &current, &new), stays)?;
-    Reply::json(201, &View::with_role(&session))
+    let session =
+        with_password(request, &token, || self_service::change_password(&token, &current, &new), account_email)?;
+    Reply::json(201, &SessionView::with_role(&session))
 }
 
-/// Gives the user another e-mail address.
+/// Changes the user's e-mail address.
 ///
-/// All tokens end, and the answer has a new one.
+/// All tokens are revoked, and the answer has a new one.
 #[cfg_attr(test, utoipa::path(
     post, path = "/api/auth/change-email", operation_id = "changeEmail", tag = "auth", security(("bearer" = [])),
     request_body = EmailChangeBody,
     responses(
         BodyErrors, LoginErrors, GuessErrors, Failures,
-        (status = 201, description = "The address is changed", body = View),
+        (status = 201, description = "The address is changed", body = SessionView),
     ),
 ))]
 pub(super) fn change_email(request: &Request<'_>) -> Result<Reply, Error> {
     let token = token(request)?;
     let (password, email) = email_change(request.body)?;
-    let session = by_password(request, &token, || self_service::change_email(&token, &password, &email), stays)?;
-    Reply::json(201, &View::with_role(&session))
+    let session =
+        with_password(request, &token, || self_service::change_email(&token, &password, &email), account_email)?;
+    Reply::json(201, &SessionView::with_role(&session))
 }
 
 /// Deletes the account.
 ///
-/// Name, e-mail and password are gone. Orders stay, and name the user's number alone, which nobody gets again.
+/// Name, e-mail and password are deleted. Orders stay and contain only the user's id, which nobody gets again.
 #[cfg_attr(test, utoipa::path(
     post, path = "/api/auth/delete-account", operation_id = "deleteAccount", tag = "auth", security(("bearer" = [])),
     request_body = PasswordBody,
@@ -83,48 +85,49 @@ pub(super) fn change_email(request: &Request<'_>) -> Result<Reply, Error> {
 pub(super) fn delete(request: &Request<'_>) -> Result<Reply, Error> {
     let token = token(request)?;
     let password = password_alone(request.body)?;
-    // Nobody is known to an account that is gone.
-    let id = by_password(request, &token, || self_service::delete_account(&token, &password), |_| None)?;
+    // After the deletion there is no account for which the source could be remembered.
+    let id = with_password(request, &token, || self_service::delete_account(&token, &password), |_| None)?;
     Reply::json(201, &DeletedView { id: &id })
 }
 
 /// Sets a new password with a reset token.
 ///
-/// An operator hands such tokens out. Each can be used once, within an hour. All tokens end, and the answer has a new one.
+/// An operator creates such tokens. Each can be used once, within an hour. All login tokens are revoked, and the answer
+/// has a new one.
 #[cfg_attr(test, utoipa::path(
     post, path = "/api/auth/reset-password", operation_id = "resetPassword", tag = "auth",
     request_body = PasswordResetBody,
     responses(
         BodyErrors, GuessErrors, Failures,
-        (status = 201, description = "The password is set", body = View),
+        (status = 201, description = "The password is set", body = SessionView),
     ),
 ))]
 pub(super) fn reset_password(request: &Request<'_>) -> Result<Reply, Error> {
     let (token, password) = password_reset(request.body)?;
     let call = || self_service::reset_password(&token, &password);
-    let session = try_once(request, Guess::Existence, call, stays)?.map_err(|error| match error {
+    let session = try_once(request, Guess::Existence, call, account_email)?.map_err(|error| match error {
         accounts::Error::Unauthorized => Error::remote(400, "The reset token is not valid"),
         error => super::refused(error),
     })?;
-    Reply::json(201, &View::with_role(&session))
+    Reply::json(201, &SessionView::with_role(&session))
 }
 
-/// Makes a try that proves a password, for the user whose token this is.
-fn by_password<T>(
+/// Makes an attempt that proves a password, for the user with this token.
+fn with_password<T>(
     request: &Request<'_>,
     token: &str,
     call: impl FnOnce() -> Result<T, accounts::Error>,
     account: impl FnOnce(&T) -> Option<&str>,
 ) -> Result<T, Error> {
-    let user = accounts::verify(token).map_err(unproved)?.user;
+    let user = accounts::verify(token).map_err(token_error)?.user;
     try_once(request, Guess::Password(&user.email), call, account)?.map_err(|error| match error {
         accounts::Error::Unauthorized => Error::unauthorized(),
         error => super::refused(error),
     })
 }
 
-/// The account that a session is of.
-fn stays(session: &Session) -> Option<&str> {
+/// The account of a session.
+fn account_email(session: &Session) -> Option<&str> {
     Some(&session.user.email)
 }
 
@@ -160,11 +163,11 @@ fn password_reset(body: &Fields<'_>) -> Result<(String, String), Error> {
     input.finish(token.zip(password))
 }
 
-/// An account that was deleted.
+/// A deleted account.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = DeletedAccount))]
 struct DeletedView<'a> {
-    /// The number that the user had.
+    /// The id that the user had.
     id: &'a str,
 }
 
@@ -183,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_that_is_wrong_is_named() {
+    fn every_invalid_field_is_named() {
         let (status, body) = sent(password_change(&Fields::parse(r#"{"newPassword":"weak"}"#).unwrap()).unwrap_err());
         assert_eq!(status, 400);
         let messages =

@@ -1,4 +1,5 @@
-//! Every recorded request about accounts that is decided without them: same status, same body.
+//! Replays the recorded account requests that the gateway answers without auth: the status and the body must be the
+//! same.
 
 use super::*;
 use crate::routes::openapi::example;
@@ -19,7 +20,7 @@ fn refused_registrations_and_logins_have_the_recorded_status_and_body() {
                 assert_eq!(sent(error), expected(&case), "{}", title(&case));
                 refused += 1;
             }
-            // What only the accounts can refuse has one text, not a list.
+            // A refusal that only auth can give has one text, not a list.
             Ok(()) => {
                 assert!(
                     case["status"] == 201 || case["response_normalised"]["message"].is_string(),
@@ -64,13 +65,13 @@ fn the_accounts_refusals_become_the_recorded_bodies_to_the_byte() {
 }
 
 #[test]
-fn a_session_is_shown_with_its_role_but_for_a_registration() {
+fn a_session_shows_the_role_except_after_a_registration() {
     let user = User { id: "1".into(), email: "ann@example.com".into(), name: "Ann".into(), role: Role::Admin };
     let session = Session { user, token: "t".into() };
-    let shown = |view: &View| serde_json::to_string(view).unwrap();
+    let shown = |view: &SessionView| serde_json::to_string(view).unwrap();
     let plain = r#"{"user":{"id":"1","email":"ann@example.com","name":"Ann"},"token":"t"}"#;
-    assert_eq!(shown(&View::of(&session)), plain);
-    assert_eq!(shown(&View::with_role(&session)), plain.replace(r#""Ann"}"#, r#""Ann","role":"admin"}"#));
+    assert_eq!(shown(&SessionView::of(&session)), plain);
+    assert_eq!(shown(&SessionView::with_role(&session)), plain.replace(r#""Ann"}"#, r#""Ann","role":"admin"}"#));
 }
 
 #[test]

@@ -1,16 +1,16 @@
-//! What is sent about one's own account, and what can go wrong with it. As in [`super::bodies`], it is only described here.
+//! Bodies and errors of the routes about one's own account. As in [`super::bodies`], these types only describe the API.
 #![allow(dead_code, reason = "the macros read the fields, nothing else does")]
 
 use super::bodies::ServiceError;
 use utoipa::{IntoResponses, ToSchema};
 
-/// A new password, and the one until now.
+/// A new password, and the current one.
 #[derive(ToSchema)]
 #[schema(
     as = PasswordChange, rename_all = "camelCase", example = json!({"password": "Abc123!x", "newPassword": "Xyz789!a"})
 )]
 pub(crate) struct PasswordChangeBody {
-    /// The password until now.
+    /// The current password.
     #[schema(format = Password, min_length = 1)]
     password: String,
     /// As at registration.
@@ -29,7 +29,7 @@ pub(crate) struct EmailChangeBody {
     email: String,
 }
 
-/// The password, once more.
+/// The current password.
 #[derive(ToSchema)]
 #[schema(as = Password, example = json!({"password": "Abc123!x"}))]
 pub(crate) struct PasswordBody {
@@ -44,7 +44,7 @@ pub(crate) struct PasswordBody {
     "password": "Xyz789!a",
 }))]
 pub(crate) struct PasswordResetBody {
-    /// What an operator has handed out.
+    /// The token from the operator.
     #[schema(min_length = 1)]
     token: String,
     /// As at registration.
@@ -52,10 +52,10 @@ pub(crate) struct PasswordResetBody {
     password: String,
 }
 
-/// What can go wrong where a password can be guessed.
+/// Errors of requests with which a password can be guessed.
 #[derive(IntoResponses)]
 pub(crate) enum GuessErrors {
-    /// There were too many wrong tries, from this address or for this account
+    /// There were too many failed attempts, from this address or for this account
     #[response(status = 429, headers(("Retry-After" = u32, description = "Seconds to wait")))]
     TooMany(ServiceError),
 }

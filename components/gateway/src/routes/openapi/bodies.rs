@@ -1,7 +1,7 @@
-//! What is sent to the API, and how it refuses, for its description.
+//! Schemas of request bodies, parameters and errors, only for the OpenAPI description.
 //!
-//! Requests are read field by field ([`crate::validate`]), and refusals are written by hand, so neither has a type of its
-//! own to describe. These are only described; the tests of the routes send the examples through the real rules.
+//! The gateway reads requests field by field ([`crate::validate`]) and builds errors by hand, so there are no types to
+//! describe. The types here exist only for the description; tests of the routes check the examples with the real rules.
 #![allow(dead_code, reason = "the macros read the fields, nothing else does")]
 
 use utoipa::{IntoParams, IntoResponses, ToSchema};
@@ -82,7 +82,7 @@ pub(crate) struct NewStatusBody {
     status: SettableStatus,
 }
 
-/// How far an order has come: PENDING to PAID to DELIVERED, PENDING to CANCELLED, or PAID to REFUNDED.
+/// The status of an order. PENDING leads to PAID or CANCELLED, PAID to DELIVERED or REFUNDED, REFUNDED to PAID.
 #[derive(ToSchema)]
 #[schema(as = Status, rename_all = "UPPERCASE")]
 pub(crate) enum StatusName {
@@ -174,7 +174,7 @@ pub(crate) struct ProductQuery {
     limit: Option<u32>,
 }
 
-/// Which orders are meant, and in which order they come.
+/// Filters and sorting of a list of orders.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 pub(crate) struct OrderFilter {
@@ -227,10 +227,10 @@ enum SortName {
     Smallest,
 }
 
-/// How a client names an order that it may ask for again.
+/// The idempotency key of a request: a repeat with the same key gives the same order instead of a second one.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
-pub(crate) struct KeyHeader {
+pub(crate) struct IdempotencyKeyHeader {
     /// Names this order for repeats of the request: 1 to 255 visible ASCII characters.
     #[param(rename = "Idempotency-Key", nullable = false, min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
     key: Option<String>,
@@ -259,7 +259,7 @@ pub(crate) enum Messages {
     Many(Vec<String>),
 }
 
-/// The request cannot be served; that is all there is to say.
+/// An error with a message and a status, and sometimes a hint.
 #[derive(ToSchema, serde::Serialize)]
 #[schema(rename_all = "camelCase", example = json!({"statusCode": 401, "message": "Unauthorized"}))]
 pub(crate) struct PlainError {
@@ -355,7 +355,7 @@ pub(crate) enum QueryErrors {
     TooMany(PlainError),
 }
 
-/// What can go wrong with a body, also where one is read and not used.
+/// What can go wrong with a body, also on routes that read it but do not use it.
 #[derive(IntoResponses)]
 pub(crate) enum BodyErrors {
     /// The body is wrong, or a service refuses it
@@ -391,7 +391,7 @@ pub(crate) enum AdminErrors {
     Forbidden(RequestError),
 }
 
-/// What can go wrong where one thing is named.
+/// What can go wrong on a route with an id in its path.
 #[derive(IntoResponses)]
 pub(crate) enum MissingErrors {
     /// The number in the path is none, or the request is wrong in another way

@@ -1,11 +1,11 @@
-//! What the macros do not say of every route alike: which objects are closed, that bodies may be forms, which operations
-//! need no login, and where the API is.
+//! Adds what the macros cannot express for all routes: which objects have no other fields, which bodies may be forms,
+//! which operations need no login, and the server's URL.
 
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::schema::{AdditionalProperties, SchemaFormat};
 use utoipa::openapi::{OpenApi, RefOr, Response, Schema, Server};
 
-/// Objects to which nothing may be added: unknown fields of requests are refused, and each error is of one shape alone.
+/// Objects without other fields: requests with unknown fields are refused, and each error has a fixed shape.
 const CLOSED: &[&str] = &[
     "Credentials",
     "EmailChange",
@@ -22,7 +22,7 @@ const CLOSED: &[&str] = &[
     "RequestError",
     "ServiceError",
 ];
-/// The bodies that a form can say as well, without brackets in its names.
+/// The bodies that can also be sent as forms, because their fields are not nested.
 const FORMS: &[&str] = &[
     "Credentials",
     "EmailChange",
@@ -34,7 +34,7 @@ const FORMS: &[&str] = &[
     "PasswordReset",
     "ProductChanges",
 ];
-/// Texts of a kind: the schema, its fields, and the kind.
+/// Fields that are texts of a certain format: the schema, its fields, and the format.
 const FORMATS: &[(&str, &[&str], &str)] = &[
     ("Order", &["id"], "uuid"),
     ("FoundOrders", &["next"], "uuid"),
@@ -68,10 +68,11 @@ pub(super) fn finish(document: &mut OpenApi) {
 }
 
 fn finish_operation(operation: &mut Operation) {
-    // By the server in front of every route: `http` takes no longer address.
+    // The server in front of every route answers this: the `http` crate accepts no longer URL.
     let too_long = Response::new("The address is longer than 65,534 bytes; the answer has no body");
     operation.responses.responses.insert("414".to_owned(), RefOr::T(too_long));
-    // Not absent: nothing is needed, whatever the document may one day say of all.
+    // An empty list, not an absent one: no login is needed, even if the document sets a default for all operations one
+    // day.
     operation.security.get_or_insert_default();
     if let Some(RefOr::T(body)) = &mut operation.request_body
         && let Some(RefOr::T(content)) = body.content.get(JSON).cloned()

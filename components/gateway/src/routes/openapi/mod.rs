@@ -1,7 +1,8 @@
-//! The API's description, made from the types of the routes. It exists in tests alone: the component carries what comes
-//! out, `openapi.json` and `docs.html` beside `Cargo.toml`, and the tests here say when these no longer fit.
+//! The API's description, generated from the types of the routes. This code exists only in tests: the component
+//! contains its output, `openapi.json` and `docs.html` beside `Cargo.toml`, and the tests here fail when these are out
+//! of date.
 //!
-//! `UPDATE_SNAPSHOTS=1 cargo test -p gateway` writes them anew.
+//! `UPDATE_SNAPSHOTS=1 cargo test -p gateway` writes them.
 
 pub(super) mod account_bodies;
 pub(super) mod bodies;
@@ -28,14 +29,14 @@ use utoipa::{Modify, OpenApi};
             Paths are matched without regard to case. \
             Answers to GET carry an `ETag`; with `If-None-Match` an unchanged one is 304 without a body.\n\n\
             Each error has a `message`: a text, or a list with one for each wrong field. Its status is `statusCode` or \
-            `status`, as it was before this store; a program goes by the response's own status. Where the message alone \
-            leaves a client lost there is a `hint`. Routes that are new answer what a service refuses with `message` and \
+            `status`, as it was before this store; programs should use the response's own status. If the message alone \
+            does not help, there is a `hint`. New routes answer refusals of a service with `message` and \
             `status` (`ServiceError`)."
     ),
     tags(
-        (name = "auth", description = "Who a customer is, and how they prove it."),
+        (name = "auth", description = "Accounts and logins."),
         (name = "products", description = "The catalogue. Anyone reads it, administrators change it."),
-        (name = "orders", description = "What was bought. Customers see their own orders, administrators all."),
+        (name = "orders", description = "Orders and payments. Customers see their own orders, administrators all."),
     ),
     // Answers that a type describes (`IntoResponses`) do not bring their schemas along.
     components(schemas(
@@ -58,7 +59,7 @@ impl Modify for Login {
         let scheme = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
             .bearer_format("JWT")
-            .description(Some("The token that `POST /api/auth/login` answers."));
+            .description(Some("The token from the answer of `POST /api/auth/login`."));
         document.components.get_or_insert_default().add_security_scheme("bearer", SecurityScheme::Http(scheme.build()));
     }
 }
@@ -72,7 +73,7 @@ fn document() -> String {
     document.to_pretty_json().unwrap() + "\n"
 }
 
-/// Compares `made` with the file that is checked in, or writes it.
+/// Compares `made` with the file in the repository, or writes it.
 fn check(file: &str, made: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
@@ -82,12 +83,12 @@ fn check(file: &str, made: &str) {
     let differs = kept.lines().zip(made.lines()).find(|(kept, made)| kept != made);
     assert!(
         kept == made,
-        "{file} is out of date, set UPDATE_SNAPSHOTS=1 to write it anew; first difference: {differs:?}"
+        "{file} is out of date, set UPDATE_SNAPSHOTS=1 to write it again; first difference: {differs:?}"
     );
 }
 
 #[test]
-fn the_document_that_is_served_is_made_from_the_types() {
+fn the_served_document_is_generated_from_the_types() {
     check("openapi.json", &document());
 }
 
@@ -97,8 +98,8 @@ fn the_page_that_is_served_shows_the_document() {
 }
 
 #[test]
-fn the_page_runs_its_own_program_alone_and_loads_nothing() {
-    // The empty icon carries itself.
+fn the_page_runs_only_its_own_script_and_loads_nothing() {
+    // The empty icon is a data URL, so it loads nothing.
     let page = page::render(&serde_json::from_str(&document()).unwrap()).replacen(page::ICON, "", 1);
     let page = page.replacen(&format!("<script>{}</script>", page::SCRIPT), "", 1);
     assert!(!page::SCRIPT.contains("</"), "it would end there");
@@ -113,7 +114,7 @@ fn the_page_runs_its_own_program_alone_and_loads_nothing() {
 }
 
 #[test]
-fn every_reference_leads_somewhere_and_every_operation_says_enough() {
+fn every_reference_resolves_and_every_operation_is_complete() {
     let document: Value = serde_json::from_str(&document()).unwrap();
     assert_eq!(document["openapi"], "3.1.0");
     let mut references = BTreeSet::new();
@@ -123,7 +124,7 @@ fn every_reference_leads_somewhere_and_every_operation_says_enough() {
         assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
     }
     let paths = document["paths"].as_object().unwrap();
-    // Paths that differ in the names of their parameters alone are one path to OpenAPI.
+    // OpenAPI treats paths that differ only in the names of their parameters as one path.
     assert_eq!(paths.keys().map(|path| unnamed(path)).collect::<BTreeSet<_>>().len(), paths.len());
     let mut operations = 0;
     for (path, methods) in paths {
@@ -133,7 +134,7 @@ fn every_reference_leads_somewhere_and_every_operation_says_enough() {
                 || matches!(path.as_str(), "/api/auth/register" | "/api/auth/login" | "/api/auth/reset-password");
             assert_eq!(guarded, !open, "{method} {path}");
             assert_eq!(operation["responses"].get("401").is_some(), guarded, "{method} {path}");
-            // A body is read with every method but GET, and a query where there is one.
+            // Every method except GET reads a body, and operations with query parameters read a query.
             let read: &[&str] = match (method.as_str(), operation["parameters"].to_string().contains(r#""query""#)) {
                 ("get", false) => &[],
                 ("get", true) => &["400", "413"],
@@ -164,7 +165,7 @@ fn collect(value: &Value, references: &mut BTreeSet<String>) {
     }
 }
 
-/// The example of a body as the document gives it, for the tests of the routes.
+/// The example of a body in the document, for the tests of the routes.
 pub(super) fn example(schema: &str) -> String {
     let document: Value = serde_json::from_str(docs::DOCUMENT).unwrap();
     document["components"]["schemas"][schema]["example"].to_string()

@@ -1,18 +1,18 @@
-//! The API's description as a page for people: one style sheet, readable without either colour or mouse, and with a curl for
-//! each operation. A small program makes those ready to copy and to try. Swagger UI 5 is 1.9 MB for
-//! the same; this page is 0.12 MB.
+//! Renders the API's description as a page for people, with one style sheet, usable without colours and without a
+//! mouse, and with a curl command for each operation. A small script makes those ready to copy and to try. The page has
+//! 0.12 MB; Swagger UI 5 has 1.9 MB.
 
 mod example;
 
 use serde_json::{Map, Value};
 use std::fmt::Write;
 
-/// The page's style sheet; `docs::POLICY` names its hash.
+/// The page's style sheet; `docs::POLICY` contains its hash.
 pub(super) const STYLE: &str = include_str!("page.css");
-/// The page's program; `docs::POLICY` names its hash.
+/// The page's script; `docs::POLICY` contains its hash.
 pub(super) const SCRIPT: &str = include_str!("page.js");
 
-/// An empty icon: browsers ask for `/favicon.ico` where a page has none.
+/// An empty icon: without it, browsers request `/favicon.ico`.
 pub(super) const ICON: &str = "<link rel=\"icon\" href=\"data:,\">";
 
 /// The whole page.
@@ -51,7 +51,7 @@ pub(super) fn render(document: &Value) -> String {
     page
 }
 
-/// The operations with a tag: method, path, and what is said of it.
+/// The operations with a tag: method, path, and description.
 fn operations<'a>(document: &'a Value, tag: &'a str) -> impl Iterator<Item = (String, &'a str, &'a Value)> {
     fields(&document["paths"]).flat_map(move |(path, methods)| {
         fields(methods)
@@ -116,7 +116,7 @@ fn describe(page: &mut String, document: &Value, method: &str, path: &str, opera
     line(page, format_args!("<p>Example:</p>\n<pre class=\"curl\">{}</pre>\n</article>", escape(&example.curl())));
 }
 
-/// A method, in its colour.
+/// A method with its colour.
 fn badge(method: &str) -> String {
     format!("<span class=\"method {}\">{method}</span>", method.to_lowercase())
 }
@@ -144,7 +144,7 @@ fn describe_schema(page: &mut String, name: &str, schema: &Value) {
     }
 }
 
-/// What values a schema allows, in a few words.
+/// The values that a schema allows, in a few words.
 fn kind(schema: &Value) -> String {
     if let Some(name) = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next()) {
         return format!("<a href=\"#schema-{name}\">{name}</a>");
@@ -191,7 +191,7 @@ fn heading(page: &mut String, caption: &str, columns: &[&str]) {
     *page += "</tr></thead>\n<tbody>\n";
 }
 
-/// A row: its name as text, its cells as HTML.
+/// A row: its name is text, its cells are HTML.
 fn row(page: &mut String, name: &str, cells: &[String]) {
     write!(page, "<tr><th scope=\"row\"><code>{}</code></th>", escape(name)).unwrap();
     for cell in cells {
@@ -204,7 +204,7 @@ fn line(page: &mut String, html: std::fmt::Arguments) {
     writeln!(page, "{html}").unwrap();
 }
 
-/// Text as HTML, with what stands between backticks as code.
+/// Text as HTML; parts between backticks become code.
 fn prose(text: &str) -> String {
     let escaped = escape(text);
     let parts = escaped.split('`').enumerate();

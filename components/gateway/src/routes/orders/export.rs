@@ -1,9 +1,9 @@
-//! Orders as a table for a spreadsheet: CSV as RFC 4180 has it.
+//! Export of orders for spreadsheets, as CSV (RFC 4180).
 //!
-//! The service is asked page by page, by the last order of the page before, until all orders are there, the table is as
-//! large as one may be, or the call's time is nearly over: so the memory that it takes does not grow with the number of
-//! orders. Its last line says when it is not all, and where to go on. Nothing in it is a formula: a spreadsheet would run a
-//! customer's name.
+//! The gateway reads orders page by page, each after the last order of the previous page, until there are no more, the
+//! table reaches its size limit, or the call's deadline is near. So memory is bounded for any number of orders. If
+//! orders are missing, the last line says so, and where to continue. A text that looks like a formula gets an
+//! apostrophe in front: otherwise a spreadsheet would execute a customer's name.
 
 use super::input::name;
 use super::view::dispute;
@@ -15,11 +15,11 @@ use crate::routes::customers::Customers;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// How many orders are asked for at once.
-pub(super) const PAGE: u32 = 500;
-/// With less time left no further page is asked for: one page and the last line take less.
+/// How many orders are read at once.
+pub(super) const PAGE_SIZE: u32 = 500;
+/// With less time than this, no further page is read; one page and the last line take less.
 const MIN_REMAINING: Duration = Duration::from_secs(5);
-/// A table that is larger gets no further page: some 20,000 orders.
+/// A table larger than this gets no further page; it has about 20,000 orders.
 const MAX_BYTES: usize = 4 << 20;
 /// The columns.
 const COLUMNS: &str = "id,createdAt,status,totalAmount,currency,totalItems,paidAt,stripeChargeId,refundedAmount,\
@@ -35,12 +35,12 @@ pub(super) fn reply(actor: &Actor, search: Search) -> Result<Reply, Error> {
     while let Some(search) = next {
         let after = search.after.clone().unwrap_or_default();
         let ended = match (lines.len() > MAX_BYTES, souk_call::remaining() < MIN_REMAINING) {
-            (true, _) => Err("there are more orders than one table has"),
-            (_, true) => Err("the time for one request is over"),
+            (true, _) => Err("the table has reached its size limit"),
+            (_, true) => Err("the time limit of one request is reached"),
             _ => page(actor, search, &mut lines).map_err(|_| "a service did not answer"),
         };
         next = ended.unwrap_or_else(|why| {
-            lines += &last(why, &after);
+            lines += &incomplete_line(why, &after);
             None
         });
     }
@@ -54,9 +54,9 @@ pub(super) fn reply(actor: &Actor, search: Search) -> Result<Reply, Error> {
     })
 }
 
-/// The last line of a table that is not all.
-fn last(why: &str, after: &str) -> String {
-    format!("# incomplete: {why}; go on with after={after}\r\n")
+/// The last line of an incomplete table.
+fn incomplete_line(why: &str, after: &str) -> String {
+    format!("# incomplete: {why}; continue with after={after}\r\n")
 }
 
 /// Adds the lines of a page; returns the search of the next one.
@@ -95,7 +95,7 @@ fn amount(cents: u64) -> String {
     format!("{}.{:02}", cents / 100, cents % 100)
 }
 
-/// A text that no program takes for a formula, a column or a line of its own.
+/// A CSV field with `text`, quoted so that no program reads it as a formula or splits it into columns or lines.
 fn text(text: &str) -> String {
     let formula =
         text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}']);
@@ -129,10 +129,10 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_is_not_all_says_where_to_go_on() {
+    fn an_incomplete_table_says_where_to_continue() {
         assert_eq!(
-            last("a service did not answer", "o-1"),
-            "# incomplete: a service did not answer; go on with after=o-1\r\n"
+            incomplete_line("a service did not answer", "o-1"),
+            "# incomplete: a service did not answer; continue with after=o-1\r\n"
         );
     }
 }

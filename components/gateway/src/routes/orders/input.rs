@@ -1,35 +1,37 @@
-//! What clients send about orders: bodies, queries and the idempotency key, checked and typed.
+//! Checks and types what clients send about orders: bodies, queries and the idempotency key.
 //!
-//! Lists nest, and class-validator's words about what is nested depend on what it finds there; [`items`] follows it.
+//! The lines of an order are nested, and class-validator's messages about nested values depend on the kind of value;
+//! [`items`] does the same.
 
-use super::export::PAGE;
+use super::export::PAGE_SIZE;
 use crate::bindings::orders::{Filter, NewItem, NewOrder, Query, Search, Sort, Status};
 use crate::bindings::refunds::NewRefund;
 use crate::http::error::Error;
 use crate::http::json::{Fields, Value};
 use crate::http::query;
-use crate::validate::{Checked, Input, amount, positive, truth, whole};
+use crate::validate::{Checked, Input, amount, boolean, positive, whole};
 use time::format_description::BorrowedFormatItem;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 use time::{Date, Duration, OffsetDateTime, UtcOffset};
 
-/// The most lines of an order; the contract's bound.
+/// The most lines of an order, as in the contract.
 const MAX_ITEMS: usize = 1000;
-/// The most pieces in a line; the contract's bound.
+/// The most pieces in a line, as in the contract.
 const MAX_QUANTITY: u64 = 1_000_000;
-/// The highest number of a product that clients can write: beyond it JavaScript rounds.
+/// The highest id of a product that clients can write: JavaScript rounds higher ones.
 const MAX_PRODUCT_ID: u64 = (1 << 53) - 1;
-/// The most orders on a page; the contract's bound.
+/// The most orders on a page, as in the contract.
 const MAX_LIMIT: u32 = 1000;
-/// The orders on a page when the query says nothing.
+/// The orders on a page if the query has no limit.
 const DEFAULT_LIMIT: u32 = 10;
-/// The most characters of an idempotency key; the contract's bound.
-const MAX_KEY: usize = 255;
+/// The most characters of an idempotency key, as in the contract.
+const MAX_KEY_CHARS: usize = 255;
 
-/// The statuses that a client may set, or have tried to since before the others existed.
+/// The statuses that a client may send. No order becomes PENDING, but the service accepts it for an order that already
+/// is.
 const SETTABLE: &[Status] = &[Status::Pending, Status::Delivered, Status::Cancelled];
-/// The statuses that an order can have.
+/// The statuses of an order.
 const ALL: &[Status] = &[Status::Pending, Status::Paid, Status::Delivered, Status::Cancelled, Status::Refunded];
 
 /// A status as the API writes it.
@@ -55,11 +57,13 @@ pub(super) fn new_order(body: &Fields<'_>, idempotency_key: Option<String>) -> R
 fn check_key(key: Option<&str>) -> Result<(), Error> {
     match key.is_none_or(is_key) {
         true => Ok(()),
-        false => Err(Error::bad_request(format!("Idempotency-Key must be 1 to {MAX_KEY} visible ASCII characters"))),
+        false => {
+            Err(Error::bad_request(format!("Idempotency-Key must be 1 to {MAX_KEY_CHARS} visible ASCII characters")))
+        }
     }
 }
 
-/// The body of a refund. One without an amount gives back all that is left.
+/// The body of a refund. Without an amount, it refunds everything that is left.
 pub(super) fn new_refund(body: &Fields<'_>, idempotency_key: Option<String>) -> Result<NewRefund, Error> {
     let mut input = Input::new(body, &["amount"]);
     let cents = input.optional("amount", positive_amount);
@@ -72,7 +76,7 @@ pub(super) fn new_refund(body: &Fields<'_>, idempotency_key: Option<String>) -> 
     Ok(NewRefund { cents, idempotency_key })
 }
 
-/// An amount above zero; in cents.
+/// An amount above zero. Returns cents.
 fn positive_amount(name: &str, value: Option<&Value>) -> Checked<u64> {
     match amount(name, value)? {
         0 => Err(vec![format!("{name} must be a positive number")]),
@@ -81,7 +85,7 @@ fn positive_amount(name: &str, value: Option<&Value>) -> Checked<u64> {
 }
 
 fn is_key(key: &str) -> bool {
-    (1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic())
+    (1..=MAX_KEY_CHARS).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic())
 }
 
 /// The lines of an order.
@@ -94,30 +98,31 @@ fn items(name: &str, value: Option<&Value>) -> Checked<Vec<NewItem>> {
         Some(_) => return Err(vec![too_few(), no_list(), not_nested(name)]),
     };
     if !text.starts_with('[') {
-        // An object is checked as if it were a line, and its own faults come before that it is no list.
+        // An object is checked as if it were a line; messages about its fields come instead of the one that it is not
+        // an array.
         return Err(item(name, text).err().unwrap_or_else(|| vec![too_few(), no_list()]));
     }
     let list = Fields::parse(text).map_err(|_| not_unicode(name))?;
     match list.values().len() {
         0 => return Err(vec![too_few()]),
-        // No more than this is looked into, however many faults there are.
+        // A longer list is refused without reading its elements.
         n if n > MAX_ITEMS => return Err(vec![format!("{name} must contain no more than {MAX_ITEMS} elements")]),
         _ => {}
     }
     let mut items = Vec::with_capacity(list.values().len());
-    let mut faults = Vec::new();
+    let mut messages = Vec::new();
     for (i, value) in list.values().enumerate() {
         match value {
-            Value::Nested(text) if text.starts_with('[') => faults.push(format!("{name}.{i} must be an object")),
+            Value::Nested(text) if text.starts_with('[') => messages.push(format!("{name}.{i} must be an object")),
             Value::Nested(text) => match item(&format!("{name}.{i}"), text) {
                 Ok(item) => items.push(item),
-                Err(messages) => faults.extend(messages),
+                Err(more) => messages.extend(more),
             },
-            // class-validator leaves the position out.
-            _ => faults.push(format!("{name}.{}", not_nested(name))),
+            // class-validator omits the position in this message.
+            _ => messages.push(format!("{name}.{}", not_nested(name))),
         }
     }
-    if faults.is_empty() { Ok(items) } else { Err(faults) }
+    if messages.is_empty() { Ok(items) } else { Err(messages) }
 }
 
 fn not_nested(name: &str) -> String {
@@ -128,17 +133,18 @@ fn not_unicode(name: &str) -> Vec<String> {
     vec![format!("{name} must be text in Unicode")]
 }
 
-/// One line of an order, at `place`.
-fn item(place: &str, text: &str) -> Checked<NewItem> {
-    let fields = Fields::parse(text).map_err(|_| not_unicode(place))?;
+/// One line of an order, at `position`.
+fn item(position: &str, text: &str) -> Checked<NewItem> {
+    let fields = Fields::parse(text).map_err(|_| not_unicode(position))?;
     let mut input = Input::new(&fields, &["productId", "quantity"]);
     let product_id = input.required("productId", whole(MAX_PRODUCT_ID));
     let quantity = input.required("quantity", whole(MAX_QUANTITY));
-    // It fits: `MAX_QUANTITY` is below 2^32.
+    // This always fits: `MAX_QUANTITY` is below 2^32.
     let quantity = quantity.and_then(|quantity| u32::try_from(quantity).ok());
     let item = product_id.zip(quantity).map(|(product_id, quantity)| NewItem { product_id, quantity });
-    let with_place = |messages: Vec<String>| messages.iter().map(|message| format!("{place}.{message}")).collect();
-    input.check(item).map_err(with_place)
+    let with_position =
+        |messages: Vec<String>| messages.iter().map(|message| format!("{position}.{message}")).collect();
+    input.check(item).map_err(with_position)
 }
 
 /// The body of a change of status.
@@ -148,27 +154,28 @@ pub(super) fn new_status(body: &Fields<'_>) -> Result<Status, Error> {
     input.finish(status)
 }
 
-/// What a list asks for.
+/// The query of a list.
 #[derive(Debug)]
 pub(super) enum ListQuery {
-    /// The page with a number, and totals: as clients have always asked.
+    /// A page by number, with totals.
     Page(Query),
-    /// Any of the members that came later.
+    /// A search, because the query has one of [`SEARCH_PARAMETERS`].
     Search(Search),
 }
 
-/// The members of a list that make it a search.
-const SEARCH: [&str; 9] = ["after", "customer", "from", "to", "minTotal", "maxTotal", "refundDue", "disputed", "sort"];
+/// The parameters that make a list a search.
+const SEARCH_PARAMETERS: [&str; 9] =
+    ["after", "customer", "from", "to", "minTotal", "maxTotal", "refundDue", "disputed", "sort"];
 
-/// The query of a list.
+/// Reads the query of a list.
 pub(super) fn query(query: &str) -> Result<ListQuery, Error> {
     let text = query::to_json(query)?;
     let fields = Fields::parse(&text)?;
     let mut known = vec!["status", "page", "limit"];
-    known.extend(SEARCH);
+    known.extend(SEARCH_PARAMETERS);
     let mut input = Input::new(&fields, &known);
     let status = input.optional("status", one_of(ALL));
-    if SEARCH.iter().all(|name| fields.get(name).is_none()) {
+    if SEARCH_PARAMETERS.iter().all(|name| fields.get(name).is_none()) {
         let (page, limit) = page(&mut input);
         return input.finish(Some(ListQuery::Page(Query { page, limit, status })));
     }
@@ -179,36 +186,36 @@ pub(super) fn query(query: &str) -> Result<ListQuery, Error> {
     input.finish(Some(ListQuery::Search(search)))
 }
 
-/// The query of an export: that of a list without `page` and `limit`.
+/// Reads the query of an export: like that of a list, without `page` and `limit`.
 pub(super) fn export(query: &str) -> Result<Search, Error> {
     let text = query::to_json(query)?;
     let fields = Fields::parse(&text)?;
     let mut known = vec!["status"];
-    known.extend(SEARCH);
+    known.extend(SEARCH_PARAMETERS);
     let mut input = Input::new(&fields, &known);
     let status = input.optional("status", one_of(ALL));
-    let search = search(&mut input, status, PAGE, Sort::Oldest);
+    let search = search(&mut input, status, PAGE_SIZE, Sort::Oldest);
     input.finish(Some(search))
 }
 
-/// What to find: the members of [`SEARCH`].
-fn search(input: &mut Input<'_>, status: Option<Status>, limit: u32, usual: Sort) -> Search {
+/// The search from the parameters in [`SEARCH_PARAMETERS`].
+fn search(input: &mut Input<'_>, status: Option<Status>, limit: u32, default_sort: Sort) -> Search {
     let after = input.optional("after", text_of);
     let filter = Filter {
         status,
         customer: input.optional("customer", text_of),
-        made_from: input.optional("from", |name, value| moment(name, value, 0)),
-        made_before: input.optional("to", |name, value| moment(name, value, 1)),
+        made_from: input.optional("from", |name, value| utc_time(name, value, 0)),
+        made_before: input.optional("to", |name, value| utc_time(name, value, 1)),
         min_cents: input.optional("minTotal", amount),
         max_cents: input.optional("maxTotal", amount),
-        refund_due: input.optional("refundDue", truth).unwrap_or(false),
-        disputed: input.optional("disputed", truth).unwrap_or(false),
+        refund_due: input.optional("refundDue", boolean).unwrap_or(false),
+        disputed: input.optional("disputed", boolean).unwrap_or(false),
     };
-    let sort = input.optional("sort", sort).unwrap_or(usual);
+    let sort = input.optional("sort", sort).unwrap_or(default_sort);
     Search { filter, sort, after, limit }
 }
 
-/// A text that is not empty, as a query has them.
+/// A text that is not empty.
 fn text_of(name: &str, value: Option<&Value>) -> Checked<String> {
     match value {
         Some(Value::Text(text)) if !text.is_empty() => Ok(text.clone().into_owned()),
@@ -216,27 +223,27 @@ fn text_of(name: &str, value: Option<&Value>) -> Checked<String> {
     }
 }
 
-/// A moment in UTC, in the contract's form. A day is its beginning, `days` later.
-fn moment(name: &str, value: Option<&Value>, days: i64) -> Checked<String> {
+/// A time in UTC, in the contract's form. A day means its beginning plus `days`.
+fn utc_time(name: &str, value: Option<&Value>, days: i64) -> Checked<String> {
     let parsed = match value {
-        Some(Value::Text(text)) => parse_moment(text, days),
+        Some(Value::Text(text)) => parse_utc_time(text, days),
         _ => None,
     };
     parsed.ok_or_else(|| vec![format!("{name} must be a day (2024-02-27) or a moment in UTC (2024-02-27T15:50:27Z)")])
 }
 
-fn parse_moment(text: &str, days: i64) -> Option<String> {
+fn parse_utc_time(text: &str, days: i64) -> Option<String> {
     const DAY: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]");
     const FORM: &[BorrowedFormatItem<'_>] =
         format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-    let moment = match Date::parse(text, DAY) {
+    let utc_time = match Date::parse(text, DAY) {
         Ok(day) => day.checked_add(Duration::days(days))?.midnight().assume_utc(),
         Err(_) => OffsetDateTime::parse(text, &Rfc3339).ok()?.to_offset(UtcOffset::UTC),
     };
-    moment.format(FORM).ok().filter(|text| text.len() == "2024-02-27T15:50:27.545Z".len())
+    utc_time.format(FORM).ok().filter(|text| text.len() == "2024-02-27T15:50:27.545Z".len())
 }
 
-/// In which order a list comes.
+/// How a list is sorted.
 fn sort(name: &str, value: Option<&Value>) -> Checked<Sort> {
     let text = match value {
         Some(Value::Text(text)) => &**text,
@@ -251,7 +258,7 @@ fn sort(name: &str, value: Option<&Value>) -> Checked<Sort> {
     }
 }
 
-/// `page` and `limit` of a list of the orders with one status, which stands in the path and is checked last.
+/// `page` and `limit` of a list by status. The status is in the path and is checked last.
 pub(super) fn query_by_status(query: &str, status: &str) -> Result<Query, Error> {
     let text = query::to_json(query)?;
     let fields = Fields::parse(&text)?;

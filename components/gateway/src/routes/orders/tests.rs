@@ -1,4 +1,5 @@
-//! Every recorded request about orders that is decided without them: same status, same body.
+//! Replays the recorded order requests that the gateway answers without the order service: the status and the body must
+//! be the same.
 
 use super::*;
 use crate::bindings::orders::{
@@ -10,7 +11,7 @@ use serde_json::Value as Json;
 
 const ID: &str = "0198d7a2-5d2e-7c11-9c1b-5b0a3a2f7e61";
 
-/// What the gateway refuses without asking the service, or what it would ask for.
+/// The gateway's own error, or the call that it would make.
 fn answer(case: &Json) -> Result<String, Error> {
     let target = case["path_template"].as_str().unwrap();
     let target = target.replace("{{OA|upper}}", &ID.to_uppercase()).replace("{{OA}}", ID).replace("{{OB}}", ID);
@@ -35,12 +36,12 @@ fn refused_requests_have_the_recorded_status_and_body() {
         match answer(&case) {
             Err(error) => {
                 let (status, body) = sent(error);
-                // The recording does not keep the id that it sent in upper case.
+                // The recording does not contain the upper-case id that was sent.
                 let text = body.to_string().replace(&ID.to_uppercase(), "{{OA|upper}}");
                 assert_eq!((status, text), (expected(&case).0, expected(&case).1.to_string()), "{}", title(&case));
                 refused += 1;
             }
-            // What only the service can refuse has one text, not a list.
+            // A refusal that only the service can give has one text, not a list.
             Ok(call) => assert!(
                 case["status"].as_u64().unwrap() < 400 || case["response_normalised"]["message"].is_string(),
                 "{}: {call}",
@@ -72,7 +73,7 @@ fn quantities_and_products_are_whole_and_bounded() {
 }
 
 #[test]
-fn an_order_has_at_most_a_thousand_lines_and_no_more_are_looked_into() {
+fn an_order_has_at_most_a_thousand_lines_and_a_longer_list_is_not_read() {
     let order = |line: &str, n: usize| format!(r#"{{"items":[{}]}}"#, vec![line; n].join(","));
     let good = r#"{"productId":1,"quantity":1}"#;
     let full = order(good, 1000);
@@ -83,7 +84,7 @@ fn an_order_has_at_most_a_thousand_lines_and_no_more_are_looked_into() {
 }
 
 #[test]
-fn what_is_nested_wrongly_is_named() {
+fn a_wrong_nested_value_is_named() {
     assert_eq!(messages(r#"{"items":[[{"productId":1,"quantity":1}]]}"#), ["items.0 must be an object"]);
     assert_eq!(messages(r#"{"items":{"productId":0,"quantity":1}}"#), ["items.productId must be a positive number"]);
     assert_eq!(
@@ -113,7 +114,7 @@ fn an_idempotency_key_is_visible_ascii_of_at_most_255_characters() {
 }
 
 #[test]
-fn every_status_is_a_filter_and_three_can_be_set() {
+fn every_status_is_a_filter_and_three_can_be_sent() {
     for status in ["PENDING", "PAID", "DELIVERED", "CANCELLED", "REFUNDED"] {
         let by_query = input::query(&format!("status={status}")).unwrap();
         let by_path = input::query_by_status("", status).unwrap();
@@ -133,7 +134,7 @@ fn the_described_examples_are_accepted() {
 }
 
 #[test]
-fn a_number_is_a_uuid_of_any_version() {
+fn an_id_is_a_uuid_of_any_version() {
     assert_eq!(order_id(ID).unwrap(), ID);
     for bad in
         ["", "abc", "0198d7a25d2e7c119c1b5b0a3a2f7e61", "0198d7a2-5d2e-7c11-9c1b-5b0a3a2f7e6g", &format!("{ID}-")]
@@ -169,7 +170,7 @@ const LINE: &str = concat!(
 );
 
 #[test]
-fn a_whole_order_has_its_lines_and_what_became_of_the_payment() {
+fn a_whole_order_has_its_lines_and_the_state_of_its_payment() {
     let order = paid_order();
     let item = r#""OrderItem":[{"price":75.25,"quantity":2,"productId":1,"name":"Teclado"}]"#;
     let money = r#""receiptUrl":"https://example.com/r","refundDueAmount":150.25"#;
@@ -208,9 +209,9 @@ fn filters_are_read_in_the_contracts_form() {
     assert_eq!(made_before.as_deref(), Some("2024-02-29T00:00:00.000Z"), "the last day counts as a whole");
     assert_eq!((min_cents, max_cents), (Some(150), Some(20_000)));
     assert_eq!((all.after.as_deref(), all.limit, all.sort), (Some("x"), 50, Sort::Largest));
-    let moment = search("to=2024-02-27T15:50:27.1Z&from=2024-02-27T15:50:27%2B02:00").filter;
-    assert_eq!(moment.made_before.as_deref(), Some("2024-02-27T15:50:27.100Z"));
-    assert_eq!(moment.made_from.as_deref(), Some("2024-02-27T13:50:27.000Z"));
+    let filter = search("to=2024-02-27T15:50:27.1Z&from=2024-02-27T15:50:27%2B02:00").filter;
+    assert_eq!(filter.made_before.as_deref(), Some("2024-02-27T15:50:27.100Z"));
+    assert_eq!(filter.made_from.as_deref(), Some("2024-02-27T13:50:27.000Z"));
     assert!(matches!(input::query("status=PAID&page=2"), Ok(ListQuery::Page(_))), "as clients have always asked");
 }
 
@@ -236,7 +237,7 @@ fn a_refund_of_an_amount_needs_a_key_and_one_of_all_does_not() {
 }
 
 #[test]
-fn a_filter_that_says_nothing_is_refused_with_its_name() {
+fn a_malformed_filter_is_refused_by_name() {
     for (query, message) in [
         ("from=tomorrow", "from must be a day (2024-02-27) or a moment in UTC (2024-02-27T15:50:27Z)"),
         ("to=2024-02-30", "to must be a day (2024-02-27) or a moment in UTC (2024-02-27T15:50:27Z)"),
@@ -253,7 +254,7 @@ fn a_filter_that_says_nothing_is_refused_with_its_name() {
 }
 
 #[test]
-fn what_a_search_found_says_where_to_go_on() {
+fn a_search_returns_where_the_next_page_begins() {
     let found = Found { orders: vec![paid_order()], next: Some("x".into()) };
     let expected = format!(r#"{{"data":[{{{LINE},"refundDueAmount":150.25}}],"next":"x"}}"#);
     assert_eq!(serde_json::to_string(&FoundView::of(&found, &Customers::default())).unwrap(), expected);
@@ -264,7 +265,7 @@ fn what_a_search_found_says_where_to_go_on() {
 }
 
 #[test]
-fn a_checkout_names_where_to_pay() {
+fn a_checkout_has_the_url_of_the_payment_page() {
     let payment_session = PaymentSession { url: "u".into(), success_url: "s".into(), cancel_url: "c".into() };
     let shown = serde_json::to_string(&CheckoutView::of(&Checkout { order: paid_order(), payment_session })).unwrap();
     assert!(shown.starts_with(r#"{"order":{"id":"#), "{shown}");

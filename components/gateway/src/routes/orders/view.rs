@@ -1,4 +1,4 @@
-//! Orders as the API shows them, with the names and the order of keys that its clients know.
+//! Orders in the API's form, with the names and the sequence of keys that clients know.
 
 use super::input::name;
 use crate::bindings::orders::{Checkout, DisputeState, Found, Item, Order, Page, PaymentSession, Query};
@@ -10,23 +10,22 @@ use serde::Serialize;
 #[cfg(test)]
 use crate::routes::openapi::bodies::{DisputeName, RefundStateName, StatusName};
 
-/// An order. Lists, and the answer to a change of status, have a line of it: without what is bought, and without what
-/// became of the payment.
+/// An order. Lists and the answer to a change of status leave out its lines and the state of its payment.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Order))]
 #[serde(rename_all = "camelCase")]
 pub(super) struct OrderView<'a> {
     id: &'a str,
     total_amount: Decimal,
-    /// How many pieces.
+    /// How many pieces all lines have together.
     total_items: u64,
     #[cfg_attr(test, schema(value_type = StatusName))]
     status: &'static str,
     paid: bool,
-    /// When it was paid; it stays when the money is given back.
+    /// When it was paid; stays after a refund.
     #[cfg_attr(test, schema(required = true, value_type = Option<String>, format = DateTime))]
     paid_at: Option<&'a str>,
-    /// The charge that paid it.
+    /// The charge that paid the order.
     #[cfg_attr(test, schema(required = true))]
     stripe_charge_id: Option<&'a str>,
     #[cfg_attr(test, schema(value_type = String, format = DateTime))]
@@ -37,11 +36,11 @@ pub(super) struct OrderView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(nullable = false, value_type = Option<String>, format = "uri"))]
     receipt_url: Option<&'a str>,
-    /// How much was given back, when anything was.
+    /// How much was refunded, if anything was.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(nullable = false))]
     refunded_amount: Option<Decimal>,
-    /// How much should be given back: a second payment, or one for a cancelled order.
+    /// How much must be refunded: a second payment, or one for a cancelled order.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(nullable = false))]
     refund_due_amount: Option<Decimal>,
@@ -49,7 +48,7 @@ pub(super) struct OrderView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(nullable = false, value_type = Option<DisputeName>))]
     dispute: Option<&'static str>,
-    /// Who made it, for administrators.
+    /// Who made the order, for administrators.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(nullable = false))]
     customer: Option<CustomerView<'a>>,
@@ -59,7 +58,7 @@ pub(super) struct OrderView<'a> {
     items: Option<Vec<ItemView<'a>>>,
 }
 
-/// One line of an order, with name and price as they were when it was made.
+/// One line of an order, with the name and the price at the time of the order.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = OrderItem))]
 #[serde(rename_all = "camelCase")]
@@ -70,7 +69,7 @@ struct ItemView<'a> {
     name: &'a str,
 }
 
-/// An order, and where to pay it.
+/// An order, and where to pay for it.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Checkout))]
 #[serde(rename_all = "camelCase")]
@@ -79,7 +78,7 @@ pub(super) struct CheckoutView<'a> {
     payment_session: SessionView<'a>,
 }
 
-/// Where to pay an order, and where the customer comes back to.
+/// Where to pay for an order, and where the customer comes back to.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = PaymentSession))]
 #[serde(rename_all = "camelCase")]
@@ -97,17 +96,17 @@ pub(super) struct List<'a> {
     pagination: Pagination,
 }
 
-/// What a search has found: one page, without totals.
+/// The result of a search: one page, without totals.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = FoundOrders))]
 pub(super) struct FoundView<'a> {
     data: Vec<OrderView<'a>>,
-    /// What to give as `after` for the next page; null on the last.
+    /// The value of `after` for the next page; null on the last.
     #[cfg_attr(test, schema(required = true))]
     next: Option<&'a str>,
 }
 
-/// Money that is given back of one payment.
+/// A refund of one payment.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Refund))]
 #[serde(rename_all = "camelCase")]
@@ -115,16 +114,16 @@ pub(super) struct RefundView<'a> {
     #[cfg_attr(test, schema(value_type = String, format = "uuid"))]
     id: &'a str,
     amount: Decimal,
-    /// How far it has come; `REQUESTED` while the payment provider could not be asked.
+    /// The state of the refund; `REQUESTED` until the payment provider has accepted it.
     #[cfg_attr(test, schema(value_type = RefundStateName))]
     state: &'static str,
-    /// The charge of which it gives something back.
+    /// The charge that is refunded.
     stripe_charge_id: &'a str,
-    /// Why nothing was given back.
+    /// Why the refund failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(nullable = false))]
     failure: Option<&'a str>,
-    /// The number of the administrator who asked for it.
+    /// The id of the administrator who asked for it.
     #[cfg_attr(test, schema(required = true))]
     asked_by: Option<&'a str>,
     #[cfg_attr(test, schema(value_type = String, format = DateTime))]
@@ -133,7 +132,7 @@ pub(super) struct RefundView<'a> {
     updated_at: &'a str,
 }
 
-/// The refunds of an order, or those that one request asked for.
+/// The refunds of an order, or those of one request.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Refunds))]
 pub(super) struct RefundsView<'a> {
@@ -141,7 +140,7 @@ pub(super) struct RefundsView<'a> {
 }
 
 impl<'a> RefundsView<'a> {
-    /// These refunds.
+    /// The view of these refunds.
     pub(super) fn of(refunds: &'a [Refund]) -> Self {
         let view = |refund: &'a Refund| RefundView {
             id: &refund.id,
@@ -162,7 +161,7 @@ impl<'a> RefundsView<'a> {
     }
 }
 
-/// The state of a dispute as the API writes it.
+/// The state of a dispute in the API's form.
 pub(super) fn dispute(state: DisputeState) -> &'static str {
     match state {
         DisputeState::Open => "OPEN",
@@ -171,7 +170,7 @@ pub(super) fn dispute(state: DisputeState) -> &'static str {
     }
 }
 
-/// What a list is answered with: by number of the page, or by filters.
+/// The answer to a list: a page by number, or the result of a search.
 #[cfg(test)]
 #[allow(dead_code, reason = "described, never made")]
 #[derive(Serialize, utoipa::ToSchema)]
@@ -182,7 +181,7 @@ pub(super) enum Listed<'a> {
     Found(FoundView<'a>),
 }
 
-/// Where a page of orders stands.
+/// The position of a page of orders.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = OrderPagination))]
 #[serde(rename_all = "camelCase")]
@@ -195,7 +194,7 @@ struct Pagination {
 }
 
 impl<'a> OrderView<'a> {
-    /// All of an order.
+    /// An order with all fields.
     pub(super) fn whole(order: &'a Order) -> Self {
         let unless_zero = |cents| Some(Decimal(cents)).filter(|_| cents > 0);
         OrderView {
@@ -229,12 +228,12 @@ impl<'a> OrderView<'a> {
         }
     }
 
-    /// With its customer, for those who may know.
-    pub(super) fn by(self, order: &'a Order, customers: &'a Customers) -> Self {
+    /// Adds its customer, for callers who may see it.
+    pub(super) fn with_customer(self, order: &'a Order, customers: &'a Customers) -> Self {
         OrderView { customer: customers.view(order.owner.as_deref()), ..self }
     }
 
-    /// An order that was searched for: with what is owed and disputed, as that may be why.
+    /// An order in a search result: with refunds and disputes, because the search may be about those.
     fn found(order: &'a Order) -> Self {
         OrderView { items: None, receipt_url: None, ..OrderView::whole(order) }
     }
@@ -262,18 +261,18 @@ impl<'a> CheckoutView<'a> {
 }
 
 impl<'a> FoundView<'a> {
-    /// The page that was found.
+    /// The view of a search result.
     pub(super) fn of(found: &'a Found, customers: &'a Customers) -> Self {
-        let view = |order: &'a Order| OrderView::found(order).by(order, customers);
+        let view = |order: &'a Order| OrderView::found(order).with_customer(order, customers);
         FoundView { data: found.orders.iter().map(view).collect(), next: found.next.as_deref() }
     }
 }
 
 impl<'a> List<'a> {
-    /// The page that `query` asked for.
+    /// The page for `query`.
     pub(super) fn of(found: &'a Page, query: &Query, customers: &'a Customers) -> Self {
         List {
-            data: found.orders.iter().map(|order| OrderView::line(order).by(order, customers)).collect(),
+            data: found.orders.iter().map(|order| OrderView::line(order).with_customer(order, customers)).collect(),
             pagination: Pagination {
                 page: query.page,
                 limit: query.limit,

@@ -1,4 +1,5 @@
-//! Every recorded request about products that is decided without the catalogue: same status, same body.
+//! Replays the recorded product requests that the gateway answers without the catalogue: the status and the body must
+//! be the same.
 
 use super::*;
 use crate::http::body::unread;
@@ -6,7 +7,7 @@ use crate::routes::openapi::example;
 use crate::routes::recorded::cases as recorded;
 use serde_json::Value as Json;
 
-/// What the gateway refuses without asking the catalogue, or what it would ask for.
+/// The gateway's own error, or the call that it would make.
 fn answer(case: &Json) -> Result<String, Error> {
     let target = case["path_template"].as_str().unwrap();
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
@@ -17,9 +18,9 @@ fn answer(case: &Json) -> Result<String, Error> {
         ("POST", None) => format!("create {:?}", new_product(&body)?),
         ("PATCH", Some(id)) => {
             let changes = changes(&body)?;
-            format!("update {} {changes:?}", number(&path::parameter(id)?)?)
+            format!("update {} {changes:?}", product_id(&path::parameter(id)?)?)
         }
-        (_, Some(id)) => format!("get or delete {}", number(&path::parameter(id)?)?),
+        (_, Some(id)) => format!("get or delete {}", product_id(&path::parameter(id)?)?),
         other => panic!("no such case: {other:?}"),
     })
 }
@@ -36,7 +37,7 @@ fn refused_requests_have_the_recorded_status_and_body() {
                 assert_eq!((u64::from(reply.status), &body), (status, &case["response_normalised"]), "{context}");
                 refused += 1;
             }
-            // What only the catalogue can refuse, or an empty PATCH.
+            // A refusal that only the catalogue can give, or an empty PATCH.
             (Ok(_), 404) => assert!(case["response_normalised"]["message"].as_str().unwrap().starts_with("Product #")),
             (Ok(call), 400) => {
                 assert_eq!(case["response_normalised"]["message"], "No data provided", "{context}: {call}");
@@ -52,7 +53,7 @@ fn refused_bodies_have_the_recorded_status_and_body() {
     let mut refused = 0;
     for case in recorded(&["body-parsing"]) {
         let (Some(text), 400) = (case["body"].as_str(), case["status"].as_u64().unwrap()) else { continue };
-        // A body of another type, or of none, is not read.
+        // A body without a type, or of another type, is not read.
         let content_type = case["headers"]["content-type"].as_str();
         let is_read = content_type == Some("application/json");
         let text = if is_read { text } else { "" };
@@ -66,15 +67,15 @@ fn refused_bodies_have_the_recorded_status_and_body() {
 }
 
 #[test]
-fn a_list_goes_on_after_a_product_and_not_by_page_at_once() {
-    assert_eq!(page_query("after=47&limit=5").unwrap(), Place::After(47, 5));
-    assert_eq!(page_query("after=0").unwrap(), Place::After(0, 10));
-    assert_eq!(page_query("page=2").unwrap(), Place::Page(2, 10));
+fn a_list_continues_after_a_product_and_not_by_page_at_the_same_time() {
+    assert_eq!(page_query("after=47&limit=5").unwrap(), ListRange::After(47, 5));
+    assert_eq!(page_query("after=0").unwrap(), ListRange::After(0, 10));
+    assert_eq!(page_query("page=2").unwrap(), ListRange::Page(2, 10));
     for (query, message) in [
-        ("after=-1", "after must be the number of a product"),
-        ("after=x", "after must be the number of a product"),
-        ("after=99999999999999999999", "after must be the number of a product"),
-        ("after=9223372036854775808", "after must be the number of a product"),
+        ("after=-1", "after must be the id of a product"),
+        ("after=x", "after must be the id of a product"),
+        ("after=99999999999999999999", "after must be the id of a product"),
+        ("after=9223372036854775808", "after must be the id of a product"),
         ("after=1&page=1", "after must not be given with page"),
     ] {
         let reply = page_query(query).unwrap_err().into_reply();
@@ -118,10 +119,10 @@ fn a_product_is_shown_as_recorded_to_the_byte() {
 }
 
 #[test]
-fn a_number_is_read_as_the_recorded_system_read_it() {
-    assert_eq!(number("01").unwrap(), 1);
-    assert_eq!(number("-0").unwrap(), 0);
-    let refused = |segment| String::from_utf8(number(segment).unwrap_err().into_reply().body).unwrap();
+fn an_id_is_read_as_in_the_nestjs_system() {
+    assert_eq!(product_id("01").unwrap(), 1);
+    assert_eq!(product_id("-0").unwrap(), 0);
+    let refused = |segment| String::from_utf8(product_id(segment).unwrap_err().into_reply().body).unwrap();
     assert_eq!(refused("-01"), r#"{"message":"Product #-1 not found","status":404}"#);
     assert_eq!(
         refused("99999999999999999999"),

@@ -1,5 +1,5 @@
-//! Connections on this machine, where there are no interfaces to import. Unit tests run components' statements,
-//! transactions and decoders on them.
+//! Connections for native code, where there are no interfaces to import. Unit tests run the statements, transactions
+//! and row readers of components with them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::result_large_err, reason = "the interface's errors are as they are")]
 

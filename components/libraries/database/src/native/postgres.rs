@@ -1,5 +1,5 @@
-//! In place of `spin:postgres`: sqlx with the types of the interface, as far as this library uses them. PostgreSQL says
-//! which types a statement's parameters have, and a value of another kind is refused.
+//! Replaces `spin:postgres`: sqlx with the types of the interface, as far as this library uses them. As with the
+//! interface, PostgreSQL determines the types of a statement's parameters, and a value of another kind is refused.
 
 use crate::bindings::postgres::{Column, DbDataType, DbError, DbValue, Error, ParameterValue, QueryError, RowSet};
 use sqlx::encode::IsNull;
@@ -12,7 +12,7 @@ use sqlx::{
 use std::cell::RefCell;
 use tokio::runtime::{Builder, Runtime};
 
-/// In place of the interface's `connection`.
+/// Replaces the interface's `connection`.
 pub(crate) struct Postgres {
     runtime: Runtime,
     session: RefCell<PgConnection>,
@@ -25,7 +25,7 @@ impl std::fmt::Debug for Postgres {
 }
 
 impl Postgres {
-    /// Nobody grants anything here.
+    /// There are no grants in native code.
     pub(crate) fn open(_url: &str) -> Result<Postgres, Error> {
         Err(Error::ConnectionFailed("there is no spin:postgres on this machine".into()))
     }
@@ -68,7 +68,7 @@ fn arguments(statement: &sqlx::postgres::PgStatement, values: &[ParameterValue])
     Ok(arguments)
 }
 
-/// A value in the binary form of a type, nothing for null; `None` for a value of another kind.
+/// A value in the binary form of a type, `Some(None)` for null; `None` for a value of another kind.
 fn bytes(value: &ParameterValue, ty: &str) -> Option<Option<Vec<u8>>> {
     Some(Some(match (value, ty) {
         (ParameterValue::DbNull, _) => return Some(None),
@@ -88,7 +88,7 @@ struct Parameter {
 
 impl sqlx::Type<sqlx::Postgres> for Parameter {
     fn type_info() -> PgTypeInfo {
-        // Never asked: `produces` has the type of each.
+        // Never used: `produces` returns each parameter's type.
         PgTypeInfo::with_name("unknown")
     }
 }

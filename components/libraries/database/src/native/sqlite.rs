@@ -1,16 +1,16 @@
-//! In place of `spin:sqlite`: rusqlite with the types of the interface.
+//! Replaces `spin:sqlite`: rusqlite with the types of the interface.
 
 use rusqlite::params_from_iter;
 use rusqlite::types::{Value as Cell, ValueRef};
 use spin_sdk::sqlite::wit::sqlite::QueryResult;
 use spin_sdk::sqlite::{Error, RowResult, Value};
 
-/// In place of the interface's `connection`.
+/// Replaces the interface's `connection`.
 #[derive(Debug)]
 pub(crate) struct Sqlite(rusqlite::Connection);
 
 impl Sqlite {
-    /// Nobody grants anything here.
+    /// There are no grants in native code.
     pub(crate) fn open(_label: &str) -> Result<Sqlite, Error> {
         Err(Error::AccessDenied)
     }

@@ -1,10 +1,11 @@
-//! The queue's writer: a thread that puts all who wait at one time into one transaction (group commit).
+//! The queue's writer: a thread that commits all waiting jobs in one transaction (group commit).
 //!
-//! While a transaction is on its way to the disk, further jobs come in; the next transaction takes them all. So the
-//! number of fsyncs follows the disk and not the number of calls, and a job that is alone waits for nobody.
+//! While a transaction is being written to disk, further jobs arrive; the next transaction takes them all. So the
+//! number of fsyncs depends on the speed of the disk and not on the number of calls, and a single job does not wait for
+//! others.
 //!
-//! A transaction that fails is tried again job by job: one that the disk has no room for must not fail the deletion
-//! beside it, which makes room.
+//! When a transaction fails, each job is tried again in a transaction of its own: an insert that does not fit on the
+//! disk must not fail a deletion in the same batch, which frees space.
 
 use crate::durable::queue::QueueError;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
@@ -26,19 +27,19 @@ souk_manifest::fixed_limits! {
     const MAX_QUEUED_JOBS: usize = 1024, "writes";
 }
 
-/// What a job has to outlive once it counts as done.
+/// Which failure the result of a job must survive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outlives {
-    /// A loss of power: it is synced.
+    /// A loss of power: the job is synced to disk.
     Power,
-    /// This process: it is written.
+    /// The death of this process: the job is written, and not synced.
     Process,
 }
 
 enum Step<'a> {
-    /// Do the work, in a transaction; perhaps a second time, when the first was rolled back.
+    /// Do the work in a transaction. This may come a second time, when the first transaction was rolled back.
     Run(&'a Connection),
-    /// Tell the caller: the transaction is committed, or has failed.
+    /// Tell the caller that the transaction is committed, or that it failed.
     Finish(Result<(), QueueError>),
 }
 
@@ -48,7 +49,7 @@ struct Job {
     step: Box<dyn FnMut(Step<'_>) -> rusqlite::Result<()> + Send>,
 }
 
-/// The way to the thread that writes; it ends when the last of these is dropped.
+/// Sends jobs to the writer thread, which ends when the last `Writer` is dropped.
 #[derive(Clone)]
 pub(super) struct Writer {
     jobs: mpsc::Sender<Job>,
@@ -56,16 +57,16 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread, which keeps `wal`, the connection's write-ahead log, within its bound.
+    /// Starts the thread. It keeps `wal`, the connection's write-ahead log, within its bound.
     ///
     /// # Errors
-    /// When the system has no thread to give.
+    /// When the system cannot start a thread.
     pub(super) fn start(connection: Connection, wal: Wal) -> std::io::Result<Self> {
         let (jobs, waiting) = mpsc::channel(MAX_QUEUED_JOBS);
         let log_full = Arc::<AtomicBool>::default();
         let full = log_full.clone();
         let before = move |connection: &Connection| {
-            // The queue's own reads are short, so there is none to end.
+            // The queue's own reads are short, so none has to be ended.
             let room = wal.keep_small(|| wal::empty(connection, super::BUSY_TIMEOUT), || false);
             full.store(room.is_err(), Ordering::Relaxed);
         };
@@ -75,16 +76,16 @@ impl Writer {
         Ok(Writer { jobs, log_full })
     }
 
-    /// Whether the write-ahead log is so large that no message may be added; looked at before each transaction.
+    /// Whether the write-ahead log is too large to add messages. The writer updates it before each transaction.
     pub(super) fn log_full(&self) -> Arc<AtomicBool> {
         self.log_full.clone()
     }
 
-    /// Does `work`, which brings about `bytes`, in a transaction. Once that is committed `done` is called, on the
-    /// writer's thread and whether or not the caller still waits.
+    /// Runs `work`, which writes about `bytes`, in a transaction. After the commit, the writer's thread calls `done`,
+    /// whether or not the caller still waits.
     ///
     /// # Errors
-    /// When the transaction failed; then nothing of it was done.
+    /// When the transaction failed; nothing of it was applied then.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         outlives: Outlives,
@@ -103,7 +104,7 @@ impl Writer {
                         done(value);
                     }
                     if let Some(reply) = reply.take() {
-                        // Nobody may be there to take it any more; what was committed stands.
+                        // The caller may have gone away; the commit stands.
                         let _ = reply.send(outcome);
                     }
                 }

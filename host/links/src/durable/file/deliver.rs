@@ -1,6 +1,6 @@
-//! Deliveries from the file: a worker takes as many messages as it may deliver at one time, and sleeps until one
-//! arrives or is due. When the queue fails, the worker tries again every second, and so does a delivery whose outcome
-//! cannot be recorded: only the end of the process loses it.
+//! Deliveries from the queue file. A worker takes as many messages as it may deliver at the same time, then sleeps
+//! until a message arrives or is due. When the queue fails, the worker retries every second. A delivery whose outcome
+//! cannot be recorded does the same; only the end of the process loses that outcome.
 
 use super::FileQueue;
 use crate::durable::deliver::{DeliveryOutcome, DeliveryWorker, RETRY_INTERVAL};
@@ -18,7 +18,7 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of delivery from a file.
     pub(crate) const FIXED_LIMITS = "durable: file";
 
-    /// The longest that a worker sleeps before it looks for messages that are due: the clock may be set meanwhile.
+    /// How long a worker sleeps at most before it looks for due messages again: somebody may have changed the clock.
     const MAX_SLEEP: Duration = Duration::from_secs(60);
 }
 
@@ -32,8 +32,8 @@ pub(in crate::durable) async fn start(
     let known = workers.iter().flat_map(DeliveryWorker::keys).collect();
     for (Key { target, interface, function }, count) in queue.strand_unknown(known).await? {
         tracing::warn!(
-            "{count} stored messages are for `{interface}#{function}` of component `{target}`, which is not there: they \
-             stay; fix: bring it back, or drop them (`souk events list`)"
+            "{count} stored messages call `{interface}#{function}` of component `{target}`, which does not exist: they \
+             stay in the queue; fix: add it again, or delete them (`souk events list`, `souk events drop`)"
         );
     }
     for worker in workers {
@@ -61,7 +61,7 @@ impl Runner {
             while let Ok(slot) = slots.clone().try_acquire_owned() {
                 free.push(slot);
             }
-            // What the version before could not take, this one may.
+            // The new version may accept messages that the previous one could not.
             let serving = self.worker.version();
             if serving != version {
                 match self.queue.unstrand(component.clone()).await {
@@ -73,7 +73,7 @@ impl Runner {
             let taken = self.queue.take(component.clone(), asked, move |attempt| millis(backoff.pause(attempt))).await;
             let sleep = match taken {
                 Ok(taken) => {
-                    self.log_throttle.recovered(|| tracing::info!(component = %component, "deliveries go on"));
+                    self.log_throttle.recovered(|| tracing::info!(component = %component, "deliveries resume"));
                     let found = taken.messages.len();
                     for (message, slot) in taken.messages.into_iter().zip(free) {
                         let runner = self.clone();
@@ -121,7 +121,7 @@ impl Runner {
                 let pause = millis(self.worker.backoff.pause(message.attempt));
                 self.queue.retry_later(message, reason, pause, *uncounted).await
             }
-            DeliveryOutcome::DeadLetter(reason) => self.queue.park(message, reason).await,
+            DeliveryOutcome::DeadLetter(reason) => self.queue.dead_letter(message, reason).await,
             DeliveryOutcome::Stranded(reason) => self.queue.strand(message, reason).await,
         }
     }
@@ -130,7 +130,7 @@ impl Runner {
         self.log_throttle.failed(|_| {
             tracing::error!(
                 component = %self.worker.pool.component(),
-                "deliveries wait, because nothing can be noted: {error}; fix: {}",
+                "deliveries wait, because the queue cannot be read or written: {error}; fix: {}",
                 error.fix()
             );
         });

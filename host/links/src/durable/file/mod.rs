@@ -1,17 +1,18 @@
-//! The queue of messages of a host that is alone: one SQLite file in WAL mode, one writer ([`commit`]) and one reader.
+//! The queue of messages of a single host: one SQLite file in WAL mode, one writer ([`commit`]) and one reader.
 //!
-//! A message is `pending` until a delivery takes it, `delivering` until that ends, and then gone, pending again, or
-//! set aside (`dead`, `stranded`). Who takes a message has it alone: one host holds the state folder.
+//! A message is `pending` until a delivery takes it, and `delivering` until that ends. Then it is deleted, pending
+//! again, or set aside (`dead`, `stranded`). Only one delivery at a time has a message, because only one host can hold
+//! the state folder.
 //!
-//! One thread puts all who wait at one time into one transaction, so a durable call costs a share of one fsync. What
-//! deliveries note (an attempt before it begins, the end of a message) is written but not synced: it outlives a host that
-//! dies, and when a machine loses its power, a message is delivered once more, which it may be anyway. The attempt is
-//! noted before the call, so that a message that kills the host runs out of attempts.
+//! One thread commits all waiting writes in one transaction, so a durable call costs a share of one fsync. What
+//! deliveries record (an attempt before it begins, the end of a message) is written but not synced. It survives the
+//! death of the host. After a loss of power a message may be delivered once more, which at-least-once delivery allows.
+//! The attempt is recorded before the call, so that a message that kills the host uses up its attempts.
 //!
-//! Where another program reads the file and keeps its write-ahead log from being emptied, the queue counts as full.
-//! Noting and deleting work when the queue is full, so it can always be emptied, and takes messages again as soon as
-//! there is room. When the disk itself is full, notes and deletions may fail too: deliveries then keep what they have to
-//! note and try again each second, and everything goes on by itself once the disk has room.
+//! When another program reads the file and thereby keeps the write-ahead log from being emptied, the queue counts as
+//! full. Deliveries can be recorded and messages deleted while the queue is full, so it can always be emptied, and
+//! accepts messages again as soon as there is room. When the disk itself is full, these writes may fail too: deliveries
+//! then try them again every second, and everything recovers by itself once the disk has room.
 
 mod commit;
 pub(super) mod deliver;
@@ -52,12 +53,12 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     [FIXED_LIMITS, deliver::FIXED_LIMITS, statements::FIXED_LIMITS, commit::FIXED_LIMITS].concat()
 }
 
-/// What was taken.
+/// The messages that a worker has taken.
 #[derive(Debug)]
 pub struct Taken {
-    /// The messages; the attempt of each is noted.
+    /// The messages; the attempt of each is recorded.
     pub messages: Vec<Message>,
-    /// When the next one is due, which may be past when there are more than were asked for.
+    /// When the next message is due. This time may be past, when more messages were due than the worker asked for.
     pub next_due: Option<i64>,
 }
 
@@ -73,16 +74,16 @@ pub struct FileQueue {
 }
 
 impl FileQueue {
-    /// Opens the queue in the file `path`, which is made if it is missing, for at most `limit` bytes of messages. What
-    /// was being delivered waits again: this process holds the state folder, so nobody else delivers. It blocks: for
-    /// start-up.
+    /// Opens the queue in the file `path`, or creates it, for at most `limit` bytes of messages. Messages that were
+    /// being delivered are pending again: this process holds the state folder, so nobody else delivers them. This
+    /// blocks, and is called at start-up only.
     ///
     /// # Errors
-    /// When the file cannot be opened or is no queue.
+    /// When the file cannot be opened or does not contain a queue.
     pub fn open(path: &Path, limit: u64) -> anyhow::Result<Self> {
         let mut file = std::fs::OpenOptions::new();
         file.create(true).append(true);
-        // Messages are for the host's user alone; SQLite gives its journal the mode of the file.
+        // Only the host's user may read messages; SQLite gives its journal the mode of the file.
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
         file.open(path)?;
@@ -96,7 +97,8 @@ impl FileQueue {
             [statements::SCHEMA, schedules::SCHEMA].concat()
         ))?;
         statements::bring_up_to_date(&writer)?;
-        // SQLite syncs files; that the file is in its folder, and that in the state's, must outlive a loss of power too.
+        // SQLite syncs the file only. The folder that contains it, and the one above, need a sync to survive a loss of
+        // power.
         for folder in path.ancestors().skip(1).take(2) {
             std::fs::File::open(folder)?.sync_all()?;
         }
@@ -118,15 +120,16 @@ impl FileQueue {
         self.limit
     }
 
-    /// Notified when a message of `target` is to be taken, or another becomes due sooner.
+    /// Notified when a message of `target` arrives, or becomes due sooner.
     pub fn arrivals(&self, target: &str) -> Arc<Notify> {
         arrivals(&self.arrivals, target)
     }
 
-    /// Stores a message. Once this returns, it is on disk; it may be stored too when the caller goes away before that.
+    /// Stores a message. Once this returns [`Published::Stored`], it is on disk. It may be stored as well when the
+    /// caller goes away before that.
     ///
     /// # Errors
-    /// When the disk fails; so for every operation below.
+    /// When the disk fails; the same holds for every operation below.
     pub async fn publish(&self, message: NewMessage) -> Result<Published, QueueError> {
         let (limit, bytes) = (self.limit, message.arguments.len());
         let id = Uuid::now_v7().to_string();
@@ -142,8 +145,8 @@ impl FileQueue {
         self.writer.write(Outlives::Power, bytes, insert, move |_| arrivals.notify_one()).await
     }
 
-    /// Takes up to `most` messages of `target` that are due, and notes the attempt. `pause` says in how many
-    /// milliseconds each is due again if the process does not live to say otherwise.
+    /// Takes up to `most` messages of `target` that are due, and records an attempt of each. `pause` is the time in
+    /// milliseconds after which a message is due again if this process dies during the attempt.
     pub async fn take(
         &self,
         target: Arc<str>,
@@ -160,7 +163,7 @@ impl FileQueue {
         self.writer.write(Outlives::Process, 0, move |c| statements::delete(c, &id), |()| {}).await
     }
 
-    /// Lets a message wait for `pause` milliseconds; `uncounted` gives its attempt back.
+    /// Lets a message wait for `pause` milliseconds. With `uncounted`, this attempt does not count.
     pub async fn retry_later(
         &self,
         message: &Message,
@@ -176,27 +179,27 @@ impl FileQueue {
     }
 
     /// Makes a message a dead letter.
-    pub async fn park(&self, message: &Message, reason: &str) -> Result<(), QueueError> {
+    pub async fn dead_letter(&self, message: &Message, reason: &str) -> Result<(), QueueError> {
         let (id, reason) = (message.id.clone(), kept(reason));
-        let park = move |c: &Connection| statements::park(c, &id, "dead", &reason, false);
-        self.writer.write(Outlives::Process, 0, park, |()| {}).await
+        let set_aside = move |c: &Connection| statements::set_aside(c, &id, "dead", &reason, false);
+        self.writer.write(Outlives::Process, 0, set_aside, |()| {}).await
     }
 
-    /// Sets a message aside whose function is not there, or takes other arguments.
+    /// Sets a message aside as stranded: its function does not exist, or takes other arguments.
     pub async fn strand(&self, message: &Message, reason: &str) -> Result<(), QueueError> {
         let (id, reason) = (message.id.clone(), kept(reason));
-        let park = move |c: &Connection| statements::park(c, &id, "stranded", &reason, true);
-        self.writer.write(Outlives::Process, 0, park, |()| {}).await
+        let set_aside = move |c: &Connection| statements::set_aside(c, &id, "stranded", &reason, true);
+        self.writer.write(Outlives::Process, 0, set_aside, |()| {}).await
     }
 
-    /// Sets aside what calls none of `known`, and takes back what does again. Returns what is stranded now, with the
-    /// number of messages.
+    /// Sets messages aside as stranded if their function is not among `known`, and makes stranded messages pending if
+    /// it is. Returns the functions with stranded messages and the number of those.
     pub async fn strand_unknown(&self, known: Vec<Key>) -> Result<Vec<(Key, u64)>, QueueError> {
         *self.targets.lock() = known.iter().map(|key| key.target.clone()).collect();
         self.writer.write(Outlives::Process, 0, move |c| statements::strand(c, &known), |_| {}).await
     }
 
-    /// Lets the messages of `target` wait again that were set aside: another version of it serves.
+    /// Makes the stranded messages of `target` pending again, because another version of it serves.
     pub async fn unstrand(&self, target: Arc<str>) -> Result<(), QueueError> {
         self.writer.write(Outlives::Process, 0, move |c| statements::unstrand(c, &target, now()), |()| {}).await
     }
@@ -206,7 +209,7 @@ impl FileQueue {
         self.targets.lock().contains(component)
     }
 
-    /// The messages, or the dead letters, of which up to `most` are named.
+    /// All messages, or all dead letters; the answer contains up to `most` of them.
     pub async fn list(&self, dead: bool, most: usize) -> Result<Found, QueueError> {
         self.read(move |c| statements::list(c, dead, most)).await
     }
@@ -216,8 +219,9 @@ impl FileQueue {
         self.read(move |c| statements::show(c, &id)).await
     }
 
-    /// Makes a message due now, or all dead letters; a dead letter begins anew. One that is being delivered stays as it is,
-    /// and so does one whose component this process does not deliver to. Returns them as they were, of which up to `most` are named.
+    /// Makes one message or all dead letters due now; a dead letter starts again with its first attempt. A message that
+    /// is being delivered, or a stranded one whose component this process does not deliver to, is not changed. Returns
+    /// up to `most` of the messages as they were.
     pub async fn retry_now(&self, which: Which, most: usize) -> Result<Found, QueueError> {
         let all = self.arrivals.clone();
         let wake = move |_: &Found| {
@@ -228,8 +232,8 @@ impl FileQueue {
         self.writer.write(Outlives::Power, 0, retry, wake).await
     }
 
-    /// Deletes a message, or all dead letters. One that is being delivered stays as it is. Returns them as they were, of
-    /// which up to `most` are named.
+    /// Deletes one message or all dead letters. A message that is being delivered is not deleted. Returns up to `most`
+    /// of the messages as they were.
     pub async fn drop(&self, which: Which, most: usize) -> Result<Found, QueueError> {
         self.writer.write(Outlives::Power, 0, move |c| statements::drop(c, &which, most), |_| {}).await
     }

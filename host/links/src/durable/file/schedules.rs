@@ -1,4 +1,4 @@
-//! How far schedules have come: a table beside the messages. A call and the cursor's move are one transaction.
+//! The cursors of schedules: a table beside the messages. One transaction stores a call and moves its cursor.
 
 use super::FileQueue;
 use super::commit::Outlives;
@@ -9,18 +9,19 @@ use crate::durable::schedule::Cursor;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::sync::atomic::Ordering;
 
-/// `fired` is in milliseconds since 1970.
+/// `fired` is a time in milliseconds since 1970.
 pub(super) const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS schedule (id TEXT PRIMARY KEY, fired INTEGER NOT NULL, timetable TEXT NOT NULL) STRICT;";
 
 impl FileQueue {
-    /// How far the schedule `id` has come.
+    /// The cursor of the schedule `id`.
     pub(in crate::durable) async fn cursor(&self, id: String) -> Result<Option<Cursor>, QueueError> {
         self.read(move |connection| read(connection, &id)).await
     }
 
-    /// Moves the cursor of the schedule `id` from `from` to `fired`, and stores `message` with it. No cursor is returned when it is not
-    /// at `from` any more, or there is no room for the message: then nothing is done.
+    /// Moves the cursor of the schedule `id` from `from` to `fired`, and stores `message` in the same transaction. Does
+    /// nothing and returns no cursor when the cursor is not at `from` any more, or when there is no room for the
+    /// message.
     pub(in crate::durable) async fn swap_cursor(
         &self,
         id: String,

@@ -1,8 +1,8 @@
-//! The queue's table and the statements on it; each runs in a transaction of the writer, or on the reader.
+//! The queue's table and the SQL statements on it. Each runs in a transaction of the writer, or on the reader.
 //!
-//! The arguments stand last in a row, so that a listing does not read them. Times are milliseconds since 1970. The sum
-//! of all messages is kept by triggers, in the same transaction as the messages themselves: it is exact after any crash,
-//! and no start has to count.
+//! The arguments are the last column in a row, so that a listing does not read them. Times are milliseconds since 1970.
+//! Triggers keep the total size of all messages, in the same transaction as the messages themselves: it is exact after
+//! any crash, and the host does not have to count at start-up.
 
 use super::Taken;
 use crate::durable::operator::{Event, Found, Which};
@@ -35,7 +35,8 @@ CREATE TRIGGER IF NOT EXISTS message_out AFTER DELETE ON message BEGIN
     UPDATE total SET bytes = bytes - old.bytes;
 END;";
 
-/// What a queue of release 0.1.0 lacks. That release names the columns that it reads and writes, so it goes on with this.
+/// Adds the columns that a queue of release 0.1.0 lacks. That release can still use the file, because it names the
+/// columns that it reads and writes.
 pub(super) fn bring_up_to_date(connection: &Connection) -> rusqlite::Result<()> {
     for column in ["traceparent", "type"] {
         let there: bool = connection.query_row(
@@ -53,10 +54,11 @@ pub(super) fn bring_up_to_date(connection: &Connection) -> rusqlite::Result<()> 
 /// The reason of a message that was being delivered when its host died.
 const INTERRUPTED: &str = "the host ended during the delivery";
 
-/// Called when no host delivers. Makes waiting messages due now, and interrupted deliveries pending again. Those keep
-/// the pause that was noted before their attempt began, since one of them may have ended the host.
+/// Makes messages due now that wait for another attempt, and interrupted deliveries pending again. Called at start-up,
+/// when no host delivers. An interrupted delivery keeps the pause that was recorded before its attempt began, because
+/// it may have been the one that ended the host.
 pub(super) fn requeue_interrupted(connection: &Connection, now: i64) -> rusqlite::Result<()> {
-    // What was never tried waits because it was told to.
+    // A message without an attempt or a reason waits because its caller or the manifest delayed it.
     connection.execute(
         "UPDATE message SET due = ?1 WHERE state = 'pending' AND due > ?1 AND (attempts > 0 OR reason IS NOT NULL)",
         [now],
@@ -66,7 +68,7 @@ pub(super) fn requeue_interrupted(connection: &Connection, now: i64) -> rusqlite
     Ok(())
 }
 
-/// Stores a message; `false` when that would go beyond `limit`.
+/// Stores a message; `false` when the queue would exceed `limit`.
 pub(super) fn insert(
     connection: &Connection,
     id: &str,
@@ -103,8 +105,8 @@ pub(super) fn insert(
     Ok(true)
 }
 
-/// Takes up to `most` messages of `target` that are due, and notes the attempt; `pause` says what follows each attempt
-/// if this process does not live to say more.
+/// Takes up to `most` messages of `target` that are due, and records an attempt of each. `pause` is the time in
+/// milliseconds after which a message is due again if this process dies during the attempt.
 pub(super) fn take(
     connection: &Connection,
     target: &str,
@@ -146,13 +148,13 @@ pub(super) fn take(
     Ok(Taken { messages, next_due })
 }
 
-/// Deletes a message that is delivered. One that an operator has dropped meanwhile is gone already.
+/// Deletes a delivered message.
 pub(super) fn delete(connection: &Connection, id: &str) -> rusqlite::Result<()> {
     connection.prepare_cached("DELETE FROM message WHERE id = ?1")?.execute([id])?;
     Ok(())
 }
 
-/// Ends a delivery that was not the last; `uncounted` gives its attempt back.
+/// Makes a message pending again after a failed delivery. With `uncounted`, the attempt does not count.
 pub(super) fn postpone(
     connection: &Connection,
     id: &str,
@@ -169,8 +171,8 @@ pub(super) fn postpone(
     Ok(())
 }
 
-/// Sets a message aside, as `dead` or `stranded`; `uncounted` gives its attempt back.
-pub(super) fn park(
+/// Sets a message aside, as `dead` or `stranded`. With `uncounted`, the attempt does not count.
+pub(super) fn set_aside(
     connection: &Connection,
     id: &str,
     state: &str,
@@ -186,8 +188,8 @@ pub(super) fn park(
     Ok(())
 }
 
-/// Sets those messages aside whose function is not among `known`, and takes those back whose function is there again.
-/// Returns what is stranded now, with the number of messages.
+/// Sets messages aside as stranded if their function is not among `known`, and makes stranded messages pending if it
+/// is. Returns the functions with stranded messages and the number of those.
 pub(super) fn strand(connection: &Connection, known: &[Key]) -> rusqlite::Result<Vec<(Key, u64)>> {
     let mut waiting = connection.prepare(
         "SELECT target, interface, function, count(*) FROM message WHERE state IN ('pending', 'stranded')
@@ -234,7 +236,7 @@ fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
     })
 }
 
-/// The messages, or the dead letters, of which the `most` oldest are named.
+/// All messages, or all dead letters; the answer contains the `most` oldest.
 pub(super) fn list(connection: &Connection, dead: bool, most: usize) -> rusqlite::Result<Found> {
     let filter = if dead { "WHERE state = 'dead'" } else { "" };
     let mut rows = connection.prepare_cached(&format!("SELECT {EVENT} FROM message {filter} ORDER BY id LIMIT ?1"))?;
@@ -264,7 +266,7 @@ fn meant(connection: &Connection, which: &Which, most: usize) -> rusqlite::Resul
     Ok(Found { total: 1, events })
 }
 
-/// Lets the messages of `target` wait again that were set aside: another version of it serves.
+/// Makes the stranded messages of `target` pending again, because another version of it serves.
 pub(super) fn unstrand(connection: &Connection, target: &str, now: i64) -> rusqlite::Result<()> {
     connection.execute(
         "UPDATE message SET state = 'pending', due = min(due, ?2) WHERE state = 'stranded' AND target = ?1",
@@ -273,8 +275,8 @@ pub(super) fn unstrand(connection: &Connection, target: &str, now: i64) -> rusql
     Ok(())
 }
 
-/// Makes messages due now; a dead letter begins anew, and one that is stranded waits again where `delivers_to` its
-/// component. Returns them as they were.
+/// Makes messages due now. A dead letter starts again with its first attempt; a stranded message becomes pending if
+/// this process `delivers_to` its component. Returns the messages as they were.
 pub(super) fn retry(
     connection: &Connection,
     which: &Which,
@@ -306,7 +308,7 @@ pub(super) fn drop(connection: &Connection, which: &Which, most: usize) -> rusql
     Ok(found)
 }
 
-/// How many messages there are, and since when the oldest that is no dead letter waits.
+/// How many messages there are in each state, and since when the oldest of those to deliver waits.
 pub(super) fn stats(connection: &Connection) -> rusqlite::Result<Stats> {
     let mut stats = Stats::default();
     let mut counts = connection.prepare_cached("SELECT state, count(*) FROM message GROUP BY state")?;
@@ -330,7 +332,7 @@ pub(super) fn stats(connection: &Connection) -> rusqlite::Result<Stats> {
     Ok(stats)
 }
 
-/// A number as SQLite has them.
+/// A number as SQLite stores it.
 fn number(value: impl TryInto<i64>) -> i64 {
     value.try_into().unwrap_or(i64::MAX)
 }

@@ -40,7 +40,7 @@ async fn publish(queue: &FileQueue, arguments: &str) -> String {
     }
 }
 
-/// Takes all that is due; each would be due again in a minute.
+/// Takes all due messages; each would be due again in a minute.
 async fn take(queue: &FileQueue) -> Vec<Message> {
     queue.take("target".into(), 1000, |_| SOON).await.unwrap().messages
 }
@@ -54,7 +54,7 @@ fn is(state: &str, attempts: u32) -> (String, u32) {
     (state.to_owned(), attempts)
 }
 
-/// Stops the writer as a crash would: nothing is told to the queue.
+/// Drops the queue as a crash would, and opens it again.
 fn reopen(queue: FileQueue, path: &Path) -> FileQueue {
     drop(queue);
     FileQueue::open(path, LIMIT_BYTES).unwrap()
@@ -111,7 +111,7 @@ async fn many_who_publish_at_one_time_share_their_transactions() {
     let (_folder, path) = folder();
     let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
     let before = commits(&path);
-    // While another has the file, all of them come to wait.
+    // While another connection locks the file, all of them wait.
     let other = rusqlite::Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let mut all = futures::future::join_all((0..300).map(|_| publish(&queue, "{}")));
@@ -119,7 +119,8 @@ async fn many_who_publish_at_one_time_share_their_transactions() {
     other.execute_batch("ROLLBACK").unwrap();
     let ids: std::collections::BTreeSet<String> = all.await.into_iter().collect();
     assert_eq!(ids.len(), 300);
-    // The log begins anew only at a checkpoint, which so few pages do not cause. The first may have gone ahead.
+    // The log starts again only at a checkpoint, and these are too few pages for one. The first message may have had a
+    // transaction of its own.
     let commits = commits(&path) - before;
     assert!((1..=2).contains(&commits), "{commits} transactions for 300 messages");
     assert_eq!(take(&queue).await.len(), 300);
@@ -149,11 +150,11 @@ async fn a_full_queue_refuses_until_there_is_room_and_can_always_be_emptied() {
     let taken = take(&queue).await;
     assert_eq!(queue.publish(message(&text)).await.unwrap(), Published::Full, "what is being delivered counts");
     queue.retry_later(&taken[0], &"r".repeat(5000), SOON, false).await.unwrap();
-    queue.park(&taken[1], "dead").await.unwrap();
+    queue.dead_letter(&taken[1], "dead").await.unwrap();
     assert_eq!(queue.publish(message(&text)).await.unwrap(), Published::Full, "dead letters count");
     queue.ack(&taken[2]).await.unwrap();
     let id = publish(&queue, &text).await;
-    // The sum outlives the process too.
+    // The total survives the process too.
     let path = path.clone();
     drop(queue);
     let queue = FileQueue::open(&path, limit as u64).unwrap();
@@ -183,7 +184,7 @@ async fn a_message_too_many_for_the_disk_fails_alone() {
     let (_folder, path) = folder();
     let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
     let other = rusqlite::Connection::open(&path).unwrap();
-    // A disk without room for one of them, as SQLite reports it: by an error in the middle of the transaction.
+    // A disk without room for one of the messages, as SQLite reports it: an error in the middle of the transaction.
     other
         .execute_batch(
             "CREATE TRIGGER unlucky BEFORE INSERT ON message WHEN new.arguments = 'unlucky' BEGIN
@@ -202,14 +203,14 @@ async fn a_message_of_a_caller_that_goes_away_after_it_was_handed_over_is_stored
     let (_folder, path) = folder();
     let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
     let arrivals = queue.arrivals("target");
-    // Polled once, the message is on its way; dropped, nobody waits for the answer.
+    // The first poll hands the message to the writer; after the drop, nobody waits for the answer.
     assert!(queue.publish(message("{}")).now_or_never().is_none());
     arrivals.notified().await;
     assert_eq!(take(&queue).await.len(), 1);
 }
 
 #[tokio::test]
-async fn an_arrival_is_announced_also_to_one_who_listens_later() {
+async fn an_arrival_is_announced_to_a_later_listener_too() {
     let (_folder, path) = folder();
     let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
     publish(&queue, "{}").await;
@@ -218,7 +219,7 @@ async fn an_arrival_is_announced_also_to_one_who_listens_later() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_does_not_count_is_given_back() {
+async fn an_uncounted_attempt_does_not_count() {
     let (_folder, path) = folder();
     let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
     let id = publish(&queue, "{}").await;
@@ -240,7 +241,7 @@ async fn the_next_due_time_is_that_of_the_soonest_that_is_left() {
     queue.retry_later(&first.messages[0], "", SOON, false).await.unwrap();
     let second = queue.take("target".into(), 1, |_| SOON).await.unwrap();
     assert!(second.next_due.unwrap() > super::now());
-    queue.park(&second.messages[0], "dead").await.unwrap();
+    queue.dead_letter(&second.messages[0], "dead").await.unwrap();
     assert_eq!(queue.take("another".into(), 1, |_| SOON).await.unwrap().next_due, None);
 }
 
@@ -250,7 +251,7 @@ async fn a_dead_letter_stays_until_an_operator_retries_it_with_attempts_anew_or_
     let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
     let (one, two) = (publish(&queue, "1").await, publish(&queue, "2").await);
     for taken in take(&queue).await {
-        queue.park(&taken, "no such thing\u{1b}[2J").await.unwrap();
+        queue.dead_letter(&taken, "no such thing\u{1b}[2J").await.unwrap();
     }
     let queue = reopen(queue, &path);
     assert!(take(&queue).await.is_empty());
@@ -261,7 +262,7 @@ async fn a_dead_letter_stays_until_an_operator_retries_it_with_attempts_anew_or_
     assert_eq!(state(&queue, &one).await, is("pending", 0));
     assert_eq!(queue.retry_now(Which::Dead, 10).await.unwrap().total, 1);
     for taken in take(&queue).await {
-        queue.park(&taken, "again").await.unwrap();
+        queue.dead_letter(&taken, "again").await.unwrap();
     }
     assert_eq!(queue.drop(Which::Dead, 1).await.unwrap().total, 2);
     assert_eq!(queue.stats().await.unwrap(), Stats::default());
@@ -292,13 +293,13 @@ async fn messages_for_what_is_gone_are_set_aside_and_come_back_with_it() {
     assert_eq!(state(&queue, &id).await, is("stranded", 0));
     assert!(take(&queue).await.is_empty());
     let queue = reopen(queue, &path);
-    // Nobody delivers to it here: an operator cannot let it wait again.
+    // This process does not deliver to its component, so a retry does not change it.
     queue.retry_now(Which::One(id.clone()), 1).await.unwrap();
     assert_eq!(state(&queue, &id).await, is("stranded", 0));
     assert_eq!(queue.strand_unknown(vec![key("target")]).await.unwrap(), []);
     let taken = take(&queue).await;
     assert_eq!((taken.len(), taken[0].digest.as_deref()), (1, Some("d")));
-    // One that its function does not take costs no attempt, and waits for an operator or for another version.
+    // A message that its function does not take uses up no attempt, and waits for an operator or another version.
     for another_version in [false, true] {
         queue.strand(&taken[0], "of another type").await.unwrap();
         assert_eq!(state(&queue, &id).await, is("stranded", 0));
@@ -317,7 +318,7 @@ async fn the_statistics_count_each_kind_and_know_the_oldest_that_waits() {
     let before = super::now();
     publish(&queue, "1").await;
     let dead = take(&queue).await.remove(0);
-    queue.park(&dead, "").await.unwrap();
+    queue.dead_letter(&dead, "").await.unwrap();
     assert_eq!(queue.stats().await.unwrap(), Stats { dead: 1, ..Stats::default() });
     publish(&queue, "2").await;
     publish(&queue, "3").await;
@@ -350,7 +351,7 @@ async fn a_backup_that_does_not_end_fills_the_queue_and_not_the_disk() {
     let text = "x".repeat(100_000);
     while let Published::Stored(_) = queue.publish(message(&text)).await.unwrap() {
         assert!(std::fs::metadata(&log).unwrap().len() < 5 * super::MIN_WAL_BYTES);
-        // What is delivered makes room in the queue, but not in its log.
+        // Delivered messages free room in the queue, but not in its log.
         for taken in take(&queue).await {
             queue.ack(&taken).await.unwrap();
         }

@@ -1,18 +1,18 @@
-//! Deliveries from JetStream: the worker of a component runs as many tasks as the component takes messages at one time.
-//! A task pulls one message from the consumer, delivers it, acknowledges it, and pulls again.
+//! Deliveries from JetStream: the worker of a component runs one task for each message that the component may get at
+//! the same time. A task pulls one message from the consumer, delivers it, acknowledges it, and pulls again.
 //!
-//! So no message lies on a host that has no room for it while another is idle. While one is delivered, the server hears
-//! [three times](PROGRESS_INTERVAL) in each [`ACK_WAIT`] that it is; a host that dies is not heard, and its messages go
-//! to others.
+//! So no message waits on a busy host while another is idle. During a delivery the host reports progress to the server
+//! [three times](PROGRESS_INTERVAL) in each [`ACK_WAIT`]. A host that dies reports nothing, and its messages go to
+//! other hosts.
 //!
-//! **Attempts** are counted by the server, which says of each message how often it has delivered it. What was delivered
-//! and not tried (given back at a stop, or of a function that is not here) is taken off again, by the message's note.
-//! So is what was delivered before its time: until when a message waits, a server that is started again has forgotten,
-//! and so has the next leader of a cluster.
+//! **Attempts.** The server counts how often it has delivered each message. A message's note says how many of those
+//! deliveries were no attempts: the host gave the message back when it stopped, its function did not exist here, or the
+//! message came before it was due. The last happens because a server that restarts, or a new leader of a cluster, has
+//! forgotten until when a message waits.
 //!
-//! **The end** of a delivery is said until the server confirms it, however long NATS is away meanwhile. Of a dead letter
-//! the dead-letter stream has acknowledged its copy before. Where the end is lost all the same, with its host, the
-//! message comes once more.
+//! **Acknowledgements.** The host repeats the acknowledgement of a delivery until the server confirms it, however long
+//! NATS is away. A dead letter is acknowledged only after the dead-letter stream has stored its copy. If a host dies
+//! before the server has its acknowledgement, the message is delivered again.
 
 use super::delivery::{Delivery, premature};
 use super::message::Stored;
@@ -40,13 +40,14 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of delivery.
     pub(crate) const FIXED_LIMITS = "durable: NATS";
 
-    /// How often the server is told that a delivery makes progress.
+    /// How often a host reports progress of a delivery to the server.
     const PROGRESS_INTERVAL: Duration = Duration::from_secs(ACK_WAIT.as_secs() / 3);
     /// How long a pull request waits at the server. After that it is sent again, since a new leader forgets it.
     const PULL_TIMEOUT: Duration = Duration::from_secs(5);
-    /// How much later than that the answer may come.
+    /// How long after the pull timeout an answer may still arrive.
     const PULL_SLACK: Duration = Duration::from_secs(1);
-    /// The pause before a message that no function on this host takes is delivered again, perhaps to a host that has one.
+    /// The pause before a message that no function on this host takes is delivered again, perhaps to a host that has
+    /// one.
     const STRANDED_RETRY_INTERVAL: Duration = Duration::from_secs(60);
     /// How long a worker that stops waits for a message that is on its way to it.
     const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
@@ -79,7 +80,7 @@ struct Runner {
     worker: DeliveryWorker,
     consumer: Consumer<pull::Config>,
     log_throttle: LogThrottle,
-    /// Held by the task that creates again what the server has lost.
+    /// Held by the task that recreates the streams and the consumer when the server has lost them.
     recreating: tokio::sync::Mutex<()>,
 }
 
@@ -87,7 +88,7 @@ struct Runner {
 struct Inbox {
     subject: Subject,
     messages: Subscriber,
-    /// A request that nobody waits for any more may be answered here.
+    /// Whether an abandoned request may still be answered here.
     stale: bool,
 }
 
@@ -133,22 +134,22 @@ impl Runner {
         }
     }
 
-    /// Asks for a message. `None`: there is none now, NATS was away meanwhile, or it is time to stop.
+    /// Asks for a message. `None` when there is none now, when NATS was away meanwhile, or when it is time to stop.
     async fn next(&self, inbox: &mut Inbox, stop: &CancellationToken) -> Result<Option<Message>, QueueError> {
-        // An answer to an earlier request, which came late.
-        while let Some(came) = inbox.messages.next().now_or_never() {
-            match came {
+        // A late answer to an earlier request.
+        while let Some(received) = inbox.messages.next().now_or_never() {
+            match received {
                 Some(message) if message.status.is_none() => return Ok(Some(message)),
                 Some(_) => {}
                 None => return Err(QueueError::Stopped),
             }
         }
         if inbox.stale {
-            // Two requests would bring two messages, one of which nobody would look after. Where nobody listens, the server
-            // forgets.
+            // With a second request at the same inbox, two messages could arrive, and nobody would deliver the second.
+            // The server drops a request whose inbox has no subscriber.
             match self.inbox(stop).await {
                 Some(fresh) => {
-                    // The last moment in which one may have come to the old.
+                    // A message may have arrived at the old inbox meanwhile.
                     if let Some(Some(message)) = inbox.messages.next().now_or_never()
                         && message.status.is_none()
                     {
@@ -172,12 +173,12 @@ impl Runner {
             biased;
             () = stop.cancelled() => return Ok(None),
             message = inbox.messages.next() => message.ok_or(QueueError::Stopped)?,
-            // The server may or may not have forgotten the request with the connection.
+            // The server may or may not have dropped the request with the connection.
             _ = outage.changed() => {
                 inbox.stale = true;
                 return Ok(None);
             }
-            // Nobody has answered: the server has forgotten the request, or there is no consumer to make it of.
+            // Nobody has answered: the server has lost the request, or the consumer does not exist any more.
             () = tokio::time::sleep(PULL_TIMEOUT + PULL_SLACK) => {
                 inbox.stale = true;
                 self.consumer.get_info().await.map_err(failed)?;
@@ -186,7 +187,7 @@ impl Runner {
         };
         match message.status {
             None | Some(StatusCode::OK) => Ok(Some(message)),
-            // Nothing came within the time.
+            // No message arrived in time.
             Some(StatusCode::TIMEOUT | StatusCode::NOT_FOUND | StatusCode::IDLE_HEARTBEAT) => {
                 self.log_recovery();
                 Ok(None)
@@ -199,14 +200,14 @@ impl Runner {
         }
     }
 
-    /// Gives back what is on its way.
+    /// Closes the inbox, and gives back messages that are on their way to it.
     async fn close(&self, mut inbox: Inbox, stop: &CancellationToken) {
         if inbox.messages.drain().await.is_err() {
             return;
         }
         while let Ok(Some(message)) = tokio::time::timeout(DRAIN_TIMEOUT, inbox.messages.next()).await {
             if message.status.is_none() {
-                // It is stopped, so nothing is called.
+                // `stop` is cancelled, so this gives the message back.
                 self.deliver(message, stop).await;
             }
         }
@@ -235,7 +236,7 @@ impl Runner {
                 return self.give_back(&delivery, state, reason, due).await;
             }
         }
-        // It was told to wait, and a server that is started again hands it out at once.
+        // The message is delayed, but a restarted server delivers it at once.
         if let Some(due) = delivery.stored.waits_until(now()) {
             return self.give_back(&delivery, State::Waiting, reason, due).await;
         }
@@ -243,10 +244,10 @@ impl Runner {
             return self.give_back(&delivery, State::Waiting, reason, now()).await;
         }
         if delivery.times > 1 {
-            // For the operator, and for the next attempt, should this be the host's last.
+            // For the operator, and for the next attempt if the host dies during this one.
             let note = delivery.note(State::Delivering, reason.clone(), None);
             delivery.noted |= self.queue.shared.notes.put(&delivery.stored.id, &note).await.is_ok();
-            // Who deletes a message looks at its note afterwards: one of the two sees the other.
+            // An operator's deletion reads the note after it has deleted the message, so one of the two sees the other.
             if matches!(self.queue.is_there(delivery.sequence).await, Ok(false)) {
                 return;
             }
@@ -255,15 +256,16 @@ impl Runner {
         let outcome = loop {
             match self.worker.deliver(&message).await {
                 DeliveryOutcome::RetryLater { reason, uncounted: true } => {
-                    // Nothing was started. It is held here, and the server goes on hearing of it; should the host end
-                    // meanwhile, it was no attempt.
+                    // The target was not called. This host keeps the message and goes on reporting progress. If the
+                    // host ends meanwhile, this was no attempt.
                     let pause = self.worker.backoff.pause(message.attempt);
                     let note =
                         delivery.uncounted_note(State::Held, Some(kept(&reason)), now().saturating_add(millis(pause)));
                     delivery.noted |= self.queue.shared.notes.put(&delivery.stored.id, &note).await.is_ok();
                     let again = async {
                         tokio::time::sleep(pause).await;
-                        // From here on it is one, or a message that ends its host would be delivered without end.
+                        // From here on it counts as an attempt, or a message that kills its host would be delivered
+                        // forever.
                         let note = delivery.note(State::Delivering, Some(kept(&reason)), None);
                         self.retry_until_ok(|| self.queue.shared.notes.put(&delivery.stored.id, &note)).await;
                     };
@@ -311,7 +313,7 @@ impl Runner {
         }
     }
 
-    /// Leaves a message to another host, or to the next one, without an attempt: at once, or when it is `due`.
+    /// Gives a message back without an attempt, for any host: it is delivered again when it is `due`.
     async fn give_back(&self, delivery: &Delivery, state: State, reason: Option<String>, due: i64) {
         let note = delivery.uncounted_note(state, reason.as_deref().map(kept), due);
         self.retry_until_ok(|| self.queue.shared.notes.put(&delivery.stored.id, &note)).await;
@@ -324,7 +326,7 @@ impl Runner {
         let attempts = delivery.attempt();
         let dead = Stored { attempts, reason: Some(reason.to_owned()), ..delivery.stored.clone() };
         let subject = dead.dead_subject(self.queue.shared.nats.subjects());
-        // Dying once more, after a retry, it is another message of the stream.
+        // When the message becomes a dead letter again after a retry, it is a new message of the stream.
         let headers = dead.headers(&format!("{}.{}", dead.id, delivery.sequence));
         let shared = &self.queue.shared;
         let size = header_bytes(&headers);
@@ -347,7 +349,7 @@ impl Runner {
         sent == Sent::Stored
     }
 
-    /// Says `kind` of the message at `reply`, and waits until the server has heard it.
+    /// Sends the acknowledgement `kind` to `reply`, and waits until the server confirms it.
     async fn confirm(&self, reply: &Subject, kind: AckKind) -> Result<(), QueueError> {
         let request = Request::new().payload(kind.into()).timeout(Some(super::ACK_TIMEOUT));
         self.queue.shared.nats.client().send_request(reply.clone(), request).await.map(|_| ()).map_err(failed)
@@ -370,8 +372,8 @@ impl Runner {
         }
     }
 
-    /// Logs the error and creates again what the server may have lost; nothing while NATS is away, which is logged
-    /// elsewhere.
+    /// Logs the error, and recreates the streams and the consumer, which the server may have lost. Does nothing while
+    /// NATS is away: another part of the host logs that.
     async fn on_error(&self, error: &QueueError) {
         let away = *self.queue.shared.nats.outage().borrow() != Outage::None;
         if away {
@@ -389,7 +391,7 @@ impl Runner {
     }
 
     fn log_recovery(&self) {
-        self.log_throttle.recovered(|| tracing::info!(component = %self.component(), "deliveries go on"));
+        self.log_throttle.recovered(|| tracing::info!(component = %self.component(), "deliveries resume"));
     }
 
     fn log_failure(&self, error: &QueueError) {
@@ -405,7 +407,7 @@ async fn progress(queue: JetStreamQueue, reply: Subject) {
     tick.tick().await;
     loop {
         tick.tick().await;
-        // What is not heard means one delivery more.
+        // If this fails, the worst case is one more delivery.
         let _ = queue.shared.nats.client().publish(reply.clone(), AckKind::Progress.into()).await;
     }
 }

@@ -9,11 +9,11 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of the clocks of hosts.
     pub(crate) const FIXED_LIMITS = "durable: NATS";
 
-    /// How far the clocks of two hosts may differ: a message may come so much before it is due.
+    /// How far the clocks of two hosts may differ: a message may be delivered this much before it is due.
     const MAX_CLOCK_SKEW_MS: i64 = 1000, milliseconds;
 }
 
-/// The reason of a message that is delivered again when nothing was noted of the last attempt.
+/// The reason of a message that is delivered again without a note about the last attempt.
 const INTERRUPTED: &str = "the host ended during the delivery";
 
 /// A message that the server has delivered to this host.
@@ -22,16 +22,16 @@ pub(super) struct Delivery {
     /// The subject on which the delivery is acknowledged.
     pub(super) reply: Subject,
     pub(super) sequence: u64,
-    /// How often the server has delivered it, this time included.
+    /// How often the server has delivered it, including this time.
     pub(super) times: u32,
-    /// How many of those were no attempts.
+    /// How many of those deliveries were no attempts.
     uncounted: u32,
     /// Whether there is a note about it.
     pub(super) noted: bool,
 }
 
 impl Delivery {
-    /// `None` for what is no message of JetStream.
+    /// `None` if it is not a message from JetStream.
     pub(super) fn read(message: Message, context: &jetstream::Context) -> Option<Self> {
         let message = jetstream::Message { message, context: context.clone() };
         let info = message.info().ok()?;
@@ -42,8 +42,9 @@ impl Delivery {
         Some(Delivery { stored, reply, sequence, times, uncounted: 0, noted: false })
     }
 
-    /// Applies the `note` of earlier deliveries, and returns why the last one ended. A message that was delivered more
-    /// than twice had a note: when the note is lost, so is the number of attempts, and counting starts again.
+    /// Applies the `note` of earlier deliveries, and returns why the last one ended. The host writes a note from the second
+    /// delivery on. If a message that was delivered more than twice has none, its note is lost, and only the last two
+    /// deliveries count as attempts.
     pub(super) fn apply_note(&mut self, note: Option<Note>) -> Option<String> {
         self.noted = note.is_some();
         self.uncounted = note.as_ref().map_or(self.times.saturating_sub(2), |note| note.uncounted);
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_waits_is_premature_and_one_that_a_dead_host_had_does_not() {
+    fn a_waiting_message_can_be_premature_and_one_of_a_dead_host_cannot() {
         let note = |state, due| Note { state, due: Some(due), ..Note::default() };
         for state in [State::Waiting, State::Stranded] {
             assert_eq!(premature(&note(state, 60_000), 0, 60_000), Some((state, 60_000)));
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_given_back_is_no_attempt_and_what_its_host_did_not_live_to_note_is_one() {
+    fn a_delivery_that_was_given_back_is_no_attempt_and_one_whose_host_died_is_one() {
         let mut again = delivery(2);
         assert_eq!(again.apply_note(None).as_deref(), Some(INTERRUPTED));
         assert_eq!(again.attempt(), 2);
@@ -129,7 +130,7 @@ mod tests {
         assert_eq!(third.attempt(), 2);
     }
 
-    /// A message of a function that is not there is delivered each minute, for days.
+    /// A message whose function does not exist is delivered each minute, for days.
     #[test]
     fn a_note_that_is_lost_uses_up_no_attempts() {
         let mut often = delivery(5000);

@@ -1,19 +1,19 @@
-//! A durable message as it lies in a stream: arguments as its payload, the rest in its subject and headers.
+//! The format of a durable message in a stream: the payload has the arguments, and subject and headers the rest.
 //!
-//! | part | is |
+//! | part | content |
 //! |---|---|
 //! | `souk.APP.durable.COMPONENT.INTERFACE.FUNCTION.ID` | what it calls, and its id; `dead` in place of `durable` for a dead letter |
-//! | `Nats-Msg-Id` | by which the stream knows one that is sent twice |
-//! | `Souk-Caller` | the component whose call it is |
-//! | `Souk-Trace`, `Souk-Hops` | of that call |
-//! | `traceparent`, `tracestate` | the place of that call in its trace, where it has one |
-//! | `Souk-Type` | the digest of the function's type that the arguments are of; release 0.1.0 has none |
+//! | `Nats-Msg-Id` | the id by which the stream recognises a message that is sent twice |
+//! | `Souk-Caller` | the component that made the call |
+//! | `Souk-Trace`, `Souk-Hops` | trace id and hops of that call |
+//! | `traceparent`, `tracestate` | the place of that call in its trace, if it has one |
+//! | `Souk-Type` | the digest of the function type that the arguments were written for; absent in messages of release 0.1.0 |
 //! | `Souk-Stored` | when it was stored first, in milliseconds since 1970 |
-//! | `Souk-Due` | when it is delivered first, of one that was told to wait, in milliseconds since 1970 |
-//! | `Souk-Attempts`, `Souk-Reason` | of a dead letter, or of one that an operator has sent again: attempts before, and why the last failed |
+//! | `Souk-Due` | for a delayed message: when it is delivered first, in milliseconds since 1970 |
+//! | `Souk-Attempts`, `Souk-Reason` | for a dead letter, or a message that was sent again: earlier attempts, and why the last one failed |
 //!
-//! The id is in the subject so that an operator finds a message by it. What cannot be read is taken as empty: a message
-//! that someone else has put there is then one for a function that is not there.
+//! The id is in the subject so that an operator's command can find a message by its id. A part that cannot be read is
+//! taken as empty, so a foreign message in the stream becomes a message for a function that does not exist.
 
 use crate::durable::now;
 use crate::durable::queue::{Key, Message, NewMessage, kept};
@@ -42,13 +42,13 @@ pub(super) struct Stored {
     pub(super) trace: String,
     pub(super) traceparent: Option<String>,
     pub(super) hops: u8,
-    /// The digest of the function's type that the arguments are of.
+    /// The digest of the function type that the arguments were written for.
     pub(super) digest: Option<String>,
     /// Milliseconds since 1970.
     pub(super) stored: i64,
-    /// When it is delivered first, of one that was told to wait.
+    /// When a delayed message is delivered first.
     pub(super) due: Option<i64>,
-    /// Attempts before it came into the stream.
+    /// Attempts before this copy was stored in the stream.
     pub(super) attempts: u32,
     pub(super) reason: Option<String>,
     pub(super) arguments: Bytes,
@@ -74,7 +74,7 @@ impl Stored {
         }
     }
 
-    /// Reads what a stream has.
+    /// Reads a message of a stream.
     pub(super) fn read(subject: &str, headers: &HeaderMap, arguments: Bytes) -> Self {
         let text = |name| headers.get(name).map(|value| value.as_str().to_owned());
         let called = subject::called(subject).unwrap_or_default();
@@ -101,11 +101,11 @@ impl Stored {
         }
     }
 
-    /// Its headers, with `message_id` for the stream.
+    /// Its headers, with `message_id` as `Nats-Msg-Id`.
     pub(super) fn headers(&self, message_id: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();
         let mut add = |name: HeaderName, value: &str| {
-            // A line break cannot stand in a header; nothing that comes here has one.
+            // A header cannot contain a line break, and none of these values has one.
             if let Ok(value) = value.parse::<HeaderValue>() {
                 headers.insert(name, value);
             }
@@ -137,7 +137,7 @@ impl Stored {
         headers
     }
 
-    /// Its subject while it is to be delivered.
+    /// Its subject in the stream of messages to deliver.
     pub(super) fn durable_subject(&self, subjects: &Subjects) -> String {
         let Key { target, interface, function } = &self.key;
         format!("{}.{}", subjects.durable(target, interface, function), self.id)
@@ -149,12 +149,13 @@ impl Stored {
         format!("{}.{}", subjects.dead(target, interface, function), self.id)
     }
 
-    /// Until when it waits that was told to.
+    /// Until when a delayed message still waits.
     pub(super) fn waits_until(&self, now: i64) -> Option<i64> {
         self.due.filter(|due| *due > now)
     }
 
-    /// As what a delivery takes, for attempt number `attempt`.
+    /// The message as [`DeliveryWorker`](crate::durable::deliver::DeliveryWorker) takes it, for attempt number
+    /// `attempt`.
     pub(super) fn message(&self, attempt: u32, reason: Option<String>) -> Message {
         Message {
             id: self.id.clone(),
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_someone_else_has_put_there_is_read_as_a_message_for_nothing() {
+    fn a_foreign_message_is_read_as_a_message_for_no_function() {
         let read = Stored::read("souk.a.durable.x", &HeaderMap::new(), Bytes::from_static(b"\xff"));
         assert_eq!((read.id.as_str(), &*read.key.target, read.attempts, read.hops), ("", "", 0, 0));
     }

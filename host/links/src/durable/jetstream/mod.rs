@@ -2,23 +2,25 @@
 //!
 //! | stream | holds |
 //! |---|---|
-//! | `souk_APP_durable` | the messages, each until it is delivered or given up (a work queue) |
+//! | `souk_APP_durable` | the messages, each until it is delivered or becomes a dead letter (a work queue) |
 //! | `souk_APP_dead` | the dead letters, until an operator retries or drops them |
-//! | `souk_APP_notes` | why and until when a message waits that has failed |
+//! | `souk_APP_notes` | for each failed message, why it failed and until when it waits |
+//! | `souk_APP_schedules` | how far each schedule has come ([`schedules`]) |
 //!
-//! **Stored** is a message when the stream has acknowledged it. Where no acknowledgement comes it is sent again with the
-//! same `Nats-Msg-Id`, which the stream knows, until [`PUBLISH_TIMEOUT`] is over; then the caller is told to try again.
-//! Such a message may have been stored all the same. Nothing is kept in the memory of the host instead.
+//! **Storing.** A message is stored when the stream has acknowledged it. Without an acknowledgement, the host sends it
+//! again with the same `Nats-Msg-Id`, by which the stream recognises duplicates, until [`PUBLISH_TIMEOUT`] is over.
+//! Then the caller is told to try again, although the message may have been stored. The host keeps no message in memory
+//! instead.
 //!
-//! **Delivered** it is by whichever host runs its target and has room: one consumer a component, of which each host pulls
-//! as many messages as it delivers at one time ([`deliver`]). A host that dies stops saying that it is at work, and
-//! [`ACK_WAIT`] later the message goes to another.
+//! **Delivery.** Any host that runs the target and has a free slot delivers a message: each component has one consumer,
+//! from which each host pulls as many messages as it delivers at the same time ([`deliver`]). A host that dies stops
+//! reporting progress, and [`ACK_WAIT`] later the message goes to another host.
 //!
-//! **A server that is killed** may come back with messages that had ended, and with less of what was under way:
-//! [`sweep`] delivers what it would keep for good.
+//! **A server that is killed** may come back with messages that had ended, and may have forgotten some deliveries in
+//! progress. [`sweep`] finds the messages that would otherwise stay for good, and they are delivered again.
 //!
-//! **A full stream** takes no more messages; it drops none ([`StreamCapacity`]). So does that of the dead letters, whose messages
-//! then stay where they are.
+//! **A full stream** accepts no more messages and drops none ([`StreamCapacity`]). When the stream of dead letters is
+//! full, a rejected message stays in the stream of messages.
 
 pub(super) mod deliver;
 mod delivery;
@@ -57,7 +59,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// How an operator fixes it.
+/// The fix for most failures of JetStream.
 pub(super) const FIX: &str = "see that nats-server runs with JetStream, that most servers of its cluster are up, and that \
                               this host's user may publish to `$JS.API.>` and `$JS.ACK.>`";
 
@@ -75,13 +77,13 @@ souk_manifest::fixed_limits! {
     const ACK_TIMEOUT: Duration = Duration::from_secs(2);
     /// The pause before a message is sent again; it doubles each time.
     const MIN_RETRY_INTERVAL: Duration = Duration::from_millis(25);
-    /// Once NATS has been away for so long, messages are refused at once.
+    /// Once NATS has been away for this long, messages are refused at once.
     const OUTAGE_TIMEOUT: Duration = Duration::from_secs(2);
     /// How long a host may be silent about a delivery before the server delivers the message again, perhaps to another
     /// host. A running delivery reports progress three times in that time.
     pub(super) const ACK_WAIT: Duration = Duration::from_secs(15);
-    /// The most messages of one component that wait for another attempt, or are under way; new ones wait behind them.
-    /// The server keeps them in memory.
+    /// The most messages of one component that wait for another attempt or are being delivered; new ones wait behind
+    /// them. The server keeps them in memory.
     pub(super) const MAX_ACK_PENDING: i64 = 65_536, "messages";
 }
 
@@ -111,7 +113,7 @@ struct Shared {
     durable: Stream<()>,
     dead: Stream<()>,
     notes: Notes,
-    /// Of the application, as this host knows it.
+    /// The components of the application, as this host knows them.
     components: BTreeSet<String>,
     limit: u64,
     /// How full the stream of messages is.
@@ -129,18 +131,18 @@ enum Sent {
 }
 
 impl JetStreamQueue {
-    /// The queue of an application of these `components` on `nats`, for at most `limit` bytes of messages and as many of
-    /// dead letters. Its streams are made where they are missing, and changed where they are not as they should be.
+    /// Opens the queue of an application with these `components` on `nats`, for at most `limit` bytes of messages and
+    /// as many bytes of dead letters. Creates missing streams, and updates those whose configuration differs.
     ///
     /// # Errors
-    /// When JetStream is not there, or the streams cannot be what they must be.
+    /// When JetStream does not answer, or a stream cannot be created or updated.
     pub async fn open(nats: Nats, limit: u64, components: BTreeSet<String>) -> Result<Self, JetStreamError> {
         let (queue, start) = (Self::on(nats, limit, components).await?, Instant::now());
         queue.make_streams(streams::START_TIMEOUT).await.map_err(|error| error.or_denied(queue.denied(start)))?;
         Ok(queue)
     }
 
-    /// The queue, if a host has made it; nothing is made or changed.
+    /// Opens the queue if a host has created it; creates and changes nothing.
     ///
     /// # Errors
     /// When JetStream does not answer.
@@ -185,18 +187,18 @@ impl JetStreamQueue {
     /// Stores a message, if that is done by `deadline`.
     ///
     /// # Errors
-    /// When no stream has acknowledged it by then.
+    /// When the stream has not acknowledged it by then.
     pub async fn publish(&self, message: NewMessage, deadline: Instant) -> Result<Published, QueueError> {
         self.publish_as(Uuid::now_v7().to_string(), message, deadline).await
     }
 
-    /// As [`JetStreamQueue::publish`], under an `id` by which the stream knows it for two minutes.
+    /// As [`JetStreamQueue::publish`], under an `id` by which the stream recognises duplicates for two minutes.
     async fn publish_as(&self, id: String, message: NewMessage, deadline: Instant) -> Result<Published, QueueError> {
         let stored = Stored::new(id.clone(), message);
         let until = deadline.min(Instant::now() + PUBLISH_TIMEOUT);
         let subject = stored.durable_subject(self.shared.nats.subjects());
         let (arguments, headers) = (stored.arguments.clone(), stored.headers(&id));
-        // What is taken must fit as a dead letter too, with the reason.
+        // A message must also fit as a dead letter, with its reason.
         let most =
             self.shared.nats.client().max_payload().saturating_sub(MAX_REASON_BYTES + DEAD_LETTER_HEADROOM_BYTES);
         if arguments.len() + header_bytes(&headers) > most {
@@ -220,7 +222,7 @@ impl JetStreamQueue {
         })
     }
 
-    /// Sends a message until a stream has acknowledged it, or `until`.
+    /// Sends a message repeatedly, until a stream has acknowledged it or `until`.
     async fn send(
         &self,
         subject: String,
@@ -269,7 +271,7 @@ impl JetStreamQueue {
     }
 
     async fn acknowledged(&self, subject: String, message: PublishMessage) -> Result<(), PublishError> {
-        // A second acknowledgement of the same message says that it is a duplicate: it is there.
+        // The acknowledgement of a duplicate is a success too: the message is stored.
         self.shared.context.send_publish(subject, message).await?.await.map(|_| ())
     }
 }
@@ -280,7 +282,7 @@ enum Refusal {
     TooLarge,
     /// Sending it again does not help.
     Final,
-    /// It may.
+    /// Sending it again may help.
     Perhaps,
 }
 

@@ -1,8 +1,8 @@
-//! Notes: what became of a message's last attempt, for the next one and for an operator.
+//! Notes: the result of a message's last attempt, for the next attempt and for an operator.
 //!
-//! Most messages have none: they are delivered at the first attempt. One that fails, is given back or is delivered again
-//! has one, on a subject of its own of which the stream keeps the newest. A note that is lost costs a reason, and the
-//! attempts before: they are counted anew.
+//! Most messages have no note, because their first delivery succeeds. A message that fails, is given back or is
+//! delivered again has one note, on a subject of its own, of which the stream keeps only the newest message. When a
+//! note is lost, the reason is lost, and the earlier attempts do not count any more.
 
 use crate::durable::queue::QueueError;
 use async_nats::jetstream::context::Context;
@@ -10,13 +10,13 @@ use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use serde::{Deserialize, Serialize};
 use souk_manifest::subject::Subjects;
 
-/// What is known of a message.
+/// The note about a message.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Note {
     pub(super) state: State,
-    /// Attempts, the one that is under way included.
+    /// Attempts, including one in progress.
     pub(super) attempts: u32,
-    /// How often the server has handed it out without an attempt.
+    /// How often the server has delivered it without an attempt.
     pub(super) uncounted: u32,
     /// Why the last attempt failed.
     pub(super) reason: Option<String>,
@@ -24,18 +24,18 @@ pub(super) struct Note {
     pub(super) due: Option<i64>,
 }
 
-/// What a message does.
+/// The state of a message.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum State {
     /// It waits until it is due.
     #[default]
     Waiting,
-    /// It waits on a host that has no room for it, and is due at once when that host ends.
+    /// It waits on a host whose target is overloaded, and is due at once when that host ends.
     Held,
     /// It is being delivered.
     Delivering,
-    /// It waits for a host whose target has its function.
+    /// It waits for a host whose target can take it.
     Stranded,
 }
 
@@ -60,7 +60,7 @@ impl Notes {
         }
     }
 
-    /// Writes the note about the message `id` in place of the one before it.
+    /// Writes the note about the message `id`, which replaces the one before.
     pub(super) async fn put(&self, id: &str, note: &Note) -> Result<(), QueueError> {
         let text = serde_json::to_vec(note).map_err(super::failed)?;
         let sent = self.context.publish(self.subjects.note(id), text.into()).await.map_err(super::failed)?;

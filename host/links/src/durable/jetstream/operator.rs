@@ -1,13 +1,14 @@
-//! What an operator sees of the streams, and can do.
+//! The operator's commands on the streams: list, show, retry and drop messages.
 //!
-//! Streams have no states, so a message's is told from what is known: one whose component is not in the application is
-//! stranded; one that its consumer has not handed out yet is pending; one that was handed out is being delivered, unless
-//! its note says that it waits, or that its function was not there. A host that dies leaves its messages as "delivering"
-//! until [`ACK_WAIT`](super::ACK_WAIT) is over and another has them.
+//! JetStream does not store a state for each message, so the host derives it. A message is stranded if its component is
+//! not in the application, and pending if its consumer has not delivered it yet. Otherwise it is being delivered,
+//! unless its note says that it waits or that no version takes it. When a host dies, its messages stay "delivering"
+//! until [`ACK_WAIT`](super::ACK_WAIT) is over and another host takes them.
 //!
-//! Arguments are looked at one by one: a stream may have more of them than the host has memory.
+//! Messages are read one at a time, and listings keep no arguments: all arguments of a stream may not fit in memory.
 //!
-//! A message is sent again before the old one is deleted: an interruption leaves two, never none.
+//! To retry a message, the host sends a copy before it deletes the old one: an interruption leaves two copies, never
+//! none.
 
 use super::message::Stored;
 use super::note::{Note, State};
@@ -34,11 +35,11 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of `souk events`.
     pub(crate) const FIXED_LIMITS = "durable: NATS";
 
-    /// The number of messages that `souk events` reads, and then retries or drops, at one time.
+    /// The number of messages that `souk events` reads, and then retries or drops, in one batch.
     pub(super) const PAGE: usize = 256, "messages";
 }
 
-/// A message, where it lies, and how it stands.
+/// A message with its place in the stream and its state.
 pub(super) struct Entry {
     /// Without its arguments.
     pub(super) stored: Stored,
@@ -46,9 +47,9 @@ pub(super) struct Entry {
     bytes: u64,
     sequence: u64,
     state: &'static str,
-    /// Whether a host holds it meanwhile.
+    /// Whether a host keeps it until its target is not overloaded any more.
     held: bool,
-    /// Whether its consumer had handed it out.
+    /// Whether its consumer had delivered it to a host.
     handed_out: bool,
     attempts: u32,
     reason: Option<String>,
@@ -83,11 +84,11 @@ enum Action {
     Drop,
 }
 
-/// How far each component's consumer has come: the last message that it has handed out.
+/// For each component, the sequence of the last message that its consumer has delivered to a host.
 type HandedOut = BTreeMap<Arc<str>, u64>;
 
 impl JetStreamQueue {
-    /// The messages, or the dead letters, of which up to `most` are named.
+    /// All messages, or all dead letters; the answer contains up to `most` of them.
     pub async fn list(&self, dead: bool, most: usize) -> Result<Found, QueueError> {
         let mut entries = self.dead_letters(most).await?;
         let mut total = self.shared.dead.get_info().await.map_err(failed)?.state.messages;
@@ -98,7 +99,7 @@ impl JetStreamQueue {
         entries.sort_by(|one, other| one.stored.id.cmp(&other.stored.id));
         entries.truncate(most);
         let events: Vec<Event> = entries.iter().map(Entry::event).collect();
-        // Messages come and go between the two questions.
+        // Messages come and go between the two requests.
         let named = u64::try_from(events.len()).unwrap_or(u64::MAX);
         let total = if events.len() < most { named } else { total.max(named) };
         Ok(Found { events, total })
@@ -112,8 +113,8 @@ impl JetStreamQueue {
         }))
     }
 
-    /// Makes a message due now, or all dead letters; a dead letter begins again. One that is being delivered stays as it
-    /// is. Returns them as they were, of which up to `most` are named.
+    /// Makes one message or all dead letters due now; a dead letter starts again with its first attempt. A message that
+    /// is being delivered is not changed. Returns up to `most` of the messages as they were.
     pub async fn retry_now(&self, which: &Which, most: usize) -> Result<Found, QueueError> {
         self.each(which, most, Action::Retry).await
     }
@@ -123,11 +124,11 @@ impl JetStreamQueue {
         self.shared.components.contains(component)
     }
 
-    /// Deletes a message, or all dead letters. One that a host delivers, or holds until it has room for it, stays as it
-    /// is. Returns them as they were, of which up to `most` are named.
+    /// Deletes one message or all dead letters. A message that a host delivers, or keeps until its target is not
+    /// overloaded any more, is not deleted. Returns up to `most` of the messages as they were.
     ///
     /// # Errors
-    /// Also when a delivery of the message began while it was deleted.
+    /// Also when a delivery of the message began while it was being deleted.
     pub async fn drop(&self, which: &Which, most: usize) -> Result<Found, QueueError> {
         self.each(which, most, Action::Drop).await
     }
@@ -152,8 +153,8 @@ impl JetStreamQueue {
         Ok(Stats { waiting: durable.messages - stranded, dead, stranded, oldest })
     }
 
-    /// How many messages are for components that are not in the application: those that their consumers still have. What
-    /// waits for a function of a component that is there is not counted: only its note tells.
+    /// How many messages are for components that are not in the application, by the counts of their consumers. Messages
+    /// that wait for a missing function of a present component are not counted: only their notes show that.
     async fn stranded(&self) -> Result<u64, QueueError> {
         let known: BTreeSet<String> = self.shared.components.iter().map(|name| subject::token(name)).collect();
         let mut consumers = self.shared.durable.consumers();
@@ -166,12 +167,12 @@ impl JetStreamQueue {
         Ok(stranded)
     }
 
-    /// When the oldest message came for a component that is in the application, in milliseconds since 1970.
+    /// Since when the oldest message for a component of the application waits, in milliseconds since 1970.
     async fn oldest(&self) -> Result<Option<i64>, QueueError> {
         let mut oldest = None;
         for component in &self.shared.components {
             let subject = self.shared.nats.subjects().durable_of(component);
-            // Those that were told to wait count from when they are due.
+            // A delayed message counts from its due time.
             let mut from = 1;
             for _ in 0..PAGE {
                 let Some(message) = one(self.shared.durable.get_first_raw_message_by_subject(&subject, from).await)?
@@ -190,14 +191,15 @@ impl JetStreamQueue {
         Ok(oldest)
     }
 
-    /// Applies `action` to each message that is meant, until one fails.
+    /// Applies `action` to each message that `which` selects, until one fails.
     async fn each(&self, which: &Which, most: usize, action: Action) -> Result<Found, QueueError> {
         let mut found = Found::default();
         let mut next = match which {
             Which::One(id) => self.find_message(id).await?.into_iter().map(|(entry, _)| entry).collect(),
             Which::Dead => self.dead_letters(PAGE).await?,
         };
-        // Those that come while this is at work are not meant: whoever retries must not do so without end.
+        // Dead letters that arrive during the loop are not included: a retried message that fails again would be
+        // retried forever.
         let last = self.shared.dead.get_info().await.map_err(failed)?.state.last_sequence;
         while !next.is_empty() {
             for entry in &next {
@@ -226,17 +228,17 @@ impl JetStreamQueue {
     async fn retry(&self, entry: &Entry) -> Result<(), QueueError> {
         let (attempts, reason) = match entry.state {
             "dead" => (0, None),
-            // A version that takes it may be there by now.
+            // A version that takes it may serve by now.
             "stranded" if self.delivers_to(&entry.stored.key.target) => (entry.attempts, None),
-            // One that a host holds would be delivered by it as well.
+            // A host that keeps the message would deliver it as well.
             "pending" if (entry.attempts > 0 || entry.stored.waits_until(now()).is_some()) && !entry.held => {
                 (entry.attempts, entry.reason.clone())
             }
-            // It is due, or it is not for now.
+            // It is due already, or it cannot be retried now.
             _ => return Ok(()),
         };
         let stream = self.stream_of(entry);
-        // It may be gone: delivered, or dropped by somebody else.
+        // It may be gone: delivered, or dropped by another operator.
         let Some(message) = one(stream.get_raw_message(entry.sequence).await)? else { return Ok(()) };
         let copy = Stored { attempts, reason, due: None, ..read(message).0 };
         self.resend(copy, &Uuid::now_v7().to_string(), true).await?;
@@ -250,7 +252,7 @@ impl JetStreamQueue {
         self.delete(self.stream_of(entry), entry.sequence).await?;
         let began = match entry.state {
             "pending" if !entry.handed_out => self.reached(&entry.stored.key.target).await? >= entry.sequence,
-            // A worker writes its note before it looks whether the message is still there.
+            // A worker writes its note before it checks that the message still exists.
             "pending" | "stranded" => {
                 let note = self.shared.notes.get(&entry.stored.id).await?;
                 note.is_some_and(|note| matches!(note.state, State::Delivering | State::Held))
@@ -261,7 +263,7 @@ impl JetStreamQueue {
         if began { Err(QueueError::DeliveryBegan(entry.stored.id.as_str().into())) } else { Ok(()) }
     }
 
-    /// Whether the message is still in the stream of those to deliver: an operator may have deleted it.
+    /// Whether the message is still in the stream; an operator may have deleted it.
     pub(super) async fn is_there(&self, sequence: u64) -> Result<bool, QueueError> {
         Ok(one(self.shared.durable.get_raw_message(sequence).await)?.is_some())
     }
@@ -270,12 +272,12 @@ impl JetStreamQueue {
         if entry.state == "dead" { &self.shared.dead } else { &self.shared.durable }
     }
 
-    /// Stores a message again, under an id that the stream does not know yet; with `checked`, only if there is room.
+    /// Stores a message again, under a message id that is new to the stream; with `checked`, only if there is room.
     pub(super) async fn resend(&self, copy: Stored, message_id: &str, checked: bool) -> Result<(), QueueError> {
         let subject = copy.durable_subject(self.shared.nats.subjects());
         let headers = copy.headers(message_id);
         let arguments = copy.arguments.clone();
-        // What the sweep sends takes the place of one that nobody could end otherwise, so it may go beyond the limit.
+        // A copy that the sweep sends replaces a message that nothing else could end, so it may exceed the limit.
         let _reservation = match checked {
             false => None,
             true => {
@@ -287,7 +289,7 @@ impl JetStreamQueue {
                 })?)
             }
         };
-        // What was noted of the old one would be taken for the new one's.
+        // The note about the old message would otherwise count for the copy.
         self.shared.notes.delete(&copy.id).await?;
         match self.send(subject, headers, arguments, Instant::now() + PUBLISH_TIMEOUT).await? {
             Sent::Stored => Ok(()),
@@ -302,7 +304,7 @@ impl JetStreamQueue {
         self.shared.dead_capacity.refresh_if_full();
         match deleted {
             Ok(_) => Ok(()),
-            // It is gone already: delivered meanwhile.
+            // It was delivered meanwhile.
             Err((DeleteMessageErrorKind::JetStream(answer), _)) if is_gone(&answer) => Ok(()),
             Err((_, error)) => Err(failed(error)),
         }
@@ -310,7 +312,7 @@ impl JetStreamQueue {
 
     /// The message `id`, and its arguments.
     async fn find_message(&self, id: &str) -> Result<Option<(Entry, Bytes)>, QueueError> {
-        // It becomes a part of a subject, where `>` would mean every message.
+        // The id becomes a part of a subject, in which `>` would match every message.
         if Uuid::try_parse(id).is_err() {
             return Ok(None);
         }
@@ -343,7 +345,7 @@ impl JetStreamQueue {
         Ok(walk(&self.shared.dead, &all, most).await?.into_iter().map(dead_letter).collect())
     }
 
-    /// How a message stands that is no dead letter.
+    /// Derives the state of a message that is not a dead letter.
     async fn standing(&self, listed: Listed, handed_out: &mut HandedOut) -> Result<Entry, QueueError> {
         let Listed { stored, bytes, sequence } = listed;
         let target = &stored.key.target;
@@ -380,7 +382,7 @@ impl JetStreamQueue {
         Ok(Entry { stored, bytes, sequence, state, held, handed_out, attempts, reason, due })
     }
 
-    /// The last message that the consumer of `component` has handed out; 0 when it has none.
+    /// The sequence of the last message that the consumer of `component` has delivered to a host; 0 when there is none.
     async fn reached(&self, component: &str) -> Result<u64, QueueError> {
         match self.shared.durable.consumer_info(subject::token(component)).await {
             Ok(info) => Ok(info.delivered.stream_sequence),
@@ -395,7 +397,7 @@ fn dead_letter(Listed { stored, bytes, sequence }: Listed) -> Entry {
     Entry { stored, bytes, sequence, state: "dead", held: false, handed_out: false, attempts, reason, due: None }
 }
 
-/// The `most` oldest messages of `stream`, whose subjects are `all`.
+/// The `most` oldest messages of `stream` on the subjects `all`.
 async fn walk(stream: &Stream<()>, all: &str, most: usize) -> Result<Vec<Listed>, QueueError> {
     let (mut found, mut from) = (Vec::new(), 1);
     while found.len() < most
@@ -424,7 +426,7 @@ pub(super) fn read(message: StreamMessage) -> (Stored, u64) {
     (Stored::read(&message.subject, &message.headers, message.payload), message.sequence)
 }
 
-/// A message, or none where there is none.
+/// The message found; `None` when there is none.
 pub(super) fn one(found: Result<StreamMessage, RawMessageError>) -> Result<Option<StreamMessage>, QueueError> {
     match found {
         Ok(message) => Ok(Some(message)),
@@ -433,7 +435,7 @@ pub(super) fn one(found: Result<StreamMessage, RawMessageError>) -> Result<Optio
     }
 }
 
-/// Whether there is no message to delete; other failures of the store have the same code.
+/// Whether the answer means that the message does not exist. Other failures of the store have the same code.
 fn is_gone(answer: &Answer) -> bool {
     let text = answer.to_string();
     answer.error_code() == ErrorCode::STREAM_MESSAGE_DELETE_FAILED
@@ -444,7 +446,7 @@ fn millis(nanos: i128) -> Option<i64> {
     i64::try_from(nanos / 1_000_000).ok()
 }
 
-/// As RFC 3339 has it.
+/// A time in the format of RFC 3339.
 fn time(millis: i64) -> String {
     let time = DateTime::from_timestamp_millis(millis).unwrap_or_default();
     let (date, seconds, millis) = (time.date_naive(), time.num_seconds_from_midnight(), time.timestamp_subsec_millis());

@@ -1,8 +1,9 @@
-//! How far schedules have come, for all hosts: the newest message of a subject for each, in a stream of their own.
+//! The cursors of schedules, which all hosts share: a stream of their own keeps the newest message of a subject for
+//! each.
 //!
-//! A cursor is moved by a message that the server takes only while the last of its subject is the expected one. On a stream
-//! with replicas, nats-server 2.9 compares when the leader takes the message and not when it is stored; so it also names
-//! the message that it replaces in its `Nats-Msg-Id`, and of two the server stores the first alone.
+//! A message moves a cursor; the server accepts it only if the last message of its subject is the expected one. On a
+//! stream with replicas, nats-server 2.9 compares when the leader receives a message and not when it is stored. So the
+//! `Nats-Msg-Id` also names the message that is replaced, and of two such messages the server stores only the first.
 
 use super::message::Stored;
 use super::operator::one;
@@ -25,14 +26,14 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of schedules.
     pub(crate) const FIXED_LIMITS = "durable: NATS";
 
-    /// The most that what is known of all schedules takes together.
+    /// The most bytes that the cursors of all schedules take together.
     pub(super) const MAX_SCHEDULES_BYTES: i64 = 16 << 20, bytes;
-    /// A due time that is older than this may have been stored before the stream forgot its id, so the messages that wait
-    /// are looked at too.
+    /// A due time that is older than this may have been stored before the stream forgot its id, so the messages that
+    /// wait are looked at too.
     const OLD_AGE: Duration = Duration::from_secs(60);
 }
 
-/// The answers of a server whose last message is another than was expected.
+/// The answers of a server when its last message is not the expected one.
 const CONFLICTS: [ErrorCode; 2] =
     [ErrorCode::STREAM_WRONG_LAST_SEQUENCE, ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT];
 
@@ -50,7 +51,7 @@ struct Written {
 }
 
 impl JetStreamQueue {
-    /// The cursors of schedules; their stream is made where it is missing.
+    /// The cursors of schedules. Creates their stream if it is missing.
     pub(in crate::durable) async fn schedules(&self) -> Result<Schedules, QueueError> {
         self.make_schedules().await.map_err(failed)?;
         let name = self.shared.nats.subjects().stream(super::streams::SCHEDULES);
@@ -60,12 +61,13 @@ impl JetStreamQueue {
 }
 
 impl Schedules {
-    /// By how many milliseconds the clock `now` is ahead of the servers'; 0 while it cannot be told from the way there.
+    /// By how many milliseconds the clock `now` is ahead of the servers' clock; negative when it is behind, and 0 when
+    /// the network delay may explain the difference.
     pub(in crate::durable) async fn clock_offset(&self, now: impl Fn() -> i64) -> Result<i64, QueueError> {
         let subject = self.queue.shared.nats.subjects().schedule_clock();
         let begin = now();
         self.publish(subject.clone(), HeaderMap::new(), Vec::new()).await?;
-        // Another host may have written after it: that is later, and still before the end.
+        // Another host may have written after it. That message is later, and still before `end`.
         let found = one(self.stream.get_last_raw_message_by_subject(&subject).await)?;
         let end = now();
         let Some(found) = found else { return Err(failed("the stream of schedules has lost a message")) };
@@ -77,7 +79,7 @@ impl Schedules {
         })
     }
 
-    /// How far the schedule `name` of `component` has come.
+    /// The cursor of the schedule `name` of `component`.
     pub(in crate::durable) async fn cursor(&self, component: &str, name: &str) -> Result<Option<Cursor>, QueueError> {
         let subject = self.queue.shared.nats.subjects().schedule(component, name);
         let found = timeout(ACK_TIMEOUT, self.stream.get_last_raw_message_by_subject(&subject)).await;
@@ -109,7 +111,7 @@ impl Schedules {
         Ok(Some(Cursor { fired: written.fired, timetable: written.timetable, revision }))
     }
 
-    /// Stores the `message` for the time `due` under `id`, unless it is there.
+    /// Stores the `message` for the time `due` under `id`, unless it is stored already.
     pub(in crate::durable) async fn store(
         &self,
         id: String,
@@ -129,9 +131,9 @@ impl Schedules {
         self.queue.publish_as(id, message, Instant::now() + PUBLISH_TIMEOUT).await
     }
 
-    /// The number of the message in the stream; `None` when another came first.
+    /// Publishes a message, and returns its sequence in the stream; `None` when another message came first.
     async fn publish(&self, subject: String, headers: HeaderMap, text: Vec<u8>) -> Result<Option<u64>, QueueError> {
-        // The client would keep it, and send it once NATS is back.
+        // The client would buffer the message, and send it once NATS is back.
         if *self.queue.shared.nats.outage().borrow() != Outage::None {
             return Err(failed("NATS is gone"));
         }

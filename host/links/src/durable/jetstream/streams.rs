@@ -1,7 +1,7 @@
-//! The streams and consumers of durable links: made at the start, or checked and changed when they are there.
+//! The streams and consumers of durable links: created at the start, or checked and updated when they exist.
 //!
-//! Hosts that start together make the same, and whoever comes second finds it. What a stream can become it is changed
-//! into; what it cannot (where it is stored, when it lets go of messages) is an error that says what to do.
+//! Hosts that start together create the same streams, and the second host finds those of the first. A setting that can
+//! be changed is updated. A setting that cannot (storage, retention policy) gives an error that says what to do.
 
 use super::schedules::MAX_SCHEDULES_BYTES;
 use super::{ACK_WAIT, FIX, JetStreamQueue, MAX_ACK_PENDING};
@@ -17,7 +17,7 @@ use std::fmt::Display;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What the streams are called, after the application.
+/// The last part of the streams' names, after the name of the application.
 pub(super) const DURABLE: &str = "durable";
 pub(super) const DEAD: &str = "dead";
 pub(super) const NOTES: &str = "notes";
@@ -41,13 +41,13 @@ souk_manifest::fixed_limits! {
     const MAX_WAITING_PULLS: i64 = 16_384, "requests";
 }
 
-/// Durable links cannot be had on NATS.
+/// Why durable links do not work on NATS.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("durable links on NATS: {cause}\n  fix: {fix}")]
 pub struct JetStreamError {
     cause: String,
     fix: String,
-    /// Waiting may help.
+    /// Whether waiting may help.
     transient: bool,
 }
 
@@ -64,7 +64,7 @@ impl JetStreamError {
         JetStreamError { transient: true, ..JetStreamError::fixed(cause, FIX) }
     }
 
-    /// The same, when it may be because the server has refused what is `denied`.
+    /// The same error, with the missing permission as its cause if the server has `denied` something.
     pub(super) fn or_denied(self, denied: Option<String>) -> Self {
         let Some(denied) = denied else { return self };
         JetStreamError::fixed(format!("{}: this host's NATS user may not {denied}", self.cause), ALLOW)
@@ -134,13 +134,14 @@ impl JetStreamError {
 }
 
 impl JetStreamQueue {
-    /// The streams as they should be.
+    /// The configurations of the streams.
     fn wanted(&self) -> [Config; 3] {
         let subjects = self.shared.nats.subjects();
         let stream = |what: &str, subject: String| self.stream(what, subject);
         [
             Config { retention: RetentionPolicy::WorkQueue, ..stream(DURABLE, subjects.durable_all()) },
-            // A message that dies twice, because a host died before it could say so, is one dead letter.
+            // When a host dies before it has acknowledged a dead letter, the message becomes one again: only one is
+            // kept.
             Config { max_messages_per_subject: 1, ..stream(DEAD, subjects.dead_all()) },
             Config {
                 max_messages_per_subject: 1,
@@ -152,7 +153,7 @@ impl JetStreamQueue {
         ]
     }
 
-    /// A stream as most of them are.
+    /// The configuration that most streams have.
     fn stream(&self, what: &str, subject: String) -> Config {
         Config {
             name: self.shared.nats.subjects().stream(what),
@@ -169,7 +170,7 @@ impl JetStreamQueue {
         }
     }
 
-    /// Makes or changes the stream of what is known of schedules: of each the newest, for good.
+    /// Creates or updates the stream of the cursors of schedules, which keeps the newest of each for good.
     pub(super) async fn make_schedules(&self) -> Result<(), JetStreamError> {
         let wanted = Config {
             max_messages_per_subject: 1,
@@ -181,7 +182,7 @@ impl JetStreamQueue {
         self.make(&wanted).await.map(drop).map_err(|error| error.or_denied(self.denied(start)))
     }
 
-    /// Makes or changes the streams, and waits up to `patience` for a JetStream that is about to be there.
+    /// Creates or updates the streams, and waits up to `patience` for a JetStream that is starting.
     pub(super) async fn make_streams(&self, patience: Duration) -> Result<(), JetStreamError> {
         for wanted in self.wanted() {
             let start = Instant::now();
@@ -203,7 +204,7 @@ impl JetStreamQueue {
         Ok(())
     }
 
-    /// Whether a host has made the streams.
+    /// Whether a host has created the streams.
     pub(super) async fn has_streams(&self) -> Result<bool, JetStreamError> {
         for wanted in self.wanted() {
             match self.shared.context.get_stream(&wanted.name).await {
@@ -221,8 +222,8 @@ impl JetStreamQueue {
             Ok(stream) => stream.cached_info().clone(),
             Err(error) if is_unknown(&error) => match context.create_stream(wanted.clone()).await {
                 Ok(stream) => return Ok(stream.cached_info().clone()),
-                // Another host was faster, with other limits. A server that is making the stream says that its subjects are
-                // taken before it knows the name.
+                // Another host was faster, with other limits. While a server creates a stream, it may report
+                // overlapping subjects before it knows the name.
                 Err(error) if is_there(&error) || is_overlap(&error) => match self.appears(name).await? {
                     Some(info) => info,
                     None => return Err(JetStreamError::of_create(name, &error)),
@@ -235,7 +236,7 @@ impl JetStreamQueue {
         context.update_stream(changed).await.map_err(|error| JetStreamError::of_create(name, &error))
     }
 
-    /// The stream `name`, which another host is making; `None` when it does not come.
+    /// The stream `name`, which another host is creating; `None` when it does not appear.
     async fn appears(&self, name: &str) -> Result<Option<Info>, JetStreamError> {
         for _ in 0..APPEARANCE_LOOKS {
             match self.shared.context.get_stream(name).await {
@@ -247,14 +248,14 @@ impl JetStreamQueue {
         Ok(None)
     }
 
-    /// The consumer of `component`, made where it is missing.
+    /// The consumer of `component`. Creates it if it is missing.
     pub(super) async fn consumer(&self, component: &str) -> Result<Consumer<pull::Config>, QueueError> {
         let config = pull::Config {
             durable_name: Some(subject::token(component)),
             filter_subject: self.shared.nats.subjects().durable_of(component),
             ack_policy: AckPolicy::Explicit,
             ack_wait: ACK_WAIT,
-            // Attempts are counted by the host, which makes a dead letter of the message.
+            // The host counts attempts, and makes the message a dead letter.
             max_deliver: -1,
             max_ack_pending: MAX_ACK_PENDING,
             max_waiting: MAX_WAITING_PULLS,
@@ -281,9 +282,9 @@ fn is_there(error: &CreateStreamError) -> bool {
     matches!(error.kind(), CreateStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NAME_EXIST)
 }
 
-/// What `found` must be changed into; `None` when it is as it should be.
+/// The configuration that `found` must be updated to; `None` when it is right.
 fn change(found: &Info, wanted: &Config) -> Result<Option<Config>, JetStreamError> {
-    // A bound below what is there would delete acknowledged messages. Of notes the oldest may go.
+    // A bound below the present size would delete acknowledged messages. The oldest notes may be deleted.
     let keeps = wanted.discard == DiscardPolicy::New;
     let held = if keeps { i64::try_from(found.state.bytes.saturating_add(SLACK_BYTES)).unwrap_or(i64::MAX) } else { 0 };
     let found = &found.config;

@@ -1,14 +1,14 @@
-//! Messages that a server has found again: they lie in the stream, and no consumer hands them out.
+//! Finds messages that are in the stream although their consumer does not deliver them any more, and sends them again.
 //!
-//! JetStream syncs what it deletes later than what it stores. A server that is killed may therefore come back with
-//! messages whose end its consumer remembers: nobody would ever ask for them, and they would take up room for good.
+//! JetStream syncs deletions later than insertions. So a server that is killed may come back with messages that its
+//! consumer has recorded as ended: they would never be delivered, and would take up room for good.
 //!
-//! One is found in either of two ways. The consumer says that everything up to it has ended, and a moment later it is
-//! still there. Or it has stalled: it was delivered, it does not wait for a time that is noted, and for longer than a
-//! delivery may take nothing new was noted of it.
+//! The sweep finds such a message in one of two ways. Either the consumer says that everything up to it has ended, and
+//! it is still there at the next sweep. Or it has stalled: it was delivered, it is not waiting for a due time, and for
+//! longer than a delivery may take its note has not changed.
 //!
-//! It is sent again, not deleted: the consumer may also have forgotten that it was not ended, and a message that was
-//! delivered is known to its target.
+//! The sweep sends the message again and does not delete it, because the consumer's record may be wrong. If it was
+//! delivered after all, its target recognises it.
 
 use super::message::Stored;
 use super::note::State;
@@ -27,7 +27,7 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of the sweep.
     pub(crate) const FIXED_LIMITS = "durable: NATS";
 
-    /// How often to check the messages whose deliveries the server says have ended: mostly there are none.
+    /// How often to look for messages whose deliveries have ended according to the server. Usually there are none.
     const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
     /// After how many sweeps one also checks messages that were delivered but not acknowledged.
     const FULL_SWEEP_EVERY: u32 = 3, "sweeps";
@@ -35,19 +35,19 @@ souk_manifest::fixed_limits! {
     const MAX_SWEPT_MESSAGES: usize = 1000, "messages";
 }
 
-/// How a message stands.
+/// What is known of a message's delivery.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// By the consumer it has ended.
+    /// According to the consumer it has ended.
     Ended,
-    /// It may be under way, with so many attempts.
+    /// It may be in progress, with this many attempts.
     Attempts(u32),
 }
 
-/// Messages whose state does not change, by their sequence, and since when.
+/// Messages whose state does not change, by their sequence, each with its state and since when it has it.
 pub(super) type Stalled = BTreeMap<u64, (Standing, Instant)>;
 
-/// Looks after the messages of `component`, whose calls take up to `deadline`, until `stop`.
+/// Sweeps the messages of `component`, whose calls take up to `deadline`, until `stop`.
 pub(super) async fn run(queue: JetStreamQueue, component: Arc<str>, deadline: Duration, stop: CancellationToken) {
     let (mut tick, mut stalled) = (tokio::time::interval(SWEEP_INTERVAL), Stalled::new());
     let patience = deadline + 2 * ACK_WAIT;
@@ -62,15 +62,15 @@ pub(super) async fn run(queue: JetStreamQueue, component: Arc<str>, deadline: Du
                 component = %component,
                 "{found} messages that NATS had lost sight of are delivered again"
             ),
-            // Deliveries complain of what is wrong.
+            // Deliveries log the same failure as an error.
             Err(error) => tracing::debug!(component = %component, "{error}"),
         }
     }
 }
 
 impl JetStreamQueue {
-    /// Sends again those messages of `component` that had ended before the last sweep too, and with `patience` those
-    /// that have stalled for longer. Returns how many.
+    /// Sends messages of `component` again: those that had already ended at the last sweep, and with `patience` also
+    /// those that have stalled for longer than that. Returns how many.
     pub(super) async fn sweep(
         &self,
         component: &str,
@@ -83,7 +83,7 @@ impl JetStreamQueue {
         let last = if patience.is_some() { info.delivered.stream_sequence } else { ended };
         let (all, mut from, mut found) = (self.shared.nats.subjects().durable_of(component), 1, 0);
         let before = std::mem::take(stalled);
-        // What is not looked at now.
+        // Messages that this sweep does not check stay as they are.
         stalled.extend(before.range(last.saturating_add(1)..));
         for _ in 0..MAX_SWEPT_MESSAGES {
             let Some(message) = one(durable.get_first_raw_message_by_subject(&all, from).await)? else { break };
@@ -111,7 +111,7 @@ impl JetStreamQueue {
                 stalled.insert(sequence, (standing, since.unwrap_or_else(Instant::now)));
                 continue;
             }
-            // Another host looks too; the stream takes it once.
+            // Another host may send it too; the stream stores it once.
             let message_id = format!("{}.{sequence}", stored.id);
             let copy = Stored { attempts: note.attempts.max(stored.attempts), reason: note.reason, ..stored };
             self.resend(copy, &message_id, false).await?;

@@ -63,7 +63,7 @@ async fn take(queue: &JetStreamQueue) -> async_nats::jetstream::Message {
     messages.next().await.expect("a message").unwrap()
 }
 
-/// Makes a dead letter of the next message, as a worker does.
+/// Makes the next message a dead letter, as a worker does.
 async fn bury(queue: &JetStreamQueue, reason: &str) {
     let taken = take(queue).await;
     let read = Stored::read(&taken.subject, taken.headers.as_ref().unwrap(), taken.payload.clone());
@@ -74,7 +74,7 @@ async fn bury(queue: &JetStreamQueue, reason: &str) {
     let sent = queue.send(subject, dead.headers(&message_id), dead.arguments.clone(), soon()).await;
     assert_eq!(sent.unwrap(), Sent::Stored);
     taken.double_ack_with(AckKind::Term).await.unwrap();
-    // The server has noted the end, and may delete the message a moment later.
+    // The server has confirmed the end, and may delete the message a moment later.
     while queue.shared.durable.get_raw_message(sequence).await.is_ok() {
         tokio::task::yield_now().await;
     }
@@ -138,7 +138,7 @@ async fn a_full_stream_refuses_until_there_is_room_and_can_always_be_emptied() {
     publish(&queue, &text).await;
     publish(&queue, &text).await;
     assert_eq!(queue.publish(message(&text), soon()).await.unwrap(), Published::Full);
-    // With a dead letter of its own room.
+    // The dead letters have room of their own.
     bury(&queue, "no").await;
     publish(&queue, &text).await;
     assert_eq!(queue.publish(message(&text), soon()).await.unwrap(), Published::Full);
@@ -152,11 +152,11 @@ async fn a_full_stream_refuses_until_there_is_room_and_can_always_be_emptied() {
 }
 
 #[tokio::test]
-async fn a_message_longer_than_the_server_takes_is_told_with_its_limit() {
+async fn a_message_longer_than_the_server_takes_is_refused_with_the_limit() {
     let server = Server::start_with("max_payload: 64KB");
     let queue = open(&server).await;
     let answer = queue.publish(message(&"x".repeat(65536)), soon()).await.unwrap();
-    // Less what a dead letter of it would have more.
+    // The limit leaves room for the headers of a dead letter.
     assert_eq!(answer, Published::TooLarge(65536 - 1024 - 256));
     assert_eq!(queue.stats().await.unwrap().waiting, 0);
 }
@@ -213,7 +213,7 @@ async fn a_message_that_is_being_delivered_again_or_is_for_nobody_here_is_shown_
     assert_eq!(state(&queue, &id).await, is("delivering", 2));
     queue.shared.notes.put(&id, &note(State::Stranded)).await.unwrap();
     assert_eq!(state(&queue, &id).await, is("stranded", 2));
-    // What no version here takes is tried once more when an operator says so.
+    // A message that no version here takes is tried once more when an operator retries it.
     queue.retry_now(&Which::One(id.clone()), 1).await.unwrap();
     assert_eq!(state(&queue, &id).await, is("pending", 2));
     let _taken = take(&queue).await;
@@ -308,7 +308,7 @@ async fn messages_are_listed_without_their_arguments_and_done_with_page_by_page(
     let done = queue.retry_now(&Which::Dead, 3).await.unwrap();
     assert_eq!((done.total, done.events.len(), done.events[0].bytes), (count as u64, 3, 100_002));
     assert_eq!((queue.stats().await.unwrap().waiting, queue.stats().await.unwrap().dead), (count as u64, 0));
-    assert_eq!(queue.show(&waiting).await.unwrap().unwrap().arguments.unwrap().get(), large, "it is sent anew whole");
+    assert_eq!(queue.show(&waiting).await.unwrap().unwrap().arguments.unwrap().get(), large, "the copy is complete");
 }
 
 #[tokio::test]
@@ -380,7 +380,7 @@ async fn messages_that_a_server_has_found_again_after_their_end_are_delivered_ag
     let mut server = Server::start();
     let queue = open(&server).await;
     let mut ids = vec![publish(&queue, "1").await, publish(&queue, "2").await];
-    let folder = server.messages(0, &queue.shared.nats.subjects().stream(streams::DURABLE));
+    let folder = server.messages_folder(0, &queue.shared.nats.subjects().stream(streams::DURABLE));
     let stored: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
     let stored: Vec<_> = stored.into_iter().map(|path| (std::fs::read(&path).unwrap(), path)).collect();
     take(&queue).await.double_ack().await.unwrap();
@@ -404,7 +404,7 @@ async fn messages_that_a_server_has_found_again_after_their_end_are_delivered_ag
     for _ in 0..2 {
         let taken = take(&queue).await;
         again.push(Stored::read(&taken.subject, taken.headers.as_ref().unwrap(), taken.payload.clone()).id);
-        // One that is under way is no such message.
+        // A message that is being delivered is not swept.
         assert_eq!(queue.sweep("target", Some(Duration::from_secs(3600)), &mut still).await.unwrap(), 0);
         assert_eq!(queue.sweep("target", Some(Duration::from_secs(3600)), &mut still).await.unwrap(), 0);
         taken.double_ack().await.unwrap();

@@ -1,8 +1,10 @@
-//! How far each schedule has come, kept where its messages are: in the queue's file, or in a stream that the hosts share.
+//! The cursor of each schedule: how far it has come. It is kept where the messages are: in the queue's file, or in a
+//! stream that the hosts share.
 //!
-//! Both compare and swap. In the file the message and the cursor are one transaction. On JetStream they cannot be: the
-//! message is stored first, under an id that the stream knows for two minutes, and the cursor is moved then. So a host that
-//! dies in between leaves a message that the next host stores once more under the same id, and no due time is lost.
+//! Both support compare-and-swap. In the file, one transaction stores the message and moves the cursor. On JetStream
+//! that is not possible: the host first stores the message, under an id by which the stream recognises duplicates for
+//! two minutes, and then moves the cursor. If it dies in between, the next host stores the message again under the same
+//! id. So no due time is lost, and none is called twice.
 
 use super::scheduled::Scheduled;
 use crate::durable::jetstream::Schedules;
@@ -12,11 +14,11 @@ use crate::durable::{FileQueue, Queue};
 /// How far a schedule has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::durable) struct Cursor {
-    /// The last due time that was called for or left out.
+    /// The last due time that was called or left out.
     pub(in crate::durable) fired: i64,
-    /// Its timetable then, as text.
+    /// Its timetable at that time, as text.
     pub(in crate::durable) timetable: String,
-    /// What a swap compares: the time itself in a file, the message's number in a stream.
+    /// What a swap compares: the time itself in a file, the sequence of the message in a stream.
     pub(in crate::durable) revision: u64,
 }
 
@@ -26,13 +28,13 @@ pub(super) enum Cursors {
     JetStream(Box<Schedules>),
 }
 
-/// What became of a call.
+/// The result of making a call.
 pub(super) enum Fired {
     /// Its message is stored and the cursor moved.
     Done(Cursor),
     /// Another host was faster.
     Taken,
-    /// There is no room for it.
+    /// There is no room for its message.
     Full,
 }
 
@@ -44,7 +46,7 @@ impl Cursors {
         })
     }
 
-    /// By how many milliseconds this host's clock is ahead of the servers'; a host that is alone has nobody to ask.
+    /// By how many milliseconds this host's clock is ahead of the NATS servers' clock; always 0 for a single host.
     pub(super) async fn clock_offset(&self) -> Result<i64, QueueError> {
         match self {
             Cursors::File(_) => Ok(0),

@@ -1,15 +1,17 @@
-//! Schedules: functions that the host calls at certain times, by durable messages.
+//! Schedules: the host calls functions at certain times, with durable messages.
 //!
-//! Every host that runs a scheduled component watches the clock and makes the calls; a [cursor](cursors) that they swap, and
-//! an id that is made of schedule and due time, see to it that each call is stored once. What happens then is what happens to every
-//! durable message: it is delivered until the function has accepted or rejected it, and `souk events` shows it. So a
-//! function may see a call twice, as with every durable link, and knows it by its id.
+//! Every host that runs a scheduled component watches the clock and makes the calls. Two things ensure that each call
+//! is stored once: a [cursor](cursors) that the hosts compare and swap, and an id that is derived from the schedule and
+//! the due time. From then on the call is a normal durable message: it is delivered until the function accepts or
+//! rejects it, and `souk events` shows it. So, as with every durable link, a function may get a call twice, and
+//! recognises it by its id.
 //!
-//! What was missed, because no host ran or none could store messages, is left out, called once or called for
-//! each ([`plan`]), as the manifest says.
+//! Due times can be missed, because no host ran or none could store messages. The manifest says whether they are left
+//! out, called once together, or called once each ([`plan`]).
 //!
-//! **Clocks.** Due times are UTC by the host's clock. A host whose clock differs from the servers' by more than
-//! [`MAX_CLOCK_SKEW`] makes no calls, and says so: it would make them at wrong times, and the others would find them made.
+//! **Clocks.** Due times are UTC by the host's clock. A host whose clock differs from that of the NATS servers by more
+//! than [`MAX_CLOCK_SKEW`] makes no calls and logs that: it would make calls at wrong times, and the other hosts would
+//! take them as done.
 
 mod cursors;
 mod plan;
@@ -40,11 +42,11 @@ souk_manifest::fixed_limits! {
     pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
     /// How often a host compares its clock with that of the NATS servers.
     const CLOCK_INTERVAL: Duration = Duration::from_secs(60);
-    /// The longest that a host sleeps before it looks what is due: its clock may be set meanwhile.
+    /// The longest that a host sleeps before it checks what is due: its clock may be set meanwhile.
     const MAX_SLEEP: Duration = Duration::from_secs(30);
-    /// The pause after a call could not be made.
+    /// The pause after a call that could not be made.
     const RETRY_INTERVAL: Duration = Duration::from_secs(1);
-    /// The most schedules whose calls are made at one time.
+    /// The most schedules whose calls are made at the same time.
     const MAX_CONCURRENT: usize = 16, "schedules";
 }
 
@@ -53,12 +55,12 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     [FIXED_LIMITS, plan::FIXED_LIMITS].concat()
 }
 
-/// Calls what is due of `schedules`, until `stop`.
+/// Makes the calls of `schedules` that are due, until `stop`.
 pub(super) async fn run(queue: Queue, schedules: Vec<Arc<Scheduled>>, stop: CancellationToken) {
     let mut clock = Clockwork {
         queue,
         cursors: None,
-        looked: schedules.into_iter().map(|scheduled| Looked { scheduled, next: Some(0), known: false }).collect(),
+        watched: schedules.into_iter().map(|scheduled| Watched { scheduled, next: Some(0), known: false }).collect(),
         compared: None,
         log_throttle: LogThrottle::default(),
     };
@@ -76,26 +78,26 @@ pub(super) async fn run(queue: Queue, schedules: Vec<Arc<Scheduled>>, stop: Canc
     }
 }
 
-/// The schedules of a host, and when it looks at each.
+/// The schedules of a host, and when it checks each.
 struct Clockwork {
     queue: Queue,
     cursors: Option<Cursors>,
-    looked: Vec<Looked>,
-    /// When this host's clock was right last.
+    watched: Vec<Watched>,
+    /// When this host's clock was last found right.
     compared: Option<Instant>,
     log_throttle: LogThrottle,
 }
 
-/// A schedule that is looked at again at `next`, if at all.
-struct Looked {
+/// A schedule that is checked again at `next`, if at all.
+struct Watched {
     scheduled: Arc<Scheduled>,
     next: Option<i64>,
-    /// Whether this host has looked before.
+    /// Whether this host has checked it before.
     known: bool,
 }
 
 impl Clockwork {
-    /// Makes the calls that are due; returns how long to sleep then.
+    /// Makes the calls that are due; returns how long to sleep before the next turn.
     async fn turn(&mut self) -> Result<Duration, QueueError> {
         if self.cursors.is_none() {
             self.cursors = Some(Cursors::open(&self.queue).await?);
@@ -111,13 +113,13 @@ impl Clockwork {
         }
         let now = now();
         let mut due: Vec<(usize, bool, Arc<Scheduled>)> = self
-            .looked
+            .watched
             .iter()
             .enumerate()
-            .filter(|(_, looked)| looked.next.is_some_and(|next| next <= now))
-            .map(|(at, looked)| (at, looked.known, looked.scheduled.clone()))
+            .filter(|(_, watched)| watched.next.is_some_and(|next| next <= now))
+            .map(|(at, watched)| (at, watched.known, watched.scheduled.clone()))
             .collect();
-        // Hosts begin at different ones, so that they seldom make the same call at one moment.
+        // Each host starts with a random schedule, so that two hosts seldom make the same call at the same time.
         let random = souk_manifest::clock::jitter().and_then(|random| usize::try_from(random % (1 << 31)).ok());
         let begin = random.unwrap_or(0).checked_rem(due.len()).unwrap_or(0);
         due.rotate_left(begin);
@@ -127,28 +129,28 @@ impl Clockwork {
         let looks: Vec<_> = futures::stream::iter(looks).buffer_unordered(MAX_CONCURRENT).collect().await;
         let mut failed = None;
         for (at, next) in looks {
-            let Some(looked) = self.looked.get_mut(at) else { continue };
+            let Some(watched) = self.watched.get_mut(at) else { continue };
             match next {
-                Ok(next) => (looked.next, looked.known) = (next, true),
+                Ok(next) => (watched.next, watched.known) = (next, true),
                 Err(error) => failed = Some(error),
             }
         }
         if let Some(error) = failed {
             return Err(error);
         }
-        self.log_throttle.recovered(|| tracing::info!("schedules go on"));
-        let next = self.looked.iter().filter_map(|looked| looked.next).min();
+        self.log_throttle.recovered(|| tracing::info!("schedules work again"));
+        let next = self.watched.iter().filter_map(|watched| watched.next).min();
         let pause = next.map(|next| u64::try_from(next.saturating_sub(super::now())).unwrap_or(0));
         Ok(pause.map_or(MAX_SLEEP, Duration::from_millis).min(MAX_SLEEP))
     }
 }
 
-/// Makes the calls of one schedule that are due; returns when it is due next.
+/// Makes the due calls of one schedule; returns when it is due next.
 async fn look(cursors: &Cursors, scheduled: &Scheduled, known: bool, now: i64) -> Result<Option<i64>, QueueError> {
     let (schedule, component) = (&scheduled.schedule, scheduled.component());
     let next = |fired: i64| schedule.timetable.after(fired.max(now));
     let mut cursor = match cursors.read(scheduled).await? {
-        // What was due under another timetable, or before there was one, was not missed.
+        // Due times of another timetable, or from before the schedule existed, were not missed.
         Some(cursor) if known || cursor.timetable == schedule.timetable.to_string() => cursor,
         other => {
             let fired = other.as_ref().map_or(now, |cursor| cursor.fired.max(now));
@@ -161,8 +163,8 @@ async fn look(cursors: &Cursors, scheduled: &Scheduled, known: bool, now: i64) -
     if cursor.fired.saturating_sub(now) > millis(MAX_CLOCK_SKEW) {
         tracing::warn!(
             component = %component,
-            "the schedule `{}` has come to a time that is {} s away: a clock was wrong; it waits until then; fix: let a time \
-             service set the clocks, or give the schedule another name",
+            "the last call of the schedule `{}` was for a time that is {} s in the future, because a clock was wrong: it makes \
+             no calls until then; fix: let a time service set the clocks, or give the schedule another name",
             schedule.name,
             cursor.fired.saturating_sub(now) / 1000
         );
@@ -182,7 +184,7 @@ async fn look(cursors: &Cursors, scheduled: &Scheduled, known: bool, now: i64) -
                 tracing::debug!(component = %component, "stored message {id} of the schedule `{}`", schedule.name);
                 cursor = moved;
             }
-            // It is looked at again at once.
+            // Another host made this call; check again at once.
             Fired::Taken => return Ok(Some(now)),
             Fired::Full => return Err(QueueError::Full("the queue".into())),
         }

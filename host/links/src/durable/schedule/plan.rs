@@ -1,4 +1,4 @@
-//! Which due times of a schedule are called now: a pure function of what was called last and of the time.
+//! Which due times of a schedule are called now: a pure function of the last call and of the time.
 
 use souk_manifest::{Missed, Timetable};
 use std::time::Duration;
@@ -7,24 +7,24 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of what was missed.
     pub(crate) const FIXED_LIMITS = "schedules";
 
-    /// A due time counts as missed after so long, and what the manifest says of missed ones holds for it.
+    /// A due time that is older than this counts as missed, and the manifest's `missed` decides about it.
     const MISSED_AFTER: Duration = Duration::from_secs(60);
-    /// The most missed due times of one schedule that are made up for, the latest: `missed = "all"` calls for no more.
+    /// The most missed due times of one schedule that `missed = "all"` makes up for: the latest ones.
     const MAX_MADE_UP: usize = 1000, "due times";
 }
 
-/// What is to be done.
+/// The calls to make.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// The due times to call for, the oldest first.
+    /// The due times to call, oldest first.
     pub(super) fire: Vec<i64>,
-    /// The newest due time that has passed since the last call, whether or not it is called for.
+    /// The newest due time that has passed since the last call, whether or not it is called.
     pub(super) newest: Option<i64>,
     /// Whether due times are left out.
     pub(super) skipped: bool,
 }
 
-/// What is to be done `now`, when everything up to `fired` was called for or left out.
+/// The calls to make `now`, when all due times up to `fired` were called or left out.
 pub(super) fn plan(timetable: &Timetable, missed: Missed, fired: i64, now: i64) -> Plan {
     let mut plan = Plan::default();
     let oldest = now.saturating_sub(crate::durable::millis(MISSED_AFTER));
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn of_very_many_the_latest_are_made_up_for() {
+    fn only_the_latest_of_very_many_missed_times_are_made_up_for() {
         let (fire, newest, skipped) = planned(Missed::All, 0, 100_000 * HOUR + HOUR / 2);
         assert_eq!((fire.len(), fire.first(), newest, skipped), (MAX_MADE_UP, Some(&99_001), Some(100_000), true));
     }

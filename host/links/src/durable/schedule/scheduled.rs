@@ -1,8 +1,8 @@
 //! A schedule of a component of this host, joined to the function that it calls.
 //!
-//! A call is a durable message like others, whose id is made of the schedule and the due time: whoever makes it, it is the
-//! same. The function may take it, as `id`, and the due time, as `due`, in milliseconds since 1970; by either it knows a
-//! call that comes twice.
+//! A call is a durable message. Its id is derived from the schedule and the due time, so every host that makes the call
+//! uses the same id. The function may have a parameter `id` for it, and `due` for the due time in milliseconds since
+//! 1970; by either it recognises a call that it gets twice.
 
 use crate::durable::contract;
 use crate::durable::queue::{Key, NewMessage};
@@ -16,12 +16,12 @@ use uuid::Uuid;
 use wasmtime::component::Val;
 use wasmtime::component::types::{ComponentFunc, Type};
 
-/// A schedule that cannot be, and the fix.
+/// Why a schedule cannot work, and the fix.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct ScheduleError {
     message: String,
-    /// What to do.
+    /// The fix.
     pub fix: String,
 }
 
@@ -40,7 +40,7 @@ pub struct Scheduled {
     key: Key,
     caller: Arc<str>,
     parameters: Vec<Parameter>,
-    /// Of the function's type.
+    /// The digest of the function's type.
     digest: Arc<str>,
     codec: FunctionCodec,
 }
@@ -49,7 +49,7 @@ impl Scheduled {
     /// The schedule of the component whose instances are `pool`.
     ///
     /// # Errors
-    /// When the component lacks the function, or no schedule can call it.
+    /// When the component lacks the function, or a schedule cannot call it.
     pub fn of(schedule: &Schedule, pool: &Pool) -> Result<Self, ScheduleError> {
         let active = pool.active();
         let functions = &active.compiled().exported.functions;
@@ -92,7 +92,7 @@ impl Scheduled {
         Ok(Scheduled { schedule: schedule.clone(), id, key, caller, parameters, digest, codec })
     }
 
-    /// A schedule of the component `target`, whose function is not there.
+    /// A schedule of the component `target`, whose function does not exist.
     #[cfg(test)]
     pub(super) fn for_tests(schedule: Schedule, ty: &ComponentFunc) -> Self {
         let key = Key { target: "target".into(), interface: "n:p/i@1.0.0".into(), function: "f".into() };
@@ -105,7 +105,7 @@ impl Scheduled {
         &self.key.target
     }
 
-    /// The call for the time `due`; its id is the same wherever and whenever it is made.
+    /// The call for the time `due`. Its id is the same on every host and at any time.
     pub(super) fn message(&self, due: i64) -> Result<(String, NewMessage), String> {
         let id = id(&self.id, due).to_string();
         let values: Vec<Val> = self
@@ -139,7 +139,7 @@ fn id(schedule: &str, due: i64) -> Uuid {
     uuid::Builder::from_unix_timestamp_millis(u64::try_from(due).unwrap_or_default(), &random).into_uuid()
 }
 
-/// What the function takes; `None` when it takes something that a schedule does not have.
+/// The parameters of the function; `None` when it has one that a schedule cannot fill.
 fn parameters(ty: &ComponentFunc) -> Option<Vec<Parameter>> {
     ty.params()
         .map(|(name, ty)| match (name, ty) {
@@ -156,7 +156,7 @@ mod tests {
     use wit_types::{STRING, U64, async_func, result};
 
     #[test]
-    fn an_id_is_of_the_schedule_and_the_due_time_alone_and_sorts_by_time() {
+    fn an_id_depends_on_schedule_and_due_time_alone_and_sorts_by_time() {
         let first = id("orders/clean", 1_800_000_000_000);
         assert_eq!(first, id("orders/clean", 1_800_000_000_000));
         assert_ne!(first, id("orders/clear", 1_800_000_000_000));

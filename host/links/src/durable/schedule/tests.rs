@@ -1,4 +1,4 @@
-//! Looks at schedules at times that the tests choose, on both kinds of queue.
+//! Schedules on both kinds of queue, checked at times that the tests choose.
 
 use super::cursors::Cursors;
 use super::{MAX_CLOCK_SKEW, Scheduled, look};
@@ -164,7 +164,7 @@ async fn a_host_that_dies_between_the_message_and_the_cursor_leaves_one_call() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_hosts_that_look_at_one_moment_one_makes_the_call() {
+async fn only_one_of_several_hosts_that_look_at_the_same_time_makes_the_call() {
     let server = Server::start();
     let hosts = [jetstream(&server).await, jetstream(&server).await, jetstream(&server).await];
     let names: Vec<String> = (0..20).map(|at| format!("s{at}")).collect();

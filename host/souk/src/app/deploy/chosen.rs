@@ -2,8 +2,12 @@
 //!
 //! The version that served last does so again, from the file that was kept, unless the file at the manifest's `source` has
 //! changed since: then that is a new version. `spin.toml` stays the truth about everything but code.
+//!
+//! Of several hosts, one that was away runs what the others have agreed on meanwhile. A file at `source` that neither this
+//! host nor the intent knows is newer than both.
 
 use super::kept::{Book, Kept, digest};
+use souk_links::cluster::intents::Intent;
 use souk_manifest::{Application, Diagnostic};
 use souk_runtime::VersionId;
 use std::collections::BTreeMap;
@@ -18,6 +22,8 @@ pub(crate) enum Why {
     AsBefore,
     /// It was deployed, and is not what the manifest names.
     Deployed,
+    /// The hosts of the application have agreed on it.
+    Agreed,
     /// The file that the manifest names has changed.
     SourceChanged,
 }
@@ -35,10 +41,17 @@ pub(crate) struct Chosen {
     pub source: String,
     /// What is known of the component's versions.
     pub book: Book,
+    /// What the hosts have agreed on since; the book knows its number.
+    pub intent: Option<Intent>,
 }
 
-/// Chooses the version of every component that `application` loads here. Blocks on the disk. Returns what is wrong as well.
-pub(crate) fn choose(application: &Application, kept: &Kept) -> (BTreeMap<String, Chosen>, Vec<Diagnostic>) {
+/// Chooses the version of every component that `application` loads here, where `agreed` has what the hosts have agreed on and
+/// whose file is here. Blocks on the disk. Returns what is wrong as well.
+pub(crate) fn choose(
+    application: &Application,
+    kept: &Kept,
+    agreed: &BTreeMap<String, Intent>,
+) -> (BTreeMap<String, Chosen>, Vec<Diagnostic>) {
     let (mut chosen, mut mistakes) = (BTreeMap::new(), Vec::new());
     for component in application.here() {
         let source = std::fs::read(&component.source).ok().map(|bytes| digest(&bytes));
@@ -54,6 +67,10 @@ pub(crate) fn choose(application: &Application, kept: &Kept) -> (BTreeMap<String
                 continue;
             }
         };
+        let intent = agreed.get(&component.name);
+        let intent = intent.filter(|intent| book.as_ref().is_none_or(|book| intent.number > book.agreed)).cloned();
+        let book =
+            book.map(|book| Book { agreed: intent.as_ref().map_or(book.agreed, |intent| intent.number), ..book });
         let version = |number, digest: &str| VersionId {
             number,
             digest: digest.into(),
@@ -61,10 +78,29 @@ pub(crate) fn choose(application: &Application, kept: &Kept) -> (BTreeMap<String
         };
         let new = |number, why, book| {
             let digest = source.clone().unwrap_or_default();
-            Chosen { path: component.source.clone(), id: version(number, &digest), why, source: digest, book }
+            let intent = intent.clone();
+            Chosen { path: component.source.clone(), id: version(number, &digest), why, source: digest, book, intent }
         };
+        let followed = intent.as_ref().filter(|intent| is_older(source.as_deref(), book.as_ref(), intent));
+        if let Some(intent) = followed.filter(|intent| !serves(book.as_ref(), &intent.digest)) {
+            let book = book.unwrap_or_else(|| Book { agreed: intent.number, ..Book::default() });
+            let here = source.as_ref() == Some(&intent.digest);
+            let one = Chosen {
+                path: if here { component.source.clone() } else { kept.file(&intent.digest) },
+                id: version(book.number(Some(intent.number)), &intent.digest),
+                why: Why::Agreed,
+                source: source.unwrap_or_else(|| intent.digest.clone()),
+                book,
+                intent: Some(intent.clone()),
+            };
+            chosen.insert(component.name.clone(), one);
+            continue;
+        }
         let one = match (book, &source) {
-            (None, _) => new(1, Why::First, Book::default()),
+            (None, _) => {
+                let agreed = intent.as_ref().map_or(0, |intent| intent.number);
+                new(agreed + 1, Why::First, Book { agreed, last: agreed, ..Book::default() })
+            }
             (Some(book), source) => match (book.active().cloned(), source) {
                 // Nothing serves by the book: as if there were none.
                 (None, _) => new(book.last + 1, Why::First, book),
@@ -89,6 +125,7 @@ pub(crate) fn choose(application: &Application, kept: &Kept) -> (BTreeMap<String
                         why: if as_named { Why::AsBefore } else { Why::Deployed },
                         source: now.to_owned(),
                         book,
+                        intent: intent.clone(),
                     }
                 }
             },
@@ -96,6 +133,19 @@ pub(crate) fn choose(application: &Application, kept: &Kept) -> (BTreeMap<String
         chosen.insert(component.name.clone(), one);
     }
     (chosen, mistakes)
+}
+
+/// Whether the version with this digest is the one that serves by the book.
+fn serves(book: Option<&Book>, digest: &str) -> bool {
+    book.and_then(Book::active).is_some_and(|active| active.digest == digest)
+}
+
+/// Whether the file at `source` is no newer than what the hosts have agreed on: this host has served from it, or the host knew
+/// it that has written the intent.
+fn is_older(source: Option<&str>, book: Option<&Book>, intent: &Intent) -> bool {
+    let Some(source) = source else { return true };
+    let seen_here = book.is_some_and(|book| book.source == source) || serves(book, source);
+    seen_here || source == intent.digest || intent.known.iter().any(|known| known == source)
 }
 
 fn whole(path: &std::path::Path, expected: &str) -> Result<(), String> {

@@ -3,7 +3,8 @@
 //! `versions/files/DIGEST.wasm` are the components' files, each once; `versions/COMPONENT.json` is the [`Book`] of one
 //! component, which names the version that serves. A book is replaced by a rename, so a host that is killed at any point
 //! leaves the old one or the new one whole, and with it exactly one version that serves. A file is there before a book names
-//! it, and is removed when no book does any more.
+//! it, and is removed when no book does any more. `versions/agreed` is what the hosts of the application have agreed on, as it
+//! was last accepted.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -47,6 +48,10 @@ pub struct Record {
     pub note: Option<String>,
 }
 
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// The versions of one component.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -60,6 +65,9 @@ pub(crate) struct Book {
     pub source: String,
     /// The highest number so far.
     pub last: u64,
+    /// The number of the last intent of all hosts that was followed, or was overruled by a newer file here.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub agreed: u64,
     /// Those that are kept, the oldest first.
     pub versions: Vec<Record>,
 }
@@ -75,9 +83,14 @@ impl Book {
         self.version(self.active)
     }
 
-    /// Adds a version under the next number, which is returned.
-    pub(crate) fn add(&mut self, record: Record) -> u64 {
-        self.last += 1;
+    /// The number of a new version: `agreed`, which all hosts have for it, or the next here where that was given already.
+    pub(crate) fn number(&self, agreed: Option<u64>) -> u64 {
+        agreed.unwrap_or_default().max(self.last + 1)
+    }
+
+    /// Adds a version under its [`number`](Book::number), which is returned.
+    pub(crate) fn add(&mut self, agreed: Option<u64>, record: Record) -> u64 {
+        self.last = self.number(agreed);
         self.versions.push(Record { number: self.last, ..record });
         self.last
     }
@@ -166,9 +179,35 @@ impl Kept {
     /// # Errors
     /// When it cannot be written: the old book stands then.
     pub(crate) fn save(&self, component: &str, book: &mut Book) -> io::Result<()> {
-        book.prune();
-        self.write(&self.book_file(component), &serde_json::to_vec_pretty(book).map_err(io::Error::other)?)?;
+        self.save_alone(component, book)?;
         self.collect()
+    }
+
+    /// Writes the book of a component, while others are yet to be written: no file is removed that one of these may name.
+    ///
+    /// # Errors
+    /// As [`Kept::save`].
+    pub(crate) fn save_alone(&self, component: &str, book: &mut Book) -> io::Result<()> {
+        book.prune();
+        self.write(&self.book_file(component), &serde_json::to_vec_pretty(book).map_err(io::Error::other)?)
+    }
+
+    /// The file with this digest, if it is there and whole.
+    pub(crate) fn read(&self, wanted: &str) -> Option<Vec<u8>> {
+        fs::read(self.file(wanted)).ok().filter(|bytes| digest(bytes) == wanted)
+    }
+
+    /// What the hosts have agreed on, as it was last accepted.
+    pub(crate) fn agreed(&self) -> Option<Vec<u8>> {
+        fs::read(self.folder.join("agreed")).ok()
+    }
+
+    /// Keeps what the hosts have agreed on.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn save_agreed(&self, agreed: &[u8]) -> io::Result<()> {
+        self.write(&self.folder.join("agreed"), agreed)
     }
 
     /// Under the name stands what stood there, or all of `bytes`, also after a loss of power.
@@ -184,7 +223,10 @@ impl Kept {
     }
 
     /// Removes the files that no book names; first takes versions out of books while all files take too much.
-    fn collect(&self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// When the folder cannot be read or written.
+    pub(crate) fn collect(&self) -> io::Result<()> {
         let mut books = BTreeMap::new();
         for entry in fs::read_dir(&self.folder)? {
             let name = entry?.file_name().to_string_lossy().into_owned();
@@ -245,7 +287,7 @@ mod tests {
         for n in 1..=9 {
             let text = format!("version {n}");
             kept.keep(&digest(text.as_bytes()), text.as_bytes()).unwrap();
-            let number = book.add(record(&text));
+            let number = book.add(None, record(&text));
             if n <= 2 {
                 book.serve(number, "source");
             }
@@ -269,13 +311,13 @@ mod tests {
         kept.keep(&digest(b"x"), b"x").unwrap();
         for component in ["one", "two"] {
             let mut book = Book::default();
-            let number = book.add(record("x"));
+            let number = book.add(None, record("x"));
             book.serve(number, "source");
             kept.save(component, &mut book).unwrap();
         }
         assert!(kept.file(&digest(b"x")).exists());
         let mut other = Book::default();
-        let number = other.add(record("y"));
+        let number = other.add(None, record("y"));
         other.serve(number, "source");
         kept.keep(&digest(b"y"), b"y").unwrap();
         kept.save("one", &mut other).unwrap();

@@ -3,17 +3,20 @@
 //! A deployment has five steps: the code is compiled beside what serves, checked against everything that is known of the
 //! component ([`check`]), one instance is made, then calls get it, all of them or a share on trial ([`mod@judge`]), and the version
 //! before ends its calls and gives its memory back. A step that fails leaves everything as it was. What serves is written down
-//! ([`kept`]) and serves again after a restart ([`chosen`]).
+//! ([`kept`]) and serves again after a restart ([`chosen`]). Of several hosts, all go to it ([`agreed`]).
 //!
 //! One deployment runs at a time. A deployment changes code alone: grants, limits and variables are those of the manifest that
 //! the host has started with.
 
+mod agreed;
+pub(super) mod at_start;
 mod check;
 pub(crate) mod chosen;
 mod judge;
 pub(crate) mod kept;
 mod list;
 mod reload;
+mod rollback;
 mod trial;
 
 use super::{App, migrations};
@@ -23,16 +26,16 @@ use kept::{Book, Kept, Record, digest};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use souk_bindings::call::DRAWS;
+use souk_links::cluster::intents::{Intent, Intents};
 use souk_manifest::limits::FixedLimit;
 use souk_manifest::{Component as Declared, ManifestErrors, clock};
 use souk_runtime::{Compiled, Pool, Version, VersionConfig, VersionId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::block_in_place;
 use trial::Trial;
 
-pub(crate) use chosen::Why;
 pub(crate) use judge::Terms;
 pub(crate) use list::VersionFacts;
 pub(crate) use reload::Reloaded;
@@ -49,7 +52,7 @@ souk_manifest::fixed_limits! {
 
 /// Every fixed limit of deployments.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
-    [OWN_LIMITS, kept::FIXED_LIMITS, judge::FIXED_LIMITS, migrations::FIXED_LIMITS].concat()
+    [OWN_LIMITS, agreed::FIXED_LIMITS, kept::FIXED_LIMITS, judge::FIXED_LIMITS, migrations::FIXED_LIMITS].concat()
 }
 
 /// Why nothing was deployed.
@@ -109,25 +112,31 @@ pub struct Deployed {
 /// What is known of the versions of an application's components.
 pub(super) struct Deployments {
     kept: Kept,
+    /// What all hosts have agreed on; none without a `cluster_secret`.
+    intents: Option<Intents>,
     books: Mutex<BTreeMap<String, Book>>,
     /// What the start has loaded, until it is written down.
     chosen: Mutex<BTreeMap<String, Chosen>>,
     trials: Mutex<BTreeMap<String, Trial>>,
     /// What components were declared to be when a reload last changed what they are given.
     reloaded: Mutex<BTreeMap<String, Declared>>,
+    /// Components that the manifest lacks since a reload: they take no calls.
+    gone: Mutex<BTreeSet<String>>,
     /// Held by the one deployment that runs.
     turn: tokio::sync::Mutex<()>,
 }
 
 impl Deployments {
-    pub(super) fn new(kept: Kept, chosen: BTreeMap<String, Chosen>) -> Self {
+    pub(super) fn new(kept: Kept, intents: Option<Intents>, chosen: BTreeMap<String, Chosen>) -> Self {
         let books = chosen.iter().map(|(component, one)| (component.clone(), one.book.clone())).collect();
         Deployments {
             kept,
+            intents,
             books: Mutex::new(books),
             chosen: Mutex::new(chosen),
             trials: Mutex::default(),
             reloaded: Mutex::default(),
+            gone: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
         }
     }
@@ -160,52 +169,19 @@ fn is_additive(declared: &Declared, file: &str) -> bool {
 }
 
 impl App {
-    /// Writes down which version of each component serves, and returns a line for each that is not what the manifest named
-    /// when the host ran last. To be called when the start has come to its end: one that fails changes nothing.
-    ///
-    /// # Errors
-    /// When it cannot be written. Blocks on the disk.
-    pub fn keep_versions(&self) -> Result<Vec<String>, DeployError> {
-        let (mut lines, chosen) = (Vec::new(), std::mem::take(&mut *self.deployments.chosen.lock()));
-        for (component, one) in chosen {
-            let Some(pool) = self.pools.get(&component) else { continue };
-            let number = one.id.number;
-            match one.why {
-                Why::First | Why::AsBefore => {}
-                Why::Deployed => lines.push(format!(
-                    "{component}: version {number}, which was deployed; the manifest's `source` has not changed since"
-                )),
-                Why::SourceChanged => {
-                    lines.push(format!("{component}: version {number}, because its `source` has changed"))
-                }
-            }
-            let mut book = one.book;
-            if matches!(one.why, Why::First | Why::SourceChanged) {
-                let active = pool.active();
-                let written = std::fs::read(&one.path).and_then(|bytes| {
-                    self.deployments.kept.keep(&one.id.digest, &bytes)?;
-                    let number = book.add(record(active.compiled(), &one.id.digest, bytes.len() as u64, "start"));
-                    book.serve(number, &one.source);
-                    self.deployments.kept.save(&component, &mut book)
-                });
-                written.map_err(|cause| DeployError::NotKept { component: component.clone(), cause })?;
-            } else if book.source != one.source {
-                let active = book.active;
-                book.serve(active, &one.source);
-                let saved = self.deployments.kept.save(&component, &mut book);
-                saved.map_err(|cause| DeployError::NotKept { component: component.clone(), cause })?;
-            }
-            self.deployments.books.lock().insert(component, book);
-        }
-        Ok(lines)
-    }
-
     /// Deploys a new version.
     ///
     /// # Errors
     /// When something is wrong with it; nothing has changed then.
     pub async fn deploy(self: &Arc<Self>, order: Order) -> Result<Deployed, DeployError> {
         let _turn = self.deployments.turn.lock().await;
+        self.may_deploy(&order.component).await?;
+        let by = self.asker(order.by);
+        self.deploy_in_turn(Order { by, ..order }, None).await
+    }
+
+    /// Deploys a new version: one that was asked for, or one that the hosts have agreed on.
+    async fn deploy_in_turn(self: &Arc<Self>, order: Order, agreed: Option<&Intent>) -> Result<Deployed, DeployError> {
         let (declared, pool) = self.here(&order.component)?;
         let source = block_in_place(|| std::fs::read(&declared.source).ok());
         let source_digest = block_in_place(|| source.as_deref().map(digest));
@@ -234,6 +210,13 @@ impl App {
         }
         if *active.id().digest == *digest {
             let number = active.id().number;
+            let agreed_on = match order.check {
+                true => None,
+                false => self.agree_on_active(declared, &digest, size, agreed, &order.by).await?,
+            };
+            if let Some(number) = agreed_on {
+                return done(number, format!("version {number} serves here already, and is what all hosts run"));
+            }
             return done(number, format!("version {number} has these bytes and serves already: nothing is to be done"));
         }
         let kept = (self.deployments.kept.clone(), bytes.clone(), digest.clone());
@@ -256,7 +239,8 @@ impl App {
             return Err(DeployError::Refused(message));
         }
         if order.check {
-            let mut message = format!("would be version {} ({size} bytes, {digest})", self.next_number(&declared.name));
+            let number = self.next_number(&declared.name, agreed);
+            let mut message = format!("would be version {number} ({size} bytes, {digest})");
             if !pending.is_empty() {
                 message.push_str(&format!("; {} would run first", pending.join(", ")));
             }
@@ -264,7 +248,8 @@ impl App {
             return done(0, message);
         }
         let written = record(&compiled, &digest, size, &order.by);
-        let (number, version) = self.prepare(declared, pool, compiled, written, kept).await?;
+        let number = self.next_number(&declared.name, agreed);
+        let version = self.prepare(declared, pool, compiled, Record { number, ..written }, kept).await?;
         if !pending.is_empty() {
             migrations::run_of(&self.application, &declared_now, self.shared.databases())
                 .await
@@ -287,60 +272,11 @@ impl App {
                 )
             }
             None => {
-                self.serve_version(declared, pool, version, number, &source_digest.unwrap_or_default())?;
+                let source = source_digest.unwrap_or_default();
+                self.let_serve(declared, pool, version, number, &source, agreed).await?;
                 done(number, format!("version {number} serves; version {before} ends its calls{notes}"))
             }
         }
-    }
-
-    /// Goes back to a version that is kept, the one before where none is named; a version that is tried out is taken away.
-    ///
-    /// # Errors
-    /// As [`App::deploy`].
-    pub async fn roll_back(
-        self: &Arc<Self>,
-        component: &str,
-        number: Option<u64>,
-        by: &str,
-    ) -> Result<Deployed, DeployError> {
-        let trial = self.deployments.trials.lock().get(component).map(|trial| trial.number);
-        if let (Some(trial), None) = (trial, number) {
-            self.end_trial(component, &format!("taken away by {by}"));
-            let message = format!("version {trial} was tried out and gets no more calls");
-            return Ok(Deployed { component: component.to_owned(), version: trial, message });
-        }
-        let (declared, _) = self.here(component)?;
-        let book = self.deployments.books.lock().get(component).cloned().unwrap_or_default();
-        let number = number.or(book.previous).ok_or_else(|| {
-            DeployError::Refused(format!(
-                "component `{component}` has no version before this one\n  fix: `souk versions {component}` has those that are \
-                 kept"
-            ))
-        })?;
-        let known: Vec<String> = book.versions.iter().map(|version| version.number.to_string()).collect();
-        let Some(version) = book.version(number) else {
-            let message =
-                format!("component `{component}` has no version {number}\n  fix: name one of {}", known.join(", "));
-            return Err(DeployError::Refused(message));
-        };
-        let path = self.deployments.kept.file(&version.digest);
-        let bytes = block_in_place(|| std::fs::read(&path))
-            .map_err(|cause| DeployError::NotKept { component: component.to_owned(), cause })?;
-        if block_in_place(|| digest(&bytes)) != version.digest {
-            let message = format!(
-                "component `{component}`: {} has other bytes than version {number} had\n  fix: deploy the file once more",
-                path.display()
-            );
-            return Err(DeployError::Refused(message));
-        }
-        let order = Order {
-            component: declared.name.clone(),
-            bytes: Some(bytes),
-            trial: None,
-            by: by.to_owned(),
-            check: false,
-        };
-        self.deploy(order).await
     }
 
     /// What the manifest says of a component since the last reload.
@@ -350,6 +286,7 @@ impl App {
 
     fn here(&self, component: &str) -> Result<(&Declared, &Arc<Pool>), DeployError> {
         match (self.application.components.get(component), self.pools.get(component)) {
+            _ if self.is_gone(component) => Err(DeployError::NotHere(self.gone_text(component))),
             (Some(declared), Some(pool)) => Ok((declared, pool)),
             (Some(_), None) => Err(DeployError::NotHere(format!(
                 "component `{component}` does not run on this host\n  fix: ask the host that runs it"
@@ -364,8 +301,16 @@ impl App {
         }
     }
 
-    fn next_number(&self, component: &str) -> u64 {
-        self.deployments.books.lock().get(component).map_or(1, |book| book.last + 1)
+    /// The number of the next version: that of the intent which it follows, or one that no host has given.
+    fn next_number(&self, component: &str, agreed: Option<&Intent>) -> u64 {
+        let known = || self.deployments.intents.as_ref()?.of(component).map(|intent| intent.number + 1);
+        let number = agreed.map(|intent| intent.number).or_else(known);
+        self.book(component).number(number)
+    }
+
+    /// What is known of a component's versions.
+    fn book(&self, component: &str) -> Book {
+        self.deployments.books.lock().get(component).cloned().unwrap_or_default()
     }
 
     async fn compile_version(
@@ -385,8 +330,8 @@ impl App {
         mut compiled: Compiled,
         written: Record,
         (kept, bytes, digest): (Kept, Vec<u8>, String),
-    ) -> Result<(u64, Arc<Version>), DeployError> {
-        let number = self.next_number(&declared.name);
+    ) -> Result<Arc<Version>, DeployError> {
+        let number = written.number;
         // Symbols are beside the manifest's file, and of no other.
         if block_in_place(|| std::fs::read(&declared.source)).ok().as_ref() == Some(&bytes) {
             compiled = compiled.with_symbols_of(&declared.source);
@@ -397,8 +342,8 @@ impl App {
             let fix = "a version that cannot start is not deployed: mend it";
             DeployError::Refused(format!("nothing was deployed: {error}\n  fix: {fix}"))
         })?;
-        let mut book = self.deployments.books.lock().get(&declared.name).cloned().unwrap_or_default();
-        let number = book.add(written);
+        let mut book = self.book(&declared.name);
+        book.add(Some(number), written);
         let component = declared.name.clone();
         let saved = tokio::task::spawn_blocking(move || {
             kept.keep(&digest, &bytes).and_then(|()| kept.save(&component, &mut book)).map(|()| book)
@@ -406,7 +351,7 @@ impl App {
         let not_kept = |cause| DeployError::NotKept { component: declared.name.clone(), cause };
         let book = saved.await.map_err(|error| not_kept(std::io::Error::other(error)))?.map_err(not_kept)?;
         self.deployments.books.lock().insert(declared.name.clone(), book);
-        Ok((number, version))
+        Ok(version)
     }
 
     /// Lets a version serve all calls: first in the book, so that a host that is killed now starts with it.
@@ -417,9 +362,11 @@ impl App {
         version: Arc<Version>,
         number: u64,
         source: &str,
+        agreed: Option<u64>,
     ) -> Result<(), DeployError> {
-        let mut book = self.deployments.books.lock().get(&declared.name).cloned().unwrap_or_default();
+        let mut book = self.book(&declared.name);
         book.serve(number, source);
+        book.agreed = agreed.unwrap_or(book.agreed);
         let saved = block_in_place(|| self.deployments.kept.save(&declared.name, &mut book));
         saved.map_err(|cause| DeployError::NotKept { component: declared.name.clone(), cause })?;
         self.deployments.books.lock().insert(declared.name.clone(), book);

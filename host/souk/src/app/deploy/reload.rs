@@ -1,9 +1,13 @@
 //! A changed manifest, applied to the running application as far as that is possible.
 //!
-//! Variables, environment and outgoing hosts of a component are what its instances are made with, so new instances get the new
-//! ones, and the old ones end their calls: the same code becomes a version of its own for a moment. Routes are replaced all
-//! at once, where all that they lead to runs already. Everything else a start
-//! wires together; what of it has changed is named, and waits for a restart. Nothing is applied when one part is wrong.
+//! Variables, environment, outgoing hosts and most limits of a component are what its instances are made with, so new instances
+//! get the new ones, and the old ones end their calls: the same code becomes a version of its own for a moment ([`limits`]
+//! says which). Routes are replaced all at once, where all that they lead to runs already. A component that the manifest lacks
+//! takes no more calls, where nothing but its routes led to it. Everything else a start wires together; what of it has changed
+//! is named, and waits for a restart. Nothing is applied when one part is wrong.
+
+mod gone;
+mod limits;
 
 use super::super::App;
 use super::super::routes::{Routing, check_routes};
@@ -50,32 +54,26 @@ fn left_of(old: &Declared, new: &Declared) -> Vec<&'static str> {
         ("nest", &old.nest, &new.nest),
         ("readiness", &old.ignored_for_readiness, &new.ignored_for_readiness),
         ("trace_arguments", &old.traces_arguments, &new.traces_arguments),
+        ("record", &old.is_recorded, &new.is_recorded),
         ("migrations", &old.migrations, &new.migrations),
         ("retired", &old.retired, &new.retired),
         ("seed", &old.seed, &new.seed),
         ("database_url", &old.database, &new.database),
-        ("limits", &old.limits, &new.limits),
         ("build", &old.build, &new.build),
     ];
     all.into_iter().filter(|(_, old, new)| differ(old, new)).map(|(key, ..)| key).collect()
 }
 
 /// The keys of a component that have changed and are applied.
-fn applied_of(old: &Declared, new: &Declared) -> Vec<&'static str> {
-    let mut keys = Vec::new();
-    if old.variables != new.variables {
-        keys.push("variables");
-    }
-    if old.environment != new.environment {
-        keys.push("environment");
-    }
-    if old.allowed_outbound_hosts != new.allowed_outbound_hosts {
-        keys.push("allowed_outbound_hosts");
-    }
-    if old.additive != new.additive {
-        keys.push("additive");
-    }
-    keys
+fn applied_of(old: &Declared, new: &Declared) -> Vec<String> {
+    let all = [
+        ("variables", old.variables != new.variables),
+        ("environment", old.environment != new.environment),
+        ("allowed_outbound_hosts", old.allowed_outbound_hosts != new.allowed_outbound_hosts),
+        ("additive", old.additive != new.additive),
+    ];
+    let changed = all.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key.to_owned());
+    changed.chain(limits::changed(&old.limits, &new.limits)).collect()
 }
 
 /// What of the application itself has changed.
@@ -104,7 +102,7 @@ impl App {
         let (routing, unknown, mut mistakes) = self.routing_of(new);
         left.extend(unknown);
         let names: BTreeSet<&String> = self.application.components.keys().chain(new.components.keys()).collect();
-        let mut ready = Vec::new();
+        let (mut ready, mut gone, mut back) = (Vec::new(), Vec::new(), Vec::new());
         for name in names {
             let (old, new_one) = match (self.application.components.get(name), new.components.get(name)) {
                 (Some(old), Some(new)) => (old, new),
@@ -112,30 +110,40 @@ impl App {
                     left.push(format!("component `{name}`, which is new"));
                     continue;
                 }
-                (_, None) => {
-                    left.push(format!("component `{name}`, which is gone"));
+                (Some(old), None) => {
+                    match self.may_go(old, new, routing.as_ref()) {
+                        Ok(()) if self.is_gone(name) => {}
+                        Ok(()) => gone.push(name.clone()),
+                        Err(why) => left.push(format!("component `{name}`, which is gone, but {why}")),
+                    }
                     continue;
                 }
             };
-            let kept = left_of(old, new_one);
-            if !kept.is_empty() {
-                left.push(format!("component `{name}`: {}", kept.join(", ")));
+            if self.is_gone(name) {
+                back.push(name.clone());
             }
-            let pool = self.pools.get(name);
-            let Some(pool) = pool.filter(|_| self.changed(name, old, new_one)) else { continue };
-            if self.deployments.trials.lock().contains_key(name) {
-                let message =
-                    format!("a new version of component `{name}` is being tried out\n  fix: wait for its end");
-                return Err(DeployError::Refused(message));
-            }
+            let live = self.live_limits(&old.limits, &new_one.limits);
+            let mut kept: Vec<String> = left_of(old, new_one).into_iter().map(str::to_owned).collect();
+            kept.extend(limits::changed(&live, &new_one.limits));
             // What is left stays as it was, also in what the component is given.
             let given = Declared {
                 variables: new_one.variables.clone(),
                 environment: new_one.environment.clone(),
                 allowed_outbound_hosts: new_one.allowed_outbound_hosts.clone(),
                 additive: new_one.additive.clone(),
+                limits: live,
                 ..old.clone()
             };
+            if !kept.is_empty() {
+                left.push(format!("component `{name}`: {}", kept.join(", ")));
+            }
+            let pool = self.pools.get(name);
+            let Some(pool) = pool.filter(|_| self.changed(name, old, &given)) else { continue };
+            if self.deployments.trials.lock().contains_key(name) {
+                let message =
+                    format!("a new version of component `{name}` is being tried out\n  fix: wait for its end");
+                return Err(DeployError::Refused(message));
+            }
             match self.with_grants(&given, pool) {
                 Ok((config, keys)) => ready.push((name.clone(), pool.clone(), config, keys)),
                 Err(wrong) => mistakes.extend(wrong),
@@ -161,6 +169,7 @@ impl App {
             *self.routing.write() = Arc::new(routing);
             done.applied.push("triggers of HTTP".to_owned());
         }
+        done.applied.extend(self.leave(gone, back));
         done.left = left.into_iter().map(|what| format!("{what}: applied by the next start")).collect();
         Ok(done)
     }
@@ -213,7 +222,7 @@ impl App {
 
 /// What a reload changes of a component.
 struct Changed {
-    keys: Vec<&'static str>,
+    keys: Vec<String>,
     declared: Declared,
 }
 

@@ -36,7 +36,12 @@ impl App {
         };
         tracing::info!(component, "version {number} of component `{component}` serves by the will of {by}");
         let source = block_in_place(|| std::fs::read(&declared.source).ok().as_deref().map(digest)).unwrap_or_default();
-        self.serve_version(declared, pool, version, number, &source)?;
+        if let Err(error) = self.let_serve(declared, pool, version, number, &source, None).await {
+            if let Some(version) = pool.withdraw() {
+                drained(component.to_owned(), version);
+            }
+            return Err(error);
+        }
         let message = format!("version {number} serves all calls");
         Ok(Deployed { component: component.to_owned(), version: number, message })
     }
@@ -104,9 +109,10 @@ async fn watch(app: Weak<App>, component: String, version: Arc<Version>, number:
                      (before: {} calls, {} failed, {} us)",
                     new.calls, new.failed(), new.median_us, old.calls, old.failed(), old.median_us
                 );
-                if let Err(error) = app.serve_version(declared, pool, version, number, &source) {
+                if let Err(error) = app.let_serve(declared, pool, version, number, &source, None).await {
                     tracing::error!(%component, "{error}");
-                    return app.end_trial(&component, "it could not be written down");
+                    return app
+                        .end_trial(&component, "it could not be written down, or the other hosts could not be told");
                 }
                 // The trial holds this task: it ends with it.
                 app.deployments.trials.lock().remove(&component);

@@ -1,4 +1,4 @@
-//! An example of an operation: as a curl, and as what a page needs to send it.
+//! An example of an operation, as a curl command and as data for the page's script.
 
 use super::{list, text};
 use serde_json::{Value, json};
@@ -9,9 +9,9 @@ pub(super) struct Example<'a> {
     path: &'a str,
     parameters: Vec<&'a Value>,
     body: Option<String>,
-    /// Whether a login counts.
+    /// Whether the operation accepts a login.
     login: bool,
-    /// Whether it must be there.
+    /// Whether the operation requires a login.
     needs_login: bool,
 }
 
@@ -30,7 +30,7 @@ impl<'a> Example<'a> {
         }
     }
 
-    /// For a shell in which `STORE` is the store's address.
+    /// A command for a shell in which `STORE` is the store's URL.
     pub(super) fn curl(&self) -> String {
         let mut path = self.path.to_owned();
         for parameter in self.parameters.iter().filter(|parameter| parameter["in"] == "path") {
@@ -57,7 +57,7 @@ impl<'a> Example<'a> {
         curl
     }
 
-    /// As JSON for the page's program.
+    /// The example as JSON for the page's script.
     pub(super) fn data(&self) -> String {
         let parameter = |parameter: &&Value| json!({ "name": parameter["name"], "in": parameter["in"], "required": parameter["required"] == true });
         let parameters: Vec<Value> = self.parameters.iter().map(parameter).collect();
@@ -66,7 +66,7 @@ impl<'a> Example<'a> {
     }
 }
 
-/// Whether nobody may use an operation without a login.
+/// Whether an operation requires a login.
 pub(super) fn needs_login(operation: &Value) -> bool {
     let mut schemes = list(&operation["security"]).peekable();
     schemes.peek().is_some() && schemes.all(|scheme| scheme.get("bearer").is_some())

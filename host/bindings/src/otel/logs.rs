@@ -1,0 +1,64 @@
+//! Log records of guests: lines of the host's log, within what the component may print.
+
+use super::{LogRecord, Told, attributes, nanoseconds, value, wit_logs as wit};
+use crate::trace::Attribute;
+use crate::{Ctx, printable};
+
+/// What a line costs besides its text.
+const LINE_BYTES: usize = 64;
+
+/// From here on, by OpenTelemetry's numbers, a record is an error; a warning; information.
+const ERROR: u8 = 17;
+const WARN: u8 = 13;
+const INFO: u8 = 9;
+
+impl wit::Host for Ctx {
+    fn on_emit(&mut self, data: wit::LogRecord) -> wasmtime::Result<()> {
+        if self.call.tape.as_ref().is_some_and(|tape| tape.is_replayed()) {
+            return Ok(());
+        }
+        let body = match data.body.as_deref().map(value) {
+            Some(Attribute::Text(text)) => String::from(text),
+            Some(Attribute::Number(number)) => number.to_string(),
+            None => data.event_name.clone().unwrap_or_default(),
+        };
+        let component = self.grants.component.clone();
+        let dropped = {
+            let component = component.clone();
+            move |lines| {
+                tracing::warn!(
+                    target: "guest", %component,
+                    "component `{component}` logs more than is kept: {lines} records of the last second are dropped"
+                );
+            }
+        };
+        if !self.grants.output.admits(body.len() + LINE_BYTES, dropped) {
+            return Ok(());
+        }
+        let (trace, text) = (&self.call.trace, printable(&body));
+        // A record that says nothing of itself is information.
+        let severity = data.severity_number.unwrap_or(INFO);
+        match severity {
+            ERROR.. => tracing::error!(target: "guest", %component, %trace, "{text}"),
+            WARN.. => tracing::warn!(target: "guest", %component, %trace, "{text}"),
+            INFO.. => tracing::info!(target: "guest", %component, %trace, "{text}"),
+            _ => tracing::debug!(target: "guest", %component, %trace, "{text}"),
+        }
+        if !self.grants.telling.is_on() {
+            return Ok(());
+        }
+        let span = &self.call.span;
+        let log = LogRecord {
+            time: data.timestamp.or(data.observed_timestamp).map_or(0, nanoseconds),
+            severity: data.severity_number.unwrap_or_default(),
+            severity_text: String::from(super::name(&data.severity_text.unwrap_or_default())),
+            body,
+            attributes: attributes(&data.attributes.unwrap_or_default()),
+            trace: span.trace_id().map(|id| id.bytes().to_vec()).unwrap_or_default(),
+            span: span.id().map(|id| id.bytes().to_vec()).unwrap_or_default(),
+        };
+        // What had no room is counted there.
+        self.grants.telling.tell(Told::Log { component, log });
+        Ok(())
+    }
+}

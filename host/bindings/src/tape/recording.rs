@@ -1,0 +1,179 @@
+//! What a recording has, as it is written to its file and read from it.
+
+use super::MAX_SHOWN_BYTES;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+
+/// One recorded call.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Recording {
+    /// Whose call it is, and when.
+    pub head: Head,
+    /// What it was asked.
+    pub question: Question,
+    /// What it answered.
+    pub answer: Answer,
+    /// The variables of the component, but for secret ones.
+    pub variables: BTreeMap<String, String>,
+    /// Its environment, but for what holds a secret value.
+    pub environment: BTreeMap<String, String>,
+    /// What its random numbers came from, in hexadecimal.
+    pub seed: String,
+    /// What it saw of clocks.
+    pub reads: Reads,
+    /// The calls of its imports, in their order.
+    pub imports: Vec<Entry>,
+}
+
+/// Whose call it is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Head {
+    /// The format of the file.
+    pub format: u32,
+    /// The component.
+    pub component: String,
+    /// The SHA-256 of its file.
+    pub digest: String,
+    /// The request id.
+    pub request: String,
+    /// The id of the trace; empty where the call had none.
+    pub trace: String,
+    /// When it was made, in milliseconds since 1970.
+    pub time: u64,
+    /// The secret variables that a replay takes from the configuration.
+    pub secrets: Vec<String>,
+}
+
+/// What a component was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Question {
+    /// A function, with its arguments as JSON.
+    Function {
+        /// The interface with its version.
+        interface: String,
+        /// The function.
+        name: String,
+        /// Its arguments.
+        arguments: String,
+    },
+    /// An HTTP request.
+    Request {
+        /// Whether it was asked as plain values (`souk:http/handler`).
+        plain: bool,
+        /// The method.
+        method: String,
+        /// The URI.
+        uri: String,
+        /// Its headers, in their order.
+        headers: Vec<(String, String)>,
+        /// Its body, in hexadecimal where it is no text.
+        body: String,
+    },
+}
+
+impl Question {
+    /// What it is, in few words.
+    pub fn name(&self) -> String {
+        match self {
+            Question::Function { interface, name, .. } => format!("{interface}#{name}"),
+            Question::Request { method, uri, .. } => format!("{method} {uri}"),
+        }
+    }
+}
+
+/// What a component answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// The result of a function, as JSON.
+    Returned(String),
+    /// An HTTP response.
+    Response {
+        /// The status.
+        status: u16,
+        /// Its headers, in their order.
+        headers: Vec<(String, String)>,
+        /// Its body, in hexadecimal where it is no text.
+        body: String,
+    },
+    /// It failed in this way.
+    Failed(String),
+}
+
+/// A call of an import.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Entry {
+    /// The interface and the function.
+    pub import: String,
+    /// Its arguments, without the values of secret variables; the beginning of them where they are long.
+    pub arguments: String,
+    /// The SHA-256 of all of them, where they are long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// What it gave; nothing where it did not return.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Box<RawValue>>,
+}
+
+impl Entry {
+    pub(super) fn new(import: &str, arguments: &str) -> Self {
+        let shown = arguments.get(..arguments.floor_char_boundary(MAX_SHOWN_BYTES)).unwrap_or_default();
+        let digest = (shown.len() < arguments.len()).then(|| hex::encode(Sha256::digest(arguments.as_bytes())));
+        Entry { import: import.to_owned(), arguments: shown.to_owned(), digest, result: None }
+    }
+
+    pub(super) fn asks_the_same(&self, other: &Entry) -> bool {
+        self.import == other.import && self.arguments == other.arguments && self.digest == other.digest
+    }
+
+    pub(super) fn text(&self) -> String {
+        let more = if self.digest.is_some() { " ..." } else { "" };
+        format!("{} {}{more}", self.import, self.arguments)
+    }
+}
+
+/// The first difference of a replay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// How many imports were called before it.
+    pub at: usize,
+    /// What was called when the call was recorded.
+    pub recorded: Option<String>,
+    /// What is called now.
+    pub now: Option<String>,
+}
+
+/// How many kinds of looks there are.
+pub(crate) const LANES: usize = 3;
+
+/// What a look is at.
+#[derive(Clone, Copy)]
+pub(crate) enum Lane {
+    /// The time of day, in nanoseconds since 1970.
+    Wall,
+    /// The monotonic clock, in nanoseconds.
+    Monotonic,
+    /// The time that the call has left, in milliseconds.
+    Remaining,
+}
+
+/// What a call saw of clocks.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Reads {
+    wall: Vec<u64>,
+    monotonic: Vec<u64>,
+    remaining: Vec<u64>,
+}
+
+impl Reads {
+    pub(super) fn lane(&mut self, lane: Lane) -> &mut Vec<u64> {
+        match lane {
+            Lane::Wall => &mut self.wall,
+            Lane::Monotonic => &mut self.monotonic,
+            Lane::Remaining => &mut self.remaining,
+        }
+    }
+}

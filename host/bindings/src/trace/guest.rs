@@ -1,0 +1,130 @@
+//! Spans that a guest makes itself, below the one of its call.
+
+use super::{Attribute, Kind, Place, Record, Span, SpanId, TraceId};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Something that happened within a span of a guest.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// What.
+    pub name: Box<str>,
+    /// When, since 1970.
+    pub time: Duration,
+    /// What else the guest says of it.
+    pub attributes: Vec<(Box<str>, Attribute)>,
+}
+
+/// What a guest says of a span beyond what each span has.
+#[derive(Debug, Clone, Default)]
+pub struct Guest {
+    /// What it says of it.
+    pub attributes: Vec<(Box<str>, Attribute)>,
+    /// What happened within it.
+    pub events: Vec<Event>,
+}
+
+impl Guest {
+    /// What it takes of the host's memory.
+    pub(super) fn bytes(&self) -> usize {
+        let texts = |attributes: &[(Box<str>, Attribute)]| -> usize {
+            let size = |(name, value): &(Box<str>, Attribute)| {
+                name.len()
+                    + size_of::<(Box<str>, Attribute)>()
+                    + match value {
+                        Attribute::Text(text) => text.len(),
+                        Attribute::Number(_) => 0,
+                    }
+            };
+            attributes.iter().map(size).sum()
+        };
+        let events = self.events.iter().map(|event| event.name.len() + size_of::<Event>() + texts(&event.attributes));
+        texts(&self.attributes) + events.sum::<usize>()
+    }
+}
+
+/// A span of a guest that has ended.
+pub(crate) struct GuestSpan {
+    pub(crate) id: SpanId,
+    pub(crate) parent: Option<SpanId>,
+    pub(crate) name: Box<str>,
+    pub(crate) kind: Kind,
+    pub(crate) start: Duration,
+    pub(crate) duration: Duration,
+    /// Why it failed.
+    pub(crate) error: Option<String>,
+    pub(crate) attributes: Vec<(Box<str>, Attribute)>,
+    pub(crate) events: Vec<Event>,
+}
+
+impl Default for GuestSpan {
+    fn default() -> Self {
+        GuestSpan {
+            id: SpanId::none(),
+            parent: None,
+            name: "".into(),
+            kind: Kind::Internal,
+            start: Duration::ZERO,
+            duration: Duration::ZERO,
+            error: None,
+            attributes: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+}
+
+/// The kind of failure of a span that a guest calls failed.
+const GUEST_ERROR: &str = "guest";
+
+impl Span {
+    /// The id of its trace.
+    pub(crate) fn trace_id(&self) -> Option<TraceId> {
+        self.0.as_ref().map(|place| place.trace)
+    }
+
+    /// Its own id; `None` at the beginning of a trace.
+    pub(crate) fn id(&self) -> Option<SpanId> {
+        self.0.as_ref()?.span
+    }
+
+    /// The place of what happens within the span `id`, which is below this one.
+    pub(crate) fn within(&self, id: SpanId) -> Span {
+        let Some(place) = &self.0 else { return Span::default() };
+        let Place { trace, recorded, state, component, tracing, .. } = &**place;
+        let (state, component, tracing) = (state.clone(), component.clone(), tracing.clone());
+        Span(Some(Arc::new(Place { trace: *trace, span: Some(id), recorded: *recorded, state, component, tracing })))
+    }
+
+    /// A span of a guest was dropped.
+    pub(crate) fn lose(&self) {
+        if let Some(place) = &self.0 {
+            place.tracing.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Keeps a span of a guest.
+    pub(crate) fn keep_guest(&self, span: GuestSpan) {
+        let Some(place) = self.0.as_ref().filter(|place| place.recorded) else { return };
+        let GuestSpan { id, parent, name, kind, start, duration, error, attributes, events } = span;
+        let detail = error.as_ref().map(|why| match Attribute::text(why.as_str()) {
+            Attribute::Text(text) => text,
+            Attribute::Number(_) => "".into(),
+        });
+        place.tracing.keep(Record {
+            trace: place.trace,
+            span: id,
+            parent,
+            name,
+            component: place.component.clone(),
+            kind,
+            start,
+            duration,
+            error: error.map(|_| GUEST_ERROR.into()),
+            detail,
+            attributes: Vec::new(),
+            state: place.state.clone(),
+            guest: Some(Box::new(Guest { attributes, events })),
+        });
+    }
+}

@@ -1,0 +1,380 @@
+//! What the hosts of an application have agreed to run: for each component that was deployed, the version that serves.
+//!
+//! A deployment on several hosts is one write: once an [`Intent`] is recorded, every host that runs the component goes to it,
+//! whatever becomes of the host that has written it; before, nobody does. All intents are one record, replaced by
+//! compare-and-swap, and the files are [beside it](souk_nats::files).
+//!
+//! Who may publish on NATS must not deploy, so the record carries an HMAC under `cluster_secret`, without which there are no
+//! intents. It cannot be replayed either: its number only rises, and a host keeps the last one that it has accepted; and it
+//! names the revision that it replaces, which on the one subject of the bucket is the one before its own, so that a host
+//! that has kept nothing does not take an old one for new.
+//!
+//! Hosts go to an intent one after the other: who has the [`Turn`] does.
+
+use super::identity::{fingerprint, is_fingerprint};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use souk_manifest::{Application, Value};
+use souk_nats::Nats;
+use souk_nats::files::Files;
+use souk_nats::record::{Record, RecordError, Records};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+/// What the bucket of the record is called, after the application.
+const BUCKET: &str = "deployments";
+/// Under which key the record lies.
+const KEY: &str = "agreed";
+/// What the bucket of files is called.
+const FILES: &str = "versions";
+/// Under which key of the cluster's bucket it is said whose turn it is.
+const TURN: &str = "turn";
+/// The version of the record's form.
+const FORM: u32 = 1;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of deployments on several hosts.
+    pub(crate) const FIXED_LIMITS = "cluster";
+
+    /// The most files at a manifest's `source` that an intent names as older than itself.
+    const MAX_KNOWN: usize = 16, "files";
+    /// How often a host tries to write the record while others write it too.
+    const MAX_INTENT_WRITES: usize = 32, "attempts";
+    /// How long a host may have its turn: one that was killed is passed over then.
+    const TURN_TIMEOUT: Duration = Duration::from_secs(2);
+    /// How often a host looks whether it is its turn.
+    const TURN_INTERVAL: Duration = Duration::from_millis(50);
+    /// How long a host waits for its turn at most.
+    const MAX_TURN_WAIT: Duration = Duration::from_secs(10);
+}
+
+/// The version of a component that all hosts are to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// The version's number, which only rises.
+    pub number: u64,
+    /// The SHA-256 of its file, in hexadecimal.
+    pub digest: String,
+    /// The size of the file in bytes.
+    pub size: u64,
+    /// When it was deployed (RFC 3339).
+    pub at: String,
+    /// Who has deployed it, and at which host.
+    pub by: String,
+    /// Digests of files that are no newer: a host whose manifest names one of these runs this version.
+    pub known: Vec<String>,
+    /// The digest of the version before, whose file is kept too.
+    pub previous: Option<String>,
+}
+
+impl Intent {
+    /// The intent after this one.
+    pub fn follows(mut self, before: Option<&Intent>, known: impl IntoIterator<Item = String>) -> Self {
+        let mut all: Vec<String> = before.map(|before| before.known.clone()).unwrap_or_default();
+        all.extend(known);
+        all.push(self.digest.clone());
+        for digest in all.into_iter().rev() {
+            if !digest.is_empty() && !self.known.contains(&digest) && self.known.len() < MAX_KNOWN {
+                self.known.push(digest);
+            }
+        }
+        // The oldest first.
+        self.known.reverse();
+        self.previous = before.map(|before| before.digest.clone()).filter(|digest| *digest != self.digest);
+        self
+    }
+}
+
+/// All intents.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agreement {
+    form: u32,
+    application: String,
+    /// Only rises.
+    number: u64,
+    /// The revision of the record that it replaces.
+    replaces: u64,
+    /// By component.
+    pub intents: BTreeMap<String, Intent>,
+}
+
+impl Agreement {
+    /// The digests of all files that it needs.
+    fn needed(&self) -> BTreeSet<String> {
+        self.intents
+            .values()
+            .flat_map(|intent| [Some(intent.digest.clone()), intent.previous.clone()])
+            .flatten()
+            .collect()
+    }
+}
+
+/// The record as it lies there: the text of an [`Agreement`], and its HMAC.
+#[derive(Serialize, Deserialize)]
+struct Signed {
+    agreement: String,
+    mac: String,
+}
+
+/// Why nothing of a record is run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Forged {
+    /// Its HMAC is wrong.
+    #[error(
+        "what the hosts are to run was written by somebody who has not their `cluster_secret`: nothing of it is run\n  fix: look \
+         who may publish on NATS; where `cluster_secret` was changed, deploy again"
+    )]
+    Unsigned,
+    /// It is an old one.
+    #[error(
+        "what the hosts are to run was replaced by an older record (number {number}; {known} is known): nothing of it is run\n  \
+         fix: look who may publish on NATS, and deploy again from this host"
+    )]
+    Replayed {
+        /// Its number.
+        number: u64,
+        /// The last that was accepted.
+        known: u64,
+    },
+}
+
+/// What a look at the record finds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Look {
+    /// Nothing new.
+    Same,
+    /// The record says something new, and is to be kept as these bytes.
+    New(Bytes),
+    /// It cannot be trusted.
+    Forged(Forged),
+}
+
+/// Why an intent was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum IntentError {
+    /// JetStream does not answer.
+    #[error("what the hosts are to run cannot be written: {0}")]
+    Record(#[from] RecordError),
+    /// Another host has deployed the component meanwhile.
+    #[error("version {number} was deployed meanwhile ({by})\n  fix: see `souk versions`, and deploy again")]
+    Overtaken {
+        /// The other version's number.
+        number: u64,
+        /// Who has deployed it.
+        by: String,
+    },
+    /// Others write the record again and again.
+    #[error("what the hosts are to run changes all the time\n  fix: deploy again")]
+    Contended,
+}
+
+/// What this host knows of it.
+pub struct Intents {
+    nats: Nats,
+    application: String,
+    secret: Value,
+    records: Records,
+    files: Files,
+    last: Mutex<Agreement>,
+    /// The revision that was looked at last.
+    seen: Mutex<Option<u64>>,
+}
+
+impl Intents {
+    /// What the hosts of `application` have agreed on; `None` where they have no `cluster_secret`. `kept` is what this host has
+    /// kept when it looked last.
+    ///
+    /// # Errors
+    /// When JetStream does not answer, or this host may not use it.
+    pub async fn open(
+        nats: &Nats,
+        application: &Application,
+        kept: Option<&[u8]>,
+    ) -> Result<Option<Self>, RecordError> {
+        let secret = application.nats.as_ref().and_then(|nats| nats.cluster_secret.clone());
+        let Some(secret) = secret else { return Ok(None) };
+        let intents = Intents {
+            nats: nats.clone(),
+            application: application.name.clone(),
+            secret,
+            records: Records::open(nats, BUCKET).await?,
+            files: Files::open(nats, FILES).await?,
+            last: Mutex::default(),
+            seen: Mutex::default(),
+        };
+        // What was kept under another secret is worth nothing.
+        if let Some(kept) = kept.and_then(|kept| intents.signed(kept)) {
+            *intents.last.lock() = kept;
+        }
+        Ok(Some(intents))
+    }
+
+    /// The agreement that was accepted last.
+    pub fn known(&self) -> Agreement {
+        self.last.lock().clone()
+    }
+
+    /// The intent for `component` that was accepted last.
+    pub fn of(&self, component: &str) -> Option<Intent> {
+        self.last.lock().intents.get(component).cloned()
+    }
+
+    /// Looks at the record.
+    ///
+    /// # Errors
+    /// When JetStream does not answer.
+    pub async fn look(&self) -> Result<Look, RecordError> {
+        let record = self.records.get(KEY).await?;
+        if self.seen.lock().replace(record.revision) == Some(record.revision) {
+            return Ok(Look::Same);
+        }
+        let Some(bytes) = record.value.clone() else { return Ok(Look::Same) };
+        match self.accepted(&record) {
+            Ok(agreement) => {
+                let mut last = self.last.lock();
+                if *last == agreement {
+                    return Ok(Look::Same);
+                }
+                *last = agreement;
+                Ok(Look::New(bytes))
+            }
+            Err(forged) => Ok(Look::Forged(forged)),
+        }
+    }
+
+    /// Records that every host runs what `intent` makes of the intent before; nothing where another has been recorded with as
+    /// high a number. Returns what this host is to keep.
+    ///
+    /// # Errors
+    /// When it was not written; after an outage of NATS it may have been.
+    pub async fn write(
+        &self,
+        component: &str,
+        intent: impl Fn(Option<&Intent>) -> Intent,
+    ) -> Result<Bytes, IntentError> {
+        for _ in 0..MAX_INTENT_WRITES {
+            let record = self.records.get(KEY).await?;
+            let mut next = match self.accepted(&record) {
+                Ok(agreement) => agreement,
+                // What cannot be trusted is replaced.
+                Err(_) => self.known(),
+            };
+            let before = next.intents.get(component);
+            let intent = intent(before);
+            if let Some(before) = before.filter(|before| before.number >= intent.number) {
+                return Err(IntentError::Overtaken { number: before.number, by: before.by.clone() });
+            }
+            let unneeded = before.and_then(|before| before.previous.clone());
+            next.form = FORM;
+            next.application.clone_from(&self.application);
+            next.number = next.number.max(self.last.lock().number) + 1;
+            next.replaces = record.revision;
+            next.intents.insert(component.to_owned(), intent);
+            let bytes = self.sign(&next);
+            if self.records.replace(KEY, bytes.clone(), record.revision).await? {
+                *self.seen.lock() = Some(record.revision + 1);
+                let needed = next.needed();
+                *self.last.lock() = next;
+                if let Some(unneeded) = unneeded.filter(|digest| !needed.contains(digest)) {
+                    // One that stays takes room until there is no more.
+                    let _ = self.files.remove(&unneeded).await;
+                }
+                return Ok(bytes);
+            }
+        }
+        Err(IntentError::Contended)
+    }
+
+    /// Stores a file under its digest.
+    ///
+    /// # Errors
+    /// When it is too large, or JetStream does not answer or has no room.
+    pub async fn put_file(&self, digest: &str, file: &[u8]) -> Result<(), RecordError> {
+        let needed = self.last.lock().needed();
+        self.files.put(digest, file, &needed).await
+    }
+
+    /// The file of an intent; `None` where not all of it is there. Whether it has that digest is for the caller to see.
+    ///
+    /// # Errors
+    /// When JetStream does not answer.
+    pub async fn file(&self, intent: &Intent) -> Result<Option<Vec<u8>>, RecordError> {
+        self.files.get(&intent.digest, intent.size).await
+    }
+
+    /// Waits until it is this host's turn to let another version serve; `None` where it has waited long enough, and goes on.
+    pub async fn turn(&self) -> Option<Turn> {
+        match tokio::time::timeout(MAX_TURN_WAIT, Turn::take(&self.nats)).await {
+            Ok(Ok(turn)) => Some(turn),
+            Ok(Err(error)) => {
+                tracing::debug!("whose turn it is to deploy is not known: {error}");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    fn sign(&self, agreement: &Agreement) -> Bytes {
+        // Texts, numbers and maps with texts for keys cannot fail to become JSON.
+        let agreement = serde_json::to_string(agreement).unwrap_or_default();
+        let mac = fingerprint(&self.secret, &["deployments", &self.application, &agreement]).unwrap_or_default();
+        serde_json::to_vec(&Signed { agreement, mac }).unwrap_or_default().into()
+    }
+
+    /// What somebody has signed who has the secret.
+    fn signed(&self, bytes: &[u8]) -> Option<Agreement> {
+        let Signed { agreement, mac } = serde_json::from_slice(bytes).ok()?;
+        if !is_fingerprint(&self.secret, &["deployments", &self.application, &agreement], &mac) {
+            return None;
+        }
+        let agreement: Agreement = serde_json::from_str(&agreement).ok()?;
+        (agreement.form == FORM && agreement.application == self.application).then_some(agreement)
+    }
+
+    fn accepted(&self, record: &Record) -> Result<Agreement, Forged> {
+        let last = self.last.lock();
+        // Where nothing lies, what is known counts on.
+        let Some(bytes) = &record.value else { return Ok(last.clone()) };
+        let agreement = self.signed(bytes).ok_or(Forged::Unsigned)?;
+        let is_new = agreement.number > last.number && agreement.replaces.checked_add(1) == Some(record.revision);
+        if is_new || agreement == *last {
+            return Ok(agreement);
+        }
+        Err(Forged::Replayed { number: agreement.number, known: last.number })
+    }
+}
+
+/// The turn to let another version serve.
+pub struct Turn {
+    records: Records,
+    revision: u64,
+}
+
+impl Turn {
+    async fn take(nats: &Nats) -> Result<Self, RecordError> {
+        let records = Records::open(nats, super::BUCKET).await?;
+        let id = Bytes::from(Uuid::now_v7().simple().to_string());
+        let mut since = (0, Instant::now());
+        loop {
+            let record = records.get(TURN).await?;
+            if since.0 != record.revision {
+                since = (record.revision, Instant::now());
+            }
+            let is_free = record.value.is_none_or(|value| value.is_empty()) || since.1.elapsed() >= TURN_TIMEOUT;
+            if is_free && records.replace(TURN, id.clone(), record.revision).await? {
+                let revision = records.get(TURN).await?.revision;
+                return Ok(Turn { records, revision });
+            }
+            sleep(TURN_INTERVAL).await;
+        }
+    }
+
+    /// Lets the next host have it.
+    pub async fn end(self) {
+        // Where another has taken it already, it is no more this host's to give.
+        let _ = self.records.replace(TURN, Bytes::new(), self.revision).await;
+    }
+}

@@ -1,0 +1,138 @@
+//! Hosts that deploy, and somebody who can only publish on NATS.
+
+use super::intents::{Forged, Intent, IntentError, Intents, Look};
+use super::tests::{SECRET, application, connected};
+use bytes::Bytes;
+use souk_manifest::Application;
+use souk_nats::Nats;
+use souk_test::nats::Nats as Server;
+
+const POSTGRES: &str = "postgres://me:s3cret@db.test/shop";
+
+fn intent(number: u64, digest: &str) -> Intent {
+    Intent {
+        number,
+        digest: digest.to_owned(),
+        size: 3,
+        at: "2026-01-01T00:00:00Z".to_owned(),
+        by: "somebody".to_owned(),
+        known: Vec::new(),
+        previous: None,
+    }
+}
+
+fn with(server: &Server, secret: Option<&str>) -> Application {
+    application(&server.url(), POSTGRES, "k", secret)
+}
+
+async fn host(nats: &Nats, application: &Application, kept: Option<&[u8]>) -> Intents {
+    Intents::open(nats, application, kept).await.unwrap().expect("a secret of the cluster")
+}
+
+async fn write(host: &Intents, component: &str, number: u64, digest: &str) -> Result<Bytes, IntentError> {
+    host.write(component, |before| intent(number, digest).follows(before, [])).await
+}
+
+/// Publishes as somebody does who has no secret.
+async fn publish(nats: &Nats, bytes: &Bytes) {
+    nats.jetstream().publish("$KV.souk_shop_deployments.agreed", bytes.clone()).await.unwrap().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_intent_reaches_the_other_hosts_and_its_number_only_rises() {
+    for server in [Server::start(), Server::cluster()] {
+        let application = with(&server, Some(SECRET));
+        let nats = connected(&server, &application).await;
+        let (one, other) = (host(&nats, &application, None).await, host(&nats, &application, None).await);
+        assert_eq!(other.look().await.unwrap(), Look::Same);
+        let mut kept = Bytes::new();
+        for number in 1..=8 {
+            // Two components at once, of two hosts: neither is lost.
+            let (w, p) = (format!("w{number}"), format!("p{number}"));
+            let (first, second) = tokio::join!(write(&one, "web", number, &w), write(&other, "products", number, &p));
+            (first.unwrap(), second.unwrap());
+            for host in [&one, &other] {
+                if let Look::New(bytes) = host.look().await.unwrap() {
+                    kept = bytes;
+                }
+                let known = host.known().intents;
+                assert_eq!((known["web"].number, known["products"].number), (number, number));
+            }
+        }
+        let web = one.of("web").unwrap();
+        assert_eq!((web.previous.as_deref(), web.known.len()), (Some("w7"), 8), "{web:?}");
+        let overtaken = write(&other, "web", 8, "x").await.unwrap_err();
+        assert!(matches!(overtaken, IntentError::Overtaken { number: 8, .. }), "{overtaken}");
+        // A host that starts reads the same, from what it has kept and from the record.
+        for kept in [None, Some(&*kept)] {
+            let third = host(&nats, &application, kept).await;
+            third.look().await.unwrap();
+            assert_eq!(third.known(), one.known());
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_can_only_publish_cannot_deploy_and_not_replay_a_deployment_either() {
+    let server = Server::start();
+    let application = with(&server, Some(SECRET));
+    let nats = connected(&server, &application).await;
+    let one = host(&nats, &application, None).await;
+    let first = write(&one, "web", 1, "w1").await.unwrap();
+    let second = write(&one, "web", 2, "w2").await.unwrap();
+    let other = host(&nats, &application, Some(&second)).await;
+    assert_eq!(other.of("web").unwrap().digest, "w2", "what was kept is known");
+
+    // An old record, to a host that knows better, and to one that has kept nothing.
+    publish(&nats, &first).await;
+    assert_eq!(other.look().await.unwrap(), Look::Forged(Forged::Replayed { number: 1, known: 2 }));
+    assert_eq!(other.look().await.unwrap(), Look::Same, "it is told once");
+    assert_eq!(other.of("web").unwrap().digest, "w2");
+    let fresh = host(&nats, &application, None).await;
+    assert_eq!(fresh.look().await.unwrap(), Look::Forged(Forged::Replayed { number: 1, known: 0 }));
+    assert_eq!(fresh.of("web"), None);
+
+    // One that is signed by others, one that was changed, and what is no record.
+    let stranger = with(&server, Some("the secret of somebody else"));
+    let by_stranger = write(&host(&nats, &stranger, None).await, "web", 9, "evil").await.unwrap();
+    let changed = String::from_utf8(second.to_vec()).unwrap().replace("w2", "w3");
+    for bytes in [by_stranger, changed.into(), Bytes::from_static(b"{}"), Bytes::new()] {
+        publish(&nats, &bytes).await;
+        assert_eq!(other.look().await.unwrap(), Look::Forged(Forged::Unsigned));
+    }
+    assert_eq!(other.of("web").unwrap().digest, "w2");
+
+    // The next deployment replaces it, and the hosts go on.
+    write(&other, "web", 3, "w3").await.unwrap();
+    for host in [&one, &fresh] {
+        host.look().await.unwrap();
+        assert_eq!(host.of("web").unwrap().digest, "w3");
+    }
+    assert!(Intents::open(&nats, &with(&server, None), None).await.unwrap().is_none(), "there is no secret");
+}
+
+#[tokio::test]
+async fn hosts_take_turns_and_one_that_was_killed_is_passed_over() {
+    let server = Server::start();
+    let application = with(&server, Some(SECRET));
+    let nats = connected(&server, &application).await;
+    let (one, other) = (host(&nats, &application, None).await, host(&nats, &application, None).await);
+    let turn = one.turn().await.unwrap();
+    let waiting = tokio::spawn(async move { other.turn().await.is_some() });
+    turn.end().await;
+    assert!(waiting.await.unwrap());
+    // Whoever had it last is gone and has not given it back.
+    assert!(one.turn().await.is_some());
+}
+
+#[test]
+fn an_intent_knows_the_last_files_before_it() {
+    let mut last: Option<Intent> = None;
+    for number in 1..=40 {
+        last =
+            Some(intent(number, &format!("d{number}")).follows(last.as_ref(), [format!("s{number}"), String::new()]));
+    }
+    let last = last.unwrap();
+    assert_eq!((last.known.len(), last.previous.as_deref()), (16, Some("d39")));
+    assert_eq!((last.known.first().unwrap().as_str(), last.known.last().unwrap().as_str()), ("s33", "d40"));
+}

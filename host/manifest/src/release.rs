@@ -1,0 +1,136 @@
+//! A version of a package in a registry, as Spin's manifest names one: `registry`, `package` and `version`.
+//!
+//! The registry is always named: none is everybody's. The version is one version and no range, because what a range means
+//! depends on when it is asked for. Spin has no digest here, so the host notes the one that it found first and takes no
+//! other; `tool.souk.digest` says it beforehand.
+
+use super::names::DependencyName;
+use super::source::{self, Download, is_loopback};
+use super::table::{At, Table};
+use http::Uri;
+use http::uri::Authority;
+use semver::Version;
+use std::fmt;
+
+/// How to name a version in a registry.
+pub(super) const FIX: &str = "write `{ registry = \"HOST\", package = \"NAMESPACE:NAME\", version = \"1.2.0\" }`; or \
+    download the component, and write its path";
+
+/// The keys by which a version in a registry is known.
+const KEYS: [&str; 3] = ["version", "registry", "package"];
+
+/// One version of a package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    registry: Authority,
+    namespace: String,
+    name: String,
+    version: Version,
+}
+
+impl Release {
+    /// The registry's host, with its port.
+    pub fn registry(&self) -> &str {
+        self.registry.as_str()
+    }
+
+    /// Whether the registry is this machine, which is asked by http.
+    pub fn is_here(&self) -> bool {
+        is_loopback(self.registry.host())
+    }
+
+    /// The package's namespace and name.
+    pub fn package(&self) -> (&str, &str) {
+        (&self.namespace, &self.name)
+    }
+
+    /// The version.
+    pub fn version(&self) -> &Version {
+        &self.version
+    }
+}
+
+/// What the host notes its digest under.
+impl fmt::Display for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}:{}@{}", self.registry, self.namespace, self.name, self.version)
+    }
+}
+
+/// Whether a table names a version in a registry.
+pub(super) fn is_named(table: &mut Table<'_, '_>) -> bool {
+    // All are asked for, so that none is unknown.
+    KEYS.into_iter().filter(|key| table.value(key).is_some()).count() > 0
+}
+
+/// Reads a version in a registry; without a `package` of its own it is of `package`.
+pub(super) fn read(table: &mut Table<'_, '_>, package: Option<&str>) -> Option<Download> {
+    let registry = table.required_string("registry", FIX);
+    let named = match (table.string("package"), package) {
+        (Some(named), _) => Some(named),
+        (None, Some(package)) => Some(At { value: package.to_owned(), line: table.line }),
+        (None, None) => table.required_string("package", FIX),
+    };
+    let version = table.required_string("version", FIX);
+    let registry = registry.and_then(|registry| checked_registry(table, &registry));
+    let package = named.and_then(|named| checked_package(table, &named));
+    let version = version.and_then(|version| checked_version(table, &version));
+    let ((namespace, name), registry, version) = (package?, registry?, version?);
+    Some(Download::Release { release: Release { registry, namespace, name, version }, digest: None })
+}
+
+fn checked_registry(table: &Table<'_, '_>, text: &At<String>) -> Option<Authority> {
+    let checked = || {
+        let authority: Authority = text.value.parse().map_err(|_| "is no host")?;
+        if !authority.as_str().contains(['.', ':']) && !is_loopback(authority.host()) {
+            return Err("is no host");
+        }
+        let url = Uri::builder().scheme("https").authority(authority.clone()).path_and_query("/").build();
+        Download::check(&url.map_err(|_| "is no host")?).map(|()| authority)
+    };
+    match checked() {
+        Ok(authority) => Some(authority),
+        Err(wrong) => {
+            // Not quoted: it can hold a password.
+            table.error(text.line, format!("`registry` {wrong}"), "write `registry = \"registry.example.com\"`");
+            None
+        }
+    }
+}
+
+fn checked_package(table: &Table<'_, '_>, text: &At<String>) -> Option<(String, String)> {
+    let wrong = match DependencyName::parse(&text.value) {
+        Ok(DependencyName { package, interface: None, version: None }) => match package.split_once(':') {
+            // A repository's name is in lower case.
+            Some(_) if package.chars().any(|c| c.is_ascii_uppercase()) => "it must be in lower case".to_owned(),
+            Some((namespace, name)) => return Some((namespace.to_owned(), name.to_owned())),
+            None => "it names no package".to_owned(),
+        },
+        Ok(_) => "it is more than a package's name".to_owned(),
+        Err(error) => error,
+    };
+    table.error(text.line, format!("`package`: {wrong}"), "write `package = \"namespace:name\"`");
+    None
+}
+
+fn checked_version(table: &Table<'_, '_>, text: &At<String>) -> Option<Version> {
+    // A dependency of Spin's has a range, of which `=` is the one that is a version.
+    let version = Version::parse(text.value.trim_start_matches('=').trim());
+    if version.is_err() {
+        let message = format!("`version` is not one version: `{}`", text.value.escape_debug());
+        table.error(text.line, message, "write a version as the registry has it, `version = \"1.2.0\"`");
+    }
+    version.ok()
+}
+
+/// Reads `digest` of `tool.souk`: that of a `source` in a registry.
+pub(super) fn read_digest(souk: &mut Table<'_, '_>, download: &mut Option<Download>) {
+    let Some(given) = souk.string("digest") else { return };
+    match download {
+        Some(Download::Release { digest, .. }) => *digest = source::hex(souk, &given),
+        _ => {
+            let fix = "remove it; the digest of a `url` stands beside it";
+            souk.error(given.line, "`digest` is for a `source` from a registry", fix);
+        }
+    }
+}

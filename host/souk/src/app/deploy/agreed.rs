@@ -1,0 +1,299 @@
+//! Deployments on several hosts: the host that is asked checks, prepares and tries out the version, records that all hosts
+//! are to run it ([`intents`](souk_links::cluster::intents)), and lets it serve; then the others follow, one after the other.
+//!
+//! The record decides: a host that is killed before it has written leaves the old version everywhere, and one that is killed
+//! after that the new one. A host follows an intent once: where it cannot, because the version does not fit it or cannot
+//! start, it says so and serves what it did, and tries again when it starts or the next version comes.
+//!
+//! Without a `cluster_secret` nothing would prove who deploys, so a host that is not alone refuses.
+
+use super::super::App;
+use super::at_start::no_file;
+use super::kept::digest;
+use super::{DeployError, Order, now};
+use crate::machine;
+use souk_links::cluster::intents::{Intent, IntentError, Intents, Look};
+use souk_links::remote;
+use souk_manifest::Component as Declared;
+use souk_nats::record::RecordError;
+use souk_runtime::{Pool, Version, vital};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::block_in_place;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of deployments on several hosts.
+    pub(crate) const FIXED_LIMITS = "deployments";
+
+    /// How often a host looks which versions the others have agreed on.
+    const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+}
+
+/// An intent that is to be written.
+struct Draft<'a> {
+    component: &'a str,
+    digest: &'a str,
+    size: u64,
+    number: u64,
+    by: &'a str,
+    /// The digest of the file at `source`.
+    source: &'a str,
+}
+
+/// Which intents could not be followed, so that each is told once.
+#[derive(Default)]
+struct Told {
+    /// They do not fit: not tried again.
+    refused: BTreeMap<String, u64>,
+    /// Their files are missing, or there is no room for them, by component and number: tried again.
+    missing: BTreeSet<(String, u64)>,
+}
+
+fn refused(component: &str, error: impl std::fmt::Display) -> DeployError {
+    DeployError::Refused(format!("component `{component}`: {error}"))
+}
+
+impl App {
+    /// Whether a version may be deployed here at all; hears what others have deployed.
+    pub(super) async fn may_deploy(&self, component: &str) -> Result<(), DeployError> {
+        let Some(intents) = &self.deployments.intents else {
+            let others = match &self.remote {
+                Some(remote) => remote::listed_hosts(remote.nats()).await.len() > 1,
+                None => false,
+            };
+            let message = "other hosts of the application run on this NATS, and nothing would prove to them who deploys\n  fix: \
+                           give all hosts the same `cluster_secret` under [nats] of runtime-config.toml and start them again; or \
+                           stop the others";
+            return if others { Err(refused(component, message)) } else { Ok(()) };
+        };
+        self.hear(intents).await.map_err(|error| refused(component, error))
+    }
+
+    /// Looks what the hosts have agreed on, and keeps it.
+    async fn hear(&self, intents: &Intents) -> Result<(), RecordError> {
+        match intents.look().await? {
+            Look::Same => {}
+            Look::New(agreed) => self.keep_agreed(&agreed),
+            Look::Forged(forged) => tracing::error!("{forged}"),
+        }
+        Ok(())
+    }
+
+    fn keep_agreed(&self, agreed: &[u8]) {
+        if let Err(error) = block_in_place(|| self.deployments.kept.save_agreed(agreed)) {
+            tracing::error!(
+                "what the hosts have agreed on cannot be written down: {error}; fix: make room in the state folder"
+            );
+        }
+    }
+
+    /// Lets a version serve all calls, at this host and then at the others; where the hosts have `agreed` on it, here.
+    pub(super) async fn let_serve(
+        &self,
+        declared: &Declared,
+        pool: &Arc<Pool>,
+        version: Arc<Version>,
+        number: u64,
+        source: &str,
+        agreed: Option<&Intent>,
+    ) -> Result<(), DeployError> {
+        let Some(intents) = &self.deployments.intents else {
+            return self.serve_version(declared, pool, version, number, source, None);
+        };
+        let turn = intents.turn().await;
+        let served = match agreed {
+            Some(intent) => self.serve_version(declared, pool, version, number, source, Some(intent.number)),
+            None => {
+                let record = self.book(&declared.name).version(number).cloned();
+                let (by, size) = record.map(|record| (record.by, record.size)).unwrap_or_default();
+                let digest = version.id().digest.clone();
+                let draft = Draft { component: &declared.name, digest: &digest, size, number, by: &by, source };
+                match self.agree(intents, &draft).await {
+                    Ok(()) => self.serve_version(declared, pool, version, number, source, Some(number)),
+                    Err(error) => {
+                        self.note(&declared.name, number, &error.to_string());
+                        Err(error)
+                    }
+                }
+            }
+        };
+        if let Some(turn) = turn {
+            turn.end().await;
+        }
+        served
+    }
+
+    /// Records that all hosts run what this one does already, where they have not agreed on it; the number of that.
+    pub(super) async fn agree_on_active(
+        &self,
+        declared: &Declared,
+        digest: &str,
+        size: u64,
+        agreed: Option<&Intent>,
+        by: &str,
+    ) -> Result<Option<u64>, DeployError> {
+        let Some(intents) = &self.deployments.intents else { return Ok(None) };
+        let book = self.book(&declared.name);
+        let number = match (agreed, intents.of(&declared.name)) {
+            (Some(intent), _) => intent.number,
+            (None, Some(intent)) if intent.digest == digest => return Ok(None),
+            (None, before) => before.map_or(0, |before| before.number + 1).max(book.active),
+        };
+        if agreed.is_none() {
+            let draft = Draft { component: &declared.name, digest, size, number, by, source: &book.source };
+            self.agree(intents, &draft).await?;
+        }
+        let mut book = self.book(&declared.name);
+        book.agreed = number;
+        block_in_place(|| self.deployments.kept.save(&declared.name, &mut book))
+            .map_err(|cause| DeployError::NotKept { component: declared.name.clone(), cause })?;
+        self.deployments.books.lock().insert(declared.name.clone(), book);
+        Ok(Some(number))
+    }
+
+    /// Hands the file to the other hosts and records that they are to run it.
+    async fn agree(&self, intents: &Intents, draft: &Draft<'_>) -> Result<(), DeployError> {
+        let file = block_in_place(|| self.deployments.kept.read(draft.digest));
+        let file = file.ok_or_else(|| {
+            refused(draft.component, "its file in the state folder was changed\n  fix: deploy the file once more")
+        })?;
+        let put = intents.put_file(draft.digest, &file).await;
+        put.map_err(|error| {
+            refused(draft.component, format_args!("its file cannot be given to the other hosts: {error}"))
+        })?;
+        let book = self.book(draft.component);
+        let before = book.active().map(|active| active.digest.clone());
+        let known = [book.source.clone(), before.unwrap_or_default(), draft.source.to_owned()];
+        let at = now();
+        let intent = |before: Option<&Intent>| {
+            let intent = Intent {
+                number: draft.number,
+                digest: draft.digest.to_owned(),
+                size: draft.size,
+                at: at.clone(),
+                by: draft.by.to_owned(),
+                known: Vec::new(),
+                previous: None,
+            };
+            intent.follows(before, known.clone())
+        };
+        let agreed = intents.write(draft.component, intent).await.map_err(|error| match error {
+            IntentError::Record(error) => refused(
+                draft.component,
+                format_args!(
+                    "whether the hosts agree on it is not known: {error}\n  where it was recorded they all go to it by \
+                     themselves, this one too"
+                ),
+            ),
+            error => refused(draft.component, error),
+        })?;
+        self.keep_agreed(&agreed);
+        Ok(())
+    }
+
+    /// Writes down why a version does not serve.
+    fn note(&self, component: &str, number: u64, why: &str) {
+        let mut book = self.book(component);
+        book.note(number, why);
+        if let Err(error) = block_in_place(|| self.deployments.kept.save(component, &mut book)) {
+            tracing::error!(component, "component `{component}`: its versions cannot be written down: {error}");
+        }
+        self.deployments.books.lock().insert(component.to_owned(), book);
+    }
+
+    /// Who asks for a deployment, as the other hosts are told.
+    pub(super) fn asker(&self, by: String) -> String {
+        match &self.deployments.intents {
+            Some(_) => format!("{by}, at {}", machine::name()),
+            None => by,
+        }
+    }
+
+    /// Goes to the versions that the hosts of the application agree on, until `stop`.
+    pub fn follow(self: &Arc<Self>, stop: CancellationToken) {
+        if self.deployments.intents.is_some() {
+            tokio::spawn(vital("a look for deployments", self.clone().follow_all(stop)));
+        }
+    }
+
+    async fn follow_all(self: Arc<Self>, stop: CancellationToken) {
+        let Some(intents) = &self.deployments.intents else { return };
+        let mut tick = tokio::time::interval(LOOK_INTERVAL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut told = Told::default();
+        while stop.run_until_cancelled(tick.tick()).await.is_some() {
+            match stop.run_until_cancelled(self.hear(intents)).await {
+                None => return,
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    tracing::debug!("which versions the hosts have agreed on is not known: {error}");
+                    continue;
+                }
+            }
+            for (component, intent) in intents.known().intents {
+                let is_new = intent.number > self.book(&component).agreed;
+                let is_refused = told.refused.get(&component) == Some(&intent.number);
+                if is_new && !is_refused && self.pools.contains_key(&component) {
+                    self.go_to(intents, &component, &intent, &mut told).await;
+                }
+            }
+        }
+    }
+
+    /// Follows an intent.
+    async fn go_to(self: &Arc<Self>, intents: &Intents, component: &str, intent: &Intent, told: &mut Told) {
+        let file = match self.file_of(intents, component, intent).await {
+            Ok(file) => file,
+            Err(error) => {
+                if told.missing.insert((component.to_owned(), intent.number)) {
+                    tracing::error!(component, "{error}");
+                }
+                return;
+            }
+        };
+        let _turn = self.deployments.turn.lock().await;
+        // Deployed here meanwhile, by whoever was asked.
+        if intents.of(component).as_ref() != Some(intent) || intent.number <= self.book(component).agreed {
+            return;
+        }
+        self.end_trial(component, &format!("version {} was deployed to all hosts by {}", intent.number, intent.by));
+        let order = Order {
+            component: component.to_owned(),
+            bytes: Some(file),
+            trial: None,
+            by: intent.by.clone(),
+            check: false,
+        };
+        match self.deploy_in_turn(order, Some(intent)).await {
+            Ok(done) => tracing::info!(component, "component `{component}`: {}", done.message),
+            // What there was no room for is tried again.
+            Err(error @ DeployError::NotKept { .. }) => {
+                if told.missing.insert((component.to_owned(), intent.number)) {
+                    tracing::error!(component, "{error}");
+                }
+            }
+            Err(error) => {
+                told.refused.insert(component.to_owned(), intent.number);
+                tracing::error!(
+                    component,
+                    "component `{component}`: version {}, which the hosts have agreed on, does not serve here: {error}",
+                    intent.number
+                );
+            }
+        }
+    }
+
+    /// The file of an intent, which has its digest.
+    async fn file_of(&self, intents: &Intents, component: &str, intent: &Intent) -> Result<Vec<u8>, String> {
+        if let Some(file) = block_in_place(|| self.deployments.kept.read(&intent.digest)) {
+            return Ok(file);
+        }
+        match intents.file(intent).await.map_err(|error| format!("component `{component}`: {error}"))? {
+            Some(file) if block_in_place(|| digest(&file)) == intent.digest => Ok(file),
+            found => Err(no_file(component, intent, found.is_some())),
+        }
+    }
+}

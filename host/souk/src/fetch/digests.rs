@@ -1,0 +1,73 @@
+//! Which component a version of a package was, when it was fetched first: `components/versions.json` in the state folder.
+//!
+//! A file that cannot be read is no file that says nothing: whoever deletes half of it must not get another component
+//! started.
+
+use super::client::Refused;
+use souk_manifest::Download;
+use souk_manifest::state;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of what is noted.
+    pub(super) const FIXED_LIMITS = "downloads of components";
+
+    /// The largest list of the digests that versions of packages have.
+    const MAX_LIST_BYTES: u64 = 4 << 20, bytes;
+}
+
+/// The digests of the versions that were fetched.
+#[derive(Debug, Default)]
+pub(super) struct Digests(BTreeMap<String, String>);
+
+/// Where the list is.
+pub(super) fn list(state: &Path) -> PathBuf {
+    state::components_folder(state).join("versions.json")
+}
+
+impl Digests {
+    /// Reads the list; an empty one where there is none.
+    pub(super) fn read(state: &Path) -> Result<Self, Refused> {
+        let path = list(state);
+        let mut text = Vec::new();
+        match fs::File::open(&path).and_then(|file| file.take(MAX_LIST_BYTES).read_to_end(&mut text)) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Digests::default()),
+            Err(error) => return Err(Refused::Disk(error)),
+        }
+        let read: Result<BTreeMap<String, String>, _> = serde_json::from_slice(&text);
+        read.map(Digests).map_err(|error| Refused::Package {
+            why: format!("{}: {error}", path.display()),
+            fix: "delete the file, and compare the digest that `souk build` prints with the author's".to_owned(),
+        })
+    }
+
+    /// The digest of a component: the manifest's, or else the one that was found first.
+    pub(super) fn of<'a>(&'a self, download: &'a Download) -> Option<&'a str> {
+        // Part of a path.
+        let is_digest = |text: &&str| text.len() == 64 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let noted = || self.0.get(&download.to_string()).map(String::as_str).filter(is_digest);
+        download.digest().or_else(noted)
+    }
+
+    /// Notes the digest of a version of a package.
+    pub(super) fn note(&self, download: &Download, digest: &str, state: &Path) -> Result<(), Refused> {
+        let version = download.to_string();
+        if matches!(download, Download::File { .. }) || self.0.get(&version).map(String::as_str) == Some(digest) {
+            return Ok(());
+        }
+        let mut noted = self.0.clone();
+        noted.insert(version, digest.to_owned());
+        let write = || {
+            let file = tempfile::NamedTempFile::new_in(state::components_folder(state))?;
+            serde_json::to_writer_pretty(file.as_file(), &noted)?;
+            file.as_file().sync_all()?;
+            file.persist(list(state)).map_err(|error| error.error)?;
+            Ok(())
+        };
+        write().map_err(Refused::Disk)
+    }
+}

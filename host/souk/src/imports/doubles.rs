@@ -1,0 +1,97 @@
+//! Rows that share what no two rows may share: all of them are found before the first row is taken.
+//!
+//! Two accounts whose e-mails differ in letter case are one account here, and nobody but the operator can say whose it is.
+//! Which comes first in a collection says nothing, so neither is taken. That takes a look at all rows beforehand: they
+//! are read twice, with sixteen bytes and two numbers of each kept in memory.
+
+use super::{Kind, Place};
+use sha2::{Digest as _, Sha256};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+/// Stands for a value.
+type Mark = [u8; 16];
+
+/// The first row with a value, and the first one after it with the same.
+struct Rows {
+    first: u64,
+    second: Option<u64>,
+}
+
+/// The values that several rows share.
+#[derive(Default)]
+pub(super) struct Doubles {
+    field: String,
+    shared: HashMap<Mark, Rows>,
+}
+
+impl Doubles {
+    /// Reads all rows of `place`; there is nothing to find where rows of this kind may share everything.
+    ///
+    /// # Errors
+    /// When rows cannot be read.
+    pub(super) async fn find(place: &Place, kind: &Kind) -> anyhow::Result<Doubles> {
+        let Some(field) = kind.distinct.clone() else { return Ok(Doubles::default()) };
+        let (mut rows, reading) = place.clone().rows(kind)?;
+        let (mut values, mut number): (HashMap<Mark, Rows>, u64) = (HashMap::new(), 0);
+        while let Some(row) = rows.recv().await {
+            number += 1;
+            let Some(mark) = mark(&field, &row) else { continue };
+            match values.entry(mark) {
+                Entry::Vacant(new) => {
+                    new.insert(Rows { first: number, second: None });
+                }
+                Entry::Occupied(mut there) => {
+                    there.get_mut().second.get_or_insert(number);
+                }
+            }
+        }
+        reading.await??;
+        values.retain(|_, rows| rows.second.is_some());
+        Ok(Doubles { field, shared: values })
+    }
+
+    /// Why the row with this number is not taken.
+    pub(super) fn refusal(&self, number: u64, row: &str) -> Option<String> {
+        let rows = self.shared.get(&mark(&self.field, row)?)?;
+        let other = rows.second.filter(|_| rows.first == number).unwrap_or(rows.first);
+        Some(format!("row {other} has the same `{}`, but for letter case: decide which of them it is", self.field))
+    }
+}
+
+/// What stands for the value of `field` in a row, in letters of whichever case.
+fn mark(field: &str, row: &str) -> Option<Mark> {
+    let row: serde_json::Value = serde_json::from_str(row).ok()?;
+    let digest = Sha256::digest(row.get(field)?.as_str()?.to_lowercase());
+    Some(std::array::from_fn(|n| digest.get(n).copied().unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    #[tokio::test]
+    async fn each_of_several_rows_with_one_value_names_another() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let rows = ["Ann@b.io", "bob@b.io", "ANN@b.io", "ann@B.io"].map(|email| format!("{{\"email\":\"{email}\"}}"));
+        writeln!(file, "{}\nno JSON\n{{}}", rows.join("\n")).unwrap();
+        let kind = |distinct: Option<&str>| Kind {
+            name: "users".into(),
+            about: String::new(),
+            sources: Vec::new(),
+            in_order: false,
+            distinct: distinct.map(str::to_owned),
+        };
+        let place = Place::parse(file.path().to_str().unwrap()).unwrap();
+        let doubles = Doubles::find(&place, &kind(Some("email"))).await.unwrap();
+        let named = |doubles: &Doubles| {
+            let all = rows.iter().zip(1..).map(|(row, number)| doubles.refusal(number, row));
+            all.map(|why| why.and_then(|why| why.split(' ').nth(1).map(str::to_owned))).collect::<Vec<_>>()
+        };
+        assert_eq!(named(&doubles), [Some("3".to_owned()), None, Some("1".to_owned()), Some("1".to_owned())]);
+        assert_eq!(doubles.refusal(5, "no JSON"), None);
+        let none = Doubles::find(&place, &kind(None)).await.unwrap();
+        assert_eq!(named(&none), [None, None, None, None]);
+    }
+}

@@ -1,0 +1,324 @@
+//! What components tell OpenTelemetry themselves (`wasi:otel`), on its way to the collector: metrics as they have aggregated
+//! them, and log records.
+//!
+//! Each resource says which component it is, below what the host says of itself. What waits is bounded in number and bytes;
+//! what has no room is dropped and counted with the spans.
+
+use super::config::text;
+use super::send::Sender;
+use super::spans::attribute as attribute_of;
+use super::{Losses, MAX_QUEUED_BYTES, Origin};
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
+use opentelemetry_proto::tonic::logs::v1::{LogRecord as Sent, ResourceLogs, ScopeLogs};
+use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
+use opentelemetry_proto::tonic::metrics::v1::{
+    AggregationTemporality, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram, HistogramDataPoint,
+    Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, metric as sent, number_data_point,
+};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use prost::Message as _;
+use souk_bindings::otel::{Datetime, LogRecord, Told, metric, types};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of what components tell OpenTelemetry.
+    pub(super) const FIXED_LIMITS = "export of traces and metrics";
+
+    /// The most exports of metrics and log records of components that wait for the collector; further ones are dropped.
+    const MAX_QUEUED_TOLD: usize = 1_024, "records";
+    /// The most of them in one request to the collector.
+    const MAX_BATCH_TOLD: usize = 128, "records";
+}
+
+/// One that waits, as it will be sent.
+enum Waiting {
+    Metrics(Box<ResourceMetrics>),
+    Log(Box<ResourceLogs>),
+}
+
+impl Waiting {
+    fn bytes(&self) -> usize {
+        match self {
+            Waiting::Metrics(metrics) => metrics.encoded_len(),
+            Waiting::Log(log) => log.encoded_len(),
+        }
+    }
+}
+
+/// The senders of both signals; `None` where the environment has none for it.
+pub(super) struct GuestExport {
+    pub(super) metrics: Option<Sender>,
+    pub(super) logs: Option<Sender>,
+    waiting: mpsc::Receiver<Waiting>,
+    bytes: Arc<AtomicUsize>,
+    losses: Losses,
+}
+
+impl GuestExport {
+    /// Takes what `telling` has from now on.
+    pub(super) fn new(
+        telling: &souk_bindings::otel::Telling,
+        metrics: Option<Sender>,
+        logs: Option<Sender>,
+        origin: Origin,
+        losses: Losses,
+    ) -> Self {
+        let (queue, waiting) = mpsc::channel(MAX_QUEUED_TOLD);
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let (counted, lost) = (bytes.clone(), losses.clone());
+        let (has_metrics, has_logs) = (metrics.is_some(), logs.is_some());
+        telling.send_to(Box::new(move |told| {
+            let told = match told {
+                Told::Metrics { component, metrics } if has_metrics => {
+                    Waiting::Metrics(Box::new(resource_metrics(&origin, &component, metrics)))
+                }
+                Told::Log { component, log } if has_logs => {
+                    Waiting::Log(Box::new(resource_logs(&origin, &component, log)))
+                }
+                Told::Metrics { .. } | Told::Log { .. } => return true,
+            };
+            let size = told.bytes();
+            let before = counted.fetch_add(size, Ordering::Relaxed);
+            let taken = before.saturating_add(size) <= MAX_QUEUED_BYTES && queue.try_send(told).is_ok();
+            if !taken {
+                counted.fetch_sub(size, Ordering::Relaxed);
+                lost.add(1);
+            }
+            taken
+        }));
+        GuestExport { metrics, logs, waiting, bytes, losses }
+    }
+
+    /// Sends what has come, `delay` after the first of it.
+    pub(super) async fn run(mut self, delay: Duration, stop: CancellationToken) {
+        let mut batch = Vec::new();
+        loop {
+            let stopped = tokio::select! {
+                () = stop.cancelled() => true,
+                taken = self.waiting.recv_many(&mut batch, MAX_BATCH_TOLD) => taken == 0,
+            };
+            if !stopped {
+                // More may come meanwhile; a host that stops does not wait for it.
+                let _ = timeout(delay, stop.cancelled()).await;
+            }
+            while batch.len() < MAX_BATCH_TOLD
+                && let Ok(told) = self.waiting.try_recv()
+            {
+                batch.push(told);
+            }
+            if batch.is_empty() && stopped {
+                return;
+            }
+            self.send(std::mem::take(&mut batch)).await;
+        }
+    }
+
+    async fn send(&self, batch: Vec<Waiting>) {
+        self.bytes.fetch_sub(batch.iter().map(Waiting::bytes).sum(), Ordering::Relaxed);
+        let (mut resource_metrics, mut resource_logs) = (Vec::new(), Vec::new());
+        for told in batch {
+            match told {
+                Waiting::Metrics(metrics) => resource_metrics.push(*metrics),
+                Waiting::Log(log) => resource_logs.push(*log),
+            }
+        }
+        if let Some(sender) = self.metrics.as_ref().filter(|_| !resource_metrics.is_empty()) {
+            let number = resource_metrics.len();
+            if !sender.send(ExportMetricsServiceRequest { resource_metrics }).await {
+                self.losses.add(number);
+            }
+        }
+        if let Some(sender) = self.logs.as_ref().filter(|_| !resource_logs.is_empty()) {
+            let number = resource_logs.len();
+            if !sender.send(ExportLogsServiceRequest { resource_logs }).await {
+                self.losses.add(number);
+            }
+        }
+    }
+}
+
+/// The host's resource with the component; what the guest calls itself comes after it, where the host says nothing.
+fn resource(origin: &Origin, component: &str, given: Option<types::Resource>) -> Resource {
+    let mut resource = origin.resource.clone();
+    resource.attributes.push(text("souk.component", component));
+    for pair in given.into_iter().flat_map(|given| given.attributes) {
+        if !resource.attributes.iter().any(|known| known.key == pair.key) {
+            resource.attributes.push(key_value(pair));
+        }
+    }
+    resource
+}
+
+fn key_value(pair: types::KeyValue) -> KeyValue {
+    let value = match serde_json::from_str(&pair.value) {
+        Ok(serde_json::Value::String(text)) => any_value::Value::StringValue(text),
+        Ok(serde_json::Value::Bool(yes)) => any_value::Value::BoolValue(yes),
+        Ok(serde_json::Value::Number(number)) => match number.as_i64() {
+            Some(number) => any_value::Value::IntValue(number),
+            None => any_value::Value::DoubleValue(number.as_f64().unwrap_or_default()),
+        },
+        _ => any_value::Value::StringValue(pair.value),
+    };
+    KeyValue { key: pair.key, value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
+}
+
+fn key_values(pairs: Vec<types::KeyValue>) -> Vec<KeyValue> {
+    pairs.into_iter().map(key_value).collect()
+}
+
+fn nanos(time: Datetime) -> u64 {
+    time.seconds.saturating_mul(1_000_000_000).saturating_add(u64::from(time.nanoseconds))
+}
+
+fn resource_logs(origin: &Origin, component: &str, log: LogRecord) -> ResourceLogs {
+    let LogRecord { time, severity, severity_text, body, attributes, trace, span } = log;
+    let attributes = attributes.iter().map(|(name, value)| attribute_of(name, value)).collect();
+    let record = Sent {
+        time_unix_nano: time,
+        observed_time_unix_nano: super::spans::nanos(souk_manifest::clock::since_epoch()),
+        severity_number: i32::from(severity.min(24)),
+        severity_text,
+        body: Some(AnyValue { value: Some(any_value::Value::StringValue(body)) }),
+        attributes,
+        trace_id: trace,
+        span_id: span,
+        ..Sent::default()
+    };
+    let scope = ScopeLogs { scope: Some(origin.scope.clone()), log_records: vec![record], ..ScopeLogs::default() };
+    ResourceLogs {
+        resource: Some(resource(origin, component, None)),
+        scope_logs: vec![scope],
+        ..ResourceLogs::default()
+    }
+}
+
+fn resource_metrics(origin: &Origin, component: &str, told: metric::ResourceMetrics) -> ResourceMetrics {
+    let scopes = told.scope_metrics.into_iter().map(|scope| ScopeMetrics {
+        scope: Some(InstrumentationScope {
+            name: scope.scope.name,
+            version: scope.scope.version.unwrap_or_default(),
+            attributes: key_values(scope.scope.attributes),
+            ..InstrumentationScope::default()
+        }),
+        metrics: scope.metrics.into_iter().map(metric_of).collect(),
+        schema_url: scope.scope.schema_url.unwrap_or_default(),
+    });
+    ResourceMetrics {
+        scope_metrics: scopes.collect(),
+        resource: Some(resource(origin, component, Some(told.resource))),
+        ..ResourceMetrics::default()
+    }
+}
+
+fn metric_of(told: metric::Metric) -> Metric {
+    use metric::MetricData as Data;
+    let data = match told.data {
+        Data::F64Gauge(gauge) | Data::U64Gauge(gauge) | Data::S64Gauge(gauge) => sent::Data::Gauge(gauge_of(gauge)),
+        Data::F64Sum(sum) | Data::U64Sum(sum) | Data::S64Sum(sum) => sent::Data::Sum(sum_of(sum)),
+        Data::F64Histogram(histogram) | Data::U64Histogram(histogram) | Data::S64Histogram(histogram) => {
+            sent::Data::Histogram(histogram_of(histogram))
+        }
+        Data::F64ExponentialHistogram(histogram)
+        | Data::U64ExponentialHistogram(histogram)
+        | Data::S64ExponentialHistogram(histogram) => sent::Data::ExponentialHistogram(exponential_of(histogram)),
+    };
+    Metric { name: told.name, description: told.description, unit: told.unit, data: Some(data), ..Metric::default() }
+}
+
+fn temporality(told: metric::Temporality) -> i32 {
+    match told {
+        metric::Temporality::Cumulative => AggregationTemporality::Cumulative,
+        metric::Temporality::Delta | metric::Temporality::LowMemory => AggregationTemporality::Delta,
+    }
+    .into()
+}
+
+fn number(told: metric::MetricNumber) -> number_data_point::Value {
+    match told {
+        metric::MetricNumber::F64(number) => number_data_point::Value::AsDouble(number),
+        metric::MetricNumber::S64(number) => number_data_point::Value::AsInt(number),
+        metric::MetricNumber::U64(number) => number_data_point::Value::AsInt(i64::try_from(number).unwrap_or(i64::MAX)),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "OTLP has floating point there")]
+fn double(told: metric::MetricNumber) -> f64 {
+    match told {
+        metric::MetricNumber::F64(number) => number,
+        metric::MetricNumber::S64(number) => number as f64,
+        metric::MetricNumber::U64(number) => number as f64,
+    }
+}
+
+fn gauge_of(told: metric::Gauge) -> Gauge {
+    let (start, time) = (told.start_time.map_or(0, nanos), nanos(told.time));
+    let points = told.data_points.into_iter().map(|point| NumberDataPoint {
+        attributes: key_values(point.attributes),
+        start_time_unix_nano: start,
+        time_unix_nano: time,
+        value: Some(number(point.value)),
+        ..NumberDataPoint::default()
+    });
+    Gauge { data_points: points.collect() }
+}
+
+fn sum_of(told: metric::Sum) -> Sum {
+    let (start, time) = (nanos(told.start_time), nanos(told.time));
+    let points = told.data_points.into_iter().map(|point| NumberDataPoint {
+        attributes: key_values(point.attributes),
+        start_time_unix_nano: start,
+        time_unix_nano: time,
+        value: Some(number(point.value)),
+        ..NumberDataPoint::default()
+    });
+    Sum {
+        data_points: points.collect(),
+        aggregation_temporality: temporality(told.temporality),
+        is_monotonic: told.is_monotonic,
+    }
+}
+
+fn histogram_of(told: metric::Histogram) -> Histogram {
+    let (start, time) = (nanos(told.start_time), nanos(told.time));
+    let points = told.data_points.into_iter().map(|point| HistogramDataPoint {
+        attributes: key_values(point.attributes),
+        start_time_unix_nano: start,
+        time_unix_nano: time,
+        count: point.count,
+        sum: Some(double(point.sum)),
+        bucket_counts: point.bucket_counts,
+        explicit_bounds: point.bounds,
+        min: point.min.map(double),
+        max: point.max.map(double),
+        ..HistogramDataPoint::default()
+    });
+    Histogram { data_points: points.collect(), aggregation_temporality: temporality(told.temporality) }
+}
+
+fn exponential_of(told: metric::ExponentialHistogram) -> ExponentialHistogram {
+    let (start, time) = (nanos(told.start_time), nanos(told.time));
+    let buckets = |told: metric::ExponentialBucket| Buckets { offset: told.offset, bucket_counts: told.counts };
+    let points = told.data_points.into_iter().map(|point| ExponentialHistogramDataPoint {
+        attributes: key_values(point.attributes),
+        start_time_unix_nano: start,
+        time_unix_nano: time,
+        count: point.count,
+        sum: Some(double(point.sum)),
+        scale: i32::from(point.scale),
+        zero_count: point.zero_count,
+        positive: Some(buckets(point.positive_bucket)),
+        negative: Some(buckets(point.negative_bucket)),
+        min: point.min.map(double),
+        max: point.max.map(double),
+        zero_threshold: point.zero_threshold,
+        ..ExponentialHistogramDataPoint::default()
+    });
+    ExponentialHistogram { data_points: points.collect(), aggregation_temporality: temporality(told.temporality) }
+}

@@ -1,0 +1,217 @@
+//! Recorded calls, one file each, in the folder `recordings` of the state folder.
+//!
+//! A file has what a component was asked and what its imports answered, so it may hold passwords, tokens and personal data:
+//! it has mode 0600, goes after a day, and is no part of a backup. Values of secret variables are in none.
+//!
+//! **Bounded.** So many files of so many bytes are kept; the oldest go. Where the disk is slower than the calls, a call is
+//! not kept, and the log says so.
+
+mod replay;
+
+pub(crate) use replay::{Replayed, Replayer};
+
+use crate::app::StartError;
+use parking_lot::Mutex;
+use souk_bindings::tape::{FORMAT, Recording};
+use souk_manifest::state::StateError;
+use souk_manifest::{Application, clock};
+use souk_runtime::vital;
+use std::collections::VecDeque;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio_util::task::AbortOnDropHandle;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of recorded calls.
+    pub(crate) const FIXED_LIMITS = "recordings";
+
+    /// The most recorded calls that are kept; the oldest go.
+    const MAX_RECORDINGS: usize = 10_000, "calls";
+    /// The most bytes that recorded calls take on disk; the oldest go.
+    const MAX_ALL_BYTES: u64 = 256 << 20, bytes;
+    /// How long a recorded call is kept.
+    const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+    /// How often it is looked for recorded calls that are too old, and the log says what is being recorded.
+    const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
+    /// The most recorded calls that wait for the disk; further ones are not kept.
+    const MAX_WAITING: usize = 64, "calls";
+}
+
+/// How the names of files end.
+const EXTENSION: &str = "json";
+
+/// Where recordings lie in the state folder `state`.
+fn folder(state: &Path) -> PathBuf {
+    state.join("recordings")
+}
+
+/// Keeps recorded calls; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Recordings {
+    kept: Arc<Kept>,
+    _sweeper: Arc<AbortOnDropHandle<()>>,
+}
+
+struct Kept {
+    folder: PathBuf,
+    /// The oldest first, with their sizes.
+    files: Mutex<VecDeque<(PathBuf, u64)>>,
+    waiting: Arc<Semaphore>,
+    numbers: AtomicU64,
+}
+
+impl Recordings {
+    /// Begins to record what `application` says; `None` where it says nothing and nothing is left of earlier. Blocks on the
+    /// disk.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or read.
+    pub(crate) fn open(state: &Path, application: &Application) -> Result<Option<Self>, StartError> {
+        let names: Vec<_> = application.here().filter(|one| one.is_recorded).map(|one| one.name.clone()).collect();
+        let folder = folder(state);
+        let failed = |cause| StartError::Recordings(StateError::Unusable { path: folder.clone(), cause });
+        if names.is_empty() && !folder.exists() {
+            return Ok(None);
+        }
+        DirBuilder::new().mode(0o700).recursive(true).create(&folder).map_err(failed)?;
+        let files = list(&folder).map_err(failed)?;
+        let files = files.into_iter().map(|path| (path.metadata().map_or(0, |file| file.len()), path));
+        let kept = Arc::new(Kept {
+            files: Mutex::new(files.map(|(bytes, path)| (path, bytes)).collect()),
+            waiting: Arc::new(Semaphore::new(MAX_WAITING)),
+            numbers: AtomicU64::new(0),
+            folder,
+        });
+        let swept = vital("the sweeper of recordings", sweep(kept.clone(), names));
+        let sweeper = Arc::new(AbortOnDropHandle::new(tokio::spawn(async move {
+            swept.await;
+        })));
+        Ok(Some(Recordings { kept, _sweeper: sweeper }))
+    }
+
+    /// Takes recordings.
+    pub(crate) fn sink(&self) -> Arc<dyn Fn(Recording) + Send + Sync> {
+        let kept = self.kept.clone();
+        Arc::new(move |recording| kept.keep(recording))
+    }
+}
+
+impl Kept {
+    fn keep(self: &Arc<Self>, recording: Recording) {
+        let component = recording.head.component.clone();
+        let Ok(permit) = self.waiting.clone().try_acquire_owned() else {
+            tracing::warn!(%component, "a call of `{component}` is not recorded: {MAX_WAITING} wait for the disk already");
+            return;
+        };
+        let (kept, number) = (self.clone(), self.numbers.fetch_add(1, Ordering::Relaxed));
+        tokio::task::spawn_blocking(move || {
+            let name = format!("{:014}-{number:08}-{component}.{EXTENSION}", recording.head.time);
+            match write(&kept.folder.join(name), &recording) {
+                Ok(file) => kept.files.lock().push_back(file),
+                Err(error) => {
+                    tracing::warn!(
+                        %component,
+                        "a call of `{component}` is not recorded: {} cannot be written: {error}",
+                        kept.folder.display()
+                    );
+                }
+            }
+            kept.prune();
+            drop(permit);
+        });
+    }
+
+    /// Removes what is too old or too much.
+    fn prune(&self) {
+        let mut files = self.files.lock();
+        let mut bytes: u64 = files.iter().map(|(_, bytes)| bytes).sum();
+        while let Some((path, size)) = files.front()
+            && (files.len() > MAX_RECORDINGS || bytes > MAX_ALL_BYTES || is_old(path))
+        {
+            bytes -= size;
+            if let Err(error) = fs::remove_file(path)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!("{} cannot be removed: {error}", path.display());
+            }
+            files.pop_front();
+        }
+    }
+}
+
+/// Whether a recording of this name is too old to be kept.
+fn is_old(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let made = name.split('-').next().and_then(|time| time.parse().ok()).map_or(Duration::ZERO, Duration::from_millis);
+    clock::since_epoch().saturating_sub(made) > MAX_AGE
+}
+
+fn write(path: &Path, recording: &Recording) -> io::Result<(PathBuf, u64)> {
+    let json = serde_json::to_vec(recording)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let written = file.write_all(&json);
+    if written.is_err() {
+        // Half a recording is none.
+        fs::remove_file(path)?;
+    }
+    written.map(|()| (path.to_owned(), json.len() as u64))
+}
+
+/// The files of recordings, the oldest first.
+fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == EXTENSION) {
+            files.push(path);
+        }
+    }
+    files.sort_unstable();
+    Ok(files)
+}
+
+/// Removes what is too old and says what is recorded, for as long as the host runs.
+async fn sweep(kept: Arc<Kept>, names: Vec<String>) {
+    let mut tick = tokio::time::interval(SWEEP_INTERVAL);
+    loop {
+        tick.tick().await;
+        for component in &names {
+            tracing::warn!(
+                %component,
+                "calls of `{component}` are recorded, with all values, and kept for a day in {}; remove `record` from its \
+                 table to end that",
+                kept.folder.display()
+            );
+        }
+        let kept = kept.clone();
+        // It only fails where it panics, which the next one would too.
+        drop(tokio::task::spawn_blocking(move || kept.prune()).await);
+    }
+}
+
+/// The recorded calls of a trace, or of a request's id; all where none is named. Those that cannot be read are left out.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub(crate) fn read(state: &Path, id: Option<&str>) -> io::Result<Vec<Recording>> {
+    let folder = folder(state);
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let mut found = Vec::new();
+    for path in list(&folder)?.into_iter().filter(|path| !is_old(path)) {
+        let Ok(text) = fs::read_to_string(&path) else { continue };
+        let Ok(recording) = serde_json::from_str::<Recording>(&text) else { continue };
+        let head = &recording.head;
+        if head.format == FORMAT && id.is_none_or(|id| head.request == id || head.trace == id) {
+            found.push(recording);
+        }
+    }
+    Ok(found)
+}

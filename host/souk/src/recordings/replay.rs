@@ -1,0 +1,110 @@
+//! The replay of a recorded call: the component alone, on a state of its own that is empty and goes afterwards.
+//!
+//! Every import is answered from the recording: links have nobody behind them, and the bindings ask the tape before they do
+//! anything. So a replay has no effect, and needs no host, no database and no network.
+
+use crate::app::ReplayGrants;
+use anyhow::Context as _;
+use souk_bindings as bindings;
+use souk_bindings::boundary::Boundaries;
+use souk_bindings::tape::{Answer, Difference, Recording, Tape};
+use souk_links::link_to_recording;
+use souk_manifest::Application;
+use souk_manifest::state::StateFolder;
+use souk_runtime::{Compiled, Engine, Fairness, Pool, PoolConfig, VersionConfig, VersionId, is_host_interface};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tempfile::TempDir;
+use wasmtime::component::Linker;
+
+/// What came of a replay.
+#[derive(Debug)]
+pub(crate) struct Replayed {
+    /// How many imports it called as recorded.
+    pub imports: usize,
+    /// Where it differed first among its imports.
+    pub difference: Option<Difference>,
+    /// The other answer, where the imports were the same.
+    pub answer: Option<Answer>,
+}
+
+/// Replays calls of the components of an application.
+pub(crate) struct Replayer<'a> {
+    application: &'a Application,
+    engine: Engine,
+    fairness: Fairness,
+    grants: ReplayGrants,
+    /// The code of each file as it is linked, by the component and the file.
+    compiled: BTreeMap<(String, PathBuf), Compiled>,
+    // After what uses it.
+    _folder: TempDir,
+}
+
+impl<'a> Replayer<'a> {
+    /// Nothing is compiled yet; compiled code is kept in `cache`.
+    ///
+    /// # Errors
+    /// When the state for replays cannot be made.
+    pub(crate) async fn new(application: &'a Application, cache: &Path) -> anyhow::Result<Self> {
+        let folder = TempDir::new()?;
+        let state = StateFolder::open(folder.path())?;
+        Ok(Replayer {
+            application,
+            engine: Engine::start(cache, application.here().map(|component| &component.limits), None)?,
+            fairness: Fairness::new(tokio::runtime::Handle::current().metrics().num_workers()),
+            grants: ReplayGrants::open(application, state).await?,
+            compiled: BTreeMap::new(),
+            _folder: folder,
+        })
+    }
+
+    /// Runs the call of `recording` again, with the code of `file`.
+    ///
+    /// # Errors
+    /// When the component cannot be loaded, or does not have what was called.
+    pub(crate) async fn replay(&mut self, recording: &Recording, file: &Path) -> anyhow::Result<Replayed> {
+        let name = &recording.head.component;
+        let declared = self.application.components.get(name).with_context(|| {
+            format!("the manifest has no component `{name}`\n  fix: name the manifest that it was recorded with by -f")
+        })?;
+        let compiled = self.compiled(name, file).await?;
+        let (grants, secrets) = self.grants.of(declared, recording)?;
+        let pool = Pool::new(PoolConfig {
+            version: VersionConfig { id: VersionId::first("", ""), compiled, grants: Arc::new(grants) },
+            limits: declared.limits.clone(),
+            fairness: self.fairness.clone(),
+            boundaries: Boundaries::off(),
+        });
+        let tape = Tape::replay(recording, secrets)?;
+        let answer = pool.replay(recording, tape.clone()).await?;
+        let difference = tape.difference();
+        let differs = difference.is_none() && !is_same(&answer, &recording.answer);
+        Ok(Replayed { imports: tape.played(), difference, answer: differs.then_some(answer) })
+    }
+
+    async fn compiled(&mut self, name: &str, file: &Path) -> anyhow::Result<Compiled> {
+        let key = (name.to_owned(), file.to_owned());
+        if let Some(compiled) = self.compiled.get(&key) {
+            return Ok(compiled.clone());
+        }
+        let engine = self.engine.wasmtime();
+        let code = self.engine.compiler().compile(name, file).await?;
+        let mut linker = Linker::new(engine);
+        bindings::add_to_linker(&mut linker).map_err(|error| anyhow::anyhow!("{error:#}"))?;
+        for (import, _) in code.component_type().imports(engine) {
+            if !is_host_interface(import) {
+                link_to_recording(&mut linker, engine, &code, import)?;
+            }
+        }
+        let compiled = Compiled::link(name.into(), engine, &code, &mut linker)?;
+        self.compiled.insert(key, compiled.clone());
+        Ok(compiled)
+    }
+}
+
+/// Whether a replay has the answer that was recorded. A call that waited for an import until its deadline fails at once where
+/// it is replayed.
+fn is_same(now: &Answer, recorded: &Answer) -> bool {
+    now == recorded || matches!((now, recorded), (Answer::Failed(_), Answer::Failed(_)))
+}

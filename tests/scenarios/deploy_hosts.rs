@@ -1,0 +1,205 @@
+//! New versions of a component that several hosts run: all go to it and no request fails, whichever of them is killed; and
+//! nobody deploys who has not the secret of the hosts.
+
+use super::deploy::{Crowd, body, built, digest, version};
+use crate::harness::app::texts;
+use crate::harness::nats::Nats;
+use crate::harness::{App, Host, eventually};
+use async_nats::jetstream;
+use bytes::Bytes;
+use serde_json::Value;
+
+/// `front` runs at a host of its own, which passes everything else on over NATS.
+const MANIFEST: &str = r#"
+    spin_manifest_version = 2
+    application = { name = "shop", version = "1.0.0" }
+    [[trigger.http]]
+    route = "/..."
+    component = "web"
+    [[trigger.http]]
+    route = "/front"
+    component = "front"
+    [component.web]
+    source = "web.wasm"
+    [component.front]
+    source = "front.wasm"
+"#;
+
+const SECRET: &str = "the secret of all hosts";
+const STATES: [&str; 3] = ["state", "state-1", "state-2"];
+
+fn app(nats: &Nats, secret: Option<&str>) -> App {
+    let secret = secret.map(|secret| format!("cluster_secret = \"{secret}\"\n")).unwrap_or_default();
+    App::inline(MANIFEST)
+        .file("web.wasm", version("good-1"))
+        .file("front.wasm", version("front"))
+        .file("runtime-config.toml", format!("[nats]\nservers = [\"{}\"]\n{secret}", nats.url()))
+}
+
+async fn web(app: &App, state: &str) -> Host {
+    app.start_at("127.0.0.1:0", state, &["--only", "web"]).await
+}
+
+/// What `souk COMMAND` says at the host with this state folder; it must succeed.
+async fn souk(app: &App, state: &str, command: &str, arguments: &[&str]) -> String {
+    let output = app.souk_at(state, command, arguments).await;
+    let (out, err) = texts(&output);
+    assert!(output.status.success(), "{command}: {out}{err}");
+    out
+}
+
+/// Waits until all of these hosts answer with this version.
+async fn all_serve(hosts: &[&Host], behaviour: &str) {
+    for host in hosts {
+        let client = host.client();
+        let what = format!("the host serves {behaviour}");
+        eventually(&what, async || (body(&client, "/").await == (200, behaviour.to_owned())).then_some(())).await;
+    }
+}
+
+/// The number and digest of the version that serves at a host.
+async fn active(app: &App, state: &str) -> (u64, String) {
+    let all: Vec<Value> = serde_json::from_str(&souk(app, state, "versions", &["web", "--json"]).await).unwrap();
+    let active = all.iter().find(|version| version["state"] == "active").expect("a version that serves");
+    (active["number"].as_u64().unwrap(), active["digest"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn all_hosts_go_to_a_version_without_a_failed_read_also_when_the_one_that_deploys_is_killed() {
+    let nats = Nats::start();
+    let app = app(&nats, Some(SECRET));
+    let gateway = app.start_at("127.0.0.1:0", "state-front", &["--only", "front"]).await;
+    let mut hosts = Vec::new();
+    for state in STATES {
+        hosts.push(web(&app, state).await);
+    }
+    let crowd = Crowd::of(&gateway);
+    crowd.asks(50).await;
+    let said = souk(&app, STATES[0], "deploy", &["web", &built(&app, "good-2")]).await;
+    assert!(said.contains("version 2 serves; version 1 ends its calls"), "{said}");
+    all_serve(&hosts.iter().collect::<Vec<_>>(), "good-2").await;
+    for (host, state) in hosts.iter().zip(STATES) {
+        assert_eq!(active(&app, state).await, (2, digest(&version("good-2"))));
+        let line = host.wait_for_log("version 2 (").await;
+        for part in [digest(&version("good-1")), digest(&version("good-2")), "user".into(), ", at host".into()] {
+            assert!(line.contains(&part), "{part} is missing: {line}");
+        }
+    }
+
+    // Tried out at one host, then everywhere.
+    crowd.asks(50).await;
+    let third = built(&app, "good-3");
+    let canary = ["web", &third, "--canary", "50%", "--for", "100ms", "--max-slowdown", "50"];
+    souk(&app, STATES[1], "deploy", &canary).await;
+    all_serve(&hosts.iter().collect::<Vec<_>>(), "good-3").await;
+
+    // Killed before it has told the others, and after. What it has written decides, and it is there when it comes back.
+    for (point, next) in [("the file is kept", "good-4"), ("the hosts are told", "good-5")] {
+        let (file, new) = (built(&app, next), digest(&version(next)));
+        let versions = app.path(STATES[0]).join("versions");
+        let reached = || match point {
+            "the file is kept" => versions.join("files").join(&new).with_extension("wasm").exists(),
+            _ => std::fs::read_to_string(versions.join("agreed")).is_ok_and(|agreed| agreed.contains(&new)),
+        };
+        let kill = async {
+            eventually(point, async || reached().then_some(())).await;
+            hosts[0].signal("KILL");
+        };
+        let arguments = ["web", &file];
+        futures::join!(app.souk_at(STATES[0], "deploy", &arguments), kill);
+        drop(hosts.remove(0));
+        crowd.asks(50).await;
+        hosts.insert(0, web(&app, STATES[0]).await);
+        let decided = body(&hosts[0].client(), "/").await.1;
+        assert!(decided == next || (next == "good-4" && decided == "good-3"), "killed when {point}: {decided}");
+        all_serve(&hosts.iter().collect::<Vec<_>>(), &decided).await;
+    }
+
+    // A host that was never there runs what the others do, and goes back with them.
+    let fresh = web(&app, "state-fresh").await;
+    assert_eq!(body(&fresh.client(), "/").await, (200, "good-5".to_owned()));
+    fresh.wait_for_log("which the hosts have agreed on").await;
+    let before = active(&app, STATES[1]).await;
+    souk(&app, STATES[1], "rollback", &["web"]).await;
+    let (number, digest) = active(&app, STATES[1]).await;
+    assert!(number > before.0 && digest != before.1);
+    let back = body(&hosts[1].client(), "/").await.1;
+    all_serve(&[&hosts[0], &hosts[1], &hosts[2], &fresh], &back).await;
+
+    // A file that no host has had is newer than what they have agreed on, and becomes theirs when somebody says so.
+    fresh.stop().await;
+    let app = app.file("web.wasm", version("good-9"));
+    let fresh = web(&app, "state-fresh").await;
+    assert_eq!(body(&fresh.client(), "/").await, (200, "good-9".to_owned()));
+    all_serve(&[&hosts[0], &hosts[1], &hosts[2]], &back).await;
+    let said = souk(&app, "state-fresh", "deploy", &["web"]).await;
+    assert!(said.contains("serves here already, and is what all hosts run"), "{said}");
+    all_serve(&[&hosts[0], &hosts[1], &hosts[2], &fresh], "good-9").await;
+    crowd.asks(50).await;
+    assert_eq!(crowd.leaves().await, 0, "{:#?}", gateway.log());
+}
+
+#[tokio::test]
+async fn who_can_only_publish_on_nats_cannot_deploy_nor_replay_a_deployment_nor_change_its_file() {
+    let nats = Nats::start();
+    let app = app(&nats, Some(SECRET));
+    let first = web(&app, STATES[0]).await;
+    let second = web(&app, STATES[1]).await;
+    let stranger = jetstream::new(async_nats::connect(nats.url()).await.unwrap());
+    let bucket = stranger.get_stream("KV_souk_shop_deployments").await.unwrap();
+    let subject = "$KV.souk_shop_deployments.agreed";
+    let publish =
+        async |subject: String, bytes: Bytes| drop(stranger.publish(subject, bytes).await.unwrap().await.unwrap());
+    souk(&app, STATES[0], "deploy", &["web", &built(&app, "good-2")]).await;
+    let old = bucket.get_last_raw_message_by_subject(subject).await.unwrap().payload;
+    souk(&app, STATES[0], "deploy", &["web", &built(&app, "good-3")]).await;
+    all_serve(&[&first, &second], "good-3").await;
+
+    let forged = String::from_utf8(old.to_vec()).unwrap().replace(&digest(&version("good-2")), &digest(b"evil"));
+    for (bytes, words) in [(old, "replaced by an older record"), (forged.into(), "who has not their `cluster_secret`")]
+    {
+        publish(subject.to_owned(), bytes).await;
+        for host in [&first, &second] {
+            let line = host.wait_for_log(words).await;
+            assert!(line.contains("ERROR") && line.contains("nothing of it is run"), "{line}");
+        }
+        // Neither does a host that starts: of the others, and one that has kept nothing.
+        let again = web(&app, "state-2").await;
+        again.wait_for_log(words).await;
+        assert_eq!(body(&again.client(), "/").await, (200, "good-1".to_owned()));
+        again.stop().await;
+        all_serve(&[&first, &second], "good-3").await;
+    }
+
+    // The next deployment sets it right. Its file is not run where it was changed on the way.
+    souk(&app, STATES[1], "deploy", &["web", &built(&app, "good-4")]).await;
+    all_serve(&[&first, &second], "good-4").await;
+    let chunk = format!("$KV.souk_shop_versions.{}.0", digest(&version("good-4")));
+    publish(chunk, vec![0; 128 << 10].into()).await;
+    let fresh = web(&app, "state-3").await;
+    let line = fresh.wait_for_log("is not what was deployed").await;
+    assert!(line.contains("ERROR") && line.contains("it is not run here"), "{line}");
+    fresh.wait_for_log("fix: deploy it again from a host that runs it").await;
+    assert_eq!(body(&fresh.client(), "/").await, (200, "good-1".to_owned()));
+    for host in [&first, &second, &fresh] {
+        assert!(!host.log().iter().any(|line| line.contains(SECRET)));
+    }
+}
+
+#[tokio::test]
+async fn without_a_secret_of_the_hosts_a_host_that_is_not_alone_does_not_deploy() {
+    let nats = Nats::start();
+    let app = app(&nats, None);
+    let first = web(&app, STATES[0]).await;
+    souk(&app, STATES[0], "deploy", &["web", &built(&app, "good-2")]).await;
+    let second = web(&app, STATES[1]).await;
+    let output = app.souk_at(STATES[0], "deploy", &["web", &built(&app, "good-3")]).await;
+    let (_, error) = texts(&output);
+    assert!(!output.status.success(), "{error}");
+    for words in ["component `web`", "other hosts", "fix: give all hosts the same `cluster_secret`"] {
+        assert!(error.contains(words), "{words} is missing: {error}");
+    }
+    assert_eq!(body(&first.client(), "/").await, (200, "good-2".to_owned()));
+    second.stop().await;
+    souk(&app, STATES[0], "deploy", &["web", &built(&app, "good-3")]).await;
+}
