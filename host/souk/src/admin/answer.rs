@@ -1,4 +1,4 @@
-//! One request of the API, from the right that it needs to its answer.
+//! Answers one request of the API: checks the right that it needs, acts, and builds the answer.
 
 use super::access::{self, Asker, Door, Right};
 use super::call::{CallRequest, call, list};
@@ -34,13 +34,13 @@ souk_manifest::fixed_limits! {
     const BODY_TIMEOUT: Duration = Duration::from_secs(30);
     /// The longest body of a request that needs no right.
     const MAX_OPEN_BODY_BYTES: usize = 4 << 10, bytes;
-    /// The most of a name in a request that its line in the log has.
+    /// How many bytes of a name from a request a log line shows.
     const MAX_LOGGED_BYTES: usize = 200, bytes;
 }
 
 type Answer = Response<Full<Bytes>>;
 
-/// What a request to sign in has.
+/// The body of a request to sign in.
 #[derive(Deserialize)]
 struct SignIn {
     code: String,
@@ -53,7 +53,7 @@ struct TokenValues {
     full: String,
 }
 
-/// Answers `request`, which came in at `door`. Never fails: what goes wrong becomes an answer.
+/// Answers `request`, which came in at `door`. Never fails: an error becomes an answer.
 pub(crate) async fn answer(admin: &Arc<Admin>, door: &Door, request: Request<Incoming>) -> Answer {
     let (head, body) = request.into_parts();
     let mut answer = match access::asker(&head, door, admin) {
@@ -71,7 +71,7 @@ pub(crate) async fn answer(admin: &Arc<Admin>, door: &Door, request: Request<Inc
     answer
 }
 
-/// A request with who sent it.
+/// A request and its sender.
 struct Asked<'a> {
     admin: &'a Arc<Admin>,
     door: &'a Door,
@@ -91,7 +91,7 @@ impl Asked<'_> {
         if self.admin.readiness.is_draining() {
             return Err(draining());
         }
-        // In this order a drain either waits for it, or it has seen that the host drains.
+        // Register first, then check: so either the drain waits for this request, or the request sees the drain.
         let _under_way = self.admin.changes.token();
         if self.admin.readiness.is_draining() {
             return Err(draining());
@@ -118,7 +118,7 @@ impl Asked<'_> {
         }
     }
 
-    /// What changes nothing.
+    /// Requests that change nothing.
     async fn look(self, action: Action, id: String) -> Result<Answer, Problem> {
         let Asked { admin, door, asker, head, body } = self;
         let query = |key| parameter(head.uri.query(), key);
@@ -142,7 +142,7 @@ impl Asked<'_> {
                 let SignIn { code } = read(body, MAX_OPEN_BODY_BYTES).await?;
                 let Some(cookie) = admin.sessions.exchange(&code).map_err(internal)? else {
                     let message =
-                        "the code was used already, or is older than a minute\n  fix: `souk admin code` makes another";
+                        "the code was used already or is older than a minute\n  fix: `souk admin code` makes another";
                     return Err(Problem::new(StatusCode::UNAUTHORIZED, message));
                 };
                 tracing::info!("administration: {asker} has exchanged a code for a session");
@@ -203,7 +203,7 @@ impl Asked<'_> {
         }
     }
 
-    /// What changes something: the log says who has asked for what, before it is done.
+    /// Requests that change something: the log says who asked for what before it is done.
     async fn change(self, action: Action, id: String) -> Result<Answer, Problem> {
         let Asked { admin, asker, body, head, .. } = self;
         let query = head.uri.query();
@@ -229,7 +229,7 @@ impl Asked<'_> {
                 json(&deployments::roll_back(&admin.app, &id, query, &asker.to_string()).await?)
             }
             Action::Promote => {
-                note(&format!("let the version of {} serve that is tried out", logged(&id)));
+                note(&format!("promote the version of {} that is on trial", logged(&id)));
                 json(&deployments::promote(&admin.app, &id, &asker.to_string()).await?)
             }
             Action::Profile => {
@@ -266,7 +266,7 @@ impl Asked<'_> {
     }
 }
 
-/// A name from a request, fit for a line of the log.
+/// A name from a request, made safe and short for a log line.
 fn logged(name: &str) -> String {
     let mut name = printable(name);
     name.truncate(name.floor_char_boundary(MAX_LOGGED_BYTES));
@@ -292,8 +292,8 @@ async fn read_bytes(body: Incoming, most: usize) -> Result<Bytes, Problem> {
 async fn read<T: DeserializeOwned>(body: Incoming, most: usize) -> Result<T, Problem> {
     let body = read_bytes(body, most).await?;
     serde_json::from_slice(&body).map_err(|error| {
-        // Without what stands there: it may be a secret.
-        let what = if error.is_data() { "has not the members that it needs" } else { "is no JSON" };
+        // The text at that place stays out: it may be a secret.
+        let what = if error.is_data() { "lacks a member or has a wrong one" } else { "is not JSON" };
         let place = (error.line(), error.column());
         Problem::bad(format_args!("the body {what} (line {}, column {})", place.0, place.1))
     })
@@ -305,7 +305,7 @@ fn json(value: &impl Serialize) -> Result<Answer, Problem> {
 
 fn with_status(status: StatusCode, value: &impl Serialize) -> Result<Answer, Problem> {
     let body = serde_json::to_vec(value).map_err(|error| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format_args!("the answer is no JSON: {error}"))
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format_args!("the answer cannot be written as JSON: {error}"))
     })?;
     let mut answer = Response::new(Full::from(body));
     *answer.status_mut() = status;
@@ -325,7 +325,7 @@ fn cookied(value: &str, time: Duration, door: &Door) -> Answer {
     let cookie = format!("{COOKIE}={value}; Path=/; Max-Age={}; HttpOnly; SameSite=Strict{secure}", time.as_secs());
     let mut answer = Response::new(Full::default());
     *answer.status_mut() = StatusCode::NO_CONTENT;
-    // Hexadecimal digits: a header's value.
+    // Hexadecimal digits are always a valid header value.
     if let Ok(cookie) = HeaderValue::try_from(cookie) {
         answer.headers_mut().insert(SET_COOKIE, cookie);
     }

@@ -1,4 +1,4 @@
-//! `souk doctor`: is everything there, and what may each component do?
+//! `souk doctor`: checks that everything is in place, and shows what each component may do.
 
 use super::build::{BuildEnvironment, TARGET, has_target};
 use super::{AppArgs, default_url, fill_in, output, stale};
@@ -44,7 +44,7 @@ impl Doctor {
                     false => check("target", false, format!("{TARGET} is missing\n  fix: rustup target add {TARGET}")),
                 }
             }
-            // No fault of a host that runs what others have built.
+            // Not an error: the host may run components that were built elsewhere.
             None => output::line("info  toolchain: there is no rustc: components in Rust are not built here"),
         }
         let mut state_dir = PathBuf::new();
@@ -71,7 +71,7 @@ impl Doctor {
                 let fix = if there { "" } else { " is missing\n  fix: souk build" };
                 check(&format!("component {}", component.name), there, format!("{}{fix}", component.source.display()));
             }
-            // No fault: it may be meant, and a source that changed need not be part of the component.
+            // A warning only: it may be intended, and a changed source need not be part of the component.
             stale::stale(application).iter().for_each(|text| output::line(&format!("old   {text}")));
             let running = RunningHost::connect(&state::control_socket(&state_dir)).await;
             match running {

@@ -1,6 +1,6 @@
 //! `souk package`, `souk push`, `souk pull`: applications as packages, in a file or in a registry.
 //!
-//! Without the feature `oci` the commands are there and say so, and `-f` names manifests alone.
+//! Without the feature `oci` the commands exist but only report that, and `-f` accepts only manifests.
 
 use super::{AppArgs, ManifestArg};
 use clap::Args;
@@ -21,7 +21,7 @@ pub(super) struct MakePackage {
 /// The arguments of `souk push`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "-f names the application, or the file of a package. Who you are at the registry stands in the \
+    after_help = "-f names the application, or the file of a package. Your login for the registry comes from the \
                         auth.json that\n`podman login` or `skopeo login` writes."
 )]
 pub(super) struct Push {
@@ -42,17 +42,17 @@ pub(super) struct Pull {
     /// The package in the registry: REGISTRY/REPOSITORY:TAG, or REGISTRY/REPOSITORY@DIGEST
     #[arg(value_name = "NAME")]
     name: String,
-    /// The file that it goes to: an OCI layout in a tar
+    /// The file to write: an OCI layout in a tar
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     #[command(flatten)]
     wish: WishArgs,
 }
 
-/// How a package is got.
+/// How to get a package.
 #[derive(Debug, Args)]
 pub(super) struct WishArgs {
-    /// The digest of the package that you accept: sha256:...
+    /// The package's digest that you accept: sha256:...
     #[arg(long, value_name = "DIGEST")]
     accept: Option<String>,
     /// Speak HTTP without TLS to a registry on this machine
@@ -60,11 +60,11 @@ pub(super) struct WishArgs {
     plain_http: bool,
 }
 
-/// An application whose manifest is known.
+/// An application whose manifest was found.
 pub(super) struct Located {
     /// The manifest.
     pub(super) manifest: PathBuf,
-    /// The operator's folder, of an application out of a package.
+    /// The operator's folder, for a packaged application.
     pub(super) operator: Option<PathBuf>,
 }
 
@@ -126,7 +126,7 @@ mod with {
     }
 
     impl ManifestArg {
-        /// The package that `-f` names, where it names one.
+        /// The package that `-f` names, if it names one.
         pub(crate) fn package(&self) -> Option<Package> {
             Package::of(&self.manifest)
         }
@@ -137,7 +137,7 @@ mod with {
     }
 
     impl AppArgs {
-        /// The manifest that `-f` names, or that of a package that was obtained before.
+        /// The manifest that `-f` names, or that of a package obtained before.
         pub(crate) fn located(&self) -> anyhow::Result<Located> {
             match self.manifest.package() {
                 None => Ok(Located { manifest: self.manifest.path()?, operator: None }),
@@ -148,18 +148,18 @@ mod with {
             }
         }
 
-        /// Gets the package that `-f` names, where it names one; whether it does.
+        /// Gets the package that `-f` names; returns whether it names one.
         pub(crate) async fn obtain(&self, wish: &WishArgs, quiet: bool) -> anyhow::Result<bool> {
             let Some(package) = self.manifest.package() else {
                 anyhow::ensure!(
                     wish.accept.is_none() && !wish.plain_http,
-                    "`--accept` and `--plain-http` are for packages, and -f names a manifest\n  fix: leave them out"
+                    "`--accept` and `--plain-http` are for packages, but -f names a manifest\n  fix: leave them out"
                 );
                 return Ok(false);
             };
             let state = self.package_state();
             if state::exists(&state) {
-                // Nothing is accepted beside a host that runs.
+                // A new digest is not accepted while a host runs.
                 drop(StateFolder::open(&state)?);
             }
             let obtained = package::obtain(&package, &state, wish.wish()).await?;
@@ -174,15 +174,15 @@ mod with {
         }
     }
 
-    /// Says what an application out of a package is granted, before anything of it runs.
+    /// Shows what a packaged application is granted, before any of it runs.
     pub(crate) fn show_grants(application: &Application) {
         for line in describe(application, "").lines().filter(|line| !line.is_empty()) {
-            // A stranger's words must not move the cursor.
+            // Text from a package must not control the terminal.
             output::note(&line.chars().flat_map(printable).collect::<String>());
         }
     }
 
-    /// A character as it is, or what stands for one that a terminal would obey.
+    /// The character, or its escape if a terminal would interpret it.
     fn printable(c: char) -> impl Iterator<Item = char> {
         let (plain, escaped) = if c.is_control() { (None, Some(c.escape_default())) } else { (Some(c), None) };
         plain.into_iter().chain(escaped.into_iter().flatten())
