@@ -4,7 +4,6 @@
 //! needs a token, or the cookie that a browser got for a code. Three checks keep out other sites' pages, which a
 //! browser on this machine also runs:
 //!
-//! browser on this machine runs as well:
 //! - `Host` must be the address that the client connected to, or a name in `admin_hosts`. This refuses a foreign name
 //!   that was made to resolve to this host (DNS rebinding).
 //! - `Origin`, if present, must be the same host. There is no CORS: no header ever allows another origin.

@@ -1,8 +1,8 @@
-//! What the state folder remembers of places: `places.json`, where each store and database was at the last start, whether
-//! it had rows, and which copies have not come to their end.
+//! The state folder's record of places: `places.json` has the place of each store and database at the last start,
+//! whether it had rows, and the copies that have not finished.
 //!
-//! A file says itself whether it has rows, so it is asked. A server that is no longer configured cannot be asked, so what
-//! was known of it counts. A database of PostgreSQL is taken to have rows once migrations have run in it.
+//! A file is checked for rows directly. A server that is no longer configured cannot be checked, so the record decides.
+//! A PostgreSQL database is assumed to have rows once migrations have run in it.
 
 use serde::{Deserialize, Serialize};
 use souk_bindings::key_value::{Store, Stores};
@@ -20,10 +20,10 @@ use std::time::Duration;
 use tokio_util::task::AbortOnDropHandle;
 
 souk_manifest::fixed_limits! {
-    /// The fixed limits of what is remembered of places.
+    /// The fixed limits of the record of places.
     const OWN_LIMITS = "places";
 
-    /// How often an empty store on a server is asked whether it has keys by now.
+    /// How often an empty store on a server is checked for keys.
     const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 }
 
@@ -32,7 +32,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     OWN_LIMITS.to_vec()
 }
 
-/// The application does not start, because its data is not where it is configured to be.
+/// The application does not start, because its data is not at the configured place.
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
     /// The place is empty.
