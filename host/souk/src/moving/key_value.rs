@@ -1,7 +1,8 @@
 //! Copies a key-value store from one place to another, and compares both.
 //!
-//! Values are copied unchanged. For counters (`increment`) Redis stores digits and the other stores eight bytes, and a
-//! value does not say that it is a counter: so the copy names the keys that may be counters.
+//! Values are copied unchanged. Redis stores the counters of `increment` as digits, and the other stores use eight
+//! bytes; a value does not say that it is a counter. So a counter that is copied to or from Redis is no longer a
+//! number.
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use sha2::{Digest as _, Sha256};
