@@ -35,7 +35,7 @@ pub(crate) enum Right {
 
 /// Where a connection came from.
 #[derive(Debug, Clone)]
-pub(crate) enum Door {
+pub(crate) enum Connection {
     /// The control socket, with the user id of its other end, where the system reports it.
     Socket(Option<u32>),
     /// The listener.
@@ -51,7 +51,7 @@ pub(crate) enum Door {
 
 /// The sender of a request.
 #[derive(Debug)]
-pub(crate) struct Asker {
+pub(crate) struct Client {
     /// What they may do.
     pub right: Right,
     /// The name for the log; it never contains a secret.
@@ -60,7 +60,7 @@ pub(crate) struct Asker {
     pub cookie: Option<String>,
 }
 
-impl fmt::Display for Asker {
+impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)
     }
@@ -72,20 +72,20 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 ///
 /// # Errors
 /// When another site's page sent the request.
-pub(crate) fn asker(head: &Parts, door: &Door, admin: &Admin) -> Result<Asker, Problem> {
-    let (peer, local, secure) = match door {
-        Door::Socket(uid) => {
+pub(crate) fn identify(head: &Parts, connection: &Connection, admin: &Admin) -> Result<Client, Problem> {
+    let (peer, local, secure) = match connection {
+        Connection::Socket(uid) => {
             let user = uid.map(|uid| format!(", user {uid}")).unwrap_or_default();
-            return Ok(Asker { right: Right::Owner, name: format!("control socket{user}"), cookie: None });
+            return Ok(Client { right: Right::Owner, name: format!("control socket{user}"), cookie: None });
         }
-        Door::Tcp { peer, local, secure } => (peer, *local, *secure),
+        Connection::Tcp { peer, local, secure } => (peer, *local, *secure),
     };
     let host = check_host(head, local, &admin.app.application().admin_hosts)?;
     let same_origin = check_origin(&head.headers, &host, secure)?;
     if let Some(token) = bearer(&head.headers) {
         return Ok(match admin.tokens.right(token) {
-            Some(right @ Right::Read) => Asker { right, name: format!("token `read` from {peer}"), cookie: None },
-            Some(right) => Asker { right, name: format!("token `full` from {peer}"), cookie: None },
+            Some(right @ Right::Read) => Client { right, name: format!("token `read` from {peer}"), cookie: None },
+            Some(right) => Client { right, name: format!("token `full` from {peer}"), cookie: None },
             None => nobody(peer),
         });
     }
@@ -97,11 +97,11 @@ pub(crate) fn asker(head: &Parts, door: &Door, admin: &Admin) -> Result<Asker, P
         let message = "the request comes from another site's page\n  fix: use a token, `Authorization: Bearer TOKEN`";
         return Err(Problem::new(StatusCode::FORBIDDEN, message));
     }
-    Ok(Asker { right, name: format!("session {number} from {peer}"), cookie: Some(cookie.to_owned()) })
+    Ok(Client { right, name: format!("session {number} from {peer}"), cookie: Some(cookie.to_owned()) })
 }
 
-fn nobody(peer: &SocketAddr) -> Asker {
-    Asker { right: Right::Nothing, name: format!("nobody known, from {peer}"), cookie: None }
+fn nobody(peer: &SocketAddr) -> Client {
+    Client { right: Right::Nothing, name: format!("nobody known, from {peer}"), cookie: None }
 }
 
 /// The host that the request is for, which must be this one: the address `local`, or one of `names`.
@@ -112,7 +112,7 @@ fn check_host(head: &Parts, local: SocketAddr, names: &[String]) -> Result<Autho
         _ => None,
     };
     let Some(host) = host.filter(|host| !host.as_str().contains('@')) else {
-        return Err(Problem::bad("the request has no `Host` header, or one that is no host"));
+        return Err(Problem::bad("the request has no `Host` header, or an invalid one"));
     };
     let same_target = head.uri.authority().is_none_or(|target| target.as_str().eq_ignore_ascii_case(host.as_str()));
     let name = host.host().to_ascii_lowercase();

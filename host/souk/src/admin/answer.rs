@@ -1,9 +1,9 @@
 //! Answers one request of the API: checks the right that it needs, acts, and builds the answer.
 
-use super::access::{self, Asker, Door, Right};
+use super::access::{self, Client, Connection, Right};
 use super::call::{CallRequest, call, list};
 use super::problem::Problem;
-use super::request::{self, RequestOfOwn};
+use super::request::{self, ManualRequest};
 use super::routes::{self, Action, parameter};
 use super::serve::MAX_MESSAGE_BYTES;
 use super::sessions::SESSION_TTL;
@@ -53,12 +53,12 @@ struct TokenValues {
     full: String,
 }
 
-/// Answers `request`, which came in at `door`. Never fails: an error becomes an answer.
-pub(crate) async fn answer(admin: &Arc<Admin>, door: &Door, request: Request<Incoming>) -> Answer {
+/// Answers `request`, which came in over `connection`. Never fails: an error becomes an answer.
+pub(crate) async fn answer(admin: &Arc<Admin>, connection: &Connection, request: Request<Incoming>) -> Answer {
     let (head, body) = request.into_parts();
-    let mut answer = match access::asker(&head, door, admin) {
-        Ok(asker) => {
-            let request = Asked { admin, door, asker, head, body };
+    let mut answer = match access::identify(&head, connection, admin) {
+        Ok(client) => {
+            let request = IncomingRequest { admin, connection, client, head, body };
             request.answer().await.unwrap_or_else(|problem| refused(&problem))
         }
         Err(problem) => refused(&problem),
@@ -72,20 +72,20 @@ pub(crate) async fn answer(admin: &Arc<Admin>, door: &Door, request: Request<Inc
 }
 
 /// A request and its sender.
-struct Asked<'a> {
+struct IncomingRequest<'a> {
     admin: &'a Arc<Admin>,
-    door: &'a Door,
-    asker: Asker,
+    connection: &'a Connection,
+    client: Client,
     head: http::request::Parts,
     body: Incoming,
 }
 
-impl Asked<'_> {
+impl IncomingRequest<'_> {
     async fn answer(self) -> Result<Answer, Problem> {
         let (route, id) = routes::find(&self.head.method, self.head.uri.path())?;
         self.check(route.needs)?;
         if !route.action.changes() {
-            return self.look(route.action, id).await;
+            return self.answer_read(route.action, id).await;
         }
         let draining = || Problem::unavailable("the host is stopping: nothing new is begun");
         if self.admin.readiness.is_draining() {
@@ -96,11 +96,11 @@ impl Asked<'_> {
         if self.admin.readiness.is_draining() {
             return Err(draining());
         }
-        self.change(route.action, id).await
+        self.answer_change(route.action, id).await
     }
 
     fn check(&self, needs: Right) -> Result<(), Problem> {
-        match self.asker.right {
+        match self.client.right {
             right if right >= needs => Ok(()),
             Right::Nothing => {
                 let fix = "send `Authorization: Bearer TOKEN`; `souk admin token` prints the tokens";
@@ -119,8 +119,8 @@ impl Asked<'_> {
     }
 
     /// Requests that change nothing.
-    async fn look(self, action: Action, id: String) -> Result<Answer, Problem> {
-        let Asked { admin, door, asker, head, body } = self;
+    async fn answer_read(self, action: Action, id: String) -> Result<Answer, Problem> {
+        let IncomingRequest { admin, connection, client, head, body } = self;
         let query = |key| parameter(head.uri.query(), key);
         match action {
             Action::Console => console::answer(&id),
@@ -145,14 +145,14 @@ impl Asked<'_> {
                         "the code was used already or is older than a minute\n  fix: `souk admin code` makes another";
                     return Err(Problem::new(StatusCode::UNAUTHORIZED, message));
                 };
-                tracing::info!("administration: {asker} has exchanged a code for a session");
-                Ok(cookied(&cookie, SESSION_TTL, door))
+                tracing::info!("administration: {client} has exchanged a code for a session");
+                Ok(cookied(&cookie, SESSION_TTL, connection))
             }
             Action::SignOut => {
-                if let Some(cookie) = &asker.cookie {
+                if let Some(cookie) = &client.cookie {
                     admin.sessions.end(cookie);
                 }
-                Ok(cookied("", Duration::ZERO, door))
+                Ok(cookied("", Duration::ZERO, connection))
             }
             Action::Code => {
                 let code = admin.sessions.code().map_err(internal)?;
@@ -171,14 +171,14 @@ impl Asked<'_> {
             Action::ShowMessage => {
                 let found = messages::run(&admin.app, operator::Request::Show(id)).await?;
                 let mut event = found.events.into_iter().next().ok_or_else(|| Problem::not_found("it is gone"))?;
-                if asker.right < Right::Full {
+                if client.right < Right::Full {
                     event.arguments = None;
                 }
                 json(&event)
             }
             Action::ListTraces => json(&traces::list(admin.app.boundaries().tracer(), head.uri.query())?),
             Action::ShowTrace => {
-                let with_values = asker.right >= Right::Full;
+                let with_values = client.right >= Right::Full;
                 json(&traces::one(admin.app.boundaries().tracer(), &id, with_values)?)
             }
             Action::Examine => json(&examine::examine(admin).await),
@@ -204,10 +204,10 @@ impl Asked<'_> {
     }
 
     /// Requests that change something: the log says who asked for what before it is done.
-    async fn change(self, action: Action, id: String) -> Result<Answer, Problem> {
-        let Asked { admin, asker, body, head, .. } = self;
+    async fn answer_change(self, action: Action, id: String) -> Result<Answer, Problem> {
+        let IncomingRequest { admin, client, body, head, .. } = self;
         let query = head.uri.query();
-        let note = |what: &str| tracing::info!("administration: {asker} asks to {what}");
+        let note = |what: &str| tracing::info!("administration: {client} asks to {what}");
         match action {
             Action::Call => {
                 let request: CallRequest = read(body, MAX_MESSAGE_BYTES).await?;
@@ -215,22 +215,22 @@ impl Asked<'_> {
                 json(&call(&admin.app, request).await?)
             }
             Action::Request => {
-                let request: RequestOfOwn = read(body, MAX_MESSAGE_BYTES).await?;
+                let request: ManualRequest = read(body, MAX_MESSAGE_BYTES).await?;
                 note(&format!("request {} {}", logged(&request.method), logged(request.path_alone())));
                 json(&request::send(admin, request).await?)
             }
             Action::Deploy => {
                 let file = read_bytes(body, MAX_COMPONENT_BYTES as usize).await?;
                 note(&format!("deploy {}", logged(&id)));
-                json(&deployments::deploy(&admin.app, id, query, file.to_vec(), asker.to_string()).await?)
+                json(&deployments::deploy(&admin.app, id, query, file.to_vec(), client.to_string()).await?)
             }
             Action::RollBack => {
                 note(&format!("roll {} back", logged(&id)));
-                json(&deployments::roll_back(&admin.app, &id, query, &asker.to_string()).await?)
+                json(&deployments::roll_back(&admin.app, &id, query, &client.to_string()).await?)
             }
             Action::Promote => {
                 note(&format!("promote the version of {} that is on trial", logged(&id)));
-                json(&deployments::promote(&admin.app, &id, &asker.to_string()).await?)
+                json(&deployments::promote(&admin.app, &id, &client.to_string()).await?)
             }
             Action::Profile => {
                 note(&format!("profile {}", logged(&id)));
@@ -320,8 +320,8 @@ fn text(text: impl Into<Bytes>) -> Answer {
 }
 
 /// An answer without a body that sets the session's cookie for `time`.
-fn cookied(value: &str, time: Duration, door: &Door) -> Answer {
-    let secure = if matches!(door, Door::Tcp { secure: true, .. }) { "; Secure" } else { "" };
+fn cookied(value: &str, time: Duration, connection: &Connection) -> Answer {
+    let secure = if matches!(connection, Connection::Tcp { secure: true, .. }) { "; Secure" } else { "" };
     let cookie = format!("{COOKIE}={value}; Path=/; Max-Age={}; HttpOnly; SameSite=Strict{secure}", time.as_secs());
     let mut answer = Response::new(Full::default());
     *answer.status_mut() = StatusCode::NO_CONTENT;

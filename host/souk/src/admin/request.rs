@@ -27,7 +27,7 @@ souk_manifest::fixed_limits! {
 
 /// A request to make.
 #[derive(Deserialize)]
-pub(super) struct RequestOfOwn {
+pub(super) struct ManualRequest {
     pub(super) method: String,
     /// The path with its query.
     path: String,
@@ -37,7 +37,7 @@ pub(super) struct RequestOfOwn {
     body: String,
 }
 
-impl RequestOfOwn {
+impl ManualRequest {
     /// The path without its query, which may hold a secret.
     pub(super) fn path_alone(&self) -> &str {
         self.path.split('?').next().unwrap_or_default()
@@ -46,7 +46,7 @@ impl RequestOfOwn {
 
 /// The response.
 #[derive(Serialize)]
-pub(super) struct Answered {
+pub(super) struct ManualResponse {
     status: u16,
     headers: Vec<(String, String)>,
     /// As text; invalid UTF-8 is replaced.
@@ -57,8 +57,8 @@ pub(super) struct Answered {
 ///
 /// # Errors
 /// When the request is invalid, or nothing could answer it.
-pub(super) async fn send(admin: &Arc<Admin>, request: RequestOfOwn) -> Result<Answered, Problem> {
-    let RequestOfOwn { method, path, headers, body } = request;
+pub(super) async fn send(admin: &Arc<Admin>, request: ManualRequest) -> Result<ManualResponse, Problem> {
+    let ManualRequest { method, path, headers, body } = request;
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| Problem::bad("`method` is not an HTTP method"))?;
     let url = Uri::try_from(format!("{}{path}", admin.url)).ok().filter(|_| path.starts_with('/'));
     let url = url.ok_or_else(|| Problem::bad("`path` is not a path\n  fix: begin it with `/`"))?;
@@ -82,7 +82,7 @@ pub(super) async fn send(admin: &Arc<Admin>, request: RequestOfOwn) -> Result<An
             Problem::new(StatusCode::BAD_GATEWAY, what)
         })?;
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        Ok(Answered {
+        Ok(ManualResponse {
             status: head.status.as_u16(),
             headers: head.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
             body: String::from_utf8_lossy(&body.to_bytes()).into_owned(),

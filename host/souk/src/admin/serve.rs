@@ -5,7 +5,7 @@
 //! requests that change something are refused as soon as the drain begins.
 
 use super::Admin;
-use super::access::Door;
+use super::access::Connection;
 use super::answer::answer;
 use crate::http::Tls;
 use hyper::server::conn::http1;
@@ -126,10 +126,10 @@ pub(crate) async fn serve_socket(admin: Arc<Admin>, listener: UnixListener, stop
             let Ok(place) = connections.clone().acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let door = Door::Socket(stream.peer_cred().ok().map(|peer| peer.uid()));
+                    let connection = Connection::Socket(stream.peer_cred().ok().map(|peer| peer.uid()));
                     let (admin, stop) = (admin.clone(), stop.clone());
                     tokio::spawn(async move {
-                        serve(stream, door, admin, &stop).await;
+                        serve(stream, connection, admin, &stop).await;
                         drop(place);
                     });
                 }
@@ -159,12 +159,12 @@ pub(crate) async fn serve_tcp(admin: Arc<Admin>, listener: Listener, stop: Cance
             let _ = stream.set_nodelay(true);
             let (admin, tls, stop) = (admin.clone(), tls.clone(), stop.clone());
             tokio::spawn(async move {
-                let door = Door::Tcp { peer, local, secure: tls.is_some() };
+                let connection = Connection::Tcp { peer, local, secure: tls.is_some() };
                 match tls {
-                    None => serve(stream, door, admin, &stop).await,
+                    None => serve(stream, connection, admin, &stop).await,
                     Some(tls) => {
                         if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-                            serve(stream, door, admin, &stop).await;
+                            serve(stream, connection, admin, &stop).await;
                         }
                     }
                 }
@@ -181,13 +181,13 @@ async fn failed(what: &str, error: &std::io::Error) {
 }
 
 /// Serves one connection.
-async fn serve<S>(stream: S, door: Door, admin: Arc<Admin>, stop: &CancellationToken)
+async fn serve<S>(stream: S, connection: Connection, admin: Arc<Admin>, stop: &CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
-    let shared = Arc::new((admin, door));
+    let shared = Arc::new((admin, connection));
     let service = service_fn(move |request| {
         let shared = shared.clone();
         async move { Ok::<_, Infallible>(answer(&shared.0, &shared.1, request).await) }

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// The folder is not a backup.
-    #[error("{} is no backup: {what}\n  fix: name the folder that `souk backup` made", path.display())]
+    #[error("{} is not a backup: {what}\n  fix: name the folder that `souk backup` made", path.display())]
     NoBackup {
         /// The folder.
         path: PathBuf,

@@ -43,14 +43,15 @@ impl Build {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let manifest = self.manifest.path()?;
         let state = self.state_dir.unwrap_or_else(|| state_beside(&manifest));
-        let what = What { manifest: &manifest, runtime_config: None, components: &self.components, state: &state };
-        run(what, false).await?;
+        let request =
+            BuildRequest { manifest: &manifest, runtime_config: None, components: &self.components, state: &state };
+        run(request, false).await?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
 /// What to build.
-pub(super) struct What<'a> {
+pub(super) struct BuildRequest<'a> {
     pub(super) manifest: &'a Path,
     /// The runtime configuration, if it is not beside the manifest.
     pub(super) runtime_config: Option<&'a Path>,
@@ -62,8 +63,8 @@ pub(super) struct What<'a> {
 
 /// Builds components, and fetches those that come from a URL. A `quiet` build prints only the output of a command that
 /// fails.
-pub(super) async fn run(what: What<'_>, quiet: bool) -> anyhow::Result<()> {
-    let What { manifest, runtime_config, components, state } = what;
+pub(super) async fn run(request: BuildRequest<'_>, quiet: bool) -> anyhow::Result<()> {
+    let BuildRequest { manifest, runtime_config, components, state } = request;
     let mut plan = souk_manifest::load_build_only(manifest)?;
     wit::write(&plan, false)?;
     if let Some(unknown) = components.iter().find(|name| !plan.components.contains_key(*name)) {

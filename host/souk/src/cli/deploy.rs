@@ -95,7 +95,7 @@ async fn host(app: &AppArgs) -> anyhow::Result<RunningHost> {
     }
 }
 
-fn said(done: &Deployed) -> ExitCode {
+fn print_message(done: &Deployed) -> ExitCode {
     output::line(&format!("{}: {}", done.component, done.message));
     ExitCode::SUCCESS
 }
@@ -104,7 +104,7 @@ impl Deploy {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let mut host = host(&self.app).await?;
         if self.promote_anyway {
-            return Ok(said(&host.promote(&self.component).await?));
+            return Ok(print_message(&host.promote(&self.component).await?));
         }
         let file = match &self.file {
             Some(path) => match std::fs::read(path) {
@@ -128,13 +128,13 @@ impl Deploy {
         let given = options.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
         let query: Vec<String> =
             given.map(|(key, value)| format!("{key}={}", utf8_percent_encode(value, NON_ALPHANUMERIC))).collect();
-        Ok(said(&host.deploy(&self.component, &query.join("&"), file).await?))
+        Ok(print_message(&host.deploy(&self.component, &query.join("&"), file).await?))
     }
 }
 
 impl Rollback {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        Ok(said(&host(&self.app).await?.roll_back(&self.component, self.version).await?))
+        Ok(print_message(&host(&self.app).await?.roll_back(&self.component, self.version).await?))
     }
 }
 

@@ -80,7 +80,7 @@ impl Doctor {
                     Ok(findings) => {
                         findings.iter().for_each(|found| verdict.note(&found.name, found.level, &found.text));
                     }
-                    Err(error) => verdict.note("host", Level::Wrong, &super::whole(&error)),
+                    Err(error) => verdict.note("host", Level::Wrong, &super::with_causes(&error)),
                 },
                 None => match start(application.clone(), &state_dir.join("cache")).await {
                     Ok(()) => {
@@ -88,7 +88,7 @@ impl Doctor {
                                     migrate --status` for the databases that there are)";
                         check("start", true, said.into());
                     }
-                    Err(error) => check("start", false, super::whole(&error)),
+                    Err(error) => check("start", false, super::with_causes(&error)),
                 },
             }
             output::text(&describe(application, ""));

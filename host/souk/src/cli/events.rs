@@ -128,13 +128,13 @@ impl Action {
                     if json {
                         output::line(&serde_json::to_string(&event)?);
                     } else {
-                        output::text(&whole(&event));
+                        output::text(&details(&event));
                     }
                 }
             }
             Action::Wait(wait) => return wait.run(&mut messages).await,
-            Action::Retry { which } => said(&messages.ask(Request::Retry(which.which())).await?, "due now"),
-            Action::Drop { which } => said(&messages.ask(Request::Drop(which.which())).await?, "dropped"),
+            Action::Retry { which } => print_done(&messages.ask(Request::Retry(which.which())).await?, "due now"),
+            Action::Drop { which } => print_done(&messages.ask(Request::Drop(which.which())).await?, "dropped"),
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -176,7 +176,7 @@ impl Messages {
 }
 
 /// Prints what was done to each message.
-fn said(found: &Found, done: &str) {
+fn print_done(found: &Found, done: &str) {
     for event in &found.events {
         output::line(&format!("{done}: {}", line(event)));
     }
@@ -200,7 +200,7 @@ fn line(event: &Event) -> String {
     format!("{id} {component} {interface}#{function} ({state}, {attempts} attempts){reason}")
 }
 
-fn whole(event: &Event) -> String {
+fn details(event: &Event) -> String {
     let mut text = String::new();
     let mut field = |name: &str, value: &str| {
         let _ = writeln!(text, "{name:<10} {value}");

@@ -285,7 +285,7 @@ pub fn main() -> ExitCode {
     match cli.command.inherit().and_then(|()| run(cli.command)) {
         Ok(code) => code,
         Err(error) => {
-            output::note(&format!("error: {}", whole(&error)));
+            output::note(&format!("error: {}", with_causes(&error)));
             ExitCode::FAILURE
         }
     }
@@ -301,7 +301,7 @@ fn no_core_dumps() {
 }
 
 /// The error, followed by those of its causes that its text does not include.
-fn whole(error: &anyhow::Error) -> String {
+fn with_causes(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
         if !text.contains(&cause) {

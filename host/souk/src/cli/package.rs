@@ -46,12 +46,12 @@ pub(super) struct Pull {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     #[command(flatten)]
-    wish: WishArgs,
+    package_options: ObtainArgs,
 }
 
 /// How to get a package.
 #[derive(Debug, Args)]
-pub(super) struct WishArgs {
+pub(super) struct ObtainArgs {
     /// The package's digest that you accept: sha256:...
     #[arg(long, value_name = "DIGEST")]
     accept: Option<String>,
@@ -73,7 +73,7 @@ mod with {
     use super::*;
     use crate::app::describe;
     use crate::cli::output;
-    use crate::package::{self, Name, Package, Registry, Wish};
+    use crate::package::{self, Name, ObtainOptions, Package, Registry};
     use souk_manifest::Application;
     use souk_manifest::state::{self, StateFolder};
 
@@ -110,16 +110,16 @@ mod with {
         }
     }
 
-    impl WishArgs {
-        fn wish(&self) -> Wish<'_> {
-            Wish { accept: self.accept.as_deref(), plain_http: self.plain_http }
+    impl ObtainArgs {
+        fn options(&self) -> ObtainOptions<'_> {
+            ObtainOptions { accept: self.accept.as_deref(), plain_http: self.plain_http }
         }
     }
 
     impl Pull {
         pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
             let name = Name::parse(&self.name)?;
-            let digest = package::package_file(&name, self.wish.wish(), &self.output).await?;
+            let digest = package::package_file(&name, self.package_options.options(), &self.output).await?;
             output::line(&format!("pulled {name} to {}: {digest}", self.output.display()));
             Ok(ExitCode::SUCCESS)
         }
@@ -149,10 +149,10 @@ mod with {
         }
 
         /// Gets the package that `-f` names; returns whether it names one.
-        pub(crate) async fn obtain(&self, wish: &WishArgs, quiet: bool) -> anyhow::Result<bool> {
+        pub(crate) async fn obtain(&self, options: &ObtainArgs, quiet: bool) -> anyhow::Result<bool> {
             let Some(package) = self.manifest.package() else {
                 anyhow::ensure!(
-                    wish.accept.is_none() && !wish.plain_http,
+                    options.accept.is_none() && !options.plain_http,
                     "`--accept` and `--plain-http` are for packages, but -f names a manifest\n  fix: leave them out"
                 );
                 return Ok(false);
@@ -162,7 +162,7 @@ mod with {
                 // A new digest is not accepted while a host runs.
                 drop(StateFolder::open(&state)?);
             }
-            let obtained = package::obtain(&package, &state, wish.wish()).await?;
+            let obtained = package::obtain(&package, &state, options.options()).await?;
             if let Some(warning) = &obtained.warning {
                 output::note(&format!("warning: {warning}"));
             }
@@ -214,7 +214,7 @@ mod without {
 
     impl Pull {
         pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
-            let _ = (self.name, self.output, self.wish);
+            let _ = (self.name, self.output, self.package_options);
             Err(missing())
         }
     }
@@ -230,8 +230,8 @@ mod without {
             Ok(Located { manifest: self.manifest.path()?, operator: None })
         }
 
-        pub(crate) async fn obtain(&self, wish: &WishArgs, _: bool) -> anyhow::Result<bool> {
-            if wish.accept.is_some() || wish.plain_http { Err(missing()) } else { Ok(false) }
+        pub(crate) async fn obtain(&self, options: &ObtainArgs, _: bool) -> anyhow::Result<bool> {
+            if options.accept.is_some() || options.plain_http { Err(missing()) } else { Ok(false) }
         }
     }
 

@@ -29,7 +29,7 @@ impl Inherited {
             1 => match sockets.take_tcp_listener(0) {
                 Ok(listener) => Ok(Inherited(listener.map(std::sync::Arc::new))),
                 Err(error) => anyhow::bail!(
-                    "the socket that LISTEN_FDS hands over is no listening TCP socket: {error}\n  fix: let the socket unit \
+                    "the socket that LISTEN_FDS hands over is not a listening TCP socket: {error}\n  fix: let the socket unit \
                      have one `ListenStream=` with a port"
                 ),
             },

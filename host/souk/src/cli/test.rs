@@ -57,8 +57,8 @@ impl Test {
         };
         let folder = tempfile::TempDir::with_prefix("souk-test-")?;
         let (state, log) = (folder.path().join("state"), folder.path().join("log"));
-        let what = build::What { manifest: &manifest, runtime_config: None, components: &[], state: &state };
-        build::run(what, false).await?;
+        let request = build::BuildRequest { manifest: &manifest, runtime_config: None, components: &[], state: &state };
+        build::run(request, false).await?;
         share_compiled(&state_beside(&manifest).join("cache"), &state);
         let program = std::env::current_exe()?;
         let mut host = start(&program, &manifest, &state, &folder.path().join("port"), &log)?;
@@ -82,7 +82,7 @@ impl Test {
         if status.success() {
             return Ok(ExitCode::SUCCESS);
         }
-        output::note(&format!("the application's log:\n{}", said(&log)));
+        output::note(&format!("the application's log:\n{}", read_log(&log)));
         anyhow::bail!("`{}` failed ({status})", command.last().map_or("", String::as_str))
     }
 }
@@ -113,9 +113,9 @@ async fn wait(host: &mut Child, file: &Path, log: &Path) -> anyhow::Result<u16> 
             return Ok(port);
         }
         if host.try_wait()?.is_some() {
-            anyhow::bail!("the application does not start:\n{}", said(log).trim_end());
+            anyhow::bail!("the application does not start:\n{}", read_log(log).trim_end());
         }
-        anyhow::ensure!(start.elapsed() < TEST_START_TIMEOUT, "the application does not answer:\n{}", said(log));
+        anyhow::ensure!(start.elapsed() < TEST_START_TIMEOUT, "the application does not answer:\n{}", read_log(log));
         tokio::time::sleep(TEST_POLL_INTERVAL).await;
     }
 }
@@ -129,6 +129,6 @@ async fn stop(host: &mut Child) {
     let _ = host.wait().await;
 }
 
-fn said(log: &Path) -> String {
+fn read_log(log: &Path) -> String {
     std::fs::read_to_string(log).unwrap_or_default()
 }

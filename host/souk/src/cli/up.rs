@@ -1,6 +1,6 @@
 //! `souk up`: starts the application and serves it.
 
-use super::package::{WishArgs, show_grants};
+use super::package::{ObtainArgs, show_grants};
 use super::port_file::PortFile;
 use super::service_manager::{self, Inherited};
 use super::{AppArgs, DEFAULT_LISTEN, fill_in};
@@ -37,7 +37,7 @@ pub(super) struct Up {
     #[command(flatten)]
     app: AppArgs,
     #[command(flatten)]
-    wish: WishArgs,
+    package_options: ObtainArgs,
     /// Build the components first [also: SPIN_ALWAYS_BUILD]
     #[arg(long)]
     build: bool,
@@ -121,7 +121,7 @@ impl Up {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         // Parse first: a build takes time.
         let seeds = self.seeds()?;
-        let packaged = self.app.obtain(&self.wish, self.quiet).await?;
+        let packaged = self.app.obtain(&self.package_options, self.quiet).await?;
         if packaged && self.build {
             anyhow::bail!(
                 "-f names a package, whose build commands are never run\n  fix: leave out --build, or name a manifest"
@@ -136,8 +136,13 @@ impl Up {
                 // Check first that no other process holds the state folder, and not after the build.
                 drop(StateFolder::open(&state)?);
             }
-            let what = build::What { manifest: &manifest, runtime_config, components: &self.components, state: &state };
-            build::run(what, self.quiet).await?;
+            let request = build::BuildRequest {
+                manifest: &manifest,
+                runtime_config,
+                components: &self.components,
+                state: &state,
+            };
+            build::run(request, self.quiet).await?;
         }
         let start = Instant::now();
         let manifest = souk_manifest::read(&options)?;
@@ -147,7 +152,7 @@ impl Up {
         }
         output::log_notes();
         Ok(self.serve(manifest, options, seeds, &log, start).await.unwrap_or_else(|error| {
-            output::note(&format!("error: {}", super::whole(&error)));
+            output::note(&format!("error: {}", super::with_causes(&error)));
             ExitCode::FAILURE
         }))
     }

@@ -116,7 +116,7 @@ async fn watch(
         }
         for component in changed {
             if let Err(error) = renew(&app, &places, quiet, component).await {
-                let text = super::whole(&error);
+                let text = super::with_causes(&error);
                 output::note(&format!(
                     "error: {text}\n  `{component}` serves as before; the next change is tried again"
                 ));
@@ -134,13 +134,13 @@ fn components<'a>(all: &'a [Watched], path: &Path) -> BTreeSet<&'a str> {
 /// Builds a component and deploys the result.
 async fn renew(app: &Arc<App>, places: &Places, quiet: bool, component: &str) -> anyhow::Result<()> {
     let names = [component.to_owned()];
-    let what = build::What {
+    let request = build::BuildRequest {
         manifest: &places.manifest,
         runtime_config: places.runtime_config.as_deref(),
         components: &names,
         state: &places.state,
     };
-    build::run(what, quiet).await?;
+    build::run(request, quiet).await?;
     let order = Order {
         component: component.to_owned(),
         bytes: None,

@@ -36,21 +36,21 @@ pub struct Metrics {
     losses: LogLosses,
     export_losses: Losses,
     messages: Arc<Mutex<Option<Stats>>>,
-    _asker: AbortOnDropHandle<()>,
+    _counting: AbortOnDropHandle<()>,
 }
 
 impl Metrics {
     /// Starts to measure what is not counted where it happens.
     pub fn start(app: &Arc<App>, readiness: &Arc<Readiness>, losses: LogLosses) -> Self {
         let messages: Arc<Mutex<Option<Stats>>> = Arc::default();
-        let asker = tokio::spawn(ask(app.clone(), messages.clone()));
+        let counting = tokio::spawn(count_messages(app.clone(), messages.clone()));
         Metrics {
             app: app.clone(),
             readiness: readiness.clone(),
             losses,
             export_losses: Losses::default(),
             messages,
-            _asker: AbortOnDropHandle::new(asker),
+            _counting: AbortOnDropHandle::new(counting),
         }
     }
 
@@ -85,7 +85,7 @@ impl Metrics {
 }
 
 /// Counts the waiting messages at intervals.
-async fn ask(app: Arc<App>, messages: Arc<Mutex<Option<Stats>>>) {
+async fn count_messages(app: Arc<App>, messages: Arc<Mutex<Option<Stats>>>) {
     let Some(queue) = app.queue() else { return };
     loop {
         let stats = tokio::time::timeout(STATS_TIMEOUT, queue.stats()).await;

@@ -90,7 +90,7 @@ pub(crate) async fn copy(from: &Store, to: &Store, resumed: bool, progress: impl
             break;
         }
     }
-    let there = whole(to).await.map_err(CopyError::To)?;
+    let there = checksum(to).await.map_err(CopyError::To)?;
     if sum != there {
         return Err(CopyError::Differs { from: sum.keys, to: there.keys });
     }
@@ -113,7 +113,7 @@ async fn moved(from: &Store, to: &Store, keys: Vec<String>) -> Result<Vec<(Strin
 }
 
 /// The checksum of a whole store.
-async fn whole(store: &Store) -> Result<Sum, StoreError> {
+async fn checksum(store: &Store) -> Result<Sum, StoreError> {
     let (mut sum, mut seen, mut page) = (Sum::default(), HashSet::new(), None);
     loop {
         let found = store.keys(page.as_deref()).await?;

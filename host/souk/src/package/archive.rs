@@ -55,8 +55,8 @@ pub(super) fn read(what: &str, from: impl Read, folder: &Path) -> Result<(), Pac
     let entries = archive.entries().map_err(|error| bad(format!("its archive cannot be read: {error}")))?.raw(true);
     for entry in entries {
         let mut entry = entry.map_err(|error| bad(format!("its archive cannot be read: {error}")))?;
-        let path =
-            String::from_utf8(entry.path_bytes().into_owned()).map_err(|_| bad("has a path that is no text".into()))?;
+        let path = String::from_utf8(entry.path_bytes().into_owned())
+            .map_err(|_| bad("has a path that is not UTF-8".into()))?;
         let (kind, size) = (entry.header().entry_type(), entry.size());
         files += 1;
         bytes = bytes.saturating_add(size);

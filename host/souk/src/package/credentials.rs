@@ -44,7 +44,8 @@ impl Credentials {
                 Err(error) => return Err(PackageError::io(path.display(), &error)),
             };
             // serde's message would quote the content.
-            let broken = |why: &str| PackageError::new(path.display(), why, "log in again, which writes the file anew");
+            let broken =
+                |why: &str| PackageError::new(path.display(), why, "log in again, which writes the file again");
             let file: Value = serde_json::from_slice(&text).map_err(|_| broken("is not JSON"))?;
             let entries = file.get("auths").and_then(Value::as_object).into_iter().flatten();
             let fitting = entries.filter_map(|(key, entry)| Some((fits(key, host, repository)?, entry)));

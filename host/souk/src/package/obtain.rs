@@ -14,7 +14,7 @@ use tempfile::{NamedTempFile, TempDir};
 
 /// How to get a package.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Wish<'a> {
+pub(crate) struct ObtainOptions<'a> {
     /// The digest that the operator accepts.
     pub(crate) accept: Option<&'a str>,
     /// Whether to speak HTTP without TLS to a registry on this machine.
@@ -70,13 +70,13 @@ pub(crate) fn kept(package: &Package, state: &Path) -> Result<PathBuf, PackageEr
 ///
 /// # Errors
 /// When it cannot be fetched, differs from its digests, or another digest was accepted.
-pub(crate) async fn obtain(package: &Package, state: &Path, wish: Wish<'_>) -> anyhow::Result<Obtained> {
+pub(crate) async fn obtain(package: &Package, state: &Path, options: ObtainOptions<'_>) -> anyhow::Result<Obtained> {
     let kept = Kept::of(state);
     let name = match package {
         Package::File(path) => {
             let path = path.clone();
             let layout = tokio::task::spawn_blocking(move || Layout::open(&path)).await??;
-            expect(package, &layout.digest, wish.accept)?;
+            expect(package, &layout.digest, options.accept)?;
             let (digest, manifest) = (layout.digest.clone(), layout.manifest.clone());
             let folder = unpack(package, &Source::File(layout), &manifest, &digest, &kept).await?;
             return Ok(Obtained { folder, digest, warning: None });
@@ -87,14 +87,16 @@ pub(crate) async fn obtain(package: &Package, state: &Path, wish: Wish<'_>) -> a
     let there = accepted.as_ref().filter(|digest| kept.folder(digest).is_dir());
     // A digest always names the same package.
     if let (Some(digest), true) = (there, name.digest().is_some()) {
-        expect(package, digest, wish.accept)?;
+        expect(package, digest, options.accept)?;
         return Ok(Obtained { folder: kept.folder(digest), digest: digest.clone(), warning: None });
     }
-    let registry = Registry::open(name, wish.plain_http, false)?;
+    let registry = Registry::open(name, options.plain_http, false)?;
     let (text, digest) = match registry.manifest().await {
         Ok(found) => found,
         Err(error)
-            if error.away && there.is_some() && wish.accept.is_none_or(|wish| there.is_some_and(|d| d == wish)) =>
+            if error.away
+                && there.is_some()
+                && options.accept.is_none_or(|accepted| there.is_some_and(|d| d == accepted)) =>
         {
             let digest = there.cloned().unwrap_or_default();
             let warning = Some(format!("{error}; the stored package is started, {digest}"));
@@ -102,7 +104,7 @@ pub(crate) async fn obtain(package: &Package, state: &Path, wish: Wish<'_>) -> a
         }
         Err(error) => return Err(error.into()),
     };
-    check_accepted(name, &digest, accepted.as_deref(), wish.accept)?;
+    check_accepted(name, &digest, accepted.as_deref(), options.accept)?;
     let manifest = super::parse(&name.to_string(), &text)?;
     let folder = unpack(package, &Source::Registry(registry), &manifest, &digest, &kept).await?;
     kept.accept(&name.to_string(), &digest)?;
@@ -179,10 +181,10 @@ fn put(what: &str, layer: &OciDescriptor, mut blob: NamedTempFile, folder: &Path
 ///
 /// # Errors
 /// When it cannot be fetched, or differs from its digests.
-pub(crate) async fn package_file(name: &Name, wish: Wish<'_>, output: &Path) -> anyhow::Result<String> {
-    let registry = Registry::open(name, wish.plain_http, false)?;
+pub(crate) async fn package_file(name: &Name, options: ObtainOptions<'_>, output: &Path) -> anyhow::Result<String> {
+    let registry = Registry::open(name, options.plain_http, false)?;
     let (text, digest) = registry.manifest().await?;
-    expect(name, &digest, wish.accept)?;
+    expect(name, &digest, options.accept)?;
     let manifest = super::parse(&name.to_string(), &text)?;
     let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let parts = TempDir::new_in(folder)?;

@@ -238,7 +238,7 @@ async fn a_tag_that_names_another_package_starts_nothing_until_it_is_accepted() 
     let package = Package::of(Path::new(&name("good"))).unwrap();
     let state = servers.folder.path().join("state");
     let get = async |package: &Package, accept: Option<&str>| {
-        obtain(package, &state, Wish { accept, plain_http: true }).await.map_err(|error| error.to_string())
+        obtain(package, &state, ObtainOptions { accept, plain_http: true }).await.map_err(|error| error.to_string())
     };
     let serve = |text: &[u8]| *servers.fake.manifest.lock() = text.to_vec();
     // The registry's only blob is a manifest with the text `a blob`.
@@ -276,18 +276,18 @@ async fn a_package_that_is_kept_starts_while_its_registry_is_away() {
     let text = package_of("a blob");
     servers.fake.manifest.lock().clone_from(&text);
     let good = Package::of(Path::new(&format!("{}/good:1", servers.registry))).unwrap();
-    let wish = Wish { accept: None, plain_http: true };
-    let obtained = obtain(&good, &state, wish).await.unwrap();
+    let options = ObtainOptions { accept: None, plain_http: true };
+    let obtained = obtain(&good, &state, options).await.unwrap();
     assert!(obtained.warning.is_none());
     let accepted = state.join("packages/accepted.json");
     let noted = fs::read_to_string(&accepted).unwrap();
     for away in ["127.0.0.1:9/good:1".to_owned(), format!("{}/down:1", servers.registry)] {
         let package = Package::of(Path::new(&away)).unwrap();
-        assert!(obtain(&package, &state, wish).await.is_err(), "{away}: nothing is kept under this name");
+        assert!(obtain(&package, &state, options).await.is_err(), "{away}: nothing is kept under this name");
         fs::write(&accepted, noted.replace(&good.to_string(), &away)).unwrap();
-        let kept = obtain(&package, &state, wish).await.unwrap();
+        let kept = obtain(&package, &state, options).await.unwrap();
         assert!(kept.folder == obtained.folder && kept.warning.unwrap().contains(&obtained.digest), "{away}");
     }
     fs::write(&accepted, "{").unwrap();
-    assert!(obtain(&good, &state, wish).await.unwrap_err().to_string().contains("accepted.json"));
+    assert!(obtain(&good, &state, options).await.unwrap_err().to_string().contains("accepted.json"));
 }

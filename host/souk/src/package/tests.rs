@@ -48,7 +48,7 @@ async fn a_package_has_the_application_and_nothing_of_the_operators() {
     let package = Package::of(&folder.path().join("package")).unwrap();
     let state = folder.path().join("state");
     assert!(kept(&package, &state).is_err());
-    let obtained = obtain(&package, &state, Wish::default()).await.unwrap();
+    let obtained = obtain(&package, &state, ObtainOptions::default()).await.unwrap();
     assert_eq!((&obtained.digest, &obtained.folder), (&first.digest, &kept(&package, &state).unwrap()));
     let read = |path: &str| fs::read(obtained.folder.join(path)).unwrap();
     assert_eq!(read("components/a.wasm"), CODE);
@@ -61,8 +61,8 @@ async fn a_package_has_the_application_and_nothing_of_the_operators() {
         assert!(!obtained.folder.join(path).exists(), "{path}");
     }
     souk_manifest::load_package(&obtained.folder).unwrap();
-    let wish = Wish { accept: Some("sha256:0"), plain_http: false };
-    assert!(obtain(&package, &state, wish).await.unwrap_err().to_string().contains("`--accept` says sha256:0"));
+    let options = ObtainOptions { accept: Some("sha256:0"), plain_http: false };
+    assert!(obtain(&package, &state, options).await.unwrap_err().to_string().contains("`--accept` says sha256:0"));
 }
 
 #[test]

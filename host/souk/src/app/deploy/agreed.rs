@@ -47,7 +47,7 @@ struct Draft<'a> {
 
 /// The intents that could not be followed, so that each is logged once.
 #[derive(Default)]
-struct Told {
+struct Logged {
     /// Intents that do not fit, by component: not tried again.
     refused: BTreeMap<String, u64>,
     /// Intents with a missing file or without room for it, by component and number: tried again.
@@ -71,11 +71,11 @@ impl App {
                            stop the others";
             return if others { Err(refused(component, message)) } else { Ok(()) };
         };
-        self.hear(intents).await.map_err(|error| refused(component, error))
+        self.read_agreed(intents).await.map_err(|error| refused(component, error))
     }
 
     /// Reads what the hosts have agreed on, and stores it.
-    async fn hear(&self, intents: &Intents) -> Result<(), RecordError> {
+    async fn read_agreed(&self, intents: &Intents) -> Result<(), RecordError> {
         match intents.look().await? {
             Look::Same => {}
             Look::New(agreed) => self.keep_agreed(&agreed),
@@ -209,7 +209,7 @@ impl App {
     }
 
     /// The name of the requester, as the other hosts see it.
-    pub(super) fn asker(&self, by: String) -> String {
+    pub(super) fn requester(&self, by: String) -> String {
         match &self.deployments.intents {
             Some(_) => format!("{by}, at {}", machine::name()),
             None => by,
@@ -227,9 +227,9 @@ impl App {
         let Some(intents) = &self.deployments.intents else { return };
         let mut tick = tokio::time::interval(LOOK_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut told = Told::default();
+        let mut logged = Logged::default();
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
-            match stop.run_until_cancelled(self.hear(intents)).await {
+            match stop.run_until_cancelled(self.read_agreed(intents)).await {
                 None => return,
                 Some(Ok(())) => {}
                 Some(Err(error)) => {
@@ -239,20 +239,20 @@ impl App {
             }
             for (component, intent) in intents.known().intents {
                 let is_new = intent.number > self.book(&component).agreed;
-                let is_refused = told.refused.get(&component) == Some(&intent.number);
+                let is_refused = logged.refused.get(&component) == Some(&intent.number);
                 if is_new && !is_refused && self.pools.contains_key(&component) {
-                    self.go_to(intents, &component, &intent, &mut told).await;
+                    self.go_to(intents, &component, &intent, &mut logged).await;
                 }
             }
         }
     }
 
     /// Follows an intent.
-    async fn go_to(self: &Arc<Self>, intents: &Intents, component: &str, intent: &Intent, told: &mut Told) {
+    async fn go_to(self: &Arc<Self>, intents: &Intents, component: &str, intent: &Intent, logged: &mut Logged) {
         let file = match self.file_of(intents, component, intent).await {
             Ok(file) => file,
             Err(error) => {
-                if told.missing.insert((component.to_owned(), intent.number)) {
+                if logged.missing.insert((component.to_owned(), intent.number)) {
                     tracing::error!(component, "{error}");
                 }
                 return;
@@ -275,12 +275,12 @@ impl App {
             Ok(done) => tracing::info!(component, "component `{component}`: {}", done.message),
             // A file without room is tried again.
             Err(error @ DeployError::NotKept { .. }) => {
-                if told.missing.insert((component.to_owned(), intent.number)) {
+                if logged.missing.insert((component.to_owned(), intent.number)) {
                     tracing::error!(component, "{error}");
                 }
             }
             Err(error) => {
-                told.refused.insert(component.to_owned(), intent.number);
+                logged.refused.insert(component.to_owned(), intent.number);
                 tracing::error!(
                     component,
                     "component `{component}`: version {}, which the hosts have agreed on, does not serve here: {error}",

@@ -130,8 +130,7 @@ impl App {
                 let now = now.unwrap_or_else(|| "nothing".to_owned());
                 let message =
                     format!("`{interface}#{name}` is not what it was, and {who}\n  before: {before}\n  now:    {now}");
-                let fix =
-                    "export the old version of the interface beside the new one, or stop all hosts and start them anew";
+                let fix = "export the old version of the interface beside the new one, or stop all hosts and start them again";
                 mistakes.push(self.application.mistake(declared, message, fix));
             }
         }

@@ -112,7 +112,7 @@ pub(crate) fn choose(
                     let as_named = now == active.digest;
                     let path =
                         if as_named && source.is_some() { component.source.clone() } else { kept.file(&active.digest) };
-                    if !as_named && let Err(what) = whole(&path, &active.digest) {
+                    if !as_named && let Err(what) = check_file(&path, &active.digest) {
                         let message = format!("its version {} {what}", active.number);
                         let fix = "deploy it again: `souk up` starts what the manifest names once versions/ in the state folder lacks \
                                    the component's .json";
@@ -148,7 +148,7 @@ fn is_older(source: Option<&str>, book: Option<&Book>, intent: &Intent) -> bool 
     seen_here || source == intent.digest || intent.known.iter().any(|known| known == source)
 }
 
-fn whole(path: &std::path::Path, expected: &str) -> Result<(), String> {
+fn check_file(path: &std::path::Path, expected: &str) -> Result<(), String> {
     match std::fs::read(path) {
         Ok(bytes) if digest(&bytes) == expected => Ok(()),
         Ok(_) => Err(format!("is not what was deployed: {} has other bytes", path.display())),

@@ -177,7 +177,7 @@ impl App {
     pub async fn deploy(self: &Arc<Self>, order: Order) -> Result<Deployed, DeployError> {
         let _turn = self.deployments.turn.lock().await;
         self.may_deploy(&order.component).await?;
-        let by = self.asker(order.by);
+        let by = self.requester(order.by);
         self.deploy_in_turn(Order { by, ..order }, None).await
     }
 

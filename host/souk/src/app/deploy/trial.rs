@@ -30,7 +30,7 @@ impl App {
         let trial = self.deployments.trials.lock().remove(component);
         let Some(Trial { version, number, .. }) = trial else {
             let message = format!(
-                "component `{component}`: no version is tried out\n  fix: `souk deploy {component} --canary 5%`"
+                "component `{component}`: no version is on trial\n  fix: `souk deploy {component} --canary 5%`"
             );
             return Err(DeployError::Refused(message));
         };
@@ -81,7 +81,7 @@ impl App {
 
 /// Judges a version until it serves or is removed.
 async fn watch(app: Weak<App>, component: String, version: Arc<Version>, number: u64, source: String, terms: Terms) {
-    let (start, mut told) = (Instant::now(), false);
+    let (start, mut warned) = (Instant::now(), false);
     loop {
         let _ = tokio::time::timeout(IDLE_JUDGE_INTERVAL, version.tally().changed()).await;
         let Some(app) = app.upgrade() else { return };
@@ -90,7 +90,7 @@ async fn watch(app: Weak<App>, component: String, version: Arc<Version>, number:
         match judge(&terms, start.elapsed(), &old, &new) {
             Verdict::Wait => {}
             Verdict::TooFew => {
-                if !std::mem::replace(&mut told, true) {
+                if !std::mem::replace(&mut warned, true) {
                     tracing::warn!(
                         %component,
                         "version {number} of component `{component}` has had {} calls, too few to judge it: it is tried out \
