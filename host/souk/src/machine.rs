@@ -17,9 +17,9 @@ pub(crate) fn check_memory(limits: &EdgeLimits) {
     let most = limits.application_memory.as_u64().saturating_add(limits.request_memory.as_u64());
     if most > memory {
         tracing::warn!(
-            "components and requests may take {} MiB of memory in all (limits `application_memory` and \
-             `request_memory`), and the machine or the control group has {} MiB; set them to less under [application.tool.souk.limits] in spin.toml, so that a component \
-             that takes too much fails alone",
+            "components and requests may use {} MiB of memory in total (limits `application_memory` and \
+             `request_memory`), but the machine or the control group has {} MiB; lower them under [application.tool.souk.limits] in spin.toml, so that a component \
+             that uses too much fails alone",
             most >> 20,
             memory >> 20
         );

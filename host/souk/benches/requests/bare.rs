@@ -14,7 +14,7 @@ use wasmtime::{Config, Engine, Store};
 
 /// Calls of one round.
 const CALLS: u32 = 50_000;
-/// The interface between the two.
+/// The interface between caller and callee.
 const CONTRACT: &str = "bench:link/numbers@1.0.0";
 
 type Call = TypedFunc<(u64,), (u64,)>;

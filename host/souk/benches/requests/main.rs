@@ -46,7 +46,7 @@ struct Row {
     native: Call,
 }
 
-/// The rows; the tokens are the user's at the store, the store on PostgreSQL and the native server.
+/// The rows; the tokens belong to the user on the store, on the store with PostgreSQL, and on the native server.
 fn table([ours, on_postgres, native]: [&str; 3]) -> Vec<Row> {
     let probe = |name, path: &str, native: &str| Row {
         name,
@@ -205,8 +205,9 @@ fn rows() -> Vec<chart::Bar> {
     bars
 }
 
-/// Events of the payment provider: how many are stored a second, and how many applied, one transaction each. They are
-/// stored faster than they are applied, so this is one slot, and the queue must hold what it leaves.
+/// Measures events of the payment provider: how many are stored per second, and how many are applied per second, in one
+/// transaction each. They are stored faster than they are applied, so there is only one slot, and the queue must hold
+/// the rest.
 fn events(server: &Server, call: &Call, database: &std::path::Path, applied: &str, name: &str) {
     let count =
         || -> u32 { rusqlite::Connection::open(database).unwrap().query_row(applied, [], |r| r.get(0)).unwrap() };
@@ -223,7 +224,7 @@ fn events(server: &Server, call: &Call, database: &std::path::Path, applied: &st
     );
 }
 
-/// What `verify` costs while others log in without pause: hashing passwords must not hold up anybody else.
+/// Measures `verify` while other clients log in without pause: hashing passwords must not delay other requests.
 fn logins(server: &Server, token: &str, name: &str) {
     let (verify, login) = (Call::post("/api/auth/verify", "").by(token), Call::post("/api/auth/login", LOGIN));
     for others in [0, CONNECTIONS] {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Clock ticks a second, in which Linux counts a process's CPU time.
+/// Clock ticks per second, the unit of a process's CPU time in Linux.
 const TICKS: f64 = 100.0;
 
 /// A server's process; dropping the value ends it.

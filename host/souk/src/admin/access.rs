@@ -44,7 +44,7 @@ pub(crate) enum Connection {
         peer: SocketAddr,
         /// The address that it connected to.
         local: SocketAddr,
-        /// Whether it speaks TLS.
+        /// Whether the connection uses TLS.
         secure: bool,
     },
 }

@@ -46,7 +46,7 @@ struct SignIn {
     code: String,
 }
 
-/// Both tokens, for their owner.
+/// The values of both tokens, for their owner.
 #[derive(Serialize)]
 struct TokenValues {
     read: String,

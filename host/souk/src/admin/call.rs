@@ -181,7 +181,7 @@ fn unreadable(function: &str, error: &dyn std::fmt::Display) -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format_args!("the result of {function}: {error}"))
 }
 
-/// The context of a call by hand.
+/// The context of a manual call.
 fn context(app: &App, timeout: Duration) -> CallContext {
     let span = app.boundaries().tracer().root(None);
     CallContext { span, ..CallContext::new(format!("call-{}", Uuid::now_v7().simple()), timeout) }

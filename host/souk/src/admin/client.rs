@@ -138,7 +138,7 @@ impl RunningHost {
         self.ask(Method::GET, &path, Vec::new()).await
     }
 
-    /// Lets the host make new tokens.
+    /// Makes the host create new tokens.
     ///
     /// # Errors
     /// As [`call`](Self::call).

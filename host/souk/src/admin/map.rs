@@ -153,7 +153,7 @@ pub(super) fn map(admin: &Admin) -> Map {
     }
 }
 
-/// The edges that the manifest declares, without measures.
+/// The edges that the manifest declares, without measurements.
 fn declared(admin: &Admin) -> Edges {
     let (application, routing) = (admin.app.application(), admin.app.routing());
     let mut edges = Edges::new();

@@ -14,7 +14,7 @@
 //! | [`traces`] | what requests did |
 //! | [`call`], [`request`], [`messages`], [`facts`], [`map`] | what the routes do |
 //! | [`console`] | the page in a browser |
-//! | [`client`] | the other side, for commands |
+//! | [`client`] | the API's client, for commands |
 
 pub(crate) mod access;
 pub(crate) mod answer;

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use wasmtime_wasi_http::Error;
 
 souk_manifest::fixed_limits! {
-    /// The fixed limits of requests by hand.
+    /// The fixed limits of manual requests.
     pub(crate) const FIXED_LIMITS = "administration";
 
     /// The timeout of a manual request, unless its component's own limit is shorter.

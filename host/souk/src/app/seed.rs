@@ -33,8 +33,8 @@ impl App {
             let ran = tokio::task::spawn_blocking(move || database.run_script(&sql)).await?;
             ran.map_err(|why| {
                 anyhow::anyhow!(
-                    "--sqlite: database `{label}`: {why}\n  fix: correct the statements; what came before the \
-                                 mistake has been done"
+                    "--sqlite: database `{label}`: {why}\n  fix: correct the statements; those before the \
+                                 mistake were executed"
                 )
             })?;
         }

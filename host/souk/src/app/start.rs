@@ -1,4 +1,4 @@
-//! From a checked manifest to a running application.
+//! Starts an application from a checked manifest.
 
 use super::compile::compile;
 use super::deploy::Deployments;
@@ -57,7 +57,7 @@ pub enum Progress {
     Migrated {
         /// The component.
         component: String,
-        /// How many were applied now.
+        /// How many migrations were applied now.
         count: usize,
     },
 }

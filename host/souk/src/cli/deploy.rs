@@ -58,7 +58,7 @@ pub(super) struct Rollback {
     app: AppArgs,
     /// The component
     component: String,
-    /// The number of the version [default: the one before]
+    /// The number of the version [default: the previous one]
     version: Option<u64>,
 }
 

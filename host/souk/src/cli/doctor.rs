@@ -16,7 +16,7 @@ use std::process::ExitCode;
 /// The arguments of `souk doctor`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A host that runs on the state folder is asked how it is; without one, all components are compiled and linked.\n\
+    after_help = "If a host runs on the state folder, it reports its state; without one, all components are compiled and linked.\n\
                   Exits with 0 when all is well, with 1 when something is wrong. The last line is the verdict."
 )]
 pub(super) struct Doctor {
@@ -75,7 +75,7 @@ impl Doctor {
             stale::stale(application).iter().for_each(|text| output::line(&format!("old   {text}")));
             let running = RunningHost::connect(&state::control_socket(&state_dir)).await;
             match running {
-                // It has compiled and linked all of them.
+                // The running host has compiled and linked all components already.
                 Some(mut host) => match host.examine().await {
                     Ok(findings) => {
                         findings.iter().for_each(|found| verdict.note(&found.name, found.level, &found.text));
@@ -109,7 +109,7 @@ impl Doctor {
     }
 }
 
-/// What all findings come to.
+/// The total of all findings.
 #[derive(Default)]
 struct Verdict {
     warnings: usize,
@@ -128,7 +128,7 @@ impl Verdict {
         output::line(&format!("{mark} {name}: {text}"));
     }
 
-    /// Says it on the last line, for a monitor that shows one.
+    /// Prints the result on the last line, for a monitor that shows only one line.
     fn end(self, strict: bool) -> ExitCode {
         let Verdict { warnings, wrong } = self;
         let several = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
@@ -148,10 +148,10 @@ impl Verdict {
     }
 }
 
-/// Starts the application with a state of its own that is thrown away, and without HTTP. Compiled code comes from `cache`
-/// and is kept there, where this process may: large components take minutes.
+/// Starts the application without HTTP, with a temporary state folder. Compiled code comes from `cache` and is kept
+/// there if this process may write: compiling large components takes minutes.
 async fn start(mut application: Application, cache: &Path) -> anyhow::Result<()> {
-    // Not the databases and stores that the runtime configuration places elsewhere: those are the real ones.
+    // Without the databases and stores that the runtime configuration places elsewhere, which hold real data.
     application.sqlite_paths.clear();
     application.key_value_places.clear();
     for component in application.components.values_mut() {
@@ -180,7 +180,7 @@ fn table(limits: &[Limit], values: &[LimitValue]) {
     }
 }
 
-/// The bounds that no manifest changes, by the part of the host that keeps them.
+/// The limits that no manifest changes, grouped by part of the host.
 fn fixed_limits() -> String {
     let mut text = "\nFixed limits, which no manifest changes:\n".to_owned();
     let mut module = "";

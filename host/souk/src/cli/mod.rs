@@ -115,7 +115,7 @@ enum Command {
     Deploy(deploy::Deploy),
     /// Show the versions of components in the running host
     Versions(deploy::Versions),
-    /// Go back to the version of a component that served before
+    /// Go back to a previous version of a component
     Rollback(deploy::Rollback),
     /// Let the running host apply its changed manifest, as far as that needs no restart
     Reload(deploy::Reload),
@@ -181,7 +181,7 @@ struct AppArgs {
     /// Where databases, compiled code and secrets are kept [default: .souk beside the manifest]
     #[arg(long, value_name = "DIR", global = true)]
     state_dir: Option<PathBuf>,
-    /// Spin's runtime configuration [default: runtime-config.toml beside the manifest, where there is one]
+    /// Spin's runtime configuration [default: runtime-config.toml beside the manifest, if it exists]
     #[arg(long, value_name = "FILE", global = true)]
     runtime_config_file: Option<PathBuf>,
     /// The NATS servers through which the hosts of an application reach each other [default: the runtime

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 pub(super) struct MakePackage {
     #[command(flatten)]
     manifest: ManifestArg,
-    /// The file of the package: an OCI layout in a tar
+    /// The file to write: an OCI layout in a tar
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
 }

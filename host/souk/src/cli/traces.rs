@@ -1,4 +1,4 @@
-//! `souk traces` and `souk trace`: what requests of the running host did.
+//! `souk traces` and `souk trace`: show what requests of the running host did.
 
 use super::{AppArgs, output};
 use crate::admin::RunningHost;
@@ -19,7 +19,7 @@ use std::process::ExitCode;
 pub(super) struct Traces {
     #[command(flatten)]
     app: AppArgs,
-    /// Only those with a span in this component
+    /// Only those with a span of this component
     #[arg(long, value_name = "COMPONENT")]
     component: Option<String>,
     /// Only those with a request of this route, as written in the manifest

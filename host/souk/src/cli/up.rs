@@ -93,7 +93,7 @@ pub(super) struct Up {
     /// Serve the administration without TLS on an address that other machines can reach
     #[arg(long, requires = "admin")]
     admin_insecure: bool,
-    /// How the log is written
+    /// The format of the log
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: Format,
     /// Write the port to this file once the host answers; it is removed at the end
@@ -303,7 +303,7 @@ fn tls(certificate: Option<&Path>, key: Option<&Path>) -> Result<Option<Tls>, Tl
 }
 
 impl Up {
-    /// The servers of `--stand-in`.
+    /// The servers given by `--stand-in`.
     fn stand_ins(&self, application: &Application) -> anyhow::Result<BTreeMap<String, String>> {
         let stand_ins: BTreeMap<String, String> = given::pairs("--stand-in", &self.stand_in)?.into_iter().collect();
         for (component, url) in &stand_ins {

@@ -27,7 +27,7 @@ impl Wit {
         let written = write(&plan, true)?;
         if written.is_empty() {
             output::note(
-                "no component needs a file: none has a dependency, or is depended on, and a folder for itself",
+                "no component needs a file: none has both a link to or from another component and its own folder",
             );
         }
         for (component, path) in written {

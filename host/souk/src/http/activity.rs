@@ -65,7 +65,7 @@ struct Noted {
 }
 
 impl Activity {
-    /// A connection that has just been opened.
+    /// The activity of a connection that was just opened.
     pub fn new(limits: &EdgeLimits) -> Arc<Self> {
         Arc::new(Activity {
             notes: Mutex::new(Notes {
@@ -214,13 +214,13 @@ impl UnderWay {
         }
     }
 
-    /// The host waits for the client, until `due`.
+    /// Records that the host waits for the client until `due`.
     pub fn waits_until(&self, due: Instant) {
         let now = Instant::now();
         self.note(|noted| (noted.due, noted.waiting) = (due, Some(now)));
     }
 
-    /// The client waits for the host, until `due`.
+    /// Records that the client waits for the host until `due`.
     pub fn works_until(&self, due: Instant) {
         self.note(|noted| (noted.due, noted.waiting) = (due, None));
     }

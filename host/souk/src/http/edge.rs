@@ -29,7 +29,7 @@ use souk_runtime::{CallError, Failure, Plain, Pool};
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Answers while the host serves; the path is Spin's.
+/// Answers for as long as the host serves; the path is Spin's.
 const HEALTH: &str = "/.well-known/spin/health";
 /// Name and version of the application; the path and the answer are Spin's.
 const INFO: &str = "/.well-known/spin/info";

@@ -221,7 +221,7 @@ impl Registry {
             _ => location.to_owned(),
         };
         let url: Result<Uri, _> = absolute.parse();
-        url.ok().filter(|url| url.authority().is_some()).ok_or_else(|| self.error("leads to something that is no URL"))
+        url.ok().filter(|url| url.authority().is_some()).ok_or_else(|| self.error("gives an invalid URL in `location`"))
     }
 
     /// The error for a refusal of the registry, with the registry's message.
@@ -322,8 +322,9 @@ impl Registry {
             return Err(self.error("wants the upload at another address"));
         }
         let joint = if upload.query().is_some() { '&' } else { '?' };
-        let upload: Uri =
-            format!("{upload}{joint}digest={}", blob.digest).parse().map_err(|_| self.error("leads nowhere"))?;
+        let upload: Uri = format!("{upload}{joint}digest={}", blob.digest)
+            .parse()
+            .map_err(|_| self.error("gives an invalid upload address"))?;
         let headers = [
             (CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
             (CONTENT_LENGTH, HeaderValue::from(size_of(blob))),

@@ -1,4 +1,4 @@
-//! Packages in files: made, unpacked, and refused.
+//! Tests that packages in files are made, unpacked and refused correctly.
 
 use super::layout::Layout;
 use super::*;

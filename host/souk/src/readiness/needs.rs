@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 pub(super) enum Kind {
     /// Free space on the disk of a folder, and permission to write there.
     Disk(PathBuf),
-    /// A PostgreSQL server, as one component reaches it.
+    /// A PostgreSQL server, reached with one component's grants.
     Postgres(Box<(Granted, PostgresAddress)>),
     /// The connection to NATS.
     Nats,
@@ -22,7 +22,7 @@ pub(super) enum Kind {
     Queue,
     /// A host that runs a component.
     Host(String),
-    /// That no other service answers the patterns of a component of this host.
+    /// No other service answers the patterns of a component of this host.
     Patterns(String),
 }
 
@@ -124,7 +124,7 @@ fn here(needs: &mut Needs, app: &App, component: &Component, state: &StateFolder
     }
 }
 
-/// Whether calls of a component of this host go over NATS.
+/// Whether a component of this host makes calls over NATS.
 fn uses_nats(application: &Application, component: &Component) -> bool {
     let elsewhere = |name: &str| application.components.contains_key(name) && !application.runs_here(name);
     application.nats.is_some()

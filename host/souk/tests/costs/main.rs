@@ -1,4 +1,4 @@
-//! What one request costs, counted and not timed: `cargo test -p souk --features full --test costs`.
+//! Counts what one request costs, without measuring time: `cargo test -p souk --features full --test costs`.
 //!
 //! On a shared machine such as CI's, time measurements say little. So this test counts what a code change affects and a
 //! neighbour does not: a request's memory allocations, system calls and instructions. The application runs in this

@@ -114,8 +114,8 @@ pub(crate) fn choose(
                         if as_named && source.is_some() { component.source.clone() } else { kept.file(&active.digest) };
                     if !as_named && let Err(what) = check_file(&path, &active.digest) {
                         let message = format!("its version {} {what}", active.number);
-                        let fix = "deploy it again: `souk up` starts what the manifest names once versions/ in the state folder lacks \
-                                   the component's .json";
+                        let fix = "deploy it again; for that, remove the component's .json from versions/ in the state folder, so \
+                                   that `souk up` starts what the manifest names";
                         mistakes.push(application.mistake(component, message, fix));
                         continue;
                     }

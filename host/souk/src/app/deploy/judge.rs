@@ -54,7 +54,7 @@ fn percent(rate: f64) -> String {
     format!("{:.1} %", rate * 100.0)
 }
 
-/// The verdict on `new` beside `old` after `elapsed`.
+/// Decides on `new`, compared with `old`, after `elapsed`.
 pub(super) fn judge(terms: &Terms, elapsed: Duration, old: &Counts, new: &Counts) -> Verdict {
     if let Some(why) = fault(terms, old, new) {
         return Verdict::RollBack(why);
@@ -75,14 +75,17 @@ fn fault(terms: &Terms, old: &Counts, new: &Counts) -> Option<String> {
     }
     if new.trapped > 0 && more(new.trapped, old.trapped) {
         let (of_new, of_old) = (new.trapped, old.trapped);
-        return Some(format!("{of_new} of {calls} calls trapped; of the old version's {} it were {of_old}", old.calls));
+        return Some(format!(
+            "{of_new} of {calls} calls trapped; of the old version's {} calls {of_old} did",
+            old.calls
+        ));
     }
     let (failed, failed_before) = (rate(new.failed(), calls), rate(old.failed(), old.calls));
     if failed > terms.max_errors && failed > failed_before {
         let (most, before) = (percent(terms.max_errors), percent(failed_before));
         let (of_new, failed) = (new.failed(), percent(failed));
         return Some(format!(
-            "{of_new} of {calls} calls failed, {failed}; {most} may, and of the old version's {before} did"
+            "{of_new} of {calls} calls failed ({failed}); {most} may fail, and of the old version's calls {before} did"
         ));
     }
     let both = |least: u64| new.calls >= least && old.calls >= least;
@@ -94,7 +97,7 @@ fn fault(terms: &Terms, old: &Counts, new: &Counts) -> Option<String> {
         if refused > before + terms.max_errors.max(chance) {
             let (refused, before) = (percent(refused), percent(before));
             return Some(format!(
-                "{refused} of {calls} calls were answered with an error; of the old version's {before}"
+                "{refused} of {calls} calls were answered with an error, of the old version's calls {before}"
             ));
         }
     }
@@ -103,7 +106,8 @@ fn fault(terms: &Terms, old: &Counts, new: &Counts) -> Option<String> {
     {
         if both(least) && f64::from(of_new) > f64::from(of_old) * terms.max_slowdown {
             return Some(format!(
-                "{what} of {calls} calls took {of_new} us or more, of the old version's {of_old} us; {} times as long may",
+                "{what} of {calls} calls took {of_new} us or more, and of the old version's {of_old} us; at most {} times \
+                 as long is allowed",
                 terms.max_slowdown
             ));
         }
@@ -135,7 +139,7 @@ mod tests {
         assert_eq!(verdict(59, counts(900), counts(60)), Verdict::Wait);
         assert_eq!(verdict(60, counts(900), counts(49)), Verdict::TooFew);
         assert_eq!(verdict(60, counts(900), counts(50)), Verdict::Promote);
-        // As bad as before is no reason.
+        // Errors as frequent as before are no reason to roll back.
         let bad = |calls| Counts { refused: calls / 3, errors: calls / 50, trapped: calls / 100, ..counts(calls) };
         assert_eq!(verdict(60, bad(10_000), bad(1_000)), Verdict::Promote);
     }

@@ -30,7 +30,7 @@ impl App {
         let now = self.routing();
         let routes = routing.map_or(&now.routes, |routing| &routing.routes);
         if routes.iter().any(|route| route.component == *name || route.middleware.contains(name)) {
-            return Err("has a route, as triggers of HTTP are left".to_owned());
+            return Err("its route stays, because the changed HTTP triggers are not applied".to_owned());
         }
         let depends = |other: &&Declared| {
             new.components.contains_key(&other.name) && other.dependencies.iter().any(|one| one.component == *name)
