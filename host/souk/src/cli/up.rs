@@ -66,10 +66,10 @@ pub(super) struct Up {
     /// SQL statements for the database `default`, or @FILE with some; @FILE:LABEL for another database
     #[arg(long, value_name = "SQL")]
     sqlite: Vec<String>,
-    /// Start even if a store or database was moved to a new place that is empty, and the old one was not
+    /// Start even if a store or database has a new place that is empty, and its old place was not
     #[arg(long)]
     start_empty: bool,
-    /// For tests: send calls of a component to the server at this loopback URL
+    /// For tests: let the server at this loopback URL answer the calls to a component
     #[arg(long, value_name = "COMPONENT=URL")]
     stand_in: Vec<String>,
     /// Tell clients why a component failed (a panic's text and place); only on loopback addresses

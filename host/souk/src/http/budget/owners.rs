@@ -176,8 +176,7 @@ impl Owners {
         }
     }
 
-    /// Records that the account waits for its client since `now`; `end` replaces the way to end it, if given. An
-    /// account that was never given one cannot be ended.
+    /// Records that the account waits for its client since `now`; `end`, if given, replaces the way to end it.
     pub(super) fn waits(&mut self, id: u64, now: Instant, end: Option<End>) {
         let Some(entry) = self.accounts.get_mut(&id) else { return };
         if end.is_some() {
