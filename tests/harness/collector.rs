@@ -1,5 +1,5 @@
-//! A collector of OpenTelemetry's: it takes what OTLP sends over HTTP, reads it by the types of opentelemetry-proto, and
-//! keeps it. It knows nothing of the host.
+//! An OpenTelemetry collector: it receives OTLP over HTTP, decodes it with the types of opentelemetry-proto, and keeps
+//! it. It shares no code with the host.
 
 use super::App;
 use axum::Router;
@@ -29,15 +29,15 @@ pub(crate) struct Collector {
 #[derive(Default)]
 struct Kept {
     spans: Vec<Received>,
-    /// The last metrics of each host.
+    /// All exports of metrics so far, the oldest first.
     metrics: Vec<Vec<Metric>>,
     logs: Vec<LogRecord>,
     authorization: Option<String>,
-    /// Whether requests are refused for the moment.
+    /// Whether the collector refuses requests now.
     down: bool,
 }
 
-/// A span, and the host that has sent it.
+/// A span, and the host that sent it.
 #[derive(Clone)]
 pub(crate) struct Received {
     pub span: Span,
@@ -76,7 +76,7 @@ impl Collector {
         Collector { url, state, server }
     }
 
-    /// The application, whose hosts export to this collector.
+    /// The application with this collector configured: its hosts export to it.
     pub(crate) fn of(&self, app: App) -> App {
         app.environment("OTEL_EXPORTER_OTLP_ENDPOINT", &self.url)
             .environment("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20collector")
@@ -88,17 +88,17 @@ impl Collector {
         self.state.lock().unwrap().spans.clone()
     }
 
-    /// What `authorization` the last request had.
+    /// The `authorization` header of the last request.
     pub(crate) fn authorization(&self) -> Option<String> {
         self.state.lock().unwrap().authorization.clone()
     }
 
-    /// Lets it refuse everything, or take it again.
+    /// Lets the collector refuse every request, or accept them again.
     pub(crate) fn refuse(&self, down: bool) {
         self.state.lock().unwrap().down = down;
     }
 
-    /// How often something was measured by the histogram of this name, by the last metrics that came.
+    /// How many measurements the histogram of this name has in the last export.
     pub(crate) fn count(&self, name: &str) -> u64 {
         let kept = self.state.lock().unwrap();
         let last = kept.metrics.last().expect("metrics");
@@ -110,7 +110,7 @@ impl Collector {
         }
     }
 
-    /// The metric of this name that came last, whoever sent it.
+    /// The latest metric of this name, from any host.
     pub(crate) fn metric(&self, name: &str) -> Option<Metric> {
         let kept = self.state.lock().unwrap();
         kept.metrics.iter().rev().flatten().find(|metric| metric.name == name).cloned()
@@ -121,7 +121,7 @@ impl Collector {
         self.state.lock().unwrap().logs.clone()
     }
 
-    /// How often metrics came.
+    /// How many exports of metrics came.
     pub(crate) fn metrics(&self) -> usize {
         self.state.lock().unwrap().metrics.len()
     }
@@ -133,7 +133,7 @@ impl Drop for Collector {
     }
 }
 
-fn seen(state: &Mutex<Kept>, headers: &HeaderMap) -> Result<(), StatusCode> {
+fn accept(state: &Mutex<Kept>, headers: &HeaderMap) -> Result<(), StatusCode> {
     assert_eq!(headers["content-type"], "application/x-protobuf");
     let mut kept = state.lock().unwrap();
     kept.authorization = headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
@@ -145,7 +145,7 @@ async fn traces(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<&'static str, StatusCode> {
-    seen(&state, &headers)?;
+    accept(&state, &headers)?;
     let request = ExportTraceServiceRequest::decode(body).expect("a request of OTLP");
     for of_resource in request.resource_spans {
         let attributes = of_resource.resource.expect("a resource").attributes;
@@ -163,7 +163,7 @@ async fn metrics(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<&'static str, StatusCode> {
-    seen(&state, &headers)?;
+    accept(&state, &headers)?;
     let request = ExportMetricsServiceRequest::decode(body).expect("a request of OTLP");
     let scopes = request.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
     let all = scopes.flat_map(|scope| scope.metrics).collect();
@@ -176,7 +176,7 @@ async fn logs(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<&'static str, StatusCode> {
-    seen(&state, &headers)?;
+    accept(&state, &headers)?;
     let request = ExportLogsServiceRequest::decode(body).expect("a request of OTLP");
     let scopes = request.resource_logs.into_iter().flat_map(|resource| resource.scope_logs);
     state.lock().unwrap().logs.extend(scopes.flat_map(|scope| scope.log_records));

@@ -2,13 +2,13 @@
 //! again on the same state. Then the provider sends again what was not acknowledged, clients repeat what was not
 //! answered, and the books must be right to the cent.
 //!
-//! Nothing in the product helps: a point is held open from outside, by a lock on a database, by a way to NATS that leads
-//! nowhere, or by a provider that does not answer. Of several hosts all are killed. What else is under way at that moment,
-//! a seed decides. The seeds of a point run one after the other on one state, so that each has all crashes before it
-//! behind it. The full matrix is `CRASH_SEEDS=25 cargo test --release --test scenarios -- crash`.
+//! Nothing in the product helps: a point is held open from outside, by a lock on a database, by a way to NATS that
+//! leads nowhere, or by a provider that does not answer. Of several hosts all are killed. What else is under way at
+//! that moment, a seed decides. The seeds of a point run one after the other on one state, so that each has all crashes
+//! before it behind it. The full matrix is `CRASH_SEEDS=25 cargo test --release --test scenarios -- crash`.
 
 use crate::harness::database::{Database, WriteLock, query_number};
-use crate::harness::door::Door;
+use crate::harness::queue_gate::QueueGate;
 use crate::harness::store::{STRIPE_SECRET, Shop, cents, try_order};
 use crate::harness::stripe::{charge_refunded, charge_succeeded, checkout_session_expired, try_deliver};
 use crate::harness::stripe_api::{Next, StripeApi};
@@ -55,7 +55,7 @@ async fn matrix(point: Point, database: Database) {
     let stripe = StripeApi::start().await;
     // Each host has another port, and Stripe's key stands for one bill with one pair of return addresses.
     let app = database.configure(stripe.store().variable("public_url", "https://shop.example"));
-    let (queue, app) = Door::before(app).await;
+    let (queue, app) = QueueGate::before(app).await;
     let mut shop = Shop::of(app).await;
     let mut books = Books { stripe, queue, token: shop.customer().await, orders: Vec::new(), events: 0 };
     for seed in 0..seeds {
@@ -67,7 +67,7 @@ async fn matrix(point: Point, database: Database) {
 /// What must be true in the end.
 struct Books {
     stripe: StripeApi,
-    queue: Door,
+    queue: QueueGate,
     token: String,
     orders: Vec<Placed>,
     /// How many different events there were.
@@ -145,8 +145,8 @@ impl Books {
         (first..first + count).collect()
     }
 
-    /// Sends the orders from `first` on, again if they were sent before, and each twice at once: all are answered now, and
-    /// as before.
+    /// Sends the orders from `first` on, again if they were sent before, and each twice at once: all are answered now,
+    /// and as before.
     async fn repeat_orders(&mut self, shop: &Shop, first: usize) {
         let sent = |order: &Placed| {
             let (key, lines) = (order.key.clone(), order.lines.clone());

@@ -1,10 +1,11 @@
 //! The store under load while its components are replaced: no request fails, and none has to be made again.
 //!
-//! `SOUK_SWAP_SECONDS=60` sends 500 requests a second, if the machine can answer them, for a minute while 20 components are replaced; by itself the scenario
-//! takes five seconds, with 60 requests a second and three components. It prints how long reads took meanwhile.
+//! `SOUK_SWAP_SECONDS=60` sends 500 requests a second, if the machine can answer them, for a minute while 20 components
+//! are replaced; by itself the scenario takes five seconds, with 60 requests a second and three components. It prints
+//! how long reads took meanwhile.
 
 use super::deploy::{deploy, versions};
-use crate::harness::town::Load;
+use crate::harness::redundant_store::Load;
 use crate::harness::{App, Random};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;

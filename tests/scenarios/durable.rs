@@ -1,7 +1,7 @@
 //! Durable links: a call that was acknowledged is made, whatever happens to host and target meanwhile.
 //!
-//! Most of it is promised alike of the queue in a file and of the one on JetStream, and those scenarios run on both. Where
-//! applications have several hosts, those on JetStream have them; a queue in a file is of one host.
+//! Most of it is promised alike of the queue in a file and of the one on JetStream, and those scenarios run on both.
+//! Where applications have several hosts, those on JetStream have them; a queue in a file is of one host.
 //!
 //! `/send/DEED/ID/N` stores an event by a durable link; its handler counts its deliveries under `tries:ID`, and those
 //! that it has finished under `done:ID`.
@@ -32,7 +32,7 @@ impl QueueKind {
 
     /// On JetStream.
     pub(super) fn jetstream() -> QueueKind {
-        if spread::wanted() { QueueKind::Cluster } else { QueueKind::Server(Nats::start()) }
+        if spread::enabled() { QueueKind::Cluster } else { QueueKind::Server(Nats::start()) }
     }
 
     /// The application, with its messages there.

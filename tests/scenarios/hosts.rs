@@ -5,7 +5,7 @@
 
 use crate::harness::database::WriteLock;
 use crate::harness::nats::Nats;
-use crate::harness::town::{Load, PARTS, Town};
+use crate::harness::redundant_store::{Load, PARTS, RedundantStore};
 use crate::harness::{queue, store, stripe};
 use http::Method;
 use std::sync::Arc;
@@ -26,12 +26,15 @@ fn outage() -> Duration {
 }
 
 /// Customers come while `blows` fall; afterwards nothing that was read has failed, and every order is there once.
-async fn endure(mut town: Town, blows: impl AsyncFnOnce(&mut Town, &Load, usize)) -> Town {
+async fn endure(
+    mut hosts: RedundantStore,
+    blows: impl AsyncFnOnce(&mut RedundantStore, &Load, usize),
+) -> RedundantStore {
     let (rate, between) = pace();
-    let load = Load::new(town.gateways()).await;
+    let load = Load::new(hosts.gateways()).await;
     let customers = tokio::spawn(Arc::clone(&load).run(rate));
     load.more(between, between / 20).await;
-    blows(&mut town, &load, between).await;
+    blows(&mut hosts, &load, between).await;
     load.more(between, between / 20).await;
     load.end();
     customers.await.unwrap();
@@ -39,19 +42,19 @@ async fn endure(mut town: Town, blows: impl AsyncFnOnce(&mut Town, &Load, usize)
     println!("{read} reads, {ordered} orders, {again} attempts to order that were made again");
     let failures = load.failures();
     let log =
-        || town.logs().into_iter().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect::<Vec<_>>();
+        || hosts.logs().into_iter().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect::<Vec<_>>();
     assert!(failures.is_empty(), "{} of {read} reads failed: {:#?}\n{:#?}", failures.len(), &failures[..1], log());
     load.check_orders().await;
-    town
+    hosts
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_that_is_killed_loses_no_read_and_no_order_while_another_runs_the_same() {
-    endure(Town::start(Nats::start()).await, async |town, load, between| {
+    endure(RedundantStore::start(Nats::start()).await, async |hosts, load, between| {
         for part in 0..PARTS.len() {
-            town.kill(part, 0);
+            hosts.kill(part, 0);
             load.more(between, between / 20).await;
-            town.up(part, 0).await;
+            hosts.up(part, 0).await;
             load.more(between, between / 20).await;
         }
     })
@@ -60,13 +63,13 @@ async fn a_host_that_is_killed_loses_no_read_and_no_order_while_another_runs_the
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_that_hangs_and_wakes_again_loses_no_read_and_no_order_while_another_runs_the_same() {
-    endure(Town::start(Nats::start()).await, async |town, load, between| {
+    endure(RedundantStore::start(Nats::start()).await, async |hosts, load, between| {
         // A gateway that hangs is for the load balancer to notice.
         for part in 1..PARTS.len() {
-            town.hang(part, 0, true);
+            hosts.hang(part, 0, true);
             // Longer than three attempts at it would take.
             load.more(5 * between, between / 4).await;
-            town.hang(part, 0, false);
+            hosts.hang(part, 0, false);
             load.more(between, between / 20).await;
         }
     })
@@ -75,11 +78,11 @@ async fn a_host_that_hangs_and_wakes_again_loses_no_read_and_no_order_while_anot
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_nats_server_of_three_that_is_killed_loses_no_read_and_no_order() {
-    endure(Town::start(Nats::cluster()).await, async |town, load, between| {
+    endure(RedundantStore::start(Nats::cluster()).await, async |hosts, load, between| {
         for node in 0..3 {
-            tokio::task::block_in_place(|| town.nats.kill(node));
+            tokio::task::block_in_place(|| hosts.nats.kill(node));
             load.more(between, between / 20).await;
-            tokio::task::block_in_place(|| town.nats.resume(node));
+            tokio::task::block_in_place(|| hosts.nats.resume(node));
             load.more(between, between / 20).await;
         }
     })
@@ -88,14 +91,14 @@ async fn a_nats_server_of_three_that_is_killed_loses_no_read_and_no_order() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hosts_that_are_restarted_one_by_one_fail_no_request() {
-    let town = Town::start(Nats::start()).await;
-    endure(town, async |town, load, between| {
+    let hosts = RedundantStore::start(Nats::start()).await;
+    endure(hosts, async |hosts, load, between| {
         let again = load.again.load(SeqCst);
         for part in 0..PARTS.len() {
             for copy in 0..2 {
-                town.stop(part, copy).await;
+                hosts.stop(part, copy).await;
                 load.more(between / 4, 1).await;
-                town.up(part, copy).await;
+                hosts.up(part, copy).await;
                 load.more(between / 4, 1).await;
             }
         }
@@ -106,8 +109,8 @@ async fn hosts_that_are_restarted_one_by_one_fail_no_request() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nats_that_is_gone_for_a_while_is_503_and_comes_back_without_a_restart() {
-    let mut town = Town::start(Nats::start()).await;
-    let gateway = town.gateways().remove(0);
+    let mut hosts = RedundantStore::start(Nats::start()).await;
+    let gateway = hosts.gateways().remove(0);
     let load = Load::new(vec![gateway.clone()]).await;
     let customers = tokio::spawn(Arc::clone(&load).run(20));
     load.more(20, 2).await;
@@ -118,11 +121,11 @@ async fn nats_that_is_gone_for_a_while_is_503_and_comes_back_without_a_restart()
     let events: Vec<_> = orders.iter().map(|id| stripe::charge_succeeded(id, 15050)).collect();
     let (before, during) = events.split_at(events.len() / 2);
     // None of those that are acknowledged now is delivered before NATS is gone.
-    let held = WriteLock::orders(&town.app).await;
+    let held = WriteLock::orders(&hosts.app).await;
     for event in before {
         stripe::deliver(&gateway, store::STRIPE_SECRET, event).await.expect(200);
     }
-    tokio::task::block_in_place(|| town.nats.kill(0));
+    tokio::task::block_in_place(|| hosts.nats.kill(0));
     let gone = Instant::now();
     held.release().await;
     for number in (0..).take_while(|number| *number < 200 || gone.elapsed() < outage()) {
@@ -132,7 +135,7 @@ async fn nats_that_is_gone_for_a_while_is_503_and_comes_back_without_a_restart()
         assert_eq!(told.status, 503, "nothing is acknowledged that is not stored: {told:?}");
     }
     assert_eq!(gateway.get("/.well-known/spin/health").await.status, 200);
-    tokio::task::block_in_place(|| town.nats.resume(0));
+    tokio::task::block_in_place(|| hosts.nats.resume(0));
     crate::harness::eventually("the catalogue is there again", || async {
         (gateway.get("/api/products/1").await.status == 200).then_some(())
     })
@@ -144,7 +147,7 @@ async fn nats_that_is_gone_for_a_while_is_503_and_comes_back_without_a_restart()
         .await;
     }
     crate::harness::eventually("everything is delivered", || async {
-        (queue::waiting(&town.app, "").await == 0).then_some(())
+        (queue::waiting(&hosts.app, "").await == 0).then_some(())
     })
     .await;
     for id in &orders {
@@ -152,6 +155,6 @@ async fn nats_that_is_gone_for_a_while_is_503_and_comes_back_without_a_restart()
         let order = store::send(&gateway, Method::GET, &path, &load.token(), None).await.expect(200);
         assert_eq!((&order["status"], order.get("refundDueAmount")), (&"PAID".into(), None), "{order}");
     }
-    assert_eq!(queue::dead(&town.app).await, 0);
-    assert!(!town.logs().iter().any(|line| line.contains("panicked")));
+    assert_eq!(queue::dead(&hosts.app).await, 0);
+    assert!(!hosts.logs().iter().any(|line| line.contains("panicked")));
 }
