@@ -1,4 +1,4 @@
-//! Accounts: what a password is worth, whose an e-mail is, and what a login costs others.
+//! Accounts: how passwords are checked, who owns an e-mail, and how logins affect other requests.
 
 use crate::harness::store::{PASSWORD, Shop, down, fresh_email, token};
 use futures::future::{join, join_all};
@@ -54,7 +54,7 @@ async fn nobody_waits_for_the_passwords_of_others() {
         }
     };
     join(logins, verifications).await;
-    // Whoever waits in one queue with 16 others gets one turn in 17.
+    // In one queue with 16 others, a request would get one turn in 17.
     assert!(verified.get() >= CLIENTS * LOGINS, "{} verifications beside {} logins", verified.get(), CLIENTS * LOGINS);
 }
 
@@ -102,7 +102,7 @@ async fn an_unknown_email_costs_and_says_what_a_wrong_password_does() {
     for (email, password) in cases {
         assert_eq!(shop.login(email, password).await.expect(400), refusal, "{email} {password}");
     }
-    // The work is the same too: where no password can be checked, none of these has an answer.
+    // The work is the same too: while no password can be checked, none of these requests is answered.
     let shop = shop.restart(|app| down(app, "passwords")).await;
     for (email, password) in cases {
         shop.login(email, password).await.expect(503);

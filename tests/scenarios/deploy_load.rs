@@ -1,8 +1,8 @@
-//! The store under load while its components are replaced: no request fails, and none has to be made again.
+//! The store under load while its components are replaced: no request fails, and none has to be repeated.
 //!
-//! `SOUK_SWAP_SECONDS=60` sends 500 requests a second, if the machine can answer them, for a minute while 20 components
-//! are replaced; by itself the scenario takes five seconds, with 60 requests a second and three components. It prints
-//! how long reads took meanwhile.
+//! By default the scenario takes five seconds, with 60 requests a second and three deployments. With
+//! `SOUK_SWAP_SECONDS=60` it takes a minute, with 500 requests a second, if the machine can answer them, and 20
+//! deployments. It prints how long reads took.
 
 use super::deploy::{deploy, versions};
 use crate::harness::redundant_store::Load;
@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-/// Requests under way at one time: a machine that cannot keep the pace gets fewer requests, and is not overloaded.
+/// The maximum of concurrent requests: a machine that cannot keep the pace gets fewer requests and is not overloaded.
 const MOST: usize = 64;
 
-/// The same component in other bytes: with a section at its end that says nothing.
+/// The same component with other bytes: it gets a custom section at its end.
 fn with_section(mut file: Vec<u8>, number: u64) -> Vec<u8> {
     let name = b"swap";
     file.extend([0, 1 + name.len() as u8 + 8, name.len() as u8]);

@@ -1,4 +1,4 @@
-//! What `souk up` is given on its command line, as `spin up` is: variables, keys, statements, components.
+//! The options that `souk up` shares with `spin up`: variables, keys, SQL statements and a choice of components.
 
 use crate::harness::App;
 use http::Method;

@@ -1,7 +1,7 @@
-//! Several hosts, each part of the store twice: what dies under load, and what customers notice of it.
+//! Failures under load on six hosts, two for each part of the store, and what customers notice of them.
 //!
-//! `SOUK_LOAD_SECONDS=60` makes each scenario as long as an operator would want to see it, at 200 requests a second; by
-//! itself each takes a few seconds at 60 a second. NATS is gone for ten seconds then.
+//! By default each scenario takes a few seconds, at 60 requests a second. With `SOUK_LOAD_SECONDS=60` it takes a
+//! minute, at 200 requests a second, and an outage of NATS lasts ten seconds.
 
 use crate::harness::database::WriteLock;
 use crate::harness::nats::Nats;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-/// Requests a second, and how many are to be answered between two blows.
+/// Requests a second, and how many requests must be answered between two failures.
 fn pace() -> (u32, usize) {
     match std::env::var("SOUK_LOAD_SECONDS") {
         Ok(seconds) => (200, seconds.parse::<usize>().expect("whole seconds") * 200 / 7),
@@ -20,21 +20,21 @@ fn pace() -> (u32, usize) {
     }
 }
 
-/// How long NATS is gone at the least.
+/// How long an outage of NATS lasts at least.
 fn outage() -> Duration {
     Duration::from_secs(if std::env::var_os("SOUK_LOAD_SECONDS").is_some() { 10 } else { 0 })
 }
 
-/// Customers come while `blows` fall; afterwards nothing that was read has failed, and every order is there once.
+/// Runs `failures` while customers send requests. Afterwards no read may have failed, and every order must exist once.
 async fn endure(
     mut hosts: RedundantStore,
-    blows: impl AsyncFnOnce(&mut RedundantStore, &Load, usize),
+    failures: impl AsyncFnOnce(&mut RedundantStore, &Load, usize),
 ) -> RedundantStore {
     let (rate, between) = pace();
     let load = Load::new(hosts.gateways()).await;
     let customers = tokio::spawn(Arc::clone(&load).run(rate));
     load.more(between, between / 20).await;
-    blows(&mut hosts, &load, between).await;
+    failures(&mut hosts, &load, between).await;
     load.more(between, between / 20).await;
     load.end();
     customers.await.unwrap();
@@ -64,10 +64,10 @@ async fn a_host_that_is_killed_loses_no_read_and_no_order_while_another_runs_the
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_that_hangs_and_wakes_again_loses_no_read_and_no_order_while_another_runs_the_same() {
     endure(RedundantStore::start(Nats::start()).await, async |hosts, load, between| {
-        // A gateway that hangs is for the load balancer to notice.
+        // Not the gateways: a load balancer has to notice a gateway that hangs.
         for part in 1..PARTS.len() {
             hosts.hang(part, 0, true);
-            // Longer than three attempts at it would take.
+            // Longer than three attempts to reach it take.
             load.more(5 * between, between / 4).await;
             hosts.hang(part, 0, false);
             load.more(between, between / 20).await;
@@ -116,11 +116,11 @@ async fn nats_that_is_gone_for_a_while_is_503_and_comes_back_without_a_restart()
     load.more(20, 2).await;
     load.end();
     customers.await.unwrap();
-    // Each order was charged; some events are told before the outage, some in it, all of them until they are taken.
+    // Each order was charged. Some events are sent before the outage and some during it, until they are acknowledged.
     let orders: Vec<String> = load.orders().into_values().collect();
     let events: Vec<_> = orders.iter().map(|id| stripe::charge_succeeded(id, 15050)).collect();
     let (before, during) = events.split_at(events.len() / 2);
-    // None of those that are acknowledged now is delivered before NATS is gone.
+    // The lock keeps the events that are acknowledged now from being delivered before NATS is gone.
     let held = WriteLock::orders(&hosts.app).await;
     for event in before {
         stripe::deliver(&gateway, store::STRIPE_SECRET, event).await.expect(200);

@@ -1,5 +1,5 @@
-//! Durable links on JetStream: what several hosts, a NATS that dies and comes back, and a cluster add to what `durable`
-//! has for both kinds of queue.
+//! Durable links on JetStream: scenarios with several hosts, a NATS server that is killed and restarts, and a cluster.
+//! `durable` has the scenarios for both kinds of queue.
 
 use super::durable::{QueueKind, counted, events, messages, on, send, start, text, until_done, until_no_messages};
 use crate::harness::app::texts;
@@ -16,18 +16,18 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-/// What a host says when its connection has ended.
+/// The log line of a host that has lost its connection.
 const LOST: &str = "calls to other hosts fail until it is there again";
 
 /// When NATS is killed.
 enum Kills {
-    /// So often, each time when as many more events were told.
+    /// This many kills, each after the same number of events.
     Times(usize),
-    /// Again after so long, while so many events are told a second.
+    /// A kill in this interval, while this many events a second are sent.
     Each(Duration, u32),
 }
 
-/// How many events there are, and when NATS is killed meanwhile.
+/// The number of events, and when NATS is killed.
 fn size() -> (usize, Kills) {
     match std::env::var("SOUK_DURABLE_MESSAGES") {
         Ok(count) => (count.parse().expect("a whole number"), Kills::Each(Duration::from_secs(5), 200)),
@@ -35,13 +35,13 @@ fn size() -> (usize, Kills) {
     }
 }
 
-/// Orders are paid, and their pages end, while NATS is killed again and again: each event that was acknowledged is applied,
-/// and none twice.
+/// Orders are paid, and their pages end, while NATS is killed again and again: each event that was acknowledged is
+/// applied, and none twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nats_that_is_killed_again_and_again_loses_no_event_and_none_is_applied_twice() {
     let (count, kills) = size();
     let mut nats = Nats::start();
-    // What a killed server finds again is delivered when it has stood still for longer than a call may take.
+    // A restarted server delivers a message again only after the longest time that a call may take.
     let app = App::store_alone().variable("open_access", true);
     let app =
         app.replace("[component.orders.tool.souk.limits]", "[component.orders.tool.souk.limits]\ncall_deadline = 5000");
@@ -61,7 +61,7 @@ async fn nats_that_is_killed_again_and_again_loses_no_event_and_none_is_applied_
         })
         .collect();
     let told = AtomicUsize::new(0);
-    // As the provider does: again until it is acknowledged.
+    // The test repeats an event until it is acknowledged, as the provider does.
     let start = Instant::now();
     let tell = |(at, event): (usize, &Value)| {
         let (client, event, told) = (shop.client.clone(), event.clone(), &told);
@@ -443,7 +443,7 @@ async fn a_host_without_durable_messages_needs_no_jetstream_and_says_what_its_us
     front.stop().await;
 }
 
-/// How many dead letters there are.
+/// The number of dead letters.
 async fn dead(app: &App) -> usize {
     messages(app).await.iter().filter(|message| message["state"] == "dead").count()
 }

@@ -1,13 +1,13 @@
-//! What the host keeps in memory when nobody asks it for anything.
+//! The memory of an idle host.
 
 use crate::harness::{App, Host, eventually};
 
 const MIB: u64 = 1 << 20;
-/// The most that an idle host of the store keeps. The build for tests has twice the program that is shipped, of which the
-/// part that start-up reads is resident; docs/limits.md says what is shipped keeps.
+/// The most memory that an idle host of the store uses in a test build, whose program file is twice as large as the
+/// release's. docs/limits.md has the value for the release.
 const IDLE: u64 = 96 * MIB;
 
-/// Asks for a product, and waits until the host has given back what start-up took.
+/// Requests a product, and waits until the host has freed the memory of its start; returns what is left.
 async fn settled(host: &Host) -> u64 {
     host.client().get("/api/products/1").await.expect(200);
     eventually("the host gives back what its start took", || async {

@@ -1,4 +1,4 @@
-//! Middleware, the application's own routes and answers of the manifest, as Spin has them.
+//! Spin's middleware, requests to the application's own routes (`self`), and static responses in the manifest.
 
 use crate::harness::App;
 use http::Method;
@@ -95,7 +95,7 @@ async fn the_host_answers_what_the_manifest_answers() {
         assert_eq!(answer.text(), if method == Method::HEAD { "" } else { "nothing here" });
         assert_eq!(answer.header("content-length"), Some("12"));
     }
-    // The client has followed the answer of the manifest to another.
+    // The manifest answers with a redirect, which the client has followed.
     assert_eq!(client.get("/base/moved").await.header("x-fixed"), Some("yes"));
 }
 

@@ -1,5 +1,5 @@
-//! Links between components of all kinds: an importer and an exporter need not agree on `async`, nor on the version of
-//! WASI. Each scenario runs for every pair of [`CALLERS`] and [`CALLEES`]; a new language is a new row.
+//! Links between components of all kinds: caller and callee may differ in `async` and in their WASI version. Each
+//! scenario runs for every pair of [`CALLERS`] and [`CALLEES`]; a new language is a new row.
 //!
 //! `CALLER-to-CALLEE` is a component of the application, under the route of its name.
 
@@ -12,11 +12,11 @@ use std::fmt::Write as _;
 /// A component, by a short name and the package that it is built from.
 type Row = (&'static str, &'static str);
 
-/// The callers: what their handler is, and what they import.
+/// The callers, named after the type of their imported functions and the WASI version of their handler.
 const CALLERS: &[Row] =
     &[("func", "mixed-caller-func"), ("async", "mixed-caller-async"), ("wasi-two", "mixed-caller-0-2")];
 
-/// The callees, by what they export.
+/// The callees, named after the type of their exported functions.
 const CALLEES: &[Row] = &[("func", "mixed-callee-func"), ("async", "mixed-callee-async")];
 
 /// Every link, as the name of its caller.
@@ -25,7 +25,7 @@ fn links() -> Vec<String> {
     pairs.map(|(caller, callee)| format!("{caller}-to-{callee}")).collect()
 }
 
-/// The components that are called.
+/// The names of the callees, in the form of `--only`.
 fn callees() -> String {
     CALLEES.iter().map(|(callee, _)| format!("to-{callee}")).collect::<Vec<_>>().join(",")
 }
@@ -155,7 +155,7 @@ async fn a_callee_that_is_overloaded_refuses_over_every_link() {
 
 #[tokio::test]
 async fn a_caller_that_goes_away_ends_its_callee_over_every_link() {
-    // One call at a time: what is not ended keeps the next one out.
+    // One call at a time: a call that has not ended blocks the next one.
     let app = app("instances = 1\nwait = \"100ms\"");
     for place in [Place::local(&app).await, Place::remote(&app).await] {
         let client = place.client();
@@ -196,7 +196,7 @@ async fn a_callee_may_go_on_after_its_return_until_its_deadline_and_its_caller_h
 
 #[tokio::test]
 async fn callers_and_callees_that_both_compute_go_on_beside_an_endless_loop() {
-    // Two threads have one permit for guests that have used up their slice.
+    // With two threads there is one permit for guests that have used up their time slice.
     let place = Place::local(&app("").environment("TOKIO_WORKER_THREADS", "2")).await;
     let client = place.client();
     for link in links() {
@@ -211,7 +211,7 @@ async fn callers_and_callees_that_both_compute_go_on_beside_an_endless_loop() {
     }
 }
 
-/// A component of WASI 0.2 with this import beside its handler, which never answers.
+/// A component of WASI 0.2 with this import and a handler that never answers.
 fn handler_0_2(import: &str) -> String {
     format!(
         r#"(component
@@ -236,7 +236,7 @@ fn handler_0_2(import: &str) -> String {
     )
 }
 
-/// A component that exports a `func` of a contract and has this import.
+/// A component that exports a contract with a `func`, and has this import.
 fn exporter(import: &str) -> String {
     format!(
         r#"(component

@@ -1,5 +1,5 @@
-//! PostgreSQL that goes away: in the middle of a commit, or for a while under load. Clients get a clear 503, and what
-//! they repeat is done once.
+//! PostgreSQL fails: in the middle of a commit, or for a while under load. Clients get a clear 503, and a repeated
+//! request takes effect once.
 
 use super::outages::expect_outage;
 use crate::harness::database::{on_server, query_number};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Instant;
 
-/// A store whose orders' database is behind a proxy.
+/// A store with a proxy in front of the database of its orders.
 async fn behind_proxy() -> (Proxy, Shop, String) {
     let server = Postgres::shared();
     let proxy = Proxy::start(server.port()).await;
@@ -25,12 +25,12 @@ async fn behind_proxy() -> (Proxy, Shop, String) {
     (proxy, shop, token)
 }
 
-/// So many cuts, of both kinds in turn.
+/// `count` cuts, of both kinds in turn.
 fn cuts(count: usize) -> impl Iterator<Item = Cut> {
     [Cut::Before, Cut::After].into_iter().cycle().take(count)
 }
 
-/// Asks again until the answer has this status; every other answer goes to `refused`.
+/// Repeats a request until the answer has this status; every other answer goes to `refused`.
 async fn until<F: Future<Output = Answer>>(status: u16, ask: impl Fn() -> F, refused: impl Fn(&Answer)) -> Answer {
     let start = Instant::now();
     loop {
@@ -43,7 +43,7 @@ async fn until<F: Future<Output = Answer>>(status: u16, ask: impl Fn() -> F, ref
     }
 }
 
-/// Asserts that nothing was written by halves.
+/// Asserts that no transaction was written in part.
 async fn expect_whole(app: &App, orders: usize) {
     for (query, count) in [
         ("SELECT count(*) FROM orders", orders),
@@ -99,7 +99,7 @@ async fn a_payment_whose_commit_is_cut_off_counts_once() {
     };
     join_all(events.iter().map(taken)).await;
     shop.wait_for_events().await;
-    // Those that are cut before they arrive are made again, so there were commits enough for all cuts.
+    // Commits that are cut before they arrive are repeated, so there were enough commits for all cuts.
     assert_eq!(proxy.left(), 0, "cuts were not made");
     for ((id, total), event) in orders.iter().zip(&events) {
         let order = shop.order_by_id(&token, id).await;
@@ -109,7 +109,7 @@ async fn a_payment_whose_commit_is_cut_off_counts_once() {
     assert_eq!(query_number(&shop.app, "SELECT count(*) FROM events").await, 10);
 }
 
-/// What clients do while PostgreSQL comes and goes.
+/// The clients that run while PostgreSQL is killed and restarted.
 struct Load {
     client: Client,
     token: String,
@@ -119,7 +119,7 @@ struct Load {
 }
 
 impl Load {
-    /// Orders, pays, and looks, again and again; returns the orders that were made.
+    /// A customer who orders, pays and reads an order, again and again; returns the orders that were made.
     async fn customer(self: Arc<Self>) -> Vec<String> {
         let mut orders = Vec::new();
         while !self.enough.load(SeqCst) {
@@ -149,7 +149,7 @@ impl Load {
         self.refused.fetch_add(1, SeqCst);
     }
 
-    /// Waits until so many more have been counted.
+    /// Waits until the counter has grown by `count`.
     async fn more(&self, what: &str, counter: &AtomicUsize, count: usize) {
         let enough = counter.load(SeqCst) + count;
         eventually(what, || async { (counter.load(SeqCst) >= enough).then_some(()) }).await;
@@ -173,7 +173,7 @@ async fn postgres_that_is_killed_under_load_is_503_and_comes_back_without_a_rest
     for _ in 0..2 {
         tokio::task::block_in_place(|| server.kill());
         load.more("requests are refused", &load.refused, 100).await;
-        // What needs no database has not noticed.
+        // Requests that need no database still work.
         assert_eq!(shop.client.get("/.well-known/spin/health").await.status, 200);
         shop.client.get("/payments/success").await.expect(200);
         shop.verify(&token).await.expect(201);

@@ -1,4 +1,4 @@
-//! Which protocol a connection speaks, and what each asks of a request's host.
+//! Which HTTP version a connection speaks, and which `host` headers are valid.
 
 use super::tls::{get_over_tls, start_tls_with};
 use crate::harness::{App, raw};

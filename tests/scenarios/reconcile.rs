@@ -1,4 +1,4 @@
-//! What the payment provider knows and its events have not told: an operator's `reconcile` mends it.
+//! The payment provider's events got lost: an operator's `reconcile` asks the provider and corrects the orders.
 
 use crate::harness::database::Database;
 use crate::harness::store::{Shop, try_order};
@@ -62,7 +62,7 @@ async fn payments_are_found(database: Database) {
     assert_eq!(status(&shop, &token, &open).await, "PENDING");
     assert_eq!(status(&shop, &token, &ended).await, "PENDING");
 
-    // What was mended is not asked about again, and the event changes nothing when it comes after all.
+    // The store does not ask about corrected orders again, and a late event changes nothing.
     let report = reconcile(&shop, 0).await;
     assert_eq!(report, json!({ "asked": 1, "paid": [], "ended": 0, "problems": [], "next": null }));
     let mut event = charge_succeeded(&paid, cents);
@@ -109,7 +109,7 @@ async fn pages_of_cancelled_orders_are_ended_and_what_was_paid_on_them_is_flagge
     let (open, _) = shop.small_order(&token).await;
     let (paid, cents) = shop.small_order(&token).await;
     for id in [&open, &paid] {
-        // The cancel cannot end the page.
+        // Cancelling the order cannot expire the page, because the provider does not answer.
         stripe.next([refusal(400, "invalid_request_error", "", "Not now")]);
         shop.patch(&format!("/api/orders/{id}"), &token, json!({ "status": "CANCELLED" })).await.expect(200);
     }
@@ -137,7 +137,7 @@ async fn what_does_not_fit_is_a_problem_and_no_payment() {
         Next::Answer(200, json!({ "id": "cs_1", "object": "checkout.session" }).to_string()),
     ]);
     let report = reconcile(&shop, 0).await;
-    // Those that come after them are looked at all the same.
+    // `reconcile` still checks the orders after them.
     assert_eq!((&report["asked"], &report["paid"], &report["ended"]), (&json!(4), &json!([paid]), &json!(0)));
     let problems: Vec<&Value> = report["problems"].as_array().unwrap().iter().map(|p| &p["orderId"]).collect();
     assert_eq!(problems, [&json!(other_amount), &json!(unknown), &json!(unreadable)]);
@@ -163,7 +163,7 @@ async fn a_page_whose_answer_was_lost_is_found_with_what_was_paid_on_it() {
     let stripe = StripeApi::start().await;
     let shop = Shop::of(stripe.store().variable("public_url", "https://shop.example")).await;
     let token = shop.customer().await;
-    // A page is made, and the host dies before it knows.
+    // The provider makes a page, but the host is killed before it gets the answer.
     stripe.next([Next::Silence]);
     let lost = tokio::spawn({
         let (client, token) = (shop.client.clone(), token.clone());

@@ -1,4 +1,4 @@
-//! Money that goes back: refunds by administrators, by way of the sandbox, and disputes of customers.
+//! Refunds by administrators, with the payment sandbox; and customers' disputes.
 
 use crate::harness::database::Database;
 use crate::harness::store::{Shop, stripe_down, stripe_up_again};
@@ -42,7 +42,7 @@ async fn give_back(shop: &Shop, token: &str, id: &str, key: &str, body: Value) -
     shop.client.send(Method::POST, &path, &headers, Some(body.to_string().into_bytes())).await
 }
 
-/// Amount and state of each refund of an order, once all events have been dealt with.
+/// The amount and state of each refund of an order, once all events are delivered.
 async fn refunds(shop: &Shop, token: &str, id: &str) -> Vec<(Value, String)> {
     shop.wait_for_events_about(id).await;
     let found = shop.get(&format!("/api/orders/{id}/refunds"), token).await.expect(200);
