@@ -187,7 +187,7 @@ async fn an_event_that_a_full_host_could_not_begin_before_it_was_killed_has_used
     let (one, client) = start(&app).await;
     let holding = tokio::spawn({
         let client = client.clone();
-        // It may come while the instance is asked whether it is busy, and is turned away itself.
+        // This call may come while the test checks whether the instance is busy; then it is refused.
         async move {
             loop {
                 client.get("/rogue/hold/600000").await;
@@ -205,7 +205,8 @@ async fn an_event_that_a_full_host_could_not_begin_before_it_was_killed_has_used
     let other = app.start_at("127.0.0.1:0", "state-1", &[]).await;
     holding.abort();
     drop(one);
-    // With its only attempt used up it would be a dead letter. The target is not asked meanwhile: it has one instance.
+    // If the refusal had used up the only attempt, the event would be a dead letter. The test does not call the target
+    // meanwhile, because it has only one instance.
     until_no_messages(&app).await;
     assert_eq!(counted(&other.client(), "done:turned-away").await, 1);
 }
@@ -282,7 +283,7 @@ async fn events_for_a_component_that_has_left_the_application_are_stranded() {
     send(&sender.client(), "finish/left/0").await;
     assert_eq!(text(&messages(&app).await[0], "state"), "pending");
     sender.stop().await;
-    // An application of the same name, in which only its name is left.
+    // An application with the same name, but without these components.
     let other = App::inline(
         "spin_manifest_version = 2\n[application]\nname = \"durable\"\n[[trigger.http]]\nroute = \"/...\"\ncomponent = \
          \"other\"\n[component.other]\nsource = \"other.wasm\"\n",
@@ -297,7 +298,7 @@ async fn two_hosts_share_the_events() {
     let app = on(&nats).append("deliveries = 1");
     let (one, client) = start(&app).await;
     let other = app.start_at("127.0.0.1:0", "state-1", &[]).await;
-    // Each has room for one.
+    // Each host delivers one event at a time.
     send(&client, "wait/first/600000").await;
     send(&client, "wait/second/600000").await;
     let on_each = [one.wait_for_log("handling ").await, other.wait_for_log("handling ").await];
@@ -358,7 +359,8 @@ async fn a_full_stream_asks_callers_to_try_again_and_takes_events_once_dead_lett
     let nats = Nats::start();
     let app = on(&nats);
     let (host, client) = start(&app).await;
-    // Rejected, they are dead letters: three of 600 KiB fit into 2 MiB, and three more stay among the messages.
+    // The handler rejects the events, so they become dead letters: three of 600 KiB fit into 2 MiB. Three more stay in
+    // the stream of messages.
     let mut stored = 0;
     let refused = loop {
         let answer = client.get(&format!("/send/note/n{stored}/614400")).await;
@@ -374,7 +376,7 @@ async fn a_full_stream_asks_callers_to_try_again_and_takes_events_once_dead_lett
         assert!(line.contains(fragment), "{fragment} is missing: {line}");
     }
     eventually("all that can be are dead", || async { (dead(&app).await == stored.min(3)).then_some(()) }).await;
-    // A small one still fits, and its end can be noted.
+    // A small event still fits, and the outcome of its delivery can still be stored.
     send(&client, "finish/small/0").await;
     until_done(&client, "small").await;
     events(&app, &["drop", "--all"]).await;
@@ -404,7 +406,7 @@ async fn events_are_looked_at_from_a_machine_that_has_no_host() {
     send(&client, "reject/odd/0").await;
     eventually("it is dead", || async { (dead(&app).await == 1).then_some(()) }).await;
     host.stop().await;
-    // Without the state folder, and where the servers are by the command line.
+    // Without the host's state folder; the command line names the servers.
     let elsewhere = App::alone("durable");
     let listed = events(&elsewhere, &["list", "--nats", &nats.url(), "--json"]).await;
     let listed: Vec<Value> = serde_json::from_str(&listed).unwrap();
@@ -431,9 +433,9 @@ async fn a_host_without_durable_messages_needs_no_jetstream_and_says_what_its_us
     let front = app.start_at("127.0.0.1:0", "state", &["--only", "front"]).await;
     refused().await;
     front.stop().await;
-    // Without a host, by the command itself.
+    // Without a host, the command itself connects to NATS.
     refused().await;
-    // Who may sees what other hosts store, though it was there before them.
+    // A host whose user has the permission sees the messages of other hosts, even if it started before them.
     let full = ["--runtime-config-file", all.to_str().unwrap(), "--only"];
     let front = app.start_at("127.0.0.1:0", "state", &[full[0], full[1], full[2], "front"]).await;
     assert_eq!(messages(&app).await.len(), 0);

@@ -309,7 +309,7 @@ async fn a_component_of_funcs_alone_that_imports_an_async_func_of_a_contract_sta
     ] {
         assert!(line.contains(said), "{said} is missing: {line}");
     }
-    // A `func` of the contract is no reason, nor is an `async func` of the host's own.
+    // There is no warning for a `func` of the contract, nor for an `async func` of the host's own interfaces.
     let clock = r#"(import "wasi:clocks/monotonic-clock@0.3.0" (instance (export "wait-for" (func async (param "how-long" u64)))))"#;
     let host = with_caller(&exporter(&format!("{clock}{}", contract("")))).start().await;
     assert_eq!(host.log_count("exports nothing but `func`s"), 0, "{:#?}", host.log());

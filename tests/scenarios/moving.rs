@@ -125,7 +125,7 @@ async fn a_copy_that_has_broken_off_stops_the_start_until_it_has_ended() {
     let Shop { app, host, .. } = shop;
     host.stop().await;
     let to = server.database();
-    // Another client adds a key, which the comparison after the copy does not expect.
+    // A complete copy, which the journal below then lists as unfinished.
     copy(&app, &["auth", "--from", "state", "--to", &to]).await;
     let app = app.file("runtime-config.toml", format!("[key_value_store.auth]\ntype = \"redis\"\nurl = \"{to}\"\n"));
     let occupied = app.souk("store", &["copy", "auth", "--from", "state"]).await;

@@ -109,7 +109,7 @@ async fn pages_of_cancelled_orders_are_ended_and_what_was_paid_on_them_is_flagge
     let (open, _) = shop.small_order(&token).await;
     let (paid, cents) = shop.small_order(&token).await;
     for id in [&open, &paid] {
-        // Cancelling the order cannot expire the page, because the provider does not answer.
+        // Cancelling the order does not expire the page, because the provider refuses.
         stripe.next([refusal(400, "invalid_request_error", "", "Not now")]);
         shop.patch(&format!("/api/orders/{id}"), &token, json!({ "status": "CANCELLED" })).await.expect(200);
     }

@@ -54,7 +54,7 @@ async fn limits_are_applied_to_new_calls_and_those_that_a_start_makes_room_for_a
     let app = app.replace("call_deadline = \"100ms\"\ninstances = 3\n", "");
     assert!(reload(&app).await.contains("applied: component `web`: limit `call_deadline`"));
     assert_eq!(body(&client, "/?300").await, (200, "good-1".to_owned()));
-    // More memory than the engine has reserved for an instance.
+    // More memory than the engine was configured for at the start.
     let app = app.replace("memory = \"12MiB\"", "memory = \"512MiB\"");
     let said = reload(&app).await;
     assert!(said.contains("left:    component `web`: limit `memory`"), "{said}");

@@ -132,7 +132,7 @@ async fn a_callee_whose_host_is_killed_is_lost_and_its_caller_is_told() {
 async fn a_caller_that_stood_still_takes_the_answer_that_came_meanwhile() {
     let pair = Pair::start().await;
     let (client, nats) = (pair.client(), pair.nats().await);
-    // Longer than the host may go without a sign of life during a call.
+    // The call takes longer than a caller waits without a sign of life from the callee's host.
     let call = tokio::spawn(async move { client.get("/other/insert-and-hold/meanwhile/2000").await });
     pair.callee.wait_for_log("holding meanwhile").await;
     let count = subject(&nats, "calm", "count-rows").await;

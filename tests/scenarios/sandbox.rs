@@ -27,7 +27,7 @@ async fn click(shop: &Shop, deed: &str, page: &str, form: &str) -> Answer {
     let headers = [("content-type", "application/x-www-form-urlencoded")];
     let path = format!("/stripe-sandbox/{deed}/{page}");
     let answer = shop.client.send(Method::POST, &path, &headers, Some(form.into())).await;
-    // Wait until the events of this click are delivered.
+    // The click's events are stored when it is answered; wait until they are delivered.
     shop.wait_for_events().await;
     answer
 }

@@ -1,11 +1,11 @@
-//! Files that the host serves itself: what HTTP asks of a file server, and what must not be reached by it.
+//! Files that the host serves itself: the HTTP features of a file server, and the files that it must not serve.
 
 use crate::harness::{Answer, App, Client, Host, eventually, raw};
 use http::Method;
 use std::os::unix::fs::symlink;
 use tokio::io::AsyncReadExt as _;
 
-/// An application with one route of files, and these lines more in its table.
+/// An application with one route for files, and these additional lines in the route's table.
 fn app(route: &str, more: &str) -> App {
     let manifest = format!(
         "spin_manifest_version = 2\n[application]\nname = \"page\"\n[[application.tool.souk.static]]\nroute = \"{route}\"\n\
@@ -24,7 +24,7 @@ async fn get(client: &Client, path: &str, headers: &[(&str, &str)]) -> Answer {
     client.send(Method::GET, path, headers, None).await
 }
 
-/// The answer to a GET for `path` as it stands here, with no redirect followed.
+/// The answer to a GET of exactly this `path`, without following redirects.
 async fn answer_to(host: &Host, path: &str) -> String {
     let mut stream = raw::connect(host.address()).await;
     raw::send(&mut stream, &format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")).await;
@@ -63,7 +63,7 @@ async fn a_range_is_answered_by_that_part_alone() {
     assert!(part.header("content-type").is_some_and(|kind| kind.starts_with("text/javascript")));
     let beyond = get(&client, "/app.js", &[("range", "bytes=100-")]).await;
     assert_eq!((beyond.status, beyond.header("content-range")), (416, Some("bytes */11")));
-    // Several at once would be a way to make a small request a large response: the whole file is sent.
+    // With several ranges, a small request could cause a large response, so the host sends the whole file.
     assert_eq!(get(&client, "/app.js", &[("range", "bytes=0-1,4-5")]).await.status, 200);
 }
 
@@ -120,7 +120,7 @@ async fn nothing_but_plain_files_of_the_folder_is_reached() {
         assert!(answer.status == 404 || page, "{path}: {answer:?}");
     }
     assert_eq!(&*client.get("/inside.json").await.body, b"{}");
-    // As they are, without a client that tidies them up.
+    // The paths are sent unchanged; a client library would normalise them.
     for path in [
         "/../secret.txt",
         "/deep/../../secret.txt",

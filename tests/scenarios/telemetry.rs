@@ -1,4 +1,4 @@
-//! Traces and metrics leave by OTLP: a collector that knows nothing of the host gets whole trees, and nothing waits for it.
+//! Traces and metrics over OTLP: an independent collector gets complete trees, and no request waits for the collector.
 
 use super::golden;
 use crate::harness::admin::{Api, tokens};
@@ -24,7 +24,7 @@ fn by_trace(spans: Spans) -> BTreeMap<Vec<u8>, Spans> {
     traces
 }
 
-/// The ids of the parents of a trace that are none of its spans; with that of no parent where a span has none.
+/// The parent ids in a trace that belong to none of its spans; among them the empty id, if a span has no parent.
 fn outer(spans: &[Received]) -> BTreeSet<Vec<u8>> {
     let ids: BTreeSet<_> = spans.iter().map(|one| &one.span.span_id).collect();
     assert_eq!(ids.len(), spans.len(), "a span came twice");
@@ -32,7 +32,7 @@ fn outer(spans: &[Received]) -> BTreeSet<Vec<u8>> {
     parents.filter(|parent| !ids.contains(parent)).cloned().collect()
 }
 
-/// A customer who orders and pays with this trace.
+/// Orders and pays as a customer, with the trace of `traceparent`.
 async fn order_and_pay(shop: &Shop) {
     let token = shop.customer().await;
     let (bearer, parent) = (format!("Bearer {token}"), format!("00-{TRACE}-{CLIENT}-01"));
@@ -122,12 +122,12 @@ async fn order_payment_webhook_and_delivery_are_one_tree_for_a_collector() {
     shop.client.get("/api/products/1").await.expect(200);
     shop.get("/api/products/0", "").await;
     shop.host.stop().await;
-    // The host has ended: all has been sent.
+    // The host has ended, so it has sent everything.
     let traces = by_trace(collector.spans());
     for spans in traces.values() {
         assert_eq!(outer(spans).len(), 1, "{:#?}", spans.iter().map(|one| &one.span).collect::<Vec<_>>());
     }
-    // Everything that crossed a boundary was counted, and is in one of the trees.
+    // Every request, call and delivery was counted, and is in exactly one of the trees.
     let all: Spans = traces.into_values().flatten().collect();
     let number = |kind: SpanKind, fits: &dyn Fn(&Received) -> bool| {
         all.iter().filter(|one| one.span.kind == i32::from(kind) && fits(one)).count() as u64
@@ -216,7 +216,7 @@ async fn arguments_are_in_traces_where_the_manifest_allows_it_for_who_may_call_a
     let collector = Collector::start().await;
     let allow = "[component.rogue.tool.souk]\ntrace_arguments = true\n";
     let app = collector.of(App::alone("rogue").administered()).append(allow);
-    // Secret for whoever has it: it is left out wherever it goes.
+    // The value of a secret variable of any component is replaced wherever it occurs.
     let granted = r#"greeting = "{{ greeting }}""#;
     let app = app.replace(granted, &format!(r#"{granted}, token = "{{{{ token }}}}""#));
     let host = app.start().await;
@@ -254,7 +254,7 @@ async fn arguments_are_in_traces_where_the_manifest_allows_it_for_who_may_call_a
     assert!(!sent.contains("souk.arguments") && !sent.contains("a-note-and"), "{sent}");
 }
 
-/// The lines of a page's blocks of commands.
+/// The lines in the command blocks of a page.
 fn commands(page: &str) -> Vec<String> {
     let text = std::fs::read_to_string(build::root().join("docs").join(page)).unwrap();
     let blocks = text.split("```sh\n").skip(1).filter_map(|block| block.split("```").next());
@@ -279,7 +279,7 @@ async fn the_commands_of_the_page_about_observing_run_as_they_stand() {
                 let path = url.strip_prefix("http://127.0.0.1:3001").unwrap_or_else(|| panic!("{line}"));
                 assert_eq!(api.get(path).await.status, 200, "{line}");
             }
-            // What is started with these is in other scenarios; here they must be understood.
+            // Other scenarios start hosts with these arguments; here they must only be valid.
             [.., "souk", "up"] => {}
             ["souk", "up", arguments @ .., "2>", _] => {
                 assert!(shop.app.souk("up", &[arguments, &["--help"]].concat()).await.status.success(), "{line}");

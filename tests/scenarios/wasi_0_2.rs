@@ -1,5 +1,5 @@
-//! Components of WASI 0.2, as users of Spin's SDK 5 built them, run unchanged: the same limits, grants and errors as those
-//! of WASI 0.3.
+//! Components of WASI 0.2, built with Spin's SDK 5, run unchanged, with the same limits, grants and errors as
+//! components of WASI 0.3.
 
 use crate::harness::app::texts;
 use crate::harness::{App, eventually};
