@@ -217,7 +217,7 @@ fn careless(method: &str, path: &str, answer: &Answer) -> Option<String> {
 }
 
 #[tokio::test]
-async fn every_route_lets_in_exactly_whom_the_table_says() {
+async fn every_route_admits_exactly_the_callers_in_the_table() {
     let cast = Cast::of(Shop::start().await).await;
     let wrong = cast.differences(|row| row.3).await;
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
@@ -233,7 +233,7 @@ async fn open_access_lets_everyone_in_and_the_log_says_so() {
 }
 
 #[tokio::test]
-async fn access_is_open_by_no_other_word_than_true() {
+async fn only_the_value_true_opens_access() {
     for word in ["TRUE", "1", "yes", "false", ""] {
         let app = crate::harness::App::store().variable("open_access", word);
         let shop = Shop::of(app).await;
@@ -275,7 +275,7 @@ fn fits(template: &str, path: &str) -> bool {
 }
 
 #[tokio::test]
-async fn an_order_of_another_is_told_apart_from_none_by_nothing() {
+async fn another_customers_order_gets_the_same_answer_as_a_missing_order() {
     let shop = Shop::start().await;
     let (ann, bob) = (shop.customer().await, shop.customer().await);
     let (pending, _) = shop.small_order(&ann).await;
@@ -304,7 +304,7 @@ async fn an_order_of_another_is_told_apart_from_none_by_nothing() {
 }
 
 #[tokio::test]
-async fn a_list_has_the_own_orders_alone_and_an_administrators_all() {
+async fn customers_list_their_own_orders_and_administrators_list_all() {
     let shop = Shop::start().await;
     let (ann, bob, admin) = (shop.customer().await, shop.customer().await, shop.admin().await);
     let mut of_ann = Vec::new();
@@ -337,7 +337,7 @@ async fn a_list_has_the_own_orders_alone_and_an_administrators_all() {
 }
 
 #[tokio::test]
-async fn the_names_of_the_inside_are_no_way_in() {
+async fn internal_host_names_give_no_access() {
     let shop = Shop::start().await;
     let page = shop.order(&shop.customer().await, &[(1, 1)]).await["paymentSession"]["url"].clone();
     let id = page.as_str().unwrap().rsplit('/').next().unwrap().to_owned();

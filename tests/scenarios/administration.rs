@@ -66,7 +66,7 @@ async fn each_token_does_what_it_is_for_and_nobody_else_does_anything() {
 }
 
 #[tokio::test]
-async fn renewed_tokens_void_the_old_ones_at_once() {
+async fn renewed_admin_tokens_revoke_the_old_ones_at_once() {
     let app = App::alone("rogue").administered();
     let before = tokens(&app, &[]).await;
     let host = app.start().await;
@@ -116,7 +116,7 @@ async fn a_strangers_page_in_a_browser_on_this_machine_gets_nothing() {
 }
 
 #[tokio::test]
-async fn a_code_is_exchanged_once_for_a_cookie_that_only_the_own_page_can_use() {
+async fn a_login_code_is_exchanged_once_for_a_cookie_that_only_the_console_can_use() {
     let app = App::alone("rogue").administered();
     let host = app.start().await;
     let api = Api::of(&host);
@@ -205,7 +205,7 @@ async fn on_the_control_socket_everything_is_there_without_a_token() {
 }
 
 #[tokio::test]
-async fn a_listener_that_others_reach_needs_tls_or_a_word_that_it_does_not() {
+async fn an_admin_listener_on_the_network_needs_tls_or_an_explicit_option() {
     let app = App::alone("rogue");
     let refused = app.souk("up", &["--listen", "127.0.0.1:0", "--admin", "0.0.0.0:0"]).await;
     let (_, err) = texts(&refused);
@@ -217,7 +217,7 @@ async fn a_listener_that_others_reach_needs_tls_or_a_word_that_it_does_not() {
 }
 
 #[tokio::test]
-async fn a_message_is_seen_without_its_arguments_by_who_may_only_look() {
+async fn the_read_token_shows_messages_without_their_arguments() {
     let app = App::alone("durable").administered();
     let host = app.start().await;
     let (read, full) = tokens(&app, &[]).await;
@@ -258,7 +258,7 @@ else:
 "#;
 
 #[tokio::test]
-async fn a_host_on_a_terminal_prints_the_consoles_address_and_no_other_has_one() {
+async fn only_a_host_on_a_terminal_prints_the_consoles_address() {
     let app = App::alone("rogue");
     let script = app.start().await;
     assert_eq!(script.log_count("Administration: ") + script.log_count("Console: "), 0, "{:?}", script.log());

@@ -80,7 +80,7 @@ async fn a_backup_of_a_busy_shop_has_all_files_of_one_moment() {
 }
 
 #[tokio::test]
-async fn half_a_backup_a_changed_one_and_anothers_are_refused_before_anything_is_written() {
+async fn an_incomplete_changed_or_foreign_backup_is_refused_before_anything_is_written() {
     let shop = Shop::of(App::store_alone()).await;
     let app = &shop.app;
     let folder = app.path("backup");
@@ -130,7 +130,7 @@ async fn half_a_backup_a_changed_one_and_anothers_are_refused_before_anything_is
 }
 
 #[tokio::test]
-async fn a_restore_that_broke_off_is_no_shop_and_is_run_again() {
+async fn an_interrupted_restore_does_not_start_and_can_be_repeated() {
     let shop = Shop::of(App::store_alone()).await;
     let folder = shop.app.path("backup");
     done(&shop.app, "backup", &[text(&folder)]).await;
@@ -145,7 +145,7 @@ async fn a_restore_that_broke_off_is_no_shop_and_is_run_again() {
 }
 
 #[tokio::test]
-async fn secrets_go_along_encrypted_and_tokens_hold_in_the_restored_shop() {
+async fn a_backup_can_have_the_secrets_encrypted_and_tokens_stay_valid_after_a_restore() {
     // The host generates the secrets.
     let app = App::store_alone().unset("jwt_secret").unset("stripe_endpoint_secret");
     let host = app.start().await;

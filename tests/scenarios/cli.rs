@@ -311,7 +311,7 @@ async fn build_runs_the_components_commands_in_their_folders() {
 }
 
 #[tokio::test]
-async fn of_builds_that_run_at_once_each_line_says_whose_it_is() {
+async fn each_output_line_of_parallel_builds_names_its_component() {
     let app = buildable("echo one").append(
         "[component.second]\nsource = \"second.wasm\"\n[component.second.build]\ncommand = \"echo two >&2; echo three\"\n\
          workdir = \"sub\"\n[component.third]\nsource = \"third.wasm\"\nbuild = { command = \"echo one\" }\n",

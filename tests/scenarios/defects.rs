@@ -47,7 +47,7 @@ const NUMERIC: &str = "Validation failed (numeric string is expected)";
 const UUID: &str = "00000000-0000-4000-8000-000000000000";
 
 #[tokio::test]
-async fn what_was_let_through_or_failed_is_refused_with_its_reason() {
+async fn input_that_the_nestjs_system_mishandled_is_refused_with_a_reason() {
     let shop = Shop::start().await;
     let admin = shop.admin().await;
     let gone = product(&shop, &admin, "Gone", json!(1)).await;
@@ -243,7 +243,7 @@ async fn orders_of_every_status_can_be_listed() {
 }
 
 #[tokio::test]
-async fn an_order_moves_along_its_way_and_nowhere_else() {
+async fn an_order_allows_only_valid_status_changes() {
     let shop = Shop::start().await;
     let admin = shop.admin().await;
     for from in STATUSES {

@@ -395,7 +395,7 @@ async fn a_component_whose_sources_change_is_built_and_served_while_the_host_run
 }
 
 #[tokio::test]
-async fn a_changed_manifest_is_applied_as_far_as_that_needs_no_restart_and_not_by_halves() {
+async fn a_changed_manifest_is_applied_without_a_restart_where_possible_and_never_if_it_has_mistakes() {
     build::application("tests/apps/sdks/spin.toml");
     let app = App::alone("sdks");
     let host = app.start().await;
@@ -447,7 +447,7 @@ async fn a_changed_manifest_is_applied_as_far_as_that_needs_no_restart_and_not_b
 }
 
 #[tokio::test]
-async fn the_series_of_a_version_go_with_it() {
+async fn the_metric_series_of_a_version_end_with_it() {
     let app = app().administered();
     let host = app.start().await;
     let api = crate::harness::admin::Api::of(&host);

@@ -142,7 +142,7 @@ async fn all_hosts_go_to_a_version_without_a_failed_read_also_when_the_one_that_
 }
 
 #[tokio::test]
-async fn who_can_only_publish_on_nats_cannot_deploy_nor_replay_a_deployment_nor_change_its_file() {
+async fn a_nats_client_without_the_cluster_secret_cannot_deploy_or_replay_or_change_a_deployment() {
     let nats = Nats::start();
     let app = app(&nats, Some(SECRET));
     let first = web(&app, STATES[0]).await;
@@ -189,7 +189,7 @@ async fn who_can_only_publish_on_nats_cannot_deploy_nor_replay_a_deployment_nor_
 }
 
 #[tokio::test]
-async fn without_a_secret_of_the_hosts_a_host_that_is_not_alone_does_not_deploy() {
+async fn without_a_cluster_secret_only_a_single_host_can_deploy() {
     let nats = Nats::start();
     let app = app(&nats, None);
     let first = web(&app, STATES[0]).await;

@@ -73,7 +73,7 @@ async fn full(database: Database) {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_called_that_and_not_a_full_store() {
+async fn a_full_disk_is_not_reported_as_a_full_key_value_store() {
     let (mut disk, app) = Disk::under(App::alone("rogue"), DISK_MIB);
     let host = app.start().await;
     let client = host.client();

@@ -161,7 +161,7 @@ async fn headers_that_belong_to_the_connection_do_not_leave_a_component() {
 }
 
 #[tokio::test]
-async fn trailers_arrive_without_those_that_would_frame() {
+async fn trailers_arrive_without_framing_headers() {
     let hosts = Hosts::one().await;
     let mut wire = Wire::connect(hosts.front.address()).await;
     for query in ["writes=4&mark=mine&end=trailers", "writes=4&length=4&mark=mine&end=trailers"] {
@@ -222,7 +222,7 @@ async fn a_request_between_components_is_not_longer_or_shorter_than_it_says() {
 }
 
 #[tokio::test]
-async fn a_component_that_writes_nothing_many_times_ends_nobodys_connection() {
+async fn many_empty_writes_of_a_component_do_not_end_a_connection() {
     let hosts = Hosts::one().await;
     let client = hosts.front.client().http2();
     for way in [Way::Direct, Way::Relayed] {

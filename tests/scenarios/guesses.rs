@@ -110,7 +110,7 @@ async fn one_source_is_slowed_whatever_it_tries() {
 }
 
 #[tokio::test]
-async fn a_password_is_not_guessed_by_who_holds_a_token() {
+async fn a_client_with_a_token_cannot_guess_the_password() {
     let shop = start().await;
     let email = fresh_email();
     let account = json!({ "name": "Ann", "email": email, "password": PASSWORD });

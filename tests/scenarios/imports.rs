@@ -145,7 +145,7 @@ async fn a_whole_shop_moves_in_with_its_users_products_and_orders() {
 }
 
 #[tokio::test]
-async fn examples_are_in_the_way_of_products_and_are_named() {
+async fn example_products_block_an_import_of_products_and_the_error_names_them() {
     let shop = Shop::of(App::store_alone()).await;
     let file = sqlite(&shop.app.path("dev.db"), "INSERT INTO Product VALUES (5, 'Mug', 1.5, 1, 0, 0);");
     let output = shop.app.souk("import", &["products", &file]).await;

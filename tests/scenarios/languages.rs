@@ -179,7 +179,7 @@ async fn components_in_c_are_linked_with_those_in_rust_both_ways() {
 }
 
 #[tokio::test]
-async fn what_pythons_sdk_imports_and_nobody_has_is_one_warning_and_a_call_to_it_one_failure() {
+async fn a_missing_import_of_pythons_sdk_is_one_warning_and_only_calls_to_it_fail() {
     let host = spins().start().await;
     let client = host.client();
     for component in ["python-3", "python-5"] {

@@ -32,7 +32,7 @@ fn value(text: &str, series: &str) -> f64 {
 }
 
 #[tokio::test]
-async fn prometheus_parser_accepts_what_a_shop_measures() {
+async fn prometheus_parser_accepts_the_metrics_of_a_store() {
     let app = App::store_alone().administered();
     let shop = Shop::of(app).await;
     let api = Api::of(&shop.host);

@@ -174,7 +174,7 @@ async fn a_caller_that_goes_away_ends_its_callee_over_every_link() {
 }
 
 #[tokio::test]
-async fn a_callee_may_go_on_after_its_return_until_its_deadline_and_its_caller_has_its_answer() {
+async fn a_callee_may_continue_after_its_return_until_its_deadline() {
     let host = app("call_deadline = 700").start().await;
     let client = host.client();
     for (at, link) in links().into_iter().enumerate() {

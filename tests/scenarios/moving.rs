@@ -106,7 +106,7 @@ async fn a_shop_moves_from_sqlite_to_postgresql_with_all_that_it_has() {
 }
 
 #[tokio::test]
-async fn a_place_that_is_empty_on_purpose_is_taken_when_it_is_said() {
+async fn start_empty_accepts_a_new_empty_place() {
     let shop = Shop::of(App::store_alone()).await;
     shop.register("ann@example.com").await.expect(201);
     let Shop { app, host, .. } = shop;
@@ -118,7 +118,7 @@ async fn a_place_that_is_empty_on_purpose_is_taken_when_it_is_said() {
 }
 
 #[tokio::test]
-async fn a_copy_that_has_broken_off_stops_the_start_until_it_has_ended() {
+async fn an_interrupted_copy_stops_the_start_until_it_is_complete() {
     let mut server = Redis::start(&[]);
     let shop = Shop::of(App::store_alone()).await;
     shop.register("ann@example.com").await.expect(201);

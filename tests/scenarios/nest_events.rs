@@ -47,7 +47,7 @@ async fn events_that_cannot_be_stored_are_kept_until_they_can_and_a_host_that_st
 }
 
 #[tokio::test]
-async fn a_host_holds_so_many_bytes_of_events_and_of_requests_and_says_what_it_loses() {
+async fn a_host_holds_a_limited_number_of_bytes_of_events_and_requests_and_logs_what_it_loses() {
     // Each message has 879 KiB.
     const HELD: usize = 65536 / 879;
     let mut nats = Nats::cluster();

@@ -138,7 +138,7 @@ async fn a_charge_without_a_receipt_pays() {
 }
 
 #[tokio::test]
-async fn what_is_signed_and_no_event_is_refused() {
+async fn a_signed_body_that_is_not_an_event_is_refused() {
     let shop = Shop::start().await;
     for body in ["[]", "{}", "null", "5", r#""text""#, r#"[{"id":"evt_1","type":"a"}]"#, r#"{"id":"evt_1"}"#, "{"] {
         let signature = stripe::signature(STRIPE_SECRET, body.as_bytes(), stripe::now());
@@ -147,7 +147,7 @@ async fn what_is_signed_and_no_event_is_refused() {
 }
 
 #[tokio::test]
-async fn a_signature_holds_five_minutes_either_way() {
+async fn a_signature_is_valid_for_five_minutes_before_and_after_its_time() {
     let shop = Shop::start().await;
     let ann = shop.customer().await;
     // Some seconds of distance to the limit, because time passes before the answer.
@@ -167,7 +167,7 @@ async fn a_signature_holds_five_minutes_either_way() {
 }
 
 #[tokio::test]
-async fn the_bytes_are_signed_whatever_type_they_are_called() {
+async fn the_webhook_checks_the_raw_bytes_with_any_content_type() {
     let shop = Shop::start().await;
     let ann = shop.customer().await;
     for kind in ["text/plain", "application/octet-stream", "application/json", ""] {

@@ -107,7 +107,7 @@ async fn a_host_without_nats_is_not_ready_until_that_is_back() {
 }
 
 #[tokio::test]
-async fn a_host_that_nats_lets_in_no_more_is_not_ready() {
+async fn a_host_that_nats_no_longer_accepts_is_not_ready() {
     const OLD: &str = "authorization { user: u, password: \"old\" }";
     const NEW: &str = "authorization { user: u, password: \"new\" }";
     let mut server = Nats::start_with(OLD);

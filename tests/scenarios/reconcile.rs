@@ -123,7 +123,7 @@ async fn pages_of_cancelled_orders_are_ended_and_what_was_paid_on_them_is_flagge
 }
 
 #[tokio::test]
-async fn what_does_not_fit_is_a_problem_and_no_payment() {
+async fn payments_that_do_not_fit_are_reported_and_change_nothing() {
     let (stripe, shop, token) = open().await;
     let (other_amount, cents) = shop.small_order(&token).await;
     stripe.pay(&other_amount, &charge_succeeded(&other_amount, cents + 1)["data"]["object"]);

@@ -32,7 +32,7 @@ async fn reload(app: &App) -> String {
 }
 
 #[tokio::test]
-async fn limits_are_applied_to_new_calls_and_those_that_a_start_makes_room_for_are_named() {
+async fn limits_are_applied_to_new_calls_and_limits_that_need_a_restart_are_named() {
     let app = App::inline(MANIFEST).file("web.wasm", version("good-1"));
     let host = app.start().await;
     let client = host.client();

@@ -129,7 +129,7 @@ async fn a_callee_whose_host_is_killed_is_lost_and_its_caller_is_told() {
 }
 
 #[tokio::test]
-async fn a_caller_that_stood_still_takes_the_answer_that_came_meanwhile() {
+async fn a_suspended_caller_still_gets_the_answer_that_came_meanwhile() {
     let pair = Pair::start().await;
     let (client, nats) = (pair.client(), pair.nats().await);
     // The call takes longer than a caller waits without a sign of life from the callee's host.
@@ -289,7 +289,7 @@ async fn every_component_is_a_service_of_nats_with_its_functions_types_and_count
 }
 
 #[tokio::test]
-async fn a_host_can_be_called_by_itself_under_the_id_that_it_has_as_a_service() {
+async fn a_single_host_can_be_called_by_its_service_id() {
     let pair = Pair::start().await;
     let nats = pair.nats().await;
     let pong = nats.request("$SRV.PING.rogue-calm", "".into()).await.unwrap();
@@ -303,7 +303,7 @@ async fn a_host_can_be_called_by_itself_under_the_id_that_it_has_as_a_service() 
 }
 
 #[tokio::test]
-async fn a_host_that_hangs_and_wakes_is_called_by_itself_and_the_documented_permissions_suffice() {
+async fn a_resumed_host_can_be_called_by_its_id_with_the_documented_permissions() {
     let users = |publish: &str, subscribe: &str| {
         format!(
             "no_auth_user: host\nauthorization {{ users: [{{ user: host, password: p, permissions: {{ publish: [{publish}], \

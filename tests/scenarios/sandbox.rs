@@ -97,7 +97,7 @@ async fn events_that_come_twice_or_shuffled_pay_once() {
 }
 
 #[tokio::test]
-async fn what_a_killed_host_has_not_told_is_told_with_later_orders_of_anybody() {
+async fn events_that_a_killed_host_did_not_send_are_sent_with_later_orders() {
     let shop = Shop::of(down(App::store_alone(), "webhook")).await;
     let token = shop.customer().await;
     let (id, page) = order(&shop, &token).await;

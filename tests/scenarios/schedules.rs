@@ -144,7 +144,7 @@ async fn a_link_can_delay_all_its_calls() {
 }
 
 #[tokio::test]
-async fn a_schedule_or_delay_that_cannot_be_is_refused_with_its_line_and_fix() {
+async fn an_invalid_schedule_or_delay_is_refused_with_its_line_and_fix() {
     for (app, fragments) in [
         (
             app().append(&schedule("odd", "every = \"1s\"").replace("#tick", "#tock")),
@@ -184,7 +184,7 @@ fn length() -> Duration {
 /// A thousand schedules on three hosts, one of which is killed every five seconds: each schedule is called once for
 /// each due time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_a_thousand_schedules_on_three_hosts_that_are_killed_each_due_time_is_seen_once() {
+async fn a_thousand_schedules_on_three_killed_hosts_are_each_called_once_for_each_due_time() {
     const SCHEDULES: usize = 1000;
     const PERIOD: i64 = 3000;
     let nats = Nats::start();

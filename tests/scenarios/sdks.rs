@@ -50,7 +50,7 @@ async fn components_of_other_sdks_answer_with_the_grants_of_the_manifest() {
 }
 
 #[tokio::test]
-async fn what_the_host_lacks_is_named_once_and_a_call_to_it_fails_that_request_alone() {
+async fn missing_imports_are_named_once_and_a_call_to_them_fails_only_its_request() {
     let host = app().start().await;
     let warning = host.wait_for_log("imports what Souk does not have").await;
     assert!(warning.contains("`spin-6`") && warning.contains("fermyon:spin/llm@2.0.0"), "{warning}");

@@ -21,7 +21,7 @@ async fn seed(app: &App, arguments: &[&str]) -> String {
 
 // On one host, because these databases are files in the host's state folder.
 #[tokio::test]
-async fn the_first_start_has_examples_where_nothing_speaks_against_them() {
+async fn the_first_start_adds_examples_unless_the_store_has_production_settings() {
     for (name, value, expected) in [
         ("seed", "true".to_owned(), 47),
         ("seed", "false".to_owned(), 0),

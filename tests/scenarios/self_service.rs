@@ -103,7 +103,7 @@ async fn an_operator_hands_out_a_token_that_sets_a_password_once() {
     shop.verify(&mine).await.expect(401);
     shop.login(&email, PASSWORD).await.expect(400);
     shop.login(&email, NEW).await.expect(201);
-    // A disabled user gets the same error, and so does everybody else.
+    // Disabling a user ends the reset token, which then gets the same error as any invalid token.
     let third = create().await;
     admin(&shop, "disable", json!({ "email": email, "disabled": true })).await;
     assert_eq!(reset(&third, PASSWORD).await.expect(400), invalid);
@@ -119,7 +119,7 @@ async fn an_operator_hands_out_a_token_that_sets_a_password_once() {
 }
 
 #[tokio::test]
-async fn a_deleted_account_leaves_its_orders_and_its_number() {
+async fn a_deleted_account_keeps_its_orders_and_its_id_reserved() {
     let shop = Shop::start().await;
     let email = fresh_email();
     let made = shop.register(&email).await;
@@ -152,7 +152,7 @@ async fn a_deleted_account_leaves_its_orders_and_its_number() {
 }
 
 #[tokio::test]
-async fn what_looks_the_same_is_one_password_and_no_second_address() {
+async fn equal_looking_passwords_are_equal_and_equal_looking_addresses_are_refused() {
     let shop = Shop::start().await;
     let email = fresh_email();
     // `é` as one character, and as `e` with a combining accent.

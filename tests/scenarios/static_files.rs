@@ -55,7 +55,7 @@ async fn a_file_has_its_type_and_an_entity_tag_that_saves_sending_it_again() {
 }
 
 #[tokio::test]
-async fn a_range_is_answered_by_that_part_alone() {
+async fn a_range_request_gets_only_that_part() {
     let host = app("/...", "").start().await;
     let client = host.client();
     let part = get(&client, "/app.js", &[("range", "bytes=4-4")]).await;

@@ -205,7 +205,7 @@ async fn a_collector_that_is_down_holds_nothing_up_and_what_it_missed_is_counted
 }
 
 #[tokio::test]
-async fn a_collector_that_cannot_be_is_refused_at_the_start() {
+async fn an_invalid_collector_url_is_refused_at_the_start() {
     let app = App::alone("rogue").environment("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4317");
     let refused = app.start_fails().await;
     assert!(refused.contains("OTEL_EXPORTER_OTLP_ENDPOINT is no URL") && refused.contains("fix: "), "{refused}");
@@ -216,7 +216,7 @@ async fn arguments_are_in_traces_where_the_manifest_allows_it_for_who_may_call_a
     let collector = Collector::start().await;
     let allow = "[component.rogue.tool.souk]\ntrace_arguments = true\n";
     let app = collector.of(App::alone("rogue").administered()).append(allow);
-    // The value of a secret variable of any component is replaced wherever it occurs.
+    // The component has a secret variable, whose value is replaced wherever it occurs.
     let granted = r#"greeting = "{{ greeting }}""#;
     let app = app.replace(granted, &format!(r#"{granted}, token = "{{{{ token }}}}""#));
     let host = app.start().await;

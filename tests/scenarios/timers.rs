@@ -55,7 +55,7 @@ async fn unpaid_orders_expire(database: Database) {
 }
 
 #[tokio::test]
-async fn without_a_time_orders_wait_for_ever() {
+async fn without_an_expiry_time_orders_never_expire() {
     let stripe = StripeApi::start().await;
     let shop = Shop::of(stripe.store()).await;
     let token = shop.customer().await;

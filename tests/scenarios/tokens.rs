@@ -178,7 +178,7 @@ async fn a_login_on_a_host_whose_clock_is_ahead_is_good_or_the_log_names_the_clo
 }
 
 #[tokio::test]
-async fn a_token_of_100_kb_is_none_and_more_does_not_get_past_the_door() {
+async fn a_token_of_100_kb_is_invalid_and_a_larger_one_exceeds_the_header_limit() {
     let shop = Shop::start().await;
     let long = |bytes: usize| format!("Bearer {}", "a".repeat(bytes));
     for answer in attempts(&shop, &long(100_000)).await {
@@ -192,7 +192,7 @@ async fn a_token_of_100_kb_is_none_and_more_does_not_get_past_the_door() {
 }
 
 #[tokio::test]
-async fn what_an_operator_changes_ends_all_tokens_that_are_out() {
+async fn an_operators_change_revokes_all_tokens_of_the_account() {
     let shop = Shop::start().await;
     let email = fresh_email();
     let first = token(&shop.register(&email).await);
@@ -256,7 +256,7 @@ async fn own_secrets(app: App) -> Shop {
 }
 
 #[tokio::test]
-async fn secrets_that_the_host_makes_outlive_it_and_are_no_other_stores() {
+async fn generated_secrets_survive_a_restart_and_are_different_for_each_store() {
     let shop = own_secrets(App::store_alone()).await;
     let email = fresh_email();
     let before = token(&shop.register(&email).await);

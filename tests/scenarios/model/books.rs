@@ -272,7 +272,7 @@ impl Order {
     /// Compares the order with the store's answer, to the cent.
     fn compare(&self, seen: &Value) {
         let paid_by = self.paid_by();
-        // All that was paid more than once, or for an order that is not paid for.
+        // The amount due is all that was paid and not refunded, without the charge that pays the order.
         let left: u64 = self.charges.values().map(|charge| self.cents - charge.refunded).sum();
         let kept = paid_by.filter(|_| self.status != "CANCELLED").map_or(0, |(_, charge)| self.cents - charge.refunded);
         let amount = |name: &str| seen.get(name).map_or(0, cents);
