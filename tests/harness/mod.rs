@@ -42,7 +42,7 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut
         if let Some(value) = condition().await {
             return value;
         }
-        assert!(start.elapsed() < WAIT_TIMEOUT, "waited in vain until {what}");
+        assert!(start.elapsed() < WAIT_TIMEOUT, "timed out waiting until {what}");
         tokio::time::sleep(pause).await;
         pause = (2 * pause).min(Duration::from_millis(20));
     }

@@ -332,7 +332,7 @@ async fn customers_list_their_own_orders_and_administrators_list_all() {
         let list = shop.get(path, token).await.expect(200);
         let listed: Vec<&str> = list["data"].as_array().unwrap().iter().map(|o| o["id"].as_str().unwrap()).collect();
         assert_eq!(listed, ids, "{path}");
-        assert_eq!(list["pagination"]["totalRecords"], total, "{path}: the count tells of others' orders");
+        assert_eq!(list["pagination"]["totalRecords"], total, "{path}: the count includes other customers' orders");
     }
 }
 

@@ -198,8 +198,8 @@ impl Books {
         pass_some_time(&shop, chance).await;
         let app = shop.kill();
         held.release().await;
-        assert_eq!(queue::waiting(&app, "").await, posted, "each event was to be stored");
-        assert_eq!(applied(&app).await, before, "this was to be before the delivery");
+        assert_eq!(queue::waiting(&app, "").await, posted, "not every event is stored");
+        assert_eq!(applied(&app).await, before, "an event was applied before the kill");
         (app, under_way)
     }
 
@@ -218,7 +218,7 @@ impl Books {
         pass_some_time(&shop, chance).await;
         let app = shop.kill();
         self.queue.open().await;
-        assert_eq!(queue::waiting(&app, "").await, queued, "this was to be before the acknowledgement");
+        assert_eq!(queue::waiting(&app, "").await, queued, "a message was acknowledged before the kill");
         (app, under_way)
     }
 
@@ -232,7 +232,8 @@ impl Books {
         self.stripe.next(script);
         let mut under_way = UnderWay::post(&shop, events);
         self.order_more(&shop, &mut under_way, count);
-        eventually("all pages are asked for", || async { (self.stripe.waiting() >= count).then_some(()) }).await;
+        eventually("all payment pages are requested", || async { (self.stripe.waiting() >= count).then_some(()) })
+            .await;
         pass_some_time(&shop, chance).await;
         (shop.kill(), under_way)
     }
@@ -276,7 +277,7 @@ impl Books {
         );
         let captured =
             query_number(&shop.app, "SELECT CAST(coalesce(sum(amount_cents), 0) AS BIGINT) FROM charges").await;
-        assert_eq!(captured, charges.map(|order| order.cents as i64).sum::<i64>(), "captured in all");
+        assert_eq!(captured, charges.map(|order| order.cents as i64).sum::<i64>(), "the total of all captured charges");
         assert_eq!(applied(&shop.app).await, self.events, "events");
         assert_eq!(shop.host.log_count("flagged for refund") + queue::dead(&shop.app).await, 0);
     }

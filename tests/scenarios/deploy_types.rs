@@ -87,11 +87,11 @@ async fn either_side_of_a_link_is_deployed_first_when_what_it_returns_gains_an_o
         assert_eq!(number().await, "40");
         if callee_first {
             deploy(&app, &["callee", &file("new-callee.wasm")]).await;
-            assert_eq!(number().await, "60", "it hears nothing of the note");
+            assert_eq!(number().await, "60", "the old caller gets no note");
             deploy(&app, &["caller", &file("new-caller.wasm")]).await;
         } else {
             deploy(&app, &["caller", &file("new-caller.wasm")]).await;
-            assert_eq!(number().await, "40", "it reads none");
+            assert_eq!(number().await, "40", "the old callee returns no note");
             deploy(&app, &["callee", &file("new-callee.wasm")]).await;
         }
         assert_eq!(number().await, "61");

@@ -43,13 +43,13 @@ async fn full(database: Database) {
             tries.next().expect("the disk is not full");
             let (ordered, told) = (records.order(&shop).await, records.tell(&shop).await);
             if ordered.status != 201 {
-                expect_outage(&ordered, "an order without room");
+                expect_outage(&ordered, "an order on a full disk");
             }
             if told.status != 200 {
                 break told;
             }
         };
-        expect_outage(&refused, "an event without room");
+        expect_outage(&refused, "an event on a full disk");
         println!("{} orders, {} events acknowledged", records.orders.len(), records.acknowledged.len());
         let says_why = |line: &&String| line.contains("DatabaseFull") || line.contains("disk is full");
         eventually("the log says why", || async { shop.host.log().iter().find(says_why).map(drop) }).await;

@@ -216,7 +216,7 @@ async fn a_rejected_event_is_a_dead_letter_that_an_operator_sees_retries_and_dro
     assert!(retried.starts_with("due now: ") && retried.contains(id), "{retried}");
     eventually("it was delivered again", || async { (counted(&client, "tries:odd").await == 2).then_some(()) }).await;
     let dead = dead_letter(&app).await;
-    assert_eq!(dead["attempts"], 1, "a retry begins anew");
+    assert_eq!(dead["attempts"], 1, "a retry resets the attempts");
     let dropped = events(&app, &["drop", id]).await;
     assert!(dropped.contains(&format!("dropped: {id} rogue")) && dropped.contains("(dead, 1 attempts)"), "{dropped}");
     assert!(messages(&app).await.is_empty());
@@ -232,7 +232,7 @@ async fn an_event_that_is_being_delivered_cannot_be_dropped(kind: QueueKind) {
     let output = events_output(&app, &["drop", id]).await;
     let (out, err) = texts(&output);
     if output.status.success() {
-        panic!("it is dropped, and applied all the same: {out}");
+        panic!("it is dropped, but also applied: {out}");
     }
     assert!(err.contains(id) && err.contains("is being delivered now") && err.contains("fix: "), "{err}");
     until_done(&client, "slow").await;

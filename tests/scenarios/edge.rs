@@ -202,7 +202,7 @@ async fn an_idle_connection_is_closed() {
     raw::send(&mut stream, "GET /self/hello HTTP/1.1\r\nhost: a\r\n\r\n").await;
     let answer = raw::read_response(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
-    assert_eq!(raw::read_to_end(&mut stream).await, "", "the host closes without a word");
+    assert_eq!(raw::read_to_end(&mut stream).await, "", "the host closes the connection without sending anything");
 }
 
 #[tokio::test]
@@ -259,7 +259,7 @@ async fn a_stream_that_its_deadline_cuts_is_not_taken_for_a_whole_one() {
         let response = client.open(Method::GET, "/self/stream/100").send().await.expect("a head");
         assert_eq!(response.status(), 200);
         let body = response.text().await;
-        assert!(body.is_err(), "half a stream came as a whole one: {body:?}");
+        assert!(body.is_err(), "a cut stream looks complete: {body:?}");
         eventually("the log says why", || async { (host.log_count("deadline passed") > cut).then_some(()) }).await;
         client.get("/self/hello").await.expect(200);
     }

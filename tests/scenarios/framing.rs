@@ -129,7 +129,7 @@ async fn a_stream_that_is_not_as_long_as_it_says_breaks_its_connection_off() {
             .await;
 
         let answer = hosts.front.client().http2().try_get(&target).await;
-        assert!(answer.is_err(), "{query}: HTTP/2 took it for a whole one: {answer:?}");
+        assert!(answer.is_err(), "{query}: over HTTP/2 the response looks complete: {answer:?}");
     }
 }
 

@@ -141,7 +141,7 @@ impl Asked {
             true if own && status == self.status && self.status >= 200 => {
                 match !self.has_content() || cut || length == self.written {
                     true => Ok(()),
-                    false => Err(format!("{length} bytes are said to be the whole response")),
+                    false => Err(format!("{length} bytes look like the complete response")),
                 }
             }
             true if failures.contains(&status) => Ok(()),

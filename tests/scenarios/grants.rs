@@ -193,7 +193,7 @@ async fn with_a_key_for_stripe_the_secret_of_its_events_must_be_set_too() {
         assert!(message.contains("stripe_endpoint_secret") && message.contains("stripe_secret"), "{message}");
         assert!(message.contains("SPIN_VARIABLE_STRIPE_ENDPOINT_SECRET"), "it names no fix: {message}");
         assert!(!message.contains(stripe_api::KEY), "{message}");
-        assert!(!app.state().join("secrets/stripe_endpoint_secret").exists(), "one was made nevertheless");
+        assert!(!app.state().join("secrets/stripe_endpoint_secret").exists(), "the host generated one");
     }
 }
 
@@ -242,12 +242,12 @@ async fn no_secret_and_no_password_is_in_a_log_or_an_error() {
         [("doctor", &[][..]), ("call", &["--list"]), ("call", &["auth", "list", r#"{"page":1,"limit":9}"#])]
     {
         let (out, err) = app::texts(&shop.app.souk(command, arguments).await);
-        assert!(out.len() + err.len() > 20, "{command} {arguments:?} said nothing");
+        assert!(out.len() + err.len() > 20, "{command} {arguments:?} printed nothing");
         said.extend([out, err]);
     }
     let signature = token.rsplit('.').next().unwrap();
     for secret in ["swordfish", stripe_api::KEY, jwt, endpoint, PASSWORD, "Wrong123!", signature, "$argon2"] {
         let lines: Vec<_> = said.iter().filter(|text| text.contains(secret)).collect();
-        assert!(lines.is_empty(), "{secret} was said: {lines:?}");
+        assert!(lines.is_empty(), "{secret} was printed: {lines:?}");
     }
 }

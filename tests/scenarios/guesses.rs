@@ -54,7 +54,7 @@ async fn guesses_from_everywhere_slow_strangers_and_not_the_owner() {
             }
         }
         // Ten guesses are free; the next ones need a wait of one second, then two, four, ...
-        assert!((10..=20).contains(&wrong), "{wrong} guesses were looked at");
+        assert!((10..=20).contains(&wrong), "{wrong} guesses were checked");
     }
     // The owner's machines, and other machines in their networks, can log in at once.
     for known in ["198.51.100.1", "2001:db8:1:2:ffff::9"] {
@@ -72,7 +72,7 @@ async fn guesses_from_everywhere_slow_strangers_and_not_the_owner() {
     let then = eventually("the stranger's wait is over", async || {
         let answer = stranger().await;
         if answer.status == 429 {
-            assert!(retry_after(&answer) <= first, "a wait does not grow by asking");
+            assert!(retry_after(&answer) <= first, "the wait must not grow with early attempts");
             return None;
         }
         Some(answer)
@@ -124,5 +124,5 @@ async fn a_client_with_a_token_cannot_guess_the_password() {
             _ => assert!(retry_after(&answer) > 0),
         }
     }
-    assert!((10..20).contains(&looked_at), "{looked_at} guesses were looked at");
+    assert!((10..20).contains(&looked_at), "{looked_at} guesses were checked");
 }

@@ -39,7 +39,7 @@ async fn endure(
     load.end();
     customers.await.unwrap();
     let (read, ordered, again) = (load.read.load(SeqCst), load.ordered.load(SeqCst), load.again.load(SeqCst));
-    println!("{read} reads, {ordered} orders, {again} attempts to order that were made again");
+    println!("{read} reads, {ordered} orders, {again} repeated attempts");
     let failures = load.failures();
     let log =
         || hosts.logs().into_iter().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect::<Vec<_>>();
@@ -102,7 +102,7 @@ async fn hosts_that_are_restarted_one_by_one_fail_no_request() {
                 load.more(between / 4, 1).await;
             }
         }
-        assert_eq!(load.again.load(SeqCst), again, "requests had to be made again");
+        assert_eq!(load.again.load(SeqCst), again, "requests had to be repeated");
     })
     .await;
 }
@@ -132,7 +132,7 @@ async fn nats_that_is_gone_for_a_while_is_503_and_comes_back_without_a_restart()
         let answer = gateway.get("/api/products/1").await;
         assert_eq!(answer.status, 503, "{number}: {answer:?}");
         let told = stripe::deliver(&gateway, store::STRIPE_SECRET, &during[number % during.len()]).await;
-        assert_eq!(told.status, 503, "nothing is acknowledged that is not stored: {told:?}");
+        assert_eq!(told.status, 503, "an event that is not stored must not be acknowledged: {told:?}");
     }
     assert_eq!(gateway.get("/.well-known/spin/health").await.status, 200);
     tokio::task::block_in_place(|| hosts.nats.resume(0));

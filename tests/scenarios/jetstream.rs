@@ -35,8 +35,8 @@ fn size() -> (usize, Kills) {
     }
 }
 
-/// Orders are paid, and their pages end, while NATS is killed again and again: each event that was acknowledged is
-/// applied, and none twice.
+/// Orders are paid and payment pages expire while NATS is killed again and again: every acknowledged event is applied
+/// exactly once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nats_that_is_killed_again_and_again_loses_no_event_and_none_is_applied_twice() {
     let (count, kills) = size();
@@ -91,7 +91,10 @@ async fn nats_that_is_killed_again_and_again_loses_no_event_and_none_is_applied_
             Kills::Times(times) => {
                 for time in 1..=times {
                     let enough = time * count / (times + 1);
-                    eventually("more is told", || async { (told.load(SeqCst) >= enough).then_some(()) }).await;
+                    eventually("more events are acknowledged", || async {
+                        (told.load(SeqCst) >= enough).then_some(())
+                    })
+                    .await;
                     kill().await;
                 }
             }
@@ -129,7 +132,7 @@ async fn deliveries_go_on_when_nats_comes_back_and_what_ended_meanwhile_is_not_m
     assert_eq!(message, "the message for rogue cannot be stored now; try again later");
     let line = host.wait_for_log("cannot be stored").await;
     assert!(line.contains("NATS is gone") && line.contains("fix: "), "{line}");
-    // Its delivery ends while nobody can be told.
+    // The delivery ends while the host cannot report it to NATS.
     until_done(&client, "slow").await;
     nats.resume(0);
     eventually("events are stored again", || async {
@@ -139,7 +142,7 @@ async fn deliveries_go_on_when_nats_comes_back_and_what_ended_meanwhile_is_not_m
     until_done(&client, "later").await;
     until_no_messages(&app).await;
     assert_eq!((counted(&client, "tries:slow").await, counted(&client, "done:slow").await), (1, 1));
-    // Its caller was told to try again, which does not say that it was not stored.
+    // The caller got an error that asks for a retry, but the event may have been stored.
     assert!(counted(&client, "tries:lost").await <= 1);
 }
 
@@ -150,7 +153,7 @@ async fn an_event_of_a_host_that_is_killed_goes_to_another() {
     let (one, client) = start(&app).await;
     send(&client, "wait/moving/600000").await;
     one.wait_for_log("handling moving").await;
-    // The handler of the other host counts for itself, and so waits as well.
+    // The handler on the other host has its own count, so it waits, too.
     let other = app.start_at("127.0.0.1:0", "state-1", &[]).await;
     drop(one);
     other.wait_for_log("handling moving").await;
@@ -163,7 +166,7 @@ async fn an_event_of_a_host_that_is_killed_goes_to_another() {
 async fn an_event_that_is_acknowledged_outlives_the_death_of_nats_before_its_delivery() {
     let mut nats = Nats::start();
     let app = on(&nats);
-    // Nobody runs the target.
+    // No host runs the target.
     let sender = app.start_at("127.0.0.1:0", "state", &["--only", "sender"]).await;
     send(&sender.client(), "finish/early/0").await;
     nats.kill(0);
@@ -375,7 +378,8 @@ async fn a_full_stream_asks_callers_to_try_again_and_takes_events_once_dead_lett
     for fragment in ["ERROR", "sender", "rogue", "2097152", "durable_bytes", "souk events list", "fix:"] {
         assert!(line.contains(fragment), "{fragment} is missing: {line}");
     }
-    eventually("all that can be are dead", || async { (dead(&app).await == stored.min(3)).then_some(()) }).await;
+    eventually("all events that fit are dead letters", || async { (dead(&app).await == stored.min(3)).then_some(()) })
+        .await;
     // A small event still fits, and the outcome of its delivery can still be stored.
     send(&client, "finish/small/0").await;
     until_done(&client, "small").await;

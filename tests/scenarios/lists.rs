@@ -20,7 +20,7 @@ async fn totals(shop: &Shop, token: &str, query: &str) -> Vec<f64> {
     let (mut totals, mut after) = (Vec::new(), String::new());
     loop {
         let page = shop.get(&format!("/api/orders?limit=2&{query}{after}"), token).await.expect(200);
-        assert!(page.get("pagination").is_none(), "a search tells no total: {page}");
+        assert!(page.get("pagination").is_none(), "a search has no total: {page}");
         totals.extend(page["data"].as_array().unwrap().iter().map(|order| order["totalAmount"].as_f64().unwrap()));
         match &page["next"] {
             Value::Null => return totals,

@@ -72,7 +72,7 @@ async fn prometheus_parser_accepts_the_metrics_of_a_store() {
     );
     assert!(value(&text, "souk_component_memory_bytes{souk_component=\"gateway\"}") > 0.0);
     for secret in [ann.as_str(), order.as_str(), "@example.com", &app_folder(&shop)] {
-        assert!(!text.contains(secret), "{secret} is in the measures");
+        assert!(!text.contains(secret), "{secret} is in the metrics");
     }
     check(&text);
 }

@@ -61,7 +61,7 @@ async fn one_variable_moves_a_component_to_postgresql_with_its_grant_and_its_mig
         "{doctor}"
     );
     let tables = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace";
-    assert_eq!(server.psql(name_of(&url), tables), "0", "asking changes nothing");
+    assert_eq!(server.psql(name_of(&url), tables), "0", "commands that only read must change nothing");
 
     let host = app.start().await;
     let grant = format!("outbound  postgres://127.0.0.1:{}", server.port());

@@ -408,7 +408,8 @@ impl Node {
 
     /// The next value that the program prints.
     pub(super) async fn line(&mut self) -> Value {
-        let line = tokio::time::timeout(WAIT_TIMEOUT, self.output.next_line()).await.expect("the program says nothing");
+        let line =
+            tokio::time::timeout(WAIT_TIMEOUT, self.output.next_line()).await.expect("the program prints nothing");
         let line = line.unwrap().expect("the program has ended");
         serde_json::from_str(&line).unwrap_or_else(|e| panic!("not JSON ({e}): {line}"))
     }

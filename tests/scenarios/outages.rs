@@ -88,7 +88,7 @@ async fn an_order_whose_page_could_not_be_opened_is_completed_later() {
 
     let shop = shop.restart(stripe_up_again).await;
     let by_key = with_key(&shop).await.expect(201);
-    assert_eq!(with_key(&shop).await.expect(201), by_key, "the same answer again");
+    assert_eq!(with_key(&shop).await.expect(201), by_key, "a repetition gets the same answer");
     let by_pay = shop.post(&format!("/api/orders/{}/pay", orders[1]), &ann, json!({})).await.expect(201);
     for (id, checkout) in orders.iter().zip([&by_key, &by_pay]) {
         assert_eq!(checkout["order"]["id"], **id);

@@ -102,7 +102,7 @@ fn every_kind_of_component_builds_and_passes_the_test_that_is_made_with_it() {
          souk test",
     );
     let passed = said.lines().filter(|line| line.starts_with("test ") && line.ends_with(" ... ok")).count();
-    assert_eq!(passed, 11, "one test a component: {said}");
+    assert_eq!(passed, 11, "one test for each component: {said}");
 }
 
 /// Needs Node.js with npm, and Python; their tools come from npm and PyPI.

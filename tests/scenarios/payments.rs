@@ -57,7 +57,7 @@ async fn a_storm_of_10_000_deliveries_pays_200_orders_once_each() {
         .buffer_unordered(under_way)
         .fold(0, async |all, refused| all + refused)
         .await;
-    println!("{refusals} of {} deliveries had to be made again", orders * copies);
+    println!("{refusals} of {} deliveries had to be repeated", orders * copies);
     shop.wait_for_events().await;
 
     let captured: u64 = events.values().map(|e| e["data"]["object"]["amount_captured"].as_u64().unwrap()).sum();
@@ -181,7 +181,7 @@ async fn two_charges_for_one_order_leave_one_due_back_whichever_comes_first() {
         shop.send_event_and_wait(&charges[first]).await.expect(200);
         shop.send_event_and_wait(&charges[1 - first]).await.expect(200);
         let order = shop.order_by_id(&token, &id).await;
-        assert_eq!(order["stripeChargeId"], charges[0]["data"]["object"]["id"], "the earlier one pays");
+        assert_eq!(order["stripeChargeId"], charges[0]["data"]["object"]["id"], "the earlier charge pays");
         assert_eq!((&order["status"], cents(&order["refundDueAmount"])), (&json!("PAID"), total));
         let line = shop.host.wait_for_log(&format!("order {id} is PAID: since charge")).await;
         assert!(line.contains("15050 cents flagged for refund"), "{line}");
@@ -190,7 +190,11 @@ async fn two_charges_for_one_order_leave_one_due_back_whichever_comes_first() {
         shop.send_event_and_wait(&charge_refunded(&charges[back], total)).await.expect(200);
         let order = shop.order_by_id(&token, &id).await;
         assert_eq!((&order["status"], order.get("refundDueAmount")), (&json!("PAID"), None), "{order}");
-        assert_eq!(order["stripeChargeId"], charges[1 - back]["data"]["object"]["id"], "the one that is left pays");
+        assert_eq!(
+            order["stripeChargeId"],
+            charges[1 - back]["data"]["object"]["id"],
+            "the charge that was not refunded pays"
+        );
     }
 }
 

@@ -58,7 +58,7 @@ async fn end_in_the_same_state(database: Database) {
         }
     }
     assert_eq!(queue::dead(&shop.app).await + shop.host.log_count("flagged for refund"), 0);
-    assert_eq!(stripe.sessions().len(), 48, "one payment page an order");
+    assert_eq!(stripe.sessions().len(), 48, "one payment page for each order");
 }
 
 /// Makes an order, and sends its events in this sequence, each one twice; 0 stands for the provider's answer with the
@@ -77,7 +77,7 @@ async fn one_order(
     stripe.asked();
     let (client, key, bearer) = (shop.client.clone(), format!("key-{number}"), token.to_owned());
     let mut creating = Some(tokio::spawn(async move { try_order(&client, &bearer, &key, &[(1, 2)]).await.unwrap() }));
-    eventually("the payment page is asked for", || async { (stripe.waiting() > 0).then_some(()) }).await;
+    eventually("the payment page is requested", || async { (stripe.waiting() > 0).then_some(()) }).await;
     let asked = stripe.asked();
     let id = asked[0].form.iter().find(|(name, _)| name == "metadata[orderId]").unwrap().1.clone();
 

@@ -39,7 +39,7 @@ async fn until<F: Future<Output = Answer>>(status: u16, ask: impl Fn() -> F, ref
             return answer;
         }
         refused(&answer);
-        assert!(start.elapsed() < WAIT_TIMEOUT, "asked in vain: {answer:?}");
+        assert!(start.elapsed() < WAIT_TIMEOUT, "the answer still does not have status {status}: {answer:?}");
     }
 }
 

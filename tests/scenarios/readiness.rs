@@ -40,7 +40,7 @@ fn lacking(report: &Value, what: &str) -> Vec<String> {
     let mut names = Vec::new();
     for lack in lacks {
         assert!(lack["since"].as_str().unwrap().ends_with('Z'), "{lack}");
-        assert!(lack.get("why").is_none(), "a reason is for those who may see it: {lack}");
+        assert!(lack.get("why").is_none(), "the report must not show the reason: {lack}");
         names.push(lack["component"].as_str().unwrap().to_owned());
     }
     names.sort();

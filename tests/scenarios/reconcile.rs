@@ -51,7 +51,7 @@ async fn payments_are_found(database: Database) {
     stripe.asked();
 
     let nothing = json!({ "asked": 0, "paid": [], "ended": 0, "problems": [], "next": null });
-    assert_eq!(reconcile(&shop, 60).await, nothing, "young orders are left to their events");
+    assert_eq!(reconcile(&shop, 60).await, nothing, "recent orders must wait for their events");
     assert_eq!(stripe.asked().len(), 0);
 
     let report = reconcile(&shop, 0).await;

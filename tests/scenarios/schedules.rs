@@ -111,7 +111,7 @@ async fn a_delayed_call_waits_through_a_kill(app: App) {
     let shown = chrono_millis(waiting["dueAt"].as_str().unwrap());
     assert_eq!(shown, due, "{waiting}");
     let output = app.souk("events", &["wait", "--timeout", "30s"]).await;
-    assert!(output.status.success(), "it waits for what is not due: {output:?}");
+    assert!(output.status.success(), "`events wait` must not wait for a message that is not due: {output:?}");
     // An operator can deliver it at once.
     events(&app, &["retry", waiting["id"].as_str().unwrap()]).await;
     until_seen(&client, due).await;

@@ -92,7 +92,7 @@ async fn an_operator_hands_out_a_token_that_sets_a_password_once() {
     };
     let (first, second) = (create().await, create().await);
     let invalid = json!({ "status": 400, "message": "The reset token is not valid" });
-    assert_eq!(reset(&first, NEW).await.expect(400), invalid, "a later one ends it");
+    assert_eq!(reset(&first, NEW).await.expect(400), invalid, "a later token ends the first one");
     assert_eq!(reset("abc", NEW).await.expect(400), invalid);
     reset(&second, "weak").await.expect(400);
     shop.verify(&mine).await.expect(201);

@@ -161,7 +161,7 @@ async fn what_is_wrong_with_stripe_or_its_key_is_a_503_that_tells_nothing_and_th
         assert!(!answer.text().contains("10.1.2.3"), "{answer:?}");
         let asked = stripe.asked();
         assert_eq!(asked.len(), tries, "{script:?}");
-        assert!(asked.iter().all(|asked| key(asked) == order), "a try has another key: {asked:?}");
+        assert!(asked.iter().all(|asked| key(asked) == order), "an attempt has another key: {asked:?}");
         assert_eq!(shop.order_by_id(&token, &order).await["status"], "PENDING");
         eventually("the log says why", || async { (shop.host.log_count(said) > before).then_some(()) }).await;
         // When Stripe works again, a repetition with the key or a new request opens the page of the same order.
@@ -173,7 +173,7 @@ async fn what_is_wrong_with_stripe_or_its_key_is_a_503_that_tells_nothing_and_th
         assert_eq!(id(&paid), order);
         assert_eq!(stripe.asked().len(), 1);
     }
-    assert!(elsewhere.asked().is_empty(), "the key was carried to another address");
+    assert!(elsewhere.asked().is_empty(), "the API key was sent to another address");
     assert_eq!(shop.host.log_count("swordfish"), 0);
     assert_eq!(stripe.sessions().len(), 8);
 }
@@ -293,8 +293,8 @@ async fn one_order_has_one_page_at_a_time() {
     let page = async || shop.post(&pay, &token, json!({})).await.expect(201)["paymentSession"].clone();
     assert_eq!(page().await, made["paymentSession"]);
     shop.send_event_and_wait(&checkout_session_expired(&order)).await.expect(200);
-    assert_eq!(page().await, made["paymentSession"], "another page's end is not this one's");
-    assert_eq!(stripe.asked().len(), 3, "the order, and whoever wants to pay it, asked Stripe");
+    assert_eq!(page().await, made["paymentSession"], "the expiry of another page must not end this one");
+    assert_eq!(stripe.asked().len(), 3, "the order and both payment requests asked Stripe");
 
     // Only when Stripe says that the page has ended is there another one, the same for all concurrent requests.
     shop.send_event_and_wait(&ended(&stripe, &order, &order)).await.expect(200);

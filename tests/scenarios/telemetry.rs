@@ -98,7 +98,7 @@ async fn what_a_component_tells_opentelemetry_joins_the_trace_the_collector_and_
     assert_eq!(work.attribute("souk.component"), "spin-6");
     assert_eq!((work.attribute("guest.kind").as_str(), work.span.events[0].name.as_str()), ("a test", "stored"));
     assert_eq!(work.span.parent_span_id, named("wasi:http/handler#handle").span.span_id);
-    assert_eq!(write.span.parent_span_id, work.span.span_id, "what the guest does within its span is below it");
+    assert_eq!(write.span.parent_span_id, work.span.span_id, "the host call within the guest's span is its child");
     let metric = eventually("its metric comes", || async { collector.metric("guest.work") }).await;
     assert_eq!(metric.unit, "{pieces}");
     let log = eventually("its log record comes", || async { collector.logs().into_iter().next() }).await;
@@ -146,7 +146,7 @@ async fn order_payment_webhook_and_delivery_are_one_tree_for_a_collector() {
         ("messaging.process.duration", number(SpanKind::Consumer, &|_| true)),
     ];
     for (name, spans) in counted {
-        assert_eq!((name, collector.count(name)), (name, spans), "not every one is in exactly one tree");
+        assert_eq!((name, collector.count(name)), (name, spans), "some are in no tree, or in several");
         assert!(spans > 0, "{name}");
     }
 }

@@ -229,7 +229,7 @@ async fn an_operators_change_revokes_all_tokens_of_the_account() {
     assert_eq!(refused.expect(400)["message"], "User/Password not valid");
     call("disable", json!({ "email": email, "disabled": false })).await;
     for token in &tokens {
-        assert_eq!(statuses(token).await, [401, 401, 401], "who was shut out has to log in again");
+        assert_eq!(statuses(token).await, [401, 401, 401], "a disabled user has to log in again");
     }
     shop.login(&email, PASSWORD).await.expect(201);
 }

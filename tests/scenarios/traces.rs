@@ -119,7 +119,10 @@ async fn a_client_gives_ids_and_has_no_say_in_what_is_recorded() {
     };
     let spans = spans_of(&api).await;
     assert_eq!(spans[0]["parentId"], "00f067aa0ba902b7");
-    assert!(spans.iter().all(|span| span["detail"].is_null()), "what a component said is not for `read`: {spans:#?}");
+    assert!(
+        spans.iter().all(|span| span["detail"].is_null()),
+        "the read token must not show a component's error: {spans:#?}"
+    );
     let told = |span: &Value| span["error"] == "trapped" && span["detail"].as_str().unwrap_or("").contains("rogue");
     let spans = spans_of(&full).await;
     assert!(spans.iter().any(told), "{spans:#?}");
