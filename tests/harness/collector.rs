@@ -22,13 +22,13 @@ use tokio::task::JoinHandle;
 /// The collector; it ends when it is dropped.
 pub(crate) struct Collector {
     url: String,
-    state: Arc<Mutex<Kept>>,
+    state: Arc<Mutex<CollectorState>>,
     server: JoinHandle<()>,
 }
 
 #[derive(Default)]
-struct Kept {
-    spans: Vec<Received>,
+struct CollectorState {
+    spans: Vec<ReceivedSpan>,
     /// All exports of metrics so far, the oldest first.
     metrics: Vec<Vec<Metric>>,
     logs: Vec<LogRecord>,
@@ -39,13 +39,13 @@ struct Kept {
 
 /// A span, and the host that sent it.
 #[derive(Clone)]
-pub(crate) struct Received {
+pub(crate) struct ReceivedSpan {
     pub span: Span,
     pub service: String,
     pub instance: String,
 }
 
-impl Received {
+impl ReceivedSpan {
     /// The text of an attribute; empty where it has none.
     pub(crate) fn attribute(&self, key: &str) -> String {
         attribute(&self.span.attributes, key)
@@ -66,7 +66,7 @@ impl Collector {
     pub(crate) async fn start() -> Collector {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let state: Arc<Mutex<Kept>> = Arc::default();
+        let state: Arc<Mutex<CollectorState>> = Arc::default();
         let router = Router::new()
             .route("/v1/traces", post(traces))
             .route("/v1/metrics", post(metrics))
@@ -84,7 +84,7 @@ impl Collector {
     }
 
     /// All spans so far.
-    pub(crate) fn spans(&self) -> Vec<Received> {
+    pub(crate) fn spans(&self) -> Vec<ReceivedSpan> {
         self.state.lock().unwrap().spans.clone()
     }
 
@@ -133,7 +133,7 @@ impl Drop for Collector {
     }
 }
 
-fn accept(state: &Mutex<Kept>, headers: &HeaderMap) -> Result<(), StatusCode> {
+fn accept(state: &Mutex<CollectorState>, headers: &HeaderMap) -> Result<(), StatusCode> {
     assert_eq!(headers["content-type"], "application/x-protobuf");
     let mut kept = state.lock().unwrap();
     kept.authorization = headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
@@ -141,7 +141,7 @@ fn accept(state: &Mutex<Kept>, headers: &HeaderMap) -> Result<(), StatusCode> {
 }
 
 async fn traces(
-    State(state): State<Arc<Mutex<Kept>>>,
+    State(state): State<Arc<Mutex<CollectorState>>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<&'static str, StatusCode> {
@@ -152,14 +152,14 @@ async fn traces(
         let (service, instance) =
             (attribute(&attributes, "service.name"), attribute(&attributes, "service.instance.id"));
         let spans = of_resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
-        let received = spans.map(|span| Received { span, service: service.clone(), instance: instance.clone() });
+        let received = spans.map(|span| ReceivedSpan { span, service: service.clone(), instance: instance.clone() });
         state.lock().unwrap().spans.extend(received);
     }
     Ok("")
 }
 
 async fn metrics(
-    State(state): State<Arc<Mutex<Kept>>>,
+    State(state): State<Arc<Mutex<CollectorState>>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<&'static str, StatusCode> {
@@ -172,7 +172,7 @@ async fn metrics(
 }
 
 async fn logs(
-    State(state): State<Arc<Mutex<Kept>>>,
+    State(state): State<Arc<Mutex<CollectorState>>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<&'static str, StatusCode> {

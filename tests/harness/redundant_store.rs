@@ -106,9 +106,9 @@ pub(crate) struct Load {
     pub ordered: AtomicUsize,
     /// Failed attempts that were repeated: orders, and reads whose connection broke. An attempt that could not connect
     /// to its gateway is not counted.
-    pub again: AtomicUsize,
+    pub retries: AtomicUsize,
     failures: Mutex<Vec<String>>,
-    took: Mutex<Vec<(Instant, Duration)>>,
+    latencies: Mutex<Vec<(Instant, Duration)>>,
     orders: Mutex<BTreeMap<String, String>>,
 }
 
@@ -124,9 +124,9 @@ impl Load {
             next: AtomicUsize::new(0),
             read: AtomicUsize::new(0),
             ordered: AtomicUsize::new(0),
-            again: AtomicUsize::new(0),
+            retries: AtomicUsize::new(0),
             failures: Mutex::default(),
-            took: Mutex::default(),
+            latencies: Mutex::default(),
             orders: Mutex::default(),
         })
     }
@@ -162,7 +162,7 @@ impl Load {
     }
 
     /// Waits until customers have made this many more reads and orders.
-    pub(crate) async fn more(&self, reads: usize, orders: usize) {
+    pub(crate) async fn wait_for_more(&self, reads: usize, orders: usize) {
         let count = |counter: &AtomicUsize| counter.load(Ordering::SeqCst);
         let (reads, orders) = (count(&self.read) + reads, count(&self.ordered) + orders);
         eventually("customers are served", || async {
@@ -182,8 +182,8 @@ impl Load {
     }
 
     /// When each successful read began, and how long it took.
-    pub(crate) fn took(&self) -> Vec<(Instant, Duration)> {
-        self.took.lock().unwrap().clone()
+    pub(crate) fn latencies(&self) -> Vec<(Instant, Duration)> {
+        self.latencies.lock().unwrap().clone()
     }
 
     /// The customers' access token.
@@ -227,7 +227,7 @@ impl Load {
             match gateway.try_send(Method::GET, &path, &[("authorization", &bearer)], None).await {
                 Ok(answer) if answer.status == 200 => {
                     self.read.fetch_add(1, Ordering::SeqCst);
-                    self.took.lock().unwrap().push((begun, begun.elapsed()));
+                    self.latencies.lock().unwrap().push((begun, begun.elapsed()));
                     return;
                 }
                 Ok(answer) => {
@@ -236,7 +236,7 @@ impl Load {
                 }
                 Err(error) => {
                     if !error.is_connect() {
-                        self.again.fetch_add(1, Ordering::SeqCst);
+                        self.retries.fetch_add(1, Ordering::SeqCst);
                     }
                     said.push(format!("{error:?}"));
                 }
@@ -262,7 +262,7 @@ impl Load {
                 Err(error) if error.is_connect() => None,
                 failed => {
                     println!("an order was not made at once: {failed:?}");
-                    self.again.fetch_add(1, Ordering::SeqCst);
+                    self.retries.fetch_add(1, Ordering::SeqCst);
                     None
                 }
             }

@@ -22,7 +22,7 @@ pub(crate) const KEY: &str = "sk_test_51swordfishABCDEF";
 
 /// A request that the stand-in received.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct ReceivedRequest {
     pub method: Method,
     pub uri: Uri,
     pub headers: HeaderMap,
@@ -58,14 +58,14 @@ pub(crate) struct StripeApi {
 
 #[derive(Default)]
 struct Account {
-    asked: Vec<Asked>,
+    asked: Vec<ReceivedRequest>,
     script: VecDeque<Next>,
     /// The session of each idempotency key.
-    sessions: BTreeMap<String, Made>,
+    sessions: BTreeMap<String, SessionRecord>,
 }
 
 /// A session that an idempotency key made.
-struct Made {
+struct SessionRecord {
     /// The session as it is now.
     session: Value,
     /// The answer to the first request with the key, and to every repetition.
@@ -106,7 +106,7 @@ impl StripeApi {
     }
 
     /// The requests since the last call of this function.
-    pub(crate) fn asked(&self) -> Vec<Asked> {
+    pub(crate) fn asked(&self) -> Vec<ReceivedRequest> {
         std::mem::take(&mut self.state.lock().unwrap().asked)
     }
 
@@ -185,7 +185,7 @@ async fn answer(
         let next = account.script.pop_front().unwrap_or(Next::Session);
         let path = uri.path().to_owned();
         let about = path.strip_prefix("/v1/checkout/sessions/").map(str::to_owned);
-        account.asked.push(Asked { method, uri, headers, form: form.clone() });
+        account.asked.push(ReceivedRequest { method, uri, headers, form: form.clone() });
         match next {
             Next::Session if about.is_some() => account.known(&about.unwrap()),
             Next::Session => account.session(key, form),
@@ -238,8 +238,11 @@ impl Account {
             "status": "open",
             "payment_status": "unpaid",
         });
-        let made =
-            self.sessions.entry(key).or_insert(Made { answer: session.to_string(), session, form: form.clone() });
+        let made = self.sessions.entry(key).or_insert(SessionRecord {
+            answer: session.to_string(),
+            session,
+            form: form.clone(),
+        });
         if made.form != form {
             return refusal(400, "idempotency_error", "", "Keys can only be used with the same parameters");
         }

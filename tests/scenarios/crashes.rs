@@ -98,14 +98,14 @@ impl Books {
     /// One crash, and the checks after it.
     async fn crash(&mut self, shop: Shop, point: Point, chance: &mut Random) -> Shop {
         let first = self.orders.len();
-        let known = self.want(1 + chance.below(4), chance);
+        let known = self.plan_orders(1 + chance.below(4), chance);
         self.repeat_orders(&shop, first).await;
-        let events = self.news(&known, chance);
+        let events = self.new_events(&known, chance);
         let (app, under_way) = match point {
-            Point::StoredDelivered => self.stored(shop, events, chance).await,
-            Point::CommittedAcknowledged => self.committed(shop, events, chance).await,
-            Point::CommittedRequested => self.requested(shop, events, Next::Lost, chance).await,
-            Point::CreatedSaved => self.requested(shop, events, Next::Silence, chance).await,
+            Point::StoredDelivered => self.kill_when_stored(shop, events, chance).await,
+            Point::CommittedAcknowledged => self.kill_when_committed(shop, events, chance).await,
+            Point::CommittedRequested => self.kill_when_requested(shop, events, Next::Lost, chance).await,
+            Point::CreatedSaved => self.kill_when_requested(shop, events, Next::Silence, chance).await,
         };
         let mut unacknowledged = Vec::new();
         let mut acknowledged = Vec::new();
@@ -115,7 +115,7 @@ impl Books {
         }
         for (at, answer) in under_way.orders {
             if let Some(answer) = answer.await.unwrap().filter(|answer| answer.status == 201) {
-                self.orders[at].answered(&answer.json());
+                self.orders[at].record_answer(&answer.json());
             }
         }
         println!("{} events acknowledged, {} not", acknowledged.len(), unacknowledged.len());
@@ -135,7 +135,7 @@ impl Books {
     }
 
     /// Adds new orders that the clients have not sent yet.
-    fn want(&mut self, count: usize, chance: &mut Random) -> Vec<usize> {
+    fn plan_orders(&mut self, count: usize, chance: &mut Random) -> Vec<usize> {
         let first = self.orders.len();
         for at in first..first + count {
             let product = 1 + chance.below(40) as u64;
@@ -156,13 +156,13 @@ impl Books {
         };
         let answers = join_all(self.orders[first..].iter().map(sent)).await;
         for (order, (one, other)) in self.orders[first..].iter_mut().zip(answers) {
-            order.answered(&one.expect(201));
+            order.record_answer(&one.expect(201));
             assert_eq!(other.expect(201), one.json(), "one key, one answer");
         }
     }
 
     /// New events for these orders: each is paid, some are refunded, and some events come twice.
-    fn news(&mut self, orders: &[usize], chance: &mut Random) -> Vec<Value> {
+    fn new_events(&mut self, orders: &[usize], chance: &mut Random) -> Vec<Value> {
         let mut events = Vec::new();
         for at in orders {
             let order = &mut self.orders[*at];
@@ -188,7 +188,7 @@ impl Books {
     }
 
     /// Kills the host when it has stored the events, but cannot have applied one.
-    async fn stored(&mut self, shop: Shop, events: Vec<Value>, chance: &mut Random) -> (App, UnderWay) {
+    async fn kill_when_stored(&mut self, shop: Shop, events: Vec<Value>, chance: &mut Random) -> (App, UnderWay) {
         let before = applied(&shop.app).await;
         let held = WriteLock::orders(&shop.app).await;
         let mut under_way = UnderWay::post(&shop, events);
@@ -204,7 +204,7 @@ impl Books {
     }
 
     /// Kills the host when a handler has committed and its message is still in the queue.
-    async fn committed(&mut self, shop: Shop, events: Vec<Value>, chance: &mut Random) -> (App, UnderWay) {
+    async fn kill_when_committed(&mut self, shop: Shop, events: Vec<Value>, chance: &mut Random) -> (App, UnderWay) {
         let before = applied(&shop.app).await;
         let held = WriteLock::orders(&shop.app).await;
         let mut under_way = UnderWay::post(&shop, events);
@@ -223,7 +223,13 @@ impl Books {
     }
 
     /// Kills the host when it has requested payment pages and the provider has treated some requests as `next` says.
-    async fn requested(&mut self, shop: Shop, events: Vec<Value>, next: Next, chance: &mut Random) -> (App, UnderWay) {
+    async fn kill_when_requested(
+        &mut self,
+        shop: Shop,
+        events: Vec<Value>,
+        next: Next,
+        chance: &mut Random,
+    ) -> (App, UnderWay) {
         let count = 1 + chance.below(4);
         let mut script = vec![next; 1 + chance.below(count)];
         script.resize_with(count, || Next::Session);
@@ -240,7 +246,7 @@ impl Books {
 
     /// Sends new orders and does not wait for their answers.
     fn order_more(&mut self, shop: &Shop, under_way: &mut UnderWay, count: usize) {
-        for at in self.want(count, &mut Random::new(self.orders.len() as u64)) {
+        for at in self.plan_orders(count, &mut Random::new(self.orders.len() as u64)) {
             let (key, lines) = (self.orders[at].key.clone(), self.orders[at].lines.clone());
             let (client, token) = (shop.client.clone(), self.token.clone());
             let task = async move { try_order(&client, &token, &key, &lines).await.ok() };
@@ -285,7 +291,7 @@ impl Books {
 
 impl Placed {
     /// Records an answer; all answers for one key must be equal.
-    fn answered(&mut self, made: &Value) {
+    fn record_answer(&mut self, made: &Value) {
         let id = made["order"]["id"].as_str().unwrap().to_owned();
         assert_eq!(*self.id.get_or_insert(id.clone()), id, "{} has two orders", self.key);
         self.cents = cents(&made["order"]["totalAmount"]);

@@ -75,7 +75,7 @@ pub(super) async fn body(client: &Client, path: &str) -> (u16, String) {
     (response.status().as_u16(), response.text().await.unwrap())
 }
 
-/// Clients that send requests without pause until [`leaves`](Self::leaves).
+/// Clients that send requests without pause until [`stop`](Crowd::stop()).
 pub(super) struct Crowd {
     stop: Arc<AtomicBool>,
     good: Arc<AtomicUsize>,
@@ -104,13 +104,16 @@ impl Crowd {
     }
 
     /// Waits for this many more good answers.
-    pub(super) async fn asks(&self, more: usize) {
+    pub(super) async fn wait_for_answers(&self, more: usize) {
         let until = self.good.load(Ordering::Relaxed) + more;
-        eventually("the clients have asked more", async || (self.good.load(Ordering::Relaxed) >= until).then_some(()))
-            .await;
+        eventually("the clients got more good answers", async || {
+            (self.good.load(Ordering::Relaxed) >= until).then_some(())
+        })
+        .await;
     }
 
-    pub(super) async fn leaves(self) -> usize {
+    /// Stops the clients; returns how many requests failed.
+    pub(super) async fn stop(self) -> usize {
         self.stop.store(true, Ordering::Relaxed);
         for client in self.clients {
             client.await.unwrap();
@@ -126,10 +129,10 @@ async fn new_versions_serve_without_a_failed_request_and_the_last_one_also_after
     let client = host.client();
     let crowd = Crowd::of(&host);
     for n in 2..=4 {
-        crowd.asks(50).await;
+        crowd.wait_for_answers(50).await;
         let slow = client.clone();
         let in_flight = tokio::spawn(async move { body(&slow, "/?400").await });
-        crowd.asks(20).await;
+        crowd.wait_for_answers(20).await;
         let said = deploy(&app, &["web", &built(&app, &format!("good-{n}"))]).await;
         assert!(said.contains(&format!("web: version {n} serves; version {} ends its calls", n - 1)), "{said}");
         assert_eq!(body(&client, "/").await, (200, format!("good-{n}")));
@@ -139,7 +142,7 @@ async fn new_versions_serve_without_a_failed_request_and_the_last_one_also_after
             "a call ends on the version that began it"
         );
     }
-    assert_eq!(crowd.leaves().await, 0);
+    assert_eq!(crowd.stop().await, 0);
     host.wait_for_log("version 3 of component `web` has ended its last call").await;
     let states: Vec<_> = versions(&app).await.iter().map(|v| (v["number"].clone(), v["state"].clone())).collect();
     let expected = [(1, "kept"), (2, "kept"), (3, "previous"), (4, "active")];
@@ -173,7 +176,7 @@ async fn a_wrong_version_is_taken_away_and_only_calls_that_tried_it_have_failed(
         let app = app();
         let host = app.start().await;
         let crowd = Crowd::of(&host);
-        crowd.asks(100).await;
+        crowd.wait_for_answers(100).await;
         let file = built(&app, behaviour);
         let said = deploy(&app, &["web", &file, "--canary", "20%", "--for", "10m"]).await;
         assert!(said.contains("version 2 gets 20 % of the calls"), "{said}");
@@ -183,8 +186,8 @@ async fn a_wrong_version_is_taken_away_and_only_calls_that_tried_it_have_failed(
         host.wait_for_log("version 2 of component `web` has ended its last call").await;
         let failed = crowd.failed();
         assert!(failed <= 60, "{behaviour}: {failed} calls failed");
-        crowd.asks(200).await;
-        assert_eq!(crowd.leaves().await, failed, "{behaviour}: calls failed afterwards");
+        crowd.wait_for_answers(200).await;
+        assert_eq!(crowd.stop().await, failed, "{behaviour}: calls failed afterwards");
         let all = versions(&app).await;
         let two = all.iter().find(|version| version["number"] == 2).unwrap();
         assert!(two["state"] == "kept" && two["note"].as_str().unwrap().contains(why), "{two}");
@@ -204,7 +207,7 @@ async fn a_good_version_gets_its_share_and_then_all_calls() {
     let promoted = versions(&app).await.iter().any(|version| version["number"] == 2 && version["state"] == "active");
     assert!(promoted || refusal.contains("version 2 is being tried out"), "{refusal}");
     host.wait_for_log("version 2 of component `web` serves all calls").await;
-    assert_eq!(crowd.leaves().await, 0);
+    assert_eq!(crowd.stop().await, 0);
     assert_eq!(body(&host.client(), "/").await, (200, "good-2".to_owned()));
 
     // Without calls the trial does not end, but an operator can end it.
@@ -391,7 +394,7 @@ async fn a_component_whose_sources_change_is_built_and_served_while_the_host_run
     let _app = app.file("source.wasm", version("good-4"));
     host.wait_for_log("served web: version 3 serves").await;
     assert_eq!(body(&client, "/").await, (200, "good-4".to_owned()));
-    assert_eq!(crowd.leaves().await, 0);
+    assert_eq!(crowd.stop().await, 0);
 }
 
 #[tokio::test]

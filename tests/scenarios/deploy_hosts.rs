@@ -74,7 +74,7 @@ async fn all_hosts_go_to_a_version_without_a_failed_read_also_when_the_one_that_
         hosts.push(web(&app, state).await);
     }
     let crowd = Crowd::of(&gateway);
-    crowd.asks(50).await;
+    crowd.wait_for_answers(50).await;
     let said = souk(&app, STATES[0], "deploy", &["web", &built(&app, "good-2")]).await;
     assert!(said.contains("version 2 serves; version 1 ends its calls"), "{said}");
     all_serve(&hosts.iter().collect::<Vec<_>>(), "good-2").await;
@@ -87,7 +87,7 @@ async fn all_hosts_go_to_a_version_without_a_failed_read_also_when_the_one_that_
     }
 
     // A version that is first tried out at one host, and then deployed to all.
-    crowd.asks(50).await;
+    crowd.wait_for_answers(50).await;
     let third = built(&app, "good-3");
     let canary = ["web", &third, "--canary", "50%", "--for", "100ms", "--max-slowdown", "50"];
     souk(&app, STATES[1], "deploy", &canary).await;
@@ -109,7 +109,7 @@ async fn all_hosts_go_to_a_version_without_a_failed_read_also_when_the_one_that_
         let arguments = ["web", &file];
         futures::join!(app.souk_at(STATES[0], "deploy", &arguments), kill);
         drop(hosts.remove(0));
-        crowd.asks(50).await;
+        crowd.wait_for_answers(50).await;
         hosts.insert(0, web(&app, STATES[0]).await);
         let decided = body(&hosts[0].client(), "/").await.1;
         assert!(decided == next || (next == "good-4" && decided == "good-3"), "killed when {point}: {decided}");
@@ -137,8 +137,8 @@ async fn all_hosts_go_to_a_version_without_a_failed_read_also_when_the_one_that_
     let said = souk(&app, "state-fresh", "deploy", &["web"]).await;
     assert!(said.contains("serves here already, and is what all hosts run"), "{said}");
     all_serve(&[&hosts[0], &hosts[1], &hosts[2], &fresh], "good-9").await;
-    crowd.asks(50).await;
-    assert_eq!(crowd.leaves().await, 0, "{:#?}", gateway.log());
+    crowd.wait_for_answers(50).await;
+    assert_eq!(crowd.stop().await, 0, "{:#?}", gateway.log());
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ async fn components_of_the_store_are_replaced_under_load_and_no_request_fails_or
     let start = Instant::now();
     let customers = tokio::spawn(Arc::clone(&load).run_within(rate, MOST));
     let between = rate as usize * seconds / (swaps + 1);
-    load.more(between * 8 / 10, between / 20).await;
+    load.wait_for_more(between * 8 / 10, between / 20).await;
     let (mut random, mut windows): (_, Vec<(Instant, Instant)>) = (Random::new(20), Vec::new());
     for swap in 0..swaps {
         let all = versions(&app).await;
@@ -55,12 +55,12 @@ async fn components_of_the_store_are_replaced_under_load_and_no_request_fails_or
         let said = deploy(&app, &[component, path.to_str().unwrap()]).await;
         assert!(said.contains("serves; version"), "{said}");
         windows.push((begun, Instant::now()));
-        load.more(between * 8 / 10, between / 20).await;
+        load.wait_for_more(between * 8 / 10, between / 20).await;
     }
     load.end();
     customers.await.unwrap();
-    let (read, ordered, again) = (load.read.load(SeqCst), load.ordered.load(SeqCst), load.again.load(SeqCst));
-    let took = load.took();
+    let (read, ordered, again) = (load.read.load(SeqCst), load.ordered.load(SeqCst), load.retries.load(SeqCst));
+    let took = load.latencies();
     let is_beside =
         |(begun, took): &&(Instant, Duration)| windows.iter().any(|(a, b)| *begun <= *b && *begun + *took >= *a);
     let beside: Vec<Duration> = took.iter().filter(is_beside).map(|(_, took)| *took).collect();

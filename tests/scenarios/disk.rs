@@ -37,16 +37,16 @@ async fn full(database: Database) {
     records.order(&shop).await.expect(201);
     for lives in [true, false] {
         disk.fill();
-        // What SQLite had room for in its files may still be taken.
+        // Writes that fit into the free pages of the SQLite files may still succeed.
         let mut tries = 0..MAX_WRITES;
         let refused = loop {
             tries.next().expect("the disk is not full");
-            let (ordered, told) = (records.order(&shop).await, records.tell(&shop).await);
+            let (ordered, event) = (records.order(&shop).await, records.send_payment_event(&shop).await);
             if ordered.status != 201 {
                 expect_outage(&ordered, "an order on a full disk");
             }
-            if told.status != 200 {
-                break told;
+            if event.status != 200 {
+                break event;
             }
         };
         expect_outage(&refused, "an event on a full disk");
@@ -78,7 +78,7 @@ async fn a_full_disk_is_not_reported_as_a_full_key_value_store() {
     let host = app.start().await;
     let client = host.client();
     disk.fill();
-    // What SQLite had room for in its files may still be taken.
+    // Writes that fit into the free pages of the SQLite files may still succeed.
     let value = "x".repeat(4_000);
     for path in ["key-value-set/default/key", "insert-row"] {
         let failed = eventually("there is no room", || async {
@@ -111,7 +111,7 @@ impl Records {
     }
 
     /// Sends the payment of the newest order or, if that was acknowledged, another event of it.
-    async fn tell(&mut self, shop: &Shop) -> Answer {
+    async fn send_payment_event(&mut self, shop: &Shop) -> Answer {
         let order = self.orders.last().unwrap()["order"]["id"].as_str().unwrap();
         let known = self.acknowledged.last().is_some_and(|event| order_of(event) == order);
         let event = if known { checkout_session_expired(order) } else { charge_succeeded(order, 15050) };

@@ -17,7 +17,7 @@ const SEEDS: [u64; 4] = [1, 2, 0x5eed, 20_260_101];
 const REQUESTS: usize = 80;
 
 /// A random request, and what its answer must be.
-struct Asked {
+struct FuzzRequest {
     id: String,
     mark: String,
     method: &'static str,
@@ -31,8 +31,8 @@ struct Asked {
     ends: bool,
 }
 
-impl Asked {
-    fn any(random: &mut Random, number: usize) -> Asked {
+impl FuzzRequest {
+    fn any(random: &mut Random, number: usize) -> FuzzRequest {
         fn pick<'a, T: ?Sized>(random: &mut Random, from: &[&'a T]) -> &'a T {
             from[random.below(from.len())]
         }
@@ -100,7 +100,7 @@ impl Asked {
         if random.once_in(12) {
             query.append_pair("pause", "15");
         }
-        Asked {
+        FuzzRequest {
             id: format!("id-{number}-{:08x}", random.next_u64() as u32),
             mark,
             method: if random.once_in(6) { "HEAD" } else { "GET" },
@@ -176,7 +176,7 @@ async fn fuzz_http1(address: &str, ways: &[Way]) {
         let mut number = 0;
         while number < REQUESTS {
             let asked: Vec<_> = (0..1 + random.below(3))
-                .map(|n| (Asked::any(&mut random, number + n), ways[random.below(ways.len())]))
+                .map(|n| (FuzzRequest::any(&mut random, number + n), ways[random.below(ways.len())]))
                 .collect();
             let heads = asked.iter().map(|(asked, way)| head(asked.method, &way.target(&asked.query), &asked.id));
             wire.send(&heads.collect::<String>()).await;
@@ -238,7 +238,7 @@ async fn fuzz_nats(address: &str) {
     for seed in seeds() {
         let mut random = Random::new(seed);
         for number in 0..REQUESTS {
-            let (asked, way) = (Asked::any(&mut random, number), [Way::Direct, Way::Relayed][random.below(2)]);
+            let (asked, way) = (FuzzRequest::any(&mut random, number), [Way::Direct, Way::Relayed][random.below(2)]);
             wire.send(&head(asked.method, &way.target(&asked.query), &asked.id)).await;
             let message = wire.response(asked.method == "HEAD").await.expect("the connection is kept");
             let id = message.header("x-request-id");
@@ -259,7 +259,7 @@ async fn no_byte_of_one_response_is_in_another_over_http_2() {
         let mut random = Random::new(seed);
         for number in (0..REQUESTS).step_by(8) {
             let asked: Vec<_> = (0..8)
-                .map(|n| (Asked::any(&mut random, number + n), [Way::Direct, Way::Relayed][random.below(2)]))
+                .map(|n| (FuzzRequest::any(&mut random, number + n), [Way::Direct, Way::Relayed][random.below(2)]))
                 .collect();
             join_all(asked.iter().map(|(asked, way)| async {
                 let method = asked.method.parse().unwrap();

@@ -33,12 +33,12 @@ async fn endure(
     let (rate, between) = pace();
     let load = Load::new(hosts.gateways()).await;
     let customers = tokio::spawn(Arc::clone(&load).run(rate));
-    load.more(between, between / 20).await;
+    load.wait_for_more(between, between / 20).await;
     failures(&mut hosts, &load, between).await;
-    load.more(between, between / 20).await;
+    load.wait_for_more(between, between / 20).await;
     load.end();
     customers.await.unwrap();
-    let (read, ordered, again) = (load.read.load(SeqCst), load.ordered.load(SeqCst), load.again.load(SeqCst));
+    let (read, ordered, again) = (load.read.load(SeqCst), load.ordered.load(SeqCst), load.retries.load(SeqCst));
     println!("{read} reads, {ordered} orders, {again} repeated attempts");
     let failures = load.failures();
     let log =
@@ -53,9 +53,9 @@ async fn a_host_that_is_killed_loses_no_read_and_no_order_while_another_runs_the
     endure(RedundantStore::start(Nats::start()).await, async |hosts, load, between| {
         for part in 0..PARTS.len() {
             hosts.kill(part, 0);
-            load.more(between, between / 20).await;
+            load.wait_for_more(between, between / 20).await;
             hosts.up(part, 0).await;
-            load.more(between, between / 20).await;
+            load.wait_for_more(between, between / 20).await;
         }
     })
     .await;
@@ -68,9 +68,9 @@ async fn a_host_that_hangs_and_wakes_again_loses_no_read_and_no_order_while_anot
         for part in 1..PARTS.len() {
             hosts.hang(part, 0, true);
             // Longer than three attempts to reach it take.
-            load.more(5 * between, between / 4).await;
+            load.wait_for_more(5 * between, between / 4).await;
             hosts.hang(part, 0, false);
-            load.more(between, between / 20).await;
+            load.wait_for_more(between, between / 20).await;
         }
     })
     .await;
@@ -81,9 +81,9 @@ async fn a_nats_server_of_three_that_is_killed_loses_no_read_and_no_order() {
     endure(RedundantStore::start(Nats::cluster()).await, async |hosts, load, between| {
         for node in 0..3 {
             tokio::task::block_in_place(|| hosts.nats.kill(node));
-            load.more(between, between / 20).await;
+            load.wait_for_more(between, between / 20).await;
             tokio::task::block_in_place(|| hosts.nats.resume(node));
-            load.more(between, between / 20).await;
+            load.wait_for_more(between, between / 20).await;
         }
     })
     .await;
@@ -93,16 +93,16 @@ async fn a_nats_server_of_three_that_is_killed_loses_no_read_and_no_order() {
 async fn hosts_that_are_restarted_one_by_one_fail_no_request() {
     let hosts = RedundantStore::start(Nats::start()).await;
     endure(hosts, async |hosts, load, between| {
-        let again = load.again.load(SeqCst);
+        let again = load.retries.load(SeqCst);
         for part in 0..PARTS.len() {
             for copy in 0..2 {
                 hosts.stop(part, copy).await;
-                load.more(between / 4, 1).await;
+                load.wait_for_more(between / 4, 1).await;
                 hosts.up(part, copy).await;
-                load.more(between / 4, 1).await;
+                load.wait_for_more(between / 4, 1).await;
             }
         }
-        assert_eq!(load.again.load(SeqCst), again, "requests had to be repeated");
+        assert_eq!(load.retries.load(SeqCst), again, "requests had to be repeated");
     })
     .await;
 }
@@ -113,7 +113,7 @@ async fn nats_that_is_gone_for_a_while_is_503_and_comes_back_without_a_restart()
     let gateway = hosts.gateways().remove(0);
     let load = Load::new(vec![gateway.clone()]).await;
     let customers = tokio::spawn(Arc::clone(&load).run(20));
-    load.more(20, 2).await;
+    load.wait_for_more(20, 2).await;
     load.end();
     customers.await.unwrap();
     // Each order was charged. Some events are sent before the outage and some during it, until they are acknowledged.

@@ -62,36 +62,36 @@ fn app(limits: &str) -> App {
 }
 
 /// Where the callees run.
-enum Place {
+enum Placement {
     /// On the callers' host.
     Local(Host),
     /// On the second host.
     Remote { _nats: Nats, callee: Host, caller: Host },
 }
 
-impl Place {
-    async fn local(app: &App) -> Place {
-        Place::Local(app.start().await)
+impl Placement {
+    async fn local(app: &App) -> Placement {
+        Placement::Local(app.start().await)
     }
 
-    async fn remote(app: &App) -> Place {
+    async fn remote(app: &App) -> Placement {
         let nats = Nats::start();
         let callee = app.start_at("127.0.0.1:0", "state-1", &["--nats", &nats.url(), "--only", &callees()]).await;
         let caller =
             app.start_at("127.0.0.1:0", "state-2", &["--nats", &nats.url(), "--only", &links().join(",")]).await;
-        Place::Remote { _nats: nats, callee, caller }
+        Placement::Remote { _nats: nats, callee, caller }
     }
 
     fn client(&self) -> Client {
         match self {
-            Place::Local(host) | Place::Remote { caller: host, .. } => host.client(),
+            Placement::Local(host) | Placement::Remote { caller: host, .. } => host.client(),
         }
     }
 
     /// The host of the callees.
     fn callee(&self) -> &Host {
         match self {
-            Place::Local(host) | Place::Remote { callee: host, .. } => host,
+            Placement::Local(host) | Placement::Remote { callee: host, .. } => host,
         }
     }
 }
@@ -103,7 +103,7 @@ async fn get(client: &Client, link: &str, call: &str) -> Answer {
 #[tokio::test]
 async fn values_and_errors_cross_every_link_on_one_host_and_between_two() {
     let app = app("");
-    for place in [Place::local(&app).await, Place::remote(&app).await] {
+    for place in [Placement::local(&app).await, Placement::remote(&app).await] {
         let client = place.client();
         for link in links() {
             let item = get(&client, &link, "next/lamp").await.expect(200);
@@ -116,7 +116,7 @@ async fn values_and_errors_cross_every_link_on_one_host_and_between_two() {
 #[tokio::test]
 async fn a_message_of_a_durable_link_is_stored_and_delivered_whichever_side_is_async() {
     let app = app("");
-    for place in [Place::local(&app).await, Place::remote(&app).await] {
+    for place in [Placement::local(&app).await, Placement::remote(&app).await] {
         for link in links() {
             assert_eq!(get(&place.client(), &link, &format!("note/of-{link}")).await.expect(200), "stored");
             place.callee().wait_for_log(&format!("noted of-{link}")).await;
@@ -127,7 +127,7 @@ async fn a_message_of_a_durable_link_is_stored_and_delivered_whichever_side_is_a
 #[tokio::test]
 async fn a_callee_that_traps_or_is_late_fails_its_own_call_alone_over_every_link() {
     let app = app("call_deadline = 700");
-    for place in [Place::local(&app).await, Place::remote(&app).await] {
+    for place in [Placement::local(&app).await, Placement::remote(&app).await] {
         let client = place.client();
         for link in links() {
             let callee = format!("to-{}", link.rsplit_once("-to-").unwrap().1);
@@ -143,7 +143,7 @@ async fn a_callee_that_traps_or_is_late_fails_its_own_call_alone_over_every_link
 
 #[tokio::test]
 async fn a_callee_that_is_overloaded_refuses_over_every_link() {
-    let place = Place::local(&app("instances = 1\nwaiting = 1\nwait = \"100ms\"")).await;
+    let place = Placement::local(&app("instances = 1\nwaiting = 1\nwait = \"100ms\"")).await;
     let client = place.client();
     for link in links() {
         let answers = join_all((0..4).map(|_| get(&client, &link, "hold/400"))).await;
@@ -157,7 +157,7 @@ async fn a_callee_that_is_overloaded_refuses_over_every_link() {
 async fn a_caller_that_goes_away_ends_its_callee_over_every_link() {
     // One call at a time: a call that has not ended blocks the next one.
     let app = app("instances = 1\nwait = \"100ms\"");
-    for place in [Place::local(&app).await, Place::remote(&app).await] {
+    for place in [Placement::local(&app).await, Placement::remote(&app).await] {
         let client = place.client();
         for (at, link) in links().into_iter().enumerate() {
             let (leaver, ms) = (client.fresh(), 500_000 + at);
@@ -197,7 +197,7 @@ async fn a_callee_may_continue_after_its_return_until_its_deadline() {
 #[tokio::test]
 async fn callers_and_callees_that_both_compute_go_on_beside_an_endless_loop() {
     // With two threads there is one permit for guests that have used up their time slice.
-    let place = Place::local(&app("").environment("TOKIO_WORKER_THREADS", "2")).await;
+    let place = Placement::local(&app("").environment("TOKIO_WORKER_THREADS", "2")).await;
     let client = place.client();
     for link in links() {
         let (looping, path) = (client.fresh(), format!("/{link}/forever"));

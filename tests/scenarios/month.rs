@@ -74,7 +74,7 @@ async fn month(database: Database) {
         }
         let from = orders.len() - ORDERS / 2;
         for (n, order) in orders.iter_mut().enumerate().skip(from) {
-            happen(&shop, &stripe, &customers[n % CUSTOMERS].0, order).await;
+            apply_fate(&shop, &stripe, &customers[n % CUSTOMERS].0, order).await;
         }
         if from == 0 {
             // Everything acknowledged survives the kill.
@@ -82,11 +82,11 @@ async fn month(database: Database) {
         }
     }
     shop.wait_for_events().await;
-    find_untold(&shop, &orders).await;
-    give_back(&shop, &admin, &mut orders).await;
+    reconcile_lost_events(&shop, &orders).await;
+    refund_orders(&shop, &admin, &mut orders).await;
     let disputed = dispute(&shop, &orders).await;
-    tidy(&shop, &admin, &customers).await;
-    close(&shop, &admin, &orders, disputed).await;
+    delete_accounts_and_a_product(&shop, &admin, &customers).await;
+    close_books(&shop, &admin, &orders, disputed).await;
 }
 
 /// Sends an order twice with the same idempotency key, which makes one order.
@@ -104,7 +104,7 @@ async fn place(shop: &Shop, customers: &[(String, String)], n: usize) -> Placed 
     Placed { id, cents, fate: fate(n), charges: Vec::new() }
 }
 
-async fn happen(shop: &Shop, stripe: &StripeApi, customer: &str, order: &mut Placed) {
+async fn apply_fate(shop: &Shop, stripe: &StripeApi, customer: &str, order: &mut Placed) {
     let charges = match order.fate {
         Fate::Paid | Fate::Untold => 1,
         Fate::Twice => 2,
@@ -131,7 +131,7 @@ async fn happen(shop: &Shop, stripe: &StripeApi, customer: &str, order: &mut Pla
 }
 
 /// Checks that the operator's `reconcile` finds every payment whose event was lost, and no other.
-async fn find_untold(shop: &Shop, orders: &[Placed]) {
+async fn reconcile_lost_events(shop: &Shop, orders: &[Placed]) {
     let (mut found, mut after) = (Vec::new(), Value::Null);
     loop {
         let arguments = json!({ "olderThanMinutes": 0, "after": after });
@@ -180,7 +180,7 @@ async fn refund(shop: &Shop, admin: &str, order: &mut Placed, charge: usize, cen
 }
 
 /// Refunds what customers have paid too much, and refunds some orders in part and some completely.
-async fn give_back(shop: &Shop, admin: &str, orders: &mut [Placed]) {
+async fn refund_orders(shop: &Shop, admin: &str, orders: &mut [Placed]) {
     let due: BTreeMap<String, u64> = found(shop, admin, "refundDue=true")
         .await
         .iter()
@@ -219,7 +219,7 @@ async fn dispute(shop: &Shop, orders: &[Placed]) -> usize {
 }
 
 /// Deletes accounts, and deletes and restores a product; no order may change.
-async fn tidy(shop: &Shop, admin: &str, customers: &[(String, String)]) {
+async fn delete_accounts_and_a_product(shop: &Shop, admin: &str, customers: &[(String, String)]) {
     for (token, _) in customers.iter().take(3) {
         shop.post("/api/auth/delete-account", token, json!({ "password": PASSWORD })).await.expect(201);
     }
@@ -229,7 +229,7 @@ async fn tidy(shop: &Shop, admin: &str, customers: &[(String, String)]) {
 }
 
 /// The administrator closes the month: the export has all the data that this needs.
-async fn close(shop: &Shop, admin: &str, orders: &[Placed], disputed: usize) {
+async fn close_books(shop: &Shop, admin: &str, orders: &[Placed], disputed: usize) {
     let csv = shop.get("/api/orders/export", admin).await;
     assert_eq!(csv.status, 200);
     let text = csv.text();

@@ -115,14 +115,14 @@ struct Load {
     token: String,
     made: AtomicUsize,
     refused: AtomicUsize,
-    enough: AtomicBool,
+    ended: AtomicBool,
 }
 
 impl Load {
     /// A customer who orders, pays and reads an order, again and again; returns the orders that were made.
     async fn customer(self: Arc<Self>) -> Vec<String> {
         let mut orders = Vec::new();
-        while !self.enough.load(SeqCst) {
+        while !self.ended.load(SeqCst) {
             let key = uuid::Uuid::now_v7().to_string();
             let order = || async { try_order(&self.client, &self.token, &key, &[(1, 2)]).await.unwrap() };
             let made = until(201, order, |answer| self.refused(answer, "an order")).await.json();
@@ -150,9 +150,9 @@ impl Load {
     }
 
     /// Waits until the counter has grown by `count`.
-    async fn more(&self, what: &str, counter: &AtomicUsize, count: usize) {
-        let enough = counter.load(SeqCst) + count;
-        eventually(what, || async { (counter.load(SeqCst) >= enough).then_some(()) }).await;
+    async fn wait_for_more(&self, what: &str, counter: &AtomicUsize, count: usize) {
+        let target = counter.load(SeqCst) + count;
+        eventually(what, || async { (counter.load(SeqCst) >= target).then_some(()) }).await;
     }
 }
 
@@ -166,23 +166,23 @@ async fn postgres_that_is_killed_under_load_is_503_and_comes_back_without_a_rest
         token: token.clone(),
         made: AtomicUsize::new(0),
         refused: AtomicUsize::new(0),
-        enough: AtomicBool::new(false),
+        ended: AtomicBool::new(false),
     });
     let customers: Vec<_> = (0..6).map(|_| tokio::spawn(Arc::clone(&load).customer())).collect();
-    load.more("orders are made", &load.made, 20).await;
+    load.wait_for_more("orders are made", &load.made, 20).await;
     for _ in 0..2 {
         tokio::task::block_in_place(|| server.kill());
-        load.more("requests are refused", &load.refused, 100).await;
+        load.wait_for_more("requests are refused", &load.refused, 100).await;
         // Requests that need no database still work.
         assert_eq!(shop.client.get("/.well-known/spin/health").await.status, 200);
         shop.client.get("/payments/success").await.expect(200);
         shop.verify(&token).await.expect(201);
         expect_outage(&shop.get("/api/products/1", "").await, "the catalogue");
-        load.more("more requests are refused", &load.refused, 100).await;
+        load.wait_for_more("more requests are refused", &load.refused, 100).await;
         tokio::task::block_in_place(|| server.resume());
-        load.more("orders are made again", &load.made, 20).await;
+        load.wait_for_more("orders are made again", &load.made, 20).await;
     }
-    load.enough.store(true, SeqCst);
+    load.ended.store(true, SeqCst);
     let orders: Vec<String> = join_all(customers).await.into_iter().flat_map(Result::unwrap).collect();
     println!("{} orders, {} refusals", orders.len(), load.refused.load(SeqCst));
     shop.wait_for_events().await;

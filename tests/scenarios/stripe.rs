@@ -3,7 +3,7 @@
 
 use crate::harness::store::{Shop, order_body};
 use crate::harness::stripe::{charge_succeeded, checkout_session_expired};
-use crate::harness::stripe_api::{Asked, KEY, Next, StripeApi, refusal, store_with_key};
+use crate::harness::stripe_api::{KEY, Next, ReceivedRequest, StripeApi, refusal, store_with_key};
 use crate::harness::{Answer, eventually};
 use http::Method;
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ fn id(answer: &Value) -> String {
     answer["order"]["id"].as_str().expect("an order").to_owned()
 }
 
-fn key(asked: &Asked) -> &str {
+fn key(asked: &ReceivedRequest) -> &str {
     asked.headers["idempotency-key"].to_str().unwrap()
 }
 

@@ -3,7 +3,7 @@
 use super::golden;
 use crate::harness::admin::{Api, tokens};
 use crate::harness::app::texts;
-use crate::harness::collector::{Collector, Received};
+use crate::harness::collector::{Collector, ReceivedSpan};
 use crate::harness::spread::Spread;
 use crate::harness::store::{Shop, order_body};
 use crate::harness::{App, build, eventually};
@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CLIENT: &str = "00f067aa0ba902b7";
 
-type Spans = Vec<Received>;
+type Spans = Vec<ReceivedSpan>;
 
 /// The spans of each trace.
 fn by_trace(spans: Spans) -> BTreeMap<Vec<u8>, Spans> {
@@ -25,7 +25,7 @@ fn by_trace(spans: Spans) -> BTreeMap<Vec<u8>, Spans> {
 }
 
 /// The parent ids in a trace that belong to none of its spans; among them the empty id, if a span has no parent.
-fn outer(spans: &[Received]) -> BTreeSet<Vec<u8>> {
+fn outer(spans: &[ReceivedSpan]) -> BTreeSet<Vec<u8>> {
     let ids: BTreeSet<_> = spans.iter().map(|one| &one.span.span_id).collect();
     assert_eq!(ids.len(), spans.len(), "a span came twice");
     let parents = spans.iter().map(|one| &one.span.parent_span_id);
@@ -113,7 +113,7 @@ async fn order_payment_webhook_and_delivery_are_one_tree_for_a_collector() {
     let shop = Shop::of(collector.of(App::store_alone())).await;
     let trace = one_tree(&shop, &collector).await;
     for one in &trace {
-        let Received { span, service, .. } = one;
+        let ReceivedSpan { span, service, .. } = one;
         assert_eq!((service.as_str(), span.trace_state.as_str()), ("store", "vendor=1"), "{span:?}");
         assert!(span.end_time_unix_nano >= span.start_time_unix_nano, "{span:?}");
         assert_ne!(span.status.as_ref().unwrap().code, i32::from(StatusCode::Error), "{span:?}");
@@ -129,12 +129,12 @@ async fn order_payment_webhook_and_delivery_are_one_tree_for_a_collector() {
     }
     // Every request, call and delivery was counted, and is in exactly one of the trees.
     let all: Spans = traces.into_values().flatten().collect();
-    let number = |kind: SpanKind, fits: &dyn Fn(&Received) -> bool| {
+    let number = |kind: SpanKind, fits: &dyn Fn(&ReceivedSpan) -> bool| {
         all.iter().filter(|one| one.span.kind == i32::from(kind) && fits(one)).count() as u64
     };
     let (is_http, is_link) = (
-        |one: &Received| !one.attribute("http.request.method").is_empty(),
-        |one: &Received| one.span.name.contains('#'),
+        |one: &ReceivedSpan| !one.attribute("http.request.method").is_empty(),
+        |one: &ReceivedSpan| one.span.name.contains('#'),
     );
     let counted = [
         ("http.server.request.duration", number(SpanKind::Server, &|_| true)),

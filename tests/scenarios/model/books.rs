@@ -77,7 +77,7 @@ impl<'a> Books<'a> {
             Step::Repeat { event } if !self.events.is_empty() => {
                 // A repeated event changes nothing: it is already applied, or it still does not fit.
                 let event = self.events[event.index(self.events.len())].clone();
-                self.tell(event).await;
+                self.send_event(event).await;
             }
             Step::Repeat { .. } => {}
             Step::Page { order } => {
@@ -97,12 +97,12 @@ impl<'a> Books<'a> {
             }
             Step::Tell { order, news, flaw } => {
                 if let Some(at) = at(order, &self.orders) {
-                    self.hear(at, news, *flaw).await;
+                    self.send_charge_event(at, news, *flaw).await;
                 }
             }
             Step::OtherPage { order } => {
                 if let Some(at) = at(order, &self.orders) {
-                    self.tell(checkout_session_expired(&self.orders[at].id)).await;
+                    self.send_event(checkout_session_expired(&self.orders[at].id)).await;
                 }
             }
         }
@@ -196,7 +196,7 @@ impl<'a> Books<'a> {
         }
     }
 
-    async fn hear(&mut self, at: usize, news: &News, flaw: Option<Flaw>) {
+    async fn send_charge_event(&mut self, at: usize, news: &News, flaw: Option<Flaw>) {
         let order = &self.orders[at];
         let amount = match flaw {
             Some(Flaw::Amount(difference)) => order.cents.saturating_add_signed(difference),
@@ -216,12 +216,12 @@ impl<'a> Books<'a> {
             event["data"]["object"]["currency"] = "eur".into();
         }
         if flaw.is_none() {
-            self.orders[at].hear(charge, Charge { refunded: refunded.unwrap_or(0), at: news.at });
+            self.orders[at].record_charge(charge, Charge { refunded: refunded.unwrap_or(0), at: news.at });
         }
-        self.tell(event).await;
+        self.send_event(event).await;
     }
 
-    async fn tell(&mut self, event: Value) {
+    async fn send_event(&mut self, event: Value) {
         self.shop.send_event_and_wait(&event).await.expect(200);
         self.shop.wait_for_events_about(event["id"].as_str().unwrap()).await;
         self.events.push(event);
@@ -255,7 +255,7 @@ impl<'a> Books<'a> {
 
 impl Order {
     /// Records a charge, and updates the status unless it was set by hand.
-    fn hear(&mut self, id: String, news: Charge) {
+    fn record_charge(&mut self, id: String, news: Charge) {
         let known = self.charges.entry(id).or_insert(news);
         *known = Charge { refunded: known.refunded.max(news.refunded), at: known.at.min(news.at) };
         if !["CANCELLED", "DELIVERED"].contains(&self.status) {
