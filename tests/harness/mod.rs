@@ -7,7 +7,6 @@ pub(crate) mod client;
 pub(crate) mod collector;
 pub(crate) mod database;
 pub(crate) mod disk;
-
 pub(crate) mod host;
 pub(crate) mod http2;
 pub(crate) mod languages;

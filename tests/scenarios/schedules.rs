@@ -184,7 +184,7 @@ fn length() -> Duration {
 /// A thousand schedules on three hosts, one of which is killed every five seconds: each schedule is called once for
 /// each due time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_schedules_on_three_killed_hosts_are_each_called_once_for_each_due_time() {
+async fn each_of_a_thousand_schedules_on_killed_hosts_is_called_once_for_each_due_time() {
     const SCHEDULES: usize = 1000;
     const PERIOD: i64 = 3000;
     let nats = Nats::start();
