@@ -89,7 +89,7 @@ async fn renewed_admin_tokens_revoke_the_old_ones_at_once() {
 }
 
 #[tokio::test]
-async fn a_strangers_page_in_a_browser_on_this_machine_gets_nothing() {
+async fn a_page_of_another_origin_gets_nothing_from_the_administration_api() {
     let app = App::alone("rogue").administered().file("runtime-config.toml", "admin_hosts = [\"admin.example\"]\n");
     let host = app.start().await;
     let (_, full) = tokens(&app, &[]).await;
@@ -156,7 +156,7 @@ async fn a_login_code_is_exchanged_once_for_a_cookie_that_only_the_console_can_u
 }
 
 #[tokio::test]
-async fn the_public_listener_serves_nothing_of_the_administration() {
+async fn the_public_listener_does_not_serve_the_administration_api() {
     let app = App::alone("rogue").administered();
     let host = app.start().await;
     let (_, full) = tokens(&app, &[]).await;

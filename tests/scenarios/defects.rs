@@ -133,7 +133,7 @@ async fn a_price_may_be_written_as_a_plain_decimal() {
 }
 
 #[tokio::test]
-async fn a_product_can_be_bought_whatever_it_is_called() {
+async fn a_product_with_any_name_can_be_bought() {
     let shop = Shop::start().await;
     let (admin, ann) = (shop.admin().await, shop.customer().await);
     let blank = product(&shop, &admin, " ", json!(10)).await;
@@ -175,7 +175,7 @@ async fn a_total_is_the_sum_of_all_lines() {
 }
 
 #[tokio::test]
-async fn an_order_keeps_its_names_and_prices_whatever_becomes_of_the_products() {
+async fn an_order_keeps_its_names_and_prices_when_products_change() {
     let shop = Shop::start().await;
     let (admin, ann) = (shop.admin().await, shop.customer().await);
     let kept = product(&shop, &admin, "Lamp", json!(19.99)).await;

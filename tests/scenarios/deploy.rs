@@ -169,7 +169,7 @@ async fn new_versions_serve_without_a_failed_request_and_the_last_one_also_after
 }
 
 #[tokio::test]
-async fn a_wrong_version_is_taken_away_and_only_calls_that_tried_it_have_failed() {
+async fn a_bad_version_is_withdrawn_and_only_calls_to_it_fail() {
     for (behaviour, why) in
         [("traps", "trapped"), ("errors", "calls failed"), ("slow", "half of"), ("leaks", "limit of memory")]
     {
@@ -246,7 +246,7 @@ const CALLER: &str = r#"(component
     (export "test:deploy/own@1.0.0" (instance $own)))"#;
 
 #[tokio::test]
-async fn what_is_wrong_with_a_version_is_said_before_one_call_sees_it() {
+async fn an_invalid_version_is_refused_before_it_gets_a_call() {
     let manifest = r#"
         spin_manifest_version = 2
         application = { name = "linked", version = "1.0.0" }

@@ -72,7 +72,7 @@ async fn without_a_toolchain_nothing_is_wrong() {
 }
 
 #[tokio::test]
-async fn what_the_edge_refuses_is_counted_by_its_reason() {
+async fn refusals_at_the_edge_are_counted_by_their_reason() {
     let app = App::alone("rogue").administered();
     let host = app.start().await;
     let client = host.client();

@@ -251,7 +251,7 @@ fn impatient() -> App {
 }
 
 #[tokio::test]
-async fn a_stream_that_its_deadline_cuts_is_not_taken_for_a_whole_one() {
+async fn a_stream_that_its_deadline_cuts_does_not_look_complete() {
     let host = impatient().start().await;
     let client = host.client();
     for (cut, client) in [client.clone(), client.http2()].into_iter().enumerate() {
@@ -437,7 +437,7 @@ async fn the_host_says_what_it_serves() {
 }
 
 #[tokio::test]
-async fn idle_connections_of_one_client_do_not_shut_newcomers_out() {
+async fn idle_connections_of_one_client_do_not_keep_new_clients_out() {
     let host = App::new("edge")
         .replace("request_headers = 8192", "request_headers = 8192\nconnections = 8\npeer_connections = 8")
         .start()

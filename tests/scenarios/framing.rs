@@ -97,7 +97,7 @@ async fn a_content_length_that_is_not_the_bodys_is_500_and_the_connection_stays_
 }
 
 #[tokio::test]
-async fn a_stream_that_is_not_as_long_as_it_says_breaks_its_connection_off() {
+async fn a_stream_with_a_wrong_length_ends_its_connection() {
     let hosts = Hosts::one().await;
     for (faults, (way, query)) in [
         (Way::Direct, "length=100000&writes=70000&mark=wrong"),

@@ -135,7 +135,7 @@ async fn each_component_reaches_what_it_needs_and_nothing_else() {
 }
 
 #[test]
-fn each_variable_is_granted_to_those_alone_that_need_it() {
+fn each_variable_is_granted_only_to_components_that_need_it() {
     let text = std::fs::read_to_string(build::root().join("spin.toml")).unwrap();
     let manifest: toml::Table = text.parse().unwrap();
     let components = manifest["component"].as_table().unwrap();

@@ -36,7 +36,7 @@ async fn wait_until_quiet(host: &Host) {
 }
 
 #[tokio::test]
-async fn a_linked_call_hands_values_both_ways() {
+async fn a_linked_call_passes_values_both_ways() {
     let (_host, client) = start().await;
     assert_eq!(client.get("/rogue/answer/42").await.expect(200), 42);
     assert_eq!(client.get("/rogue/bare/42").await.expect(200), 42);
@@ -407,7 +407,7 @@ async fn databases_and_key_value_stores_outlive_the_host() {
 }
 
 #[tokio::test]
-async fn what_was_committed_survives_a_kill() {
+async fn committed_data_survives_a_kill() {
     let app = App::new("rogue");
     let host = app.start().await;
     host.client().get("/rogue/insert-row/durable").await.expect(200);
@@ -418,7 +418,7 @@ async fn what_was_committed_survives_a_kill() {
 }
 
 #[tokio::test]
-async fn what_a_component_prints_is_logged_under_its_name() {
+async fn the_output_of_a_component_is_logged_under_its_name() {
     let (host, client) = start().await;
     client.get("/rogue/print/mene-tekel").await.expect(200);
     let printed = eventually("the line is logged", || async {

@@ -121,7 +121,7 @@ async fn nats_that_is_killed_again_and_again_loses_no_event_and_none_is_applied_
 }
 
 #[tokio::test]
-async fn deliveries_go_on_when_nats_comes_back_and_what_ended_meanwhile_is_not_made_again() {
+async fn deliveries_continue_after_an_outage_of_nats_and_finished_ones_are_not_repeated() {
     let mut nats = Nats::start();
     let app = on(&nats);
     let (host, client) = start(&app).await;
@@ -163,7 +163,7 @@ async fn an_event_of_a_host_that_is_killed_goes_to_another() {
 }
 
 #[tokio::test]
-async fn an_event_that_is_acknowledged_outlives_the_death_of_nats_before_its_delivery() {
+async fn an_acknowledged_event_survives_a_kill_of_nats_before_its_delivery() {
     let mut nats = Nats::start();
     let app = on(&nats);
     // No host runs the target.
@@ -403,7 +403,7 @@ async fn a_server_without_jetstream_is_named_with_the_fix() {
 }
 
 #[tokio::test]
-async fn events_are_looked_at_from_a_machine_that_has_no_host() {
+async fn events_can_be_listed_on_a_machine_without_a_host() {
     let nats = Nats::start();
     let app = on(&nats);
     let (host, client) = start(&app).await;

@@ -133,7 +133,7 @@ async fn send(client: &Client, numbers: std::ops::Range<usize>) {
 }
 
 #[tokio::test]
-async fn a_trap_a_deadline_and_a_refusal_are_counted_as_what_they_are() {
+async fn a_trap_a_deadline_and_a_refusal_are_counted_separately() {
     let app = App::alone("rogue").administered();
     let host = app.start().await;
     let (api, client) = (Api::of(&host), host.client());

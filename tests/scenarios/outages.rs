@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn an_outage_is_503_for_what_needs_the_service_and_nothing_for_the_rest() {
+async fn an_outage_is_503_only_for_requests_that_need_the_service() {
     let mut shop = Shop::start().await;
     let admin = shop.admin().await;
     let (order, cents) = shop.small_order(&admin).await;

@@ -93,7 +93,7 @@ async fn a_version_in_a_registry_is_fetched_before_it_serves_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_version_that_is_another_component_now_is_refused_until_the_operator_takes_it() {
+async fn a_version_whose_component_has_changed_is_refused_until_the_operator_accepts_it() {
     let registry = Registry::start_with_login();
     let app = logged_in(published(&registry).await, &registry);
     let said = texts(&app.souk("build", &["--state-dir", app.state().to_str().unwrap()]).await);

@@ -144,7 +144,7 @@ async fn an_event_that_does_not_fit_changes_nothing_and_is_kept_for_an_operator(
 }
 
 #[tokio::test]
-async fn what_is_not_about_an_order_is_acknowledged_quietly() {
+async fn events_that_do_not_concern_an_order_are_acknowledged_quietly() {
     let shop = Shop::start().await;
     let token = shop.customer().await;
     let (id, total) = shop.small_order(&token).await;
@@ -170,7 +170,7 @@ async fn what_is_not_about_an_order_is_acknowledged_quietly() {
 }
 
 #[tokio::test]
-async fn two_charges_for_one_order_leave_one_due_back_whichever_comes_first() {
+async fn two_charges_for_one_order_leave_one_to_refund_whichever_comes_first() {
     let shop = Shop::start().await;
     let token = shop.customer().await;
     for first in [0, 1] {

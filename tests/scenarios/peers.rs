@@ -55,7 +55,7 @@ async fn a_trusted_proxy_names_the_client_by_proxy_protocol() {
 }
 
 #[tokio::test]
-async fn a_peer_that_is_not_trusted_names_nobody() {
+async fn an_untrusted_peer_cannot_set_the_clients_address() {
     let host = start("\"192.0.2.0/24\"").await;
     for headers in ["forwarded: for=192.0.2.7\r\n", "x-forwarded-for: 192.0.2.7\r\n"] {
         assert!(client_of(&host, b"", headers).await.unwrap().starts_with("127.0.0.1:"));

@@ -31,12 +31,12 @@ async fn status(shop: &Shop, token: &str, id: &str) -> Value {
 }
 
 #[tokio::test]
-async fn payments_that_no_event_has_told_of_are_found_on_sqlite() {
+async fn payments_without_an_event_are_found_on_sqlite() {
     payments_are_found(Database::Sqlite).await;
 }
 
 #[tokio::test]
-async fn payments_that_no_event_has_told_of_are_found_on_postgres() {
+async fn payments_without_an_event_are_found_on_postgres() {
     payments_are_found(Database::Postgres).await;
 }
 
@@ -145,7 +145,7 @@ async fn payments_that_do_not_fit_are_reported_and_change_nothing() {
 }
 
 #[tokio::test]
-async fn while_the_provider_does_not_answer_nothing_is_mended_and_the_next_call_does_it() {
+async fn while_the_provider_does_not_answer_reconcile_changes_nothing_and_can_be_repeated() {
     let (stripe, shop, token) = open().await;
     let (paid, cents) = shop.small_order(&token).await;
     stripe.pay(&paid, &charge_succeeded(&paid, cents)["data"]["object"]);
@@ -180,7 +180,7 @@ async fn a_page_whose_answer_was_lost_is_found_with_what_was_paid_on_it() {
 }
 
 #[tokio::test]
-async fn many_orders_are_looked_at_in_steps() {
+async fn many_orders_are_reconciled_in_steps() {
     let (stripe, shop, token) = open().await;
     let mut orders = Vec::new();
     for _ in 0..101 {

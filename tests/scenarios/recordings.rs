@@ -106,7 +106,7 @@ async fn a_changed_component_shows_where_it_differs_first() {
 }
 
 #[tokio::test]
-async fn recorded_calls_are_no_part_of_a_backup_and_go_after_a_day() {
+async fn recorded_calls_are_not_in_a_backup_and_are_deleted_after_a_day() {
     let shop = Shop::of(recorded(App::store_alone())).await;
     shop.get("/api/products/1", "").await;
     let to = shop.app.path("backup");

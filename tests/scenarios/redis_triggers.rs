@@ -58,7 +58,7 @@ async fn a_message_that_is_too_large_is_lost_and_a_large_one_is_not() {
 }
 
 #[tokio::test]
-async fn a_lost_connection_is_made_again() {
+async fn a_lost_connection_is_opened_again() {
     let mut server = Redis::start(&[]);
     let host = app(&server).start().await;
     server.kill();

@@ -8,12 +8,12 @@ use http::Method;
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn an_administrator_gives_a_part_back_and_then_the_rest_on_sqlite() {
+async fn an_administrator_refunds_a_part_and_then_the_rest_on_sqlite() {
     parts_and_the_rest(Database::Sqlite).await;
 }
 
 #[tokio::test]
-async fn an_administrator_gives_a_part_back_and_then_the_rest_on_postgres() {
+async fn an_administrator_refunds_a_part_and_then_the_rest_on_postgres() {
     parts_and_the_rest(Database::Postgres).await;
 }
 
@@ -106,7 +106,7 @@ async fn a_refund_that_the_provider_could_not_be_asked_for_is_made_once_later() 
 }
 
 #[tokio::test]
-async fn a_disputed_payment_is_found_and_not_given_back_while_it_is_open() {
+async fn a_disputed_payment_is_found_and_not_refunded_while_the_dispute_is_open() {
     let shop = Shop::start().await;
     let (admin, ann) = (shop.admin().await, shop.customer().await);
     let (id, cents) = shop.small_order(&ann).await;

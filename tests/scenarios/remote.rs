@@ -67,7 +67,7 @@ async fn subject(nats: &async_nats::Client, component: &str, function: &str) -> 
 }
 
 #[tokio::test]
-async fn a_call_to_another_host_hands_values_both_ways() {
+async fn a_call_to_another_host_passes_values_both_ways() {
     let pair = Pair::start().await;
     let client = pair.client();
     assert_eq!(client.get("/rogue/answer/42").await.expect(200), 42);
@@ -79,7 +79,7 @@ async fn a_call_to_another_host_hands_values_both_ways() {
 }
 
 #[tokio::test]
-async fn a_caller_is_told_the_same_of_a_callee_that_fails_here_and_elsewhere() {
+async fn a_callees_failure_looks_the_same_on_this_and_on_another_host() {
     let alone = App::alone("rogue").start().await;
     let pair = Pair::start().await;
     for path in ["/rogue/boom", "/rogue/hold/600000", "/rogue/forever", "/rogue/grow/4096"] {
@@ -95,7 +95,7 @@ async fn a_caller_is_told_the_same_of_a_callee_that_fails_here_and_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_component_that_is_overloaded_elsewhere_refuses_at_once() {
+async fn an_overloaded_component_on_another_host_refuses_at_once() {
     let pair = Pair::start().await;
     let client = pair.client();
     let answers = join_all((0..64).map(|_| client.get("/rogue/hold/1500"))).await;

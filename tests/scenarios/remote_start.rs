@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn what_cannot_be_reached_is_refused_at_start_up() {
+async fn unreachable_dependencies_are_refused_at_start_up() {
     let nobody = App::alone("rogue").argument("--only").argument("front");
     let error = nobody.start_fails().await;
     assert!(
@@ -25,7 +25,7 @@ async fn what_cannot_be_reached_is_refused_at_start_up() {
 }
 
 #[tokio::test]
-async fn a_secret_that_hosts_share_is_asked_for_and_not_made() {
+async fn a_shared_secret_must_be_configured_and_is_not_generated() {
     let nats = Nats::start();
     let own = "[application.tool.souk.variables]\ntoken = { generate = \"secret\" }\n[variables]\n";
     let app = App::alone("rogue")

@@ -149,7 +149,7 @@ async fn a_page_that_has_ended_cannot_be_paid_and_the_order_gets_another() {
 }
 
 #[tokio::test]
-async fn giving_up_leads_back_and_leaves_the_page_open() {
+async fn cancelling_at_the_page_returns_to_the_store_and_leaves_the_page_open() {
     let (shop, token) = open().await;
     let (id, page) = order(&shop, &token).await;
     let back = click(&shop, "cancel", &page, "").await.expect(200);
@@ -192,7 +192,7 @@ async fn an_unknown_page_is_a_404_page_whatever_it_is_called() {
 }
 
 #[tokio::test]
-async fn whatever_a_product_is_called_is_text_on_its_page() {
+async fn a_products_name_is_escaped_on_the_payment_page() {
     let (shop, token) = open().await;
     let admin = shop.admin().await;
     let name = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)> & Söhne";

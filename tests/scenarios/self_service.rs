@@ -193,7 +193,7 @@ async fn equal_looking_passwords_are_equal_and_equal_looking_addresses_are_refus
 }
 
 #[tokio::test]
-async fn a_bcrypt_hash_of_a_long_password_stays_what_it_is() {
+async fn a_bcrypt_hash_of_a_long_password_is_not_replaced() {
     let shop = Shop::start().await;
     let long = format!("Aa1!{}", "x".repeat(76));
     let email = fresh_email();

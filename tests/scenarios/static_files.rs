@@ -85,7 +85,7 @@ async fn a_precompressed_file_goes_to_those_who_can_read_it() {
 }
 
 #[tokio::test]
-async fn a_page_of_the_application_in_the_browser_falls_back_and_a_missing_asset_does_not() {
+async fn the_fallback_is_served_for_page_paths_but_not_for_missing_assets() {
     let host = app("/shop/...", "fallback = \"index.html\"").start().await;
     let client = host.client();
     assert!(answer_to(&host, "/shop?a=1").await.contains("\r\nlocation: /shop/?a=1\r\n"));

@@ -131,7 +131,7 @@ async fn a_bill_that_stripe_refuses_is_a_400_and_the_order_is_given_up() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_stripe_or_its_key_is_a_503_that_tells_nothing_and_the_order_waits() {
+async fn a_failure_of_stripe_or_its_key_is_a_503_without_details_and_the_order_waits() {
     let (stripe, shop, token) = open().await;
     let oops = || refusal(500, "api_error", "", "Something at our end, see 10.1.2.3");
     let large = || Next::Answer(200, format!("{{\"id\":\"{}\"}}", "x".repeat(2 << 20)));
@@ -179,7 +179,7 @@ async fn what_is_wrong_with_stripe_or_its_key_is_a_503_that_tells_nothing_and_th
 }
 
 #[tokio::test]
-async fn a_try_that_fails_for_a_moment_is_made_again_with_the_same_key() {
+async fn a_temporary_failure_is_retried_with_the_same_key() {
     let (stripe, shop, token) = open().await;
     let lock = refusal(409, "invalid_request_error", "lock_timeout", "Another request holds it");
     for first in [refusal(500, "api_error", "", "Oops"), refusal(429, "", "rate_limit", "Slow down"), lock] {

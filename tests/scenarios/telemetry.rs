@@ -82,7 +82,7 @@ async fn one_tree(shop: &Shop, collector: &Collector) -> Spans {
 }
 
 #[tokio::test]
-async fn what_a_component_tells_opentelemetry_joins_the_trace_the_collector_and_the_log() {
+async fn telemetry_of_a_component_joins_the_trace_and_reaches_the_collector_and_the_log() {
     let collector = Collector::start().await;
     let host = collector.of(App::alone("sdks")).start().await;
     let request =

@@ -66,7 +66,7 @@ async fn without_an_expiry_time_orders_never_expire() {
 }
 
 #[tokio::test]
-async fn a_payment_that_no_event_has_told_of_is_found_without_an_operator() {
+async fn a_payment_without_an_event_is_found_by_the_schedule() {
     let stripe = StripeApi::start().await;
     let shop = Shop::of(stripe.store().replace("every = \"30m\"", "every = \"1s\"")).await;
     let token = shop.customer().await;

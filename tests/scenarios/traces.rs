@@ -92,7 +92,7 @@ async fn an_order_its_payment_and_its_delivery_are_each_one_tree() {
 }
 
 #[tokio::test]
-async fn a_client_gives_ids_and_has_no_say_in_what_is_recorded() {
+async fn a_client_can_set_the_trace_id_but_not_what_is_recorded() {
     let app = App::alone("rogue").administered().environment("OTEL_TRACES_SAMPLER", "traceidratio");
     let host = app.start().await;
     let api = Api::of(&host);

@@ -67,7 +67,7 @@ async fn a_trap_a_missing_answer_and_a_loop_end_their_own_request_alone() {
 }
 
 #[tokio::test]
-async fn what_it_prints_last_is_logged_although_its_instance_is_gone() {
+async fn the_last_output_is_logged_after_its_instance_has_ended() {
     let host = app().start().await;
     assert_eq!(host.client().get("/last-words").await.status, 200);
     host.wait_for_log("guest: said without an end of line").await;

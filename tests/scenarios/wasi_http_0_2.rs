@@ -60,7 +60,7 @@ async fn requests_responses_and_options_are_as_the_interface_says_before_they_ar
 }
 
 #[tokio::test]
-async fn a_request_arrives_with_all_that_it_has() {
+async fn a_request_arrives_complete() {
     let host = start().await;
     check(&host, &["incoming/scheme", "incoming/consume"], "").await;
     let client = host.client();
@@ -109,7 +109,7 @@ async fn an_answer_before_the_end_of_the_body_says_that_the_connection_closes() 
 }
 
 #[tokio::test]
-async fn a_response_leaves_as_it_was_set_or_not_at_all() {
+async fn a_response_is_sent_as_it_was_set_or_not_at_all() {
     let host = start().await;
     let client = host.client();
     let ask = async |path: &str| {
