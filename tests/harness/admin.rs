@@ -22,7 +22,7 @@ impl App {
 }
 
 impl Api {
-    /// The API at the address that `host` has announced, without a token.
+    /// The API at the address that `host` announced, without a token.
     pub(crate) fn of(host: &Host) -> Api {
         let log = host.log();
         let url = log.iter().find_map(|line| line.strip_prefix("Administration: ")).expect("an administration");
@@ -34,7 +34,7 @@ impl Api {
         Api::on(app.state())
     }
 
-    /// The API on the control socket of the host of `app` with the state folder `state` beside the others.
+    /// The API on the control socket of the host of `app` that [`App::start_at`] started with the state folder `state`.
     pub(crate) fn at(app: &App, state: &str) -> Api {
         Api::on(app.folder().join(state))
     }
@@ -48,12 +48,12 @@ impl Api {
         }
     }
 
-    /// The same with this token.
+    /// The same API with this token.
     pub(crate) fn with(&self, token: &str) -> Api {
         Api { token: Some(token.to_owned()), ..self.clone() }
     }
 
-    /// Where it is: `http://127.0.0.1:PORT`.
+    /// The API's URL: `http://127.0.0.1:PORT`.
     pub(crate) fn url(&self) -> &str {
         &self.base
     }
@@ -69,7 +69,7 @@ impl Api {
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
-        // In place of what the client would send by itself.
+        // They replace the headers that the client sends by default.
         let mut given = HeaderMap::new();
         for (name, value) in headers {
             given.append(http::HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
@@ -90,7 +90,7 @@ impl Api {
     }
 }
 
-/// Both tokens of an application, as its owner reads them: the one that reads first.
+/// Both tokens of an application, from `souk admin token`: first the read token, then the full one.
 pub(crate) async fn tokens(app: &App, arguments: &[&str]) -> (String, String) {
     let (out, err) = super::app::texts(&app.souk("admin", &[&["token"], arguments].concat()).await);
     let token =

@@ -1,7 +1,9 @@
-//! One application in a folder of its own, with its own state, that a scenario may change before it starts it.
+//! One application in its own temporary folder, with its own state. A scenario may change the application before it
+//! starts it.
 //!
-//! The folder looks like the repository (`target`, `tests/apps/NAME`), so that the manifests' relative paths hold and
-//! the same files can be run by hand. The state folder outlives a host: a scenario can start a second one on it.
+//! The folder has the repository's layout (`target`, `tests/apps/NAME`), so that the relative paths in the manifests
+//! are valid and the same files can be run by hand. The state folder outlives a host: a scenario can start a second
+//! host on it.
 
 use super::database::accounts;
 use super::postgres::Postgres;
@@ -24,9 +26,9 @@ pub(crate) struct App {
     manifest: PathBuf,
     variables: BTreeMap<String, String>,
     arguments: Vec<String>,
-    /// What runs `souk`, if anything: a program and its arguments.
+    /// The program, with its arguments, that runs `souk`; empty where `souk` runs directly.
     runner: Vec<String>,
-    /// Where its hosts meet, when it has several.
+    /// Which host runs what, and the servers that the hosts share, when there are several hosts.
     spread: Option<Spread>,
 }
 
@@ -34,10 +36,10 @@ impl App {
     /// The application of `tests/apps/NAME`.
     pub(crate) fn new(name: &str) -> App {
         let app = App::alone(name);
-        if spread::wanted() { app.meet(Spread::new(name)) } else { app }
+        if spread::enabled() { app.spread_over_hosts(Spread::new(name)) } else { app }
     }
 
-    /// The application of `tests/apps/NAME` on one host, whatever is wanted of others.
+    /// The application of `tests/apps/NAME` on one host, also with `SOUK_HOSTS=3`.
     pub(crate) fn alone(name: &str) -> App {
         build::guests();
         let folder = folder();
@@ -49,48 +51,48 @@ impl App {
     /// The repository's own application.
     pub(crate) fn store() -> App {
         let app = App::store_alone();
-        if spread::wanted() { app.spread_as(Spread::new("store")) } else { app }
+        if spread::enabled() { app.spread_as(Spread::new("store")) } else { app }
     }
 
-    /// The repository's own application on one host, whatever is wanted of others.
+    /// The repository's own application on one host, also with `SOUK_HOSTS=3`.
     pub(crate) fn store_alone() -> App {
         build::components();
         let folder = folder();
         fs::copy(build::root().join("spin.toml"), folder.path().join("spin.toml")).expect("the store's manifest");
         symlink(build::root().join("components"), folder.path().join("components")).unwrap();
-        // Customers of the scenarios are few and order a lot.
+        // The scenarios have few customers, and each of them has many open orders.
         accounts(App::at(folder, "spin.toml".into())).variable("max_open_orders", 100_000)
     }
 
-    /// The repository's own application under a name of its own, on databases that its hosts share.
+    /// The repository's own application under a unique name, on databases that its hosts share.
     pub(crate) fn spread_as(self, spread: Spread) -> App {
         self.variable("products_database_url", Postgres::shared().database())
             .variable("orders_database_url", Postgres::shared().database())
             .variable("public_url", format!("http://127.0.0.1:{}", spread.port))
             .shared_secrets()
-            .meet(spread)
+            .spread_over_hosts(spread)
     }
 
-    /// The application with the secrets that its hosts share: where they meet on NATS, none is made.
+    /// The application with the secrets that its hosts share: hosts that are connected by NATS generate none.
     pub(crate) fn shared_secrets(self) -> App {
         self.variable("jwt_secret", super::store::JWT_SECRET)
             .variable("stripe_endpoint_secret", super::store::STRIPE_SECRET)
     }
 
-    /// The application under a name of its own, on several hosts.
-    fn meet(self, spread: Spread) -> App {
+    /// The application under a unique name, on several hosts.
+    fn spread_over_hosts(self, spread: Spread) -> App {
         let name = |name: &str| format!("name = \"{name}\"");
         let app = self.replace(&name(spread.application), &name(&spread.name)).on_nats(&spread.nats);
         App { spread: Some(spread), ..app }
     }
 
-    /// The application with these servers of NATS in its runtime-config.toml, whoever runs it.
+    /// The application with these NATS servers in its runtime-config.toml.
     pub(crate) fn on_nats(self, urls: &str) -> App {
         let servers: Vec<_> = urls.split(',').map(|url| format!("{url:?}")).collect();
         self.file("runtime-config.toml", format!("[nats]\nservers = [{}]\n", servers.join(", ")))
     }
 
-    /// Lets none of several hosts run `component`, or one again.
+    /// For an application on several hosts: with `down`, no host runs `component`; without it, its host runs it again.
     pub(crate) fn down(mut self, component: &str, down: bool) -> App {
         let spread = self.spread.as_mut().expect("an application on several hosts");
         if down {
@@ -101,18 +103,18 @@ impl App {
         self
     }
 
-    /// Lets the last of several hosts, which takes the durable messages, reach NATS at these addresses.
-    pub(crate) fn door(mut self, servers: String) -> App {
-        self.spread.as_mut().expect("an application on several hosts").door = Some(servers);
+    /// Lets the last of several hosts, which receives the durable messages, reach NATS at these addresses.
+    pub(crate) fn last_host_nats(mut self, servers: String) -> App {
+        self.spread.as_mut().expect("an application on several hosts").last_host_nats = Some(servers);
         self
     }
 
-    /// Where its hosts meet, when it has several.
+    /// Which host runs what, when there are several hosts.
     pub(crate) fn spread_over(&self) -> Option<&Spread> {
         self.spread.as_ref()
     }
 
-    /// The application of `examples/NAME`, on one host: an example shows one idea.
+    /// The application of `examples/NAME`, always on one host.
     pub(crate) fn example(name: &str) -> App {
         let place = Path::new("examples").join(name);
         build::application(place.to_str().unwrap());
@@ -135,14 +137,14 @@ impl App {
         App::at(folder, place.join("spin.toml")).compiled()
     }
 
-    /// The application with its components compiled, however long that takes: its hosts find them in the cache.
+    /// Compiles the application's components now, without a time limit, so that its hosts find them in the cache.
     pub(crate) fn compiled(self) -> App {
         let output = self.command("doctor").output().expect("souk runs");
         assert!(output.status.success(), "{}", texts(&output).0);
         self
     }
 
-    /// A stage of `nest/` on the way from a NestJS system to the repository's own application.
+    /// A stage of the move from the NestJS system to the repository's own application: `nest/STAGE.toml`.
     pub(crate) fn nest(stage: &str) -> App {
         build::adapters();
         let folder = folder();
@@ -158,8 +160,7 @@ impl App {
         App::store().variable("open_access", true)
     }
 
-    /// An application with this manifest. It runs on one host, whatever is wanted of others: such an application has one
-    /// component, or its start is refused.
+    /// An application with this manifest, always on one host: it has one component, or its start is refused.
     pub(crate) fn inline(manifest: &str) -> App {
         let app = App::at(folder(), "spin.toml".into());
         fs::write(&app.manifest, manifest).unwrap();
@@ -168,7 +169,8 @@ impl App {
 
     fn at(folder: TempDir, manifest: PathBuf) -> App {
         let manifest = folder.path().join(manifest);
-        // Compiled code is all that applications share: most of a start would else go into compiling the same components.
+        // The applications share nothing but compiled code. Without the cache, each start would compile the same
+        // components again.
         let cache = build::target().join("scenarios-cache");
         fs::create_dir_all(&cache).unwrap();
         for host in 0..spread::ADDRESSES.len() {
@@ -186,7 +188,7 @@ impl App {
         }
     }
 
-    /// The application with a code cache of its own, which is empty.
+    /// The application with its own, empty code cache.
     pub(crate) fn never_compiled(self) -> App {
         let cache = self.state().join("cache");
         fs::remove_file(&cache).expect("the cache that applications share");
@@ -194,12 +196,12 @@ impl App {
         self
     }
 
-    /// An application out of the package that `-f` names, with an operator's folder of its own.
+    /// The application of a package: `package` is what `-f` names. It starts in an empty folder.
     pub(crate) fn packaged(package: &str) -> App {
         App { manifest: package.into(), ..App::at(folder(), "spin.toml".into()) }
     }
 
-    /// The folder in which it is started.
+    /// The folder in which the application starts.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -211,7 +213,7 @@ impl App {
         self
     }
 
-    /// Replaces `from`, which must be there, in the manifest.
+    /// Replaces every `from` in the manifest, which must contain it.
     pub(crate) fn replace(self, from: &str, to: &str) -> App {
         let manifest = fs::read_to_string(&self.manifest).unwrap();
         assert!(manifest.contains(from), "the manifest has no {from}");
@@ -245,13 +247,13 @@ impl App {
         self
     }
 
-    /// Sets a variable of the environment.
+    /// Sets an environment variable.
     pub(crate) fn environment(mut self, name: &str, value: &str) -> App {
         self.variables.insert(name.to_owned(), value.to_owned());
         self
     }
 
-    /// Sets no value for a variable of the application after all.
+    /// Removes the value of a variable of the application.
     pub(crate) fn unset(mut self, name: &str) -> App {
         self.variables.remove(&format!("SPIN_VARIABLE_{}", name.to_uppercase()));
         self
@@ -268,7 +270,7 @@ impl App {
         self
     }
 
-    /// Runs `souk` by way of this program, which must become it.
+    /// Runs `souk` through this program, which must replace itself with `souk` (`exec`).
     pub(crate) fn inside(mut self, runner: Vec<String>) -> App {
         self.runner = runner;
         self
@@ -279,7 +281,7 @@ impl App {
         self.manifest.parent().unwrap().join(name)
     }
 
-    /// The state folder; of several hosts, that of the first.
+    /// The state folder of the host; of the first one, if there are several.
     pub(crate) fn state(&self) -> PathBuf {
         state(&self.folder, 0)
     }
@@ -290,13 +292,13 @@ impl App {
         state(&self.folder, host.unwrap_or(0))
     }
 
-    /// Leaves the examples to the host: none are put in before the first start.
+    /// Does not add the example products before the first start.
     pub(crate) fn unseeded(self) -> App {
         fs::write(self.folder.path().join("seeded"), "").unwrap();
         self
     }
 
-    /// Puts the examples in where the first start does not do so by itself: the scenarios buy them.
+    /// Adds the example products, which the scenarios buy, where the first start does not add them itself.
     pub(crate) async fn seed(&self) {
         let set = |name| self.value(name).is_some_and(|value| !value.is_empty());
         let is_store = self.manifest.ends_with("spin.toml") && self.path("components/products/seed").exists();
@@ -310,13 +312,13 @@ impl App {
             souk.args(["--only", "products"]);
         }
         let output = run(souk).await;
-        // What is wrong with the application the start says, as the scenario expects it.
+        // A failure is ignored: the start reports the same error, and the scenario checks it there.
         if output.status.success() {
             fs::write(seeded, "").unwrap();
         }
     }
 
-    /// Starts the host, or all of them, and waits until it answers.
+    /// Starts the host, or all of them, and waits until they answer.
     pub(crate) async fn start(&self) -> Host {
         self.seed().await;
         let starts = self.ups().into_iter().map(|souk| Host::start(souk, Arc::clone(&self.folder)));
@@ -325,24 +327,23 @@ impl App {
         first.with(hosts)
     }
 
-    /// Starts the host of an application that has one, and waits for nothing; its output is piped.
+    /// Starts the only host of an application without waiting for it; its output is piped.
     pub(crate) fn spawn(&self) -> tokio::process::Child {
         let mut souk = tokio::process::Command::from(self.ups().remove(0));
         souk.kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("souk runs")
     }
 
-    /// Starts one more host of the application, with its own state folder `state` beside the others and these arguments.
+    /// Starts one more host of the application, with these arguments and its own state folder, named `state`.
     pub(crate) async fn start_at(&self, listen: &str, state: &str, arguments: &[&str]) -> Host {
         let mut souk = self.up_with_state(listen, &self.folder.path().join(state));
         souk.args(arguments);
         Host::start(souk, Arc::clone(&self.folder)).await
     }
 
-    /// Starts a host that must refuse, or several of which one must at least; returns what those that did said on
-    /// standard error.
+    /// Starts the hosts, of which at least one must refuse to start; returns the standard error of those that refuse.
     ///
-    /// Each of those must end by itself and say no address at which it would serve: nothing is started by halves. The others
-    /// may serve what they run.
+    /// A host that refuses must exit by itself and must not announce an address: no host starts halfway. The other
+    /// hosts may serve.
     pub(crate) async fn start_fails(&self) -> String {
         let ends = futures::future::join_all(self.ups().into_iter().map(refusal)).await;
         let refusals: Vec<_> = ends.into_iter().flatten().collect();
@@ -366,22 +367,22 @@ impl App {
         run(souk).await
     }
 
-    /// Runs `souk COMMAND` in the folder of this application's manifest, with no other argument than these.
+    /// Runs `souk COMMAND` in the folder of this application's manifest, with these arguments only.
     pub(crate) async fn souk_in_folder(&self, command: &str, arguments: &[&str]) -> Output {
         let mut souk = Command::new(build::SOUK);
         souk.arg(command).args(arguments).current_dir(self.path("")).stdin(Stdio::null());
         run(souk).await
     }
 
-    /// Runs `souk COMMAND` on the host of this application whose state folder is `state` beside the others.
+    /// Runs `souk COMMAND` on this application with the state folder that [`start_at`](Self::start_at) named `state`.
     pub(crate) async fn souk_at(&self, state: &str, command: &str, arguments: &[&str]) -> Output {
         let mut souk = self.command_with_state(command, &self.folder.path().join(state));
         souk.args(arguments);
         run(souk).await
     }
 
-    /// Runs `souk call COMPONENT FUNCTION [JSON]`: at the first host, whichever runs the component; where none runs, on
-    /// the state of the one that does when they do.
+    /// Runs `souk call COMPONENT FUNCTION [JSON]`. While the application runs, the first host takes the call, whichever
+    /// host runs the component. Otherwise `souk` uses the state folder of the host that would run it.
     pub(crate) async fn call(&self, component: &str, function: &str, json: Option<Value>) -> Output {
         let running = UnixStream::connect(self.state().join("run/control.sock")).is_ok();
         let mut souk = self.command_with_state("call", &if running { self.state() } else { self.state_of(component) });
@@ -389,7 +390,7 @@ impl App {
         run(souk).await
     }
 
-    /// What starts the host, or each of them.
+    /// The `souk up` command of the host, or of each of them.
     fn ups(&self) -> Vec<Command> {
         let Some(spread) = &self.spread else { return vec![self.up_with_state("127.0.0.1:0", &self.state())] };
         let up = |(host, address): (usize, &&str)| {
@@ -397,7 +398,7 @@ impl App {
             let port = if host == 0 { spread.port } else { 0 };
             let mut souk = self.up_with_state(&format!("{address}:{port}"), &state(&self.folder, host));
             souk.args(["--only", &only]);
-            if let Some(servers) = spread.door.as_ref().filter(|_| host + 1 == spread::ADDRESSES.len()) {
+            if let Some(servers) = spread.last_host_nats.as_ref().filter(|_| host + 1 == spread::ADDRESSES.len()) {
                 souk.args(["--nats", servers]);
             }
             (!only.is_empty()).then_some(souk)
@@ -415,7 +416,7 @@ impl App {
         self.command_with_state(command, &self.state())
     }
 
-    /// A command in a clean environment: what the machine has set must not change what a scenario sees.
+    /// A command in a clean environment, so that the machine's own variables do not change a scenario's outcome.
     fn command_with_state(&self, command: &str, state: &Path) -> Command {
         let words: Vec<&str> = self.runner.iter().map(String::as_str).chain([build::SOUK]).collect();
         let mut souk = Command::new(words[0]);
@@ -433,13 +434,13 @@ impl App {
     }
 }
 
-/// What a command printed.
+/// What a command printed on standard output and on standard error.
 pub(crate) fn texts(output: &Output) -> (String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (text(&output.stdout), text(&output.stderr))
 }
 
-/// What a host says on standard error that refuses to start; `None` of one that starts, which is killed then.
+/// The standard error of a host that refuses to start; `None` if the host starts, which is then killed.
 async fn refusal(command: Command) -> Option<String> {
     let mut souk = tokio::process::Command::from(command);
     let souk = souk.kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped());

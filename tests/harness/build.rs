@@ -1,7 +1,7 @@
 //! Builds the components that the scenarios run, once per test process.
 //!
-//! Cargo has released its lock by the time a test runs, so that the scenarios may call it. The components are built into
-//! the target folder that holds `souk`, whichever that is.
+//! A scenario may call cargo, which has released its lock by the time a test runs. The components are built into the
+//! target folder that holds the `souk` under test.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,8 +15,9 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("host/souk lies in the repository")
 }
 
-/// Where applications of their own compile, for one scenario at a time: cargo takes packages of one name and place in two
-/// workspaces for the same, and what another scenario has just built for newer than the sources.
+/// The target folder for applications that scenarios generate, for one scenario at a time. Cargo treats packages with
+/// the same name and path in two workspaces as the same package, and treats what another scenario has just built as
+/// newer than the sources.
 pub(crate) fn applications() -> MutexGuard<'static, PathBuf> {
     static FOLDER: LazyLock<Mutex<PathBuf>> = LazyLock::new(|| Mutex::new(target().join("applications")));
     FOLDER.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -56,7 +57,7 @@ pub(crate) fn schedule_guests() {
     BUILT.get_or_init(|| ["later", "ticker"].into_iter().for_each(guest));
 }
 
-/// The component of a package that was built.
+/// The file of a package's built component.
 pub(crate) fn component(package: &str) -> PathBuf {
     target().join("wasm32-wasip2/debug").join(package.replace('-', "_")).with_extension("wasm")
 }
@@ -74,7 +75,8 @@ pub(crate) fn components() {
     BUILT.get_or_init(|| application("spin.toml"));
 }
 
-/// Builds those of the stages on the way there from a NestJS system.
+/// Builds the components of the stages in `nest/`, which lead from the NestJS system to the repository's own
+/// application.
 pub(crate) fn adapters() {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
@@ -83,7 +85,7 @@ pub(crate) fn adapters() {
     });
 }
 
-/// Builds the components of a manifest, or of a folder with one.
+/// Builds the components of a manifest, or of a folder that has one.
 pub(crate) fn application(manifest: &str) {
     let mut souk = Command::new(SOUK);
     souk.args(["build", "-f"]).arg(root().join(manifest));

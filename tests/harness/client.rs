@@ -1,5 +1,5 @@
-//! A client that checks every response for what must hold of all: a request id, a content type, a known error shape,
-//! and nothing about the inside of the host.
+//! A client that checks what must be true of every response: it has a request id, a content type and a known error
+//! shape, and reveals no internals of the host.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -12,8 +12,8 @@ use std::time::Duration;
 pub(crate) struct Client {
     http: reqwest::Client,
     base: String,
-    /// What no answer may contain: paths of this machine, and traces of the host's inside.
-    inside: Vec<String>,
+    /// Texts that no answer may contain: paths of this machine, secrets, and signs of the host's internals.
+    internals: Vec<String>,
 }
 
 /// A whole response.
@@ -27,13 +27,13 @@ pub(crate) struct Answer {
 
 impl Client {
     pub(super) fn new(address: &str, folder: &Path) -> Client {
-        let mut inside: Vec<String> =
+        let mut internals: Vec<String> =
             ["wasm backtrace", "stack backtrace", "panicked at", ".rs:", "swordfish"].map(str::to_owned).into();
-        inside.extend([folder, super::build::root()].map(|p| p.display().to_string()));
-        Client { http: builder().build().unwrap(), base: format!("http://{address}"), inside }
+        internals.extend([folder, super::build::root()].map(|p| p.display().to_string()));
+        Client { http: builder().build().unwrap(), base: format!("http://{address}"), internals }
     }
 
-    /// The same client, speaking HTTP/2 from the first byte, over a connection of its own.
+    /// The same client, which speaks HTTP/2 from the first byte, over its own connection.
     pub(crate) fn http2(&self) -> Client {
         Client { http: builder().http2_prior_knowledge().build().unwrap(), ..self.clone() }
     }
@@ -96,7 +96,7 @@ impl Client {
         Ok(answer)
     }
 
-    /// A request to build on, whose response is not checked: for those that read it piece by piece.
+    /// A request builder whose response is not checked: for scenarios that read the response piece by piece.
     pub(crate) fn open(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.http.request(method, format!("{}{path}", self.base))
     }
@@ -114,20 +114,20 @@ impl Client {
         if !answer.body.is_empty() {
             assert!(answer.header("content-type").is_some(), "a body without a content type: {what}");
         }
-        // What browsers and Stripe are told is text.
-        let is_text = answer.header("content-type").is_some_and(|kind| kind.starts_with("text/html"));
-        if answer.status >= 400 && *method != Method::HEAD && !is_text {
+        // The pages for browsers and the webhook's errors are HTML.
+        let is_page = answer.header("content-type").is_some_and(|kind| kind.starts_with("text/html"));
+        if answer.status >= 400 && *method != Method::HEAD && !is_page {
             assert!(is_error_shape(&answer.json()), "an unknown error shape: {what}");
         }
         let text = String::from_utf8_lossy(&answer.body);
-        for fragment in &self.inside {
-            assert!(!text.contains(fragment.as_str()), "the body tells of the inside ({fragment}): {what}");
+        for fragment in &self.internals {
+            assert!(!text.contains(fragment.as_str()), "the body reveals internals ({fragment}): {what}");
         }
     }
 }
 
-/// The shapes that a client may meet: the host's and the store's own (`message` with a status in one of its two
-/// spellings), and those of the test component `front`.
+/// The error shapes that a client may get: the one of the host and the store (`message`, with a status in one of its
+/// two spellings), and those of the test component `front`.
 fn is_error_shape(body: &Value) -> bool {
     let message = matches!(body.get("message"), Some(Value::String(_) | Value::Array(_)));
     let status = body.get("status").is_some() || body.get("statusCode").is_some();
@@ -136,7 +136,8 @@ fn is_error_shape(body: &Value) -> bool {
 }
 
 pub(crate) fn builder() -> reqwest::ClientBuilder {
-    // Optional parts of the host bring a TLS that has no provider of its own; that one is there already is no fault.
+    // With optional features of the host, rustls has no default crypto provider. An error means that one is installed
+    // already.
     let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(120))
 }
@@ -163,13 +164,13 @@ impl Answer {
         self.json()
     }
 
-    /// Asserts that `front` was told that its callee is unavailable, and returns the message.
+    /// Asserts that `front` got `unavailable` from its link, and returns the message.
     pub(crate) fn expect_unavailable(&self) -> String {
         let body = self.expect(503);
         body["unavailable"].as_str().unwrap_or_else(|| panic!("not from the link: {self:?}")).to_owned()
     }
 
-    /// Asserts that the callee itself refused, and returns the message.
+    /// Asserts that the callee itself returned an error, and returns the message.
     pub(crate) fn expect_failed(&self) -> String {
         let body = self.expect(500);
         body["failed"].as_str().unwrap_or_else(|| panic!("not the callee's own error: {self:?}")).to_owned()

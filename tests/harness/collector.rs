@@ -1,5 +1,5 @@
-//! A collector of OpenTelemetry's: it takes what OTLP sends over HTTP, reads it by the types of opentelemetry-proto, and
-//! keeps it. It knows nothing of the host.
+//! An OpenTelemetry collector: it receives OTLP over HTTP, decodes it with the types of opentelemetry-proto, and keeps
+//! it. It shares no code with the host.
 
 use super::App;
 use axum::Router;
@@ -22,30 +22,30 @@ use tokio::task::JoinHandle;
 /// The collector; it ends when it is dropped.
 pub(crate) struct Collector {
     url: String,
-    state: Arc<Mutex<Kept>>,
+    state: Arc<Mutex<CollectorState>>,
     server: JoinHandle<()>,
 }
 
 #[derive(Default)]
-struct Kept {
-    spans: Vec<Received>,
-    /// The last metrics of each host.
+struct CollectorState {
+    spans: Vec<ReceivedSpan>,
+    /// All exports of metrics so far, the oldest first.
     metrics: Vec<Vec<Metric>>,
     logs: Vec<LogRecord>,
     authorization: Option<String>,
-    /// Whether requests are refused for the moment.
+    /// Whether the collector refuses requests now.
     down: bool,
 }
 
-/// A span, and the host that has sent it.
+/// A span, and the host that sent it.
 #[derive(Clone)]
-pub(crate) struct Received {
+pub(crate) struct ReceivedSpan {
     pub span: Span,
     pub service: String,
     pub instance: String,
 }
 
-impl Received {
+impl ReceivedSpan {
     /// The text of an attribute; empty where it has none.
     pub(crate) fn attribute(&self, key: &str) -> String {
         attribute(&self.span.attributes, key)
@@ -66,7 +66,7 @@ impl Collector {
     pub(crate) async fn start() -> Collector {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let state: Arc<Mutex<Kept>> = Arc::default();
+        let state: Arc<Mutex<CollectorState>> = Arc::default();
         let router = Router::new()
             .route("/v1/traces", post(traces))
             .route("/v1/metrics", post(metrics))
@@ -76,7 +76,7 @@ impl Collector {
         Collector { url, state, server }
     }
 
-    /// The application, whose hosts export to this collector.
+    /// The application with this collector configured: its hosts export to it.
     pub(crate) fn of(&self, app: App) -> App {
         app.environment("OTEL_EXPORTER_OTLP_ENDPOINT", &self.url)
             .environment("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20collector")
@@ -84,21 +84,21 @@ impl Collector {
     }
 
     /// All spans so far.
-    pub(crate) fn spans(&self) -> Vec<Received> {
+    pub(crate) fn spans(&self) -> Vec<ReceivedSpan> {
         self.state.lock().unwrap().spans.clone()
     }
 
-    /// What `authorization` the last request had.
+    /// The `authorization` header of the last request.
     pub(crate) fn authorization(&self) -> Option<String> {
         self.state.lock().unwrap().authorization.clone()
     }
 
-    /// Lets it refuse everything, or take it again.
+    /// Lets the collector refuse every request, or accept them again.
     pub(crate) fn refuse(&self, down: bool) {
         self.state.lock().unwrap().down = down;
     }
 
-    /// How often something was measured by the histogram of this name, by the last metrics that came.
+    /// How many measurements the histogram of this name has in the last export.
     pub(crate) fn count(&self, name: &str) -> u64 {
         let kept = self.state.lock().unwrap();
         let last = kept.metrics.last().expect("metrics");
@@ -110,7 +110,7 @@ impl Collector {
         }
     }
 
-    /// The metric of this name that came last, whoever sent it.
+    /// The latest metric of this name, from any host.
     pub(crate) fn metric(&self, name: &str) -> Option<Metric> {
         let kept = self.state.lock().unwrap();
         kept.metrics.iter().rev().flatten().find(|metric| metric.name == name).cloned()
@@ -121,7 +121,7 @@ impl Collector {
         self.state.lock().unwrap().logs.clone()
     }
 
-    /// How often metrics came.
+    /// How many exports of metrics came.
     pub(crate) fn metrics(&self) -> usize {
         self.state.lock().unwrap().metrics.len()
     }
@@ -133,7 +133,7 @@ impl Drop for Collector {
     }
 }
 
-fn seen(state: &Mutex<Kept>, headers: &HeaderMap) -> Result<(), StatusCode> {
+fn accept(state: &Mutex<CollectorState>, headers: &HeaderMap) -> Result<(), StatusCode> {
     assert_eq!(headers["content-type"], "application/x-protobuf");
     let mut kept = state.lock().unwrap();
     kept.authorization = headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
@@ -141,29 +141,29 @@ fn seen(state: &Mutex<Kept>, headers: &HeaderMap) -> Result<(), StatusCode> {
 }
 
 async fn traces(
-    State(state): State<Arc<Mutex<Kept>>>,
+    State(state): State<Arc<Mutex<CollectorState>>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<&'static str, StatusCode> {
-    seen(&state, &headers)?;
+    accept(&state, &headers)?;
     let request = ExportTraceServiceRequest::decode(body).expect("a request of OTLP");
     for of_resource in request.resource_spans {
         let attributes = of_resource.resource.expect("a resource").attributes;
         let (service, instance) =
             (attribute(&attributes, "service.name"), attribute(&attributes, "service.instance.id"));
         let spans = of_resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
-        let received = spans.map(|span| Received { span, service: service.clone(), instance: instance.clone() });
+        let received = spans.map(|span| ReceivedSpan { span, service: service.clone(), instance: instance.clone() });
         state.lock().unwrap().spans.extend(received);
     }
     Ok("")
 }
 
 async fn metrics(
-    State(state): State<Arc<Mutex<Kept>>>,
+    State(state): State<Arc<Mutex<CollectorState>>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<&'static str, StatusCode> {
-    seen(&state, &headers)?;
+    accept(&state, &headers)?;
     let request = ExportMetricsServiceRequest::decode(body).expect("a request of OTLP");
     let scopes = request.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
     let all = scopes.flat_map(|scope| scope.metrics).collect();
@@ -172,11 +172,11 @@ async fn metrics(
 }
 
 async fn logs(
-    State(state): State<Arc<Mutex<Kept>>>,
+    State(state): State<Arc<Mutex<CollectorState>>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<&'static str, StatusCode> {
-    seen(&state, &headers)?;
+    accept(&state, &headers)?;
     let request = ExportLogsServiceRequest::decode(body).expect("a request of OTLP");
     let scopes = request.resource_logs.into_iter().flat_map(|resource| resource.scope_logs);
     state.lock().unwrap().logs.extend(scopes.flat_map(|scope| scope.log_records));

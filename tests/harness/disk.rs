@@ -1,15 +1,15 @@
 //! A small disk for an application's state, which can be full or read-only.
 //!
-//! It is a tmpfs in a mount namespace of its own, in which the host runs too: nobody else sees it, and it is gone with
-//! the process that holds the namespace, however the test ends. Where the system allows no such namespace, the tests
-//! that need one fail and say so.
+//! The disk is a tmpfs in its own mount namespace, in which the host runs too. No other process sees it, and it
+//! disappears with the process that holds the namespace, however the test ends. Where the system allows no such
+//! namespace, the tests that need it fail and say so.
 
 use super::App;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// The disk; it ends when it is dropped.
+/// The disk; it disappears when the value is dropped.
 pub(crate) struct Disk {
     shell: Child,
     commands: ChildStdin,
@@ -18,9 +18,9 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// Puts the state folder of an application, which was never started, on a new disk of so many MiB.
+    /// Puts the state folder of an application, which must never have started, on a new disk of this size.
     pub(crate) fn under(app: App, mebibytes: usize) -> (Disk, App) {
-        // As root of a user namespace, which needs no privilege; else as root.
+        // First try as root of a user namespace, which needs no privilege; then as real root.
         let mut refusals = Vec::new();
         for user in [&["--user", "--map-root-user"][..], &[]] {
             let mut shell = Command::new("unshare");
@@ -28,7 +28,7 @@ impl Disk {
             let mut shell = shell.stderr(Stdio::piped()).spawn().expect("unshare (Debian: util-linux) is installed");
             let (commands, answers) = (shell.stdin.take().unwrap(), BufReader::new(shell.stdout.take().unwrap()));
             let mut disk = Disk { shell, commands, answers, state: app.state() };
-            // Compiled code stays where all applications share it.
+            // The cache of compiled code, which all applications share, stays on the machine's disk.
             let mount = format!(
                 "cache=$(readlink cache) && cd / && mount -t tmpfs -o size={mebibytes}m,mode=700 souk \"$S\" && \
                  cd \"$S\" && ln -s \"$cache\" cache"
@@ -51,23 +51,23 @@ impl Disk {
         );
     }
 
-    /// Takes all room that is left.
+    /// Fills the disk.
     pub(crate) fn fill(&mut self) {
-        // It ends with an error when the disk is full, which is what is wanted.
+        // `dd` fails when the disk is full, as intended.
         self.run("{ dd if=/dev/zero of=ballast bs=4096 conv=notrunc oflag=append 2>&1; true; }").unwrap();
     }
 
-    /// Gives the room back that [`fill`](Self::fill) took.
+    /// Frees the space that [`fill`](Self::fill) took.
     pub(crate) fn make_room(&mut self) {
         self.run("rm ballast").unwrap();
     }
 
-    /// Forbids writing, or allows it again. Nobody may have a file open for writing.
+    /// Makes the disk read-only, or writable again. No process may have a file open for writing.
     pub(crate) fn read_only(&mut self, yes: bool) {
         self.run(if yes { "mount -o remount,ro \"$S\"" } else { "mount -o remount,rw \"$S\"" }).unwrap();
     }
 
-    /// Runs a command in the state folder; the error has what it said.
+    /// Runs a command in the state folder; the error is the command's output.
     fn run(&mut self, command: &str) -> Result<(), String> {
         let state = self.state.display();
         let line = format!("S='{state}'; cd \"$S\" && {{ {command}; }} 2>&1 && echo DONE || echo FAILED\n");

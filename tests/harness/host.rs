@@ -1,5 +1,5 @@
-//! One running `souk up`, or those that run one application together: where it serves, what it says, what it uses, and its
-//! end. The process is `souk-test`'s.
+//! One running `souk up`, or several that run one application together: address, log, resource use and end. The process
+//! itself is [`souk_test::Process`].
 
 use super::{Client, WAIT_TIMEOUT, eventually};
 use souk_test::Process;
@@ -13,14 +13,14 @@ pub(crate) struct Host {
     process: Process,
     address: String,
     tls: bool,
-    /// Its state must outlive it, whether or not the scenario still holds the application.
+    /// The application's folder, which must outlive the host, even if the scenario has dropped the application.
     folder: Arc<TempDir>,
-    /// Those that run the rest of the application, when it has several.
+    /// The application's other hosts, if it has several.
     others: Vec<Host>,
 }
 
 impl Host {
-    /// Runs `command` and waits until the host says where it serves.
+    /// Runs `command` and waits until the host announces its address.
     pub(super) async fn start(mut command: Command, folder: Arc<TempDir>) -> Host {
         let process = Process::spawn(&mut command).expect("souk starts");
         let mut host = Host { process, address: String::new(), tls: false, folder, others: Vec::new() };
@@ -58,24 +58,24 @@ impl Host {
         &self.address
     }
 
-    /// Whether it announced `https`.
+    /// Whether the host announced `https`.
     pub(crate) fn tls(&self) -> bool {
         self.tls
     }
 
-    /// The process.
+    /// The process id.
     pub(crate) fn pid(&self) -> u32 {
         self.process.id()
     }
 
-    /// The first host of an application that these run the rest of: they live and end with it.
+    /// Makes this the first host of an application, and `others` its other hosts, which end with it.
     pub(super) fn with(self, others: Vec<Host>) -> Host {
         let mut first = self;
         first.others = others;
         first
     }
 
-    /// Everything it has printed; of several hosts, what all of them have, in the order in which they did.
+    /// Every line that the host printed; with several hosts, the lines of all of them, in the order of time.
     pub(crate) fn log(&self) -> Vec<String> {
         let hosts = std::iter::once(self).chain(&self.others);
         let mut lines: Vec<_> = hosts.flat_map(|host| host.process.lines()).collect();
@@ -83,24 +83,24 @@ impl Host {
         lines.into_iter().map(|(_, line)| line).collect()
     }
 
-    /// What each host has printed; the first is this one.
+    /// The lines that each host printed, this host's first.
     pub(crate) fn logs(&self) -> Vec<Vec<String>> {
         let own = self.process.lines().into_iter().map(|(_, line)| line).collect();
         std::iter::once(own).chain(self.others.iter().flat_map(Host::logs)).collect()
     }
 
-    /// How many of its lines contain `fragment`.
+    /// How many lines of the log contain `fragment`.
     pub(crate) fn log_count(&self, fragment: &str) -> usize {
         self.log().iter().filter(|line| line.contains(fragment)).count()
     }
 
-    /// Waits until it has printed `fragment`; returns that line.
+    /// Waits until the host prints `fragment`; returns that line.
     pub(crate) async fn wait_for_log(&self, fragment: &str) -> String {
         let what = format!("the host prints {fragment:?}");
         eventually(&what, || async { self.log().into_iter().find(|line| line.contains(fragment)) }).await
     }
 
-    /// Memory that is resident now, in bytes; of several hosts, in all of them.
+    /// Resident memory now, in bytes; with several hosts, the sum of all of them.
     pub(crate) fn rss_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).expect("VmRSS");
@@ -108,16 +108,16 @@ impl Host {
         own + self.others.iter().map(Host::rss_bytes).sum::<u64>()
     }
 
-    /// Descriptors that are open now; of several hosts, in all of them.
+    /// Open file descriptors now; with several hosts, the sum of all of them.
     pub(crate) fn descriptors(&self) -> usize {
         let own = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count();
         own + self.others.iter().map(Host::descriptors).sum::<usize>()
     }
 
-    /// Processor time used so far, in clock ticks (a hundredth of a second); of several hosts, by all of them.
+    /// CPU time used so far, in clock ticks (1/100 s); with several hosts, the sum of all of them.
     pub(crate) fn cpu_ticks(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
-        // The name in brackets may hold spaces; user and system time are the 12th and 13th field after it.
+        // The program's name in brackets may contain spaces; user and system time are fields 12 and 13 after it.
         let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
         let own = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
         own + self.others.iter().map(Host::cpu_ticks).sum::<u64>()
@@ -128,10 +128,10 @@ impl Host {
         self.signal("TERM");
     }
 
-    /// Lets it hang: it keeps its connections, and does nothing until it is [woken](Self::wake).
+    /// Suspends the process: it keeps its connections, and does nothing until [`wake`](Self::wake).
     pub(crate) fn hang(&self) {
         self.signal("STOP");
-        // The signal is on its way until every thread has stopped.
+        // The signal has taken effect when every thread has stopped.
         let runs = |task: std::io::Result<std::fs::DirEntry>| {
             let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap_or_default();
             stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('T'))
@@ -141,7 +141,7 @@ impl Host {
         }
     }
 
-    /// Lets it go on.
+    /// Resumes the process after [`hang`](Self::hang).
     pub(crate) fn wake(&self) {
         self.signal("CONT");
     }
@@ -165,7 +165,7 @@ impl Host {
 
     /// Ends the host as an operator would, and waits for it.
     pub(crate) async fn stop(mut self) {
-        // Callers before those that they call.
+        // Callers stop before the hosts that they call.
         let others = std::mem::take(&mut self.others);
         for host in std::iter::once(self).chain(others) {
             host.terminate();
@@ -175,7 +175,7 @@ impl Host {
     }
 }
 
-/// The address in the line that ends the start: `Serving http://127.0.0.1:PORT (...)`.
+/// The scheme (`true` for `https`) and the address in the last line of a start: `Serving http://127.0.0.1:PORT (...)`.
 fn announced(line: &str) -> Option<(bool, String)> {
     let (_, url) = line.split_once("Serving http")?;
     let tls = url.starts_with('s');

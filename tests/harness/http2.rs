@@ -1,10 +1,10 @@
-//! HTTP/2 by hand, frame by frame: for clients that open streams and leave them.
+//! HTTP/2 by hand, frame by frame: for clients that open streams and abandon them.
 
 use super::raw;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// A connection that sends requests and reads what comes without a look at it.
+/// A connection that sends requests, and reads and discards what comes back.
 pub(crate) struct Http2 {
     stream: TcpStream,
     next: u32,
@@ -18,13 +18,13 @@ impl Http2 {
         let mut setting = vec![0, 4];
         setting.extend(window.to_be_bytes());
         bytes.extend(frame(4, 0, 0, &setting));
-        // Whether the host still takes it shows later.
+        // If the host has closed the connection, a later call shows it.
         let _ = stream.write_all(&bytes).await;
         Http2 { stream, next: 1 }
     }
 
-    /// Sends as many requests at once as there are `bodies`; each is left open after it. `false` when the host has closed the
-    /// connection.
+    /// Sends one request for each of `bodies`, all at once. A request with a body stays open after it. Returns `false`
+    /// when the host has closed the connection.
     pub(crate) async fn send(
         &mut self,
         method: &str,
@@ -68,7 +68,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A header whose name is in HPACK's table, with a value that is not, to be kept in no table.
+/// A header with an indexed name and a literal value, which is not added to HPACK's dynamic table.
 fn literal(head: &mut Vec<u8>, name: u8, value: &str) {
     head.push(name);
     text(head, value);

@@ -1,8 +1,8 @@
 //! A host under attack, beside clients that do nothing wrong.
 //!
-//! Each test runs for 5 seconds, or for as many as `LOAD_SECONDS` says. What counts is asserted: every good request is
-//! served, memory and descriptors stay under a bound, and every budget is free again when the attacker has gone. Times are
-//! printed: the 99th percentile of a good request alone and under attack.
+//! Each test runs for 5 seconds, or for `LOAD_SECONDS`. It asserts that every good request is served, that memory and
+//! descriptors stay below a bound, and that every budget is free again when the attack is over. It only prints times:
+//! the 99th percentile of good requests, alone and under attack.
 
 use super::{App, Host, WAIT_TIMEOUT, app};
 use serde_json::Value;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 const MIB: u64 = 1 << 20;
 
-/// What a host may take more under an attack than it had before.
+/// How much memory and how many descriptors an attack may add to what a host used before.
 pub(crate) struct Bounds {
     pub mib: u64,
     pub descriptors: usize,
@@ -22,7 +22,8 @@ fn duration() -> Duration {
     Duration::from_secs(seconds.unwrap_or(5))
 }
 
-/// Runs `attack`, which need not end, beside `good`, one request of a client that must be served; prints how both went.
+/// Runs `attack`, which must not end, while `good` sends one request after the other, each of which must be served.
+/// Checks [`Bounds`], and prints times and resource use.
 pub(crate) async fn endure<G: Future<Output = ()>>(
     name: &str,
     app: &App,
@@ -73,9 +74,9 @@ pub(crate) async fn endure<G: Future<Output = ()>>(
     expect_free(app).await;
 }
 
-/// Waits until nothing is taken of any budget that requests take from.
+/// Waits until all budgets that requests draw on are free again.
 async fn expect_free(app: &App) {
-    // Good clients may have a few connections; instances that wait for calls have memory.
+    // Good clients may still hold a few connections, and idle instances hold memory.
     let free = |used: &Value| {
         let name = used["name"].as_str().unwrap();
         let most = if name.contains("connections") { 64 } else { 0 };
@@ -102,7 +103,7 @@ fn p99(times: &mut [Duration]) -> Duration {
     times[(times.len() * 99 / 100).min(times.len() - 1)]
 }
 
-/// Raises the bound on this process's descriptors as far as it may, and says what it is.
+/// Raises this process's limit on open descriptors to its hard limit, and returns it.
 pub(crate) fn raise_descriptors() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let now = getrlimit(Resource::Nofile);

@@ -1,8 +1,8 @@
-//! A proxy in front of PostgreSQL that cuts connections at the worst moment: when something new is committed, be it by
-//! `COMMIT` or by a statement with an `INSERT` that is a transaction of its own.
+//! A proxy in front of PostgreSQL that cuts connections at the worst moment: when a new row is committed, by `COMMIT`
+//! or by an `INSERT` outside a transaction.
 //!
-//! It understands as much of the protocol as that takes: where messages begin, which statement is executed, be it sent as
-//! text (Query) or prepared (Parse, Bind, Execute), and whether a transaction is open (ReadyForQuery).
+//! It understands only the necessary part of the protocol: where messages begin, which statement is executed, whether
+//! sent as text (Query) or prepared (Parse, Bind, Execute), and whether a transaction is open (ReadyForQuery).
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -16,16 +16,17 @@ use tokio::task::JoinHandle;
 /// When a connection is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cut {
-    /// The server never hears of the commit.
+    /// The commit never reaches the server.
     Before,
-    /// The server has committed, and nobody hears of it.
+    /// The server commits, and its answer never reaches the client.
     After,
 }
 
-/// The codes of first messages that only ask whether the server can encrypt; it answers with one letter.
+/// The codes of first messages that only ask whether the server supports encryption (SSLRequest, GSSENCRequest). The
+/// server answers with one letter.
 const ASKS_FOR_ENCRYPTION: [u32; 2] = [80_877_103, 80_877_104];
 
-/// The proxy; it ends when it is dropped.
+/// The proxy; it stops when it is dropped.
 pub(crate) struct Proxy {
     port: u16,
     plan: Arc<Mutex<VecDeque<Cut>>>,
@@ -33,7 +34,7 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Starts it for the server at this port.
+    /// Starts a proxy for the server at this port.
     pub(crate) async fn start(server: u16) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -44,7 +45,7 @@ impl Proxy {
                 loop {
                     let (client, _) = listener.accept().await.unwrap();
                     let plan = Arc::clone(&plan);
-                    // Whichever side ends it, there is nothing to say about it.
+                    // An error only means that one side ended the connection.
                     tokio::spawn(async move { drop(serve(client, server, &plan).await) });
                 }
             }
@@ -52,12 +53,12 @@ impl Proxy {
         Proxy { port, plan, task }
     }
 
-    /// Where it listens, on 127.0.0.1.
+    /// The port of 127.0.0.1 that the proxy listens on.
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    /// Says what the next commits meet; those after them pass.
+    /// Plans a cut for each of the next commits; later commits pass.
     pub(crate) fn cut(&self, plan: impl IntoIterator<Item = Cut>) {
         *self.plan.lock().unwrap() = plan.into_iter().collect();
     }
@@ -90,7 +91,7 @@ async fn serve(client: TcpStream, server: u16, plan: &Mutex<VecDeque<Cut>>) -> i
             break;
         }
         let answer = from_server.read_u8().await?;
-        assert_eq!(answer, b'N', "what is encrypted, no proxy understands");
+        assert_eq!(answer, b'N', "the proxy cannot read an encrypted connection");
         to_client.write_u8(answer).await?;
     }
     let session = Session::default();
@@ -100,16 +101,16 @@ async fn serve(client: TcpStream, server: u16, plan: &Mutex<VecDeque<Cut>>) -> i
     }
 }
 
-/// What the two directions of a connection tell each other.
+/// The state that the two directions of a connection share.
 #[derive(Default)]
 struct Session {
-    /// The client hears nothing more, and the connection ends when the server has answered.
+    /// The proxy withholds the server's answers from the client, and ends the connection when the server has answered.
     withheld: AtomicBool,
     /// A transaction is open.
     inside: AtomicBool,
 }
 
-/// Passes on what the client says, until a commit is to be cut.
+/// Forwards the client's messages until a commit that the plan cuts.
 async fn requests(
     from: &mut OwnedReadHalf,
     to: &mut OwnedWriteHalf,
@@ -147,8 +148,8 @@ async fn requests(
     }
 }
 
-/// Passes on what the server says. Of a commit that is withheld it says nothing more, and ends once the server is ready
-/// for the next statement: what was executed outside a transaction is committed only then.
+/// Forwards the server's messages, but withholds the answer to a commit that the plan cuts. It then ends the connection
+/// once the server is ready for the next statement: only then is a statement outside a transaction committed.
 async fn answers(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, session: &Session) -> io::Result<()> {
     loop {
         let message = message(from, 1).await?;
@@ -164,14 +165,14 @@ async fn answers(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, session: &Se
     }
 }
 
-/// Whether a statement commits something new: inside a transaction, or outside.
+/// Whether a statement commits a new row: `COMMIT` inside a transaction, or an `INSERT` outside of one.
 fn commits(sql: &[u8], inside: bool) -> bool {
     let text = String::from_utf8_lossy(sql);
     let text = text.trim().trim_end_matches(';').trim();
     if inside { text.eq_ignore_ascii_case("commit") } else { text.contains("INSERT INTO ") }
 }
 
-/// Reads one message: `kind` bytes, and a length that counts itself and what follows.
+/// Reads one message: a type of `kind` bytes, a length that includes itself, and the content.
 async fn message(from: &mut OwnedReadHalf, kind: usize) -> io::Result<Vec<u8>> {
     let mut message = vec![0; kind + 4];
     from.read_exact(&mut message).await?;

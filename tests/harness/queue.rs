@@ -1,4 +1,5 @@
-//! The durable messages of an application, as they lie in its state folder, or in JetStream where it has several hosts.
+//! The stored durable messages of an application: in a file in its state folder, or in JetStream if it has several
+//! hosts.
 
 use super::{App, eventually};
 use async_nats::jetstream::message::StreamMessage;
@@ -6,12 +7,12 @@ use async_nats::jetstream::{self, stream::RawMessageErrorKind, stream::Stream};
 use futures::TryStreamExt as _;
 use std::path::PathBuf;
 
-/// Where the messages are; `None` when the application has no durable link, or keeps them elsewhere.
+/// The file with the messages; `None` when the application has no durable link, or keeps its messages in JetStream.
 pub(crate) fn file(app: &App) -> Option<PathBuf> {
     Some(app.state().join("durable/messages.db")).filter(|file| file.exists())
 }
 
-/// How many messages whose arguments have this text wait for their delivery, or for its end.
+/// How many messages whose arguments contain this text are waiting for delivery or are being delivered.
 pub(crate) async fn waiting(app: &App, text: &str) -> usize {
     if app.spread_over().is_some() {
         return stream(app, "durable", text).await;
@@ -29,7 +30,7 @@ pub(crate) async fn delivering(app: &App) -> bool {
     count(app, "SELECT count(*) FROM message WHERE state = 'delivering' AND instr(arguments, ?1)", "") > 0
 }
 
-/// How many messages were given up, and wait for an operator.
+/// How many dead letters there are.
 pub(crate) async fn dead(app: &App) -> usize {
     if app.spread_over().is_some() {
         return stream(app, "dead", "").await;
@@ -52,7 +53,7 @@ async fn stream(app: &App, what: &str, text: &str) -> usize {
         let message = eventually("the stream answers", || async {
             match stream.get_raw_message(sequence).await {
                 Ok(message) => Some(Some(message)),
-                // As most are: delivered.
+                // The message was delivered, and so deleted.
                 Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Some(None),
                 Err(_) => None,
             }
@@ -63,7 +64,7 @@ async fn stream(app: &App, what: &str, text: &str) -> usize {
     found
 }
 
-/// One of the application's streams, where there is one.
+/// One of the application's streams, if it exists.
 async fn find(app: &App, what: &str) -> Option<Stream> {
     let spread = app.spread_over().unwrap();
     let servers: Vec<_> = spread.nats.split(',').map(str::to_owned).collect();

@@ -1,4 +1,4 @@
-//! HTTP by hand, byte by byte: for what a proper client would never send.
+//! HTTP by hand, byte by byte: for requests that a correct client would never send.
 
 use super::WAIT_TIMEOUT;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -14,10 +14,10 @@ pub(crate) async fn send(stream: &mut (impl AsyncWriteExt + Unpin), text: &str) 
     stream.write_all(text.as_bytes()).await.expect("the host reads");
 }
 
-/// Reads to the end of the stream, however it ends.
+/// Reads to the end of the stream, also if the connection is reset.
 pub(crate) async fn read_to_end(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut bytes = Vec::new();
-    // A reset is an end too: the host may close while the client still writes.
+    // A reset counts as an end: the host may close while the client is still writing.
     let _ =
         tokio::time::timeout(WAIT_TIMEOUT, stream.read_to_end(&mut bytes)).await.expect("the connection stays open");
     String::from_utf8_lossy(&bytes).into_owned()
@@ -46,21 +46,21 @@ pub(crate) async fn read_response(stream: &mut (impl AsyncRead + Unpin)) -> Stri
     tokio::time::timeout(WAIT_TIMEOUT, read).await.expect("no response")
 }
 
-/// A connection on which one request follows another, with what has been read of it. It reads responses to the letter:
-/// a byte more or less, and the next is no response.
+/// A connection for several requests in a row, with a buffer of what was read. It reads exactly the bytes of each
+/// response: one byte more or less, and the next response is malformed.
 pub(crate) struct Wire {
     stream: TcpStream,
     read: Vec<u8>,
 }
 
-/// A response, or as much as came of it.
+/// A response, or the part of it that arrived.
 #[derive(Debug)]
 pub(crate) struct Message {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
     pub trailers: Vec<(String, String)>,
-    /// Whether it came to its end as its head says.
+    /// Whether the body is complete, as the head declares it.
     pub whole: bool,
 }
 
@@ -75,13 +75,14 @@ impl Message {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// Whether the head says once, and in one way alone, where the response ends.
+    /// Checks that the head declares the response's end only once, and contains no connection header that a guest could
+    /// have set.
     pub(crate) fn check(&self) -> Result<(), String> {
         let count = |name: &str| self.headers.iter().filter(|(known, _)| known == name).count();
         let framed = count("content-length") + count("transfer-encoding");
-        let forged =
+        let leaked =
             ["te", "keep-alive", "upgrade", "proxy-connection", "host"].into_iter().find(|name| count(name) > 0);
-        match forged {
+        match leaked {
             Some(name) => Err(format!("{name} has left the host")),
             None if framed > 1 || count("x-request-id") != 1 => Err(format!("an ambiguous head: {:?}", self.headers)),
             None => Ok(()),
@@ -95,12 +96,12 @@ impl Wire {
         Wire { stream: connect(address).await, read: Vec::new() }
     }
 
-    /// Sends `text`. A connection that the host has closed shows when it is read.
+    /// Sends `text`. If the host has closed the connection, the next read shows it.
     pub(crate) async fn send(&mut self, text: &str) {
         let _ = self.stream.write_all(text.as_bytes()).await;
     }
 
-    /// Reads one response; `None` where the connection ends before it.
+    /// Reads one response; `None` if the connection ends before it.
     pub(crate) async fn response(&mut self, to_head: bool) -> Option<Message> {
         tokio::time::timeout(WAIT_TIMEOUT, self.message(to_head)).await.expect("no response")
     }
@@ -127,7 +128,7 @@ impl Wire {
         Some(message)
     }
 
-    /// Reads the body, and says whether it came to its end.
+    /// Reads the body, and returns whether it is complete.
     async fn body(&mut self, message: &mut Message) -> bool {
         if message.header("transfer-encoding") == Some("chunked") {
             loop {
@@ -172,7 +173,7 @@ impl Wire {
         }
     }
 
-    /// Moves `length` bytes to `body`, or those that there are.
+    /// Moves `length` bytes to `body`, or all that come if the connection ends before; then returns `false`.
     async fn take(&mut self, length: usize, body: &mut Vec<u8>) -> bool {
         while self.read.len() < length {
             if !self.more().await {
@@ -184,7 +185,7 @@ impl Wire {
         true
     }
 
-    /// Reads more; `false` at the end, however the connection ends.
+    /// Reads more bytes; `false` when the connection has ended, also by a reset.
     async fn more(&mut self) -> bool {
         matches!(self.stream.read_buf(&mut self.read).await, Ok(1..))
     }

@@ -1,8 +1,8 @@
-//! The recorded answers of the NestJS system that the store replaces (`tests/golden.json`), and when an answer matches
-//! them.
+//! The recorded answers of the NestJS system that the store replaces (`tests/golden.json`), and the comparison with an
+//! answer of the store.
 //!
-//! What changes from run to run is marked in the recording: `<iso>`, `<uuid>`, `<5 rows>`. A mark stands for what has its
-//! form; all else must be equal.
+//! The recording has placeholders for values that change from run to run: `<iso>`, `<uuid>`, `<5 rows>`. A placeholder
+//! matches every value of its form; everything else must be equal.
 
 use super::{Answer, build};
 use base64::Engine as _;
@@ -34,13 +34,13 @@ pub(crate) struct Recorded {
 pub(crate) struct Difference {
     pub group: String,
     pub name: String,
-    /// Read by people.
+    /// The reason, for readers of the file.
     #[serde(rename = "reason")]
     _reason: String,
     pub expected: Expected,
 }
 
-/// What is answered instead.
+/// The answer that is expected instead of the recorded one.
 #[derive(Deserialize)]
 pub(crate) struct Expected {
     pub status: u16,
@@ -60,7 +60,7 @@ pub(crate) fn read<T: serde::de::DeserializeOwned>(name: &str) -> Vec<T> {
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
-/// The bytes of a recorded body, which is text, `<base64:...>`, or shortened: `START...<N bytes>...END`.
+/// The bytes of a recorded body, which is text, `<base64:...>`, or shortened to `START...<N bytes>...END`.
 pub(crate) fn body(text: &str) -> Vec<u8> {
     if let Some(encoded) = text.strip_prefix("<base64:").and_then(|t| t.strip_suffix('>')) {
         return STANDARD.decode(encoded).unwrap();
@@ -68,12 +68,12 @@ pub(crate) fn body(text: &str) -> Vec<u8> {
     let Some((start, rest)) = text.split_once("...<") else { return text.into() };
     let (length, end) = rest.split_once(" bytes>...").expect("a shortened body");
     let length: usize = length.parse().unwrap();
-    // What was left out repeats the last character before the gap.
+    // The omitted part repeats the last character before the gap.
     let fill = start.chars().last().unwrap().to_string().repeat(length - start.len() - end.len());
     format!("{start}{fill}{end}").into_bytes()
 }
 
-/// Whether `answer` is the expected one; says what differs.
+/// Checks that `answer` is the expected one; the error says what differs.
 pub(crate) fn compare(
     answer: &Answer,
     status: u16,
@@ -99,13 +99,13 @@ pub(crate) fn compare(
     if matches(expected, &body) { Ok(()) } else { Err(format!("expected {expected}, {}", got())) }
 }
 
-/// The N of a mark `<N UNIT>`.
+/// The N of a placeholder `<N UNIT>`.
 fn counted(expected: &Value, unit: &str) -> Option<usize> {
     let text = expected.as_str()?.strip_prefix('<')?.strip_suffix('>')?;
     text.strip_suffix(unit)?.trim_end().parse().ok()
 }
 
-/// Whether a value is the expected one, in which marks may stand.
+/// Whether a value is the expected one, which may contain placeholders.
 pub(crate) fn matches(expected: &Value, got: &Value) -> bool {
     match (expected, got) {
         (Value::String(e), Value::String(g)) => has_form(e, g),
@@ -118,7 +118,7 @@ pub(crate) fn matches(expected: &Value, got: &Value) -> bool {
     }
 }
 
-/// Whether a text is the expected one, in which marks may stand.
+/// Whether a text is the expected one, which may contain placeholders.
 fn has_form(expected: &str, text: &str) -> bool {
     const FORMS: &[(&str, &str)] = &[
         ("<iso>", "0000-00-00T00:00:00.000Z"),
@@ -129,17 +129,18 @@ fn has_form(expected: &str, text: &str) -> bool {
         "<jwt>" => is_jwt(text),
         "<checkout-url>" => text.starts_with("http://127.0.0.1:") && text.contains("/stripe-sandbox/"),
         "<stripe-sig>" => is_signature(text),
-        _ => match FORMS.iter().find_map(|(mark, form)| Some((expected.split_once(mark)?, *form))) {
+        _ => match FORMS.iter().find_map(|(placeholder, form)| Some((expected.split_once(placeholder)?, *form))) {
             None => expected == text,
             Some(((start, end), form)) => text.strip_prefix(start).is_some_and(|rest| {
-                let marked = rest.get(..form.len()).zip(rest.get(form.len()..));
-                marked.is_some_and(|(marked, rest)| is_like(marked, form) && has_form(end, rest))
+                let split = rest.get(..form.len()).zip(rest.get(form.len()..));
+                split.is_some_and(|(value, rest)| is_like(value, form) && has_form(end, rest))
             }),
         },
     }
 }
 
-/// Whether a text has a digit for each `0`, a lower-case hexadecimal digit for each `h`, and else is the form itself.
+/// Whether a text has a digit for each `0` of the form, a lower-case hexadecimal digit for each `h`, and otherwise the
+/// form's own characters.
 fn is_like(text: &str, form: &str) -> bool {
     text.len() == form.len()
         && text.chars().zip(form.chars()).all(|(c, form)| match form {
@@ -155,7 +156,7 @@ fn is_signature(text: &str) -> bool {
     parts.is_some_and(|(t, v1)| t.parse::<u64>().is_ok() && is_like(v1, &"h".repeat(64)))
 }
 
-/// A token that is signed with HS256 and lives two hours.
+/// Whether a text is a token that is signed with HS256 and valid for two hours.
 fn is_jwt(text: &str) -> bool {
     let parts: Vec<&str> = text.split('.').collect();
     let &[header, claims, signature] = parts.as_slice() else { return false };

@@ -1,10 +1,10 @@
 //! An application on three hosts: what runs where, and the servers that they share.
 //!
-//! With `SOUK_HOSTS=3` in the environment every scenario runs on three processes instead of one, each with its own state
-//! folder and loopback address: a cluster of three NATS servers between them, one PostgreSQL server below the store. The
-//! scenarios do not know; they talk to the first host, and to `souk` on its state folder, as they always do. One that is
-//! about a single host takes [`App::alone`](super::App::alone) or [`App::store_alone`](super::App::store_alone), and says
-//! why.
+//! With `SOUK_HOSTS=3` in the environment every scenario runs on three hosts instead of one, each a process with its
+//! own state folder and loopback address. A cluster of three NATS servers connects them, and the store uses one
+//! PostgreSQL server. The scenarios do not change: they send requests to the first host, and run `souk` on its state
+//! folder. A scenario about a single host uses [`App::alone`](super::App::alone) or
+//! [`App::store_alone`](super::App::store_alone), and says why.
 
 use super::nats::Nats;
 use std::collections::BTreeSet;
@@ -15,8 +15,9 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 /// The addresses of the hosts. The first is the one that scenarios talk to.
 pub(crate) const ADDRESSES: [&str; 3] = ["127.0.0.1", "127.0.0.2", "127.0.0.3"];
 
-/// What each host runs: the first one a part of the routes at least, the last one what takes durable messages. A file is
-/// of one host, so `rogue` and `calm`, which share a database, are on one.
+/// Which components each host runs: the first host runs at least some of the routes, and the last one the components
+/// that receive durable messages. Only one host can use a database file, so `rogue` and `calm`, which share one, run on
+/// the same host.
 const PARTS: [(&str, [&str; 3]); 6] = [
     ("store", ["gateway,auth,passwords", "products", "orders,payments,webhook,stripe-sandbox"]),
     ("edge", ["front", "second,inner", "rogue"]),
@@ -26,18 +27,18 @@ const PARTS: [(&str, [&str; 3]); 6] = [
     ("framing", ["relay", "unruly", ""]),
 ];
 
-/// Where an application's hosts meet.
+/// An application on several hosts: its name, what each host runs, and the NATS servers that connect them.
 #[derive(Clone)]
 pub(crate) struct Spread {
-    /// The servers of NATS, with commas between them.
+    /// The URLs of the NATS servers, separated by commas.
     pub nats: String,
-    /// The same for the last host, which takes the durable messages, where it is to reach them in another way.
-    pub door: Option<String>,
+    /// Other URLs of the same servers for the last host, which receives the durable messages: those of proxies.
+    pub last_host_nats: Option<String>,
     /// The application's name in its manifest.
     pub application: &'static str,
-    /// The name that it is given, which no other has: the hosts of one name are one application.
+    /// The unique name that the scenario gives it: hosts with the same name belong to one application.
     pub name: String,
-    /// The port of the first host, which browsers and the payment provider are told; 0 where nobody is.
+    /// The port of the first host, where the application's public URL contains it; otherwise 0, any free port.
     pub port: u16,
     /// What each host runs.
     pub parts: [BTreeSet<&'static str>; 3],
@@ -46,7 +47,7 @@ pub(crate) struct Spread {
 }
 
 /// Whether scenarios run on three hosts.
-pub(crate) fn wanted() -> bool {
+pub(crate) fn enabled() -> bool {
     match std::env::var("SOUK_HOSTS").as_deref() {
         Err(_) | Ok("1") => false,
         Ok("3") => true,
@@ -55,13 +56,13 @@ pub(crate) fn wanted() -> bool {
 }
 
 impl Spread {
-    /// A place for the application of this name on the servers that all tests of the process share.
+    /// The application of this name, on the NATS servers that all tests of the process share.
     pub(crate) fn new(application: &str) -> Spread {
         static SERVERS: OnceLock<Nats> = OnceLock::new();
         Spread::over(application, SERVERS.get_or_init(Nats::cluster).url())
     }
 
-    /// A place for the application of this name on these servers.
+    /// The application of this name, on these NATS servers.
     pub(crate) fn over(application: &str, nats: String) -> Spread {
         static NEXT: AtomicUsize = AtomicUsize::new(1);
         let (application, parts) = PARTS.iter().find(|(name, _)| *name == application).expect("parts of it");
@@ -71,21 +72,21 @@ impl Spread {
         };
         let name = format!("{application}-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let parts = parts.map(|part| part.split(',').filter(|component| !component.is_empty()).collect());
-        Spread { nats, door: None, application, name, port, parts, down: BTreeSet::new() }
+        Spread { nats, last_host_nats: None, application, name, port, parts, down: BTreeSet::new() }
     }
 
-    /// What host number `host` runs, as `--only` takes it; nothing, where it has nothing to run.
+    /// The components of host number `host`, in the form of `--only`; empty if the host runs none.
     pub(crate) fn only(&self, host: usize) -> String {
         let runs = self.parts[host].iter().copied().filter(|component| !self.down.contains(*component));
         runs.collect::<Vec<_>>().join(",")
     }
 }
 
-/// A port on which a host can be started again and again: below those that the system gives to whoever asks for any one,
-/// as it would give this one away while the host is down.
+/// A port on which a host can restart. It lies below the range from which the system hands out free ports: otherwise
+/// another process could get the port while the host is down.
 fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    // Tests that run at one time, in processes of their own, begin at different places.
+    // Test processes that run at the same time start at different ports.
     let first = std::process::id() % 10_000 * 97;
     let ports = std::iter::repeat_with(|| 20_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000);
     let mut ports = ports.map(|port| u16::try_from(port).unwrap());

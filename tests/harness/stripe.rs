@@ -1,7 +1,7 @@
-//! The payment provider, as far as the webhook sees it: events as Stripe writes them, and its signature on them.
+//! The payment provider as the webhook sees it: events in Stripe's format, and Stripe's signature on them.
 //!
-//! Each builder gives its event, charge or session an id of its own. A scenario that needs something else changes the
-//! JSON that it got: `event["data"]["object"]["currency"] = "eur".into()`.
+//! Each builder gives its event, charge or session a unique id. A scenario that needs other values changes the JSON:
+//! `event["data"]["object"]["currency"] = "eur".into()`.
 
 use super::{Answer, Client};
 use hmac::{Hmac, KeyInit, Mac};
@@ -15,7 +15,7 @@ pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// The `Stripe-Signature` header of a body that was signed at `t`, in Unix seconds.
+/// The `Stripe-Signature` header of a body that is signed at `t`, in Unix seconds.
 pub(crate) fn signature(secret: &str, body: &[u8], t: u64) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(format!("{t}.").as_bytes());
@@ -24,7 +24,7 @@ pub(crate) fn signature(secret: &str, body: &[u8], t: u64) -> String {
     format!("t={t},v1={digest}")
 }
 
-/// A charge of `cents` US cents for this order was captured.
+/// The event that a charge of `cents` US cents for this order was captured.
 pub(crate) fn charge_succeeded(order: &str, cents: u64) -> Value {
     let charge = id("ch");
     let object = json!({
@@ -44,7 +44,8 @@ pub(crate) fn charge_succeeded(order: &str, cents: u64) -> Value {
     event("charge.succeeded", object)
 }
 
-/// `cents` in all were given back of the charge that `succeeded`, an event of [`charge_succeeded`], is about.
+/// The event that a charge has been refunded, `cents` in total; `succeeded` is the charge's event of
+/// [`charge_succeeded`].
 pub(crate) fn charge_refunded(succeeded: &Value, cents: u64) -> Value {
     let mut object = succeeded["data"]["object"].clone();
     object["amount_refunded"] = cents.into();
@@ -52,7 +53,7 @@ pub(crate) fn charge_refunded(succeeded: &Value, cents: u64) -> Value {
     event("charge.refunded", object)
 }
 
-/// The dispute `id` of the charge that `succeeded` is about has this status.
+/// The event that the dispute `id` has this status; `succeeded` is the event of the disputed charge.
 pub(crate) fn charge_dispute(succeeded: &Value, id: &str, status: &str) -> Value {
     let charge = &succeeded["data"]["object"];
     let object = json!({
@@ -69,7 +70,7 @@ pub(crate) fn charge_dispute(succeeded: &Value, id: &str, status: &str) -> Value
     event(kind, object)
 }
 
-/// A payment page for this order has ended without a payment.
+/// The event that a payment page for this order has expired without a payment.
 pub(crate) fn checkout_session_expired(order: &str) -> Value {
     let object = json!({
         "id": id("cs_test"),
@@ -102,7 +103,7 @@ pub(crate) async fn deliver(client: &Client, secret: &str, event: &Value) -> Ans
     try_deliver(client, secret, event).await.expect("an answer of the webhook")
 }
 
-/// Posts an event to the webhook of a host that may die of it.
+/// Posts an event to the webhook of a host that may crash while it handles the event.
 ///
 /// # Errors
 /// When there was no whole response.
@@ -111,7 +112,7 @@ pub(crate) async fn try_deliver(client: &Client, secret: &str, event: &Value) ->
     try_post(client, &signature(secret, &body, now()), body).await
 }
 
-/// Posts any bytes with any signature to the webhook.
+/// Posts these bytes with this signature to the webhook.
 pub(crate) async fn post(client: &Client, signature: &str, body: Vec<u8>) -> Answer {
     try_post(client, signature, body).await.expect("an answer of the webhook")
 }
@@ -121,7 +122,7 @@ async fn try_post(client: &Client, signature: &str, body: Vec<u8>) -> reqwest::R
     client.try_send(Method::POST, "/payments/webhook", &headers, Some(body)).await
 }
 
-/// An id that nothing else has.
+/// A unique id.
 fn id(prefix: &str) -> String {
     format!("{prefix}_{}", uuid::Uuid::now_v7().simple())
 }

@@ -1,6 +1,7 @@
-//! A stand-in for Stripe's API, on a loopback port: it notes what it is asked, and answers as a scenario has told it.
+//! A stand-in for Stripe's API, on a loopback port: it records the requests, and answers as the scenario says.
 //!
-//! It has Stripe's idempotency: one key makes one session, however often it comes, and nothing else under that key.
+//! It has Stripe's idempotency: repeated requests with one key make one session, and a request with the same key but
+//! other parameters is an error.
 
 use super::App;
 use super::stripe::now;
@@ -16,12 +17,12 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-/// The key that the application has. No answer may contain the word in it: every client of the scenarios looks for it.
+/// The application's API key. No answer may contain the word `swordfish`: [`Client`](super::Client) checks all answers.
 pub(crate) const KEY: &str = "sk_test_51swordfishABCDEF";
 
-/// A request, as it came.
+/// A request that the stand-in received.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct ReceivedRequest {
     pub method: Method,
     pub uri: Uri,
     pub headers: HeaderMap,
@@ -29,7 +30,7 @@ pub(crate) struct Asked {
     pub form: Vec<(String, String)>,
 }
 
-/// What the next request gets.
+/// How the stand-in answers the next request.
 #[derive(Clone, Debug)]
 pub(crate) enum Next {
     /// A session.
@@ -38,17 +39,17 @@ pub(crate) enum Next {
     Answer(u16, String),
     /// A redirect to this address.
     Redirect(String),
-    /// A session is made, and nobody hears of it: there is never an answer.
+    /// Make the session, but never answer.
     Silence,
-    /// The request has come, and nothing becomes of it: no session, and never an answer.
+    /// Make no session, and never answer.
     Lost,
-    /// The answer waits until it is told to go: that of a session that is made, or how far one has come now.
+    /// Make the session or read its status, but send the answer only after this notification.
     Held(Arc<Notify>),
-    /// A failure of Stripe's that it gives for an answer whenever the same key comes again.
+    /// A failure that Stripe repeats for every request with the same key (`idempotent-replayed`).
     KeptFailure,
 }
 
-/// The stand-in; it ends when it is dropped.
+/// The stand-in; it stops when it is dropped.
 pub(crate) struct StripeApi {
     url: String,
     state: Arc<Mutex<Account>>,
@@ -57,21 +58,24 @@ pub(crate) struct StripeApi {
 
 #[derive(Default)]
 struct Account {
-    asked: Vec<Asked>,
+    asked: Vec<ReceivedRequest>,
     script: VecDeque<Next>,
-    /// What each key made.
-    sessions: BTreeMap<String, Made>,
+    /// The session of each idempotency key.
+    sessions: BTreeMap<String, SessionRecord>,
 }
 
-/// A session, what was answered when it was made, which is what its key is answered ever after, and what it was made of.
-struct Made {
+/// A session that an idempotency key made.
+struct SessionRecord {
+    /// The session as it is now.
     session: Value,
+    /// The answer to the first request with the key, and to every repetition.
     answer: String,
+    /// The parameters of the first request.
     form: Vec<(String, String)>,
 }
 
 impl StripeApi {
-    /// Starts it.
+    /// Starts the stand-in.
     pub(crate) async fn start() -> StripeApi {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -81,37 +85,37 @@ impl StripeApi {
         StripeApi { url, state, server }
     }
 
-    /// The repository's own application, with a key and with this for Stripe.
+    /// The repository's own application, with an API key and this stand-in for Stripe.
     pub(crate) fn store(&self) -> App {
         store_with_key().variable("stripe_api_url", &self.url)
     }
 
-    /// `app` with a key, and with this for Stripe.
+    /// `app` with an API key and this stand-in for Stripe.
     pub(crate) fn store_with(&self, app: App) -> App {
         app.variable("stripe_secret", KEY).variable("stripe_api_url", &self.url)
     }
 
-    /// Where it is.
+    /// The stand-in's URL.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// Says what the next requests get; those after them get sessions.
+    /// Sets the answers to the next requests; later requests get sessions.
     pub(crate) fn next(&self, script: impl IntoIterator<Item = Next>) {
         self.state.lock().unwrap().script = script.into_iter().collect();
     }
 
-    /// What it was asked so far; asking for it forgets it.
-    pub(crate) fn asked(&self) -> Vec<Asked> {
+    /// The requests since the last call of this function.
+    pub(crate) fn asked(&self) -> Vec<ReceivedRequest> {
         std::mem::take(&mut self.state.lock().unwrap().asked)
     }
 
-    /// How many requests came that nobody has asked for yet.
+    /// How many requests the next call of [`asked`](Self::asked) would return.
     pub(crate) fn waiting(&self) -> usize {
         self.state.lock().unwrap().asked.len()
     }
 
-    /// The idempotency keys that have made a session: one each.
+    /// The idempotency keys that have made a session, one session each.
     pub(crate) fn sessions(&self) -> Vec<String> {
         self.state.lock().unwrap().sessions.keys().cloned().collect()
     }
@@ -121,12 +125,12 @@ impl StripeApi {
         self.state.lock().unwrap().sessions[key].session["id"].as_str().unwrap().to_owned()
     }
 
-    /// How far the session has come that this key made.
+    /// The status of the session that this key made.
     pub(crate) fn status(&self, key: &str) -> String {
         self.state.lock().unwrap().sessions[key].session["status"].as_str().unwrap().to_owned()
     }
 
-    /// Ends the session that this key made.
+    /// Expires the session that this key made.
     pub(crate) fn expire(&self, key: &str) {
         self.change(key, json!({ "status": "expired", "url": null }));
     }
@@ -153,12 +157,12 @@ impl Drop for StripeApi {
     }
 }
 
-/// The repository's own application with a key for Stripe, and no say in where Stripe is.
+/// The repository's own application with an API key for Stripe, and the default URL of Stripe.
 pub(crate) fn store_with_key() -> App {
     App::store().variable("stripe_secret", KEY)
 }
 
-/// An error of Stripe's.
+/// An error of Stripe's API.
 pub(crate) fn refusal(status: u16, kind: &str, code: &str, message: &str) -> Next {
     Next::Answer(status, json!({ "error": { "type": kind, "code": code, "message": message } }).to_string())
 }
@@ -181,7 +185,7 @@ async fn answer(
         let next = account.script.pop_front().unwrap_or(Next::Session);
         let path = uri.path().to_owned();
         let about = path.strip_prefix("/v1/checkout/sessions/").map(str::to_owned);
-        account.asked.push(Asked { method, uri, headers, form: form.clone() });
+        account.asked.push(ReceivedRequest { method, uri, headers, form: form.clone() });
         match next {
             Next::Session if about.is_some() => account.known(&about.unwrap()),
             Next::Session => account.session(key, form),
@@ -219,7 +223,7 @@ async fn answer(
 }
 
 impl Account {
-    /// The session that this key makes, or has made.
+    /// Answers a request for a new session: makes one for this key, or repeats the key's first answer.
     fn session(&mut self, key: Option<String>, form: Vec<(String, String)>) -> Next {
         let Some(key) = key else { return refusal(400, "invalid_request_error", "", "a key is missing") };
         let field = |name: &str| form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
@@ -234,15 +238,18 @@ impl Account {
             "status": "open",
             "payment_status": "unpaid",
         });
-        let made =
-            self.sessions.entry(key).or_insert(Made { answer: session.to_string(), session, form: form.clone() });
+        let made = self.sessions.entry(key).or_insert(SessionRecord {
+            answer: session.to_string(),
+            session,
+            form: form.clone(),
+        });
         if made.form != form {
             return refusal(400, "idempotency_error", "", "Keys can only be used with the same parameters");
         }
         Next::Answer(200, made.answer.clone())
     }
 
-    /// What is asked about a session that there is: how far it has come, or that it end (`ID/expire`).
+    /// Answers a request about an existing session: returns it (`ID`), or expires it (`ID/expire`).
     fn known(&mut self, about: &str) -> Next {
         let (id, ends) = about.strip_suffix("/expire").map_or((about, false), |id| (id, true));
         let Some(made) = self.sessions.values_mut().find(|made| made.session["id"] == id) else {

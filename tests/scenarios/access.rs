@@ -1,7 +1,6 @@
-//! Who may do what: every route of the store, for everyone who could ask, in one table.
+//! Access control: one table with every route of the store and the status that each kind of caller gets.
 //!
-//! A route that the application's own description has and the table has not fails the scenario, and the other way
-//! round: nothing becomes public unseen.
+//! The table and the application's OpenAPI document must have the same routes, so no route becomes public unnoticed.
 
 use crate::harness::store::{self, PASSWORD, Shop};
 use crate::harness::{Answer, raw};
@@ -12,22 +11,22 @@ use serde_json::{Value, json};
 /// The table's columns.
 const CALLERS: [&str; 4] = ["nobody", "its owner", "another customer", "an administrator"];
 
-/// Method, path, body, and the status for each of [`CALLERS`]: as it is, and where access is open.
+/// Method, path, body, and the status for each of [`CALLERS`]: by default, and with open access.
 ///
-/// In a path `:pending` and `:paid` are orders of the second column's customer, `:product` is a product, `:page` a page
-/// of the payment sandbox: all made anew for each request. In a body `:new` is an e-mail that nobody has, and `:email`
-/// one of an account.
+/// In a path, `:pending` and `:paid` are orders of the second column's customer, `:product` is a product, and `:page` a
+/// page of the payment sandbox; each request gets new ones. In a body, `:new` is an e-mail without an account, and
+/// `:email` the e-mail of an account.
 type Row = (&'static str, &'static str, &'static str, [u16; 4], [u16; 4]);
 
 const OK: [u16; 4] = [200; 4];
 const MADE: [u16; 4] = [201; 4];
 const WRONG: [u16; 4] = [400; 4];
 const NO_ROUTE: [u16; 4] = [404; 4];
-/// Every user may, and is refused for what is sent; with open access too, as it is about the user's own account.
+/// Every user may, and gets 400 for the body; with open access too, because the route concerns the user's own account.
 const REFUSED: [u16; 4] = [401, 400, 400, 400];
 /// Any user may.
 const USERS: [u16; 4] = [401, 200, 200, 200];
-/// The order's owner and administrators may; to others there is no such order.
+/// The order's owner and administrators may; others get 404.
 const OWNER: [u16; 4] = [401, 200, 404, 200];
 
 const PRODUCT: &str = r#"{"name":"Lamp","price":9.9}"#;
@@ -100,7 +99,8 @@ const TABLE: &[Row] = &[
     ("POST", "/payments/webhook", r#"{"id":"evt_1","type":"charge.succeeded"}"#, WRONG, WRONG),
     ("GET", "/payments/webhook", "", NO_ROUTE, NO_ROUTE),
 
-    // Whoever has a page's address may use it, as with Stripe. All but the first end in a redirect, which is followed.
+    // Everyone who has a page's address may use it, as with Stripe. All but the first request end in a redirect, which
+    // the client follows.
     ("GET", "/stripe-sandbox/pay/:page", "", OK, OK),
     ("POST", "/stripe-sandbox/pay/:page", "", OK, OK),
     ("POST", "/stripe-sandbox/cancel/:page", "", OK, OK),
@@ -120,15 +120,15 @@ const TABLE: &[Row] = &[
     ("GET", "/api/users", "", NO_ROUTE, NO_ROUTE),
 ];
 
-/// What ends the tokens that all others are asked with has a scenario of its own (`self_service`).
+/// Routes that revoke the tokens of the other requests are tested in `self_service`.
 const APART: &str = "/api/auth/revoke";
 
-/// Those who ask, and what they ask about.
+/// The callers, and the data that their requests are about.
 struct Cast {
     shop: Shop,
-    /// The tokens of [`CALLERS`]; nobody's is empty.
+    /// The tokens of [`CALLERS`]; the token of `nobody` is empty.
     tokens: [String; 4],
-    /// Of an account that is nobody's above.
+    /// The e-mail of an account that belongs to none of the callers.
     email: String,
 }
 
@@ -140,7 +140,7 @@ impl Cast {
         Cast { shop, tokens, email }
     }
 
-    /// The path or the body of a row, with what it names made anew.
+    /// The path or the body of a row, with new orders, products and pages in place of the names.
     async fn fill_in(&self, text: &str) -> String {
         let [_, owner, _, admin] = &self.tokens;
         let shop = &self.shop;
@@ -178,9 +178,9 @@ impl Cast {
         self.shop.client.send(method.parse().unwrap(), &path, &headers, body).await
     }
 
-    /// Asks for all of the table; returns what was answered otherwise.
+    /// Sends all requests of the table; returns the differences from the expected statuses.
     ///
-    /// Each request has orders and products of its own, so several go at once: most of the time they wait for the disk.
+    /// Each request has its own orders and products, so several run at once: they mostly wait for the disk.
     async fn differences(&self, expected: impl Fn(&Row) -> [u16; 4]) -> Vec<String> {
         let cells = TABLE.iter().flat_map(|row| {
             let callers = CALLERS.iter().zip(&self.tokens).zip(expected(row));
@@ -196,7 +196,7 @@ impl Cast {
     }
 }
 
-/// What is missing from an answer's headers: no browser may guess its type, and no cache may keep what is not everyone's.
+/// What is wrong with an answer's headers: no browser may guess its type, and no cache may store a private answer.
 fn careless(method: &str, path: &str, answer: &Answer) -> Option<String> {
     if path.starts_with("/.well-known/") {
         return None;
@@ -208,7 +208,7 @@ fn careless(method: &str, path: &str, answer: &Answer) -> Option<String> {
         && !path.ends_with("/history")
         && !path.contains("deleted=true")
         || path == "/";
-    // A form of the sandbox ends on one of these pages.
+    // A form of the sandbox redirects to one of these pages.
     let came_back = answer.text().starts_with("{\"ok\":");
     let public = came_back || path.starts_with("/payments/") || (public && method == "GET" && answer.status == 200);
     let expected = (!public).then_some("no-store");
@@ -217,7 +217,7 @@ fn careless(method: &str, path: &str, answer: &Answer) -> Option<String> {
 }
 
 #[tokio::test]
-async fn every_route_lets_in_exactly_whom_the_table_says() {
+async fn every_route_admits_exactly_the_callers_in_the_table() {
     let cast = Cast::of(Shop::start().await).await;
     let wrong = cast.differences(|row| row.3).await;
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
@@ -233,7 +233,7 @@ async fn open_access_lets_everyone_in_and_the_log_says_so() {
 }
 
 #[tokio::test]
-async fn access_is_open_by_no_other_word_than_true() {
+async fn only_the_value_true_opens_access() {
     for word in ["TRUE", "1", "yes", "false", ""] {
         let app = crate::harness::App::store().variable("open_access", word);
         let shop = Shop::of(app).await;
@@ -267,7 +267,7 @@ async fn the_table_has_every_route_that_the_application_describes_and_no_other()
     }
 }
 
-/// Whether a path of the table is one of `template`, whose parameters stand in braces.
+/// Whether a path of the table matches `template`, whose parameters are in braces.
 fn fits(template: &str, path: &str) -> bool {
     let path = path.split('?').next().unwrap();
     let (template, path): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
@@ -275,7 +275,7 @@ fn fits(template: &str, path: &str) -> bool {
 }
 
 #[tokio::test]
-async fn an_order_of_another_is_told_apart_from_none_by_nothing() {
+async fn another_customers_order_gets_the_same_answer_as_a_missing_order() {
     let shop = Shop::start().await;
     let (ann, bob) = (shop.customer().await, shop.customer().await);
     let (pending, _) = shop.small_order(&ann).await;
@@ -304,7 +304,7 @@ async fn an_order_of_another_is_told_apart_from_none_by_nothing() {
 }
 
 #[tokio::test]
-async fn a_list_has_the_own_orders_alone_and_an_administrators_all() {
+async fn customers_list_their_own_orders_and_administrators_list_all() {
     let shop = Shop::start().await;
     let (ann, bob, admin) = (shop.customer().await, shop.customer().await, shop.admin().await);
     let mut of_ann = Vec::new();
@@ -332,12 +332,12 @@ async fn a_list_has_the_own_orders_alone_and_an_administrators_all() {
         let list = shop.get(path, token).await.expect(200);
         let listed: Vec<&str> = list["data"].as_array().unwrap().iter().map(|o| o["id"].as_str().unwrap()).collect();
         assert_eq!(listed, ids, "{path}");
-        assert_eq!(list["pagination"]["totalRecords"], total, "{path}: the count tells of others' orders");
+        assert_eq!(list["pagination"]["totalRecords"], total, "{path}: the count includes other customers' orders");
     }
 }
 
 #[tokio::test]
-async fn the_names_of_the_inside_are_no_way_in() {
+async fn internal_host_names_give_no_access() {
     let shop = Shop::start().await;
     let page = shop.order(&shop.customer().await, &[(1, 1)]).await["paymentSession"]["url"].clone();
     let id = page.as_str().unwrap().rsplit('/').next().unwrap().to_owned();

@@ -1,4 +1,4 @@
-//! Accounts: what a password is worth, whose an e-mail is, and what a login costs others.
+//! Accounts: how passwords are checked, who owns an e-mail, and how logins affect other requests.
 
 use crate::harness::store::{PASSWORD, Shop, down, fresh_email, token};
 use futures::future::{join, join_all};
@@ -31,7 +31,7 @@ fn stored(shop: &Shop, email: &str) -> String {
 }
 
 #[tokio::test]
-async fn nobody_waits_for_the_passwords_of_others() {
+async fn logins_do_not_delay_other_requests() {
     const CLIENTS: usize = 16;
     const LOGINS: usize = 4;
     let shop = Shop::start().await;
@@ -54,12 +54,12 @@ async fn nobody_waits_for_the_passwords_of_others() {
         }
     };
     join(logins, verifications).await;
-    // Whoever waits in one queue with 16 others gets one turn in 17.
+    // In one queue with 16 others, a request would get one turn in 17.
     assert!(verified.get() >= CLIENTS * LOGINS, "{} verifications beside {} logins", verified.get(), CLIENTS * LOGINS);
 }
 
 #[tokio::test]
-async fn all_of_a_long_password_counts() {
+async fn every_byte_of_a_long_password_counts_for_a_login() {
     let shop = Shop::start().await;
     let email = fresh_email();
     let start = format!("Aa1!{}", "x".repeat(68));
@@ -89,7 +89,7 @@ async fn an_account_of_old_logs_in_and_its_hash_is_replaced() {
 }
 
 #[tokio::test]
-async fn an_unknown_email_costs_and_says_what_a_wrong_password_does() {
+async fn an_unknown_email_gets_the_answer_and_the_work_of_a_wrong_password() {
     let shop = Shop::start().await;
     let (known, shut_out) = (fresh_email(), fresh_email());
     for email in [&known, &shut_out] {
@@ -102,7 +102,7 @@ async fn an_unknown_email_costs_and_says_what_a_wrong_password_does() {
     for (email, password) in cases {
         assert_eq!(shop.login(email, password).await.expect(400), refusal, "{email} {password}");
     }
-    // The work is the same too: where no password can be checked, none of these has an answer.
+    // The work is the same too: while no password can be checked, none of these requests is answered.
     let shop = shop.restart(|app| down(app, "passwords")).await;
     for (email, password) in cases {
         shop.login(email, password).await.expect(503);
@@ -110,7 +110,7 @@ async fn an_unknown_email_costs_and_says_what_a_wrong_password_does() {
 }
 
 #[tokio::test]
-async fn of_those_who_register_an_email_at_once_one_gets_it() {
+async fn one_of_several_concurrent_registrations_of_an_email_succeeds() {
     let shop = Shop::start().await;
     for _ in 0..3 {
         let email = fresh_email();
@@ -130,7 +130,7 @@ async fn of_those_who_register_an_email_at_once_one_gets_it() {
 }
 
 #[tokio::test]
-async fn an_email_is_one_in_whichever_case_and_shown_as_it_was_given() {
+async fn an_email_ignores_case_and_is_shown_as_entered() {
     let shop = Shop::start().await;
     let made = shop.register("Ann.Miller@Example.com").await.expect(201);
     assert_eq!(made["user"]["email"], "Ann.Miller@Example.com");

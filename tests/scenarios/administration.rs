@@ -1,4 +1,5 @@
-//! The administration API: who may do what, by which door, and that the public listener serves none of it.
+//! The administration API: who may do what on its listener and on the control socket, and that the public listener does
+//! not serve it.
 
 use crate::harness::admin::{Api, tokens};
 use crate::harness::app::texts;
@@ -53,7 +54,7 @@ async fn each_token_does_what_it_is_for_and_nobody_else_does_anything() {
     }
     full.get("/v1/call").await.expect(405);
     full.get("/v1/nothing").await.expect(404);
-    // Who has asked for what is in the log, and no token is.
+    // The log says who called what, and has no token.
     let line = host.wait_for_log("asks to call souk-test:rogue/deeds#answer of rogue").await;
     assert!(line.contains("token `full` from 127.0.0.1:") && !line.contains("\"n\""), "{line}");
     let (read, full) = tokens(&app, &[]).await;
@@ -65,7 +66,7 @@ async fn each_token_does_what_it_is_for_and_nobody_else_does_anything() {
 }
 
 #[tokio::test]
-async fn renewed_tokens_void_the_old_ones_at_once() {
+async fn renewed_admin_tokens_revoke_the_old_ones_at_once() {
     let app = App::alone("rogue").administered();
     let before = tokens(&app, &[]).await;
     let host = app.start().await;
@@ -80,7 +81,7 @@ async fn renewed_tokens_void_the_old_ones_at_once() {
         let mode = std::fs::metadata(app.state().join("admin").join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
-    // Without a host, in the state folder.
+    // Without a running host, in the state folder.
     drop(host);
     let last = tokens(&app, &["--renew"]).await;
     assert!(last.1 != after.1);
@@ -88,7 +89,7 @@ async fn renewed_tokens_void_the_old_ones_at_once() {
 }
 
 #[tokio::test]
-async fn a_strangers_page_in_a_browser_on_this_machine_gets_nothing() {
+async fn a_page_of_another_origin_gets_nothing_from_the_administration_api() {
     let app = App::alone("rogue").administered().file("runtime-config.toml", "admin_hosts = [\"admin.example\"]\n");
     let host = app.start().await;
     let (_, full) = tokens(&app, &[]).await;
@@ -115,7 +116,7 @@ async fn a_strangers_page_in_a_browser_on_this_machine_gets_nothing() {
 }
 
 #[tokio::test]
-async fn a_code_is_exchanged_once_for_a_cookie_that_only_the_own_page_can_use() {
+async fn a_login_code_is_exchanged_once_for_a_cookie_that_only_the_console_can_use() {
     let app = App::alone("rogue").administered();
     let host = app.start().await;
     let api = Api::of(&host);
@@ -138,14 +139,14 @@ async fn a_code_is_exchanged_once_for_a_cookie_that_only_the_own_page_can_use() 
     api.send(Method::GET, "/v1/components", &[cookie], "").await.expect(200);
     let answered = post(&[cookie, origin], "/v1/call", ANSWER).await.expect(200);
     assert_eq!(answered, json!({ "ok": 41 }));
-    // A form of another site has no such origin, and neither has its script.
+    // A form or a script of another site has another origin.
     post(&[cookie], "/v1/call", ANSWER).await.expect(403);
     for site in ["cross-site", "same-site"] {
         let foreign = [cookie, ("sec-fetch-site", site)];
         api.send(Method::GET, "/v1/components", &foreign, "").await.expect(403);
     }
     host.wait_for_log("session 1 from 127.0.0.1:").await;
-    // The browser sends the cookie to the application too, which has another port of the same address.
+    // The browser also sends the cookie to the application, which has another port on the same address.
     let seen =
         host.client().send(Method::GET, "/rogue/self/headers", &[cookie, ("x-own", "1")], None).await.expect(200);
     assert!(seen.to_string().contains("x-own") && !seen.to_string().contains("souk_admin"), "{seen}");
@@ -155,7 +156,7 @@ async fn a_code_is_exchanged_once_for_a_cookie_that_only_the_own_page_can_use() 
 }
 
 #[tokio::test]
-async fn the_public_listener_serves_nothing_of_the_administration() {
+async fn the_public_listener_does_not_serve_the_administration_api() {
     let app = App::alone("rogue").administered();
     let host = app.start().await;
     let (_, full) = tokens(&app, &[]).await;
@@ -204,7 +205,7 @@ async fn on_the_control_socket_everything_is_there_without_a_token() {
 }
 
 #[tokio::test]
-async fn a_listener_that_others_reach_needs_tls_or_a_word_that_it_does_not() {
+async fn an_admin_listener_on_the_network_needs_tls_or_an_explicit_option() {
     let app = App::alone("rogue");
     let refused = app.souk("up", &["--listen", "127.0.0.1:0", "--admin", "0.0.0.0:0"]).await;
     let (_, err) = texts(&refused);
@@ -216,7 +217,7 @@ async fn a_listener_that_others_reach_needs_tls_or_a_word_that_it_does_not() {
 }
 
 #[tokio::test]
-async fn a_message_is_seen_without_its_arguments_by_who_may_only_look() {
+async fn the_read_token_shows_messages_without_their_arguments() {
     let app = App::alone("durable").administered();
     let host = app.start().await;
     let (read, full) = tokens(&app, &[]).await;
@@ -237,7 +238,8 @@ async fn a_message_is_seen_without_its_arguments_by_who_may_only_look() {
     assert_eq!(none["total"], 0);
 }
 
-/// Becomes its arguments, with a terminal as standard output; a child copies what is written there.
+/// A program that replaces itself with the program in its arguments, with a terminal as standard output. A child copies
+/// the terminal's output.
 const ON_A_TERMINAL: &str = r#"
 import os, sys
 here, there = os.openpty()
@@ -256,7 +258,7 @@ else:
 "#;
 
 #[tokio::test]
-async fn a_host_on_a_terminal_prints_the_consoles_address_and_no_other_has_one() {
+async fn only_a_host_on_a_terminal_prints_the_consoles_address() {
     let app = App::alone("rogue");
     let script = app.start().await;
     assert_eq!(script.log_count("Administration: ") + script.log_count("Console: "), 0, "{:?}", script.log());

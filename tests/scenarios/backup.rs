@@ -1,4 +1,4 @@
-//! A backup of a shop that is busy, and the shop that is made of it.
+//! A backup of a busy store, and the store that is restored from it.
 
 use crate::harness::app::texts;
 use crate::harness::store::{Shop, fresh_email};
@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::fs;
 use std::path::Path;
 
-/// Runs `souk COMMAND` and takes it as done.
+/// Runs `souk COMMAND`, which must succeed; returns its standard output.
 async fn done(app: &App, command: &str, arguments: &[&str]) -> String {
     let output = app.souk(command, arguments).await;
     let (out, err) = texts(&output);
@@ -17,7 +17,7 @@ async fn done(app: &App, command: &str, arguments: &[&str]) -> String {
     out
 }
 
-/// Runs `souk COMMAND`, which must refuse.
+/// Runs `souk COMMAND`, which must fail; returns its standard error.
 async fn refused(app: &App, command: &str, arguments: &[&str]) -> String {
     let output = app.souk(command, arguments).await;
     let (out, err) = texts(&output);
@@ -37,11 +37,11 @@ async fn a_backup_of_a_busy_shop_has_all_files_of_one_moment() {
     shop.register(&email).await.expect(201);
     let token = shop.customer().await;
     let (stop, orders) = (Cell::new(false), RefCell::new(Vec::<String>::new()));
-    // Customers who order and pay without pause, so that the moment is always in the middle of something.
+    // Customers order and pay without pause, so the backup always starts in the middle of some request.
     let busy = || async {
         while !stop.get() {
             let (id, cents) = shop.small_order(&token).await;
-            // Acknowledged: it is stored, and perhaps not applied yet.
+            // An acknowledged event is stored, but perhaps not applied yet.
             shop.send_event(&charge_succeeded(&id, cents)).await.expect(200);
             orders.borrow_mut().push(id);
         }
@@ -67,19 +67,20 @@ async fn a_backup_of_a_busy_shop_has_all_files_of_one_moment() {
         let other = App::store_alone();
         done(&other, "restore", &[text(&folder)]).await;
         let restored = Shop::of(other).await;
-        // Every order that was finished before is there, and paid: by the books, or by a message that is in the backup too.
+        // Every order that was finished before the backup is there and paid: either already in the database, or by a
+        // message that is in the backup, too.
         restored.wait_for_events().await;
         for id in &known {
             let order = restored.order_by_id(&token, id).await;
             assert_eq!(order["status"], "PAID", "{} has {order}", folder.display());
         }
-        // The account is there: its e-mail is taken.
+        // The account is there: its e-mail cannot be registered again.
         assert_eq!(restored.register(&email).await.status, 400);
     }
 }
 
 #[tokio::test]
-async fn half_a_backup_a_changed_one_and_anothers_are_refused_before_anything_is_written() {
+async fn an_incomplete_changed_or_foreign_backup_is_refused_before_anything_is_written() {
     let shop = Shop::of(App::store_alone()).await;
     let app = &shop.app;
     let folder = app.path("backup");
@@ -129,7 +130,7 @@ async fn half_a_backup_a_changed_one_and_anothers_are_refused_before_anything_is
 }
 
 #[tokio::test]
-async fn a_restore_that_broke_off_is_no_shop_and_is_run_again() {
+async fn an_interrupted_restore_does_not_start_and_can_be_repeated() {
     let shop = Shop::of(App::store_alone()).await;
     let folder = shop.app.path("backup");
     done(&shop.app, "backup", &[text(&folder)]).await;
@@ -144,8 +145,8 @@ async fn a_restore_that_broke_off_is_no_shop_and_is_run_again() {
 }
 
 #[tokio::test]
-async fn secrets_go_along_encrypted_and_tokens_hold_in_the_restored_shop() {
-    // The host makes the secrets itself.
+async fn a_backup_can_have_the_secrets_encrypted_and_tokens_stay_valid_after_a_restore() {
+    // The host generates the secrets.
     let app = App::store_alone().unset("jwt_secret").unset("stripe_endpoint_secret");
     let host = app.start().await;
     let client = host.client();

@@ -1,7 +1,8 @@
 //! The store in a browser: what a customer sees between ordering and the receipt, and the API's description.
 //!
-//! The browser is Debian's Chromium, driven by the programs in `tests/browser`. Their steps fail by themselves; what they
-//! saw comes back as JSON and is judged here. They write pictures of every page to `screenshots` in the target folder.
+//! The programs in `tests/browser` drive Debian's Chromium. A step that is not possible fails there; the programs
+//! report what they saw as JSON, and these tests check it. The programs write a screenshot of every page to
+//! `screenshots` in the target folder.
 
 use crate::harness::admin::Api;
 use crate::harness::app::texts;
@@ -67,7 +68,7 @@ async fn every_page_is_accessible_in_light_and_dark_and_fits_a_phone() {
     let seen = browse("pages.mjs", &pages).await;
     assert_eq!(seen["faults"], json!([]), "{:#}", seen["faults"]);
 
-    // The page describes what the document does.
+    // The page describes the same operations as the document.
     let document = client.get("/api/openapi.json").await.expect(200);
     let paths = document["paths"].as_object().unwrap();
     let described = |(path, methods): (&String, &Value)| {
@@ -102,7 +103,7 @@ async fn the_console_shows_a_call_retries_a_dead_letter_and_calls_a_function() {
     let mut components: Vec<_> = seen["components"].as_array().unwrap().iter().collect();
     components.sort_by_key(|name| name.as_str());
     assert_eq!(json!(components), json!(["front", "rogue", "sender"]), "{seen}");
-    // The last two of the row are calls and errors since the start.
+    // The last two columns of the row are the calls and errors since the start.
     let call = seen["call"].as_array().unwrap();
     assert_eq!(call[call.len() - 2..], [json!("2"), json!("1")], "{seen}");
     assert_eq!(seen["result"], 42, "{seen}");
@@ -127,14 +128,14 @@ async fn the_console_asks_the_applications_api_as_its_document_describes_it() {
     host.wait_for_log("asks to request GET /api/products/1").await;
 }
 
-/// The store as it comes: nothing is set, and the state folder is new.
+/// The store with its default configuration and a new state folder.
 async fn start() -> (Host, Client) {
     let host = App::store().start().await;
     let client = host.client();
     (host, client)
 }
 
-/// Registers somebody who orders two of the first product; returns their token, and the answer to the order.
+/// Registers a customer, who orders two of the first product; returns the token and the answer to the order.
 async fn order(client: &Client) -> (String, Value) {
     let email = crate::harness::store::fresh_email();
     let user = json!({ "name": "Bob", "email": email, "password": PASSWORD });
@@ -143,12 +144,12 @@ async fn order(client: &Client) -> (String, Value) {
     (token, made)
 }
 
-/// The page on which an order is paid.
+/// The URL of an order's payment page.
 fn checkout(made: &Value) -> &str {
     made["paymentSession"]["url"].as_str().expect("a page")
 }
 
-/// The order, once it is paid.
+/// Waits until the order is paid, and returns it.
 async fn paid(client: &Client, token: &str, id: &str) -> Value {
     let path = format!("/api/orders/id/{id}");
     eventually("the order is paid", || async {
@@ -158,7 +159,7 @@ async fn paid(client: &Client, token: &str, id: &str) -> Value {
     .await
 }
 
-/// Runs a program of `tests/browser` with these variables; returns what it saw, which must be free of problems.
+/// Runs a program of `tests/browser` with these variables; returns what it saw, which must contain no problems.
 async fn browse(program: &str, variables: &[(&str, &str)]) -> Value {
     static READY: OnceLock<(PathBuf, PathBuf)> = OnceLock::new();
     let (node, chromium) = READY.get_or_init(prepare);
@@ -167,7 +168,7 @@ async fn browse(program: &str, variables: &[(&str, &str)]) -> Value {
     let mut command = tokio::process::Command::new(node);
     command.arg(folder().join(program)).envs(variables.iter().copied());
     command.env("CHROMIUM", chromium).env("SCREENSHOTS", pictures).stdin(Stdio::null()).kill_on_drop(true);
-    // Each step of a program has WAIT_TIMEOUT; none has so many that a slow machine needs it for more than three.
+    // Each step of a program may take WAIT_TIMEOUT, but even on a slow machine a program needs at most three of them.
     let output =
         tokio::time::timeout(3 * WAIT_TIMEOUT, command.output()).await.expect("the browser did not end").unwrap();
     let (out, err) = texts(&output);

@@ -1,4 +1,4 @@
-//! The commands beside `souk up`: call, migrate, doctor and build.
+//! The other commands of `souk`: call, migrate, doctor, build and limits.
 
 use crate::harness::app::texts;
 use crate::harness::{App, build, eventually};
@@ -18,7 +18,7 @@ fn printed(output: &Output) -> Value {
 fn refused(output: &Output) -> String {
     let (out, err) = texts(output);
     assert_eq!(output.status.code(), Some(1), "{out}\n{err}");
-    // A guest may panic; the host may not.
+    // A guest may panic, but the host must not.
     assert!(!err.contains("panicked at host/"), "{err}");
     err
 }
@@ -36,7 +36,7 @@ async fn call_prints_the_result_as_json_without_a_running_host() {
 async fn call_reaches_the_running_host() {
     let app = App::new("rogue");
     let host = app.start().await;
-    // The same instance counts on: the call was served by the host, not by an application started for it.
+    // The same instance continues to count: the running host served the call, and `souk call` started no application.
     let client = host.client();
     let over_http = client.get("/other/count").await.expect(200).as_u64().unwrap();
     let output = app.call("calm", &format!("{DEEDS}#count"), None).await;
@@ -57,7 +57,7 @@ async fn call_and_host_share_their_state() {
 async fn call_prints_the_callees_own_error_and_exits_with_1() {
     let app = App::new("rogue");
     let output = app.call("fresh", &format!("{DEEDS}#open-database"), Some(json!({ "label": "default" }))).await;
-    // Warnings of the start may stand around it.
+    // There may be warnings of the start around it.
     let message = refused(&output);
     let error =
         message.lines().find_map(|line| serde_json::from_str::<Value>(line).ok()).expect("JSON on standard error");
@@ -125,7 +125,7 @@ async fn with_the_log_as_json_each_line_of_standard_error_is_an_object() {
     let asked = message("asks to call").unwrap_or_else(|| panic!("{out}\n{err}"));
     assert_eq!(asked["level"], "INFO");
     assert!(message("stopping: no new connections").is_some(), "{err}");
-    // A start that fails says why in the same way.
+    // A failed start also logs its reason as JSON.
     let taken = app.souk("up", &["--log-format", "json", "--listen", "256.0.0.1:1"]).await;
     let (_, err) = texts(&taken);
     assert!(!taken.status.success());
@@ -278,7 +278,7 @@ async fn doctor_prints_the_grants_and_the_limits() {
     assert!(!out.contains("swordfish"), "doctor prints a secret:\n{out}");
 }
 
-/// Two components that are built by commands of the shell; `first` comes first in every order.
+/// Components that shell commands build. The component `first` is always built first.
 fn buildable(first: &str) -> App {
     App::inline(&format!(
         r#"
@@ -311,7 +311,7 @@ async fn build_runs_the_components_commands_in_their_folders() {
 }
 
 #[tokio::test]
-async fn of_builds_that_run_at_once_each_line_says_whose_it_is() {
+async fn each_output_line_of_parallel_builds_names_its_component() {
     let app = buildable("echo one").append(
         "[component.second]\nsource = \"second.wasm\"\n[component.second.build]\ncommand = \"echo two >&2; echo three\"\n\
          workdir = \"sub\"\n[component.third]\nsource = \"third.wasm\"\nbuild = { command = \"echo one\" }\n",

@@ -1,4 +1,4 @@
-//! Two environments that meet on one NATS: a host that does not belong to the others refuses to start, and says why.
+//! Two environments on one NATS server: a host that does not belong to the others refuses to start, and says why.
 
 use crate::harness::App;
 use crate::harness::app::texts;
@@ -7,7 +7,7 @@ use crate::harness::postgres::Postgres;
 
 const SECRET: &str = "the secret of all hosts";
 
-/// The store on `nats`, with databases of its own.
+/// The store on `nats`, with its own databases.
 fn store(nats: &Nats, cluster_secret: Option<&str>) -> App {
     let secret = cluster_secret.map(|secret| format!("cluster_secret = \"{secret}\"\n")).unwrap_or_default();
     let config = format!("[nats]\nservers = [\"{}\"]\n{secret}\n[key_value_store.auth]\ntype = \"nats\"\n", nats.url());
@@ -21,7 +21,7 @@ fn store(nats: &Nats, cluster_secret: Option<&str>) -> App {
 
 #[tokio::test]
 async fn staging_beside_production_is_refused_whichever_starts_first() {
-    // With a secret of the cluster, and without one: then the databases tell the two apart.
+    // With a cluster secret, and without one: then the databases distinguish the two environments.
     for secrets in [[Some(SECRET), Some("the secret of staging")], [None, None]] {
         for production_first in [true, false] {
             let nats = Nats::start();
@@ -35,7 +35,7 @@ async fn staging_beside_production_is_refused_whichever_starts_first() {
             for hidden in [SECRET, "the secret of staging"] {
                 assert!(!error.contains(hidden), "{error}");
             }
-            // The first one goes on, and the second runs beside it under a name of its own.
+            // The first one continues, and the second one can run beside it under another name.
             running.client().get("/api/products/1").await.expect(200);
             let beside = second.argument("--name").argument("store-staging").start().await;
             beside.client().get("/api/products/1").await.expect(200);
@@ -52,7 +52,7 @@ async fn a_second_host_with_another_file_for_the_same_products_is_refused() {
     let (_, error) = texts(&output);
     assert!(!output.status.success() && error.contains("SQLite `products`, a file of the host"), "{error}");
     first.stop().await;
-    // The same host comes back, and one that runs something else is none of this.
+    // The same host may start again, and so may a host that runs other components.
     let _first = app.start_at("127.0.0.1:0", "state", &["--only", "products"]).await;
     let _other = app.start_at("127.0.0.1:0", "state-1", &["--only", "gateway,auth,passwords"]).await;
 }

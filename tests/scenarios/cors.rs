@@ -1,4 +1,4 @@
-//! Pages of other origins: off by default, by configuration exact, and never for an origin that is not listed.
+//! CORS: off by default, and only for the origins that the configuration lists.
 
 use crate::harness::App;
 use crate::harness::store::Shop;
@@ -30,7 +30,7 @@ async fn a_listed_origin_asks_first_and_then_reads_answers_and_errors() {
     for word in ["authorization", "content-type", "idempotency-key"] {
         assert!(preflight.header("access-control-allow-headers").unwrap().contains(word));
     }
-    // An answer, one that the browser has already, and refusals are all read.
+    // A page can read an answer, a 304 and errors.
     let products = send(Method::GET, "/api/products/1", vec![("origin", SHOP)]).await;
     assert_eq!((products.status, products.header("vary")), (200, Some("Origin")));
     for (method, path, status) in [(Method::GET, "/api/orders", 401), (Method::GET, "/api/nothing", 404)] {

@@ -1,14 +1,15 @@
 //! The host is killed (`kill -9`) at the four points where a payment could get lost or be counted twice, and started
-//! again on the same state. Then the provider sends again what was not acknowledged, clients repeat what was not
-//! answered, and the books must be right to the cent.
+//! again on the same state. Then the provider repeats the events that were not acknowledged, clients repeat the
+//! requests that were not answered, and the amounts must be right to the cent.
 //!
-//! Nothing in the product helps: a point is held open from outside, by a lock on a database, by a way to NATS that leads
-//! nowhere, or by a provider that does not answer. Of several hosts all are killed. What else is under way at that moment,
-//! a seed decides. The seeds of a point run one after the other on one state, so that each has all crashes before it
-//! behind it. The full matrix is `CRASH_SEEDS=25 cargo test --release --test scenarios -- crash`.
+//! The product has no test hooks: the test reaches each point from outside, by a lock on a database, by a proxy that
+//! drops what goes to NATS, or by a provider that does not answer. If there are several hosts, all are killed. A seed
+//! decides what else happens at that moment. The seeds of a point run one after the other on the same state, so each
+//! one continues after all crashes before it. The full matrix is
+//! `CRASH_SEEDS=25 cargo test --release --test scenarios -- crash`.
 
 use crate::harness::database::{Database, WriteLock, query_number};
-use crate::harness::door::Door;
+use crate::harness::queue_gate::QueueGate;
 use crate::harness::store::{STRIPE_SECRET, Shop, cents, try_order};
 use crate::harness::stripe::{charge_refunded, charge_succeeded, checkout_session_expired, try_deliver};
 use crate::harness::stripe_api::{Next, StripeApi};
@@ -20,13 +21,13 @@ use tokio::task::JoinHandle;
 /// Where the host is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Point {
-    /// The events are stored, and no handler can commit.
+    /// The events are stored, but no handler can commit.
     StoredDelivered,
-    /// A handler has committed, and its message cannot be taken from the queue.
+    /// A handler has committed, but its message cannot be removed from the queue.
     CommittedAcknowledged,
-    /// The order is committed, and nothing has become of the request for its page.
+    /// The order is committed, but the request for its payment page got lost.
     CommittedRequested,
-    /// The provider has made the page, and its answer is still on the way.
+    /// The provider has made the payment page, but its answer has not arrived.
     CreatedSaved,
 }
 
@@ -53,9 +54,9 @@ crashes! {
 async fn matrix(point: Point, database: Database) {
     let seeds = std::env::var("CRASH_SEEDS").map_or(2, |n| n.parse().expect("CRASH_SEEDS is a number"));
     let stripe = StripeApi::start().await;
-    // Each host has another port, and Stripe's key stands for one bill with one pair of return addresses.
+    // The return URLs must not contain the host's port, which changes: an idempotency key stands for fixed parameters.
     let app = database.configure(stripe.store().variable("public_url", "https://shop.example"));
-    let (queue, app) = Door::before(app).await;
+    let (queue, app) = QueueGate::before(app).await;
     let mut shop = Shop::of(app).await;
     let mut books = Books { stripe, queue, token: shop.customer().await, orders: Vec::new(), events: 0 };
     for seed in 0..seeds {
@@ -64,47 +65,47 @@ async fn matrix(point: Point, database: Database) {
     }
 }
 
-/// What must be true in the end.
+/// The expected state of the store.
 struct Books {
     stripe: StripeApi,
-    queue: Door,
+    queue: QueueGate,
     token: String,
     orders: Vec<Placed>,
-    /// How many different events there were.
+    /// How many different events the provider has sent.
     events: i64,
 }
 
-/// An order that a client wants, under a key.
+/// An order that a client places under an idempotency key.
 struct Placed {
     key: String,
     lines: Vec<(u64, u32)>,
-    /// Known once the client was answered; so is what it costs.
+    /// The id, which is known once the client got an answer; so is the amount.
     id: Option<String>,
     cents: u64,
     charge: Option<Value>,
     refunded: u64,
 }
 
-/// What was sent and may not be answered any more.
+/// The requests that may get no answer, because the host is killed.
 #[derive(Default)]
 struct UnderWay {
     events: Vec<(Value, JoinHandle<Option<Answer>>)>,
-    /// With their positions in the books.
+    /// Each with its position in [`Books::orders`].
     orders: Vec<(usize, JoinHandle<Option<Answer>>)>,
 }
 
 impl Books {
-    /// One crash and what comes after it.
+    /// One crash, and the checks after it.
     async fn crash(&mut self, shop: Shop, point: Point, chance: &mut Random) -> Shop {
         let first = self.orders.len();
-        let known = self.want(1 + chance.below(4), chance);
+        let known = self.plan_orders(1 + chance.below(4), chance);
         self.repeat_orders(&shop, first).await;
-        let events = self.news(&known, chance);
+        let events = self.new_events(&known, chance);
         let (app, under_way) = match point {
-            Point::StoredDelivered => self.stored(shop, events, chance).await,
-            Point::CommittedAcknowledged => self.committed(shop, events, chance).await,
-            Point::CommittedRequested => self.requested(shop, events, Next::Lost, chance).await,
-            Point::CreatedSaved => self.requested(shop, events, Next::Silence, chance).await,
+            Point::StoredDelivered => self.kill_when_stored(shop, events, chance).await,
+            Point::CommittedAcknowledged => self.kill_when_committed(shop, events, chance).await,
+            Point::CommittedRequested => self.kill_when_requested(shop, events, Next::Lost, chance).await,
+            Point::CreatedSaved => self.kill_when_requested(shop, events, Next::Silence, chance).await,
         };
         let mut unacknowledged = Vec::new();
         let mut acknowledged = Vec::new();
@@ -114,14 +115,14 @@ impl Books {
         }
         for (at, answer) in under_way.orders {
             if let Some(answer) = answer.await.unwrap().filter(|answer| answer.status == 201) {
-                self.orders[at].answered(&answer.json());
+                self.orders[at].record_answer(&answer.json());
             }
         }
         println!("{} events acknowledged, {} not", acknowledged.len(), unacknowledged.len());
 
         self.stripe.next([]);
         let shop = Shop::of(app).await;
-        // The provider also repeats what it need not.
+        // The provider also repeats an event that was acknowledged.
         let twice = (!acknowledged.is_empty()).then(|| acknowledged[chance.below(acknowledged.len())].clone());
         for event in unacknowledged.iter().chain(&twice) {
             eventually("the event is taken", || async { (shop.send_event(event).await.status == 200).then_some(()) })
@@ -133,8 +134,8 @@ impl Books {
         shop
     }
 
-    /// Decides on new orders; nobody has sent them yet.
-    fn want(&mut self, count: usize, chance: &mut Random) -> Vec<usize> {
+    /// Adds new orders that the clients have not sent yet.
+    fn plan_orders(&mut self, count: usize, chance: &mut Random) -> Vec<usize> {
         let first = self.orders.len();
         for at in first..first + count {
             let product = 1 + chance.below(40) as u64;
@@ -145,8 +146,8 @@ impl Books {
         (first..first + count).collect()
     }
 
-    /// Sends the orders from `first` on, again if they were sent before, and each twice at once: all are answered now, and
-    /// as before.
+    /// Sends the orders from `first` on, each twice at once, even if they were sent before. All must get answers now,
+    /// and the same answers as before.
     async fn repeat_orders(&mut self, shop: &Shop, first: usize) {
         let sent = |order: &Placed| {
             let (key, lines) = (order.key.clone(), order.lines.clone());
@@ -155,13 +156,13 @@ impl Books {
         };
         let answers = join_all(self.orders[first..].iter().map(sent)).await;
         for (order, (one, other)) in self.orders[first..].iter_mut().zip(answers) {
-            order.answered(&one.expect(201));
+            order.record_answer(&one.expect(201));
             assert_eq!(other.expect(201), one.json(), "one key, one answer");
         }
     }
 
-    /// What the provider has to tell of some orders: each is paid, some are given back, some things it says twice.
-    fn news(&mut self, orders: &[usize], chance: &mut Random) -> Vec<Value> {
+    /// New events for these orders: each is paid, some are refunded, and some events come twice.
+    fn new_events(&mut self, orders: &[usize], chance: &mut Random) -> Vec<Value> {
         let mut events = Vec::new();
         for at in orders {
             let order = &mut self.orders[*at];
@@ -186,8 +187,8 @@ impl Books {
         events
     }
 
-    /// Kills the host when it has stored events and cannot have applied one.
-    async fn stored(&mut self, shop: Shop, events: Vec<Value>, chance: &mut Random) -> (App, UnderWay) {
+    /// Kills the host when it has stored the events, but cannot have applied one.
+    async fn kill_when_stored(&mut self, shop: Shop, events: Vec<Value>, chance: &mut Random) -> (App, UnderWay) {
         let before = applied(&shop.app).await;
         let held = WriteLock::orders(&shop.app).await;
         let mut under_way = UnderWay::post(&shop, events);
@@ -197,13 +198,13 @@ impl Books {
         pass_some_time(&shop, chance).await;
         let app = shop.kill();
         held.release().await;
-        assert_eq!(queue::waiting(&app, "").await, posted, "each event was to be stored");
-        assert_eq!(applied(&app).await, before, "this was to be before the delivery");
+        assert_eq!(queue::waiting(&app, "").await, posted, "not every event is stored");
+        assert_eq!(applied(&app).await, before, "an event was applied before the kill");
         (app, under_way)
     }
 
     /// Kills the host when a handler has committed and its message is still in the queue.
-    async fn committed(&mut self, shop: Shop, events: Vec<Value>, chance: &mut Random) -> (App, UnderWay) {
+    async fn kill_when_committed(&mut self, shop: Shop, events: Vec<Value>, chance: &mut Random) -> (App, UnderWay) {
         let before = applied(&shop.app).await;
         let held = WriteLock::orders(&shop.app).await;
         let mut under_way = UnderWay::post(&shop, events);
@@ -217,12 +218,18 @@ impl Books {
         pass_some_time(&shop, chance).await;
         let app = shop.kill();
         self.queue.open().await;
-        assert_eq!(queue::waiting(&app, "").await, queued, "this was to be before the acknowledgement");
+        assert_eq!(queue::waiting(&app, "").await, queued, "a message was acknowledged before the kill");
         (app, under_way)
     }
 
-    /// Kills the host when it has asked for payment pages and `next` has become of it, for some of the orders.
-    async fn requested(&mut self, shop: Shop, events: Vec<Value>, next: Next, chance: &mut Random) -> (App, UnderWay) {
+    /// Kills the host when it has requested payment pages and the provider has treated some requests as `next` says.
+    async fn kill_when_requested(
+        &mut self,
+        shop: Shop,
+        events: Vec<Value>,
+        next: Next,
+        chance: &mut Random,
+    ) -> (App, UnderWay) {
         let count = 1 + chance.below(4);
         let mut script = vec![next; 1 + chance.below(count)];
         script.resize_with(count, || Next::Session);
@@ -231,14 +238,15 @@ impl Books {
         self.stripe.next(script);
         let mut under_way = UnderWay::post(&shop, events);
         self.order_more(&shop, &mut under_way, count);
-        eventually("all pages are asked for", || async { (self.stripe.waiting() >= count).then_some(()) }).await;
+        eventually("all payment pages are requested", || async { (self.stripe.waiting() >= count).then_some(()) })
+            .await;
         pass_some_time(&shop, chance).await;
         (shop.kill(), under_way)
     }
 
     /// Sends new orders and does not wait for their answers.
     fn order_more(&mut self, shop: &Shop, under_way: &mut UnderWay, count: usize) {
-        for at in self.want(count, &mut Random::new(self.orders.len() as u64)) {
+        for at in self.plan_orders(count, &mut Random::new(self.orders.len() as u64)) {
             let (key, lines) = (self.orders[at].key.clone(), self.orders[at].lines.clone());
             let (client, token) = (shop.client.clone(), self.token.clone());
             let task = async move { try_order(&client, &token, &key, &lines).await.ok() };
@@ -246,7 +254,7 @@ impl Books {
         }
     }
 
-    /// Compares the orders from `first` on, and the sums of all, with the books.
+    /// Compares the orders from `first` on, and the total of all orders, with the expected state.
     async fn check(&self, shop: &Shop, first: usize) {
         let sessions = self.stripe.sessions();
         for order in &self.orders[first..] {
@@ -275,15 +283,15 @@ impl Books {
         );
         let captured =
             query_number(&shop.app, "SELECT CAST(coalesce(sum(amount_cents), 0) AS BIGINT) FROM charges").await;
-        assert_eq!(captured, charges.map(|order| order.cents as i64).sum::<i64>(), "captured in all");
+        assert_eq!(captured, charges.map(|order| order.cents as i64).sum::<i64>(), "the total of all captured charges");
         assert_eq!(applied(&shop.app).await, self.events, "events");
         assert_eq!(shop.host.log_count("flagged for refund") + queue::dead(&shop.app).await, 0);
     }
 }
 
 impl Placed {
-    /// Notes an answer; every one says the same.
-    fn answered(&mut self, made: &Value) {
+    /// Records an answer; all answers for one key must be equal.
+    fn record_answer(&mut self, made: &Value) {
         let id = made["order"]["id"].as_str().unwrap().to_owned();
         assert_eq!(*self.id.get_or_insert(id.clone()), id, "{} has two orders", self.key);
         self.cents = cents(&made["order"]["totalAmount"]);
@@ -308,19 +316,19 @@ impl UnderWay {
         UnderWay { events: events.into_iter().map(post).collect(), orders: Vec::new() }
     }
 
-    /// Waits until all events are answered, which takes no more than their being stored.
+    /// Waits until all events are answered, for which they only have to be stored.
     async fn acknowledged(&self) {
         let all = || async { self.events.iter().all(|(_, answer)| answer.is_finished()).then_some(()) };
         eventually("all events are stored", all).await;
     }
 }
 
-/// How many events the orders have dealt with.
+/// How many events the component `orders` has applied.
 async fn applied(app: &App) -> i64 {
     query_number(app, "SELECT count(*) FROM events").await
 }
 
-/// A little of the host's time, more or less.
+/// Waits a short random time.
 async fn pass_some_time(shop: &Shop, chance: &mut Random) {
     for _ in 0..chance.below(5) {
         shop.client.get("/api/products/1").await.expect(200);

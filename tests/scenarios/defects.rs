@@ -10,7 +10,7 @@
 //! - `edge` and `isolation`: hang, killed-in-flight
 //! - the client of all scenarios: x-powered-by
 //!
-//! What the defects of NATS become (two-instances, poison) is a matter of links between hosts.
+//! The defects of its NATS connections (two-instances, poison) concern links between hosts.
 
 use crate::harness::Answer;
 use crate::harness::store::{Shop, order_body};
@@ -18,23 +18,23 @@ use crate::harness::stripe;
 use http::Method;
 use serde_json::{Value, json};
 
-/// Makes a product, and returns its number.
+/// Makes a product, and returns its id.
 async fn product(shop: &Shop, admin: &str, name: &str, price: Value) -> u64 {
     let made = shop.post("/api/products", admin, json!({ "name": name, "price": price })).await.expect(201);
     made["id"].as_u64().expect("a number")
 }
 
-/// Makes an order, and returns its number.
+/// Makes an order, and returns its id.
 async fn order(shop: &Shop, token: &str, lines: &[(u64, u32)]) -> String {
     shop.order(token, lines).await["order"]["id"].as_str().expect("a number").to_owned()
 }
 
-/// The numbers in a list of orders.
+/// The ids in a list of orders.
 fn ids(list: &Value) -> Vec<&str> {
     list["data"].as_array().expect("a list").iter().map(|order| order["id"].as_str().unwrap()).collect()
 }
 
-/// Whether an error has this message, alone or among others.
+/// Whether an error has this message, possibly among others.
 fn says(answer: &Answer, message: &str) -> bool {
     match &answer.json()["message"] {
         Value::Array(messages) => messages.iter().any(|text| text == message),
@@ -47,7 +47,7 @@ const NUMERIC: &str = "Validation failed (numeric string is expected)";
 const UUID: &str = "00000000-0000-4000-8000-000000000000";
 
 #[tokio::test]
-async fn what_was_let_through_or_failed_is_refused_with_its_reason() {
+async fn input_that_the_nestjs_system_mishandled_is_refused_with_a_reason() {
     let shop = Shop::start().await;
     let admin = shop.admin().await;
     let gone = product(&shop, &admin, "Gone", json!(1)).await;
@@ -133,7 +133,7 @@ async fn a_price_may_be_written_as_a_plain_decimal() {
 }
 
 #[tokio::test]
-async fn a_product_can_be_bought_whatever_it_is_called() {
+async fn a_product_with_any_name_can_be_bought() {
     let shop = Shop::start().await;
     let (admin, ann) = (shop.admin().await, shop.customer().await);
     let blank = product(&shop, &admin, " ", json!(10)).await;
@@ -175,7 +175,7 @@ async fn a_total_is_the_sum_of_all_lines() {
 }
 
 #[tokio::test]
-async fn an_order_keeps_its_names_and_prices_whatever_becomes_of_the_products() {
+async fn an_order_keeps_its_names_and_prices_when_products_change() {
     let shop = Shop::start().await;
     let (admin, ann) = (shop.admin().await, shop.customer().await);
     let kept = product(&shop, &admin, "Lamp", json!(19.99)).await;
@@ -211,7 +211,7 @@ async fn orders_are_listed_newest_first_and_pages_fit_together() {
     }
 }
 
-/// Brings an order into a status, as an administrator and the payment provider can.
+/// Makes an order with this status, which an administrator or the payment provider sets.
 async fn order_that_is(shop: &Shop, admin: &str, status: &str) -> String {
     let (id, cents) = shop.small_order(admin).await;
     if matches!(status, "PAID" | "DELIVERED" | "REFUNDED") {
@@ -243,11 +243,11 @@ async fn orders_of_every_status_can_be_listed() {
 }
 
 #[tokio::test]
-async fn an_order_moves_along_its_way_and_nowhere_else() {
+async fn an_order_allows_only_valid_status_changes() {
     let shop = Shop::start().await;
     let admin = shop.admin().await;
     for from in STATUSES {
-        // Every status that the API lets anyone set.
+        // Every status that the API accepts.
         for to in ["PENDING", "DELIVERED", "CANCELLED"] {
             let id = order_that_is(&shop, &admin, from).await;
             let answer = shop.patch(&format!("/api/orders/{id}"), &admin, json!({ "status": to })).await;
@@ -282,7 +282,7 @@ async fn a_payment_for_a_cancelled_order_is_kept_and_flagged_for_refund() {
 #[tokio::test]
 async fn a_large_catalogue_is_read_page_by_page_and_nothing_dies() {
     let shop = Shop::start().await;
-    // 9,000 products with names of 1 KiB: 9 MiB, where one message of the original held 1.
+    // 9,000 products with names of 1 KiB are 9 MiB; a message of the NestJS system could have 1 MiB.
     let digits = if shop.app.spread_over().is_some() { "lpad(i::text, 1024, '0')" } else { "printf('%01024d', i)" };
     shop.sql(
         "products",

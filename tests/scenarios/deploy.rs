@@ -1,5 +1,5 @@
-//! New versions of a component while the application is open: none is noticed by a client, a wrong one serves nobody, and
-//! what serves is the same after a restart.
+//! New versions of a component while the application runs: clients do not notice a deployment, a bad version is taken
+//! out of service, and the same version serves after a restart.
 
 use crate::harness::app::texts;
 use crate::harness::{App, Client, Host, build, eventually};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// The component that does what a text in its file says, with that text.
+/// The test component `versions` with this behaviour in its file.
 pub(super) fn version(behaviour: &str) -> Vec<u8> {
     static PLAIN: OnceLock<Vec<u8>> = OnceLock::new();
     let plain = PLAIN.get_or_init(|| {
@@ -75,7 +75,7 @@ pub(super) async fn body(client: &Client, path: &str) -> (u16, String) {
     (response.status().as_u16(), response.text().await.unwrap())
 }
 
-/// Clients that ask without pause until they are told to stop.
+/// Clients that send requests without pause until [`stop`](Crowd::stop()).
 pub(super) struct Crowd {
     stop: Arc<AtomicBool>,
     good: Arc<AtomicUsize>,
@@ -103,14 +103,17 @@ impl Crowd {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// Waits for so many more good answers.
-    pub(super) async fn asks(&self, more: usize) {
+    /// Waits for this many more good answers.
+    pub(super) async fn wait_for_answers(&self, more: usize) {
         let until = self.good.load(Ordering::Relaxed) + more;
-        eventually("the clients have asked more", async || (self.good.load(Ordering::Relaxed) >= until).then_some(()))
-            .await;
+        eventually("the clients got more good answers", async || {
+            (self.good.load(Ordering::Relaxed) >= until).then_some(())
+        })
+        .await;
     }
 
-    pub(super) async fn leaves(self) -> usize {
+    /// Stops the clients; returns how many requests failed.
+    pub(super) async fn stop(self) -> usize {
         self.stop.store(true, Ordering::Relaxed);
         for client in self.clients {
             client.await.unwrap();
@@ -126,10 +129,10 @@ async fn new_versions_serve_without_a_failed_request_and_the_last_one_also_after
     let client = host.client();
     let crowd = Crowd::of(&host);
     for n in 2..=4 {
-        crowd.asks(50).await;
+        crowd.wait_for_answers(50).await;
         let slow = client.clone();
         let in_flight = tokio::spawn(async move { body(&slow, "/?400").await });
-        crowd.asks(20).await;
+        crowd.wait_for_answers(20).await;
         let said = deploy(&app, &["web", &built(&app, &format!("good-{n}"))]).await;
         assert!(said.contains(&format!("web: version {n} serves; version {} ends its calls", n - 1)), "{said}");
         assert_eq!(body(&client, "/").await, (200, format!("good-{n}")));
@@ -139,7 +142,7 @@ async fn new_versions_serve_without_a_failed_request_and_the_last_one_also_after
             "a call ends on the version that began it"
         );
     }
-    assert_eq!(crowd.leaves().await, 0);
+    assert_eq!(crowd.stop().await, 0);
     host.wait_for_log("version 3 of component `web` has ended its last call").await;
     let states: Vec<_> = versions(&app).await.iter().map(|v| (v["number"].clone(), v["state"].clone())).collect();
     let expected = [(1, "kept"), (2, "kept"), (3, "previous"), (4, "active")];
@@ -154,7 +157,7 @@ async fn new_versions_serve_without_a_failed_request_and_the_last_one_also_after
     assert_eq!(body(&host.client(), "/").await, (200, "good-3".to_owned()));
     host.stop().await;
 
-    // The manifest's file has changed: that is a new version.
+    // The file that the manifest names has changed, so it is a new version.
     let app = app.file("web.wasm", version("good-6"));
     let host = app.start().await;
     assert_eq!(body(&host.client(), "/").await, (200, "good-6".to_owned()));
@@ -166,25 +169,25 @@ async fn new_versions_serve_without_a_failed_request_and_the_last_one_also_after
 }
 
 #[tokio::test]
-async fn a_wrong_version_is_taken_away_and_only_calls_that_tried_it_have_failed() {
+async fn a_bad_version_is_withdrawn_and_only_calls_to_it_fail() {
     for (behaviour, why) in
         [("traps", "trapped"), ("errors", "calls failed"), ("slow", "half of"), ("leaks", "limit of memory")]
     {
         let app = app();
         let host = app.start().await;
         let crowd = Crowd::of(&host);
-        crowd.asks(100).await;
+        crowd.wait_for_answers(100).await;
         let file = built(&app, behaviour);
         let said = deploy(&app, &["web", &file, "--canary", "20%", "--for", "10m"]).await;
         assert!(said.contains("version 2 gets 20 % of the calls"), "{said}");
         let end = host.wait_for_log("version 2 of component `web` gets no more calls").await;
         assert!(end.contains(why), "{behaviour}: {end}");
-        // What has begun may yet end.
+        // Calls that have begun may still end.
         host.wait_for_log("version 2 of component `web` has ended its last call").await;
         let failed = crowd.failed();
         assert!(failed <= 60, "{behaviour}: {failed} calls failed");
-        crowd.asks(200).await;
-        assert_eq!(crowd.leaves().await, failed, "{behaviour}: calls failed afterwards");
+        crowd.wait_for_answers(200).await;
+        assert_eq!(crowd.stop().await, failed, "{behaviour}: calls failed afterwards");
         let all = versions(&app).await;
         let two = all.iter().find(|version| version["number"] == 2).unwrap();
         assert!(two["state"] == "kept" && two["note"].as_str().unwrap().contains(why), "{two}");
@@ -204,10 +207,10 @@ async fn a_good_version_gets_its_share_and_then_all_calls() {
     let promoted = versions(&app).await.iter().any(|version| version["number"] == 2 && version["state"] == "active");
     assert!(promoted || refusal.contains("version 2 is being tried out"), "{refusal}");
     host.wait_for_log("version 2 of component `web` serves all calls").await;
-    assert_eq!(crowd.leaves().await, 0);
+    assert_eq!(crowd.stop().await, 0);
     assert_eq!(body(&host.client(), "/").await, (200, "good-2".to_owned()));
 
-    // Without calls there is no verdict, and an operator may give one.
+    // Without calls the trial does not end, but an operator can end it.
     deploy(&app, &["web", &built(&app, "good-3"), "--canary", "1%", "--for", "1ms"]).await;
     host.wait_for_log("too few to judge it").await;
     let said = deploy(&app, &["web", "--promote-anyway"]).await;
@@ -218,7 +221,7 @@ async fn a_good_version_gets_its_share_and_then_all_calls() {
     assert!(out.contains("version 4 was tried out and gets no more calls"), "{out}{err}");
 }
 
-/// A component with one function `f`, of this type, in the contract.
+/// A component that exports the contract with one function `f`, which has a parameter of this type.
 fn exporter(parameter: &str, core: &str) -> String {
     format!(
         r#"(component
@@ -243,7 +246,7 @@ const CALLER: &str = r#"(component
     (export "test:deploy/own@1.0.0" (instance $own)))"#;
 
 #[tokio::test]
-async fn what_is_wrong_with_a_version_is_said_before_one_call_sees_it() {
+async fn an_invalid_version_is_refused_before_it_gets_a_call() {
     let manifest = r#"
         spin_manifest_version = 2
         application = { name = "linked", version = "1.0.0" }
@@ -277,7 +280,7 @@ async fn what_is_wrong_with_a_version_is_said_before_one_call_sees_it() {
         .component("needs.wasm", r#"(component (import "test:deploy/more@1.0.0" (instance (export "h" (func)))))"#)
         .file("text.wasm", "no component");
     let host = app.start().await;
-    // Links that nothing leads to are loaded by a call: this one is of `souk call` alone.
+    // No route leads to this component: only `souk call` loads it.
     let call = app.call("caller", "test:deploy/own#g", None).await;
     assert_eq!(texts(&call).0.trim(), "1", "{:?}", texts(&call));
     let file = |name: &str| app.path(name).to_str().unwrap().to_owned();
@@ -315,7 +318,7 @@ async fn a_version_that_its_callers_cannot_call_is_refused_with_both_signatures(
         [component.callee]
         source = "callee.wasm"
     "#;
-    // The handler is never called: what matters is what the component imports.
+    // The handler is never called; only the component's imports matter.
     let web = r#"(component
         (import "test:deploy/numbers@1.0.0" (instance (export "f" (func (param "x" u32) (result u32)))))
         (import "wasi:http/types@0.2.0" (instance $types
@@ -380,7 +383,7 @@ async fn a_component_whose_sources_change_is_built_and_served_while_the_host_run
     let app = app.file("source.wasm", version("good-2"));
     host.wait_for_log("served web: version 2 serves").await;
     assert_eq!(body(&client, "/").await, (200, "good-2".to_owned()));
-    // Neither a build that fails nor a version that does not fit changes anything.
+    // A failed build changes nothing, and neither does a version that does not fit.
     let app = app.file("source.wasm", "no component");
     host.wait_for_log("`web` serves as before").await;
     let app = app.file("fail", "").file("source.wasm", version("good-3"));
@@ -391,11 +394,11 @@ async fn a_component_whose_sources_change_is_built_and_served_while_the_host_run
     let _app = app.file("source.wasm", version("good-4"));
     host.wait_for_log("served web: version 3 serves").await;
     assert_eq!(body(&client, "/").await, (200, "good-4".to_owned()));
-    assert_eq!(crowd.leaves().await, 0);
+    assert_eq!(crowd.stop().await, 0);
 }
 
 #[tokio::test]
-async fn a_changed_manifest_is_applied_as_far_as_that_needs_no_restart_and_not_by_halves() {
+async fn a_changed_manifest_is_applied_without_a_restart_where_possible_and_never_if_it_has_mistakes() {
     build::application("tests/apps/sdks/spin.toml");
     let app = App::alone("sdks");
     let host = app.start().await;
@@ -413,7 +416,7 @@ async fn a_changed_manifest_is_applied_as_far_as_that_needs_no_restart_and_not_b
     assert_eq!(body(&client, "/spin-6/variable?greeting").await, (200, "welcome".to_owned()));
     assert_eq!(body(&client, "/spin-6/key-value").await.0, 200, "what is left is as it was");
 
-    // Routes are replaced, and may lead to no component that does not run.
+    // New routes replace the old ones, unless one leads to a component that does not run.
     let route = "[[trigger.http]]\nroute = \"/again/...\"\ncomponent = \"spin-6\"\n";
     let app = app.append(route);
     assert_eq!(body(&client, "/again/variable?greeting").await.0, 404);
@@ -431,7 +434,7 @@ async fn a_changed_manifest_is_applied_as_far_as_that_needs_no_restart_and_not_b
     assert!(out.contains("left:    triggers of HTTP, one of which leads to `new`, which does not run"), "{out}{err}");
     let app = app.replace(newcomer, "");
 
-    // One mistake, and nothing of it is applied; a signal asks for the same.
+    // A manifest with a mistake is not applied at all. SIGHUP requests the same as the command.
     let app = app.replace(r#"default = "welcome""#, r#"default = "bye""#).append("[component.broken]\n");
     host.signal("HUP");
     let error = host.wait_for_log("nothing was applied").await;
@@ -447,7 +450,7 @@ async fn a_changed_manifest_is_applied_as_far_as_that_needs_no_restart_and_not_b
 }
 
 #[tokio::test]
-async fn the_series_of_a_version_go_with_it() {
+async fn the_metric_series_of_a_version_end_with_it() {
     let app = app().administered();
     let host = app.start().await;
     let api = crate::harness::admin::Api::of(&host);

@@ -1,15 +1,15 @@
-//! A host that is killed at any point of a deployment starts with one version, and it is one of the two.
+//! A host that is killed at any point of a deployment starts again with exactly one version: the old or the new one.
 
 use super::deploy::{app, body, built, digest, version, versions};
 use crate::harness::{App, eventually};
 use serde_json::Value;
 
-/// What is written down of the component's versions.
+/// The host's record of the component's versions.
 fn book(app: &App) -> Option<Value> {
     serde_json::from_slice(&std::fs::read(app.state().join("versions/web.json")).ok()?).ok()
 }
 
-/// Points of a deployment of a version with this digest and number, as somebody who watches the state folder sees them.
+/// Points in the deployment of a version with this digest and number that are visible in the state folder.
 type Point = fn(app: &App, digest: &str, number: u64) -> bool;
 
 const POINTS: [(&str, Point); 5] = [

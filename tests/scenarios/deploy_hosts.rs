@@ -1,5 +1,5 @@
-//! New versions of a component that several hosts run: all go to it and no request fails, whichever of them is killed; and
-//! nobody deploys who has not the secret of the hosts.
+//! New versions of a component that several hosts run: all hosts switch to the new version and no request fails, even
+//! if one of them is killed; and only clients with the cluster secret can deploy.
 
 use super::deploy::{Crowd, body, built, digest, version};
 use crate::harness::app::texts;
@@ -9,7 +9,7 @@ use async_nats::jetstream;
 use bytes::Bytes;
 use serde_json::Value;
 
-/// `front` runs at a host of its own, which passes everything else on over NATS.
+/// `front` runs on its own host, which forwards all other requests over NATS.
 const MANIFEST: &str = r#"
     spin_manifest_version = 2
     application = { name = "shop", version = "1.0.0" }
@@ -40,7 +40,7 @@ async fn web(app: &App, state: &str) -> Host {
     app.start_at("127.0.0.1:0", state, &["--only", "web"]).await
 }
 
-/// What `souk COMMAND` says at the host with this state folder; it must succeed.
+/// Runs `souk COMMAND` at the host with this state folder, which must succeed; returns its output.
 async fn souk(app: &App, state: &str, command: &str, arguments: &[&str]) -> String {
     let output = app.souk_at(state, command, arguments).await;
     let (out, err) = texts(&output);
@@ -48,7 +48,7 @@ async fn souk(app: &App, state: &str, command: &str, arguments: &[&str]) -> Stri
     out
 }
 
-/// Waits until all of these hosts answer with this version.
+/// Waits until all these hosts answer with this version.
 async fn all_serve(hosts: &[&Host], behaviour: &str) {
     for host in hosts {
         let client = host.client();
@@ -57,7 +57,7 @@ async fn all_serve(hosts: &[&Host], behaviour: &str) {
     }
 }
 
-/// The number and digest of the version that serves at a host.
+/// The number and the digest of the version that serves at a host.
 async fn active(app: &App, state: &str) -> (u64, String) {
     let all: Vec<Value> = serde_json::from_str(&souk(app, state, "versions", &["web", "--json"]).await).unwrap();
     let active = all.iter().find(|version| version["state"] == "active").expect("a version that serves");
@@ -74,7 +74,7 @@ async fn all_hosts_go_to_a_version_without_a_failed_read_also_when_the_one_that_
         hosts.push(web(&app, state).await);
     }
     let crowd = Crowd::of(&gateway);
-    crowd.asks(50).await;
+    crowd.wait_for_answers(50).await;
     let said = souk(&app, STATES[0], "deploy", &["web", &built(&app, "good-2")]).await;
     assert!(said.contains("version 2 serves; version 1 ends its calls"), "{said}");
     all_serve(&hosts.iter().collect::<Vec<_>>(), "good-2").await;
@@ -86,14 +86,15 @@ async fn all_hosts_go_to_a_version_without_a_failed_read_also_when_the_one_that_
         }
     }
 
-    // Tried out at one host, then everywhere.
-    crowd.asks(50).await;
+    // A version that is first tried out at one host, and then deployed to all.
+    crowd.wait_for_answers(50).await;
     let third = built(&app, "good-3");
     let canary = ["web", &third, "--canary", "50%", "--for", "100ms", "--max-slowdown", "50"];
     souk(&app, STATES[1], "deploy", &canary).await;
     all_serve(&hosts.iter().collect::<Vec<_>>(), "good-3").await;
 
-    // Killed before it has told the others, and after. What it has written decides, and it is there when it comes back.
+    // The deploying host is killed before it has told the others, and after. The stored record decides which version
+    // serves, also when the host has restarted.
     for (point, next) in [("the file is kept", "good-4"), ("the hosts are told", "good-5")] {
         let (file, new) = (built(&app, next), digest(&version(next)));
         let versions = app.path(STATES[0]).join("versions");
@@ -108,14 +109,14 @@ async fn all_hosts_go_to_a_version_without_a_failed_read_also_when_the_one_that_
         let arguments = ["web", &file];
         futures::join!(app.souk_at(STATES[0], "deploy", &arguments), kill);
         drop(hosts.remove(0));
-        crowd.asks(50).await;
+        crowd.wait_for_answers(50).await;
         hosts.insert(0, web(&app, STATES[0]).await);
         let decided = body(&hosts[0].client(), "/").await.1;
         assert!(decided == next || (next == "good-4" && decided == "good-3"), "killed when {point}: {decided}");
         all_serve(&hosts.iter().collect::<Vec<_>>(), &decided).await;
     }
 
-    // A host that was never there runs what the others do, and goes back with them.
+    // A new host runs the version of the others, and follows them in a rollback.
     let fresh = web(&app, "state-fresh").await;
     assert_eq!(body(&fresh.client(), "/").await, (200, "good-5".to_owned()));
     fresh.wait_for_log("which the hosts have agreed on").await;
@@ -126,7 +127,8 @@ async fn all_hosts_go_to_a_version_without_a_failed_read_also_when_the_one_that_
     let back = body(&hosts[1].client(), "/").await.1;
     all_serve(&[&hosts[0], &hosts[1], &hosts[2], &fresh], &back).await;
 
-    // A file that no host has had is newer than what they have agreed on, and becomes theirs when somebody says so.
+    // A component file that no host knows is newer than the agreed version. It becomes the version of all hosts when an
+    // operator deploys it.
     fresh.stop().await;
     let app = app.file("web.wasm", version("good-9"));
     let fresh = web(&app, "state-fresh").await;
@@ -135,12 +137,12 @@ async fn all_hosts_go_to_a_version_without_a_failed_read_also_when_the_one_that_
     let said = souk(&app, "state-fresh", "deploy", &["web"]).await;
     assert!(said.contains("serves here already, and is what all hosts run"), "{said}");
     all_serve(&[&hosts[0], &hosts[1], &hosts[2], &fresh], "good-9").await;
-    crowd.asks(50).await;
-    assert_eq!(crowd.leaves().await, 0, "{:#?}", gateway.log());
+    crowd.wait_for_answers(50).await;
+    assert_eq!(crowd.stop().await, 0, "{:#?}", gateway.log());
 }
 
 #[tokio::test]
-async fn who_can_only_publish_on_nats_cannot_deploy_nor_replay_a_deployment_nor_change_its_file() {
+async fn a_nats_client_without_the_cluster_secret_cannot_deploy_or_replay_or_change_a_deployment() {
     let nats = Nats::start();
     let app = app(&nats, Some(SECRET));
     let first = web(&app, STATES[0]).await;
@@ -163,7 +165,7 @@ async fn who_can_only_publish_on_nats_cannot_deploy_nor_replay_a_deployment_nor_
             let line = host.wait_for_log(words).await;
             assert!(line.contains("ERROR") && line.contains("nothing of it is run"), "{line}");
         }
-        // Neither does a host that starts: of the others, and one that has kept nothing.
+        // A host that starts does not run it either.
         let again = web(&app, "state-2").await;
         again.wait_for_log(words).await;
         assert_eq!(body(&again.client(), "/").await, (200, "good-1".to_owned()));
@@ -171,7 +173,7 @@ async fn who_can_only_publish_on_nats_cannot_deploy_nor_replay_a_deployment_nor_
         all_serve(&[&first, &second], "good-3").await;
     }
 
-    // The next deployment sets it right. Its file is not run where it was changed on the way.
+    // The next deployment repairs the record. A host does not run a file that was changed in the bucket.
     souk(&app, STATES[1], "deploy", &["web", &built(&app, "good-4")]).await;
     all_serve(&[&first, &second], "good-4").await;
     let chunk = format!("$KV.souk_shop_versions.{}.0", digest(&version("good-4")));
@@ -187,7 +189,7 @@ async fn who_can_only_publish_on_nats_cannot_deploy_nor_replay_a_deployment_nor_
 }
 
 #[tokio::test]
-async fn without_a_secret_of_the_hosts_a_host_that_is_not_alone_does_not_deploy() {
+async fn without_a_cluster_secret_only_a_single_host_can_deploy() {
     let nats = Nats::start();
     let app = app(&nats, None);
     let first = web(&app, STATES[0]).await;

@@ -1,19 +1,20 @@
-//! The store under load while its components are replaced: no request fails, and none has to be made again.
+//! The store under load while its components are replaced: no request fails, and none has to be repeated.
 //!
-//! `SOUK_SWAP_SECONDS=60` sends 500 requests a second, if the machine can answer them, for a minute while 20 components are replaced; by itself the scenario
-//! takes five seconds, with 60 requests a second and three components. It prints how long reads took meanwhile.
+//! By default the scenario takes five seconds, with 60 requests a second and three deployments. With
+//! `SOUK_SWAP_SECONDS=60` it takes a minute, with 500 requests a second, if the machine can answer them, and 20
+//! deployments. It prints how long reads took.
 
 use super::deploy::{deploy, versions};
-use crate::harness::town::Load;
+use crate::harness::redundant_store::Load;
 use crate::harness::{App, Random};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-/// Requests under way at one time: a machine that cannot keep the pace gets fewer requests, and is not overloaded.
+/// The maximum of concurrent requests: a machine that cannot keep the pace gets fewer requests and is not overloaded.
 const MOST: usize = 64;
 
-/// The same component in other bytes: with a section at its end that says nothing.
+/// The same component with other bytes: it gets a custom section at its end.
 fn with_section(mut file: Vec<u8>, number: u64) -> Vec<u8> {
     let name = b"swap";
     file.extend([0, 1 + name.len() as u8 + 8, name.len() as u8]);
@@ -40,7 +41,7 @@ async fn components_of_the_store_are_replaced_under_load_and_no_request_fails_or
     let start = Instant::now();
     let customers = tokio::spawn(Arc::clone(&load).run_within(rate, MOST));
     let between = rate as usize * seconds / (swaps + 1);
-    load.more(between * 8 / 10, between / 20).await;
+    load.wait_for_more(between * 8 / 10, between / 20).await;
     let (mut random, mut windows): (_, Vec<(Instant, Instant)>) = (Random::new(20), Vec::new());
     for swap in 0..swaps {
         let all = versions(&app).await;
@@ -54,12 +55,12 @@ async fn components_of_the_store_are_replaced_under_load_and_no_request_fails_or
         let said = deploy(&app, &[component, path.to_str().unwrap()]).await;
         assert!(said.contains("serves; version"), "{said}");
         windows.push((begun, Instant::now()));
-        load.more(between * 8 / 10, between / 20).await;
+        load.wait_for_more(between * 8 / 10, between / 20).await;
     }
     load.end();
     customers.await.unwrap();
-    let (read, ordered, again) = (load.read.load(SeqCst), load.ordered.load(SeqCst), load.again.load(SeqCst));
-    let took = load.took();
+    let (read, ordered, again) = (load.read.load(SeqCst), load.ordered.load(SeqCst), load.retries.load(SeqCst));
+    let took = load.latencies();
     let is_beside =
         |(begun, took): &&(Instant, Duration)| windows.iter().any(|(a, b)| *begun <= *b && *begun + *took >= *a);
     let beside: Vec<Duration> = took.iter().filter(is_beside).map(|(_, took)| *took).collect();

@@ -1,4 +1,5 @@
-//! A component is deployed whose contract gained an optional field, beside one that knows nothing of it.
+//! Deployment of a component whose contract has a new optional field, while the other side of the link still has the
+//! old contract.
 
 use super::deploy::deploy;
 use crate::harness::App;
@@ -14,7 +15,7 @@ const MANIFEST: &str = r#"
     source = "callee.wasm"
 "#;
 
-/// Exports `f`, which returns a record with `a`, and for `gained` a `note`.
+/// A component that exports `f`, which returns a record with `a` and, with `gained`, a `note`.
 pub(super) fn callee(gained: bool) -> String {
     let (fields, answer) = match gained {
         true => (r#"(field "a" u32) (field "note" (option u32))"#, 16),
@@ -34,7 +35,7 @@ pub(super) fn callee(gained: bool) -> String {
     )
 }
 
-/// Exports `g`, which returns ten times the callee's `a`, and one more where it has a `note`.
+/// A component that exports `g`, which returns ten times the callee's `a`, plus one if there is a `note`.
 pub(super) fn caller(gained: bool) -> String {
     let (fields, core, g) = match gained {
         true => (
@@ -86,11 +87,11 @@ async fn either_side_of_a_link_is_deployed_first_when_what_it_returns_gains_an_o
         assert_eq!(number().await, "40");
         if callee_first {
             deploy(&app, &["callee", &file("new-callee.wasm")]).await;
-            assert_eq!(number().await, "60", "it hears nothing of the note");
+            assert_eq!(number().await, "60", "the old caller gets no note");
             deploy(&app, &["caller", &file("new-caller.wasm")]).await;
         } else {
             deploy(&app, &["caller", &file("new-caller.wasm")]).await;
-            assert_eq!(number().await, "40", "it reads none");
+            assert_eq!(number().await, "40", "the old callee returns no note");
             deploy(&app, &["callee", &file("new-callee.wasm")]).await;
         }
         assert_eq!(number().await, "61");

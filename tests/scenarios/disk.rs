@@ -1,5 +1,5 @@
-//! A state folder without room, or without leave to write: whoever asks is told, the log says why, and what was
-//! acknowledged is there.
+//! A state folder on a full or read-only disk: clients get an error, the log says why, and nothing that was
+//! acknowledged is lost.
 
 use super::outages::expect_outage;
 use crate::harness::app::texts;
@@ -11,9 +11,9 @@ use crate::harness::stripe_api::StripeApi;
 use crate::harness::{Answer, App, eventually};
 use serde_json::Value;
 
-/// The size of the disk for the state folder, in MiB: several times what a new folder takes.
+/// The size of the disk for the state folder, in MiB: several times the size of a new state folder.
 const DISK_MIB: usize = 64;
-/// The most orders and events that a full disk may still take.
+/// How many orders and events a full disk may still take.
 const MAX_WRITES: usize = 2_000;
 
 #[tokio::test]
@@ -28,7 +28,7 @@ async fn a_full_disk_refuses_and_loses_nothing_on_postgres() {
 
 async fn full(database: Database) {
     let stripe = StripeApi::start().await;
-    // On one host, whose disk has its queue: that of several is not on their disks.
+    // One host, because several hosts do not have the queue on their disks.
     let app = stripe.store_with(App::store_alone()).variable("public_url", "https://shop.example");
     let (mut disk, app) = Disk::under(database.configure(app), DISK_MIB);
     let shop = Shop::of(app).await;
@@ -37,33 +37,33 @@ async fn full(database: Database) {
     records.order(&shop).await.expect(201);
     for lives in [true, false] {
         disk.fill();
-        // What SQLite had room for in its files may still be taken.
+        // Writes that fit into the free pages of the SQLite files may still succeed.
         let mut tries = 0..MAX_WRITES;
         let refused = loop {
             tries.next().expect("the disk is not full");
-            let (ordered, told) = (records.order(&shop).await, records.tell(&shop).await);
+            let (ordered, event) = (records.order(&shop).await, records.send_payment_event(&shop).await);
             if ordered.status != 201 {
-                expect_outage(&ordered, "an order without room");
+                expect_outage(&ordered, "an order on a full disk");
             }
-            if told.status != 200 {
-                break told;
+            if event.status != 200 {
+                break event;
             }
         };
-        expect_outage(&refused, "an event without room");
+        expect_outage(&refused, "an event on a full disk");
         println!("{} orders, {} events acknowledged", records.orders.len(), records.acknowledged.len());
         let says_why = |line: &&String| line.contains("DatabaseFull") || line.contains("disk is full");
         eventually("the log says why", || async { shop.host.log().iter().find(says_why).map(drop) }).await;
-        // Who only looks has not noticed.
+        // Reads still work.
         shop.client.get("/api/products/1").await.expect(200);
         shop.verify(&records.token).await.expect(201);
         shop.order_by_id(&records.token, records.orders[0]["order"]["id"].as_str().unwrap()).await;
         if lives {
-            // It goes on where it was when there is room: no restart.
+            // When there is space again, the host continues without a restart.
             disk.make_room();
             records.complete(&shop).await;
         }
     }
-    // What was taken until the host was killed on a full disk is there as well.
+    // What the host acknowledged until it was killed on a full disk is there, too.
     let app = shop.kill();
     disk.make_room();
     let shop = Shop::of(app).await;
@@ -73,12 +73,12 @@ async fn full(database: Database) {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_called_that_and_not_a_full_store() {
+async fn a_full_disk_is_not_reported_as_a_full_key_value_store() {
     let (mut disk, app) = Disk::under(App::alone("rogue"), DISK_MIB);
     let host = app.start().await;
     let client = host.client();
     disk.fill();
-    // What SQLite had room for in its files may still be taken.
+    // Writes that fit into the free pages of the SQLite files may still succeed.
     let value = "x".repeat(4_000);
     for path in ["key-value-set/default/key", "insert-row"] {
         let failed = eventually("there is no room", || async {
@@ -91,17 +91,17 @@ async fn a_full_disk_is_called_that_and_not_a_full_store() {
     host.wait_for_log("the disk of the state folder is full").await;
 }
 
-/// What was tried, and what the answers were.
+/// The requests that were sent, and their answers.
 struct Records {
     token: String,
-    /// The answers to orders; each has its position as its key.
+    /// The answers to orders; the idempotency key of each is its position.
     orders: Vec<Value>,
     acknowledged: Vec<Value>,
     refused: Vec<Value>,
 }
 
 impl Records {
-    /// Sends the next order; it stays the next one until it is made.
+    /// Sends the next order, or the same one again until it is made.
     async fn order(&mut self, shop: &Shop) -> Answer {
         let answer = shop.order_with_key(&self.token, &format!("key-{}", self.orders.len()), &[(1, 2)]).await;
         if answer.status == 201 {
@@ -110,8 +110,8 @@ impl Records {
         answer
     }
 
-    /// Tells of the payment of the newest order; where that is known, of something else that happened to it.
-    async fn tell(&mut self, shop: &Shop) -> Answer {
+    /// Sends the payment of the newest order or, if that was acknowledged, another event of it.
+    async fn send_payment_event(&mut self, shop: &Shop) -> Answer {
         let order = self.orders.last().unwrap()["order"]["id"].as_str().unwrap();
         let known = self.acknowledged.last().is_some_and(|event| order_of(event) == order);
         let event = if known { checkout_session_expired(order) } else { charge_succeeded(order, 15050) };
@@ -120,7 +120,7 @@ impl Records {
         answer
     }
 
-    /// Checks that what was acknowledged is there, and that what was refused succeeds now.
+    /// Checks that nothing acknowledged was lost, and that the refused requests succeed now.
     async fn complete(&mut self, shop: &Shop) {
         for (i, before) in self.orders.iter().enumerate() {
             let again = shop.order_with_key(&self.token, &format!("key-{i}"), &[(1, 2)]).await;
@@ -139,7 +139,7 @@ impl Records {
         assert_eq!(list["pagination"]["totalRecords"], self.orders.len());
     }
 
-    /// Every payment that was acknowledged has been taken into account, once.
+    /// Checks that every acknowledged payment was applied exactly once.
     async fn expect_paid(&self, shop: &Shop) {
         for event in self.acknowledged.iter().filter(|event| event["type"] == "charge.succeeded") {
             let order = shop.order_by_id(&self.token, order_of(event)).await;
@@ -148,12 +148,12 @@ impl Records {
     }
 }
 
-/// Waits until every event that was acknowledged has been dealt with.
+/// Waits until every acknowledged event has been delivered.
 async fn wait_for_events(shop: &Shop) {
     eventually("no message waits", || async { (messages(shop).await == 0).then_some(()) }).await;
 }
 
-/// How many messages there are. The host is asked, as its disk cannot be seen from here.
+/// How many messages there are. The host must be asked, because the test cannot see its disk.
 async fn messages(shop: &Shop) -> usize {
     let (out, err) = texts(&shop.app.souk("events", &["list", "--json"]).await);
     let list: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}{err}"));

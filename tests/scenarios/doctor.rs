@@ -1,4 +1,4 @@
-//! `souk doctor` in production: it asks the host that runs, says what is to be looked at, and ends with a verdict.
+//! `souk doctor` in production: it asks the running host, lists the problems, and ends with a verdict.
 
 use crate::harness::admin::Api;
 use crate::harness::app::texts;
@@ -40,7 +40,7 @@ async fn doctor_compares_the_clock_with_that_of_nats() {
     let _host = app.start().await;
     let (out, err) = texts(&app.souk("doctor", &[]).await);
     let found = out.lines().find(|line| line.contains("clock of NATS: ")).unwrap_or_else(|| panic!("{out}{err}"));
-    // An older server says nothing of the time.
+    // An older NATS server does not report its time.
     assert!(found.starts_with("ok    clock of NATS: ") && ["as this", "not known"].iter().any(|so| found.contains(so)));
 }
 
@@ -72,7 +72,7 @@ async fn without_a_toolchain_nothing_is_wrong() {
 }
 
 #[tokio::test]
-async fn what_the_edge_refuses_is_counted_by_its_reason() {
+async fn refusals_at_the_edge_are_counted_by_their_reason() {
     let app = App::alone("rogue").administered();
     let host = app.start().await;
     let client = host.client();

@@ -1,10 +1,10 @@
-//! Durable links: a call that was acknowledged is made, whatever happens to host and target meanwhile.
+//! Durable links: an acknowledged call is delivered, whatever happens to the host and the target meanwhile.
 //!
-//! Most of it is promised alike of the queue in a file and of the one on JetStream, and those scenarios run on both. Where
-//! applications have several hosts, those on JetStream have them; a queue in a file is of one host.
+//! Most guarantees hold for the queue in a file and for the queue on JetStream, so most scenarios run on both. With
+//! `SOUK_HOSTS=3`, the scenarios on JetStream run on three hosts; a queue in a file belongs to one host.
 //!
-//! `/send/DEED/ID/N` stores an event by a durable link; its handler counts its deliveries under `tries:ID`, and those
-//! that it has finished under `done:ID`.
+//! `/send/DEED/ID/N` stores an event through a durable link. The handler counts its deliveries under `tries:ID`, and
+//! the deliveries that it has finished under `done:ID`.
 
 use crate::harness::app::texts;
 use crate::harness::nats::Nats;
@@ -16,26 +16,26 @@ const OUTBOX: &str = "souk-test:rogue/outbox@1.0.0#send";
 
 /// The queue that holds the messages.
 pub(super) enum QueueKind {
-    /// In the state folder.
+    /// A file in the state folder.
     File,
-    /// On a NATS server of the scenario's own.
+    /// A NATS server that only this scenario uses.
     Server(Nats),
-    /// On the servers that three hosts share.
+    /// The NATS servers that three hosts share.
     Cluster,
 }
 
 impl QueueKind {
-    /// In the state folder of the one host.
+    /// The queue in the state folder of the only host.
     pub(super) fn file() -> QueueKind {
         QueueKind::File
     }
 
-    /// On JetStream.
+    /// The queue on JetStream.
     pub(super) fn jetstream() -> QueueKind {
-        if spread::wanted() { QueueKind::Cluster } else { QueueKind::Server(Nats::start()) }
+        if spread::enabled() { QueueKind::Cluster } else { QueueKind::Server(Nats::start()) }
     }
 
-    /// The application, with its messages there.
+    /// The application with its messages in this queue.
     pub(super) fn app(&self) -> App {
         match self {
             QueueKind::File => App::alone("durable"),
@@ -44,7 +44,7 @@ impl QueueKind {
         }
     }
 
-    /// The application, with this limit of the target besides its own.
+    /// The application with this additional limit for the target.
     pub(super) fn limited(&self, limit: &str) -> App {
         self.app().append(limit)
     }
@@ -55,7 +55,7 @@ pub(super) fn on(nats: &Nats) -> App {
     App::alone("durable").on_nats(&nats.url())
 }
 
-/// Runs each scenario with its messages in a file, and with them on JetStream.
+/// Runs each scenario twice: with the queue in a file, and with the queue on JetStream.
 macro_rules! on_both {
     ($($scenario:ident,)*) => {
         mod in_a_file {
@@ -101,7 +101,7 @@ pub(super) async fn send(client: &Client, event: &str) {
     assert_eq!(client.get(&format!("/send/{event}")).await.expect(200), "stored");
 }
 
-/// What the handler has counted under `key`.
+/// The handler's count under `key`.
 pub(super) async fn counted(client: &Client, key: &str) -> u32 {
     let value = client.get(&format!("/rogue/key-value-get/default/{key}")).await.expect(200);
     value.as_str().map_or(0, |n| n.parse().unwrap())
@@ -112,7 +112,7 @@ pub(super) async fn until_done(client: &Client, id: &str) {
     eventually(&what, || async { (counted(client, &format!("done:{id}")).await >= 1).then_some(()) }).await;
 }
 
-/// `souk events ARGUMENTS`, which must succeed: what it printed.
+/// Runs `souk events ARGUMENTS`, which must succeed; returns its output.
 pub(super) async fn events(app: &App, arguments: &[&str]) -> String {
     let (out, err) = texts(&events_output(app, arguments).await);
     assert!(err.is_empty(), "{out}\n{err}");
@@ -126,7 +126,7 @@ async fn events_output(app: &App, arguments: &[&str]) -> Output {
     output
 }
 
-/// The messages that there are.
+/// All messages, as `souk events list` shows them.
 pub(super) async fn messages(app: &App) -> Vec<Value> {
     let list: Value = serde_json::from_str(&events(app, &["list", "--json"]).await).unwrap();
     list.as_array().unwrap().clone()
@@ -136,7 +136,7 @@ pub(super) async fn until_no_messages(app: &App) {
     eventually("no message is left", || async { messages(app).await.is_empty().then_some(()) }).await;
 }
 
-/// The one dead letter, once there is one.
+/// Waits for the only dead letter, and returns it.
 async fn dead_letter(app: &App) -> Value {
     eventually("there is a dead letter", || async {
         messages(app).await.into_iter().find(|message| message["state"] == "dead")
@@ -151,7 +151,7 @@ pub(super) fn text<'a>(value: &'a Value, field: &str) -> &'a str {
 async fn an_event_is_acknowledged_before_it_is_handled_and_is_handled_once(kind: QueueKind) {
     let app = kind.app();
     let (_host, client) = start(&app).await;
-    // The handler waits far longer than the sender does.
+    // The handler takes far longer than the sender.
     send(&client, "wait/slow/5000").await;
     assert_eq!(counted(&client, "done:slow").await, 0);
     send(&client, "finish/quick/0").await;
@@ -216,7 +216,7 @@ async fn a_rejected_event_is_a_dead_letter_that_an_operator_sees_retries_and_dro
     assert!(retried.starts_with("due now: ") && retried.contains(id), "{retried}");
     eventually("it was delivered again", || async { (counted(&client, "tries:odd").await == 2).then_some(()) }).await;
     let dead = dead_letter(&app).await;
-    assert_eq!(dead["attempts"], 1, "a retry begins anew");
+    assert_eq!(dead["attempts"], 1, "a retry resets the attempts");
     let dropped = events(&app, &["drop", id]).await;
     assert!(dropped.contains(&format!("dropped: {id} rogue")) && dropped.contains("(dead, 1 attempts)"), "{dropped}");
     assert!(messages(&app).await.is_empty());
@@ -232,7 +232,7 @@ async fn an_event_that_is_being_delivered_cannot_be_dropped(kind: QueueKind) {
     let output = events_output(&app, &["drop", id]).await;
     let (out, err) = texts(&output);
     if output.status.success() {
-        panic!("it is dropped, and applied all the same: {out}");
+        panic!("it is dropped, but also applied: {out}");
     }
     assert!(err.contains(id) && err.contains("is being delivered now") && err.contains("fix: "), "{err}");
     until_done(&client, "slow").await;
@@ -279,12 +279,12 @@ async fn an_event_that_fails_too_often_is_a_dead_letter_with_its_last_reason(kin
 async fn an_overloaded_target_uses_up_no_attempts(kind: QueueKind) {
     let app = kind.limited("delivery_attempts = 1\ninstances = 1\nwaiting = 0");
     let (_host, client) = start(&app).await;
-    // It may come while the other caller has the instance, and is turned away itself.
+    // This call may come while another caller has the instance; then it is refused.
     let hold = eventually("the instance is held", || async {
         (client.get("/rogue/hold/2500").await.status == 200).then_some(())
     });
     let meanwhile = async {
-        // The instance is taken once another caller is turned away.
+        // The instance is busy once another caller is refused.
         eventually("the target is busy", || async {
             (client.get("/rogue/answer/1").await.status == 503).then_some(())
         })
@@ -307,7 +307,7 @@ async fn an_overloaded_target_uses_up_no_attempts(kind: QueueKind) {
 async fn what_was_stored_when_the_host_was_killed_is_delivered_by_the_next_one(kind: QueueKind) {
     let app = kind.limited("deliveries = 1");
     let (host, client) = start(&app).await;
-    // The first is being delivered, and the second waits behind it, when the host is killed.
+    // When the host is killed, the first event is being delivered and the second one waits behind it.
     send(&client, "wait/first/600000").await;
     host.wait_for_log("handling first").await;
     send(&client, "finish/second/0").await;
@@ -330,7 +330,7 @@ async fn an_event_that_kills_its_host_each_time_runs_out_of_attempts(kind: Queue
         }
         host.wait_for_log("handling poison").await;
         drop(host);
-        // The handler would not wait a second time; a new name for its count makes it wait again.
+        // The handler waits only on an event's first delivery; another key for its count makes it wait again.
         let output = app
             .call(
                 "rogue",
@@ -363,12 +363,12 @@ async fn sigterm_lets_deliveries_finish_and_leaves_the_rest_for_the_next_host(ki
     assert_eq!((counted(&client, "tries:under-way").await, counted(&client, "done:under-way").await), (1, 1));
 }
 
-// A stream has its own bound, and its dead letters are not in it: `jetstream` has that.
+// Only for the queue in a file: a stream has its own limit, which does not include dead letters. `jetstream` tests it.
 #[tokio::test]
 async fn a_full_queue_asks_callers_to_try_again_and_takes_events_once_there_is_room() {
     let app = QueueKind::file().app();
     let (host, client) = start(&app).await;
-    // Rejected, they stay: three of 600 KiB fit into 2 MiB.
+    // The handler rejects the events, so they stay in the queue: three of 600 KiB fit into 2 MiB.
     for id in ["a", "b", "c"] {
         send(&client, &format!("note/{id}/614400")).await;
     }
@@ -376,13 +376,13 @@ async fn a_full_queue_asks_callers_to_try_again_and_takes_events_once_there_is_r
         let message = client.get("/send/note/d/614400").await.expect_unavailable();
         assert_eq!(message, "the message for rogue cannot be stored now; try again later");
     }
-    // One line for all of them.
+    // The log has one line for all refusals.
     let line = host.wait_for_log("the queue is full").await;
     for fragment in ["ERROR", "sender", "rogue", "2097152", "durable_bytes", "souk events list", "fix:"] {
         assert!(line.contains(fragment), "{fragment} is missing: {line}");
     }
     assert_eq!(host.log_count("the queue is full"), 1);
-    // A small one still fits, and its end can be noted.
+    // A small event still fits, and the outcome of its delivery can still be stored.
     send(&client, "finish/small/0").await;
     until_done(&client, "small").await;
     eventually("all three are dead", || async {
@@ -444,14 +444,14 @@ async fn an_unknown_message_is_an_error_with_and_without_a_host(kind: QueueKind)
     }
 }
 
-// Of messages in a file; `jetstream` has the same of those on NATS.
+// For the queue in a file; `jetstream` has the same scenario for messages on NATS.
 #[tokio::test]
 async fn events_for_a_component_that_is_gone_stay_and_are_shown_and_come_back_with_it() {
     let app = QueueKind::file().app();
     let output = app.call("sender", OUTBOX, Some(json!({ "id": "orphan", "deed": "finish" }))).await;
     assert!(output.status.success(), "{:?}", texts(&output));
     let manifest = std::fs::read_to_string(app.path("spin.toml")).unwrap();
-    // The same application, in which the component has another name.
+    // The same application, but the component has another name.
     let renamed = manifest.replace("\"rogue\"", "\"renamed\"").replace("[component.rogue", "[component.renamed");
     std::fs::write(app.path("spin.toml"), renamed).unwrap();
     let host = app.start().await;

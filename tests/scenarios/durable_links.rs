@@ -1,4 +1,4 @@
-//! Durable links in the manifest: which are refused, and where they are shown.
+//! Durable links in the manifest: which ones the host refuses, and where it shows them.
 
 use crate::harness::App;
 use crate::harness::app::texts;
@@ -52,7 +52,7 @@ async fn a_durable_link_that_is_no_dependency_or_is_not_imported_is_refused() {
     for fragment in ["component `sender`", "is not a dependency", "fix: did you mean `souk-test:rogue/events@1.0.0`?"] {
         assert!(message.contains(fragment), "{fragment} is missing:\n{message}");
     }
-    // All of the package, of which it imports one interface, and one that it does not.
+    // The dependency is the whole package, of which the component imports one interface; `durable` names another one.
     let app = App::new("durable")
         .replace("\"souk-test:rogue/events@1.0.0\" = {", "\"souk-test:rogue\" = {")
         .replace("durable = [\"souk-test:rogue/events@1.0.0\"]", "durable = [\"souk-test:rogue/deeds@1.0.0\"]");

@@ -66,7 +66,7 @@ async fn a_private_component_is_reached_from_inside_only() {
     ] {
         assert_eq!(headers[name], value, "{name}: {headers}");
     }
-    // `second` is a component of the application too, but not granted to `front`.
+    // `second` is another component of the application, but `front` has no grant to call it.
     client.get("/self/internal/second/self/hello").await.expect(502);
     for host in ["inner.spin.internal", "inner"] {
         let answer = client.send(Method::GET, "/show/exact", &[("host", host)], None).await;
@@ -128,7 +128,7 @@ async fn a_body_over_the_limit_without_a_length_is_not_handed_on() {
     let (host, client) = start().await;
     let chunks = futures::stream::iter((0..48).map(|_| Ok::<_, std::io::Error>(vec![b'x'; 64 << 10])));
     let request = client.open(Method::POST, "/self/length").body(reqwest::Body::wrap_stream(chunks));
-    // The host may answer or hang up; what it must not do is hand 3 MiB on as if all were well.
+    // The host may answer or close the connection, but it must not pass on 3 MiB as a complete body.
     if let Ok(response) = request.send().await {
         assert!(response.status().is_client_error(), "{response:?}");
     }
@@ -176,7 +176,7 @@ async fn a_client_that_sends_its_headers_byte_by_byte_is_cut_off() {
         let mut stream = raw::connect(host.address()).await;
         raw::send(&mut stream, "GET /self/hello HTTP/1.1\r\nhost: a\r\nx-slow: ").await;
         let (mut reader, mut writer) = stream.split();
-        // One byte now and then, for ever: only the host can end this.
+        // The client sends a byte now and then, endlessly: only the host can end this.
         let drip = async {
             loop {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -202,7 +202,7 @@ async fn an_idle_connection_is_closed() {
     raw::send(&mut stream, "GET /self/hello HTTP/1.1\r\nhost: a\r\n\r\n").await;
     let answer = raw::read_response(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
-    assert_eq!(raw::read_to_end(&mut stream).await, "", "the host closes without a word");
+    assert_eq!(raw::read_to_end(&mut stream).await, "", "the host closes the connection without sending anything");
 }
 
 #[tokio::test]
@@ -239,7 +239,7 @@ async fn a_small_response_has_a_content_length_and_a_stream_has_none() {
 #[tokio::test]
 async fn a_stream_arrives_while_the_guest_still_writes_it() {
     let (_host, client) = start().await;
-    // 4,000 chunks take the guest 40 s: the first can only be here early if nothing waits for the last.
+    // The guest needs 40 s for 4,000 chunks: the first chunk comes early only if nothing waits for the last one.
     let mut response = client.open(Method::GET, "/self/stream/4000").send().await.unwrap();
     let first = response.chunk().await.unwrap().expect("a chunk");
     assert!(first.starts_with(b"chunk 0\n") && first.len() < 20_000, "{first:?}");
@@ -251,15 +251,15 @@ fn impatient() -> App {
 }
 
 #[tokio::test]
-async fn a_stream_that_its_deadline_cuts_is_not_taken_for_a_whole_one() {
+async fn a_stream_that_its_deadline_cuts_does_not_look_complete() {
     let host = impatient().start().await;
     let client = host.client();
     for (cut, client) in [client.clone(), client.http2()].into_iter().enumerate() {
-        // A second's worth of chunks: the deadline falls into their midst.
+        // The chunks take one second, so the deadline comes in the middle.
         let response = client.open(Method::GET, "/self/stream/100").send().await.expect("a head");
         assert_eq!(response.status(), 200);
         let body = response.text().await;
-        assert!(body.is_err(), "half a stream came as a whole one: {body:?}");
+        assert!(body.is_err(), "a cut stream looks complete: {body:?}");
         eventually("the log says why", || async { (host.log_count("deadline passed") > cut).then_some(()) }).await;
         client.get("/self/hello").await.expect(200);
     }
@@ -275,7 +275,7 @@ async fn a_client_that_does_not_read_its_response_is_cut_off() {
     let mut first = [0; 12];
     tokio::io::AsyncReadExt::read_exact(&mut stream, &mut first).await.expect("a response begins");
     assert_eq!(&first, b"HTTP/1.1 200");
-    // No more is read, so the end shows in writing alone: a socket that is closed refuses more.
+    // The client reads no more, so it notices the end only when it writes: a closed socket refuses writes.
     let stream = tokio::sync::Mutex::new(stream);
     let closed = eventually("the host closes the connection", || async {
         tokio::io::AsyncWriteExt::write_all(&mut *stream.lock().await, b"x").await.is_err().then_some(())
@@ -332,7 +332,7 @@ async fn head_has_the_headers_of_get_and_no_body() {
     let (host, client) = start().await;
     let answer = client.send(Method::HEAD, "/self/hello", &[], None).await;
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
-    // By hand, as a client library would drop a body that should not be there.
+    // The response is read by hand, because a client library would hide an unexpected body.
     let mut stream = raw::connect(host.address()).await;
     raw::send(&mut stream, "HEAD /self/hello HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
     let answer = raw::read_to_end(&mut stream).await;
@@ -350,10 +350,10 @@ async fn head_over_http_2_has_a_length_and_no_body() {
             let answer = client.send(Method::HEAD, path, &[], None).await;
             assert_eq!((answer.status, answer.header("content-length")), (200, length), "{path}: {answer:?}");
         }
-        // The guest's own answer to HEAD: GET's length without its content.
+        // The guest's own answer to HEAD: the `content-length` of GET, without a body.
         let answer = client.send(Method::HEAD, "/self/declared/1234", &[], None).await;
         assert_eq!((answer.status, answer.header("content-length")), (200, Some("1234")), "{answer:?}");
-        // None of that was worth its instance.
+        // The component still answers after these requests.
         client.get("/self/hello").await.expect(200);
     }
     let client = unrouted.client();
@@ -428,7 +428,7 @@ async fn a_client_that_hangs_up_half_way_hurts_nobody() {
 
 #[tokio::test]
 async fn the_host_says_what_it_serves() {
-    // Of several hosts the application has a name of its own.
+    // With several hosts the application has another name.
     let host = App::alone("edge").start().await;
     let client = host.client();
     let info = client.get("/.well-known/spin/info").await.expect(200);
@@ -437,7 +437,7 @@ async fn the_host_says_what_it_serves() {
 }
 
 #[tokio::test]
-async fn idle_connections_of_one_client_do_not_shut_newcomers_out() {
+async fn idle_connections_of_one_client_do_not_keep_new_clients_out() {
     let host = App::new("edge")
         .replace("request_headers = 8192", "request_headers = 8192\nconnections = 8\npeer_connections = 8")
         .start()
@@ -455,7 +455,7 @@ async fn idle_connections_of_one_client_do_not_shut_newcomers_out() {
         assert!(raw::read_response(&mut stream).await.starts_with("HTTP/1.1 200"));
         idle.push(stream);
     }
-    // The oldest have made room, and the others are served on.
+    // The host has closed the oldest idle connections, and still serves the others.
     assert_eq!(raw::read_to_end(&mut idle[0]).await, "");
     raw::send(&mut idle[7], "GET /self/hello HTTP/1.1\r\nhost: a\r\n\r\n").await;
     assert!(raw::read_response(&mut idle[7]).await.starts_with("HTTP/1.1 200"));

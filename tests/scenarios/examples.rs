@@ -71,7 +71,7 @@ async fn lines_are_in_the_table_that_the_migration_made() {
     assert_eq!(ask(&host.client(), Method::GET, "/", "").await, (200, "milk\nbread\n".to_owned()));
 }
 
-/// Its tests, which `souk test` runs, are in its folder: on SQLite, on PostgreSQL and on two hosts.
+/// The example's own tests are in its folder, and `souk test` runs them: on SQLite, on PostgreSQL and on two hosts.
 #[tokio::test]
 async fn the_shortener_passes_its_own_tests() {
     let mut souk = std::process::Command::new(build::SOUK);

@@ -1,4 +1,4 @@
-//! When a component fails, or takes long: the log says where, and a profile what it computes.
+//! When a component fails, the log says where; when it is slow, a profile says which functions take the time.
 
 use crate::harness::App;
 use crate::harness::app::texts;

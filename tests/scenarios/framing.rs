@@ -1,14 +1,14 @@
-//! Where a response ends is the host's to say: a component that frames its messages wrongly spoils its own alone.
+//! The host alone frames responses: a component that frames its messages wrongly spoils only its own responses.
 //!
-//! `unruly` answers as the query asks; every body repeats a mark of its own request, so that a byte in the wrong response
-//! shows. `framing_fuzz` asks it for anything.
+//! `unruly` frames its answer as the query says. Every body repeats a mark of its request, so that a byte in the wrong
+//! response is noticed. `framing_fuzz` sends random queries.
 
 use crate::harness::nats::Nats;
 use crate::harness::raw::{self, Message, Wire};
 use crate::harness::{App, Host, eventually};
 use http::Method;
 
-/// How a way to `unruly` begins: by itself, or by `relay`, which hands its answers on.
+/// The way to `unruly`: directly, or through `relay`, which forwards its answers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Way {
     Direct,
@@ -65,12 +65,12 @@ async fn get(wire: &mut Wire, target: &str) -> Message {
 
 #[tokio::test]
 async fn a_content_length_that_is_not_the_bodys_is_500_and_the_connection_stays_in_step() {
-    // The status that a client gets where the host has seen the fault before the head went out, by what is on the way.
+    // The status that a client gets if the host notices the fault before it sends the head, for each way.
     for (hosts, way, status) in [
         (Hosts::one().await, Way::Direct, 500),
         (Hosts::one().await, Way::Relayed, 500),
         (Hosts::two().await, Way::Direct, 500),
-        // `relay` gets an error in place of the response.
+        // `relay` gets an error instead of the response.
         (Hosts::two().await, Way::Relayed, 502),
     ] {
         let mut wire = Wire::connect(hosts.front.address()).await;
@@ -89,7 +89,7 @@ async fn a_content_length_that_is_not_the_bodys_is_500_and_the_connection_stays_
             })
             .await;
         }
-        // Without a body there is nothing to compare but the length itself.
+        // Without a body, only the declared length itself can be wrong.
         let message = get(&mut wire, &way.target("length=5")).await;
         assert_eq!(message.status, status, "{message:?}");
         assert_eq!(get(&mut wire, &way.target("length=0")).await.header("content-length"), Some("0"));
@@ -97,7 +97,7 @@ async fn a_content_length_that_is_not_the_bodys_is_500_and_the_connection_stays_
 }
 
 #[tokio::test]
-async fn a_stream_that_is_not_as_long_as_it_says_breaks_its_connection_off() {
+async fn a_stream_with_a_wrong_length_ends_its_connection() {
     let hosts = Hosts::one().await;
     for (faults, (way, query)) in [
         (Way::Direct, "length=100000&writes=70000&mark=wrong"),
@@ -113,7 +113,7 @@ async fn a_stream_that_is_not_as_long_as_it_says_breaks_its_connection_off() {
     {
         let mut wire = Wire::connect(hosts.front.address()).await;
         let target = way.target(query);
-        // The second must not be taken for a part of the first.
+        // The second response must not become part of the first one.
         wire.send(&format!(
             "{}{}",
             head("GET", &target, "one"),
@@ -129,7 +129,7 @@ async fn a_stream_that_is_not_as_long_as_it_says_breaks_its_connection_off() {
             .await;
 
         let answer = hosts.front.client().http2().try_get(&target).await;
-        assert!(answer.is_err(), "{query}: HTTP/2 took it for a whole one: {answer:?}");
+        assert!(answer.is_err(), "{query}: over HTTP/2 the response looks complete: {answer:?}");
     }
 }
 
@@ -161,7 +161,7 @@ async fn headers_that_belong_to_the_connection_do_not_leave_a_component() {
 }
 
 #[tokio::test]
-async fn trailers_arrive_without_those_that_would_frame() {
+async fn trailers_arrive_without_framing_headers() {
     let hosts = Hosts::one().await;
     let mut wire = Wire::connect(hosts.front.address()).await;
     for query in ["writes=4&mark=mine&end=trailers", "writes=4&length=4&mark=mine&end=trailers"] {
@@ -222,11 +222,11 @@ async fn a_request_between_components_is_not_longer_or_shorter_than_it_says() {
 }
 
 #[tokio::test]
-async fn a_component_that_writes_nothing_many_times_ends_nobodys_connection() {
+async fn many_empty_writes_of_a_component_do_not_end_a_connection() {
     let hosts = Hosts::one().await;
     let client = hosts.front.client().http2();
     for way in [Way::Direct, Way::Relayed] {
-        // A client closes a connection of HTTP/2 that brings a thousand empty frames or so.
+        // An HTTP/2 client closes a connection after about a thousand empty frames.
         let writes = "0,".repeat(2_000);
         let query = format!("mark=mine&head=content-type:text/plain&pause=1&writes=1,{writes}3");
         assert_eq!(client.get(&way.target(&query)).await.text(), "mine", "{way:?}");

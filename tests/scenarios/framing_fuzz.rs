@@ -1,7 +1,8 @@
-//! Responses that are framed in any way, right or wrong, through one connection that is kept: no byte of one in another.
+//! Responses with random framing, correct or not, over one keep-alive connection: no byte of one response may appear in
+//! another.
 //!
-//! Over HTTP/1.1, HTTP/2, a link between two components, and NATS. Each run begins with recorded seeds; `FUZZ_SECONDS=600`
-//! goes on with new ones for as many seconds, and a failure names its seed.
+//! It runs over HTTP/1.1, HTTP/2, a link between two components, and NATS. Each run begins with fixed seeds;
+//! `FUZZ_SECONDS=600` continues with new seeds for 600 seconds. A failure names its seed.
 
 use super::framing::{Hosts, Way, head};
 use crate::harness::Random;
@@ -15,23 +16,23 @@ const SEEDS: [u64; 4] = [1, 2, 0x5eed, 20_260_101];
 /// Requests a seed.
 const REQUESTS: usize = 80;
 
-/// A request of the fuzzing, and what is known of its answer.
-struct Asked {
+/// A random request, and what its answer must be.
+struct FuzzRequest {
     id: String,
     mark: String,
     method: &'static str,
     query: String,
     status: u16,
-    /// The length that the guest declares; `None` too where the host refuses it.
+    /// The content length that the guest declares; also `None` if the host refuses it.
     declared: Option<u64>,
-    /// The bytes of its body.
+    /// The number of bytes in its body.
     written: u64,
-    /// Whether it ends the body properly, and answers at all.
+    /// Whether it answers at all and ends the body normally.
     ends: bool,
 }
 
-impl Asked {
-    fn any(random: &mut Random, number: usize) -> Asked {
+impl FuzzRequest {
+    fn any(random: &mut Random, number: usize) -> FuzzRequest {
         fn pick<'a, T: ?Sized>(random: &mut Random, from: &[&'a T]) -> &'a T {
             from[random.below(from.len())]
         }
@@ -99,7 +100,7 @@ impl Asked {
         if random.once_in(12) {
             query.append_pair("pause", "15");
         }
-        Asked {
+        FuzzRequest {
             id: format!("id-{number}-{:08x}", random.next_u64() as u32),
             mark,
             method: if random.once_in(6) { "HEAD" } else { "GET" },
@@ -115,13 +116,13 @@ impl Asked {
         self.method != "HEAD" && ![204, 205, 304].contains(&self.status)
     }
 
-    /// Whether nothing is wrong with what the guest answers.
+    /// Whether the guest's answer is correct.
     fn is_right(&self) -> bool {
         let framed = !self.has_content() || self.declared.is_none_or(|declared| declared == self.written);
         self.ends && self.status >= 200 && framed
     }
 
-    /// Checks that an answer, or as much as came of it, is this request's, and the right one.
+    /// Checks that an answer, or the part of it that came, belongs to this request and is the right one.
     fn check(&self, status: u16, id: Option<&str>, body: &[u8], whole: bool, failures: &[u16]) -> Result<(), String> {
         let own = self.mark.bytes().cycle().take(body.len()).eq(body.iter().copied());
         let foreign = !own && body.contains(&b'<');
@@ -136,11 +137,11 @@ impl Asked {
         let length = body.len() as u64;
         let cut = self.declared == Some(length) && length < self.written;
         match whole {
-            // A trap after the whole body need not be seen in it.
+            // A trap after the whole body may go unnoticed.
             true if own && status == self.status && self.status >= 200 => {
                 match !self.has_content() || cut || length == self.written {
                     true => Ok(()),
-                    false => Err(format!("{length} bytes are said to be the whole response")),
+                    false => Err(format!("{length} bytes look like the complete response")),
                 }
             }
             true if failures.contains(&status) => Ok(()),
@@ -157,7 +158,7 @@ impl Asked {
     }
 }
 
-/// The recorded seeds, and more of them for `FUZZ_SECONDS`.
+/// The fixed seeds, and new ones for `FUZZ_SECONDS`.
 fn seeds() -> impl Iterator<Item = u64> {
     let more = std::env::var("FUZZ_SECONDS").ok().map(|text| text.parse().expect("FUZZ_SECONDS is a number"));
     let end = more.map(|seconds| Instant::now() + Duration::from_secs(seconds));
@@ -166,7 +167,7 @@ fn seeds() -> impl Iterator<Item = u64> {
     SEEDS.into_iter().chain(fresh)
 }
 
-/// Sends what each seed asks for over one connection that is kept, several requests at a time without waiting for an answer.
+/// Sends the requests of each seed over one keep-alive connection, and pipelines several of them.
 async fn fuzz_http1(address: &str, ways: &[Way]) {
     let mut wire = Wire::connect(address).await;
     let (mut whole, mut broken) = (0, 0);
@@ -175,7 +176,7 @@ async fn fuzz_http1(address: &str, ways: &[Way]) {
         let mut number = 0;
         while number < REQUESTS {
             let asked: Vec<_> = (0..1 + random.below(3))
-                .map(|n| (Asked::any(&mut random, number + n), ways[random.below(ways.len())]))
+                .map(|n| (FuzzRequest::any(&mut random, number + n), ways[random.below(ways.len())]))
                 .collect();
             let heads = asked.iter().map(|(asked, way)| head(asked.method, &way.target(&asked.query), &asked.id));
             wire.send(&heads.collect::<String>()).await;
@@ -231,13 +232,13 @@ async fn no_byte_of_one_response_is_in_another_over_nats() {
     fuzz_nats(hosts.front.address()).await;
 }
 
-/// A response crosses NATS as a whole, so none is ever broken off.
+/// NATS carries a response as one message, so no response breaks off.
 async fn fuzz_nats(address: &str) {
     let mut wire = Wire::connect(address).await;
     for seed in seeds() {
         let mut random = Random::new(seed);
         for number in 0..REQUESTS {
-            let (asked, way) = (Asked::any(&mut random, number), [Way::Direct, Way::Relayed][random.below(2)]);
+            let (asked, way) = (FuzzRequest::any(&mut random, number), [Way::Direct, Way::Relayed][random.below(2)]);
             wire.send(&head(asked.method, &way.target(&asked.query), &asked.id)).await;
             let message = wire.response(asked.method == "HEAD").await.expect("the connection is kept");
             let id = message.header("x-request-id");
@@ -258,7 +259,7 @@ async fn no_byte_of_one_response_is_in_another_over_http_2() {
         let mut random = Random::new(seed);
         for number in (0..REQUESTS).step_by(8) {
             let asked: Vec<_> = (0..8)
-                .map(|n| (Asked::any(&mut random, number + n), [Way::Direct, Way::Relayed][random.below(2)]))
+                .map(|n| (FuzzRequest::any(&mut random, number + n), [Way::Direct, Way::Relayed][random.below(2)]))
                 .collect();
             join_all(asked.iter().map(|(asked, way)| async {
                 let method = asked.method.parse().unwrap();

@@ -1,4 +1,4 @@
-//! What `souk up` is given on its command line, as `spin up` is: variables, keys, statements, components.
+//! The options that `souk up` shares with `spin up`: variables, keys, SQL statements and a choice of components.
 
 use crate::harness::App;
 use http::Method;
@@ -33,7 +33,7 @@ async fn variables_keys_and_statements_of_the_command_line_are_there_before_the_
 }
 
 #[tokio::test]
-async fn what_is_given_wrongly_is_refused_and_not_shown() {
+async fn invalid_options_are_refused_without_showing_their_values() {
     for (option, value, says) in [
         ("--variable", "s3cret", "value 1 of --variable is not NAME=VALUE"),
         ("--variable", "greting=s3cret", "the application has no variable `greting`"),
@@ -49,7 +49,7 @@ async fn what_is_given_wrongly_is_refused_and_not_shown() {
 }
 
 #[tokio::test]
-async fn a_component_that_is_not_chosen_is_not_there() {
+async fn a_component_that_is_not_chosen_does_not_run() {
     let host = app().argument("--component-id").argument("spin-5").start().await;
     let client = host.client();
     assert_eq!(client.get("/variable?greeting").await.text(), "hello");

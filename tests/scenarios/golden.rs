@@ -1,12 +1,13 @@
-//! Replays everything that was recorded of the NestJS system that the store replaces (`tests/golden.json`), in its
+//! Replays all requests that were recorded from the NestJS system that the store replaces (`tests/golden.json`), in
 //! order, against the repository's own application with open access.
 //!
-//! An answer must be the recorded one, or the one listed in `tests/golden-differences.json` with its reason; an entry of
-//! that list that is not needed fails too. The recording leaves out some of its own steps; those that later answers
-//! depend on are in [`LEFT_OUT`], and products that it created unseen are filled in by their ids. What proves something
-//! (tokens, signatures) was made with other secrets at another time, and is made anew in the same way.
+//! An answer must be the recorded one, or the one in `tests/golden-differences.json`, which gives the reason. An entry
+//! of that list that is not needed is an error, too. The recording omits some of its own steps. [`LEFT_OUT`] has those
+//! that later answers depend on; products that omitted steps created are added with the same ids. Tokens and signatures
+//! are generated again in the same way, because the recorded ones have another time and other secrets.
 //!
-//! Where a service was down, the host is started anew on the same state with that service out of order.
+//! For the requests that were recorded while a service was down, the host restarts on the same state with that service
+//! broken.
 
 use crate::harness::recorded::{self, Difference, Expected, Recorded, compare};
 use crate::harness::store::{JWT_SECRET, STRIPE_SECRET, Shop, down, stripe_down, stripe_up_again, up_again};
@@ -21,9 +22,10 @@ use std::collections::BTreeMap;
 /// How many products the catalogue starts with.
 const SEEDED: u64 = 47;
 
-/// Steps that the recording left out: the group and name of the entry before which they were made, the request, and what
-/// it is answered here. A free order and one of half a piece were stored, and are refused now; so is one of 30 cents, in
-/// whose place there is one of 50; a product whose name fills the largest body was made, and another must stand in for it.
+/// Steps that the recording omits: the group and name of the next recorded entry, the request, and the status that it
+/// gets here. The NestJS system stored a free order and an order of 1.5 pieces, which the store refuses; it also stored
+/// an order of 30 cents, which an order of 50 replaces here. It made a product whose name fills the largest body;
+/// another product replaces it.
 const LEFT_OUT: &[(&str, &str, &str, &str, &str, u16)] = &[
     (
         "orders-create",
@@ -56,11 +58,12 @@ const LEFT_OUT: &[(&str, &str, &str, &str, &str, u16)] = &[
     ),
 ];
 
-/// The orders' database, as `service_down` calls it. It was PostgreSQL, and stopped. Here it must be well when the host
-/// starts, and may be a file, so it is put out of order after that: its table is away, and each statement fails.
+/// The name of the orders' database in `service_down`. The recording stopped the PostgreSQL server. Here the database
+/// may be a file, and it must work when the host starts. So the test breaks it after the start: it renames the table,
+/// and each statement fails.
 const DATABASE: &str = "pg";
 
-/// The recorded numbers of orders that are named in bodies.
+/// The recorded ids of orders that occur in bodies.
 const RECORDED_ORDERS: &[(&str, &str)] = &[
     ("1f766a18-5c74-4f65-8e70-1316a14b9636", "{{OA}}"),
     ("06c2f957-e9ca-41b2-bcae-4cb7c7a730f2", "{{OB}}"),
@@ -72,7 +75,7 @@ async fn everything_recorded_is_answered_as_the_recorded_system_did() {
     replay(Shop::start_open().await).await;
 }
 
-/// Replays the recording on `shop`, or the one that was started after it on the same state, which is given back.
+/// Replays the recording on `shop`; returns the shop that runs at the end, on the same state.
 pub(super) async fn replay(shop: Shop) -> Shop {
     let list: Vec<Difference> = recorded::read("golden-differences.json");
     let listed = list.len();
@@ -108,7 +111,7 @@ pub(super) async fn replay(shop: Shop) -> Shop {
     replay.shop.take().unwrap()
 }
 
-/// What the bodies do not say.
+/// Checks the headers of an answer.
 fn headers(answer: &Answer, recorded: &Recorded) -> Result<(), String> {
     let etag = answer.header("etag").is_some();
     if etag != recorded.etag_present {
@@ -118,7 +121,7 @@ fn headers(answer: &Answer, recorded: &Recorded) -> Result<(), String> {
     if retry_after == (answer.status == 503) { Ok(()) } else { Err(format!("retry-after: {retry_after}")) }
 }
 
-/// Puts this service out of order before the host starts.
+/// Breaks this service before the host starts.
 fn break_down(app: App, service: Option<&str>) -> App {
     match service {
         None | Some(DATABASE) => app,
@@ -128,7 +131,7 @@ fn break_down(app: App, service: Option<&str>) -> App {
 }
 
 /// Undoes [`break_down`].
-fn mend(app: App, service: Option<&str>) -> App {
+fn repair(app: App, service: Option<&str>) -> App {
     match service {
         None | Some(DATABASE) => app,
         Some("stripe") => stripe_up_again(app),
@@ -136,20 +139,20 @@ fn mend(app: App, service: Option<&str>) -> App {
     }
 }
 
-/// An order that was made on the way: its number and its total in cents.
+/// An order that the replay made: its id and its total in cents.
 type Made = (String, u64);
 
 struct Replay {
-    /// Absent only while the host is started anew.
+    /// `None` only while the host restarts.
     shop: Option<Shop>,
     down: Option<String>,
-    /// The highest number of a product.
+    /// The highest id of a product.
     newest: u64,
-    /// By the names that the recording gives them: `{{OA}}` is the first.
+    /// The orders, by their names in the recording: `{{OA}}` is the first one.
     orders: BTreeMap<String, Made>,
-    /// The number of the first user.
+    /// The id of the first user.
     user: String,
-    /// The bodies of events: the same body again is the same event.
+    /// The events, by their recorded bodies: the same body again is the same event.
     events: Vec<String>,
 }
 
@@ -163,7 +166,7 @@ impl Replay {
         self.shop.as_ref().unwrap()
     }
 
-    /// Puts this service out of order, and all others in order.
+    /// Breaks this service, and repairs all others.
     async fn put_down(&mut self, service: Option<&str>) {
         if self.down.as_deref() == service {
             return;
@@ -172,19 +175,19 @@ impl Replay {
         if self.down.as_deref() == Some(DATABASE) {
             shop.sql("orders", "ALTER TABLE out_of_order RENAME TO orders");
         }
-        let shop = shop.restart(|app| break_down(mend(app, self.down.as_deref()), service)).await;
+        let shop = shop.restart(|app| break_down(repair(app, self.down.as_deref()), service)).await;
         if service == Some(DATABASE) {
             shop.sql("orders", "ALTER TABLE orders RENAME TO out_of_order");
         }
         if service.is_none() {
-            // Events that came while the orders were down are dealt with now.
+            // Wait until the events that came while the orders were down are delivered.
             shop.wait_for_events().await;
         }
         self.shop = Some(shop);
         self.down = service.map(str::to_owned);
     }
 
-    /// Makes the steps that the recording left out before this one.
+    /// Makes the steps that the recording omits before this one.
     async fn fill_in(&mut self, next: &Recorded) {
         for (_, _, method, path, body, status) in LEFT_OUT.iter().filter(|l| l.0 == next.group && l.1 == next.name) {
             let kind = if body.is_empty() { "text/plain" } else { "application/json" };
@@ -197,7 +200,7 @@ impl Replay {
             assert_eq!(answer.status, *status, "left out: {method} {path}: {answer:?}");
             self.learn(path, &answer);
         }
-        // The id that this step's product must get, so that later steps find it there.
+        // The id that the product of this step must get, because later steps use it.
         let id = match (next.path_template.as_str(), next.status) {
             ("/api/products", 201) => next.response_normalised["id"].as_u64(),
             _ => None,
@@ -213,7 +216,7 @@ impl Replay {
         self.request(name, method, path_template, headers, body.as_deref()).await
     }
 
-    /// Sends a request with what proves something in it made anew; `name` says what about that is wrong on purpose.
+    /// Sends a request with a new token or signature; `name` tells what is intentionally wrong with it.
     async fn request(
         &mut self,
         name: &str,
@@ -237,7 +240,7 @@ impl Replay {
         }
         let headers: Vec<(&str, &str)> = headers.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         let answer = self.shop().client.send(method.parse().unwrap(), &self.expand(path), &headers, body).await;
-        // What comes next may look at what became of an event.
+        // The next request may depend on the effect of this event.
         if path.ends_with("/webhook") && !self.down.as_deref().is_some_and(|down| ["orders", DATABASE].contains(&down))
         {
             self.shop().wait_for_events().await;
@@ -245,7 +248,7 @@ impl Replay {
         answer
     }
 
-    /// Notes what later entries refer to.
+    /// Records the ids that later entries refer to.
     fn learn(&mut self, path: &str, answer: &Answer) {
         if answer.status != 201 {
             return;
@@ -266,7 +269,7 @@ impl Replay {
         }
     }
 
-    /// A recorded text with the orders and the address of this run.
+    /// A recorded text, with the orders and the address of this run.
     fn expand(&self, text: &str) -> String {
         let mut text = text.replace("http://localhost:13003", &format!("http://{}", self.shop().host.address()));
         for (id, name) in RECORDED_ORDERS {
@@ -283,7 +286,7 @@ impl Replay {
         compare(answer, status, kind, &body)
     }
 
-    /// An event with an id of its own, over the amount of its order. What is no event stays as it is.
+    /// A recorded event, with a new id and the amount of its order. A body that is not an event stays unchanged.
     fn event(&mut self, recorded: &[u8]) -> Vec<u8> {
         let Ok(mut event) = serde_json::from_slice::<Value>(recorded) else { return recorded.to_owned() };
         let text = event.to_string();
@@ -301,7 +304,7 @@ impl Replay {
         event.to_string().into_bytes()
     }
 
-    /// A token as the recorded one, of the first user of this run, at this time, with this run's secret.
+    /// A token like the recorded one, but for this run's first user, time and secret.
     fn token(&self, name: &str, recorded: &str) -> String {
         let parts: Vec<&str> = recorded.split('.').collect();
         let &[header, payload, signature] = parts.as_slice() else { return recorded.to_owned() };
@@ -329,7 +332,7 @@ impl Replay {
     }
 }
 
-/// The last part of a token.
+/// The signature of a token.
 fn tag(header: &Value, signed: &str) -> String {
     macro_rules! mac {
         ($hash:ty) => {{
@@ -345,7 +348,7 @@ fn tag(header: &Value, signed: &str) -> String {
     }
 }
 
-/// A `Stripe-Signature` as the recorded one, of this time, with this run's secret.
+/// A `Stripe-Signature` like the recorded one, but with this run's time and secret.
 fn signature(name: &str, recorded: &str, event: &[u8]) -> String {
     let now = stripe::now();
     match name {

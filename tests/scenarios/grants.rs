@@ -1,4 +1,4 @@
-//! What each component of the store may reach, word for word: whoever grants more must change this file too.
+//! What each component of the store may access, word for word: a change that grants more must change this file, too.
 
 use crate::harness::store::{PASSWORD, Shop, fresh_email, token};
 use crate::harness::stripe::{self, now, signature};
@@ -8,7 +8,7 @@ use http::Method;
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// What the host says that it grants, where nothing is set.
+/// The grants that the host prints with the default configuration.
 const GRANTS: &str = "  auth
     link      store:auth/passwords@1.0.0 -> passwords
     schedule  clean-up (cron 27 3 * * *)
@@ -49,7 +49,7 @@ const GRANTS: &str = "  auth
     variables stripe_endpoint_secret
 ";
 
-/// The routes: all that is public.
+/// The routes, which are all that is public.
 const ROUTES: &[(&str, &str)] = &[
     ("/api/...", "gateway"),
     ("/payments/...", "payments"),
@@ -58,7 +58,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("/...", "gateway"),
 ];
 
-/// Which component is granted which of the application's variables, whatever it calls them.
+/// Which components get which of the application's variables, under any name.
 const VARIABLES: &[(&str, &[&str])] = &[
     ("jwt_secret", &["auth"]),
     ("stripe_secret", &["payments"]),
@@ -70,7 +70,7 @@ const VARIABLES: &[(&str, &[&str])] = &[
     ("public_url", &["payments", "stripe-sandbox"]),
     ("currency", &["orders"]),
     ("max_open_orders", &["orders"]),
-    // Of the seed's `first_start`, which no component reads.
+    // For the seed's `first_start`; no component reads it.
     ("seed", &[]),
     ("unpaid_order_hours", &["orders"]),
     ("products_database_url", &["products"]),
@@ -78,18 +78,18 @@ const VARIABLES: &[(&str, &[&str])] = &[
     ("open_access", &["gateway"]),
 ];
 
-/// The lines of a block that a host prints when it starts.
+/// The lines of a block that a host prints at its start.
 fn block<'l>(log: &'l [String], title: &str) -> impl Iterator<Item = &'l str> {
     let start = log.iter().position(|line| line == title).unwrap_or_else(|| panic!("no {title:?} in {log:?}"));
     log[start + 1..].iter().take_while(|line| !line.is_empty()).map(String::as_str)
 }
 
-/// What a host says of a component that it does not run: nothing where there is one host.
+/// What a host adds to the line of a component that another host runs; empty if there is one host.
 fn remote_suffix(host: &Host) -> &'static str {
     if host.logs().len() > 1 { " (on another host)" } else { "" }
 }
 
-/// The components with their grants; of several hosts, as the one says that runs them.
+/// The components with their grants, as printed by the host that runs them.
 fn components(host: &Host) -> Vec<String> {
     let mut components: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let remote_suffix = remote_suffix(host);
@@ -119,7 +119,7 @@ fn routes(host: &Host) -> Vec<(String, String)> {
     block(&host.logs()[0], "Routes:").map(pair).collect()
 }
 
-/// The store as it comes: on its own databases, wherever it runs.
+/// The store with its default databases, also on several hosts.
 fn as_it_comes(app: App) -> App {
     app.unset("products_database_url").unset("orders_database_url")
 }
@@ -136,7 +136,7 @@ async fn each_component_reaches_what_it_needs_and_nothing_else() {
 }
 
 #[test]
-fn each_variable_is_granted_to_those_alone_that_need_it() {
+fn each_variable_is_granted_only_to_components_that_need_it() {
     let text = std::fs::read_to_string(build::root().join("spin.toml")).unwrap();
     let manifest: toml::Table = text.parse().unwrap();
     let components = manifest["component"].as_table().unwrap();
@@ -147,7 +147,7 @@ fn each_variable_is_granted_to_those_alone_that_need_it() {
             let known = known.contains(&key.as_str()) || ["allowed_outbound_hosts", "build", "tool"].contains(&&**key);
             assert!(known, "{component} has a kind of grant that this scenario does not know: {key}");
         }
-        // The database that a component is granted by `database_url` is the one that it is told of.
+        // The database that the host grants (`tool.souk.database_url`) must be the one in the component's own variable.
         let database = table.get("tool").and_then(|tool| tool["souk"].get("database_url"));
         if let Some(database) = database {
             assert_eq!(table["variables"].get("database_url"), Some(database), "{component}");
@@ -177,7 +177,7 @@ async fn with_a_key_for_stripe_there_is_no_sandbox() {
     let components = components(&shop.host);
     let about: Vec<_> = components.iter().filter(|line| line.starts_with("  stripe-sandbox")).collect();
     assert_eq!(about, ["  stripe-sandbox: off, because `stripe_secret` is set"]);
-    // With another address for Stripe, Stripe's own is not granted, and nothing but that address is.
+    // With another URL for Stripe, only that URL is granted, and Stripe's own is not.
     let outbound: Vec<_> = components.iter().filter(|line| line.contains("outbound")).collect();
     assert_eq!(outbound.len(), 1, "{components:?}");
     assert!(outbound[0].contains(stripe.url()) && !outbound[0].contains("api.stripe.com"), "{components:?}");
@@ -194,7 +194,7 @@ async fn with_a_key_for_stripe_the_secret_of_its_events_must_be_set_too() {
         assert!(message.contains("stripe_endpoint_secret") && message.contains("stripe_secret"), "{message}");
         assert!(message.contains("SPIN_VARIABLE_STRIPE_ENDPOINT_SECRET"), "it names no fix: {message}");
         assert!(!message.contains(stripe_api::KEY), "{message}");
-        assert!(!app.state().join("secrets/stripe_endpoint_secret").exists(), "one was made nevertheless");
+        assert!(!app.state().join("secrets/stripe_endpoint_secret").exists(), "the host generated one");
     }
 }
 
@@ -208,7 +208,7 @@ async fn a_store_with_no_secret_to_sign_with_does_not_start() {
 #[tokio::test]
 async fn no_secret_and_no_password_is_in_a_log_or_an_error() {
     let stripe = StripeApi::start().await;
-    // The word in them is what every client of the scenarios looks for in every answer.
+    // The secrets contain the word that the scenarios' client looks for in every answer.
     let (jwt, endpoint) = ("jwt-swordfish-0123456789-0123456789", "whsec_swordfish_0123456789");
     let app = stripe.store().variable("jwt_secret", jwt).variable("stripe_endpoint_secret", endpoint);
     let host = app.start().await;
@@ -235,7 +235,7 @@ async fn no_secret_and_no_password_is_in_a_log_or_an_error() {
         assert_eq!(answer.status, status, "{answer:?}");
     }
     shop.send(Method::PUT, "/api/orders", &token, None).await.expect(404);
-    // What went wrong is said, to the last of it.
+    // The log has every failure, up to the last one.
     shop.host.wait_for_log("check the variable `stripe_secret`").await;
     shop.host.wait_for_log("PUT /api/orders").await;
     let mut said = shop.host.log();
@@ -243,12 +243,12 @@ async fn no_secret_and_no_password_is_in_a_log_or_an_error() {
         [("doctor", &[][..]), ("call", &["--list"]), ("call", &["auth", "list", r#"{"page":1,"limit":9}"#])]
     {
         let (out, err) = app::texts(&shop.app.souk(command, arguments).await);
-        assert!(out.len() + err.len() > 20, "{command} {arguments:?} said nothing");
+        assert!(out.len() + err.len() > 20, "{command} {arguments:?} printed nothing");
         said.extend([out, err]);
     }
     let signature = token.rsplit('.').next().unwrap();
     for secret in ["swordfish", stripe_api::KEY, jwt, endpoint, PASSWORD, "Wrong123!", signature, "$argon2"] {
         let lines: Vec<_> = said.iter().filter(|text| text.contains(secret)).collect();
-        assert!(lines.is_empty(), "{secret} was said: {lines:?}");
+        assert!(lines.is_empty(), "{secret} was printed: {lines:?}");
     }
 }

@@ -1,4 +1,5 @@
-//! Guessing passwords: strangers are slowed, all together, and whoever has logged in to an account before is not.
+//! Password guessing: the store slows down strangers, all of them together, but not clients that have logged in to the
+//! account before.
 
 use crate::harness::store::{PASSWORD, Shop, fresh_email, token};
 use crate::harness::{Answer, App, eventually};
@@ -11,7 +12,7 @@ async fn start() -> Shop {
     Shop::of(App::store().replace(reserved, &format!("{reserved}\ntrusted_proxies = [\"127.0.0.0/8\"]"))).await
 }
 
-/// A request of the client with this address.
+/// Sends a request from the client with this address.
 async fn post_from(shop: &Shop, source: &str, path: &str, token: &str, body: Value) -> Answer {
     let bearer = format!("Bearer {token}");
     let mut headers = vec![("x-forwarded-for", source), ("content-type", "application/json")];
@@ -25,7 +26,7 @@ async fn login_from(shop: &Shop, source: &str, email: &str, password: &str) -> A
     post_from(shop, source, "/api/auth/login", "", json!({ "email": email, "password": password })).await
 }
 
-/// In how many seconds an answer says that one may come back.
+/// The seconds in an answer's `Retry-After`.
 fn retry_after(answer: &Answer) -> u64 {
     assert_eq!(answer.status, 429, "{answer:?}");
     let seconds = answer.header("retry-after").expect("Retry-After").parse().unwrap();
@@ -52,15 +53,15 @@ async fn guesses_from_everywhere_slow_strangers_and_not_the_owner() {
                 _ => assert!(retry_after(&answer) <= 900),
             }
         }
-        // Ten are free, and whoever waits a second may try another one, then two, four, ...
-        assert!((10..=20).contains(&wrong), "{wrong} guesses were looked at");
+        // Ten guesses are free; the next ones need a wait of one second, then two, four, ...
+        assert!((10..=20).contains(&wrong), "{wrong} guesses were checked");
     }
-    // The owner's machines, and any in the network of one, come in at once.
+    // The owner's machines, and other machines in their networks, can log in at once.
     for known in ["198.51.100.1", "2001:db8:1:2:ffff::9"] {
         let session = login_from(&shop, known, &email, PASSWORD).await.expect(201);
         assert_eq!(session["user"]["id"], made["user"]["id"]);
     }
-    // A stranger waits as long as they are told, and who has the right password then is none any more.
+    // A stranger who waits as long as the answer says and then has the right password is no longer a stranger.
     let first = loop {
         let answer = login_from(&shop, "192.0.2.9", &email, "Abc123!y").await;
         if answer.status != 400 {
@@ -71,7 +72,7 @@ async fn guesses_from_everywhere_slow_strangers_and_not_the_owner() {
     let then = eventually("the stranger's wait is over", async || {
         let answer = stranger().await;
         if answer.status == 429 {
-            assert!(retry_after(&answer) <= first, "a wait does not grow by asking");
+            assert!(retry_after(&answer) <= first, "the wait must not grow with early attempts");
             return None;
         }
         Some(answer)
@@ -91,7 +92,7 @@ async fn one_source_is_slowed_whatever_it_tries() {
     post_from(&shop, "198.51.100.1", "/api/auth/register", "", account.clone()).await.expect(201);
     let source = "203.0.113.7";
     for _ in 0..60 {
-        // Asking who has an account is guessing as well.
+        // A registration reveals whether an e-mail has an account, so it counts as guessing, too.
         let taken = post_from(&shop, source, "/api/auth/register", "", account.clone()).await.expect(400);
         assert_eq!(taken["message"], "User already exists");
     }
@@ -103,13 +104,13 @@ async fn one_source_is_slowed_whatever_it_tries() {
     let fresh = json!({ "name": "Ben", "email": fresh_email(), "password": PASSWORD });
     retry_after(&post_from(&shop, source, "/api/auth/register", "", fresh.clone()).await);
     retry_after(&login_from(&shop, source, &fresh_email(), PASSWORD).await);
-    // Others are not, and neither is who is logged in.
+    // Other sources are not slowed, and neither are clients with a token.
     let ben = token(&post_from(&shop, "198.51.100.2", "/api/auth/register", "", fresh).await);
     post_from(&shop, source, "/api/auth/verify", &ben, json!({})).await.expect(201);
 }
 
 #[tokio::test]
-async fn a_password_is_not_guessed_by_who_holds_a_token() {
+async fn a_client_with_a_token_cannot_guess_the_password() {
     let shop = start().await;
     let email = fresh_email();
     let account = json!({ "name": "Ann", "email": email, "password": PASSWORD });
@@ -123,5 +124,5 @@ async fn a_password_is_not_guessed_by_who_holds_a_token() {
             _ => assert!(retry_after(&answer) > 0),
         }
     }
-    assert!((10..20).contains(&looked_at), "{looked_at} guesses were looked at");
+    assert!((10..20).contains(&looked_at), "{looked_at} guesses were checked");
 }

@@ -1,4 +1,4 @@
-//! Who changed what: orders, prices, roles and accounts, on either database; and products that come back.
+//! The history of changes: who changed orders, prices, roles and accounts, on both databases; and restored products.
 
 use crate::harness::App;
 use crate::harness::database::Database;
@@ -17,7 +17,7 @@ async fn an_administrator_sees_who_changed_an_order_on_postgres() {
     who_changed_an_order(Database::Postgres).await;
 }
 
-/// What changed, from what, to what, of each change.
+/// For each change: what changed, the old value and the new value.
 fn changes(history: &Value) -> Vec<String> {
     let line = |change: &Value| format!("{} {} {}", change["what"].as_str().unwrap(), change["from"], change["to"]);
     history["data"].as_array().unwrap().iter().map(line).collect()
@@ -57,7 +57,7 @@ async fn who_changed_an_order(database: Database) {
     assert!(history["data"].as_array().unwrap().iter().all(|change| change["requestId"].is_string()), "{history}");
     shop.get(&path, &ann).await.expect(403);
     shop.get(&path, "").await.expect(401);
-    // Who is behind the order is the administrator's to see, and the account's to take away.
+    // Only an administrator sees the customer's account, and only until the account is deleted.
     let seen = shop.get(&format!("/api/orders/id/{id}"), &admin).await.expect(200);
     assert_eq!((&seen["customer"]["id"], &seen["customer"]["name"]), (&json!(anns), &json!("Ann")));
     assert!(seen["customer"]["email"].as_str().unwrap().contains('@'), "{seen}");
@@ -145,7 +145,7 @@ async fn an_export_has_every_order_once_and_no_formula() {
         ids.push(shop.small_order(&eve).await.0);
     }
     shop.pay(&ids[1], 15050).await;
-    // More than one page of the service's.
+    // More orders than one page of the component `orders` has.
     shop.sql(
         "orders",
         "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1200) \

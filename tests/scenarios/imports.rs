@@ -1,4 +1,5 @@
-//! The data of the NestJS system that the store replaces, moved in by one command each, while the store is open.
+//! Import of the data of the NestJS system that the store replaces: one command for each kind of data, while the store
+//! runs.
 
 use crate::harness::App;
 use crate::harness::app::texts;
@@ -24,15 +25,15 @@ const PRODUCTS: &str = r#"
 CREATE TABLE "Product" (id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, price REAL NOT NULL,
     available BOOLEAN NOT NULL DEFAULT true, "createdAt" DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP, "updatedAt" DATETIME NOT NULL);"#;
 
-/// [`PASSWORD`] as the original stores it: bcrypt, cost 10.
+/// The hash of [`PASSWORD`] in the NestJS system: bcrypt, cost 10.
 const HASH: &str = "$2b$10$abcdefghijklmnopqrstuuYANcCJwYc6GF9It1Cx3Pg8BsGWUFAVS";
 
-/// The store as somebody starts it who brings data, on this kind of database.
+/// The store without example data, as for an import, on this kind of database.
 async fn empty(database: Database) -> Shop {
     Shop::of(database.configure(App::store_alone().variable("seed", "false"))).await
 }
 
-/// Runs `souk import`; what it said, and whether no row was refused.
+/// Runs `souk import`; returns its output, and whether it refused no row.
 async fn import(shop: &Shop, arguments: &[&str]) -> (String, bool) {
     let refusals = shop.app.path("refused.jsonl").display().to_string();
     let output = shop.app.souk("import", &[arguments, &["--refusals", &refusals]].concat()).await;
@@ -41,7 +42,7 @@ async fn import(shop: &Shop, arguments: &[&str]) -> (String, bool) {
     (said, output.status.success())
 }
 
-/// The lines about rows that were not taken as they are.
+/// The lines about rows that were refused or changed.
 fn refusals(shop: &Shop) -> String {
     std::fs::read_to_string(shop.app.path("refused.jsonl")).unwrap()
 }
@@ -83,7 +84,7 @@ async fn a_whole_shop_moves_in_with_its_users_products_and_orders() {
             let (said, _) = import(&shop, &["users", &from]).await;
             assert!(said.contains(expected), "{said}");
         }
-        // Whose an e-mail is that two have in letters of another case, only the operator knows.
+        // If two accounts have the same e-mail in different case, only the operator knows whose it is.
         let refused = refusals(&shop);
         for (row, other) in [(2, 3), (3, 2)] {
             let line = refused.lines().find(|line| line.contains(&format!("\"row\":{row}"))).unwrap_or(&refused);
@@ -135,7 +136,7 @@ async fn a_whole_shop_moves_in_with_its_users_products_and_orders() {
         let order = shop.order_by_id(&admin, "6f0c1c5e-8f0a-4d1e-9d8e-000000000001").await;
         assert_eq!((&order["status"], &order["totalAmount"]), (&"PAID".into(), &3.into()), "{order}");
         assert_eq!(shop.get("/api/orders", &admin).await.expect(200)["pagination"]["totalRecords"], 2);
-        // The shop goes on after what came.
+        // The store continues after the imported ids.
         let customer = token(&shop.login("bob@example.com", PASSWORD).await);
         shop.order(&customer, &[(5, 1)]).await;
         let lamp = serde_json::json!({ "name": "Lamp", "price": 3 });
@@ -144,7 +145,7 @@ async fn a_whole_shop_moves_in_with_its_users_products_and_orders() {
 }
 
 #[tokio::test]
-async fn examples_are_in_the_way_of_products_and_are_named() {
+async fn example_products_block_an_import_of_products_and_the_error_names_them() {
     let shop = Shop::of(App::store_alone()).await;
     let file = sqlite(&shop.app.path("dev.db"), "INSERT INTO Product VALUES (5, 'Mug', 1.5, 1, 0, 0);");
     let output = shop.app.souk("import", &["products", &file]).await;

@@ -1,6 +1,7 @@
-//! One component does its worst; only its own calls may notice.
+//! One component misbehaves, and only its own calls may fail.
 //!
-//! `/rogue/...` reaches the component with tight limits, `/other/...` a bystander with a sandbox and grants of its own.
+//! `/rogue/...` calls the misbehaving component, which has tight limits; `/other/...` calls a bystander with its own
+//! sandbox and grants.
 
 use crate::harness::app::texts;
 use crate::harness::{App, Client, Host, eventually, raw, undisturbed};
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const MIB: u64 = 1 << 20;
-/// What the bystanders do: a component by itself, and one that calls another over a link.
+/// The bystanders: a component alone, and a component that calls another one over a link.
 const OTHERS: &[&str] = &["/other/self/hello", "/other/answer/7"];
 
 async fn start() -> (Host, Client) {
@@ -24,7 +25,7 @@ async fn at_once(client: &Client, path: &str, times: usize) -> Vec<crate::harnes
     join_all((0..times).map(|_| client.get(path))).await
 }
 
-/// Waits until the host has all but stopped computing: nothing goes on behind its callers' backs.
+/// Waits until the host uses almost no CPU time: no call continues after its caller got an answer.
 async fn wait_until_quiet(host: &Host) {
     eventually("the host stops computing", || async {
         let before = host.cpu_ticks();
@@ -35,7 +36,7 @@ async fn wait_until_quiet(host: &Host) {
 }
 
 #[tokio::test]
-async fn a_linked_call_hands_values_both_ways() {
+async fn a_linked_call_passes_values_both_ways() {
     let (_host, client) = start().await;
     assert_eq!(client.get("/rogue/answer/42").await.expect(200), 42);
     assert_eq!(client.get("/rogue/bare/42").await.expect(200), 42);
@@ -90,7 +91,7 @@ async fn a_trap_fails_its_own_call_only() {
     let (host, client) = start().await;
     let traps = async {
         for _ in 0..10 {
-            // Honest calls to the same component, at the same time as those that trap.
+            // Well-behaved calls to the same component, at the same time as the calls that trap.
             let (boom, held) =
                 futures::join!(at_once(&client, "/rogue/boom", 3), at_once(&client, "/rogue/hold/20", 3));
             for answer in boom {
@@ -103,7 +104,7 @@ async fn a_trap_fails_its_own_call_only() {
         }
     };
     undisturbed(&client, OTHERS, traps).await;
-    // What the caller was not told, the operator is.
+    // The log has the details that the caller did not get.
     host.wait_for_log("swordfish").await;
 }
 
@@ -177,7 +178,7 @@ async fn a_variable_of_the_environment_overrides_the_default() {
     assert_eq!(host.client().get("/rogue/read-variable/greeting").await.expect(200), "good day");
 }
 
-/// A server that counts its connections and answers each 204.
+/// A server that counts its connections and answers each with 204.
 async fn server() -> (u16, Arc<AtomicUsize>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (port, connections) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
@@ -208,7 +209,7 @@ async fn a_host_that_was_not_granted_cannot_be_called() {
         format!("/rogue/fetch?http://[::ffff:127.0.0.1]:{other}/"),
         format!("/rogue/fetch?http://{}/", host.address()),
         "/rogue/fetch?http://other.spin.internal/self/hello".to_owned(),
-        // The callee's grants are not its caller's, nor the other way round.
+        // A caller does not get its callee's grants, and a callee does not get its caller's.
         format!("/fresh/fetch?http://127.0.0.1:{granted}/"),
     ];
     for path in refused {
@@ -225,7 +226,7 @@ async fn a_thousand_calls_at_once_are_served_or_refused_and_others_do_not_notice
         client.get(path).await.expect(200);
     }
     let before = host.rss_bytes();
-    // Ten connections with a hundred requests each: a thousand at once, whatever the limit on open files.
+    // Ten connections with a hundred requests each, so that the limit on open files does not matter.
     let crowd: Vec<Client> = (0..10).map(|_| client.http2()).collect();
     let calls = join_all(crowd.iter().map(|client| at_once(client, "/rogue/hold/100", 100)));
     let answers: Vec<_> = undisturbed(&client, OTHERS, calls).await.into_iter().flatten().collect();
@@ -233,7 +234,7 @@ async fn a_thousand_calls_at_once_are_served_or_refused_and_others_do_not_notice
     let (served, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|a| a.status == 200);
     assert!(!served.is_empty(), "none of a thousand calls was served");
     for answer in refused {
-        // Refused by the link (front says so) or, where no instance of `front` was free, by the host itself.
+        // The link refused the call (`front` reports it) or, if no instance of `front` was free, the host did.
         let body = answer.expect(503);
         assert!(body.get("unavailable").is_some() || answer.header("retry-after").is_some(), "{answer:?}");
     }
@@ -297,7 +298,7 @@ async fn the_reason_of_a_trap_is_the_guests_own_panic() {
 
 #[tokio::test]
 async fn a_developer_is_told_why_a_component_failed_and_nobody_else_is() {
-    // Not by the client of the scenarios, which looks for what must not leak.
+    // Not with the scenarios' client, which fails on the details that only a developer may see.
     let told = |host: Host| async move {
         let mut stream = raw::connect(host.address()).await;
         raw::send(&mut stream, "GET /rogue/self/boom HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
@@ -327,7 +328,7 @@ async fn a_transaction_that_was_left_open_is_rolled_back_and_its_instance_not_re
     let client = host.client();
     assert_eq!(client.get("/rogue/count").await.expect(200), 1);
     client.get("/rogue/begin-and-leave/left").await.expect(200);
-    // The write lock is free again, for this component and for another on the same database.
+    // The write lock is free again, for this component and for another one on the same database.
     undisturbed(&client, OTHERS, client.get("/other/insert-row/mine")).await.expect(200);
     client.get("/rogue/insert-row/mine").await.expect(200);
     assert_eq!(client.get("/rogue/count-rows/left").await.expect(200), 0);
@@ -348,7 +349,7 @@ async fn a_deadline_at_the_edge_answers_504_whether_the_guest_waits_or_computes(
     let (host, client) = start().await;
     for path in ["/hasty/self/hold/600000", "/hasty/self/forever", "/hasty/hold/600000", "/hasty/forever"] {
         let answer = undisturbed(&client, OTHERS, client.get(path)).await;
-        // Over a link the caller may be told just before its own deadline, which is the same one.
+        // Over a link, the caller may get the error just before its own deadline, which is the same one.
         match answer.status {
             503 if !path.contains("self") => drop(answer.expect_unavailable()),
             _ => drop(answer.expect(504)),
@@ -406,22 +407,22 @@ async fn databases_and_key_value_stores_outlive_the_host() {
 }
 
 #[tokio::test]
-async fn what_was_committed_survives_a_kill() {
+async fn committed_data_survives_a_kill() {
     let app = App::new("rogue");
     let host = app.start().await;
     host.client().get("/rogue/insert-row/durable").await.expect(200);
-    // Dropping the host kills it outright.
+    // Dropping the host kills it (SIGKILL).
     drop(host);
     let host = app.start().await;
     assert_eq!(host.client().get("/rogue/count-rows/durable").await.expect(200), 1);
 }
 
 #[tokio::test]
-async fn what_a_component_prints_is_logged_under_its_name() {
+async fn the_output_of_a_component_is_logged_under_its_name() {
     let (host, client) = start().await;
     client.get("/rogue/print/mene-tekel").await.expect(200);
     let printed = eventually("the line is logged", || async {
-        // The access log shows the path too.
+        // The access log shows the path, too.
         host.log().into_iter().find(|line| line.contains("mene-tekel") && !line.contains("/print/"))
     })
     .await;

@@ -1,5 +1,5 @@
-//! Durable links on JetStream: what several hosts, a NATS that dies and comes back, and a cluster add to what `durable`
-//! has for both kinds of queue.
+//! Durable links on JetStream: scenarios with several hosts, a NATS server that is killed and restarts, and a cluster.
+//! `durable` has the scenarios for both kinds of queue.
 
 use super::durable::{QueueKind, counted, events, messages, on, send, start, text, until_done, until_no_messages};
 use crate::harness::app::texts;
@@ -16,18 +16,18 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-/// What a host says when its connection has ended.
+/// The log line of a host that has lost its connection.
 const LOST: &str = "calls to other hosts fail until it is there again";
 
 /// When NATS is killed.
 enum Kills {
-    /// So often, each time when as many more events were told.
+    /// This many kills, each after the same number of events.
     Times(usize),
-    /// Again after so long, while so many events are told a second.
+    /// A kill in this interval, while this many events a second are sent.
     Each(Duration, u32),
 }
 
-/// How many events there are, and when NATS is killed meanwhile.
+/// The number of events, and when NATS is killed.
 fn size() -> (usize, Kills) {
     match std::env::var("SOUK_DURABLE_MESSAGES") {
         Ok(count) => (count.parse().expect("a whole number"), Kills::Each(Duration::from_secs(5), 200)),
@@ -35,13 +35,13 @@ fn size() -> (usize, Kills) {
     }
 }
 
-/// Orders are paid, and their pages end, while NATS is killed again and again: each event that was acknowledged is applied,
-/// and none twice.
+/// Orders are paid and payment pages expire while NATS is killed again and again: every acknowledged event is applied
+/// exactly once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nats_that_is_killed_again_and_again_loses_no_event_and_none_is_applied_twice() {
     let (count, kills) = size();
     let mut nats = Nats::start();
-    // What a killed server finds again is delivered when it has stood still for longer than a call may take.
+    // A restarted server delivers a message again only after the longest time that a call may take.
     let app = App::store_alone().variable("open_access", true);
     let app =
         app.replace("[component.orders.tool.souk.limits]", "[component.orders.tool.souk.limits]\ncall_deadline = 5000");
@@ -61,7 +61,7 @@ async fn nats_that_is_killed_again_and_again_loses_no_event_and_none_is_applied_
         })
         .collect();
     let told = AtomicUsize::new(0);
-    // As the provider does: again until it is acknowledged.
+    // The test repeats an event until it is acknowledged, as the provider does.
     let start = Instant::now();
     let tell = |(at, event): (usize, &Value)| {
         let (client, event, told) = (shop.client.clone(), event.clone(), &told);
@@ -91,7 +91,10 @@ async fn nats_that_is_killed_again_and_again_loses_no_event_and_none_is_applied_
             Kills::Times(times) => {
                 for time in 1..=times {
                     let enough = time * count / (times + 1);
-                    eventually("more is told", || async { (told.load(SeqCst) >= enough).then_some(()) }).await;
+                    eventually("more events are acknowledged", || async {
+                        (told.load(SeqCst) >= enough).then_some(())
+                    })
+                    .await;
                     kill().await;
                 }
             }
@@ -118,7 +121,7 @@ async fn nats_that_is_killed_again_and_again_loses_no_event_and_none_is_applied_
 }
 
 #[tokio::test]
-async fn deliveries_go_on_when_nats_comes_back_and_what_ended_meanwhile_is_not_made_again() {
+async fn deliveries_continue_after_an_outage_of_nats_and_finished_ones_are_not_repeated() {
     let mut nats = Nats::start();
     let app = on(&nats);
     let (host, client) = start(&app).await;
@@ -129,7 +132,7 @@ async fn deliveries_go_on_when_nats_comes_back_and_what_ended_meanwhile_is_not_m
     assert_eq!(message, "the message for rogue cannot be stored now; try again later");
     let line = host.wait_for_log("cannot be stored").await;
     assert!(line.contains("NATS is gone") && line.contains("fix: "), "{line}");
-    // Its delivery ends while nobody can be told.
+    // The delivery ends while the host cannot report it to NATS.
     until_done(&client, "slow").await;
     nats.resume(0);
     eventually("events are stored again", || async {
@@ -139,7 +142,7 @@ async fn deliveries_go_on_when_nats_comes_back_and_what_ended_meanwhile_is_not_m
     until_done(&client, "later").await;
     until_no_messages(&app).await;
     assert_eq!((counted(&client, "tries:slow").await, counted(&client, "done:slow").await), (1, 1));
-    // Its caller was told to try again, which does not say that it was not stored.
+    // The caller got an error that asks for a retry, but the event may have been stored.
     assert!(counted(&client, "tries:lost").await <= 1);
 }
 
@@ -150,7 +153,7 @@ async fn an_event_of_a_host_that_is_killed_goes_to_another() {
     let (one, client) = start(&app).await;
     send(&client, "wait/moving/600000").await;
     one.wait_for_log("handling moving").await;
-    // The handler of the other host counts for itself, and so waits as well.
+    // The handler on the other host has its own count, so it waits, too.
     let other = app.start_at("127.0.0.1:0", "state-1", &[]).await;
     drop(one);
     other.wait_for_log("handling moving").await;
@@ -160,10 +163,10 @@ async fn an_event_of_a_host_that_is_killed_goes_to_another() {
 }
 
 #[tokio::test]
-async fn an_event_that_is_acknowledged_outlives_the_death_of_nats_before_its_delivery() {
+async fn an_acknowledged_event_survives_a_kill_of_nats_before_its_delivery() {
     let mut nats = Nats::start();
     let app = on(&nats);
-    // Nobody runs the target.
+    // No host runs the target.
     let sender = app.start_at("127.0.0.1:0", "state", &["--only", "sender"]).await;
     send(&sender.client(), "finish/early/0").await;
     nats.kill(0);
@@ -187,7 +190,7 @@ async fn an_event_that_a_full_host_could_not_begin_before_it_was_killed_has_used
     let (one, client) = start(&app).await;
     let holding = tokio::spawn({
         let client = client.clone();
-        // It may come while the instance is asked whether it is busy, and is turned away itself.
+        // This call may come while the test checks whether the instance is busy; then it is refused.
         async move {
             loop {
                 client.get("/rogue/hold/600000").await;
@@ -205,7 +208,8 @@ async fn an_event_that_a_full_host_could_not_begin_before_it_was_killed_has_used
     let other = app.start_at("127.0.0.1:0", "state-1", &[]).await;
     holding.abort();
     drop(one);
-    // With its only attempt used up it would be a dead letter. The target is not asked meanwhile: it has one instance.
+    // If the refusal had used up the only attempt, the event would be a dead letter. The test does not call the target
+    // meanwhile, because it has only one instance.
     until_no_messages(&app).await;
     assert_eq!(counted(&other.client(), "done:turned-away").await, 1);
 }
@@ -282,7 +286,7 @@ async fn events_for_a_component_that_has_left_the_application_are_stranded() {
     send(&sender.client(), "finish/left/0").await;
     assert_eq!(text(&messages(&app).await[0], "state"), "pending");
     sender.stop().await;
-    // An application of the same name, in which only its name is left.
+    // An application with the same name, but without these components.
     let other = App::inline(
         "spin_manifest_version = 2\n[application]\nname = \"durable\"\n[[trigger.http]]\nroute = \"/...\"\ncomponent = \
          \"other\"\n[component.other]\nsource = \"other.wasm\"\n",
@@ -297,7 +301,7 @@ async fn two_hosts_share_the_events() {
     let app = on(&nats).append("deliveries = 1");
     let (one, client) = start(&app).await;
     let other = app.start_at("127.0.0.1:0", "state-1", &[]).await;
-    // Each has room for one.
+    // Each host delivers one event at a time.
     send(&client, "wait/first/600000").await;
     send(&client, "wait/second/600000").await;
     let on_each = [one.wait_for_log("handling ").await, other.wait_for_log("handling ").await];
@@ -358,7 +362,8 @@ async fn a_full_stream_asks_callers_to_try_again_and_takes_events_once_dead_lett
     let nats = Nats::start();
     let app = on(&nats);
     let (host, client) = start(&app).await;
-    // Rejected, they are dead letters: three of 600 KiB fit into 2 MiB, and three more stay among the messages.
+    // The handler rejects the events, so they become dead letters: three of 600 KiB fit into 2 MiB. Three more stay in
+    // the stream of messages.
     let mut stored = 0;
     let refused = loop {
         let answer = client.get(&format!("/send/note/n{stored}/614400")).await;
@@ -373,8 +378,9 @@ async fn a_full_stream_asks_callers_to_try_again_and_takes_events_once_dead_lett
     for fragment in ["ERROR", "sender", "rogue", "2097152", "durable_bytes", "souk events list", "fix:"] {
         assert!(line.contains(fragment), "{fragment} is missing: {line}");
     }
-    eventually("all that can be are dead", || async { (dead(&app).await == stored.min(3)).then_some(()) }).await;
-    // A small one still fits, and its end can be noted.
+    eventually("all events that fit are dead letters", || async { (dead(&app).await == stored.min(3)).then_some(()) })
+        .await;
+    // A small event still fits, and the outcome of its delivery can still be stored.
     send(&client, "finish/small/0").await;
     until_done(&client, "small").await;
     events(&app, &["drop", "--all"]).await;
@@ -397,14 +403,14 @@ async fn a_server_without_jetstream_is_named_with_the_fix() {
 }
 
 #[tokio::test]
-async fn events_are_looked_at_from_a_machine_that_has_no_host() {
+async fn events_can_be_listed_on_a_machine_without_a_host() {
     let nats = Nats::start();
     let app = on(&nats);
     let (host, client) = start(&app).await;
     send(&client, "reject/odd/0").await;
     eventually("it is dead", || async { (dead(&app).await == 1).then_some(()) }).await;
     host.stop().await;
-    // Without the state folder, and where the servers are by the command line.
+    // Without the host's state folder; the command line names the servers.
     let elsewhere = App::alone("durable");
     let listed = events(&elsewhere, &["list", "--nats", &nats.url(), "--json"]).await;
     let listed: Vec<Value> = serde_json::from_str(&listed).unwrap();
@@ -431,9 +437,9 @@ async fn a_host_without_durable_messages_needs_no_jetstream_and_says_what_its_us
     let front = app.start_at("127.0.0.1:0", "state", &["--only", "front"]).await;
     refused().await;
     front.stop().await;
-    // Without a host, by the command itself.
+    // Without a host, the command itself connects to NATS.
     refused().await;
-    // Who may sees what other hosts store, though it was there before them.
+    // A host whose user has the permission sees the messages of other hosts, even if it started before them.
     let full = ["--runtime-config-file", all.to_str().unwrap(), "--only"];
     let front = app.start_at("127.0.0.1:0", "state", &[full[0], full[1], full[2], "front"]).await;
     assert_eq!(messages(&app).await.len(), 0);
@@ -443,7 +449,7 @@ async fn a_host_without_durable_messages_needs_no_jetstream_and_says_what_its_us
     front.stop().await;
 }
 
-/// How many dead letters there are.
+/// The number of dead letters.
 async fn dead(app: &App) -> usize {
     messages(app).await.iter().filter(|message| message["state"] == "dead").count()
 }

@@ -1,5 +1,5 @@
-//! Components in JavaScript, Python, C and Go beside those in Rust: linked by contracts, each with its own grants, and in the store
-//! in the place of one of its own.
+//! Components in JavaScript, Python, C and Go beside components in Rust: linked by contracts, each with its own grants. Some
+//! of them replace a component of the store.
 
 use super::golden;
 use crate::harness::app::texts;
@@ -33,7 +33,7 @@ async fn a_page_in_javascript_a_catalogue_in_python_and_likes_in_rust_are_linked
     assert_eq!(ask(&client, Method::GET, "/api/likes/1").await, (200, "Teclado: 1\n".to_owned()));
     assert_eq!(ask(&client, Method::GET, "/api/likes/48").await.0, 404);
 
-    // What one changes, the others see.
+    // The other components see what one component changes.
     let changes = json!({ "id": 1, "changes": { "name": "Keyboard", "price": null } });
     let (out, err) = texts(&app.call("catalogue", "store:products/catalog#update", Some(changes)).await);
     assert!(out.contains("Keyboard"), "{out}{err}");
@@ -53,7 +53,7 @@ async fn a_catalogue_that_is_overloaded_is_an_error_that_the_page_handles() {
     assert_eq!(ask(&host.client(), Method::GET, "/api/likes/1").await.0, 503);
 }
 
-/// Components of Spin's tools, each of which reaches the others by name.
+/// Components built with Spin's tools, each of which calls another one by its internal name.
 fn spins() -> App {
     let manifest = r#"
         spin_manifest_version = 2
@@ -196,7 +196,7 @@ async fn linked_both_ways(folder: PathBuf) {
 }
 
 #[tokio::test]
-async fn what_pythons_sdk_imports_and_nobody_has_is_one_warning_and_a_call_to_it_one_failure() {
+async fn a_missing_import_of_pythons_sdk_is_one_warning_and_only_calls_to_it_fail() {
     let host = spins().start().await;
     let client = host.client();
     for component in ["python-3", "python-5"] {
@@ -225,6 +225,6 @@ async fn the_store_answers_as_recorded_with_its_products_in_python() {
         .replace("source = \"target/wasm32-wasip2/debug/products.wasm\"", &format!("source = {python:?}"))
         .variable("open_access", true);
     let shop = Shop::of(store).await;
-    // All of it: how many products there are depends on the groups before those of the catalogue.
+    // The whole recording, because the number of products depends on the groups before the catalogue's.
     golden::replay(shop).await;
 }

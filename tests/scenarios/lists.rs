@@ -1,4 +1,4 @@
-//! Lists that are followed from page to page, and orders that an administrator looks for.
+//! Lists that a client reads page by page, and an administrator's search for orders.
 
 use crate::harness::App;
 use crate::harness::database::Database;
@@ -20,7 +20,7 @@ async fn totals(shop: &Shop, token: &str, query: &str) -> Vec<f64> {
     let (mut totals, mut after) = (Vec::new(), String::new());
     loop {
         let page = shop.get(&format!("/api/orders?limit=2&{query}{after}"), token).await.expect(200);
-        assert!(page.get("pagination").is_none(), "a search tells no total: {page}");
+        assert!(page.get("pagination").is_none(), "a search has no total: {page}");
         totals.extend(page["data"].as_array().unwrap().iter().map(|order| order["totalAmount"].as_f64().unwrap()));
         match &page["next"] {
             Value::Null => return totals,
@@ -32,7 +32,7 @@ async fn totals(shop: &Shop, token: &str, query: &str) -> Vec<f64> {
 async fn orders_are_found(database: Database) {
     let shop = Shop::of(database.configure(App::store())).await;
     let (admin, ann, bob) = (shop.admin().await, shop.customer().await, shop.customer().await);
-    // A keyboard is 75.25.
+    // A keyboard costs 75.25.
     let mut ids = Vec::new();
     for (token, pieces) in [(&ann, 1), (&bob, 4), (&ann, 3), (&bob, 2), (&ann, 5)] {
         let made = shop.order(token, &[(1, pieces)]).await;
@@ -47,10 +47,10 @@ async fn orders_are_found(database: Database) {
     assert_eq!(totals(&shop, &admin, "refundDue=true").await, [0.0; 0]);
     assert_eq!(totals(&shop, &admin, "to=2020-01-01").await, [0.0; 0]);
     assert_eq!(totals(&shop, &admin, "from=2020-01-01&sort=oldest").await, [1.0, 4.0, 3.0, 2.0, 5.0].map(price));
-    // A customer finds their own, whomever they ask for; and goes on after no other's order.
+    // A customer finds only their own orders, and cannot continue a list after another customer's order.
     assert_eq!(totals(&shop, &ann, "sort=oldest").await, [1.0, 3.0, 5.0].map(price));
     shop.get(&format!("/api/orders?after={}", ids[1]), &ann).await.expect(400);
-    // A second payment is owed back.
+    // A second payment of the same order must be refunded.
     shop.pay(&ids[1], 30100).await;
     assert_eq!(totals(&shop, &admin, "refundDue=true").await, [4.0].map(price));
 }

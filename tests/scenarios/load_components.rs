@@ -1,19 +1,19 @@
-//! Attacks from inside: a component that takes all it can get of memory, files, disk, log and processor, beside one that
-//! wants its own.
+//! Attacks from inside: a component that takes as much memory, files, disk, log and CPU time as it can get, beside
+//! components that behave well.
 
 use crate::harness::load::{Bounds, endure};
 use crate::harness::{App, Client, Host};
 use futures::future::join_all;
 
-/// What the bystanders do: a component by itself, one that calls another, and one that writes to its database.
+/// The bystanders: a component alone, one that calls another component, and one that writes to its database.
 const OTHERS: &[&str] = &["/other/self/hello", "/other/answer/7", "/other/insert-row/good"];
 
-/// `callers` call `paths` without a pause, whatever is answered.
+/// `callers` clients request `paths` without pause, and ignore the answers.
 async fn attack(client: Client, paths: &'static [&'static str], callers: usize) {
     let client = &client;
     join_all((0..callers).map(|caller| async move {
         loop {
-            // A refusal is an answer, and so is a broken connection.
+            // Refusals and broken connections are expected.
             let _ = client.try_get(paths[caller % paths.len()]).await;
         }
     }))

@@ -1,5 +1,5 @@
-//! Attacks on the edge: clients that let the host wait, for the rest of a body or for their reading, and connections that
-//! they hold. Good clients share the attacker's address, so they have nothing but its own share.
+//! Attacks on the HTTP edge: clients that do not finish their bodies, do not read their responses, or hold connections
+//! open. The good clients have the attacker's address, so they get only a part of the same per-address share.
 
 use crate::harness::http2::Http2;
 use crate::harness::load::{Bounds, endure, raise_descriptors};
@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt;
 /// How long an attacker keeps a connection before it opens it again.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// One good request after another: of the API and of the payment provider, over kept and new connections.
+/// Sends good requests, one after the other: to the API and to the webhook, over existing and new connections.
 async fn order_and_tell(shop: &Shop, admin: &str, number: usize) {
     let client = if number % 4 < 2 { shop.client.clone() } else { shop.client.fresh() };
     if number.is_multiple_of(2) {
@@ -36,7 +36,7 @@ async fn store() -> (Shop, String) {
     (shop, admin)
 }
 
-/// `connections` that each send this many requests and let them stand, again and again.
+/// Opens `connections`, each of which sends this many requests and abandons them, again and again.
 async fn leave(
     address: String,
     window: u32,
@@ -54,7 +54,7 @@ async fn leave(
                     connection.read_to_end().await;
                 }
             };
-            // It is opened again whether the host has closed it or not.
+            // A new connection follows, whether the host has closed this one or not.
             let _ = tokio::time::timeout(PAUSE, standing).await;
         }
     }))
@@ -74,18 +74,19 @@ async fn bodies_that_are_not_finished_keep_no_request_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn responses_that_are_not_read_keep_no_request_out_and_fill_no_memory() {
     let (shop, admin) = store().await;
-    // Without a window hyper keeps a response, with a small one HTTP/2 does; one of 76 KB keeps its instance.
+    // Without a window hyper buffers a response, with a small window HTTP/2 does; a response of 76 KB holds its
+    // instance.
     for (name, window, path) in [
         ("responses without a window", 0, "/api/docs"),
         ("responses with a window of a byte", 1, "/api/docs"),
         ("unread streams", 0, "/api/openapi.json"),
     ] {
         assert_eq!(shop.client.get(path).await.status, 200, "{path}");
-        // Each frame of a byte costs the processor what one of 64 KiB does: in a short run there are fewer, so that two cores
-        // have something left for the good client.
+        // A frame of one byte costs as much CPU time as one of 64 KiB. A short run has fewer of them, so that two cores
+        // have time left for the good client.
         let connections = if std::env::var_os("LOAD_SECONDS").is_some() { 400 } else { 120 };
         let attack = leave(shop.host.address().to_owned(), window, connections, "GET", path, vec![None; 128]);
-        // 128 instances of the gateway, the share of one peer, and the state of its streams.
+        // 128 instances of the gateway, which is the share of one peer, and the state of its streams.
         let bounds = Bounds { mib: 448, descriptors: 900 };
         endure(name, &shop.app, &shop.host, bounds, |n| order_and_tell(&shop, &admin, n), attack).await;
     }
@@ -99,7 +100,7 @@ async fn idle_connections_keep_no_newcomer_out() {
         let address = &address;
         let open = |_| async move {
             let mut stream = raw::connect(address).await;
-            // It may be closed already.
+            // The host may have closed it already.
             let _ = stream.write_all(b"GET /.well-known/spin/health HTTP/1.1\r\nhost: a\r\n\r\n").await;
             stream
         };
@@ -110,7 +111,7 @@ async fn idle_connections_keep_no_newcomer_out() {
         assert_eq!(idle.len(), 4_160);
         std::future::pending::<()>().await;
     };
-    // Those that make room stay open for half a second, for a request that is on its way.
+    // A connection that the host closes to make room stays open for half a second, in case a request is on its way.
     let bounds = Bounds { mib: 320, descriptors: 4_096 };
     let newcomers = |n: usize| order_and_tell(&shop, &admin, n % 2 + 2);
     endure("idle connections", &shop.app, &shop.host, bounds, newcomers, attack).await;
@@ -127,7 +128,7 @@ async fn heads_and_bodies_that_stop_half_way_on_every_connection_keep_no_newcome
         let attack = async move {
             let (address, text) = (&address, &text);
             join_all((0..2_200).map(|_| async move {
-                // As many a second as leave the kernel's queue of connections to others, too.
+                // The pause leaves space in the kernel's accept queue for the good client's connections.
                 let mut pace = tokio::time::interval(2 * PAUSE);
                 loop {
                     pace.tick().await;

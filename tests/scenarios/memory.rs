@@ -1,12 +1,12 @@
-//! What the host keeps in memory when nobody asks it for anything.
+//! The memory of an idle host.
 
 use crate::harness::{App, Host, eventually};
 
 const MIB: u64 = 1 << 20;
-/// The most that an idle host of the store keeps: 75 MiB were measured, and 118 where the host compiled by itself.
+/// The most memory that an idle host of the store keeps: 75 MiB were measured, and 118 if the host compiles by itself.
 const IDLE: u64 = 96 * MIB;
 
-/// Asks for a product, and waits until the host has given back what its start took.
+/// Requests a product, and waits until the host has freed the memory of its start.
 async fn settles(host: &Host) {
     host.client().get("/api/products/1").await.expect(200);
     eventually("the host gives back what its start took", || async { (host.rss_bytes() < IDLE).then_some(()) }).await;

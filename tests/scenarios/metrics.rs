@@ -1,4 +1,4 @@
-//! Measures: what Prometheus reads, and that no client makes their number grow.
+//! Metrics: Prometheus can parse them, and clients cannot increase the number of series.
 
 use crate::harness::admin::Api;
 use crate::harness::store::Shop;
@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-/// How many requests the short soak sends; `SOUK_SOAK_REQUESTS` sets another number.
+/// The number of requests in the soak test without `SOUK_SOAK_REQUESTS`.
 const REQUESTS: usize = 10_000;
 
 /// The text of `/metrics`.
@@ -25,14 +25,14 @@ fn series(text: &str) -> BTreeSet<String> {
     lines.map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect()
 }
 
-/// The value of the series that begins so.
+/// The value of the series that begins with this text.
 fn value(text: &str, series: &str) -> f64 {
     let line = text.lines().find(|line| line.starts_with(series));
     line.unwrap_or_else(|| panic!("{series} is missing:\n{text}")).rsplit_once(' ').unwrap().1.parse().unwrap()
 }
 
 #[tokio::test]
-async fn prometheus_parser_accepts_what_a_shop_measures() {
+async fn prometheus_parser_accepts_the_metrics_of_a_store() {
     let app = App::store_alone().administered();
     let shop = Shop::of(app).await;
     let api = Api::of(&shop.host);
@@ -72,17 +72,17 @@ async fn prometheus_parser_accepts_what_a_shop_measures() {
     );
     assert!(value(&text, "souk_component_memory_bytes{souk_component=\"gateway\"}") > 0.0);
     for secret in [ann.as_str(), order.as_str(), "@example.com", &app_folder(&shop)] {
-        assert!(!text.contains(secret), "{secret} is in the measures");
+        assert!(!text.contains(secret), "{secret} is in the metrics");
     }
     check(&text);
 }
 
-/// The folder of a shop's application, which no measure names.
+/// The folder of the application, which no metric may contain.
 fn app_folder(shop: &Shop) -> String {
     shop.app.state().display().to_string()
 }
 
-/// Lets Prometheus' own parser and its linter look at the text.
+/// Checks the text with Prometheus' own parser and linter (`promtool`).
 fn check(text: &str) {
     let folder = build::target().join("debian");
     let promtool = debian::found_or_unpacked("promtool", "prometheus", "usr/bin/promtool", &folder);
@@ -101,7 +101,7 @@ async fn random_paths_methods_and_statuses_make_no_more_series() {
     let host = app.start().await;
     let (api, client) = (Api::of(&host), host.client());
     let count = std::env::var("SOUK_SOAK_REQUESTS").map_or(REQUESTS, |count| count.parse().unwrap());
-    // Each kind once, so that what there can be is there.
+    // One request of each kind, so that every possible series exists.
     send(&client, 0..300).await;
     let before = series(&metrics(&api).await);
     send(&client, 300..count).await;
@@ -111,7 +111,7 @@ async fn random_paths_methods_and_statuses_make_no_more_series() {
     assert!(!after.iter().any(|name| name.contains("user-") || name.contains("RANDOM")), "{after:?}");
 }
 
-/// Sends requests that differ in path, method, user and what they are answered.
+/// Sends requests with many different paths, methods, users and answers.
 async fn send(client: &Client, numbers: std::ops::Range<usize>) {
     let requests = futures::stream::iter(numbers).map(|n| async move {
         let (user, path) = (
@@ -133,7 +133,7 @@ async fn send(client: &Client, numbers: std::ops::Range<usize>) {
 }
 
 #[tokio::test]
-async fn a_trap_a_deadline_and_a_refusal_are_counted_as_what_they_are() {
+async fn a_trap_a_deadline_and_a_refusal_are_counted_separately() {
     let app = App::alone("rogue").administered();
     let host = app.start().await;
     let (api, client) = (Api::of(&host), host.client());

@@ -1,4 +1,4 @@
-//! Middleware, the application's own routes and answers of the manifest, as Spin has them.
+//! Spin's middleware, requests to the application's own routes (`self`), and static responses in the manifest.
 
 use crate::harness::App;
 use http::Method;
@@ -35,7 +35,7 @@ async fn bodies_pass_the_middleware_whole() {
 }
 
 #[tokio::test]
-async fn a_middleware_that_hands_nothing_on_answers_itself() {
+async fn a_middleware_can_answer_without_forwarding() {
     let host = app().start().await;
     for name in ["outer", "inner"] {
         let answer = host.client().send(Method::GET, "/base/", &[("x-stop", name)], None).await;
@@ -78,7 +78,7 @@ async fn a_component_with_the_grant_asks_the_applications_own_routes() {
 }
 
 #[tokio::test]
-async fn a_component_that_is_no_middleware_has_nothing_to_hand_a_request_on_to() {
+async fn a_component_that_is_not_a_middleware_cannot_forward_a_request() {
     let host = app().start().await;
     let answer = host.client().get("/base/next").await;
     assert_eq!(answer.status, 500);
@@ -95,12 +95,12 @@ async fn the_host_answers_what_the_manifest_answers() {
         assert_eq!(answer.text(), if method == Method::HEAD { "" } else { "nothing here" });
         assert_eq!(answer.header("content-length"), Some("12"));
     }
-    // The client has followed the answer of the manifest to another.
+    // The manifest answers with a redirect, which the client has followed.
     assert_eq!(client.get("/base/moved").await.header("x-fixed"), Some("yes"));
 }
 
 #[tokio::test]
-async fn a_middleware_that_could_hand_nothing_on_is_refused_at_the_start() {
+async fn a_middleware_that_cannot_forward_is_refused_at_the_start() {
     let wrong =
         app().append("[component.hello]\nsource = \"../../../target/wasm32-wasip2/debug/example_hello.wasm\"\n");
     let said = wrong.replace("{ component = \"outer\" }", "{ component = \"hello\" }").start_fails().await;

@@ -1,10 +1,11 @@
-//! Where a component's database is: one variable says it, for its migrations and for what it may reach.
+//! One variable says where a component's database is: it decides which migrations run and what the component may
+//! access.
 
 use crate::harness::app::texts;
 use crate::harness::postgres::{PASSWORD, Postgres, name_of};
 use crate::harness::{App, Host};
 
-/// A component with migrations for either kind of database.
+/// A component with migrations for both kinds of databases.
 const SHOP: &str = r#"
 spin_manifest_version = 2
 
@@ -31,7 +32,7 @@ fn shop() -> App {
         .file("migrations/postgres/0002_first.sql", "INSERT INTO shop VALUES (1);")
 }
 
-/// What the host said of its components' grants.
+/// The grants of the components, as the host printed them.
 fn grants(host: &Host) -> Vec<String> {
     let log = host.log();
     let start = log.iter().position(|line| line == "Components:").expect("the block of components");
@@ -60,7 +61,7 @@ async fn one_variable_moves_a_component_to_postgresql_with_its_grant_and_its_mig
         "{doctor}"
     );
     let tables = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace";
-    assert_eq!(server.psql(name_of(&url), tables), "0", "asking changes nothing");
+    assert_eq!(server.psql(name_of(&url), tables), "0", "commands that only read must change nothing");
 
     let host = app.start().await;
     let grant = format!("outbound  postgres://127.0.0.1:{}", server.port());
@@ -76,7 +77,7 @@ async fn one_variable_moves_a_component_to_postgresql_with_its_grant_and_its_mig
         assert_shows_no_password(&text);
     }
 
-    // Without it the same component keeps to SQLite, and reaches nothing.
+    // Without the variable, the same component uses SQLite and may access no server.
     let host = shop().start().await;
     assert_eq!(grants(&host), ["shop", "sqlite    shop"]);
 }
@@ -131,7 +132,7 @@ async fn a_release_starts_beside_a_newer_migration_that_was_declared_additive_an
         let canary = ["shop", &next, "--canary", "5%", "--for", "60s"];
         let (_, error) = texts(&app.souk("deploy", &canary).await);
         assert!(error.contains("0003_note.sql would run first") && error.contains("`additive`"), "{error}");
-        // Declared, it is tried out beside the version that serves.
+        // A migration declared additive runs, and its version is tried out beside the one that serves.
         let manifest = std::fs::read_to_string(app.path("spin.toml")).unwrap();
         std::fs::write(app.path("spin.toml"), format!("{manifest}additive = [\"0003\"]\n")).unwrap();
         let (applied, error) = texts(&app.souk("reload", &[]).await);
@@ -141,7 +142,7 @@ async fn a_release_starts_beside_a_newer_migration_that_was_declared_additive_an
         let (status, _) = texts(&app.souk("migrate", &["--status"]).await);
         assert!(status.lines().any(|line| line.contains("0003_note.sql") && line.contains("applied")), "{status}");
         host.stop().await;
-        // The release before has neither the file nor the key.
+        // The previous release has neither the migration file nor the key `additive`.
         std::fs::write(app.path("spin.toml"), manifest).unwrap();
         for kind in ["sqlite", "postgres"] {
             std::fs::remove_file(app.path(&format!("migrations/{kind}/0003_note.sql"))).unwrap();

@@ -1,5 +1,5 @@
-//! Links between components of all kinds: an importer and an exporter need not agree on `async`, nor on the version of
-//! WASI. Each scenario runs for every pair of [`CALLERS`] and [`CALLEES`]; a new language is a new row.
+//! Links between components of all kinds: caller and callee may differ in `async` and in their WASI version. Each
+//! scenario runs for every pair of [`CALLERS`] and [`CALLEES`]; a new language is a new row.
 //!
 //! `CALLER-to-CALLEE` is a component of the application, under the route of its name.
 
@@ -12,11 +12,11 @@ use std::fmt::Write as _;
 /// A component, by a short name and the package that it is built from.
 type Row = (&'static str, &'static str);
 
-/// The callers: what their handler is, and what they import.
+/// The callers, named after the type of their imported functions and the WASI version of their handler.
 const CALLERS: &[Row] =
     &[("func", "mixed-caller-func"), ("async", "mixed-caller-async"), ("wasi-two", "mixed-caller-0-2")];
 
-/// The callees, by what they export.
+/// The callees, named after the type of their exported functions.
 const CALLEES: &[Row] = &[("func", "mixed-callee-func"), ("async", "mixed-callee-async")];
 
 /// Every link, as the name of its caller.
@@ -25,7 +25,7 @@ fn links() -> Vec<String> {
     pairs.map(|(caller, callee)| format!("{caller}-to-{callee}")).collect()
 }
 
-/// The components that are called.
+/// The names of the callees, in the form of `--only`.
 fn callees() -> String {
     CALLEES.iter().map(|(callee, _)| format!("to-{callee}")).collect::<Vec<_>>().join(",")
 }
@@ -62,36 +62,36 @@ fn app(limits: &str) -> App {
 }
 
 /// Where the callees run.
-enum Place {
+enum Placement {
     /// On the callers' host.
     Local(Host),
     /// On the second host.
     Remote { _nats: Nats, callee: Host, caller: Host },
 }
 
-impl Place {
-    async fn local(app: &App) -> Place {
-        Place::Local(app.start().await)
+impl Placement {
+    async fn local(app: &App) -> Placement {
+        Placement::Local(app.start().await)
     }
 
-    async fn remote(app: &App) -> Place {
+    async fn remote(app: &App) -> Placement {
         let nats = Nats::start();
         let callee = app.start_at("127.0.0.1:0", "state-1", &["--nats", &nats.url(), "--only", &callees()]).await;
         let caller =
             app.start_at("127.0.0.1:0", "state-2", &["--nats", &nats.url(), "--only", &links().join(",")]).await;
-        Place::Remote { _nats: nats, callee, caller }
+        Placement::Remote { _nats: nats, callee, caller }
     }
 
     fn client(&self) -> Client {
         match self {
-            Place::Local(host) | Place::Remote { caller: host, .. } => host.client(),
+            Placement::Local(host) | Placement::Remote { caller: host, .. } => host.client(),
         }
     }
 
     /// The host of the callees.
     fn callee(&self) -> &Host {
         match self {
-            Place::Local(host) | Place::Remote { callee: host, .. } => host,
+            Placement::Local(host) | Placement::Remote { callee: host, .. } => host,
         }
     }
 }
@@ -103,7 +103,7 @@ async fn get(client: &Client, link: &str, call: &str) -> Answer {
 #[tokio::test]
 async fn values_and_errors_cross_every_link_on_one_host_and_between_two() {
     let app = app("");
-    for place in [Place::local(&app).await, Place::remote(&app).await] {
+    for place in [Placement::local(&app).await, Placement::remote(&app).await] {
         let client = place.client();
         for link in links() {
             let item = get(&client, &link, "next/lamp").await.expect(200);
@@ -116,7 +116,7 @@ async fn values_and_errors_cross_every_link_on_one_host_and_between_two() {
 #[tokio::test]
 async fn a_message_of_a_durable_link_is_stored_and_delivered_whichever_side_is_async() {
     let app = app("");
-    for place in [Place::local(&app).await, Place::remote(&app).await] {
+    for place in [Placement::local(&app).await, Placement::remote(&app).await] {
         for link in links() {
             assert_eq!(get(&place.client(), &link, &format!("note/of-{link}")).await.expect(200), "stored");
             place.callee().wait_for_log(&format!("noted of-{link}")).await;
@@ -127,7 +127,7 @@ async fn a_message_of_a_durable_link_is_stored_and_delivered_whichever_side_is_a
 #[tokio::test]
 async fn a_callee_that_traps_or_is_late_fails_its_own_call_alone_over_every_link() {
     let app = app("call_deadline = 700");
-    for place in [Place::local(&app).await, Place::remote(&app).await] {
+    for place in [Placement::local(&app).await, Placement::remote(&app).await] {
         let client = place.client();
         for link in links() {
             let callee = format!("to-{}", link.rsplit_once("-to-").unwrap().1);
@@ -143,7 +143,7 @@ async fn a_callee_that_traps_or_is_late_fails_its_own_call_alone_over_every_link
 
 #[tokio::test]
 async fn a_callee_that_is_overloaded_refuses_over_every_link() {
-    let place = Place::local(&app("instances = 1\nwaiting = 1\nwait = \"100ms\"")).await;
+    let place = Placement::local(&app("instances = 1\nwaiting = 1\nwait = \"100ms\"")).await;
     let client = place.client();
     for link in links() {
         let answers = join_all((0..4).map(|_| get(&client, &link, "hold/400"))).await;
@@ -155,9 +155,9 @@ async fn a_callee_that_is_overloaded_refuses_over_every_link() {
 
 #[tokio::test]
 async fn a_caller_that_goes_away_ends_its_callee_over_every_link() {
-    // One call at a time: what is not ended keeps the next one out.
+    // One call at a time: a call that has not ended blocks the next one.
     let app = app("instances = 1\nwait = \"100ms\"");
-    for place in [Place::local(&app).await, Place::remote(&app).await] {
+    for place in [Placement::local(&app).await, Placement::remote(&app).await] {
         let client = place.client();
         for (at, link) in links().into_iter().enumerate() {
             let (leaver, ms) = (client.fresh(), 500_000 + at);
@@ -174,7 +174,7 @@ async fn a_caller_that_goes_away_ends_its_callee_over_every_link() {
 }
 
 #[tokio::test]
-async fn a_callee_may_go_on_after_its_return_until_its_deadline_and_its_caller_has_its_answer() {
+async fn a_callee_may_continue_after_its_return_until_its_deadline() {
     let host = app("call_deadline = 700").start().await;
     let client = host.client();
     for (at, link) in links().into_iter().enumerate() {
@@ -196,8 +196,8 @@ async fn a_callee_may_go_on_after_its_return_until_its_deadline_and_its_caller_h
 
 #[tokio::test]
 async fn callers_and_callees_that_both_compute_go_on_beside_an_endless_loop() {
-    // Two threads have one permit for guests that have used up their slice.
-    let place = Place::local(&app("").environment("TOKIO_WORKER_THREADS", "2")).await;
+    // With two threads there is one permit for guests that have used up their time slice.
+    let place = Placement::local(&app("").environment("TOKIO_WORKER_THREADS", "2")).await;
     let client = place.client();
     for link in links() {
         let (looping, path) = (client.fresh(), format!("/{link}/forever"));
@@ -211,7 +211,7 @@ async fn callers_and_callees_that_both_compute_go_on_beside_an_endless_loop() {
     }
 }
 
-/// A component of WASI 0.2 with this import beside its handler, which never answers.
+/// A component of WASI 0.2 with this import and a handler that never answers.
 fn handler_0_2(import: &str) -> String {
     format!(
         r#"(component
@@ -236,7 +236,7 @@ fn handler_0_2(import: &str) -> String {
     )
 }
 
-/// A component that exports a `func` of a contract and has this import.
+/// A component that exports a contract with a `func`, and has this import.
 fn exporter(import: &str) -> String {
     format!(
         r#"(component
@@ -309,7 +309,7 @@ async fn a_component_of_funcs_alone_that_imports_an_async_func_of_a_contract_sta
     ] {
         assert!(line.contains(said), "{said} is missing: {line}");
     }
-    // A `func` of the contract is no reason, nor is an `async func` of the host's own.
+    // There is no warning for a `func` of the contract, nor for an `async func` of the host's own interfaces.
     let clock = r#"(import "wasi:clocks/monotonic-clock@0.3.0" (instance (export "wait-for" (func async (param "how-long" u64)))))"#;
     let host = with_caller(&exporter(&format!("{clock}{}", contract("")))).start().await;
     assert_eq!(host.log_count("exports nothing but `func`s"), 0, "{:#?}", host.log());

@@ -1,9 +1,9 @@
-//! Random sequences of what customers, an administrator and the payment provider do, against a model that fits on a
-//! page: the store must agree with it after each sequence, to the cent.
+//! Random sequences of actions by customers, an administrator and the payment provider, compared with a small model:
+//! after each sequence the store must agree with the model, to the cent.
 //!
-//! Each sequence has customers and products of its own, so one host serves all of them. `MODEL_SEQUENCES=500` runs as
-//! many per database; the seed of a sequence is its number, and `MODEL_FIRST=17 MODEL_SEQUENCES=1` runs number 17 alone.
-//! A sequence that fails is shrunk before it is shown.
+//! Each sequence has its own customers and products, so one host serves all sequences. `MODEL_SEQUENCES=500` runs 500
+//! of them on each database. A sequence's seed is its number: `MODEL_FIRST=17 MODEL_SEQUENCES=1` runs only number 17. A
+//! failed sequence is shrunk before it is shown.
 
 mod books;
 mod steps;
@@ -15,9 +15,9 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::runtime::Runtime;
 
-/// Sequences in each database where `MODEL_SEQUENCES` does not say.
+/// The number of sequences on each database without `MODEL_SEQUENCES`.
 const SEQUENCES: u64 = 100;
-/// Sequences at one time.
+/// How many sequences run in parallel.
 const AT_ONCE: usize = 4;
 
 #[test]

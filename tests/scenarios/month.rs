@@ -1,6 +1,6 @@
-//! A month of a shop: thirty customers, two hundred orders, payments that come once, twice or without an event, refunds,
-//! disputes, deletions, and a host that is killed. In the end an administrator closes the books with the API alone, and
-//! they agree with the payment provider's to the cent.
+//! A month in the life of a store: thirty customers, two hundred orders, payments that come once, twice or without an
+//! event, refunds, disputes, deletions, and a host that is killed. In the end an administrator closes the books with
+//! the API only, and they agree with the payment provider's, to the cent.
 
 use crate::harness::database::Database;
 use crate::harness::eventually;
@@ -14,14 +14,14 @@ use std::collections::BTreeMap;
 
 const CUSTOMERS: usize = 30;
 const ORDERS: usize = 200;
-/// Orders at one time.
+/// How many orders are made in parallel.
 const AT_ONCE: usize = 8;
 
-/// What becomes of an order, by its number.
+/// What happens to an order; its number decides.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Fate {
     Paid,
-    /// The provider has the money, and its event is lost.
+    /// The provider gets the money, but its event is lost.
     Untold,
     Twice,
     Cancelled,
@@ -38,12 +38,12 @@ fn fate(n: usize) -> Fate {
     }
 }
 
-/// An order, and what the provider knows of it.
+/// An order, and the provider's data about it.
 struct Placed {
     id: String,
     cents: u64,
     fate: Fate,
-    /// The charges that were captured, and how much was given back of each.
+    /// The captured charges, each with the amount that was refunded.
     charges: Vec<(Value, u64)>,
 }
 
@@ -74,22 +74,22 @@ async fn month(database: Database) {
         }
         let from = orders.len() - ORDERS / 2;
         for (n, order) in orders.iter_mut().enumerate().skip(from) {
-            happen(&shop, &stripe, &customers[n % CUSTOMERS].0, order).await;
+            apply_fate(&shop, &stripe, &customers[n % CUSTOMERS].0, order).await;
         }
         if from == 0 {
-            // Everything that was acknowledged survives, whatever was under way.
+            // Everything acknowledged survives the kill.
             shop = Shop::of(shop.kill()).await;
         }
     }
     shop.wait_for_events().await;
-    find_untold(&shop, &orders).await;
-    give_back(&shop, &admin, &mut orders).await;
+    reconcile_lost_events(&shop, &orders).await;
+    refund_orders(&shop, &admin, &mut orders).await;
     let disputed = dispute(&shop, &orders).await;
-    tidy(&shop, &admin, &customers).await;
-    close(&shop, &admin, &orders, disputed).await;
+    delete_accounts_and_a_product(&shop, &admin, &customers).await;
+    close_books(&shop, &admin, &orders, disputed).await;
 }
 
-/// Orders under a key, twice: one order comes of it.
+/// Sends an order twice with the same idempotency key, which makes one order.
 async fn place(shop: &Shop, customers: &[(String, String)], n: usize) -> Placed {
     let token = &customers[n % CUSTOMERS].0;
     let lines = [(1 + n as u64 % 5, 1 + n as u32 % 3), (7, 1)];
@@ -104,7 +104,7 @@ async fn place(shop: &Shop, customers: &[(String, String)], n: usize) -> Placed 
     Placed { id, cents, fate: fate(n), charges: Vec::new() }
 }
 
-async fn happen(shop: &Shop, stripe: &StripeApi, customer: &str, order: &mut Placed) {
+async fn apply_fate(shop: &Shop, stripe: &StripeApi, customer: &str, order: &mut Placed) {
     let charges = match order.fate {
         Fate::Paid | Fate::Untold => 1,
         Fate::Twice => 2,
@@ -130,8 +130,8 @@ async fn happen(shop: &Shop, stripe: &StripeApi, customer: &str, order: &mut Pla
     }
 }
 
-/// The operator's last net finds every payment that no event has told of, and no other.
-async fn find_untold(shop: &Shop, orders: &[Placed]) {
+/// Checks that the operator's `reconcile` finds every payment whose event was lost, and no other.
+async fn reconcile_lost_events(shop: &Shop, orders: &[Placed]) {
     let (mut found, mut after) = (Vec::new(), Value::Null);
     loop {
         let arguments = json!({ "olderThanMinutes": 0, "after": after });
@@ -163,7 +163,7 @@ async fn found(shop: &Shop, admin: &str, query: &str) -> Vec<Value> {
     }
 }
 
-/// Asks for a refund, twice, and tells of what the provider makes of it.
+/// Requests a refund twice with one key, and sends the provider's event for it.
 async fn refund(shop: &Shop, admin: &str, order: &mut Placed, charge: usize, cents: u64) {
     let (bearer, key) = (format!("Bearer {admin}"), format!("{}-{cents}", order.id));
     let headers = [("authorization", bearer.as_str()), ("content-type", "application/json"), ("idempotency-key", &key)];
@@ -179,8 +179,8 @@ async fn refund(shop: &Shop, admin: &str, order: &mut Placed, charge: usize, cen
     shop.send_event(&event).await.expect(200);
 }
 
-/// What is owed goes back; some orders are given back in part, and some as a whole.
-async fn give_back(shop: &Shop, admin: &str, orders: &mut [Placed]) {
+/// Refunds what customers have paid too much, and refunds some orders in part and some completely.
+async fn refund_orders(shop: &Shop, admin: &str, orders: &mut [Placed]) {
     let due: BTreeMap<String, u64> = found(shop, admin, "refundDue=true")
         .await
         .iter()
@@ -189,7 +189,7 @@ async fn give_back(shop: &Shop, admin: &str, orders: &mut [Placed]) {
     assert_eq!(due.len(), orders.iter().filter(|order| order.fate == Fate::Twice).count());
     for (n, order) in orders.iter_mut().enumerate() {
         if let Some(cents) = due.get(&order.id) {
-            // Which of the two pays the order, the store says.
+            // The store decides which of the two charges pays the order.
             let paid_by = shop.get(&format!("/api/orders/id/{}", order.id), admin).await.expect(200);
             let pays = |(event, _): &(Value, u64)| event["data"]["object"]["id"] == paid_by["stripeChargeId"];
             let other = order.charges.iter().position(|charge| !pays(charge)).unwrap();
@@ -205,7 +205,7 @@ async fn give_back(shop: &Shop, admin: &str, orders: &mut [Placed]) {
     assert_eq!(found(shop, admin, "refundDue=true").await, Vec::<Value>::new());
 }
 
-/// Some customers ask their bank for the money; returns how many.
+/// Some customers dispute a payment at their bank; returns how many.
 async fn dispute(shop: &Shop, orders: &[Placed]) -> usize {
     let mut disputed = 0;
     for order in orders.iter().skip(1).step_by(50).filter(|order| order.fate == Fate::Paid) {
@@ -218,8 +218,8 @@ async fn dispute(shop: &Shop, orders: &[Placed]) -> usize {
     disputed
 }
 
-/// Customers leave, and a product goes and comes back: no order changes.
-async fn tidy(shop: &Shop, admin: &str, customers: &[(String, String)]) {
+/// Deletes accounts, and deletes and restores a product; no order may change.
+async fn delete_accounts_and_a_product(shop: &Shop, admin: &str, customers: &[(String, String)]) {
     for (token, _) in customers.iter().take(3) {
         shop.post("/api/auth/delete-account", token, json!({ "password": PASSWORD })).await.expect(201);
     }
@@ -228,8 +228,8 @@ async fn tidy(shop: &Shop, admin: &str, customers: &[(String, String)]) {
     shop.post("/api/products/7/restore", admin, json!({})).await.expect(201);
 }
 
-/// The administrator closes the month: the export alone has every sum.
-async fn close(shop: &Shop, admin: &str, orders: &[Placed], disputed: usize) {
+/// The administrator closes the month: the export has all the data that this needs.
+async fn close_books(shop: &Shop, admin: &str, orders: &[Placed], disputed: usize) {
     let csv = shop.get("/api/orders/export", admin).await;
     assert_eq!(csv.status, 200);
     let text = csv.text();
@@ -252,7 +252,7 @@ async fn close(shop: &Shop, admin: &str, orders: &[Placed], disputed: usize) {
         gone += usize::from(row["customerEmail"].is_empty());
         *statuses.entry(row["status"]).or_default() += 1;
     }
-    // The provider's own books: of an order that was paid twice, one payment went back whole.
+    // The provider's books: for an order that was paid twice, one payment was refunded completely.
     let captured: u64 = orders.iter().map(|order| order.charges.len() as u64 * order.cents).sum();
     let back: u64 = orders.iter().flat_map(|order| &order.charges).map(|(_, back)| back).sum();
     let twice: u64 = orders.iter().filter(|order| order.fate == Fate::Twice).map(|order| order.cents).sum();
@@ -267,7 +267,7 @@ async fn close(shop: &Shop, admin: &str, orders: &[Placed], disputed: usize) {
     assert_eq!(statuses, expected);
     assert_eq!(gone, (0..ORDERS).filter(|n| n % CUSTOMERS < 3).count());
     assert_eq!(found(shop, admin, "disputed=true").await.len(), disputed);
-    // Who did it is known of each refund.
+    // The history says who made each refund.
     let whole = &orders[10];
     let history = shop.get(&format!("/api/orders/id/{}/history", whole.id), admin).await.expect(200);
     let last = history["data"].as_array().unwrap().iter().rfind(|change| change["what"] == "STATUS");
@@ -279,7 +279,7 @@ async fn close(shop: &Shop, admin: &str, orders: &[Placed], disputed: usize) {
     eventually("no message waits or is dead", dead).await;
 }
 
-/// The cents of a decimal.
+/// The cents in a decimal amount.
 fn cents_of(text: &str) -> u64 {
     let (units, decimals) = text.split_once('.').unwrap_or((text, ""));
     units.parse::<u64>().unwrap() * 100 + format!("{decimals:0<2}").parse::<u64>().unwrap()

@@ -1,4 +1,4 @@
-//! Data that gets another place: refused while it is not there, and copied by one command.
+//! A new place for stored data: the host refuses to start until the data is there, and one command copies it.
 
 use crate::harness::App;
 use crate::harness::app::texts;
@@ -9,7 +9,7 @@ use crate::harness::postgres::Postgres;
 use crate::harness::redis::Redis;
 use crate::harness::store::{PASSWORD, Shop, token};
 
-/// Runs `souk store copy`, which must end well.
+/// Runs `souk store copy`, which must succeed; returns its output.
 async fn copy(app: &App, arguments: &[&str]) -> String {
     let output = app.souk("store", &[&["copy"], arguments].concat()).await;
     let (said, err) = texts(&output);
@@ -46,14 +46,14 @@ async fn accounts_move_from_a_file_through_every_kind_of_store_and_back() {
         let said = copy(&app, &["auth", "--from", &from]).await;
         assert!(said.starts_with("auth: ") && said.contains(", and compared"), "{said}");
         if from != "state" {
-            // The hosts of this NATS know where the accounts were.
+            // The hosts' shared record on NATS still has the old place of the accounts.
             let accepted = app.souk("cluster", &["accept"]).await;
             assert!(accepted.status.success(), "{:?}", texts(&accepted));
         }
         let shop = Shop::of(app).await;
         shop.verify(&mine).await.expect(201);
         assert_eq!(shop.accounts().await.len(), 20);
-        // A second copy into it would be one into somebody's data.
+        // A second copy would overwrite live data.
         let again = shop.app.souk("store", &["copy", "auth", "--from", "state"]).await;
         assert!(texts(&again).1.contains("is in use by another host"), "{again:?}");
         let (config, host) = (place.split('"').nth(3).map(str::to_owned), shop.host);
@@ -87,7 +87,7 @@ async fn a_shop_moves_from_sqlite_to_postgresql_with_all_that_it_has() {
     assert!(refused.contains("the database of `orders` is now in postgres://"), "{refused}");
     assert!(refused.contains("souk store copy orders --from file:") && !refused.contains(&database), "{refused}");
     copy(&app, &["products", "--from", "state"]).await;
-    // One of the two is not there yet.
+    // One of the two databases has not been copied yet.
     assert!(app.start_fails().await.contains("the database of `orders`"));
     let said = copy(&app, &["orders", "--from", "state"]).await;
     assert!(said.contains(" rows of ") && said.contains(", and compared"), "{said}");
@@ -106,7 +106,7 @@ async fn a_shop_moves_from_sqlite_to_postgresql_with_all_that_it_has() {
 }
 
 #[tokio::test]
-async fn a_place_that_is_empty_on_purpose_is_taken_when_it_is_said() {
+async fn start_empty_accepts_a_new_empty_place() {
     let shop = Shop::of(App::store_alone()).await;
     shop.register("ann@example.com").await.expect(201);
     let Shop { app, host, .. } = shop;
@@ -118,14 +118,14 @@ async fn a_place_that_is_empty_on_purpose_is_taken_when_it_is_said() {
 }
 
 #[tokio::test]
-async fn a_copy_that_has_broken_off_stops_the_start_until_it_has_ended() {
+async fn an_interrupted_copy_stops_the_start_until_it_is_complete() {
     let mut server = Redis::start(&[]);
     let shop = Shop::of(App::store_alone()).await;
     shop.register("ann@example.com").await.expect(201);
     let Shop { app, host, .. } = shop;
     host.stop().await;
     let to = server.database();
-    // A key that the comparison does not expect comes in between.
+    // A complete copy, which the journal below then lists as unfinished.
     copy(&app, &["auth", "--from", "state", "--to", &to]).await;
     let app = app.file("runtime-config.toml", format!("[key_value_store.auth]\ntype = \"redis\"\nurl = \"{to}\"\n"));
     let occupied = app.souk("store", &["copy", "auth", "--from", "state"]).await;
@@ -137,7 +137,7 @@ async fn a_copy_that_has_broken_off_stops_the_start_until_it_has_ended() {
     std::fs::write(&journal, places.to_string()).unwrap();
     let refused = app.start_fails().await;
     assert!(refused.contains("a copy of auth to redis://") && refused.contains("has broken off"), "{refused}");
-    // It can be given up: the place before is whole.
+    // The operator can give up the copy: the data in the old place is complete.
     let before = app.file("runtime-config.toml", "");
     let Shop { app, host, .. } = Shop::of(before).await;
     host.stop().await;

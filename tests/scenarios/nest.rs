@@ -1,8 +1,8 @@
-//! A NestJS system and the store, service by service: real `@nestjs/microservices` as client of our components, and as
-//! the service that answers our links.
+//! The NestJS system and the store, service by service: real `@nestjs/microservices` programs call our components, and
+//! answer our links.
 //!
-//! The programs are in `tests/nest`; the manifests are the stages in `nest/`, as `docs/replace-a-nestjs-service.md` runs
-//! them. What the original system answered is written here as it was recorded.
+//! The programs are in `tests/nest`. The manifests are the stages in `nest/`, as `docs/replace-a-nestjs-service.md`
+//! starts them. The expected answers were recorded from the NestJS system.
 
 use crate::harness::nats::Nats;
 use crate::harness::store::{PASSWORD, fresh_email, send};
@@ -43,11 +43,11 @@ async fn nest_clients_get_from_the_catalogue_what_the_original_service_answered(
     let validated = client.send(cmd("validate_products"), json!({ "ids": [2, 1, 1] })).await.unwrap();
     assert_eq!(validated, json!([keyboard, mouse]));
     assert_eq!(client.send(cmd("validate_products"), json!({ "ids": [] })).await.unwrap(), json!([]));
-    // Without ids nothing is asked.
+    // A request without ids returns nothing.
     for data in [json!({}), json!({ "ids": null })] {
         assert_eq!(client.send(cmd("validate_products"), data).await.unwrap(), json!([]));
     }
-    // What the gateway lets through is no error: it would become a 500 there.
+    // The NestJS gateway lets these requests through, so an error would become a 500 there.
     let page = client.send(cmd("find_all_products"), json!({ "page": 1.5, "limit": 10 })).await.unwrap();
     let ids: Vec<&Value> = page["data"].as_array().unwrap().iter().map(|product| &product["id"]).collect();
     assert_eq!(json!(ids), json!((6..16).collect::<Vec<_>>()));
@@ -64,13 +64,13 @@ async fn nest_clients_get_from_the_catalogue_what_the_original_service_answered(
         ("find_one_product", json!({ "id": "9999" }), 404, "Product #9999 not found"),
         ("update_product", json!({ "id": 1 }), 400, "No data provided"),
         ("validate_products", json!({ "ids": [1, 9999] }), 400, "Some products were not found"),
-        // The original answered 400 and "Invalid data provided".
+        // The NestJS system answered with 400 and "Invalid data provided".
         ("delete_product", json!({ "id": "48" }), 404, "Product #48 not found"),
     ] {
         let error = client.send(cmd(pattern), data).await.unwrap_err();
         assert_eq!(error, json!({ "status": status, "message": message }), "{pattern}");
     }
-    // These were an "Internal server error", of which no client could tell what was wrong.
+    // The NestJS system answered these with "Internal server error", which tells a client nothing.
     for (pattern, data) in [
         ("update_product", json!({ "id": 1, "name": null })),
         ("update_product", json!({ "id": 1, "price": 1.005 })),
@@ -102,7 +102,7 @@ async fn nest_clients_log_in_order_and_pay_with_all_services_replaced() {
     let session = client.send(json!("auth.login.user"), proof).await.unwrap();
     let verified = client.send(json!("auth.verify.token"), session["token"].clone()).await.unwrap();
     assert_eq!(verified["user"], made["user"]);
-    // The system knows no role.
+    // The NestJS system has no roles.
     for answer in [&made, &session, &verified] {
         assert_eq!((keys(answer), keys(&answer["user"])), (vec!["token", "user"], vec!["email", "id", "name"]));
     }
@@ -151,7 +151,7 @@ async fn nest_clients_log_in_order_and_pay_with_all_services_replaced() {
 
     let payment =
         json!({ "stripeChargeId": "ch_wire", "orderId": id, "receiptUrl": "https://pay.stripe.com/receipts/1" });
-    // An event that comes twice counts once; one without an order is somebody else's.
+    // An event that comes twice counts once; an event without an order is ignored.
     client.emit("payment.succeeded", payment.clone()).await;
     client.emit("payment.succeeded", json!({ "stripeChargeId": "ch_other" })).await;
     client.emit("payment.succeeded", payment).await;
@@ -160,7 +160,7 @@ async fn nest_clients_log_in_order_and_pay_with_all_services_replaced() {
     client.emit("payment.succeeded", json!({ "stripeChargeId": "ch_lost", "orderId": "nobody's" })).await;
     let line = host.wait_for_log("DEAD LETTER").await;
     assert!(line.contains("there is no order") && line.contains("nest:microservices/events"), "{line}");
-    // A charge that has paid one order pays no other, and nobody passes over it.
+    // A charge that has paid one order cannot pay another one, and the log says so.
     let items = json!({ "items": [{ "productId": 1, "quantity": 1 }] });
     let other = client.send(cmd("create_order"), items).await.unwrap()["order"]["id"].clone();
     client.emit("payment.succeeded", json!({ "stripeChargeId": "ch_wire", "orderId": other })).await;
@@ -209,7 +209,7 @@ async fn orders_are_paid_with_the_payment_service_of_the_system_while_that_is_th
     assert!(error["message"].as_str().unwrap().contains("is stored and cannot be paid yet"), "{error}");
 }
 
-/// Where the gateway's accounts are those of a Nest service.
+/// The store whose gateway uses the accounts of a Nest service.
 const ACCOUNTS: &str = r#"
 [component.gateway.tool.souk.nest.calls]
 "auth.register.user" = { function = "store:auth/accounts@1.0.0#register", data = "account" }
@@ -237,7 +237,7 @@ async fn a_link_by_a_table_reaches_a_nest_service_and_its_errors_are_those_of_th
         let account = json!({ "name": name, "email": email, "password": PASSWORD });
         send(&http, Method::POST, "/api/auth/register", "", Some(account)).await
     };
-    // Nobody is there yet.
+    // No service is running yet.
     assert_eq!(login(PASSWORD).await.status, 503);
     host.wait_for_log("nobody subscribes to the pattern").await;
     let service = Node::start("service.js", &[&nats.url()]).await;
@@ -247,13 +247,13 @@ async fn a_link_by_a_table_reaches_a_nest_service_and_its_errors_are_those_of_th
     assert_eq!((&session["user"]["name"], &session["token"]), (&json!("Nest"), &json!("a.b.c")));
     let refused = login("Wrong123!").await.expect(400);
     assert_eq!(refused["message"], "User/Password not valid");
-    // Of a stream of responses the last one counts.
+    // The last response of a stream counts.
     assert_eq!(register("Nest", "new@example.com").await.expect(201)["user"]["email"], "new@example.com");
     assert_eq!(register("Nest", "taken@example.com").await.expect(400)["message"], "User already exists");
-    // An answer of a mebibyte and more.
+    // An answer of more than one MiB.
     assert_eq!(register("Large", "large@example.com").await.status, 503);
     host.wait_for_log("answered with more than is read").await;
-    // Its status is in no table.
+    // An error whose status is not in the table.
     let verify = send(&http, Method::POST, "/api/auth/verify", "x.y.z", None).await;
     assert_eq!(verify.status, 503);
     host.wait_for_log("its error's status is in no table").await;
@@ -269,7 +269,7 @@ async fn a_link_by_a_table_reaches_a_nest_service_and_its_errors_are_those_of_th
 #[tokio::test]
 async fn two_hosts_share_the_messages_of_a_pattern_and_one_goes_on_alone() {
     let nats = Nats::start();
-    // Each has products of its own, which count its messages, so each is an application of its own.
+    // Each host is a separate application with its own products: their number counts the messages that the host got.
     let app =
         |name: &str| App::nest("products").argument("--nats").argument(nats.url()).argument("--name").argument(name);
     let (apps, mut hosts) = (["a", "b"].map(app), Vec::new());
@@ -288,7 +288,7 @@ async fn two_hosts_share_the_messages_of_a_pattern_and_one_goes_on_alone() {
     }
     assert_eq!(made.iter().sum::<u64>(), 40, "{made:?}");
     assert!(made.iter().all(|made| *made > 0), "{made:?}");
-    // While one stops, under load, no message is lost: whatever NATS has given it is answered.
+    // While one host stops under load, no message is lost: it answers every message that NATS has given it.
     let asking = async_nats::connect(nats.url()).await.unwrap();
     let stopped = AtomicBool::new(false);
     let ask = async || {
@@ -313,7 +313,7 @@ async fn a_nest_service_in_the_components_queue_group_takes_its_share_until_it_i
     let nats = Nats::start();
     let (_host, mut client) = started(App::nest("services").shared_secrets(), &nats).await;
     let service = Node::start("service.js", &[&nats.url(), "auth"]).await;
-    // A token that the service takes, and our accounts do not.
+    // A token that the service accepts and our accounts do not.
     let (mut theirs, mut ours) = (0, 0);
     while (theirs == 0 || ours == 0) && theirs + ours < 1000 {
         match client.send(json!("auth.verify.token"), json!("a.b.c")).await {
@@ -354,7 +354,7 @@ async fn tables_that_do_not_fit_stop_the_start_with_line_and_fix() {
     }
 }
 
-/// A pattern of the original's products and orders.
+/// A message pattern of the NestJS system's products and orders.
 pub(super) fn cmd(name: &str) -> Value {
     json!({ "cmd": name })
 }
@@ -367,19 +367,19 @@ fn keys(value: &Value) -> Vec<&str> {
     keys
 }
 
-/// The first server, on which the programs stay while it lives.
+/// The URL of the first server only, so that the programs connect to it.
 fn first(nats: &Nats) -> String {
     format!("nats://127.0.0.1:{}", nats.port(0))
 }
 
-/// Starts `app` on `nats`, and a Nest client that its catalogue answers.
+/// Starts `app` on `nats`, and a Nest client; waits until the catalogue answers it.
 pub(super) async fn started(app: App, nats: &Nats) -> (Host, Node) {
     let host = app.argument("--nats").argument(first(nats)).start().await;
     let client = Node::client(nats, cmd("find_one_product")).await;
     (host, client)
 }
 
-/// A program of `tests/nest`, which takes and gives JSON, a line each.
+/// A running program of `tests/nest`, which reads and writes one JSON value on each line.
 pub(super) struct Node {
     child: Child,
     input: ChildStdin,
@@ -399,16 +399,17 @@ impl Node {
         node
     }
 
-    /// A client, once somebody answers `pattern` about the first product.
+    /// Starts a client, and waits until `pattern` is answered for the first product.
     pub(super) async fn client(nats: &Nats, pattern: Value) -> Node {
         let mut client = Node::start("client.js", &[&first(nats)]).await;
         client.until(pattern, json!({ "id": 1 }), |product| product["id"] == 1).await;
         client
     }
 
-    /// The next line that it prints.
+    /// The next value that the program prints.
     pub(super) async fn line(&mut self) -> Value {
-        let line = tokio::time::timeout(WAIT_TIMEOUT, self.output.next_line()).await.expect("the program says nothing");
+        let line =
+            tokio::time::timeout(WAIT_TIMEOUT, self.output.next_line()).await.expect("the program prints nothing");
         let line = line.unwrap().expect("the program has ended");
         serde_json::from_str(&line).unwrap_or_else(|e| panic!("not JSON ({e}): {line}"))
     }
@@ -418,7 +419,7 @@ impl Node {
         self.line().await
     }
 
-    /// As `ClientProxy.send`: the one response, or what was thrown.
+    /// Calls `ClientProxy.send`: returns its only response, or the error that it throws.
     pub(super) async fn send(&mut self, pattern: Value, data: Value) -> Result<Value, Value> {
         let answer = self.ask(json!({ "send": pattern, "data": data })).await;
         match answer["response"].as_array() {
@@ -434,7 +435,7 @@ impl Node {
         assert_eq!(self.ask(json!({ "emit": pattern, "data": data })).await, json!({ "emitted": true }));
     }
 
-    /// Sends until the response is as it should be.
+    /// Repeats the request until the response is `good`.
     pub(super) async fn until(&mut self, pattern: Value, data: Value, good: impl Fn(&Value) -> bool) -> Value {
         let this = tokio::sync::Mutex::new(self);
         eventually("a Nest client gets the response", async || {
@@ -443,7 +444,7 @@ impl Node {
         .await
     }
 
-    /// Closes its input, on which it ends.
+    /// Closes the program's input, which ends it.
     pub(super) async fn end(self) {
         let Node { mut child, input, output } = self;
         drop((input, output));

@@ -1,4 +1,4 @@
-//! A service of the original system that was not stopped, and answers what the host answers.
+//! A service of the NestJS system that still runs and answers the same messages as the host.
 
 use super::nest::{cmd, started};
 use super::readiness::public;
@@ -19,7 +19,7 @@ async fn a_service_that_answers_a_pattern_beside_the_host_is_in_the_log_and_in_r
     let service = tokio::spawn(async move {
         while let Some(message) = messages.next().await {
             let Some(reply) = message.reply else { continue };
-            // It is the slower of the two.
+            // The service answers more slowly than the host.
             while answers.next().await.unwrap().subject != reply {}
             let request: Value = serde_json::from_slice(&message.payload).unwrap();
             let answer = json!({ "response": { "id": 1 }, "isDisposed": true, "id": request["id"] });

@@ -1,5 +1,5 @@
-//! Events between a NestJS system and components, in both directions: those that cannot be stored now, more than a host
-//! holds, and Nest services that are away.
+//! Events between the NestJS system and components, in both directions: events that cannot be stored now, more events
+//! than a host can hold, and Nest services that are not running.
 
 use super::durable::{send, until_no_messages};
 use super::nest::{Node, cmd, started};
@@ -8,7 +8,7 @@ use crate::harness::{App, WAIT_TIMEOUT, eventually};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// Two servers of three are gone: no stream has a leader, and the third goes on with what is no stream.
+/// Kills two of three servers: no stream has a leader, but core NATS still works on the third server.
 fn leaderless(nats: &mut Nats) {
     [1, 2].into_iter().for_each(|node| nats.kill(node));
 }
@@ -27,7 +27,7 @@ async fn events_that_cannot_be_stored_are_kept_until_they_can_and_a_host_that_st
     let id = &made["order"]["id"];
     leaderless(&mut nats);
     client.emit("payment.succeeded", json!({ "stripeChargeId": "ch_kept", "orderId": id })).await;
-    // It has been tried for seconds by then.
+    // The host has tried for seconds by then.
     let line = host.wait_for_log("cannot be stored").await;
     assert!(["`payment.succeeded`", "kept and tried again", "fix: "].iter().all(|part| line.contains(part)), "{line}");
     assert_eq!(client.send(cmd("find_one_order"), json!({ "id": id })).await.unwrap()["status"], "PENDING");
@@ -47,8 +47,8 @@ async fn events_that_cannot_be_stored_are_kept_until_they_can_and_a_host_that_st
 }
 
 #[tokio::test]
-async fn a_host_holds_so_many_bytes_of_events_and_of_requests_and_says_what_it_loses() {
-    // Of messages of 879 KiB.
+async fn a_host_holds_a_limited_number_of_bytes_of_events_and_requests_and_logs_what_it_loses() {
+    // Each message has 879 KiB.
     const HELD: usize = 65536 / 879;
     let mut nats = Nats::cluster();
     let (host, mut client) = started(App::nest("services").shared_secrets(), &nats).await;
@@ -60,7 +60,8 @@ async fn a_host_holds_so_many_bytes_of_events_and_of_requests_and_says_what_it_l
     let line = host.wait_for_log("is lost").await;
     assert!(line.contains("`payment.succeeded`") && line.contains("hold 65536 KiB"), "{line}");
     assert_eq!(client.send(cmd("find_one_product"), json!({ "id": 1 })).await.unwrap()["name"], "Teclado");
-    // Requests have a bound of their own; so many wait in vain to be stored, and the others are refused at once.
+    // Requests have a separate limit: those within it wait until their time is over, and the others are refused at
+    // once.
     let asking = async_nats::connect(format!("nats://127.0.0.1:{}", nats.port(0))).await.unwrap();
     let ask = async || {
         let packet = json!({ "data": { "stripeChargeId": "asked", "pad": pad }, "id": "x" }).to_string();
@@ -98,7 +99,7 @@ async fn an_event_reaches_a_nest_service_and_its_sender_is_told_when_nobody_list
     host.wait_for_log("nobody subscribes to the pattern").await;
     let mut service = Node::start("service.js", &[&nats.url()]).await;
     noted(&mut service, "one", json!({ "deed": { "retry": 3 } }), async || note("one").await.status == 200).await;
-    // What no server takes is of no use later either.
+    // A message that is too large for the server stays too large, so a retry is useless.
     let large = http.get("/send/note/large/2000000").await.expect_failed();
     assert_eq!(large, "the service of `account.noted` cannot be sent a message of this size");
     nats.kill(0);
@@ -144,12 +145,12 @@ delivery_backoff_most = 100
 const DEPENDENCY: &str = "\"souk-test:rogue/events@1.0.0\" = { component = \"rogue\" }";
 const DURABLE: &str = "[component.sender.tool.souk]\ndurable = [\"souk-test:rogue/events@1.0.0\"]";
 
-/// The application `durable`, where other than `rogue` takes the events of `sender`.
+/// The application `durable`, but with another receiver than `rogue` for the events of `sender`.
 fn sender(dependency: &str, table: &str) -> App {
     App::alone("durable").replace(DEPENDENCY, dependency).replace(DURABLE, table)
 }
 
-/// Waits until `sent`, and then for the service to have noted the event, once.
+/// Waits until `sent` succeeds, and then until the service has noted the event, exactly once.
 async fn noted(service: &mut Node, id: &str, more: Value, sent: impl AsyncFn() -> bool) {
     eventually("the event is sent", async || sent().await.then_some(())).await;
     let mut event = json!({ "id": id, "note": "" });

@@ -1,10 +1,9 @@
-//! What goes over NATS, message by message: those that no Nest client sends, and those that were recorded.
+//! Raw NATS messages: those that were recorded, and those that no Nest client sends.
 //!
-//! The second replays what was recorded of the services that the store replaces (`tests/nest/wire.json`), in its order,
-//! against `nest/services.toml`.
-//!
-//! A reply must be the recorded one, or the one listed in `nest/differences.json` with its reason; an entry of that list
-//! that is not needed fails too. The page `docs/replace-a-nestjs-service.md` has the same list for people.
+//! The first scenario replays the messages that were recorded from the services that the store replaces
+//! (`tests/nest/wire.json`), in order, against `nest/services.toml`. A reply must be the recorded one, or the one in
+//! `nest/differences.json`, which gives the reason. An entry of that list that is not needed is an error, too. The page
+//! `docs/replace-a-nestjs-service.md` has the same list for readers.
 
 use crate::harness::nats::Nats;
 use crate::harness::recorded::{self, matches};
@@ -90,7 +89,7 @@ async fn messages_that_no_nest_client_sends_are_answered_and_hurt_nobody() {
         let reply: Value = serde_json::from_str(reply["reply"].as_str().unwrap_or_else(|| panic!("{reply}"))).unwrap();
         assert_eq!((&reply["err"]["status"], &reply["isDisposed"]), (&json!(400), &json!(true)), "{text:.40}: {reply}");
     }
-    // Without a pattern, as the original takes it; and without an id, where it gave no answer.
+    // Messages without a pattern, which the NestJS system accepts; and without an id, which it does not answer.
     for (text, id) in
         [(r#"{"data":{"id":"1"},"id":"x1"}"#, json!("x1")), (r#"{"pattern":"any","data":{"id":1}}"#, Value::Null)]
     {
@@ -98,11 +97,11 @@ async fn messages_that_no_nest_client_sends_are_answered_and_hurt_nobody() {
         let reply: Value = serde_json::from_str(reply["reply"].as_str().unwrap()).unwrap();
         assert_eq!((&reply["response"]["name"], &reply["id"]), (&json!("Teclado"), &id), "{text}: {reply}");
     }
-    // Nobody waits for an answer to these.
+    // These messages have no reply subject.
     client.ask(json!({ "emit": { "cmd": "find_one_product" }, "data": { "id": "abc" } })).await;
     client.ask(json!({ "emit": { "cmd": "find_one_product" }, "data": { "id": 1 } })).await;
     assert_eq!(client.send(cmd("find_one_product"), json!({ "id": 1 })).await.unwrap()["name"], "Teclado");
-    // A server that dies and is back finds the host there.
+    // The host still answers after the NATS server was killed and restarted.
     nats.kill(0);
     host.wait_for_log("NATS is gone").await;
     nats.resume(0);

@@ -1,18 +1,18 @@
-//! What `openapi.json` says is what the API does: programs make requests and a client from it.
+//! The API behaves as `openapi.json` says: one program generates requests from the document, and another one a client.
 
 use crate::harness::languages;
 use crate::harness::store::{Shop, fresh_email, token};
 use serde_json::json;
 
-/// How many requests schemathesis makes up, at the least.
+/// The minimum number of requests that schemathesis generates.
 const CASES: u32 = 500;
-/// The routes from which it makes them.
+/// The routes for which it generates them.
 const OPERATIONS: u32 = 24;
 
-/// A password that no example has, so that no request changes it.
+/// A password that is in no example, so no generated request can change it.
 const PASSWORD: &str = "Boss123!x";
 
-/// 500 requests that are always the same; with `OPENAPI_CASES=5000` so many, and others each time.
+/// Always the same 500 requests; with `OPENAPI_CASES=5000`, 5000 requests that are different in each run.
 #[tokio::test]
 async fn every_answer_is_as_the_document_says() {
     let shop = Shop::start().await;
@@ -25,11 +25,11 @@ async fn every_answer_is_as_the_document_says() {
     let url = format!("http://{}", shop.host.address());
     let bearer = format!("Authorization: Bearer {admin}");
     let mut arguments = vec!["--url", &url, "--header", &bearer, "--max-examples", &each];
-    // What the token is for ends with it.
+    // Requests that would revoke the token are left out.
     arguments.extend(["--exclude-operation-id", "revoke"]);
-    // As it was recorded, a method that a path does not have is 404, not 405; and what only the data can say (a wrong
-    // password, a product that is not there) is refused although the document allows it.
-    // The history of a product outlives it; that the product itself is gone, the golden record says.
+    // As in the recording, an unknown method of a path gets 404, not 405. The API also refuses requests that are valid
+    // by the document but wrong for the data (a wrong password, a missing product). The history of a product stays
+    // readable after its deletion; the golden record shows that the product itself is gone.
     arguments.extend(["--exclude-checks", "unsupported_method,positive_data_acceptance,use_after_free"]);
     if cases.is_none() {
         arguments.extend(["--seed", "1"]);

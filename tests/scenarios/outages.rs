@@ -1,5 +1,5 @@
-//! When a service or the payment provider is out of order: clear answers, no lost payment, no order that nobody can pay.
-//! And what the provider sends that is not as it should be.
+//! A service or the payment provider is down: clear answers, no lost payment, and no order that cannot be paid. Also
+//! malformed events of the provider.
 
 use crate::harness::store::{STRIPE_SECRET, Shop, down, order_body, stripe_down, stripe_up_again, up_again};
 use crate::harness::{Answer, stripe};
@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn an_outage_is_503_for_what_needs_the_service_and_nothing_for_the_rest() {
+async fn an_outage_is_503_only_for_requests_that_need_the_service() {
     let mut shop = Shop::start().await;
     let admin = shop.admin().await;
     let (order, cents) = shop.small_order(&admin).await;
@@ -20,7 +20,7 @@ async fn an_outage_is_503_for_what_needs_the_service_and_nothing_for_the_rest() 
     let product = json!({ "name": "a", "price": 1 });
     for service in ["products", "orders", "auth", "passwords"] {
         let person = json!({ "name": "B", "email": format!("{service}@example.com"), "password": "Abc123!x" });
-        // The request, and the services without which there is no answer.
+        // The request, and the services that it needs.
         let cases: [(&Method, &str, &Value, &[&str]); 11] = [
             (&get, "/api/products", &none, &["products"]),
             (&get, "/api/products/1", &none, &["products"]),
@@ -41,18 +41,18 @@ async fn an_outage_is_503_for_what_needs_the_service_and_nothing_for_the_rest() 
             if needs.contains(&service) {
                 expect_outage(&answer, &what);
             } else {
-                // Whatever it is, it is the service's own answer.
+                // The service itself answers, so it is no 5xx.
                 assert!(answer.status < 500, "{what}");
             }
         }
-        // Whoever is down, an event is stored.
+        // An event is stored, whichever service is down.
         shop.send_event(&stripe::charge_succeeded(&order, cents)).await.expect(200);
         shop = shop.restart(|app| up_again(app, service)).await;
         shop.get(&by_id, &admin).await.expect(200);
     }
 }
 
-/// The one shape that outages have: nothing in it names what is inside.
+/// Asserts that an answer is the error for outages, which names no internals.
 pub(super) fn expect_outage(answer: &Answer, what: &str) {
     assert_eq!(answer.status, 503, "{what}");
     assert!(answer.header("retry-after").is_some_and(|text| text.parse::<u32>().is_ok()), "{what}");
@@ -82,13 +82,13 @@ async fn an_order_whose_page_could_not_be_opened_is_completed_later() {
         assert_eq!(shop.order_by_id(&ann, &id).await["status"], "PENDING");
         orders.push(id);
     }
-    // Trying again does not help yet, and makes no other order.
+    // A retry does not succeed yet, but makes no second order.
     assert_eq!(with_key(&shop).await.expect(503)["orderId"], *orders[0]);
     shop.post(&format!("/api/orders/{}/pay", orders[1]), &ann, json!({})).await.expect(503);
 
     let shop = shop.restart(stripe_up_again).await;
     let by_key = with_key(&shop).await.expect(201);
-    assert_eq!(with_key(&shop).await.expect(201), by_key, "the same answer again");
+    assert_eq!(with_key(&shop).await.expect(201), by_key, "a repetition gets the same answer");
     let by_pay = shop.post(&format!("/api/orders/{}/pay", orders[1]), &ann, json!({})).await.expect(201);
     for (id, checkout) in orders.iter().zip([&by_key, &by_pay]) {
         assert_eq!(checkout["order"]["id"], **id);
@@ -108,13 +108,13 @@ async fn no_payment_is_lost_when_orders_are_down() {
     let (id, cents) = shop.small_order(&ann).await;
     let event = stripe::charge_succeeded(&id, cents);
     let shop = shop.restart(|app| down(app, "orders")).await;
-    // It is stored before it is acknowledged, so the provider need not send it again.
+    // The event is stored before it is acknowledged, so the provider need not send it again.
     shop.send_event(&event).await.expect(200);
     assert_eq!(shop.events(&[]).await.len(), 1);
     let shop = shop.restart(|app| up_again(app, "orders")).await;
     shop.wait_for_events().await;
     assert_eq!(shop.order_by_id(&ann, &id).await["status"], "PAID");
-    // A host that is killed has kept what it has done.
+    // A killed host does not lose its work.
     let shop = Shop::of(shop.kill()).await;
     assert_eq!(shop.order_by_id(&ann, &id).await["status"], "PAID");
 }
@@ -138,7 +138,7 @@ async fn a_charge_without_a_receipt_pays() {
 }
 
 #[tokio::test]
-async fn what_is_signed_and_no_event_is_refused() {
+async fn a_signed_body_that_is_not_an_event_is_refused() {
     let shop = Shop::start().await;
     for body in ["[]", "{}", "null", "5", r#""text""#, r#"[{"id":"evt_1","type":"a"}]"#, r#"{"id":"evt_1"}"#, "{"] {
         let signature = stripe::signature(STRIPE_SECRET, body.as_bytes(), stripe::now());
@@ -147,10 +147,10 @@ async fn what_is_signed_and_no_event_is_refused() {
 }
 
 #[tokio::test]
-async fn a_signature_holds_five_minutes_either_way() {
+async fn a_signature_is_valid_for_five_minutes_before_and_after_its_time() {
     let shop = Shop::start().await;
     let ann = shop.customer().await;
-    // Some seconds off the edge: time passes before the answer.
+    // Some seconds of distance to the limit, because time passes before the answer.
     for (seconds, good) in [(1000, false), (330, false), (270, true), (0, true), (-270, true), (-301, false)] {
         let (id, cents) = shop.small_order(&ann).await;
         let event = stripe::charge_succeeded(&id, cents).to_string().into_bytes();
@@ -167,12 +167,12 @@ async fn a_signature_holds_five_minutes_either_way() {
 }
 
 #[tokio::test]
-async fn the_bytes_are_signed_whatever_type_they_are_called() {
+async fn the_webhook_checks_the_raw_bytes_with_any_content_type() {
     let shop = Shop::start().await;
     let ann = shop.customer().await;
     for kind in ["text/plain", "application/octet-stream", "application/json", ""] {
         let (id, cents) = shop.small_order(&ann).await;
-        // Blanks that no parser would give back.
+        // Whitespace that is lost when JSON is parsed and written again.
         let event = format!("  {:#}\n", stripe::charge_succeeded(&id, cents)).into_bytes();
         let signature = stripe::signature(STRIPE_SECRET, &event, stripe::now());
         let mut headers = vec![("stripe-signature", signature.as_str())];

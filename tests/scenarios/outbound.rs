@@ -1,5 +1,5 @@
-//! Components that use Redis, PostgreSQL, MySQL and MQTT servers by Spin's interfaces, those of its SDK 5 (WASI 0.2, under
-//! `/2/`) and those of its SDK 7 (WASI 0.3, under `/3/`): the same connections, grants and errors.
+//! Components that use Redis, PostgreSQL, MySQL and MQTT servers through Spin's interfaces: those of SDK 5 (WASI 0.2,
+//! under `/2/`) and those of SDK 7 (WASI 0.3, under `/3/`). Connections, grants and errors are the same.
 
 use crate::harness::{Answer, App, Client, eventually};
 use http::Method;
@@ -12,7 +12,7 @@ fn app() -> App {
     App::alone("outbound")
 }
 
-/// Asks a component to use the server at `address`.
+/// Lets a component use the server at `address`.
 async fn ask(client: &Client, path: &str, address: &str, text: &str, body: &[u8]) -> Answer {
     client.send(Method::POST, path, &[("address", address), ("text", text)], Some(body.to_vec())).await
 }
@@ -140,7 +140,7 @@ async fn a_server_that_is_down_is_an_error_for_its_request_alone() {
     for component in ["2", "3"] {
         for (path, scheme) in [("redis/get", "redis"), ("mysql", "mysql"), ("mqtt", "mqtt")] {
             let address = format!("{scheme}://u:geheim@127.0.0.1:1/0");
-            // MQTT has its user beside the address.
+            // For MQTT, the user is not part of the address.
             let address = if scheme == "mqtt" { "mqtt://127.0.0.1:1".to_owned() } else { address };
             let failed = ask(&client, &format!("/{component}/{path}"), &address, "x", b"").await;
             assert!(failed.status == 502 && failed.text().contains("refused"), "{path}: {}", failed.text());
@@ -175,7 +175,7 @@ async fn a_command_that_waits_for_ever_ends_with_its_call_and_its_connection() {
     }
     let blocked = async || {
         let info = ask(&client, "/2/redis/execute", &url, "CLIENT LIST", b"").await.text();
-        // The list is bytes: `blpop` in them.
+        // `CLIENT LIST` is shown as a list of bytes; these are the bytes of `blpop`.
         info.contains("98, 108, 112, 111, 112")
     };
     eventually("nobody waits at Redis", async || (!blocked().await).then_some(())).await;

@@ -1,13 +1,13 @@
-//! Applications that strangers build: what `souk new` and `souk add` write builds, starts and passes its own test, and the
-//! commands of the pages that lead through it run as they stand.
+//! Applications that users build: the code of `souk new` and `souk add` builds, starts and passes its own test, and the
+//! commands on the documentation's pages about it run exactly as written.
 
 use crate::harness::build;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::MutexGuard;
 
-/// An empty folder, and what a shell there needs: the `souk` under test on its path, and one place for what all
-/// applications compile (`spin-sdk`), whose own `target` still has the components.
+/// An empty folder with a shell environment: the `souk` under test is on its path, and all applications share a target
+/// folder, so that `spin-sdk` is compiled once.
 struct Desk {
     folder: tempfile::TempDir,
     compiled: MutexGuard<'static, PathBuf>,
@@ -32,7 +32,7 @@ impl Desk {
         self.command("bash").args(["-euc", script]).output().unwrap()
     }
 
-    /// Runs a script that must succeed; what it printed.
+    /// Runs a script, which must succeed; returns its output.
     fn succeeds(&self, script: &str) -> String {
         let output = self.run(script);
         let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -41,8 +41,8 @@ impl Desk {
     }
 }
 
-/// The commands of a page, as one script, and the lines that they are said to print: in a block, a line after `$ ` is a
-/// command, up to the end of a document that it gives (`<<'END'`), and any other line is what the command prints.
+/// The commands of a page as one script, and the output that the page shows. In a block, a line that begins with `$ `
+/// is a command, together with its here-document (`<<'END'`); every other line is output.
 fn commands(page: &str) -> (String, Vec<String>) {
     let (mut script, mut expected) = (String::new(), Vec::new());
     for block in page.split("\n```\n").filter(|block| block.starts_with("$ ")) {
@@ -102,7 +102,7 @@ fn every_kind_of_component_builds_and_passes_the_test_that_is_made_with_it() {
          souk test",
     );
     let passed = said.lines().filter(|line| line.starts_with("test ") && line.ends_with(" ... ok")).count();
-    assert_eq!(passed, 11, "one test a component: {said}");
+    assert_eq!(passed, 11, "one test for each component: {said}");
 }
 
 /// Needs Node.js with npm, and Python; their tools come from npm and PyPI.

@@ -1,4 +1,4 @@
-//! Applications as packages: made, pushed to a registry, and started by somebody else.
+//! Applications as packages: one user makes a package and pushes it to a registry, and another user starts it.
 
 use crate::harness::app::texts;
 use crate::harness::{App, build};
@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// What the author adds to examples/hello: a folder that the host serves, a file for the component, a test.
+/// What the author adds to examples/hello: a folder that the host serves, a file for the component, and a test.
 const MORE: &str = "[[application.tool.souk.static]]\nroute = \"/files/...\"\nfolder = \"public\"\n\
                     [variables]\nword = { default = \"theirs\" }\n";
 
@@ -20,7 +20,7 @@ fn authored() -> App {
         .file(".env", "SPIN_VARIABLE_WORD=the author's secret\n")
 }
 
-/// Runs `souk` in the application's folder, with an `auth.json`; what it printed.
+/// Runs `souk` in the application's folder, with an `auth.json`; returns its output.
 fn souk(app: &App, arguments: &[&str], auth: &Path) -> Result<String, String> {
     let mut souk = Command::new(build::SOUK);
     let folder = app.path("");
@@ -30,7 +30,7 @@ fn souk(app: &App, arguments: &[&str], auth: &Path) -> Result<String, String> {
     if output.status.success() { Ok(format!("{out}{err}")) } else { Err(err) }
 }
 
-/// An `auth.json` with the login for the registry, or for none.
+/// An `auth.json` with a login for the registry, or with no login.
 fn auth(folder: &Path, registry: &Registry, login: Option<&str>) -> PathBuf {
     let path = folder.join("auth.json");
     let entries = login.map(|login| format!("\"{}\": {{\"auth\": \"{login}\"}}", registry.name()));
@@ -38,7 +38,7 @@ fn auth(folder: &Path, registry: &Registry, login: Option<&str>) -> PathBuf {
     path
 }
 
-/// The digest that a command ends with.
+/// The digest in a command's output.
 fn digest(said: &str) -> String {
     let line = said.lines().find(|line| line.contains(": sha256:")).unwrap_or_else(|| panic!("no digest: {said}"));
     line.rsplit_once(": ").unwrap().1.to_owned()
@@ -51,7 +51,7 @@ async fn a_package_in_a_file_starts_with_the_operators_values_alone() {
     let nobody = Path::new("/nonexistent");
     let made = souk(&author, &["package", "--output", file.to_str().unwrap()], nobody).unwrap();
     assert!(made.contains("components/hello.wasm") && made.contains("1 files"), "{made}");
-    // Another program reads it, and writes it in another order.
+    // Another program can read the package; it writes a copy with another order of files.
     let copied = author.path("copied.oci");
     let mut skopeo = Command::new(souk_test::debian::found_or_installed(&["skopeo"], "skopeo"));
     skopeo
@@ -64,19 +64,19 @@ async fn a_package_in_a_file_starts_with_the_operators_values_alone() {
     let host = operator.start().await;
     let client = host.client();
     assert_eq!(client.get("/files/page.txt").await.body, "a page of version one");
-    // The component itself answers; what it says has no type.
+    // The component answers; its response has no content type.
     let said = client.open(http::Method::GET, "/").send().await.unwrap().text().await.unwrap();
     assert!(said.starts_with("Hello"), "{said}");
-    // What it may reach was said before it ran.
+    // The host printed the grants before the component ran.
     let log = host.log().join("\n");
     assert!(log.contains(&digest(&made)) && log.contains("Components:") && log.contains("/files/..."), "{log}");
     assert!(!Path::new("/tmp/souk-packages-built").exists(), "a build command of the package ran");
     host.stop().await;
-    // Other commands find it in the state folder.
+    // Other commands find the package in the state folder.
     let output = operator.souk("doctor", &[]).await;
     let (out, err) = texts(&output);
     assert!(out.contains("component hello"), "{out}{err}");
-    // Nothing of a package is built.
+    // No command builds a component of a package.
     let error = souk(&author, &["build", "-f", file.to_str().unwrap()], nobody).unwrap_err();
     assert!(error.contains("is a package") && error.contains("fix: "), "{error}");
     let built = App::packaged(file.to_str().unwrap()).argument("--build").start_fails().await;
@@ -118,7 +118,7 @@ async fn an_application_is_pushed_pulled_and_started_from_a_registry() {
     assert!(log.contains(&first) && log.contains("Components:") && !log.contains(LOGIN), "{log}");
     host.stop().await;
 
-    // The author changes what the tag names: nothing starts until the operator accepts it.
+    // The author pushes another package under the same tag: it does not start until the operator accepts it.
     let author = author.file("public/page.txt", "a page of version two");
     let second = digest(&souk(&author, &push, &ours).unwrap());
     assert_ne!(first, second);
@@ -129,7 +129,7 @@ async fn an_application_is_pushed_pulled_and_started_from_a_registry() {
     assert_eq!(host.client().get("/files/page.txt").await.body, "a page of version two");
     host.stop().await;
 
-    // What was accepted starts while the registry is away, and a blob that the registry has changed does not.
+    // The accepted package starts while the registry is down. A blob that was changed in the registry is refused.
     registry.kill();
     let host = operator.start().await;
     let log = host.log().join("\n");
@@ -143,7 +143,7 @@ async fn an_application_is_pushed_pulled_and_started_from_a_registry() {
     assert!(refused.contains("digest of a blob") || refused.contains("more than"), "{refused}");
 }
 
-/// Changes every blob that is no JSON, without its name or size.
+/// Changes the bytes of every blob that is not JSON, but not its name or size.
 fn spoil(folder: &Path) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

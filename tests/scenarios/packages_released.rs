@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use souk_test::registry::{LOGIN, PASSWORD, Registry, USER};
 use std::fs;
 
-/// Publishes a component in the registry, as `wkg publish` does; its digest.
+/// Publishes a component in the registry, as `wkg publish` does; returns its digest.
 async fn publish(registry: &Registry, package: &str, version: &str, component: &[u8]) -> String {
     let repository = format!("http://{}/v2/{package}", registry.name());
     let http = client::builder().build().unwrap();
@@ -35,7 +35,7 @@ async fn publish(registry: &Registry, package: &str, version: &str, component: &
     digest(component)
 }
 
-/// The example of two linked components, one of which is a source from the registry and one a dependency.
+/// The example with two linked components from the registry: one as a `source`, the other as a dependency.
 async fn published(registry: &Registry) -> App {
     build::application("examples/linked");
     for (package, file) in [("shop/web", "example_linked_web"), ("shop/greeter", "example_greeter")] {
@@ -51,7 +51,7 @@ async fn published(registry: &Registry) -> App {
     ))
 }
 
-/// A component that was built for the example.
+/// The bytes of one of the example's built components.
 fn built(file: &str) -> Vec<u8> {
     fs::read(build::target().join(format!("wasm32-wasip2/debug/{file}.wasm"))).unwrap()
 }
@@ -83,7 +83,7 @@ async fn a_version_in_a_registry_is_fetched_before_it_serves_and_no_more() {
     assert!(log.contains("fetched greetings-for-web: ") && log.contains(&format!(", sha256:{web}")), "{log}");
     assert!(!log.contains(LOGIN) && !log.contains(PASSWORD), "{log}");
     host.stop().await;
-    // What is there is asked for nowhere.
+    // A component that is in the state folder is not fetched again.
     registry.kill();
     let host = app.start().await;
     greets(&host.client()).await;
@@ -93,12 +93,12 @@ async fn a_version_in_a_registry_is_fetched_before_it_serves_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_version_that_is_another_component_now_is_refused_until_the_operator_takes_it() {
+async fn a_version_whose_component_has_changed_is_refused_until_the_operator_accepts_it() {
     let registry = Registry::start_with_login();
     let app = logged_in(published(&registry).await, &registry);
     let said = texts(&app.souk("build", &["--state-dir", app.state().to_str().unwrap()]).await);
     assert!(said.0.contains("fetched web: ") || said.1.contains("fetched web: "), "{said:?}");
-    // The same component with a section of its author's.
+    // The same component with an additional custom section.
     let mut other = built("example_linked_web");
     let first = hex::encode(Sha256::digest(&other));
     other.extend([0, 4, 3, b'n', b'e', b'w']);
@@ -110,7 +110,7 @@ async fn a_version_that_is_another_component_now_is_refused_until_the_operator_t
     let refused = app.start_fails().await;
     assert!(refused.contains(&format!("the component {second} now, and was sha256:{first}")), "{refused}");
     assert!(refused.contains("remove the version from ") && refused.contains("versions.json"), "{refused}");
-    // The manifest says which it is.
+    // A digest in the manifest decides which component is right.
     let pinned = |digest: &str| format!("[component.web.tool.souk]\ndigest = \"{digest}\"");
     let app = app.append(&pinned(&format!("sha256:{first}")));
     let refused = app.start_fails().await;

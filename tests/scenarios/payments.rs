@@ -1,5 +1,5 @@
-//! What the payment provider says, and what becomes of the orders: every event counts once, in whichever order and
-//! however often it comes, and none changes an order that it does not fit.
+//! The payment provider's events: each event counts once, in whatever order and however often it comes, and none
+//! changes an order that it does not fit.
 
 use crate::harness::store::{STRIPE_SECRET, Shop, cents};
 use crate::harness::stripe::{self, charge_refunded, charge_succeeded, checkout_session_expired};
@@ -8,7 +8,7 @@ use futures::stream::{self, StreamExt};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Orders in the storm, the deliveries of each one's event, how many orders are made at once, and posts under way.
+/// The storm: the number of orders, the deliveries of each order's event, and the concurrent orders and deliveries.
 const STORM: (usize, usize, usize, usize) = (200, 50, 24, 64);
 
 #[tokio::test]
@@ -43,7 +43,7 @@ async fn a_storm_of_10_000_deliveries_pays_200_orders_once_each() {
         .map(|event| {
             let shop = &shop;
             async move {
-                // A 503 asks for another delivery, which Stripe makes too.
+                // After a 503 the event is sent again, as Stripe does.
                 let mut refused = 0;
                 loop {
                     match shop.send_event(event).await.status {
@@ -57,7 +57,7 @@ async fn a_storm_of_10_000_deliveries_pays_200_orders_once_each() {
         .buffer_unordered(under_way)
         .fold(0, async |all, refused| all + refused)
         .await;
-    println!("{refusals} of {} deliveries had to be made again", orders * copies);
+    println!("{refusals} of {} deliveries had to be repeated", orders * copies);
     shop.wait_for_events().await;
 
     let captured: u64 = events.values().map(|e| e["data"]["object"]["amount_captured"].as_u64().unwrap()).sum();
@@ -121,7 +121,7 @@ async fn an_event_that_does_not_fit_changes_nothing_and_is_kept_for_an_operator(
             assert_eq!(shop.send_event_and_wait(&event).await.status, 200, "{event}");
         }
         let name = event["id"].as_str().unwrap();
-        // Refused each time, as nothing of it was noted.
+        // The event is refused each time, because the refusal is not recorded.
         if reason.starts_with("cannot be read") {
             eventually(&format!("the log has {name} twice"), || async {
                 let mut lines = shop.host.log();
@@ -144,7 +144,7 @@ async fn an_event_that_does_not_fit_changes_nothing_and_is_kept_for_an_operator(
 }
 
 #[tokio::test]
-async fn what_is_not_about_an_order_is_acknowledged_quietly() {
+async fn events_that_do_not_concern_an_order_are_acknowledged_quietly() {
     let shop = Shop::start().await;
     let token = shop.customer().await;
     let (id, total) = shop.small_order(&token).await;
@@ -170,7 +170,7 @@ async fn what_is_not_about_an_order_is_acknowledged_quietly() {
 }
 
 #[tokio::test]
-async fn two_charges_for_one_order_leave_one_due_back_whichever_comes_first() {
+async fn two_charges_for_one_order_leave_one_to_refund_whichever_comes_first() {
     let shop = Shop::start().await;
     let token = shop.customer().await;
     for first in [0, 1] {
@@ -181,16 +181,20 @@ async fn two_charges_for_one_order_leave_one_due_back_whichever_comes_first() {
         shop.send_event_and_wait(&charges[first]).await.expect(200);
         shop.send_event_and_wait(&charges[1 - first]).await.expect(200);
         let order = shop.order_by_id(&token, &id).await;
-        assert_eq!(order["stripeChargeId"], charges[0]["data"]["object"]["id"], "the earlier one pays");
+        assert_eq!(order["stripeChargeId"], charges[0]["data"]["object"]["id"], "the earlier charge pays");
         assert_eq!((&order["status"], cents(&order["refundDueAmount"])), (&json!("PAID"), total));
         let line = shop.host.wait_for_log(&format!("order {id} is PAID: since charge")).await;
         assert!(line.contains("15050 cents flagged for refund"), "{line}");
-        // Giving either back settles it.
+        // A refund of either charge clears the amount due.
         let back = [0, 1][first];
         shop.send_event_and_wait(&charge_refunded(&charges[back], total)).await.expect(200);
         let order = shop.order_by_id(&token, &id).await;
         assert_eq!((&order["status"], order.get("refundDueAmount")), (&json!("PAID"), None), "{order}");
-        assert_eq!(order["stripeChargeId"], charges[1 - back]["data"]["object"]["id"], "the one that is left pays");
+        assert_eq!(
+            order["stripeChargeId"],
+            charges[1 - back]["data"]["object"]["id"],
+            "the charge that was not refunded pays"
+        );
     }
 }
 
@@ -244,7 +248,7 @@ async fn a_key_makes_one_order_whoever_sends_it_however_often() {
         let refused = shop.order_with_key(&ann, "key-1", other).await.expect(422);
         assert_eq!(refused, json!({ "message": "Idempotency-Key was used for another order", "status": 422 }));
     }
-    // Paid meanwhile, it is still the answer that the client missed.
+    // The order is paid now, but the key still gets the first answer.
     shop.pay(first["order"]["id"].as_str().unwrap(), cents(&first["order"]["totalAmount"])).await;
     assert_eq!(shop.order_with_key(&ann, "key-1", &lines).await.expect(201), first);
     let of_bob = shop.order_with_key(&bob, "key-1", &[(3, 1)]).await.expect(201);
@@ -263,7 +267,7 @@ async fn a_key_makes_one_order_whoever_sends_it_however_often() {
     let listed = |list: Value| list["pagination"]["totalRecords"].clone();
     assert_eq!(listed(shop.get("/api/orders", &ann).await.expect(200)), 2);
     assert_eq!(listed(shop.get("/api/orders", &bob).await.expect(200)), 1);
-    // Without a key each is an order of its own.
+    // Without a key, each request makes a new order.
     shop.order(&ann, &lines).await;
     shop.order(&ann, &lines).await;
     assert_eq!(listed(shop.get("/api/orders", &ann).await.expect(200)), 4);

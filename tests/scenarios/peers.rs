@@ -1,4 +1,4 @@
-//! Who a client is behind a proxy, and that nobody else says so.
+//! The client's address behind a proxy: only a trusted proxy can set it.
 
 use crate::harness::{App, Host, raw};
 use serde_json::Value;
@@ -8,7 +8,8 @@ async fn start(trusted: &str) -> Host {
     App::new("edge").replace("[application.tool.souk.limits]", &souk).start().await
 }
 
-/// The header that says who called, for a connection that begins with `first` and a request with these headers.
+/// The client's address in `spin-client-addr`, for a connection that begins with `first` and a request with these
+/// headers.
 async fn client_of(host: &Host, first: &[u8], headers: &str) -> Result<String, String> {
     let mut stream = raw::connect(host.address()).await;
     let request = format!("GET /show/exact HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{headers}\r\n");
@@ -46,7 +47,7 @@ async fn a_trusted_proxy_names_the_client_by_proxy_protocol() {
     binary.extend([0x13, 0x88, 0, 80]);
     assert_eq!(named(&binary).await.unwrap(), "[2001:db8::1]:5000");
     assert!(named(b"PROXY UNKNOWN\r\n").await.unwrap().starts_with("127.0.0.1:"));
-    // The client that the proxy names is not trusted itself.
+    // The client that the proxy names is not a trusted proxy itself.
     let forged = client_of(&host, b"PROXY TCP4 192.0.2.7 10.0.0.1 5000 80\r\n", "x-forwarded-for: 1.2.3.4\r\n").await;
     assert_eq!(forged.unwrap(), "192.0.2.7:5000");
     assert_eq!(named(b"PROXY TCP4 nonsense\r\n").await.unwrap_err(), "");
@@ -54,7 +55,7 @@ async fn a_trusted_proxy_names_the_client_by_proxy_protocol() {
 }
 
 #[tokio::test]
-async fn a_peer_that_is_not_trusted_names_nobody() {
+async fn an_untrusted_peer_cannot_set_the_clients_address() {
     let host = start("\"192.0.2.0/24\"").await;
     for headers in ["forwarded: for=192.0.2.7\r\n", "x-forwarded-for: 192.0.2.7\r\n"] {
         assert!(client_of(&host, b"", headers).await.unwrap().starts_with("127.0.0.1:"));

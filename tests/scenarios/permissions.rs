@@ -1,4 +1,4 @@
-//! The permissions that docs/run-on-several-hosts.md lists: enough for the store on three hosts, and no more.
+//! The NATS permissions in docs/run-on-several-hosts.md: enough for the store on three hosts, and not more.
 
 use crate::harness::app::texts;
 use crate::harness::nats::Nats;
@@ -9,7 +9,7 @@ use crate::harness::{App, build, eventually};
 use http::Method;
 use serde_json::json;
 
-/// The users of the documented block, in the order of the hosts.
+/// The users in the documented block, in the order of the hosts.
 const USERS: [(&str, &str); 3] =
     [("front", "FRONT-SECRET"), ("products", "PRODUCTS-SECRET"), ("orders", "ORDERS-SECRET")];
 
@@ -46,7 +46,7 @@ async fn the_documented_permissions_are_enough_for_the_tour_and_keep_hosts_from_
     });
     let hosts = futures::future::join_all(start).await;
 
-    // The tour.
+    // The tour: register, order, pay.
     let front = hosts[0].client();
     let email = fresh_email();
     let account = json!({ "name": "Ann", "email": email, "password": PASSWORD });
@@ -54,7 +54,7 @@ async fn the_documented_permissions_are_enough_for_the_tour_and_keep_hosts_from_
     let made = send(&front, Method::POST, "/api/orders", &ann, Some(order_body(&[(1, 2), (2, 1)]))).await.expect(201);
     let page = made["paymentSession"]["url"].as_str().unwrap();
     let page = page.strip_prefix(&format!("http://127.0.0.1:{port}")).unwrap();
-    // The client goes where the customer is sent: to the page of success.
+    // The client follows the redirect, as the customer's browser does, to the success page.
     assert_eq!(front.send(Method::POST, page, &[], Some(Vec::new())).await.status, 200);
     let order = format!("/api/orders/id/{}", made["order"]["id"].as_str().unwrap());
     eventually("the order is paid", || async {
@@ -62,7 +62,7 @@ async fn the_documented_permissions_are_enough_for_the_tour_and_keep_hosts_from_
         (order["status"] == "PAID").then_some(())
     })
     .await;
-    // An operator's commands, each on the host that has what they are about.
+    // An operator's commands, each on the host that it concerns.
     let souk = async |host: &str, words: &[&str]| {
         let (command, arguments) = words.split_first().unwrap();
         let output = app.souk_at(host, command, arguments).await;
@@ -88,7 +88,7 @@ async fn the_documented_permissions_are_enough_for_the_tour_and_keep_hosts_from_
         let refused: Vec<_> = host.log().into_iter().filter(refused).collect();
         assert!(refused.is_empty(), "{refused:#?}");
     }
-    // Accounts are read from any server while their bucket has no leader.
+    // Every server can answer reads of accounts while their bucket has no leader.
     let (user, password) = USERS[0];
     let options = async_nats::ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned());
     let client = options.connect(format!("nats://127.0.0.1:{}", nats.port(0))).await.unwrap();
@@ -97,7 +97,7 @@ async fn the_documented_permissions_are_enough_for_the_tour_and_keep_hosts_from_
     let found = bucket.direct_get_last_for_subject(account.subject.as_str()).await.unwrap();
     assert_eq!(found.sequence, account.sequence);
 
-    // What is not on the list is refused, and said.
+    // NATS refuses what the permissions do not list, and `souk` reports it.
     let page = r#"{"from":null}"#;
     let (done, said) = souk("products", &["call", "auth", "store:auth/administration#list", page]).await;
     assert!(!done && said.contains("may not publish to `souk.store.call.auth."), "{said}");

@@ -1,5 +1,5 @@
-//! The payment provider tells of things in any order, and twice: all orders end in the same state. Even the answer that
-//! makes a payment page may come after the news of what was paid on it.
+//! The payment provider sends its events in any order, and twice: every order ends in the same state. Even the answer
+//! with the payment page may come after the event that the page was paid.
 
 use crate::harness::database::Database;
 use crate::harness::store::{Shop, try_order};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// All orders of so many things.
+/// All permutations of `0..n`.
 fn permutations(n: usize) -> Vec<Vec<usize>> {
     if n == 0 {
         return vec![vec![]];
@@ -40,7 +40,7 @@ async fn end_in_the_same_state(database: Database) {
         for order in orders {
             number += 1;
             let (mut end, expected) = one_order(&stripe, &shop, &token, number, &order, refunded).await;
-            // The order was made later than that by this clock: it is not paid before.
+            // By this clock the order was made after the event; but it cannot be paid before it was made.
             let paid_at = end["createdAt"].as_str().unwrap().max("2026-11-23T02:13:20.000Z").to_owned();
             for changing in ["id", "createdAt", "updatedAt"] {
                 end.as_object_mut().unwrap().remove(changing).expect(changing);
@@ -58,11 +58,11 @@ async fn end_in_the_same_state(database: Database) {
         }
     }
     assert_eq!(queue::dead(&shop.app).await + shop.host.log_count("flagged for refund"), 0);
-    assert_eq!(stripe.sessions().len(), 48, "one payment page an order");
+    assert_eq!(stripe.sessions().len(), 48, "one payment page for each order");
 }
 
-/// Makes an order and tells of its payment: 0 stands for the answer that makes its payment page, the others for events,
-/// each of which comes twice. Returns the order in the end, and what is expected of it besides its amounts.
+/// Makes an order, and sends its events in this sequence, each one twice; 0 stands for the provider's answer with the
+/// payment page. Returns the order's final state, and its expected values without the amounts.
 async fn one_order(
     stripe: &StripeApi,
     shop: &Shop,
@@ -72,12 +72,12 @@ async fn one_order(
     refunded: u64,
 ) -> (Value, Value) {
     let answer = Arc::new(Notify::new());
-    // A page that must be ended, since its order is paid by the time it is known, is ended as the script goes on.
+    // If the order is paid before its page is known, the store expires the page, and the script has an answer for that.
     stripe.next([Next::Held(Arc::clone(&answer))]);
     stripe.asked();
     let (client, key, bearer) = (shop.client.clone(), format!("key-{number}"), token.to_owned());
     let mut creating = Some(tokio::spawn(async move { try_order(&client, &bearer, &key, &[(1, 2)]).await.unwrap() }));
-    eventually("the payment page is asked for", || async { (stripe.waiting() > 0).then_some(()) }).await;
+    eventually("the payment page is requested", || async { (stripe.waiting() > 0).then_some(()) }).await;
     let asked = stripe.asked();
     let id = asked[0].form.iter().find(|(name, _)| name == "metadata[orderId]").unwrap().1.clone();
 
@@ -106,7 +106,7 @@ async fn one_order(
         }
         answer.notify_one();
         let made = creating.take().expect("made once").await.unwrap();
-        // Who has paid meanwhile is told so, and not sent to pay again.
+        // A customer who has paid meanwhile gets an error, not a second page to pay on.
         if paid {
             let refused = made.expect(409)["message"].as_str().unwrap().to_owned();
             assert!(refused.ends_with("cannot be paid"), "{refused}");
@@ -114,7 +114,7 @@ async fn one_order(
             assert_eq!(made.expect(201)["order"]["id"], *id);
         }
     }
-    // Whatever the first answer was, the key has the order and its page.
+    // Whatever the first answer was, a repetition with the key returns the order and its page.
     let again = shop.order_with_key(token, &format!("key-{number}"), &[(1, 2)]).await.expect(201);
     let page = format!("https://checkout.stripe.com/c/pay/{}", stripe.session_id(&id));
     assert_eq!((&again["order"]["id"], &again["paymentSession"]["url"]), (&json!(id), &json!(page)));

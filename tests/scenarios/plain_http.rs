@@ -1,14 +1,14 @@
-//! The two ways by which a request comes to a component that exports both: `wasi:http/handler`, and `souk:http/handler`,
-//! which is plain values. Whichever it is, the client sees the same.
+//! A component can export both `wasi:http/handler` and `souk:http/handler`, which uses plain values. The client gets
+//! the same response from both.
 
 use crate::harness::{App, raw};
 use std::collections::BTreeMap;
 
-/// What makes a host use `wasi:http` alone.
+/// The variable that makes a host use only `wasi:http`.
 const WASI_HTTP_ONLY: &str = "SOUK_WASI_HTTP_ONLY";
 
-/// Requests of all kinds: those that fit into plain values, and those that do not (HEAD, trailers, `expect`, a body that is
-/// more than the host reads ahead).
+/// Requests of all kinds: requests that fit into plain values, and requests that do not (HEAD, trailers, `expect`, a
+/// body that is larger than what the host buffers).
 fn requests() -> Vec<String> {
     let json = |method: &str, path: &str, body: &str| {
         let length = body.len();
@@ -48,7 +48,7 @@ fn requests() -> Vec<String> {
     ]
 }
 
-/// Status, headers without what differs from one request to the next, and body.
+/// Status, headers without those that differ for every request, and body.
 type Seen = (u16, BTreeMap<String, String>, String);
 
 async fn ask(app: App) -> Vec<Seen> {

@@ -1,5 +1,5 @@
-//! PostgreSQL that goes away: in the middle of a commit, or for a while under load. Clients get a clear 503, and what
-//! they repeat is done once.
+//! PostgreSQL fails: in the middle of a commit, or for a while under load. Clients get a clear 503, and a repeated
+//! request takes effect once.
 
 use super::outages::expect_outage;
 use crate::harness::database::{on_server, query_number};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Instant;
 
-/// A store whose orders' database is behind a proxy.
+/// A store with a proxy in front of the database of its orders.
 async fn behind_proxy() -> (Proxy, Shop, String) {
     let server = Postgres::shared();
     let proxy = Proxy::start(server.port()).await;
@@ -25,12 +25,12 @@ async fn behind_proxy() -> (Proxy, Shop, String) {
     (proxy, shop, token)
 }
 
-/// So many cuts, of both kinds in turn.
+/// `count` cuts, of both kinds in turn.
 fn cuts(count: usize) -> impl Iterator<Item = Cut> {
     [Cut::Before, Cut::After].into_iter().cycle().take(count)
 }
 
-/// Asks again until the answer has this status; every other answer goes to `refused`.
+/// Repeats a request until the answer has this status; every other answer goes to `refused`.
 async fn until<F: Future<Output = Answer>>(status: u16, ask: impl Fn() -> F, refused: impl Fn(&Answer)) -> Answer {
     let start = Instant::now();
     loop {
@@ -39,11 +39,11 @@ async fn until<F: Future<Output = Answer>>(status: u16, ask: impl Fn() -> F, ref
             return answer;
         }
         refused(&answer);
-        assert!(start.elapsed() < WAIT_TIMEOUT, "asked in vain: {answer:?}");
+        assert!(start.elapsed() < WAIT_TIMEOUT, "the answer still does not have status {status}: {answer:?}");
     }
 }
 
-/// Asserts that nothing was written by halves.
+/// Asserts that no transaction was written in part.
 async fn expect_whole(app: &App, orders: usize) {
     for (query, count) in [
         ("SELECT count(*) FROM orders", orders),
@@ -99,7 +99,7 @@ async fn a_payment_whose_commit_is_cut_off_counts_once() {
     };
     join_all(events.iter().map(taken)).await;
     shop.wait_for_events().await;
-    // Those that are cut before they arrive are made again, so there were commits enough for all cuts.
+    // Commits that are cut before they arrive are repeated, so there were enough commits for all cuts.
     assert_eq!(proxy.left(), 0, "cuts were not made");
     for ((id, total), event) in orders.iter().zip(&events) {
         let order = shop.order_by_id(&token, id).await;
@@ -109,20 +109,20 @@ async fn a_payment_whose_commit_is_cut_off_counts_once() {
     assert_eq!(query_number(&shop.app, "SELECT count(*) FROM events").await, 10);
 }
 
-/// What clients do while PostgreSQL comes and goes.
+/// The clients that run while PostgreSQL is killed and restarted.
 struct Load {
     client: Client,
     token: String,
     made: AtomicUsize,
     refused: AtomicUsize,
-    enough: AtomicBool,
+    ended: AtomicBool,
 }
 
 impl Load {
-    /// Orders, pays, and looks, again and again; returns the orders that were made.
+    /// A customer who orders, pays and reads an order, again and again; returns the orders that were made.
     async fn customer(self: Arc<Self>) -> Vec<String> {
         let mut orders = Vec::new();
-        while !self.enough.load(SeqCst) {
+        while !self.ended.load(SeqCst) {
             let key = uuid::Uuid::now_v7().to_string();
             let order = || async { try_order(&self.client, &self.token, &key, &[(1, 2)]).await.unwrap() };
             let made = until(201, order, |answer| self.refused(answer, "an order")).await.json();
@@ -149,10 +149,10 @@ impl Load {
         self.refused.fetch_add(1, SeqCst);
     }
 
-    /// Waits until so many more have been counted.
-    async fn more(&self, what: &str, counter: &AtomicUsize, count: usize) {
-        let enough = counter.load(SeqCst) + count;
-        eventually(what, || async { (counter.load(SeqCst) >= enough).then_some(()) }).await;
+    /// Waits until the counter has grown by `count`.
+    async fn wait_for_more(&self, what: &str, counter: &AtomicUsize, count: usize) {
+        let target = counter.load(SeqCst) + count;
+        eventually(what, || async { (counter.load(SeqCst) >= target).then_some(()) }).await;
     }
 }
 
@@ -166,23 +166,23 @@ async fn postgres_that_is_killed_under_load_is_503_and_comes_back_without_a_rest
         token: token.clone(),
         made: AtomicUsize::new(0),
         refused: AtomicUsize::new(0),
-        enough: AtomicBool::new(false),
+        ended: AtomicBool::new(false),
     });
     let customers: Vec<_> = (0..6).map(|_| tokio::spawn(Arc::clone(&load).customer())).collect();
-    load.more("orders are made", &load.made, 20).await;
+    load.wait_for_more("orders are made", &load.made, 20).await;
     for _ in 0..2 {
         tokio::task::block_in_place(|| server.kill());
-        load.more("requests are refused", &load.refused, 100).await;
-        // What needs no database has not noticed.
+        load.wait_for_more("requests are refused", &load.refused, 100).await;
+        // Requests that need no database still work.
         assert_eq!(shop.client.get("/.well-known/spin/health").await.status, 200);
         shop.client.get("/payments/success").await.expect(200);
         shop.verify(&token).await.expect(201);
         expect_outage(&shop.get("/api/products/1", "").await, "the catalogue");
-        load.more("more requests are refused", &load.refused, 100).await;
+        load.wait_for_more("more requests are refused", &load.refused, 100).await;
         tokio::task::block_in_place(|| server.resume());
-        load.more("orders are made again", &load.made, 20).await;
+        load.wait_for_more("orders are made again", &load.made, 20).await;
     }
-    load.enough.store(true, SeqCst);
+    load.ended.store(true, SeqCst);
     let orders: Vec<String> = join_all(customers).await.into_iter().flat_map(Result::unwrap).collect();
     println!("{} orders, {} refusals", orders.len(), load.refused.load(SeqCst));
     shop.wait_for_events().await;

@@ -1,4 +1,4 @@
-//! Which protocol a connection speaks, and what each asks of a request's host.
+//! Which HTTP version a connection speaks, and which `host` headers are valid.
 
 use super::tls::{get_over_tls, start_tls_with};
 use crate::harness::{App, raw};
@@ -38,7 +38,7 @@ fn rustls_name(name: &'static str) -> tokio_rustls::rustls::pki_types::ServerNam
 }
 
 #[tokio::test]
-async fn a_browser_that_came_by_tls_is_told_to_come_by_tls_alone() {
+async fn strict_transport_security_is_sent_over_tls_only() {
     let (host, connector) = start_tls_with(&[]).await;
     let answer = get_over_tls(&host, &connector).await;
     assert!(answer.contains("\r\nstrict-transport-security: max-age=31536000\r\n"), "{answer:?}");

@@ -1,4 +1,4 @@
-//! How many orders of one customer may wait for their payment.
+//! The quota of unpaid orders for each customer.
 
 use crate::harness::App;
 use crate::harness::database::Database;
@@ -19,7 +19,7 @@ async fn the_quota_holds(database: Database) {
     let shop = Shop::of(database.configure(App::store()).variable("max_open_orders", 3)).await;
     let (ann, bob) = (shop.customer().await, shop.customer().await);
     let first = shop.order_with_key(&ann, "key-1", &[(1, 2)]).await.expect(201);
-    // At once they do not pass the bound together.
+    // Concurrent orders cannot exceed the quota together.
     let lines = [(1, 2)];
     let wishes = (0..12).map(|_| shop.post("/api/orders", &ann, order_body(&lines)));
     let answers = futures::future::join_all(wishes).await;
@@ -33,11 +33,11 @@ async fn the_quota_holds(database: Database) {
     }
     let list = shop.get("/api/orders?status=PENDING", &ann).await.expect(200);
     assert_eq!(list["pagination"]["totalRecords"], 3);
-    // What was ordered is answered again, and others order as before.
+    // A repeated order still gets its answer, and other customers can order.
     let again = shop.order_with_key(&ann, "key-1", &[(1, 2)]).await.expect(201);
     assert_eq!(again["order"]["id"], first["order"]["id"]);
     shop.order(&bob, &[(1, 1)]).await;
-    // Paying one makes way, and so does cancelling.
+    // A paid order no longer counts, and neither does a cancelled one.
     shop.order_with_key(&ann, "key-2", &[(1, 2)]).await.expect(429);
     shop.pay(first["order"]["id"].as_str().unwrap(), 15050).await;
     shop.order_with_key(&ann, "key-2", &[(1, 2)]).await.expect(201);

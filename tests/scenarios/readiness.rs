@@ -1,4 +1,4 @@
-//! Readiness: 503 for as long as a component that a route needs lacks something, and 200 again by itself.
+//! Readiness: 503 as long as a component that a route needs lacks something, and then 200 again without a restart.
 
 use crate::harness::admin::Api;
 use crate::harness::database::{Database, on_server};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 const PUBLIC: &str = "/.well-known/souk/ready";
 
-/// Waits until both listeners say `status`; what `/readyz` then says.
+/// Waits until both listeners answer with `status`; returns the report of `/readyz`.
 async fn wait_for(host: &Host, api: &Api, status: u16) -> Value {
     let report = eventually(&format!("readiness is {status}"), || async {
         let answer = api.get("/readyz").await;
@@ -24,7 +24,7 @@ async fn wait_for(host: &Host, api: &Api, status: u16) -> Value {
     report
 }
 
-/// The status of the public listener's readiness, which never has a body.
+/// The status of readiness on the public listener, whose answer never has a body.
 pub(super) async fn public(host: &Host) -> u16 {
     let answer = host.client().open(Method::GET, PUBLIC).send().await.unwrap();
     assert_eq!(answer.headers()["cache-control"], "no-store");
@@ -33,14 +33,14 @@ pub(super) async fn public(host: &Host) -> u16 {
     status
 }
 
-/// The components that lack this, as a report says, in alphabetical order.
+/// The components that lack this according to a report, in alphabetical order.
 fn lacking(report: &Value, what: &str) -> Vec<String> {
     let lacks =
         report["lacks"].as_array().unwrap().iter().filter(|lack| lack["lacks"].as_str().unwrap().contains(what));
     let mut names = Vec::new();
     for lack in lacks {
         assert!(lack["since"].as_str().unwrap().ends_with('Z'), "{lack}");
-        assert!(lack.get("why").is_none(), "a reason is for those who may see it: {lack}");
+        assert!(lack.get("why").is_none(), "the report must not show the reason: {lack}");
         names.push(lack["component"].as_str().unwrap().to_owned());
     }
     names.sort();
@@ -55,7 +55,7 @@ async fn a_host_without_its_postgresql_is_not_ready_until_that_is_back() {
     let (api, socket) = (Api::of(&host), Api::on_socket(&app));
     assert_eq!(wait_for(&host, &api, 200).await["lacks"], json!([]));
     server.stop();
-    // One is found to lack it before the other is.
+    // The host notices the two components one after the other.
     eventually("both components lack it", || async {
         let report = wait_for(&host, &api, 503).await;
         (lacking(&report, "PostgreSQL at 127.0.0.1:") == ["orders", "products"]).then_some(())
@@ -64,7 +64,7 @@ async fn a_host_without_its_postgresql_is_not_ready_until_that_is_back() {
     let why = socket.get("/v1/readiness").await.expect(200);
     assert!(why["lacks"][0]["why"].as_str().unwrap().contains("cannot connect"), "{why}");
     assert!(!why.to_string().contains("p@ss") && !why.to_string().contains("p%40ss"), "{why}");
-    // It lives all the same.
+    // The host still passes the liveness check.
     assert_eq!(api.get("/livez").await.status, 200);
     assert_eq!(host.client().get("/.well-known/spin/health").await.status, 200);
     host.wait_for_log("this host is not ready: it lacks PostgreSQL").await;
@@ -107,7 +107,7 @@ async fn a_host_without_nats_is_not_ready_until_that_is_back() {
 }
 
 #[tokio::test]
-async fn a_host_that_nats_lets_in_no_more_is_not_ready() {
+async fn a_host_that_nats_no_longer_accepts_is_not_ready() {
     const OLD: &str = "authorization { user: u, password: \"old\" }";
     const NEW: &str = "authorization { user: u, password: \"new\" }";
     let mut server = Nats::start_with(OLD);

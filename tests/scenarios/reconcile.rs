@@ -1,4 +1,4 @@
-//! What the payment provider knows and its events have not told: an operator's `reconcile` mends it.
+//! The payment provider's events got lost: an operator's `reconcile` asks the provider and corrects the orders.
 
 use crate::harness::database::Database;
 use crate::harness::store::{Shop, try_order};
@@ -31,12 +31,12 @@ async fn status(shop: &Shop, token: &str, id: &str) -> Value {
 }
 
 #[tokio::test]
-async fn payments_that_no_event_has_told_of_are_found_on_sqlite() {
+async fn payments_without_an_event_are_found_on_sqlite() {
     payments_are_found(Database::Sqlite).await;
 }
 
 #[tokio::test]
-async fn payments_that_no_event_has_told_of_are_found_on_postgres() {
+async fn payments_without_an_event_are_found_on_postgres() {
     payments_are_found(Database::Postgres).await;
 }
 
@@ -51,7 +51,7 @@ async fn payments_are_found(database: Database) {
     stripe.asked();
 
     let nothing = json!({ "asked": 0, "paid": [], "ended": 0, "problems": [], "next": null });
-    assert_eq!(reconcile(&shop, 60).await, nothing, "young orders are left to their events");
+    assert_eq!(reconcile(&shop, 60).await, nothing, "recent orders must wait for their events");
     assert_eq!(stripe.asked().len(), 0);
 
     let report = reconcile(&shop, 0).await;
@@ -62,7 +62,7 @@ async fn payments_are_found(database: Database) {
     assert_eq!(status(&shop, &token, &open).await, "PENDING");
     assert_eq!(status(&shop, &token, &ended).await, "PENDING");
 
-    // What was mended is not asked about again, and the event changes nothing when it comes after all.
+    // The store does not ask about corrected orders again, and a late event changes nothing.
     let report = reconcile(&shop, 0).await;
     assert_eq!(report, json!({ "asked": 1, "paid": [], "ended": 0, "problems": [], "next": null }));
     let mut event = charge_succeeded(&paid, cents);
@@ -109,7 +109,7 @@ async fn pages_of_cancelled_orders_are_ended_and_what_was_paid_on_them_is_flagge
     let (open, _) = shop.small_order(&token).await;
     let (paid, cents) = shop.small_order(&token).await;
     for id in [&open, &paid] {
-        // The cancel cannot end the page.
+        // Cancelling the order does not expire the page, because the provider refuses.
         stripe.next([refusal(400, "invalid_request_error", "", "Not now")]);
         shop.patch(&format!("/api/orders/{id}"), &token, json!({ "status": "CANCELLED" })).await.expect(200);
     }
@@ -123,7 +123,7 @@ async fn pages_of_cancelled_orders_are_ended_and_what_was_paid_on_them_is_flagge
 }
 
 #[tokio::test]
-async fn what_does_not_fit_is_a_problem_and_no_payment() {
+async fn payments_that_do_not_fit_are_reported_and_change_nothing() {
     let (stripe, shop, token) = open().await;
     let (other_amount, cents) = shop.small_order(&token).await;
     stripe.pay(&other_amount, &charge_succeeded(&other_amount, cents + 1)["data"]["object"]);
@@ -137,7 +137,7 @@ async fn what_does_not_fit_is_a_problem_and_no_payment() {
         Next::Answer(200, json!({ "id": "cs_1", "object": "checkout.session" }).to_string()),
     ]);
     let report = reconcile(&shop, 0).await;
-    // Those that come after them are looked at all the same.
+    // `reconcile` still checks the orders after them.
     assert_eq!((&report["asked"], &report["paid"], &report["ended"]), (&json!(4), &json!([paid]), &json!(0)));
     let problems: Vec<&Value> = report["problems"].as_array().unwrap().iter().map(|p| &p["orderId"]).collect();
     assert_eq!(problems, [&json!(other_amount), &json!(unknown), &json!(unreadable)]);
@@ -145,7 +145,7 @@ async fn what_does_not_fit_is_a_problem_and_no_payment() {
 }
 
 #[tokio::test]
-async fn while_the_provider_does_not_answer_nothing_is_mended_and_the_next_call_does_it() {
+async fn while_the_provider_does_not_answer_reconcile_changes_nothing_and_can_be_repeated() {
     let (stripe, shop, token) = open().await;
     let (paid, cents) = shop.small_order(&token).await;
     stripe.pay(&paid, &charge_succeeded(&paid, cents)["data"]["object"]);
@@ -163,7 +163,7 @@ async fn a_page_whose_answer_was_lost_is_found_with_what_was_paid_on_it() {
     let stripe = StripeApi::start().await;
     let shop = Shop::of(stripe.store().variable("public_url", "https://shop.example")).await;
     let token = shop.customer().await;
-    // A page is made, and the host dies before it knows.
+    // The provider makes a page, but the host is killed before it gets the answer.
     stripe.next([Next::Silence]);
     let lost = tokio::spawn({
         let (client, token) = (shop.client.clone(), token.clone());
@@ -180,7 +180,7 @@ async fn a_page_whose_answer_was_lost_is_found_with_what_was_paid_on_it() {
 }
 
 #[tokio::test]
-async fn many_orders_are_looked_at_in_steps() {
+async fn many_orders_are_reconciled_in_steps() {
     let (stripe, shop, token) = open().await;
     let mut orders = Vec::new();
     for _ in 0..101 {

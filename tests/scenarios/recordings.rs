@@ -1,4 +1,4 @@
-//! Recorded calls: each runs again, without any effect, as it ran; and a changed component shows where it differs.
+//! Recorded calls: a replay gives the same results without side effects, and shows where a changed component differs.
 
 use super::golden;
 use crate::harness::App;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 const COMPONENTS: [&str; 8] =
     ["auth", "gateway", "orders", "passwords", "payments", "products", "stripe-sandbox", "webhook"];
 
-/// `app`, all components of which are recorded.
+/// `app`, with recording for all its components.
 fn recorded(app: App) -> App {
     let manifest = fs::read_to_string(app.path("spin.toml")).unwrap();
     COMPONENTS.iter().fold(app, |app, component| {
@@ -24,7 +24,7 @@ fn recorded(app: App) -> App {
     })
 }
 
-/// What `souk replay` says, and whether all was as recorded.
+/// Runs `souk replay`; returns whether all calls ran as recorded, and its output.
 fn replay(app: &App, arguments: &[&str]) -> (bool, String) {
     let output = app.command("replay").args(arguments).output().expect("souk runs");
     let (out, err) = texts(&output);
@@ -65,7 +65,7 @@ async fn every_call_of_the_golden_record_replays_byte_equal_and_without_effect()
         assert!(same, "{}", wrong.join("\n"));
     };
     COMPONENTS.iter().filter(|component| **component != "payments").for_each(|component| check(&app, component));
-    // A part of the record has a key, which no recording has.
+    // A part of the golden record runs with an API key, which no recording may contain.
     let app = stripe_down(app);
     check(&app, "payments");
     assert_eq!(data(&app.state()), before, "a replay has changed the application's data");
@@ -81,7 +81,7 @@ async fn a_changed_component_shows_where_it_differs_first() {
     let (same, said) = replay(&shop.app, &[&id, "--component", "products"]);
     assert!(same && said.contains("as recorded (") && said.contains("1 of 1 calls as recorded"), "{said}");
 
-    // The component with another statement of the same length.
+    // The component with another SQL statement of the same length.
     let (from, to) = (b"FROM products", b"FROM Products");
     let mut code = fs::read(shop.app.path("target/wasm32-wasip2/debug/products.wasm")).unwrap();
     let mut changed = 0;
@@ -106,7 +106,7 @@ async fn a_changed_component_shows_where_it_differs_first() {
 }
 
 #[tokio::test]
-async fn recorded_calls_are_no_part_of_a_backup_and_go_after_a_day() {
+async fn recorded_calls_are_not_in_a_backup_and_are_deleted_after_a_day() {
     let shop = Shop::of(recorded(App::store_alone())).await;
     shop.get("/api/products/1", "").await;
     let to = shop.app.path("backup");
@@ -117,7 +117,7 @@ async fn recorded_calls_are_no_part_of_a_backup_and_go_after_a_day() {
     let folder = shop.app.state().join("recordings");
     let old = folder.join("00000000000001-00000000-products.json");
     fs::write(&old, "{}").unwrap();
-    // It goes with the next start.
+    // The next start deletes it.
     let shop = shop.restart(|app| app).await;
     assert!(!old.exists());
     drop(shop);

@@ -1,4 +1,4 @@
-//! Messages of a real Redis server that components get.
+//! Redis triggers: components get the messages of a real Redis server.
 
 use crate::harness::redis::Redis;
 use crate::harness::{App, Host, eventually};
@@ -7,7 +7,7 @@ fn app(server: &Redis) -> App {
     App::alone("redis").variable("server", format!("redis://127.0.0.1:{}", server.port()))
 }
 
-/// Publishes `messages` on `channel`; to how many subscribers each went.
+/// Publishes `messages` on `channel`; returns the number of subscribers that got each one.
 async fn publish(server: &Redis, channel: &str, messages: &[&str]) -> Vec<i64> {
     let client = redis::Client::open(server.database()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
@@ -58,7 +58,7 @@ async fn a_message_that_is_too_large_is_lost_and_a_large_one_is_not() {
 }
 
 #[tokio::test]
-async fn a_lost_connection_is_made_again() {
+async fn a_lost_connection_is_opened_again() {
     let mut server = Redis::start(&[]);
     let host = app(&server).start().await;
     server.kill();
@@ -84,7 +84,7 @@ async fn a_server_that_is_not_there_or_refuses_is_an_error_at_the_start_that_sho
     App::alone("redis").variable("server", right).start().await;
 }
 
-/// Takes messages as components for Spin 1 and 2 do, and refuses each.
+/// A component with the message handler of Spin 1 and 2, which returns an error for each message.
 const OLD: &str = r#"(component
     (core module $m
         (memory (export "memory") 1)

@@ -1,4 +1,4 @@
-//! Money that goes back: refunds by administrators, by way of the sandbox, and disputes of customers.
+//! Refunds by administrators, with the payment sandbox; and customers' disputes.
 
 use crate::harness::database::Database;
 use crate::harness::store::{Shop, stripe_down, stripe_up_again};
@@ -8,12 +8,12 @@ use http::Method;
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn an_administrator_gives_a_part_back_and_then_the_rest_on_sqlite() {
+async fn an_administrator_refunds_a_part_and_then_the_rest_on_sqlite() {
     parts_and_the_rest(Database::Sqlite).await;
 }
 
 #[tokio::test]
-async fn an_administrator_gives_a_part_back_and_then_the_rest_on_postgres() {
+async fn an_administrator_refunds_a_part_and_then_the_rest_on_postgres() {
     parts_and_the_rest(Database::Postgres).await;
 }
 
@@ -42,7 +42,7 @@ async fn give_back(shop: &Shop, token: &str, id: &str, key: &str, body: Value) -
     shop.client.send(Method::POST, &path, &headers, Some(body.to_string().into_bytes())).await
 }
 
-/// Amount and state of each refund of an order, once all events have been dealt with.
+/// The amount and state of each refund of an order, once all events are delivered.
 async fn refunds(shop: &Shop, token: &str, id: &str) -> Vec<(Value, String)> {
     shop.wait_for_events_about(id).await;
     let found = shop.get(&format!("/api/orders/{id}/refunds"), token).await.expect(200);
@@ -106,7 +106,7 @@ async fn a_refund_that_the_provider_could_not_be_asked_for_is_made_once_later() 
 }
 
 #[tokio::test]
-async fn a_disputed_payment_is_found_and_not_given_back_while_it_is_open() {
+async fn a_disputed_payment_is_found_and_not_refunded_while_the_dispute_is_open() {
     let shop = Shop::start().await;
     let (admin, ann) = (shop.admin().await, shop.customer().await);
     let (id, cents) = shop.small_order(&ann).await;

@@ -1,4 +1,4 @@
-//! A changed manifest, applied to the running host: limits, and components that are taken out and put back.
+//! A changed manifest, applied to the running host: changed limits, and components that are removed and added again.
 
 use super::deploy::{body, version};
 use crate::harness::App;
@@ -32,7 +32,7 @@ async fn reload(app: &App) -> String {
 }
 
 #[tokio::test]
-async fn limits_are_applied_to_new_calls_and_those_that_a_start_makes_room_for_are_named() {
+async fn limits_are_applied_to_new_calls_and_limits_that_need_a_restart_are_named() {
     let app = App::inline(MANIFEST).file("web.wasm", version("good-1"));
     let host = app.start().await;
     let client = host.client();
@@ -48,13 +48,13 @@ async fn limits_are_applied_to_new_calls_and_those_that_a_start_makes_room_for_a
     }
     assert_ne!(body(&client, "/?300").await.0, 200, "its deadline is over");
     assert_eq!(body(&client, "/").await, (200, "good-1".to_owned()));
-    // What was applied is no change any more; what is left is named again.
+    // The next reload does not list applied changes again, but it lists the ones that are left.
     let said = reload(&app).await;
     assert!(!said.contains("applied: ") && said.contains("left:    component `web`: limit `instances`"), "{said}");
     let app = app.replace("call_deadline = \"100ms\"\ninstances = 3\n", "");
     assert!(reload(&app).await.contains("applied: component `web`: limit `call_deadline`"));
     assert_eq!(body(&client, "/?300").await, (200, "good-1".to_owned()));
-    // More memory than the engine has room for.
+    // More memory than the engine was configured for at the start.
     let app = app.replace("memory = \"12MiB\"", "memory = \"512MiB\"");
     let said = reload(&app).await;
     assert!(said.contains("left:    component `web`: limit `memory`"), "{said}");
@@ -69,7 +69,7 @@ async fn a_component_that_the_manifest_lacks_takes_no_calls_until_it_is_there_ag
     let client = host.client();
     assert_eq!(body(&client, "/other").await, (200, "good-2".to_owned()));
 
-    // One mistake elsewhere, and nothing of it is applied.
+    // With a mistake elsewhere in the manifest, nothing is applied.
     let app = app.replace(OTHER, "[component.broken]\n");
     let output = app.souk("reload", &[]).await;
     assert!(!output.status.success() && texts(&output).1.contains("broken"), "{:?}", texts(&output));
@@ -88,7 +88,7 @@ async fn a_component_that_the_manifest_lacks_takes_no_calls_until_it_is_there_ag
         let output = app.souk(command, &arguments).await;
         let error = texts(&output).1;
         assert!(!output.status.success(), "{command}");
-        // `souk call` reads the manifest as well.
+        // `souk call` also reads the manifest, so its message may be another one.
         assert!(error.contains("component `other` is gone") || error.contains("`other`"), "{command}: {error}");
     }
     assert!(reload(&app).await.contains("nothing has changed"));
@@ -99,7 +99,7 @@ async fn a_component_that_the_manifest_lacks_takes_no_calls_until_it_is_there_ag
         assert!(said.contains(line), "{line} is missing: {said}");
     }
     assert_eq!(body(&client, "/other").await, (200, "good-2".to_owned()));
-    // A new one is wired by a start alone, and so is what leads to it.
+    // A new component, and a route to it, need a restart.
     let app = app.append(&OTHER.replace("other", "new"));
     let said = reload(&app).await;
     assert!(said.contains("left:    component `new`, which is new"), "{said}");

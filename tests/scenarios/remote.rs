@@ -1,7 +1,7 @@
-//! One application on two hosts: what a caller sees of a component that runs on the other, in good times and bad.
+//! One application on two hosts: calls to a component on the other host, with and without failures.
 //!
-//! `front` and the others that serve HTTP run on the first host, the components that they call on the second, with a
-//! NATS server between them. The local links of `isolation` are the measure: a caller must see no difference.
+//! `front` and the other components that serve HTTP run on the first host; the components that they call run on the
+//! second. A NATS server connects the hosts. A caller must see no difference from the local links in `isolation`.
 
 use crate::harness::app::texts;
 use crate::harness::nats::Nats;
@@ -54,7 +54,7 @@ async fn callee(app: &App, nats: &Nats) -> Host {
     app.start_at("127.0.0.1:0", "state-1", &["--nats", &nats.url(), "--only", CALLEES]).await
 }
 
-/// The subject of a function, as its host says it: with a digest of the function's type at the end.
+/// The subject of a function, as its host announces it: it ends with a digest of the function's type.
 async fn subject(nats: &async_nats::Client, component: &str, function: &str) -> String {
     let info = nats.request(format!("$SRV.INFO.rogue-{component}"), "".into()).await.unwrap();
     let info: Info = serde_json::from_slice(&info.payload).unwrap();
@@ -67,7 +67,7 @@ async fn subject(nats: &async_nats::Client, component: &str, function: &str) -> 
 }
 
 #[tokio::test]
-async fn a_call_to_another_host_hands_values_both_ways() {
+async fn a_call_to_another_host_passes_values_both_ways() {
     let pair = Pair::start().await;
     let client = pair.client();
     assert_eq!(client.get("/rogue/answer/42").await.expect(200), 42);
@@ -79,23 +79,23 @@ async fn a_call_to_another_host_hands_values_both_ways() {
 }
 
 #[tokio::test]
-async fn a_caller_is_told_the_same_of_a_callee_that_fails_here_and_elsewhere() {
+async fn a_callees_failure_looks_the_same_on_this_and_on_another_host() {
     let alone = App::alone("rogue").start().await;
     let pair = Pair::start().await;
     for path in ["/rogue/boom", "/rogue/hold/600000", "/rogue/forever", "/rogue/grow/4096"] {
         let (local, remote) = (alone.client().get(path).await, pair.client().get(path).await);
         assert_eq!(local.expect_unavailable(), remote.expect_unavailable(), "{path}");
     }
-    // Its own refusal is a value like any other.
+    // The callee's own error is a value like any other.
     let path = "/rogue/open-database/none";
     assert_eq!(alone.client().get(path).await.expect_failed(), pair.client().get(path).await.expect_failed());
-    // Where the contract has no error, the caller traps.
+    // If the contract has no error type, the caller traps.
     pair.client().get("/rogue/bare/0").await.expect(500);
     assert_eq!(pair.client().get("/rogue/answer/1").await.expect(200), 1);
 }
 
 #[tokio::test]
-async fn a_component_that_is_overloaded_elsewhere_refuses_at_once() {
+async fn an_overloaded_component_on_another_host_refuses_at_once() {
     let pair = Pair::start().await;
     let client = pair.client();
     let answers = join_all((0..64).map(|_| client.get("/rogue/hold/1500"))).await;
@@ -129,10 +129,10 @@ async fn a_callee_whose_host_is_killed_is_lost_and_its_caller_is_told() {
 }
 
 #[tokio::test]
-async fn a_caller_that_stood_still_takes_the_answer_that_came_meanwhile() {
+async fn a_suspended_caller_still_gets_the_answer_that_came_meanwhile() {
     let pair = Pair::start().await;
     let (client, nats) = (pair.client(), pair.nats().await);
-    // Longer than a call may be silent.
+    // The call takes longer than a caller waits without a sign of life from the callee's host.
     let call = tokio::spawn(async move { client.get("/other/insert-and-hold/meanwhile/2000").await });
     pair.callee.wait_for_log("holding meanwhile").await;
     let count = subject(&nats, "calm", "count-rows").await;
@@ -186,7 +186,7 @@ async fn a_call_whose_cancellation_was_read_first_is_not_begun() {
     let nats = pair.nats().await;
     nats.publish("souk.rogue.cancel.calm", "call-1".into()).await.unwrap();
     let answer = subject(&nats, "calm", "answer").await;
-    // Whoever answers these has heard of it.
+    // A host that answers these requests has received the cancellation before.
     for _ in 0..8 {
         nats.request(answer.clone(), r#"{"n":5}"#.into()).await.unwrap();
     }
@@ -289,7 +289,7 @@ async fn every_component_is_a_service_of_nats_with_its_functions_types_and_count
 }
 
 #[tokio::test]
-async fn a_host_can_be_called_by_itself_under_the_id_that_it_has_as_a_service() {
+async fn a_single_host_can_be_called_by_its_service_id() {
     let pair = Pair::start().await;
     let nats = pair.nats().await;
     let pong = nats.request("$SRV.PING.rogue-calm", "".into()).await.unwrap();
@@ -303,7 +303,7 @@ async fn a_host_can_be_called_by_itself_under_the_id_that_it_has_as_a_service() 
 }
 
 #[tokio::test]
-async fn a_host_that_hangs_and_wakes_is_called_by_itself_and_the_documented_permissions_suffice() {
+async fn a_resumed_host_can_be_called_by_its_id_with_the_documented_permissions() {
     let users = |publish: &str, subscribe: &str| {
         format!(
             "no_auth_user: host\nauthorization {{ users: [{{ user: host, password: p, permissions: {{ publish: [{publish}], \
@@ -362,7 +362,7 @@ async fn no_call_is_lost_when_a_host_stops_under_load() {
                     answered.fetch_add(1, Ordering::SeqCst);
                 }
                 Err(error) => {
-                    // Anything else is a call that the host had, and did not answer.
+                    // Any other error means that the host had received the call and did not answer.
                     assert_eq!(error.kind(), RequestErrorKind::NoResponders, "{error}");
                     return;
                 }

@@ -1,4 +1,4 @@
-//! Requests to components on another host: a route, and an internal request, answered over NATS.
+//! HTTP requests to components on another host, which go over NATS: by a route, and by an internal request.
 
 use super::remote::Pair;
 use crate::harness::App;
@@ -8,7 +8,7 @@ use http::Method;
 #[tokio::test]
 async fn a_route_is_answered_by_any_host_and_the_request_arrives_as_it_was() {
     let pair = Pair::start().await;
-    // The second host runs nothing that has a route.
+    // The second host runs no component with a route.
     let client = pair.callee.client();
     assert_eq!(client.get("/other/self/hello").await.expect(200), "hello");
     assert_eq!(client.get("/other/answer/9").await.expect(200), 9);

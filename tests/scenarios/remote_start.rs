@@ -1,4 +1,4 @@
-//! What stops the start of a host beside others, and what it says of those that mean something else by a contract.
+//! What stops the start of a host beside others, and how it reports hosts with another version of a contract.
 
 use super::remote::{DEEDS, caller};
 use crate::harness::nats::Nats;
@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn what_cannot_be_reached_is_refused_at_start_up() {
+async fn unreachable_dependencies_are_refused_at_start_up() {
     let nobody = App::alone("rogue").argument("--only").argument("front");
     let error = nobody.start_fails().await;
     assert!(
@@ -25,14 +25,14 @@ async fn what_cannot_be_reached_is_refused_at_start_up() {
 }
 
 #[tokio::test]
-async fn a_secret_that_hosts_share_is_asked_for_and_not_made() {
+async fn a_shared_secret_must_be_configured_and_is_not_generated() {
     let nats = Nats::start();
     let own = "[application.tool.souk.variables]\ntoken = { generate = \"secret\" }\n[variables]\n";
     let app = App::alone("rogue")
         .replace("[variables]\n", own)
         .replace("token = { default = \"swordfish\", secret = true }", "token = { required = true, secret = true }")
         .replace("{ greeting = \"{{ greeting }}\" }", "{ greeting = \"{{ greeting }}\", token = \"{{ token }}\" }");
-    // Who does not use it may be without.
+    // A host without components that use the secret does not need it.
     let caller = caller(&app, &nats).await;
     caller.stop().await;
     let all = app.argument("--nats").argument(nats.url());
@@ -68,14 +68,14 @@ async fn a_component_that_a_variable_turns_off_at_one_host_and_not_at_another_st
         let info = client.request("$SRV.INFO.rogue_host", "".into()).await.unwrap();
         let info = String::from_utf8(info.payload.to_vec()).unwrap();
         assert!(info.contains("\"unless.hasty\"") && !error.contains(set) && !info.contains(set), "{info}");
-        // Nobody is left who says otherwise.
+        // No other host is left that disagrees.
         there.stop().await;
         one_more.stop().await;
         host(&nats, second, "other").start().await;
     }
 }
 
-/// The first component of another build: what `front` takes for `u32` is `s32` here, and JSON would not show it.
+/// A callee from another build: it has `s32` where `front` expects `u32`, which looks the same in JSON.
 const OTHER_ROGUE: &str = r#"(component
     (core module $m (func (export "answer") (param i32) (result i32) local.get 0))
     (core instance $i (instantiate $m))
@@ -93,7 +93,7 @@ async fn a_caller_whose_type_no_host_serves_is_told_unavailable_and_the_log_has_
     let app = App::alone("rogue");
     let first = caller(&app, &nats).await;
     let at_start = first.wait_for_log("`souk-test:rogue/bare@1.0.0#answer` of `rogue`").await;
-    // The contract has no error for it.
+    // This contract has no error for it.
     first.client().get("/rogue/bare/42").await.expect(500);
     let at_call = eventually("the call is explained", || async {
         let log = first.log();
@@ -106,11 +106,11 @@ async fn a_caller_whose_type_no_host_serves_is_told_unavailable_and_the_log_has_
             assert!(line.contains(fragment), "{fragment} is missing: {line}");
         }
     }
-    // A contract with an error for it says so to its caller; of the function the host there knows nothing.
+    // With a contract that has an error for it, the caller gets the error. The other host does not have the function.
     let message = first.client().get("/rogue/answer/1").await.expect_unavailable();
     assert!(message.contains("rogue and its caller do not understand each other"), "{message}");
     first.wait_for_log("`souk-test:rogue/deeds@1.0.0#answer` of `rogue` on another host, and it is not there").await;
-    // Beside a host whose contract is the same all calls go there, whichever has come first.
+    // If another host has the same contract as the caller, all calls go to it, whichever host started first.
     let same = App::alone("rogue");
     let _same = same.start_at("127.0.0.1:0", "state-1", &["--nats", &nats.url(), "--only", "rogue"]).await;
     let second = same.start_at("127.0.0.1:0", "state-2", &["--nats", &nats.url(), "--only", "front"]).await;
@@ -123,7 +123,7 @@ async fn a_caller_whose_type_no_host_serves_is_told_unavailable_and_the_log_has_
     callee.stop().await;
 }
 
-/// Answers as a host of release 0.1.0 does: it is a service, and says nothing of the wire.
+/// A NATS service that answers like a host of release 0.1.0, which announces no wire version.
 async fn host_0_1_0(client: &async_nats::Client, metadata: Value) {
     let mut asked = client.subscribe("$SRV.INFO.rogue_host").await.unwrap();
     client.flush().await.unwrap();
@@ -159,7 +159,7 @@ async fn a_host_that_finds_one_of_another_wire_version_names_it_and_does_not_sta
             assert!(error.contains(fragment), "{fragment} is missing: {error}");
         }
     }
-    // Two of this release know each other.
+    // Two hosts of this release accept each other.
     let nats = Nats::start();
     let _first = app(&nats).start().await;
     let client = async_nats::connect(nats.url()).await.unwrap();

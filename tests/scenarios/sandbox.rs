@@ -1,5 +1,5 @@
-//! The payment sandbox, by its forms: what a person clicks, and what becomes of the order. Redirects are followed, so
-//! an answer is the page that a browser ends on.
+//! The payment sandbox through its forms: what a person clicks, and the effect on the order. The client follows
+//! redirects, so an answer is the page that a browser shows in the end.
 
 use crate::harness::store::{Shop, down, up_again};
 use crate::harness::{Answer, App, eventually};
@@ -13,7 +13,7 @@ async fn open() -> (Shop, String) {
     (shop, token)
 }
 
-/// A new order: its id, and that of its payment page.
+/// Makes an order; returns its id and the id of its payment page.
 async fn order(shop: &Shop, token: &str) -> (String, String) {
     let made = shop.order(token, &[(1, 2)]).await;
     let url = made["paymentSession"]["url"].as_str().unwrap();
@@ -22,12 +22,12 @@ async fn order(shop: &Shop, token: &str) -> (String, String) {
     (made["order"]["id"].as_str().unwrap().to_owned(), page.to_owned())
 }
 
-/// Sends a form of a page.
+/// Submits a form of a payment page.
 async fn click(shop: &Shop, deed: &str, page: &str, form: &str) -> Answer {
     let headers = [("content-type", "application/x-www-form-urlencoded")];
     let path = format!("/stripe-sandbox/{deed}/{page}");
     let answer = shop.client.send(Method::POST, &path, &headers, Some(form.into())).await;
-    // The events of it are stored by now.
+    // The click's events are stored when it is answered; wait until they are delivered.
     shop.wait_for_events().await;
     answer
 }
@@ -62,7 +62,7 @@ async fn paying_twice_at_once_makes_one_charge() {
         assert_eq!((receipt.status, heading(&receipt).as_str()), (200, "Receipt"));
         assert!(receipt.text().contains(&id) && receipt.text().contains("150.50"), "{}", receipt.text());
     }
-    // One for each payment; the others of a payment are not about orders.
+    // One event for each payment; a payment's other events do not concern orders.
     assert_eq!(shop.host.log_count("\"payment_intent.succeeded\") acknowledged"), 5);
     assert_eq!(shop.events(&[]).await, Vec::<Value>::new());
     assert_eq!(shop.host.log_count("flagged for refund"), 0);
@@ -78,7 +78,7 @@ async fn events_that_come_twice_or_shuffled_pay_once() {
         assert_eq!(paid.expect(200), success(), "{way}");
         let paid = shop.order_by_id(&token, &id).await;
         assert_eq!((&paid["status"], paid.get("refundDueAmount")), (&json!("PAID"), None), "{way}: {paid}");
-        // Its neighbours in a payment are acknowledged in the log, in the order in which they came.
+        // The log shows the acknowledgement of the payment's other events, in the order in which they came.
         let log = eventually("both are in the log", || async {
             let mut log = shop.host.log().split_off(before);
             log.retain(|line| line.contains("acknowledged and ignored"));
@@ -97,14 +97,14 @@ async fn events_that_come_twice_or_shuffled_pay_once() {
 }
 
 #[tokio::test]
-async fn what_a_killed_host_has_not_told_is_told_with_later_orders_of_anybody() {
+async fn events_that_a_killed_host_did_not_send_are_sent_with_later_orders() {
     let shop = Shop::of(down(App::store_alone(), "webhook")).await;
     let token = shop.customer().await;
     let (id, page) = order(&shop, &token).await;
     click(&shop, "pay", &page, "").await;
     assert_eq!(shop.order_by_id(&token, &id).await["status"], "PENDING");
     let shop = Shop::of(up_again(shop.kill(), "webhook")).await;
-    // Nobody looks at the payment page again. Each failure is followed by a longer pause, so the very next may be too soon.
+    // The payment page is not opened again. The pause grows after each failure, so the next order may come too early.
     let other = shop.customer().await;
     eventually("the order is paid", || async {
         shop.order(&other, &[(1, 1)]).await;
@@ -117,7 +117,7 @@ async fn what_a_killed_host_has_not_told_is_told_with_later_orders_of_anybody() 
 async fn a_refund_gives_the_whole_payment_back_once() {
     let (shop, token) = open().await;
     let (id, page) = order(&shop, &token).await;
-    // Nothing was paid: nothing happens.
+    // Before the payment, a refund does nothing.
     assert_eq!(heading(&click(&shop, "refund", &page, "").await), "Pay for your order");
     assert_eq!(shop.order_by_id(&token, &id).await["status"], "PENDING");
     click(&shop, "pay", &page, "").await.expect(200);
@@ -142,14 +142,14 @@ async fn a_page_that_has_ended_cannot_be_paid_and_the_order_gets_another() {
     let url = again["paymentSession"]["url"].as_str().unwrap();
     let other = url.rsplit('/').next().unwrap();
     assert_ne!(other, page);
-    // One that was paid does not end.
+    // A page that was paid does not expire.
     click(&shop, "pay", other, "").await.expect(200);
     assert_eq!(heading(&click(&shop, "expire", other, "").await), "Paid");
     assert_eq!(shop.order_by_id(&token, &id).await["status"], "PAID");
 }
 
 #[tokio::test]
-async fn giving_up_leads_back_and_leaves_the_page_open() {
+async fn cancelling_at_the_page_returns_to_the_store_and_leaves_the_page_open() {
     let (shop, token) = open().await;
     let (id, page) = order(&shop, &token).await;
     let back = click(&shop, "cancel", &page, "").await.expect(200);
@@ -192,7 +192,7 @@ async fn an_unknown_page_is_a_404_page_whatever_it_is_called() {
 }
 
 #[tokio::test]
-async fn whatever_a_product_is_called_is_text_on_its_page() {
+async fn a_products_name_is_escaped_on_the_payment_page() {
     let (shop, token) = open().await;
     let admin = shop.admin().await;
     let name = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)> & Söhne";

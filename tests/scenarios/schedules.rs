@@ -1,6 +1,6 @@
-//! Schedules and delays: what is to be called at a certain time is called, once for each time, whatever happens to hosts.
+//! Schedules and delayed calls: a call is made exactly once for each due time, whatever happens to the hosts.
 //!
-//! `SOUK_SCHEDULES_SECONDS=60` kills hosts for a minute; by itself the scenario does so for ten seconds.
+//! The scenarios kill hosts for ten seconds, or for `SOUK_SCHEDULES_SECONDS`.
 
 use super::durable::events;
 use crate::harness::app::texts;
@@ -16,13 +16,14 @@ fn app() -> App {
     App::alone("schedules")
 }
 
-/// A schedule of `ticker` with this name and these keys besides.
+/// A schedule of `ticker` with this name and these other keys.
 fn schedule(name: &str, keys: &str) -> String {
     let call = "souk-test:ticks/ticks@1.0.0#tick";
     format!("\n[[component.ticker.tool.souk.schedule]]\nname = \"{name}\"\ncall = \"{call}\"\n{keys}\n")
 }
 
-/// The due times for which `ticker` was called, and how many calls there were for each; those that came twice fail.
+/// The due times for which `ticker` was called, with the number of calls for each. A call that came twice fails the
+/// test.
 async fn seen(client: &Client) -> BTreeMap<i64, usize> {
     let seen = keys(client).await;
     let again: Vec<_> = seen.iter().filter(|key| key.starts_with("again-")).collect();
@@ -58,7 +59,7 @@ async fn until_seen(client: &Client, time: i64) {
     .await;
 }
 
-/// Kills the host again and again, between two due times and at them.
+/// Kills the host again and again, at due times and between them.
 async fn no_due_time_is_lost_or_comes_twice(app: App) {
     let app = app.append(&schedule("often", "every = \"1s\"\nmissed = \"all\""));
     let mut host = app.start().await;
@@ -90,7 +91,7 @@ async fn a_host_that_is_killed_again_and_again_calls_for_each_due_time_on_jetstr
     no_due_time_is_lost_or_comes_twice(app().on_nats(&nats.url())).await;
 }
 
-/// A call that is delayed waits through the death of its host, and comes when it is due and not before.
+/// A delayed call survives the kill of its host, and comes when it is due and not before.
 async fn a_delayed_call_waits_through_a_kill(app: App) {
     let host = app.start().await;
     let due = host.client().get("/far/600000").await.expect(200).as_i64().unwrap();
@@ -110,8 +111,8 @@ async fn a_delayed_call_waits_through_a_kill(app: App) {
     let shown = chrono_millis(waiting["dueAt"].as_str().unwrap());
     assert_eq!(shown, due, "{waiting}");
     let output = app.souk("events", &["wait", "--timeout", "30s"]).await;
-    assert!(output.status.success(), "it waits for what is not due: {output:?}");
-    // An operator does not have to wait.
+    assert!(output.status.success(), "`events wait` must not wait for a message that is not due: {output:?}");
+    // An operator can deliver it at once.
     events(&app, &["retry", waiting["id"].as_str().unwrap()]).await;
     until_seen(&client, due).await;
 }
@@ -143,7 +144,7 @@ async fn a_link_can_delay_all_its_calls() {
 }
 
 #[tokio::test]
-async fn a_schedule_or_delay_that_cannot_be_is_refused_with_its_line_and_fix() {
+async fn an_invalid_schedule_or_delay_is_refused_with_its_line_and_fix() {
     for (app, fragments) in [
         (
             app().append(&schedule("odd", "every = \"1s\"").replace("#tick", "#tock")),
@@ -174,15 +175,16 @@ async fn a_schedule_or_delay_that_cannot_be_is_refused_with_its_line_and_fix() {
     }
 }
 
-/// How long hosts are killed.
+/// How long the scenarios kill hosts.
 fn length() -> Duration {
     let seconds = std::env::var("SOUK_SCHEDULES_SECONDS").map(|seconds| seconds.parse().expect("whole seconds"));
     Duration::from_secs(seconds.unwrap_or(10))
 }
 
-/// A thousand schedules on three hosts, one of which is killed every five seconds: each due time of each is seen once.
+/// A thousand schedules on three hosts, one of which is killed every five seconds: each schedule is called once for
+/// each due time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_a_thousand_schedules_on_three_hosts_that_are_killed_each_due_time_is_seen_once() {
+async fn each_of_a_thousand_schedules_on_killed_hosts_is_called_once_for_each_due_time() {
     const SCHEDULES: usize = 1000;
     const PERIOD: i64 = 3000;
     let nats = Nats::start();
@@ -222,7 +224,7 @@ async fn of_a_thousand_schedules_on_three_hosts_that_are_killed_each_due_time_is
     let again = keys.iter().filter(|key| key.starts_with("again-")).count();
     all.retain(|time, _| *time <= until);
     println!("{} due times of {SCHEDULES} schedules; {again} calls were delivered twice", all.len());
-    // The first may be before the first look at some of them.
+    // Some schedules may have been set up only after the first due time.
     let first = all.pop_first().unwrap();
     assert!(first.1 <= SCHEDULES, "{all:?}");
     for (at, (time, calls)) in all.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! Components as users of other SDKs and targets build them run unchanged: a release candidate of WASI 0.3, a core module,
-//! the crate wstd, and imports that the host does not have.
+//! Components that were built with other SDKs and for other targets run unchanged: with a release candidate of WASI
+//! 0.3, as a core module, with the crate wstd, and with imports that the host does not have.
 
 use crate::harness::{App, Client, build};
 use http::Method;
@@ -11,7 +11,7 @@ fn app() -> App {
     App::alone("sdks")
 }
 
-/// The status and text of a request: most SDKs set no content type, which the client would insist on.
+/// The status and text of a response. It is not checked, because most SDKs set no content type.
 async fn ask(client: &Client, method: Method, path: &str, body: &str) -> (u16, String) {
     let response = client.open(method, path).body(body.to_owned()).send().await.unwrap();
     (response.status().as_u16(), response.text().await.unwrap())
@@ -23,7 +23,7 @@ async fn components_of_other_sdks_answer_with_the_grants_of_the_manifest() {
     let client = host.client();
     let newer = "http://spin-7.spin.internal/spin-7/there";
     for (path, expected) in [
-        // The core module, before another component writes to the same store.
+        // The core module comes first, before another component writes to the same store.
         ("/key-value".to_owned(), r#"["one"] false 1 true"#),
         ("/spin-6/world".to_owned(), "Hello from /spin-6/world"),
         ("/spin-6/key-value".to_owned(), "6"),
@@ -50,7 +50,7 @@ async fn components_of_other_sdks_answer_with_the_grants_of_the_manifest() {
 }
 
 #[tokio::test]
-async fn what_the_host_lacks_is_named_once_and_a_call_to_it_fails_that_request_alone() {
+async fn missing_imports_are_named_once_and_a_call_to_them_fails_only_its_request() {
     let host = app().start().await;
     let warning = host.wait_for_log("imports what Souk does not have").await;
     assert!(warning.contains("`spin-6`") && warning.contains("fermyon:spin/llm@2.0.0"), "{warning}");

@@ -1,17 +1,17 @@
-//! Example data: in by itself at the first start of a shop that tries things out, and nowhere else.
+//! Example data: the first start adds it to a store without production settings, and to no other.
 
 use crate::harness::App;
 use crate::harness::app::texts;
 use crate::harness::postgres::Postgres;
 use crate::harness::store::{Shop, token};
 
-/// How many products the shop has.
+/// The number of products in the store.
 async fn products(shop: &Shop) -> u64 {
     let page = shop.get("/api/products?limit=1", "").await.expect(200);
     page["pagination"]["totalPages"].as_u64().unwrap()
 }
 
-/// Runs `souk seed`, which must end well.
+/// Runs `souk seed`, which must succeed; returns its output.
 async fn seed(app: &App, arguments: &[&str]) -> String {
     let output = app.souk("seed", arguments).await;
     let (said, err) = texts(&output);
@@ -19,9 +19,9 @@ async fn seed(app: &App, arguments: &[&str]) -> String {
     said
 }
 
-// The databases of one host, each with its own state folder.
+// On one host, because these databases are files in the host's state folder.
 #[tokio::test]
-async fn the_first_start_has_examples_where_nothing_speaks_against_them() {
+async fn the_first_start_adds_examples_unless_the_store_has_production_settings() {
     for (name, value, expected) in [
         ("seed", "true".to_owned(), 47),
         ("seed", "false".to_owned(), 0),
@@ -31,7 +31,7 @@ async fn the_first_start_has_examples_where_nothing_speaks_against_them() {
         let app = App::store_alone().variable("seed", "true").variable(name, &value).unseeded();
         let shop = Shop::of(app).await;
         assert_eq!(products(&shop).await, expected, "{name} = {value}");
-        // A database that is there is not new, with or without examples.
+        // An existing database gets no examples.
         let shop = shop.restart(|app| app.variable("seed", "true")).await;
         assert_eq!(products(&shop).await, expected, "{name} = {value}, a second time");
     }
@@ -49,7 +49,7 @@ async fn examples_are_added_and_removed_by_hand_and_what_the_shop_changed_stays(
         let Shop { app, host, .. } = shop;
         host.stop().await;
         assert_eq!(seed(&app, &[]).await, "products: examples added\n");
-        // Again, it changes nothing.
+        // A second run changes nothing.
         seed(&app, &[]).await;
         let shop = Shop::of(app).await;
         assert_eq!(products(&shop).await, 47);
@@ -61,7 +61,7 @@ async fn examples_are_added_and_removed_by_hand_and_what_the_shop_changed_stays(
         let shop = Shop::of(app).await;
         assert_eq!(products(&shop).await, 1, "{database:?}");
         shop.get("/api/products/7", "").await.expect(200);
-        // A number that an example had is not given again.
+        // The id of a removed example is not used again.
         let lamp = serde_json::json!({ "name": "Lamp", "price": 3 });
         assert_eq!(shop.post("/api/products", &admin, lamp).await.expect(201)["id"], 48);
     }

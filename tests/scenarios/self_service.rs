@@ -1,4 +1,4 @@
-//! What users do to their own accounts, and what an operator does for them.
+//! Changes that users make to their own accounts, and that an operator makes for them.
 
 use crate::harness::App;
 use crate::harness::store::{PASSWORD, Shop, fresh_email, token};
@@ -11,7 +11,7 @@ async fn admin(shop: &Shop, function: &str, arguments: Value) -> Value {
     shop.call("auth", &format!("store:auth/administration#{function}"), arguments).await
 }
 
-/// What an operator's call is refused with.
+/// Makes an operator's call, which must fail; returns its error.
 async fn refused(shop: &Shop, function: &str, arguments: Value) -> String {
     let function = format!("store:auth/administration#{function}");
     let output = shop.app.call("auth", &function, Some(arguments)).await;
@@ -59,7 +59,7 @@ async fn a_user_changes_the_e_mail_and_the_old_one_is_free() {
     assert_eq!(to(&first, PASSWORD, &taken).await.expect(400)["message"], "User already exists");
     let second = token(&to(&first, PASSWORD, &new.to_uppercase()).await);
     shop.verify(&first).await.expect(401);
-    // The same address in other letters is no other address.
+    // The same address in another case is the same address.
     let changed = to(&second, PASSWORD, &new).await;
     assert_eq!((&changed.json()["user"]["id"], &changed.json()["user"]["email"]), (&id, &json!(new)));
     assert_eq!(shop.verify(&token(&changed)).await.expect(201)["user"]["email"], *new);
@@ -71,7 +71,7 @@ async fn a_user_changes_the_e_mail_and_the_old_one_is_free() {
     assert_eq!(admin(&shop, "find-by-id", json!({ "id": id })).await["user"]["email"], *new);
     assert_eq!(shop.accounts().await.len(), 3);
 
-    // Of two who want one address at once, one gets it.
+    // If two users want one address at the same time, one gets it.
     let shops: Vec<String> = join_all((0..4).map(|_| shop.customer())).await;
     let wanted = fresh_email();
     let answers =
@@ -93,18 +93,18 @@ async fn an_operator_hands_out_a_token_that_sets_a_password_once() {
     };
     let (first, second) = (create().await, create().await);
     let invalid = json!({ "status": 400, "message": "The reset token is not valid" });
-    assert_eq!(reset(&first, NEW).await.expect(400), invalid, "a later one ends it");
+    assert_eq!(reset(&first, NEW).await.expect(400), invalid, "a later token ends the first one");
     assert_eq!(reset("abc", NEW).await.expect(400), invalid);
     reset(&second, "weak").await.expect(400);
     shop.verify(&mine).await.expect(201);
-    // Of several who use it at once, one does.
+    // If several clients use the token at the same time, one succeeds.
     let answers = join_all((0..4).map(|_| reset(&second, NEW))).await;
     assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1, "{answers:?}");
     assert_eq!(reset(&second, NEW).await.expect(400), invalid);
     shop.verify(&mine).await.expect(401);
     shop.login(&email, PASSWORD).await.expect(400);
     shop.login(&email, NEW).await.expect(201);
-    // Neither a user who is shut out nor anybody else learns more.
+    // Disabling a user ends the reset token, which then gets the same error as any invalid token.
     let third = create().await;
     admin(&shop, "disable", json!({ "email": email, "disabled": true })).await;
     assert_eq!(reset(&third, PASSWORD).await.expect(400), invalid);
@@ -120,7 +120,7 @@ async fn an_operator_hands_out_a_token_that_sets_a_password_once() {
 }
 
 #[tokio::test]
-async fn a_deleted_account_leaves_its_orders_and_its_number() {
+async fn a_deleted_account_keeps_its_orders_and_its_id_reserved() {
     let shop = Shop::start().await;
     let email = fresh_email();
     let made = shop.register(&email).await;
@@ -136,7 +136,7 @@ async fn a_deleted_account_leaves_its_orders_and_its_number() {
     assert!(shop.accounts().await.is_empty());
     let boss = shop.admin().await;
     assert_eq!(shop.get(&format!("/api/orders/id/{order}"), &boss).await.expect(200)["totalAmount"], 150.5);
-    // The address is free; the number is not.
+    // The address can be used again, but not the id.
     let again = shop.register(&email).await.expect(201);
     assert_ne!(again["user"]["id"], id);
     let hash = "$2b$10$abcdefghijklmnopqrstuuYANcCJwYc6GF9It1Cx3Pg8BsGWUFAVS";
@@ -145,7 +145,7 @@ async fn a_deleted_account_leaves_its_orders_and_its_number() {
     } });
     assert!(refused(&shop, "import-account", import).await.contains("somebody else has this id"));
 
-    // An operator does it by the number.
+    // An operator deletes an account by its id.
     admin(&shop, "delete-account", json!({ "id": again["user"]["id"] })).await;
     assert!(refused(&shop, "delete-account", json!({ "id": id })).await.contains("nobody has this id"));
     shop.login(&email, PASSWORD).await.expect(400);
@@ -153,10 +153,10 @@ async fn a_deleted_account_leaves_its_orders_and_its_number() {
 }
 
 #[tokio::test]
-async fn what_looks_the_same_is_one_password_and_no_second_address() {
+async fn equal_looking_passwords_are_equal_and_equal_looking_addresses_are_refused() {
     let shop = Shop::start().await;
     let email = fresh_email();
-    // `é` as one character, and as `e` with an accent.
+    // `é` as one character, and as `e` with a combining accent.
     let (composed, apart) = ("Abc123!\u{e9}", "Abc123!e\u{301}");
     let account = json!({ "name": "Zoe", "email": email, "password": apart });
     shop.post("/api/auth/register", "", account).await.expect(201);
@@ -171,7 +171,7 @@ async fn what_looks_the_same_is_one_password_and_no_second_address() {
         let refused = shop.post("/api/auth/register", "", account).await.expect(400);
         assert_eq!(refused["message"], format!("email must be written as {plain}"));
     }
-    // An account from elsewhere keeps its address and logs in, and the operator sees whose it could be taken for.
+    // An imported account keeps its address and can log in, and the operator sees which address it looks like.
     let hash = "$2b$10$abcdefghijklmnopqrstuuYANcCJwYc6GF9It1Cx3Pg8BsGWUFAVS";
     let (hidden, plain) = ("bo\u{200b}b@example.com", "bob@example.com");
     let import = json!({ "account": {
@@ -194,17 +194,17 @@ async fn what_looks_the_same_is_one_password_and_no_second_address() {
 }
 
 #[tokio::test]
-async fn a_bcrypt_hash_of_a_long_password_stays_what_it_is() {
+async fn a_bcrypt_hash_of_a_long_password_is_not_replaced() {
     let shop = Shop::start().await;
     let long = format!("Aa1!{}", "x".repeat(76));
     let email = fresh_email();
-    // bcrypt of the 80 characters, cost 4.
+    // The bcrypt hash of the 80 characters, cost 4.
     let hash = "$2b$04$YfiqHZONtic8vmWdJJGjhO49iT1OtG1uUga0Xbvx/P1qmhH8Pt9JS";
     let import = json!({ "account": {
         "email": email, "name": "", "role": "customer", "passwordHash": hash, "id": null,
     } });
     admin(&shop, "import-account", import).await;
-    // Who knows the first 72 bytes logs in, as ever, and does not choose the rest for good.
+    // The first 72 bytes are enough to log in, as before; but such a login must not fix the rest of the password.
     shop.login(&email, &format!("{}OTHER", &long[..72])).await.expect(201);
     shop.login(&email, &long).await.expect(201);
 }

@@ -1,4 +1,4 @@
-//! What a service manager does with a host: hands it a socket, hears that it serves, and asks whether it is well.
+//! A host under a service manager: socket activation, notifications that it serves, and the health check.
 
 use crate::harness::app::texts;
 use crate::harness::{App, Host, WAIT_TIMEOUT, eventually};
@@ -16,9 +16,9 @@ route = "/..."
 folder = "public"
 "#;
 
-/// The application, on a socket that this process holds, as systemd would.
+/// The application on a socket of this process, as with systemd's socket activation.
 fn activated(listener: &TcpListener) -> App {
-    // Children get it; the shell gives it the number that the protocol wants.
+    // Child processes inherit the socket; the shell gives it the file descriptor that the protocol requires.
     rustix::io::fcntl_setfd(listener, rustix::io::FdFlags::empty()).unwrap();
     let script = format!("exec 3<&{}; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\"", listener.as_raw_fd());
     App::inline(PAGE)
@@ -26,7 +26,7 @@ fn activated(listener: &TcpListener) -> App {
         .inside(["bash", "-c", &script, "bash"].map(str::to_owned).into())
 }
 
-/// One GET over a connection of its own; an error is a connection that was refused or broken.
+/// One GET over a new connection; an error means that the connection was refused or broke.
 fn get(address: SocketAddr) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(WAIT_TIMEOUT))?;

@@ -46,7 +46,7 @@ async fn sigterm_loses_no_request_of_clients_that_never_pause() {
             let (address, served) = (host.address().to_owned(), Arc::clone(&served));
             tokio::spawn(async move {
                 let mut stream = raw::connect(&address).await;
-                // A client knows of the end when a response says so, and not before.
+                // The client learns of the end only from a response.
                 loop {
                     raw::send(&mut stream, "GET /self/hello HTTP/1.1\r\nhost: a\r\n\r\n").await;
                     let answer = raw::read_response(&mut stream).await;

@@ -1,7 +1,7 @@
-//! What stops start-up: each mistake ends the program with one message that names it, and nothing listens.
+//! Mistakes that stop the start: each one ends the program with one message that names it, before anything listens.
 //!
-//! Mistakes in the manifest's text itself are a table in the host's own tests; here are those that show only once
-//! components, links and databases meet. The components are written as text, to show the very types that clash.
+//! The host's own tests have a table of mistakes in the manifest's text. These scenarios have mistakes that only show
+//! with components, links and databases. The components are written as text, so that the types are visible.
 
 use crate::harness::App;
 use crate::harness::app::texts;
@@ -29,7 +29,8 @@ fn importing(function: &str) -> String {
     format!(r#"(component (import "souk-test:pair/contract@1.0.0" (instance {function})))"#)
 }
 
-/// A component that exports `souk-test:pair/contract` with `answer: async func(n: TYPE) -> TYPE`, TYPE in one word.
+/// A component that exports `souk-test:pair/contract` with `answer: async func(n: TYPE) -> TYPE`; `core` is TYPE's core
+/// WebAssembly type.
 fn exporting_answer(ty: &str, core: &str) -> String {
     format!(
         r#"(component
@@ -48,7 +49,7 @@ fn pair(consumer: &str, provider: &str) -> App {
     App::inline(PAIR).component("consumer.wasm", consumer).component("provider.wasm", provider)
 }
 
-/// Asserts that the message has all of these.
+/// Asserts that the message contains all these fragments.
 fn assert_names(message: &str, fragments: &[&str]) {
     for fragment in fragments {
         assert!(message.contains(fragment), "the message does not say {fragment:?}:\n{message}");
@@ -228,7 +229,7 @@ async fn a_migration_that_fails_stops_start_up_by_name_and_leaves_nothing_behind
     let broken = "CREATE TABLE half (id INTEGER);\nINSERT INTO no_such_table VALUES (1);";
     let app = App::new("rogue").file("migrations/sqlite/0002_broken.sql", broken);
     assert_names(&app.start_fails().await, &["calm", "0002_broken", "no_such_table"]);
-    // Mended, it runs: its first half was rolled back.
+    // The corrected migration runs, because its first half was rolled back.
     let app = app.file("migrations/sqlite/0002_broken.sql", "CREATE TABLE half (id INTEGER);");
     let host = app.start().await;
     assert_eq!(host.client().get("/rogue/count-rows/none").await.expect(200), 0);
@@ -266,8 +267,8 @@ async fn an_address_that_is_taken_is_refused_by_name() {
     assert_names(&message, &[&address]);
 }
 
-/// An application whose `rogue` reads a secret and a URL that the host gives, and whose `fresh` is off with `bank` set. It
-/// is on one host: several would each give another URL, and make no secret.
+/// An application whose `rogue` reads a secret and a URL from the host, and whose `fresh` is off if `bank` is set. It
+/// runs on one host: with several, each would have another URL, and none would generate a secret.
 fn given() -> App {
     App::alone("rogue")
         .replace(r#"token = { default = "swordfish", secret = true }"#, "token = { required = true, secret = true }")
@@ -287,7 +288,7 @@ async fn a_generated_secret_survives_a_restart_is_private_and_is_in_no_output() 
     use std::os::unix::fs::PermissionsExt;
     let app = given();
     let file = app.state().join("secrets/token");
-    // Commands that only look make no secret.
+    // Commands that only read generate no secret.
     for (command, arguments) in [("doctor", [].as_slice()), ("migrate", &["--status"])] {
         let output = app.souk(command, arguments).await;
         assert!(output.status.success(), "{command}: {output:?}");
@@ -341,7 +342,7 @@ async fn a_variable_turns_a_component_off() {
     host.client().get("/fresh/self/hello").await.expect(200);
     host.stop().await;
 
-    // The secret that the host made before is not for the bank.
+    // The secret that the host generated before is not used for the bank.
     let app = app.variable("bank", "the real one");
     assert_names(&app.start_fails().await, &["`token` is required because `bank` is set", "SPIN_VARIABLE_TOKEN"]);
     let app = app.variable("token", "from the bank");
@@ -357,7 +358,7 @@ async fn a_variable_turns_a_component_off() {
 #[tokio::test]
 async fn a_component_that_is_off_is_neither_compiled_nor_reached_nor_linked() {
     let switch = "[variables]\nbank = { default = \"\" }\n";
-    // Its file is missing, which stops start-up only while the component takes part.
+    // Its file is missing, which stops the start only while the component is on.
     let inner = "[component.inner]\nsource = \"../../../target/wasm32-wasip2/debug/front.wasm\"";
     let app = App::new("edge")
         .replace(inner, "[component.inner]\nsource = \"missing.wasm\"")
@@ -371,7 +372,7 @@ async fn a_component_that_is_off_is_neither_compiled_nor_reached_nor_linked() {
     assert_names(&message, &["component `front`", "`rogue`, which is off, because `bank` is set", "fix: "]);
 }
 
-/// An application whose trigger leads to a component of the probe, and one that nothing leads to.
+/// The application `probe` with another component, `spare`, that no trigger or link leads to.
 fn with_spare(source: &str) -> App {
     App::alone("probe").append(&format!("[component.spare]\nsource = {source:?}\nkey_value_stores = [\"spare\"]\n"))
 }

@@ -1,11 +1,11 @@
-//! Files that the host serves itself: what HTTP asks of a file server, and what must not be reached by it.
+//! Files that the host serves itself: the HTTP features of a file server, and the files that it must not serve.
 
 use crate::harness::{Answer, App, Client, Host, eventually, raw};
 use http::Method;
 use std::os::unix::fs::symlink;
 use tokio::io::AsyncReadExt as _;
 
-/// An application with one route of files, and these lines more in its table.
+/// An application with one route for files, and these additional lines in the route's table.
 fn app(route: &str, more: &str) -> App {
     let manifest = format!(
         "spin_manifest_version = 2\n[application]\nname = \"page\"\n[[application.tool.souk.static]]\nroute = \"{route}\"\n\
@@ -24,7 +24,7 @@ async fn get(client: &Client, path: &str, headers: &[(&str, &str)]) -> Answer {
     client.send(Method::GET, path, headers, None).await
 }
 
-/// The answer to a GET for `path` as it stands here, with no redirect followed.
+/// The answer to a GET of exactly this `path`, without following redirects.
 async fn answer_to(host: &Host, path: &str) -> String {
     let mut stream = raw::connect(host.address()).await;
     raw::send(&mut stream, &format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")).await;
@@ -55,7 +55,7 @@ async fn a_file_has_its_type_and_an_entity_tag_that_saves_sending_it_again() {
 }
 
 #[tokio::test]
-async fn a_range_is_answered_by_that_part_alone() {
+async fn a_range_request_gets_only_that_part() {
     let host = app("/...", "").start().await;
     let client = host.client();
     let part = get(&client, "/app.js", &[("range", "bytes=4-4")]).await;
@@ -63,7 +63,7 @@ async fn a_range_is_answered_by_that_part_alone() {
     assert!(part.header("content-type").is_some_and(|kind| kind.starts_with("text/javascript")));
     let beyond = get(&client, "/app.js", &[("range", "bytes=100-")]).await;
     assert_eq!((beyond.status, beyond.header("content-range")), (416, Some("bytes */11")));
-    // Several at once would be a way to make a small request a large response: the whole file is sent.
+    // With several ranges, a small request could cause a large response, so the host sends the whole file.
     assert_eq!(get(&client, "/app.js", &[("range", "bytes=0-1,4-5")]).await.status, 200);
 }
 
@@ -85,7 +85,7 @@ async fn a_precompressed_file_goes_to_those_who_can_read_it() {
 }
 
 #[tokio::test]
-async fn a_page_of_the_application_in_the_browser_falls_back_and_a_missing_asset_does_not() {
+async fn the_fallback_is_served_for_page_paths_but_not_for_missing_assets() {
     let host = app("/shop/...", "fallback = \"index.html\"").start().await;
     let client = host.client();
     assert!(answer_to(&host, "/shop?a=1").await.contains("\r\nlocation: /shop/?a=1\r\n"));
@@ -120,7 +120,7 @@ async fn nothing_but_plain_files_of_the_folder_is_reached() {
         assert!(answer.status == 404 || page, "{path}: {answer:?}");
     }
     assert_eq!(&*client.get("/inside.json").await.body, b"{}");
-    // As they are, without a client that tidies them up.
+    // The paths are sent unchanged; a client library would normalise them.
     for path in [
         "/../secret.txt",
         "/deep/../../secret.txt",

@@ -1,16 +1,17 @@
-//! A guest reads what the host streams, in every way that a guest can: it gets each item once, and the host goes on.
+//! A guest reads the host's streams in every possible way: it gets each item once, and the host continues to work.
 //!
-//! Both the keys of a key-value store and the rows of a query are read, since each comes to the guest in batches of the
-//! host's choice.
+//! The scenarios read the keys of a key-value store and the rows of a query: the host chooses the size of the batches
+//! in which the guest gets them.
 
 use crate::harness::{Answer, App, Client, Host};
 
-/// Around a page of keys (256), a batch of rows, and what an SDK's `collect()` asks for as it grows.
+/// Numbers of items around the size of a page of keys (256), a batch of rows, and the growing reads of an SDK's
+/// `collect()`.
 const COUNTS: &[u32] = &[0, 1, 2, 7, 10, 100, 207, 256, 257, 1000];
-/// More rows than are kept before the first is read: a thread reads them while the guest does.
+/// More rows than the host buffers, so that a thread must read rows while the guest does.
 const MANY_ROWS: u32 = 20_000;
 
-/// How a stream of `count` items is read: the way, and how many items at a time.
+/// The ways to read a stream of `count` items: the way's name, and how many items at a time.
 fn ways(count: u32) -> Vec<(&'static str, u32)> {
     let mut sizes = vec![1, 2, 3, count.saturating_sub(1).max(1), count.max(1), count + 1];
     sizes.sort_unstable();
@@ -21,7 +22,7 @@ fn ways(count: u32) -> Vec<(&'static str, u32)> {
 
 fn items(answer: &Answer) -> Vec<String> {
     let mut items: Vec<String> = serde_json::from_value(answer.expect(200)).unwrap();
-    // The keys of a server come in an order of its own.
+    // A key-value server has its own order of keys.
     items.sort_unstable();
     items
 }
@@ -30,7 +31,7 @@ fn numbers(count: u32) -> Vec<String> {
     (0..count).map(|n| format!("{n:04}")).collect()
 }
 
-/// Reads a stream of `count` items, which is found under `path`, in every way.
+/// Reads the stream of `count` items under `path` in every way.
 async fn read_in_every_way(host: &Host, client: &Client, path: &str, count: u32) {
     for (way, n) in ways(count) {
         let path = format!("{path}/{way}/{n}");
@@ -43,7 +44,7 @@ async fn read_in_every_way(host: &Host, client: &Client, path: &str, count: u32)
         assert!(read.iter().all(|item| numbers(count).contains(item)), "{path}");
     }
     for n in [1, count + 1] {
-        // The component model traps a guest that reads on after it was told of the end; an SDK may remember the end.
+        // The component model traps a guest that reads again after the end; an SDK may remember the end and not read.
         let path = format!("{path}/again/{n}");
         let answer = client.get(&path).await;
         if answer.status == 200 {

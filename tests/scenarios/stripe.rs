@@ -1,9 +1,9 @@
-//! With a key for Stripe: what it is asked, what becomes of its refusals, and that no order ever gets two payment pages
-//! unless the first has ended.
+//! With an API key for Stripe: the requests to Stripe, the handling of its refusals, and that no order gets a second
+//! payment page before the first one has ended.
 
 use crate::harness::store::{Shop, order_body};
 use crate::harness::stripe::{charge_succeeded, checkout_session_expired};
-use crate::harness::stripe_api::{Asked, KEY, Next, StripeApi, refusal, store_with_key};
+use crate::harness::stripe_api::{KEY, Next, ReceivedRequest, StripeApi, refusal, store_with_key};
 use crate::harness::{Answer, eventually};
 use http::Method;
 use serde_json::{Value, json};
@@ -22,11 +22,11 @@ fn id(answer: &Value) -> String {
     answer["order"]["id"].as_str().expect("an order").to_owned()
 }
 
-fn key(asked: &Asked) -> &str {
+fn key(asked: &ReceivedRequest) -> &str {
     asked.headers["idempotency-key"].to_str().unwrap()
 }
 
-/// Asserts that an order was stored and cannot be paid yet; returns its id.
+/// Asserts that an order was stored but cannot be paid yet; returns its id.
 fn stored(answer: &Answer) -> String {
     let body = answer.expect(503);
     let id = body["orderId"].as_str().expect("an order's id").to_owned();
@@ -92,7 +92,7 @@ async fn stripe_is_sent_the_bill_as_its_api_wants_it() {
     });
     assert_eq!(made["paymentSession"], page);
 
-    // The events are in the same currency, or are not ours.
+    // The store accepts only events in this currency.
     let total = 2 * 7525 + 3 * other_cents.parse::<u64>().unwrap();
     let mut event = charge_succeeded(&order, total);
     shop.send_event_and_wait(&event).await.expect(200);
@@ -125,13 +125,13 @@ async fn a_bill_that_stripe_refuses_is_a_400_and_the_order_is_given_up() {
         assert_eq!((&order["status"], order.get("refundDueAmount")), (&json!("CANCELLED"), None), "{next:?}");
         shop.post(&format!("/api/orders/{}/pay", key(asked)), &token, json!({})).await.expect(409);
     }
-    // A key gets the answer again, and Stripe is not asked.
+    // A repetition with the key gets the same answer, without a request to Stripe.
     shop.order_with_key(&token, "Your-card-was-declined.", LINES).await.expect(400);
     assert!(stripe.asked().is_empty() && stripe.sessions().is_empty());
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_stripe_or_its_key_is_a_503_that_tells_nothing_and_the_order_waits() {
+async fn a_failure_of_stripe_or_its_key_is_a_503_without_details_and_the_order_waits() {
     let (stripe, shop, token) = open().await;
     let oops = || refusal(500, "api_error", "", "Something at our end, see 10.1.2.3");
     let large = || Next::Answer(200, format!("{{\"id\":\"{}\"}}", "x".repeat(2 << 20)));
@@ -161,10 +161,10 @@ async fn what_is_wrong_with_stripe_or_its_key_is_a_503_that_tells_nothing_and_th
         assert!(!answer.text().contains("10.1.2.3"), "{answer:?}");
         let asked = stripe.asked();
         assert_eq!(asked.len(), tries, "{script:?}");
-        assert!(asked.iter().all(|asked| key(asked) == order), "a try has another key: {asked:?}");
+        assert!(asked.iter().all(|asked| key(asked) == order), "an attempt has another key: {asked:?}");
         assert_eq!(shop.order_by_id(&token, &order).await["status"], "PENDING");
         eventually("the log says why", || async { (shop.host.log_count(said) > before).then_some(()) }).await;
-        // Stripe is well again: the key, or a request of its own, opens the page of the same order.
+        // When Stripe works again, a repetition with the key or a new request opens the page of the same order.
         let paid = if i % 2 == 0 {
             shop.order_with_key(&token, &key_of_order, LINES).await.expect(201)
         } else {
@@ -173,13 +173,13 @@ async fn what_is_wrong_with_stripe_or_its_key_is_a_503_that_tells_nothing_and_th
         assert_eq!(id(&paid), order);
         assert_eq!(stripe.asked().len(), 1);
     }
-    assert!(elsewhere.asked().is_empty(), "the key was carried to another address");
+    assert!(elsewhere.asked().is_empty(), "the API key was sent to another address");
     assert_eq!(shop.host.log_count("swordfish"), 0);
     assert_eq!(stripe.sessions().len(), 8);
 }
 
 #[tokio::test]
-async fn a_try_that_fails_for_a_moment_is_made_again_with_the_same_key() {
+async fn a_temporary_failure_is_retried_with_the_same_key() {
     let (stripe, shop, token) = open().await;
     let lock = refusal(409, "invalid_request_error", "lock_timeout", "Another request holds it");
     for first in [refusal(500, "api_error", "", "Oops"), refusal(429, "", "rate_limit", "Slow down"), lock] {
@@ -196,7 +196,7 @@ async fn a_try_that_fails_for_a_moment_is_made_again_with_the_same_key() {
 async fn a_stripe_that_never_answers_is_a_503_and_makes_no_second_page() {
     let (stripe, shop, token) = open().await;
     stripe.next([Next::Silence, Next::Silence]);
-    // While it lasts, others notice nothing.
+    // Meanwhile, other requests are not affected.
     let order = crate::harness::undisturbed(&shop.client, &["/api/products/1"], async {
         stored(&shop.order_with_key(&token, "a", LINES).await)
     })
@@ -209,7 +209,7 @@ async fn a_stripe_that_never_answers_is_a_503_and_makes_no_second_page() {
 #[tokio::test]
 async fn an_order_whose_host_was_killed_while_stripe_was_asked_is_completed_by_its_key() {
     let stripe = StripeApi::start().await;
-    // The second host has another port, and Stripe's key stands for one bill with one pair of return addresses.
+    // The return URLs must not contain the host's port, which changes: an idempotency key stands for fixed parameters.
     let shop = Shop::of(stripe.store().variable("public_url", "https://shop.example")).await;
     let token = shop.customer().await;
     stripe.next([Next::Silence]);
@@ -233,7 +233,7 @@ async fn an_order_whose_host_was_killed_while_stripe_was_asked_is_completed_by_i
 
 #[tokio::test]
 async fn orders_made_while_stripe_was_out_of_reach_are_completed_later() {
-    // A port that nothing listens on.
+    // No server listens on this port.
     let closed = format!("127.0.0.1:{}", souk_test::ports::free());
     let shop = Shop::of(store_with_key().variable("stripe_api_url", format!("http://{closed}"))).await;
     let token = shop.customer().await;
@@ -271,13 +271,13 @@ async fn a_failure_that_stripe_keeps_for_a_key_does_not_hold_up_the_order() {
     assert_eq!(keys, [&order, &order, &format!("{order}-again")]);
     assert!(asked.iter().all(|a| a.form == asked[0].form), "{asked:?}");
     assert_eq!(stripe.sessions(), [format!("{order}-again")]);
-    // What it keeps about that key too is a failure, and no reason for a third.
+    // If Stripe also keeps a failure for the second key, the store does not try a third one.
     stripe.next([Next::KeptFailure, Next::KeptFailure, Next::KeptFailure]);
     let order = stored(&shop.order_with_key(&token, "b", LINES).await);
     assert!(stripe.asked().iter().all(|asked| [order.clone(), format!("{order}-again")].contains(&key(asked).into())));
 }
 
-/// The end of the page that this key of Stripe's has made.
+/// The event that the page that this idempotency key made has expired.
 fn ended(stripe: &StripeApi, order: &str, key: &str) -> Value {
     let mut event = checkout_session_expired(order);
     event["data"]["object"]["id"] = stripe.session_id(key).into();
@@ -293,10 +293,10 @@ async fn one_order_has_one_page_at_a_time() {
     let page = async || shop.post(&pay, &token, json!({})).await.expect(201)["paymentSession"].clone();
     assert_eq!(page().await, made["paymentSession"]);
     shop.send_event_and_wait(&checkout_session_expired(&order)).await.expect(200);
-    assert_eq!(page().await, made["paymentSession"], "another page's end is not this one's");
-    assert_eq!(stripe.asked().len(), 3, "the order, and whoever wants to pay it, asked Stripe");
+    assert_eq!(page().await, made["paymentSession"], "the expiry of another page must not end this one");
+    assert_eq!(stripe.asked().len(), 3, "the order and both payment requests asked Stripe");
 
-    // Only when Stripe says that it has ended is there another, for however many who ask.
+    // Only when Stripe says that the page has ended is there another one, the same for all concurrent requests.
     shop.send_event_and_wait(&ended(&stripe, &order, &order)).await.expect(200);
     assert_eq!(page().await, made["paymentSession"], "Stripe says that it is open");
     stripe.expire(&order);

@@ -1,9 +1,9 @@
-//! Traces and metrics leave by OTLP: a collector that knows nothing of the host gets whole trees, and nothing waits for it.
+//! Traces and metrics over OTLP: an independent collector gets complete trees, and no request waits for the collector.
 
 use super::golden;
 use crate::harness::admin::{Api, tokens};
 use crate::harness::app::texts;
-use crate::harness::collector::{Collector, Received};
+use crate::harness::collector::{Collector, ReceivedSpan};
 use crate::harness::spread::Spread;
 use crate::harness::store::{Shop, order_body};
 use crate::harness::{App, build, eventually};
@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CLIENT: &str = "00f067aa0ba902b7";
 
-type Spans = Vec<Received>;
+type Spans = Vec<ReceivedSpan>;
 
 /// The spans of each trace.
 fn by_trace(spans: Spans) -> BTreeMap<Vec<u8>, Spans> {
@@ -24,15 +24,15 @@ fn by_trace(spans: Spans) -> BTreeMap<Vec<u8>, Spans> {
     traces
 }
 
-/// The ids of the parents of a trace that are none of its spans; with that of no parent where a span has none.
-fn outer(spans: &[Received]) -> BTreeSet<Vec<u8>> {
+/// The parent ids in a trace that belong to none of its spans; among them the empty id, if a span has no parent.
+fn outer(spans: &[ReceivedSpan]) -> BTreeSet<Vec<u8>> {
     let ids: BTreeSet<_> = spans.iter().map(|one| &one.span.span_id).collect();
     assert_eq!(ids.len(), spans.len(), "a span came twice");
     let parents = spans.iter().map(|one| &one.span.parent_span_id);
     parents.filter(|parent| !ids.contains(parent)).cloned().collect()
 }
 
-/// A customer who orders and pays with this trace.
+/// Orders and pays as a customer, with the trace of `traceparent`.
 async fn order_and_pay(shop: &Shop) {
     let token = shop.customer().await;
     let (bearer, parent) = (format!("Bearer {token}"), format!("00-{TRACE}-{CLIENT}-01"));
@@ -82,7 +82,7 @@ async fn one_tree(shop: &Shop, collector: &Collector) -> Spans {
 }
 
 #[tokio::test]
-async fn what_a_component_tells_opentelemetry_joins_the_trace_the_collector_and_the_log() {
+async fn telemetry_of_a_component_joins_the_trace_and_reaches_the_collector_and_the_log() {
     let collector = Collector::start().await;
     let host = collector.of(App::alone("sdks")).start().await;
     let request =
@@ -98,7 +98,7 @@ async fn what_a_component_tells_opentelemetry_joins_the_trace_the_collector_and_
     assert_eq!(work.attribute("souk.component"), "spin-6");
     assert_eq!((work.attribute("guest.kind").as_str(), work.span.events[0].name.as_str()), ("a test", "stored"));
     assert_eq!(work.span.parent_span_id, named("wasi:http/handler#handle").span.span_id);
-    assert_eq!(write.span.parent_span_id, work.span.span_id, "what the guest does within its span is below it");
+    assert_eq!(write.span.parent_span_id, work.span.span_id, "the host call within the guest's span is its child");
     let metric = eventually("its metric comes", || async { collector.metric("guest.work") }).await;
     assert_eq!(metric.unit, "{pieces}");
     let log = eventually("its log record comes", || async { collector.logs().into_iter().next() }).await;
@@ -113,7 +113,7 @@ async fn order_payment_webhook_and_delivery_are_one_tree_for_a_collector() {
     let shop = Shop::of(collector.of(App::store_alone())).await;
     let trace = one_tree(&shop, &collector).await;
     for one in &trace {
-        let Received { span, service, .. } = one;
+        let ReceivedSpan { span, service, .. } = one;
         assert_eq!((service.as_str(), span.trace_state.as_str()), ("store", "vendor=1"), "{span:?}");
         assert!(span.end_time_unix_nano >= span.start_time_unix_nano, "{span:?}");
         assert_ne!(span.status.as_ref().unwrap().code, i32::from(StatusCode::Error), "{span:?}");
@@ -122,19 +122,19 @@ async fn order_payment_webhook_and_delivery_are_one_tree_for_a_collector() {
     shop.client.get("/api/products/1").await.expect(200);
     shop.get("/api/products/0", "").await;
     shop.host.stop().await;
-    // The host has ended: all has been sent.
+    // The host has ended, so it has sent everything.
     let traces = by_trace(collector.spans());
     for spans in traces.values() {
         assert_eq!(outer(spans).len(), 1, "{:#?}", spans.iter().map(|one| &one.span).collect::<Vec<_>>());
     }
-    // Everything that crossed a boundary was counted, and is in one of the trees.
+    // Every request, call and delivery was counted, and is in exactly one of the trees.
     let all: Spans = traces.into_values().flatten().collect();
-    let number = |kind: SpanKind, fits: &dyn Fn(&Received) -> bool| {
+    let number = |kind: SpanKind, fits: &dyn Fn(&ReceivedSpan) -> bool| {
         all.iter().filter(|one| one.span.kind == i32::from(kind) && fits(one)).count() as u64
     };
     let (is_http, is_link) = (
-        |one: &Received| !one.attribute("http.request.method").is_empty(),
-        |one: &Received| one.span.name.contains('#'),
+        |one: &ReceivedSpan| !one.attribute("http.request.method").is_empty(),
+        |one: &ReceivedSpan| one.span.name.contains('#'),
     );
     let counted = [
         ("http.server.request.duration", number(SpanKind::Server, &|_| true)),
@@ -146,7 +146,7 @@ async fn order_payment_webhook_and_delivery_are_one_tree_for_a_collector() {
         ("messaging.process.duration", number(SpanKind::Consumer, &|_| true)),
     ];
     for (name, spans) in counted {
-        assert_eq!((name, collector.count(name)), (name, spans), "not every one is in exactly one tree");
+        assert_eq!((name, collector.count(name)), (name, spans), "some are in no tree, or in several");
         assert!(spans > 0, "{name}");
     }
 }
@@ -205,7 +205,7 @@ async fn a_collector_that_is_down_holds_nothing_up_and_what_it_missed_is_counted
 }
 
 #[tokio::test]
-async fn a_collector_that_cannot_be_is_refused_at_the_start() {
+async fn an_invalid_collector_url_is_refused_at_the_start() {
     let app = App::alone("rogue").environment("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4317");
     let refused = app.start_fails().await;
     assert!(refused.contains("OTEL_EXPORTER_OTLP_ENDPOINT is not the URL") && refused.contains("fix: "), "{refused}");
@@ -216,7 +216,7 @@ async fn arguments_are_in_traces_where_the_manifest_allows_it_for_who_may_call_a
     let collector = Collector::start().await;
     let allow = "[component.rogue.tool.souk]\ntrace_arguments = true\n";
     let app = collector.of(App::alone("rogue").administered()).append(allow);
-    // Secret for whoever has it: it is left out wherever it goes.
+    // The component has a secret variable, whose value is replaced wherever it occurs.
     let granted = r#"greeting = "{{ greeting }}""#;
     let app = app.replace(granted, &format!(r#"{granted}, token = "{{{{ token }}}}""#));
     let host = app.start().await;
@@ -254,7 +254,7 @@ async fn arguments_are_in_traces_where_the_manifest_allows_it_for_who_may_call_a
     assert!(!sent.contains("souk.arguments") && !sent.contains("a-note-and"), "{sent}");
 }
 
-/// The lines of a page's blocks of commands.
+/// The lines in the command blocks of a page.
 fn commands(page: &str) -> Vec<String> {
     let text = std::fs::read_to_string(build::root().join("docs").join(page)).unwrap();
     let blocks = text.split("```sh\n").skip(1).filter_map(|block| block.split("```").next());
@@ -279,7 +279,7 @@ async fn the_commands_of_the_page_about_observing_run_as_they_stand() {
                 let path = url.strip_prefix("http://127.0.0.1:3001").unwrap_or_else(|| panic!("{line}"));
                 assert_eq!(api.get(path).await.status, 200, "{line}");
             }
-            // What is started with these is in other scenarios; here they must be understood.
+            // Other scenarios start hosts with these arguments; here they must only be valid.
             [.., "souk", "up"] => {}
             ["souk", "up", arguments @ .., "2>", _] => {
                 assert!(shop.app.souk("up", &[arguments, &["--help"]].concat()).await.status.success(), "{line}");

@@ -1,4 +1,4 @@
-//! What the store does by itself: unpaid orders expire, and the payment provider is asked what its events have not told.
+//! The store's schedules: unpaid orders expire, and the store asks the payment provider about payments without events.
 
 use crate::harness::database::{Database, query_number};
 use crate::harness::eventually;
@@ -13,7 +13,7 @@ async fn status(shop: &Shop, token: &str, id: &str) -> Value {
     shop.order_by_id(token, id).await["status"].clone()
 }
 
-/// Lets all orders that there are be years old.
+/// Makes all existing orders years old.
 async fn age(shop: &Shop) {
     query_number(&shop.app, "UPDATE orders SET created_at = '2020-01-01T00:00:00.000Z' RETURNING CAST(1 AS BIGINT)")
         .await;
@@ -37,12 +37,12 @@ async fn unpaid_orders_expire(database: Database) {
     let (ended, _) = shop.small_order(&token).await;
     let (paid, cents) = shop.small_order(&token).await;
     stripe.expire(&ended);
-    // Its event was lost.
+    // The payment's event was lost.
     stripe.pay(&paid, &charge_succeeded(&paid, cents)["data"]["object"]);
     age(&shop).await;
     let (young, _) = shop.small_order(&token).await;
     for _ in 0..2 {
-        // As a schedule does, which may come twice.
+        // A schedule's call, which may come twice.
         assert_eq!(shop.call("orders", EXPIRE, json!({})).await, Value::Null);
         assert_eq!(status(&shop, &token, &open).await, "CANCELLED");
         assert_eq!(stripe.status(&open), "expired");
@@ -55,7 +55,7 @@ async fn unpaid_orders_expire(database: Database) {
 }
 
 #[tokio::test]
-async fn without_a_time_orders_wait_for_ever() {
+async fn without_an_expiry_time_orders_never_expire() {
     let stripe = StripeApi::start().await;
     let shop = Shop::of(stripe.store()).await;
     let token = shop.customer().await;
@@ -66,7 +66,7 @@ async fn without_a_time_orders_wait_for_ever() {
 }
 
 #[tokio::test]
-async fn a_payment_that_no_event_has_told_of_is_found_without_an_operator() {
+async fn a_payment_without_an_event_is_found_by_the_schedule() {
     let stripe = StripeApi::start().await;
     let shop = Shop::of(stripe.store().replace("every = \"30m\"", "every = \"1s\"")).await;
     let token = shop.customer().await;

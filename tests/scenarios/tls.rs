@@ -9,7 +9,7 @@ async fn start_tls() -> (Host, tokio_rustls::TlsConnector) {
     start_tls_with(&[]).await
 }
 
-/// The same, with a client that offers these protocols.
+/// The same, with a client that offers these ALPN protocols.
 pub(super) async fn start_tls_with(protocols: &[&str]) -> (Host, tokio_rustls::TlsConnector) {
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let app =

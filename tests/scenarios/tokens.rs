@@ -1,5 +1,5 @@
-//! Tokens as attackers make them: whoever knows everything but the secret gets nowhere, and who knows even that is held
-//! to the token's time. All of it with an administrator's identity, so that a hole would open everything.
+//! Forged tokens: an attacker who knows everything but the secret gets no access, and an attacker with the secret is
+//! still limited by a token's times. All attacks use an administrator's identity, so that a hole would open everything.
 
 use crate::harness::store::{JWT_SECRET, PASSWORD, Shop, fresh_email, token};
 use crate::harness::{Answer, App, stripe::now};
@@ -17,7 +17,7 @@ fn encoded(part: &Value) -> String {
     URL_SAFE_NO_PAD.encode(part.to_string())
 }
 
-/// The signature of `text` by an algorithm of HMAC.
+/// The signature of `text` by an HMAC algorithm.
 fn sign(algorithm: &str, secret: &str, text: &str) -> String {
     macro_rules! hmac {
         ($hash:ty) => {{
@@ -34,13 +34,13 @@ fn sign(algorithm: &str, secret: &str, text: &str) -> String {
     }
 }
 
-/// A token whose header says what it likes, signed by `algorithm`.
+/// A token with any header, signed by `algorithm`.
 fn made(header: &Value, claims: &Value, algorithm: &str, secret: &str) -> String {
     let text = format!("{}.{}", encoded(header), encoded(claims));
     format!("{text}.{}", sign(algorithm, secret, &text))
 }
 
-/// A token as the application makes it, with these claims.
+/// A token with these claims, in the form that the application gives them.
 fn signed(claims: &Value) -> String {
     made(&json!({ "alg": "HS256", "typ": "JWT" }), claims, "HS256", JWT_SECRET)
 }
@@ -50,7 +50,7 @@ fn claims(token: &str) -> Value {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
 }
 
-/// These claims, some of them replaced; `null` takes one away.
+/// These claims with some of them replaced; `null` removes a claim.
 fn changed(claims: &Value, changes: Value) -> Value {
     let mut claims = claims.clone();
     for (name, value) in changes.as_object().unwrap() {
@@ -60,7 +60,7 @@ fn changed(claims: &Value, changes: Value) -> Value {
     claims
 }
 
-/// What this header opens: whose token it is, the orders, and the catalogue for changes.
+/// Tries to verify the token, to read orders and to change the catalogue with this `authorization` header.
 async fn attempts(shop: &Shop, authorization: &str) -> Vec<Answer> {
     let product = json!({ "name": "Forged", "price": 1 }).to_string().into_bytes();
     let headers = [("authorization", authorization), ("content-type", "application/json")];
@@ -81,7 +81,7 @@ async fn forged_tokens_open_nothing() {
     let (good, customer) = (shop.admin().await, shop.customer().await);
     let (own, now) = (claims(&good), now());
     let statuses = |answers: &[Answer]| answers.iter().map(|a| a.status).collect::<Vec<_>>();
-    // What the attacks begin with is good: each is refused for what it changes.
+    // The attacks start from valid tokens, so each one is refused because of its change.
     for good in [&good, &signed(&own), &signed(&changed(&own, json!({ "auth_time": now - 30 * DAY + HOUR })))] {
         assert_eq!(statuses(&attempts(&shop, &format!("Bearer {good}")).await), [201, 200, 201]);
     }
@@ -153,7 +153,7 @@ async fn forged_tokens_open_nothing() {
             assert_eq!((answer.status, answer.text().as_str()), (401, missing), "{header:?}");
         }
     }
-    // A token counts in its header alone.
+    // A token is valid only in the `authorization` header.
     let elsewhere = format!("/api/orders?token={good}&access_token={good}");
     let cookie = format!("token={good}; jwt={good}");
     let answer = shop.client.send(Method::GET, &elsewhere, &[("cookie", &cookie)], None).await;
@@ -178,13 +178,13 @@ async fn a_login_on_a_host_whose_clock_is_ahead_is_good_or_the_log_names_the_clo
 }
 
 #[tokio::test]
-async fn a_token_of_100_kb_is_none_and_more_does_not_get_past_the_door() {
+async fn a_token_of_100_kb_is_invalid_and_a_larger_one_exceeds_the_header_limit() {
     let shop = Shop::start().await;
     let long = |bytes: usize| format!("Bearer {}", "a".repeat(bytes));
     for answer in attempts(&shop, &long(100_000)).await {
         assert_eq!(answer.expect(401), json!({ "message": "Unauthorized", "statusCode": 401 }));
     }
-    // Longer than all headers of a request may be, so the edge answers before any component does.
+    // It exceeds the limit for all headers of a request, so the host answers before any component.
     let request = shop.client.fresh().open(Method::GET, "/api/orders");
     let response = request.header("authorization", long(200_000)).send().await.unwrap();
     assert_eq!(response.status(), 431);
@@ -192,7 +192,7 @@ async fn a_token_of_100_kb_is_none_and_more_does_not_get_past_the_door() {
 }
 
 #[tokio::test]
-async fn what_an_operator_changes_ends_all_tokens_that_are_out() {
+async fn an_operators_change_revokes_all_tokens_of_the_account() {
     let shop = Shop::start().await;
     let email = fresh_email();
     let first = token(&shop.register(&email).await);
@@ -205,7 +205,7 @@ async fn what_an_operator_changes_ends_all_tokens_that_are_out() {
     };
     let customer = [201, 200, 403];
     assert_eq!(statuses(&tokens[0]).await, customer);
-    // What is so already changes nothing.
+    // Setting the same value again changes nothing.
     call("set-role", json!({ "email": email, "role": "customer" })).await;
     call("disable", json!({ "email": email, "disabled": false })).await;
     assert_eq!(statuses(&tokens[0]).await, customer);
@@ -229,7 +229,7 @@ async fn what_an_operator_changes_ends_all_tokens_that_are_out() {
     assert_eq!(refused.expect(400)["message"], "User/Password not valid");
     call("disable", json!({ "email": email, "disabled": false })).await;
     for token in &tokens {
-        assert_eq!(statuses(token).await, [401, 401, 401], "who was shut out has to log in again");
+        assert_eq!(statuses(token).await, [401, 401, 401], "a disabled user has to log in again");
     }
     shop.login(&email, PASSWORD).await.expect(201);
 }
@@ -247,8 +247,8 @@ async fn a_renewed_token_carries_its_login_on_and_ends_with_its_30_days() {
     assert_eq!(fresh["exp"].as_u64().unwrap() - fresh["iat"].as_u64().unwrap(), 2 * HOUR);
 }
 
-/// The store with the secrets that the host makes.
-/// On one host: several make no secrets, as each would make another.
+/// The store with the secrets that the host generates. It runs on one host: several hosts generate no secrets, because
+/// each would generate another one.
 async fn own_secrets(app: App) -> Shop {
     let host = app.start().await;
     let client = host.client();
@@ -256,12 +256,12 @@ async fn own_secrets(app: App) -> Shop {
 }
 
 #[tokio::test]
-async fn secrets_that_the_host_makes_outlive_it_and_are_no_other_stores() {
+async fn generated_secrets_survive_a_restart_and_are_different_for_each_store() {
     let shop = own_secrets(App::store_alone()).await;
     let email = fresh_email();
     let before = token(&shop.register(&email).await);
     let other = own_secrets(App::store_alone()).await;
-    // The same account, but for its number: what is refused is the signature.
+    // The other store has the same account with another id, but the message shows that the signature is refused.
     other.register(&email).await.expect(201);
     assert_eq!(other.verify(&before).await.expect(401)["message"], "Unauthorized");
 

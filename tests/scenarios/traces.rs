@@ -1,4 +1,4 @@
-//! Traces: what a request did is one tree, whoever asks for it, and strangers decide nothing.
+//! Traces: the spans of each request are one tree, and clients cannot decide what is recorded.
 
 use crate::harness::admin::{Api, tokens};
 use crate::harness::app::texts;
@@ -21,7 +21,7 @@ async fn spans(api: &Api, id: &str) -> Vec<Value> {
     answer.json()["spans"].as_array().unwrap().clone()
 }
 
-/// Checks that the spans are one tree: one has no parent, and every other one's is there.
+/// Whether the spans are one tree: one span has no parent, and the parents of all others are among the spans.
 fn is_a_tree(spans: &[Value]) -> bool {
     let ids: BTreeSet<_> = spans.iter().map(|span| span["spanId"].as_str().unwrap()).collect();
     assert_eq!(ids.len(), spans.len(), "a span is there twice: {spans:#?}");
@@ -62,7 +62,7 @@ async fn an_order_its_payment_and_its_delivery_are_each_one_tree() {
         });
         assert!(found, "{kind} {name} of {component} is missing: {delivered:#?}");
     }
-    // A tree for every other request, too: with links, statements, key-value and HTTP.
+    // Every other request is a tree, too: with links, SQL statements, key-value and HTTP.
     let all = eventually("every trace is one tree", || async {
         let mut all = Vec::new();
         for trace in list(&api, "limit=1000").await {
@@ -92,7 +92,7 @@ async fn an_order_its_payment_and_its_delivery_are_each_one_tree() {
 }
 
 #[tokio::test]
-async fn a_client_gives_ids_and_has_no_say_in_what_is_recorded() {
+async fn a_client_can_set_the_trace_id_but_not_what_is_recorded() {
     let app = App::alone("rogue").administered().environment("OTEL_TRACES_SAMPLER", "traceidratio");
     let host = app.start().await;
     let api = Api::of(&host);
@@ -103,7 +103,7 @@ async fn a_client_gives_ids_and_has_no_say_in_what_is_recorded() {
     let send =
         |parent: &'static str| client.open(http::Method::GET, "/rogue/boom").header("traceparent", parent).send();
     send(PARENT).await.unwrap();
-    // Nothing that is no `traceparent` is followed.
+    // An invalid `traceparent` is ignored.
     send("00-nonsense").await.unwrap();
     let failed = eventually("both are recorded", || async {
         let failed = list(&api, "errors=true").await;
@@ -111,7 +111,7 @@ async fn a_client_gives_ids_and_has_no_say_in_what_is_recorded() {
     })
     .await;
     let followed = failed.iter().find(|trace| trace["traceId"] == "4bf92f3577b34da6a3ce929d0e0e4736").unwrap();
-    // The request, the component, and the link with what it leads to.
+    // The spans of the request, the component, the link and the callee.
     assert_eq!((&followed["status"], &followed["spans"]), (&"error".into(), &4.into()), "{followed}");
     let spans_of = |api: &Api| {
         let api = api.clone();
@@ -119,7 +119,10 @@ async fn a_client_gives_ids_and_has_no_say_in_what_is_recorded() {
     };
     let spans = spans_of(&api).await;
     assert_eq!(spans[0]["parentId"], "00f067aa0ba902b7");
-    assert!(spans.iter().all(|span| span["detail"].is_null()), "what a component said is not for `read`: {spans:#?}");
+    assert!(
+        spans.iter().all(|span| span["detail"].is_null()),
+        "the read token must not show a component's error: {spans:#?}"
+    );
     let told = |span: &Value| span["error"] == "trapped" && span["detail"].as_str().unwrap_or("").contains("rogue");
     let spans = spans_of(&full).await;
     assert!(spans.iter().any(told), "{spans:#?}");

@@ -1,6 +1,7 @@
-//! Contracts that change while the application runs: a wrong type never runs, and two releases run side by side.
+//! Contracts that change while the application runs: a component whose types do not fit never serves, and two releases
+//! run side by side.
 //!
-//! `SOUK_TYPE_CHANGES=1000` deploys as many changed components; by itself the scenario does so with a few.
+//! The scenario deploys a few changed components, or as many as `SOUK_TYPE_CHANGES` says.
 
 use super::deploy_types::{callee, caller};
 use crate::harness::admin::Api;
@@ -25,7 +26,7 @@ const MANIFEST: &str = r#"
     source = "callee.wasm"
 "#;
 
-/// Makes a component one that a route may lead to: with a handler, which is never called.
+/// Adds a handler to a component, so that a route may lead to it. The handler is never called.
 const HANDLER: &str = r#"
     (import "wasi:http/types@0.2.0" (instance $types
         (export "incoming-request" (type $request (sub resource)))
@@ -45,7 +46,7 @@ const HANDLER: &str = r#"
         (with "request" (type $request)) (with "out" (type $out)) (with "handle" (func $handle))))
     (export "wasi:http/incoming-handler@0.2.0" (instance $handler))"#;
 
-/// Calls `f` and `g` of the contract, and returns the sum of what they answer.
+/// A component that calls `f` and `g` of the contract, and returns the sum of their results.
 fn caller_of_two() -> String {
     format!(
         r#"(component {HANDLER}
@@ -84,9 +85,9 @@ impl World {
         World { interface: "test:deploy/numbers@1.0.0", functions }
     }
 
-    /// Changes it in one place. Whether its caller may still call it.
+    /// Changes the contract in one place; returns whether the caller can still call it.
     fn change(&mut self, random: &mut Random) -> bool {
-        // What was added is nobody's, and may change.
+        // Only the first two functions, which the caller uses: changes of added functions do not matter.
         let at = random.below(self.functions.len().min(2));
         let function = &mut self.functions[at];
         match random.below(10) {
@@ -116,7 +117,7 @@ impl World {
         false
     }
 
-    /// A component whose functions all answer `answer`.
+    /// A component whose functions all return `answer`.
     fn component(&self, answer: u32) -> String {
         let core = |ty: &str| match ty {
             "u64" | "s64" => "i64",
@@ -164,7 +165,7 @@ async fn a_component_whose_contract_was_changed_serves_only_where_its_caller_can
     for round in 0..count {
         let (mut world, mut fits) = (World::of_the_caller(), true);
         for _ in 0..=random.below(2) {
-            // Two changes of one name would be no component.
+            // Two functions or parameters with the same name would not be a valid component.
             let mut changed = world.clone();
             let still = changed.change(&mut random);
             let names: BTreeSet<_> = changed.functions.iter().map(|function| function.0).collect();
@@ -174,7 +175,7 @@ async fn a_component_whose_contract_was_changed_serves_only_where_its_caller_can
                 (world, fits) = (changed, fits && still);
             }
         }
-        // What no other version answers.
+        // An answer that no other version gives.
         let answer = if fits { 1_000 + round } else { 100 };
         let text = world.component(answer);
         let app_file = app.path("changed.wasm");
@@ -189,7 +190,7 @@ async fn a_component_whose_contract_was_changed_serves_only_where_its_caller_can
     assert!(fitted > 0 && fitted < count, "{fitted} of {count} fitted");
 }
 
-/// The callers of an application that take requests, as a load balancer knows them.
+/// The hosts that take requests, as in the list of a load balancer.
 #[derive(Clone, Default)]
 struct Balanced(Arc<Mutex<Vec<(&'static str, Api)>>>);
 
@@ -202,7 +203,7 @@ impl Balanced {
         self.0.lock().unwrap().retain(|(other, _)| *other != state);
     }
 
-    /// 50 requests a second for two seconds, each of which must be answered; what they were answered.
+    /// Sends 50 requests a second for two seconds, each of which must succeed; returns the different answers.
     async fn two_seconds(&self, step: &str) -> BTreeSet<String> {
         let mut tick = tokio::time::interval(Duration::from_secs(1) / 50);
         let mut requests = tokio::task::JoinSet::new();
@@ -220,7 +221,7 @@ impl Balanced {
     }
 }
 
-/// A release of the application, on the NATS that all share: its answers have an optional field more, or not.
+/// A release of the application, on the shared NATS server. With `gained`, its results have one more optional field.
 fn release(nats: &Nats, gained: bool) -> App {
     let with_handler = caller(gained).replacen("(component", &format!("(component {HANDLER}"), 1);
     App::inline(MANIFEST)

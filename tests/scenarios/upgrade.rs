@@ -1,8 +1,8 @@
-//! Upgrade: the present build of the store, started on what release 0.1.0 wrote, finds everything.
+//! Upgrade: the current build of the store starts on the data of release 0.1.0, and finds everything.
 //!
-//! `tests/state-0.1.0` has two shops, one on the files of a single host and one on PostgreSQL and NATS. Its README says
-//! what must be found there; `state.json` and `postgres-nats.json` have the ids. Neither shop is changed when a format
-//! changes: the release that changes it migrates them.
+//! `tests/state-0.1.0` has the data of two stores: one in the files of a single host, and one on PostgreSQL and NATS.
+//! Its README lists the expected content; `state.json` and `postgres-nats.json` have the ids. When a format changes,
+//! this data stays as it is: the release that changes the format must migrate it.
 
 use crate::harness::nats::Nats;
 use crate::harness::postgres::Postgres;
@@ -13,11 +13,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-/// The secrets that the shop on PostgreSQL and NATS was given; the other shop has its own in its state folder.
+/// The configured secrets of the store on PostgreSQL and NATS; the other store has generated ones in its state folder.
 const JWT_SECRET: &str = "0123456789abcdef0123456789abcdef";
 const STRIPE_SECRET: &str = "whsec_0123456789abcdef0123456789abcdef";
 
-/// The state of each order once the messages that were waiting are delivered.
+/// The status of each order after the delivery of the messages that were waiting.
 const ORDERS: [(&str, &str); 6] = [
     ("unpaid", "PENDING"),
     ("paid", "PAID"),
@@ -29,7 +29,7 @@ const ORDERS: [(&str, &str); 6] = [
 
 #[tokio::test]
 async fn a_shop_of_release_0_1_0_on_one_host_is_taken_over() {
-    // The state folder of one host is all that there is.
+    // All of this store's data is in the state folder of one host.
     let app = App::store_alone().state_from(&file("state.tar.gz"));
     let secrets = generated_secrets(&app);
     assert_eq!(secrets.len(), 2, "{:?}", secrets.keys());
@@ -42,11 +42,11 @@ async fn a_shop_of_release_0_1_0_on_postgres_and_nats_is_taken_over() {
     let nats = Nats::start_on(&file("jetstream.tar.gz"));
     let database = Postgres::shared().database_from(&file("postgres.sql"));
     let config = format!("[nats]\nservers = [{:?}]\n\n[key_value_store.auth]\ntype = \"nats\"\n", nats.url());
-    // The streams belong to the name `store`, which one host alone keeps.
+    // The streams have the application's name `store`, which only an application on one host keeps.
     let app = App::store_alone()
         .variable("products_database_url", &database)
         .variable("orders_database_url", &database)
-        // What 0.1.0 put in is all that there is.
+        // The products of 0.1.0 are already there.
         .unseeded()
         .variable("jwt_secret", JWT_SECRET)
         .variable("stripe_endpoint_secret", STRIPE_SECRET)
@@ -54,7 +54,7 @@ async fn a_shop_of_release_0_1_0_on_postgres_and_nats_is_taken_over() {
     check("postgres-nats.json", app).await;
 }
 
-/// Starts the shop twice, so that what the first start migrates is found by the second.
+/// Starts the store twice, so that the second start finds what the first one has migrated.
 async fn check(content: &str, app: App) -> App {
     let content: Value = serde_json::from_str(&fs::read_to_string(file(content)).unwrap()).unwrap();
     let mut app = app;
@@ -90,7 +90,7 @@ async fn accounts_log_in(shop: &Shop, content: &Value) -> BTreeMap<String, Strin
     tokens
 }
 
-/// The administrator, who may see all orders, finds each with its state and total; customers find their own alone.
+/// Checks that the administrator finds all orders with their status and total, and customers only their own.
 async fn orders_are_in_their_states(shop: &Shop, content: &Value, tokens: &BTreeMap<String, String>) {
     let orders = content["orders"].as_object().unwrap();
     assert_eq!(orders.len(), ORDERS.len());
@@ -112,7 +112,7 @@ async fn orders_are_in_their_states(shop: &Shop, content: &Value, tokens: &BTree
 }
 
 async fn dead_letters_are_listed(shop: &Shop) {
-    // The order of a message is committed a moment before the message is acknowledged.
+    // An order is committed a moment before its message is acknowledged.
     let messages = eventually("only dead letters are left", || async {
         let messages = shop.events(&[]).await;
         messages.iter().all(|message| message["state"] == "dead").then_some(messages)

@@ -1,5 +1,5 @@
-//! Components of WASI 0.2, as users of Spin's SDK 5 built them, run unchanged: the same limits, grants and errors as those
-//! of WASI 0.3.
+//! Components of WASI 0.2, built with Spin's SDK 5, run unchanged, with the same limits, grants and errors as
+//! components of WASI 0.3.
 
 use crate::harness::app::texts;
 use crate::harness::{App, eventually};
@@ -67,7 +67,7 @@ async fn a_trap_a_missing_answer_and_a_loop_end_their_own_request_alone() {
 }
 
 #[tokio::test]
-async fn what_it_prints_last_is_logged_although_its_instance_is_gone() {
+async fn the_last_output_is_logged_after_its_instance_has_ended() {
     let host = app().start().await;
     assert_eq!(host.client().get("/last-words").await.status, 200);
     host.wait_for_log("guest: said without an end of line").await;

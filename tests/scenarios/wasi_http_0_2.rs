@@ -1,5 +1,5 @@
-//! Each function of `wasi:http/types@0.2` and `outgoing-handler@0.2`, called by a guest through the real host. What a function
-//! does not do here as it does elsewhere is listed in `docs/languages.md`.
+//! Each function of `wasi:http/types@0.2` and `outgoing-handler@0.2`, which a guest calls in the real host.
+//! `docs/languages.md` lists the differences from other hosts.
 
 use crate::harness::raw::{self, Wire};
 use crate::harness::{App, Host, WAIT_TIMEOUT, build};
@@ -9,14 +9,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
-/// A host with the guest, which may send to loopback.
+/// A host with the guest, which may send requests to loopback addresses.
 async fn start() -> Host {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| build::application("tests/apps/wasi-http"));
     App::alone("wasi-http").start().await
 }
 
-/// Runs tests of the guest; says which did not hold, and what the host said about it.
+/// Runs tests of the guest; reports those that fail, with the host's log.
 async fn check(host: &Host, tests: &[&str], query: &str) {
     let mut failed = Vec::new();
     for test in tests {
@@ -89,7 +89,7 @@ async fn requests_responses_and_options_are_as_the_interface_says_before_they_ar
 }
 
 #[tokio::test]
-async fn a_request_arrives_with_all_that_it_has() {
+async fn a_request_arrives_complete() {
     let host = start().await;
     check(&host, &["incoming/scheme", "incoming/consume"], "").await;
     let client = host.client();
@@ -117,8 +117,8 @@ async fn a_request_arrives_with_all_that_it_has() {
     assert!(raw::read_response(&mut stream).await.ends_with("\r\n\r\n6"));
 }
 
-/// Nobody knows how much a client still sends of a body that its component did not want, so no request follows on that
-/// connection. But the client can send all of it, and reads its answer.
+/// If a component does not read a body to its end, the host cannot know how much of it is still to come, so the
+/// connection takes no further request. But the client can send the whole body, and then reads its answer.
 #[tokio::test]
 async fn an_answer_before_the_end_of_the_body_says_that_the_connection_closes() {
     let host = start().await;
@@ -138,13 +138,13 @@ async fn an_answer_before_the_end_of_the_body_says_that_the_connection_closes() 
 }
 
 #[tokio::test]
-async fn a_response_leaves_as_it_was_set_or_not_at_all() {
+async fn a_response_is_sent_as_it_was_set_or_not_at_all() {
     let host = start().await;
     let client = host.client();
     let ask = async |path: &str| {
         let response = client.open(Method::GET, path).send().await.unwrap();
         let status = response.status().as_u16();
-        // `None` of a body that broke off.
+        // `None` if the body broke off.
         (status, response.text().await.ok())
     };
     assert_eq!(ask("/response/set").await, (201, Some("set".to_owned())));
@@ -157,7 +157,8 @@ async fn a_response_leaves_as_it_was_set_or_not_at_all() {
     for path in ["/response/dropped-body", "/response/trap-in-body"] {
         assert_eq!(ask(path).await, (200, None), "{path}");
     }
-    // The second `set` traps. The first answer was whole already, but is not sent: its call has failed.
+    // The second `set` traps. The first answer was complete, but the host does not send it, because the call has
+    // failed.
     let (status, _) = ask("/response/set-twice").await;
     assert_eq!(status, 500);
     host.wait_for_log("unknown handle index").await;
@@ -201,7 +202,8 @@ async fn the_time_limits_of_a_request_are_kept() {
     check(&host, &["sending/connect-timeout"], &full).await;
 }
 
-/// An address that takes no connection, and what keeps it so: nobody accepts those that wait, and no more may wait.
+/// An address that accepts no connection, and the sockets that keep it so: they fill the listener's queue, which nobody
+/// empties.
 async fn full() -> (String, (TcpListener, Vec<TcpStream>)) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -215,7 +217,7 @@ async fn full() -> (String, (TcpListener, Vec<TcpStream>)) {
     (address.to_string(), (listener, waiting))
 }
 
-/// A server that answers each path in its own way; it ends when it is dropped.
+/// A server with a special answer for each path; it stops when it is dropped.
 struct Server {
     address: String,
     _task: AbortOnDropHandle<()>,
@@ -268,7 +270,7 @@ async fn serve(mut stream: TcpStream) -> std::io::Result<()> {
     };
     stream.write_all(head.as_bytes()).await?;
     if ["/half", "/no-head"].contains(&path) {
-        // Until the other side gives up.
+        // Wait until the other side gives up.
         while stream.read(&mut buffer).await? > 0 {}
     }
     stream.shutdown().await

@@ -1,4 +1,4 @@
-// Shared by the callers: what a call's outcome is over HTTP.
+// Shared by the callers: turns the outcome of a call into an HTTP status and a body.
 
 use serde_json::{Value, json};
 use souk_test::mixed::events::DeliveryError;
@@ -28,7 +28,7 @@ fn shown(item: Item) -> Value {
     json!({ "name": item.name, "counts": item.counts })
 }
 
-/// A bad number is a mistake in the scenario.
+/// Parses a number in the path; a bad number is a mistake in the scenario.
 fn number(text: &str) -> u32 {
     text.parse().expect("a number in the path")
 }

@@ -1,4 +1,4 @@
-//! The model: what the store must say after each step. It knows orders and their charges, and derives the rest.
+//! The model: the expected state of the store after each step. It keeps orders and their charges, and derives the rest.
 
 use super::steps::{Flaw, News, STATUSES, Step, Who};
 use crate::harness::store::{Shop, cents, order_body, try_order};
@@ -7,11 +7,11 @@ use http::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// When the provider's news begin, in Unix seconds: 2026-11-23T02:13:20Z.
+/// The time to which an event's offset is added, in Unix seconds: 2026-11-23T02:13:20Z.
 const START: u64 = 1_795_400_000;
-/// The most that an order may cost, in cents: what the provider takes.
+/// The maximum total of an order, in cents: the provider's limit.
 const MAX_ORDER_CENTS: u64 = 99_999_999;
-/// An order that nobody has made.
+/// The id of an order that does not exist.
 const NO_ORDER: &str = "06c2f957-e9ca-41b2-bcae-4cb7c7a730f2";
 
 /// One sequence's customer, products, orders and events.
@@ -20,22 +20,22 @@ pub(super) struct Books<'a> {
     admin: &'a str,
     stranger: &'a str,
     customer: String,
-    /// Number and price in cents.
+    /// Id and price in cents.
     products: Vec<(u64, u64)>,
     orders: Vec<Order>,
-    /// What each key was used for first: the lines, and the order's position.
+    /// The first use of each idempotency key: the lines, and the order's position.
     keys: BTreeMap<u8, (Vec<(u64, u32)>, usize)>,
     events: Vec<Value>,
 }
 
 struct Order {
     id: String,
-    /// The answer to its making.
+    /// The answer to the request that made it.
     made: Value,
     cents: u64,
     status: &'static str,
     charges: BTreeMap<String, Charge>,
-    /// The address of its page, and whether that is open.
+    /// The URL of its payment page, and whether the page is open.
     page: (String, bool),
 }
 
@@ -46,7 +46,7 @@ struct Charge {
 }
 
 impl<'a> Books<'a> {
-    /// A customer and three products that are new.
+    /// Starts a sequence with a new customer and three new products.
     pub(super) async fn open(shop: &'a Shop, admin: &'a str, stranger: &'a str) -> Books<'a> {
         let mut products = Vec::new();
         for price in [50, 1999, 750_001] {
@@ -58,7 +58,7 @@ impl<'a> Books<'a> {
         Books { shop, admin, stranger, customer, products, orders, keys, events: Vec::new() }
     }
 
-    /// Does a step, and checks the answer.
+    /// Runs a step, and checks the answer.
     pub(super) async fn play(&mut self, step: &Step) {
         let at = |order: &proptest::sample::Index, orders: &[Order]| match orders.len() {
             0 => None,
@@ -75,9 +75,9 @@ impl<'a> Books<'a> {
             }
             Step::List { status } => self.list(*status).await,
             Step::Repeat { event } if !self.events.is_empty() => {
-                // It is known, or as unfit as it was.
+                // A repeated event changes nothing: it is already applied, or it still does not fit.
                 let event = self.events[event.index(self.events.len())].clone();
-                self.tell(event).await;
+                self.send_event(event).await;
             }
             Step::Repeat { .. } => {}
             Step::Page { order } => {
@@ -97,12 +97,12 @@ impl<'a> Books<'a> {
             }
             Step::Tell { order, news, flaw } => {
                 if let Some(at) = at(order, &self.orders) {
-                    self.hear(at, news, *flaw).await;
+                    self.send_charge_event(at, news, *flaw).await;
                 }
             }
             Step::OtherPage { order } => {
                 if let Some(at) = at(order, &self.orders) {
-                    self.tell(checkout_session_expired(&self.orders[at].id)).await;
+                    self.send_event(checkout_session_expired(&self.orders[at].id)).await;
                 }
             }
         }
@@ -127,7 +127,7 @@ impl<'a> Books<'a> {
         }
         let total = self.products.iter().zip(pieces).map(|((_, price), n)| price * u64::from(*n)).sum();
         if total > MAX_ORDER_CENTS {
-            // Not even the key was used.
+            // A refused order does not even use up the key.
             answer.expect(400);
             return;
         }
@@ -196,7 +196,7 @@ impl<'a> Books<'a> {
         }
     }
 
-    async fn hear(&mut self, at: usize, news: &News, flaw: Option<Flaw>) {
+    async fn send_charge_event(&mut self, at: usize, news: &News, flaw: Option<Flaw>) {
         let order = &self.orders[at];
         let amount = match flaw {
             Some(Flaw::Amount(difference)) => order.cents.saturating_add_signed(difference),
@@ -216,12 +216,12 @@ impl<'a> Books<'a> {
             event["data"]["object"]["currency"] = "eur".into();
         }
         if flaw.is_none() {
-            self.orders[at].hear(charge, Charge { refunded: refunded.unwrap_or(0), at: news.at });
+            self.orders[at].record_charge(charge, Charge { refunded: refunded.unwrap_or(0), at: news.at });
         }
-        self.tell(event).await;
+        self.send_event(event).await;
     }
 
-    async fn tell(&mut self, event: Value) {
+    async fn send_event(&mut self, event: Value) {
         self.shop.send_event_and_wait(&event).await.expect(200);
         self.shop.wait_for_events_about(event["id"].as_str().unwrap()).await;
         self.events.push(event);
@@ -254,8 +254,8 @@ impl<'a> Books<'a> {
 }
 
 impl Order {
-    /// Takes note of a charge, and follows it unless the status was set by hand.
-    fn hear(&mut self, id: String, news: Charge) {
+    /// Records a charge, and updates the status unless it was set by hand.
+    fn record_charge(&mut self, id: String, news: Charge) {
         let known = self.charges.entry(id).or_insert(news);
         *known = Charge { refunded: known.refunded.max(news.refunded), at: known.at.min(news.at) };
         if !["CANCELLED", "DELIVERED"].contains(&self.status) {
@@ -264,15 +264,15 @@ impl Order {
         }
     }
 
-    /// The charge that pays it: the first that was not wholly given back, or just the first.
+    /// The charge that pays the order: the first one that was not completely refunded, or else the first one.
     fn paid_by(&self) -> Option<(&String, &Charge)> {
         self.charges.iter().min_by_key(|(id, charge)| (charge.refunded == self.cents, charge.at, *id))
     }
 
-    /// Compares what the store says of it, to the cent.
+    /// Compares the order with the store's answer, to the cent.
     fn compare(&self, seen: &Value) {
         let paid_by = self.paid_by();
-        // Whatever was paid more than once, or for nothing.
+        // The amount due is all that was paid and not refunded, without the charge that pays the order.
         let left: u64 = self.charges.values().map(|charge| self.cents - charge.refunded).sum();
         let kept = paid_by.filter(|_| self.status != "CANCELLED").map_or(0, |(_, charge)| self.cents - charge.refunded);
         let amount = |name: &str| seen.get(name).map_or(0, cents);

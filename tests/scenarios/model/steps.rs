@@ -1,29 +1,29 @@
-//! What may happen, and how often it does.
+//! The possible steps, and their frequencies.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-/// Something that somebody does. An [`Index`] picks one of what is there by then.
+/// One action. An [`Index`] picks an order or event that exists by then.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    /// The customer orders pieces of each product; no pieces, no line.
+    /// The customer orders this many pieces of each product; a product with 0 pieces gets no line.
     Order { key: Option<u8>, pieces: [u32; 3] },
     /// The administrator changes a price.
     Reprice { product: usize, cents: u64 },
-    /// The customer asks for the page to pay on.
+    /// The customer requests the payment page.
     Page { order: Index },
-    /// The page ends; the provider says so.
+    /// The payment page expires, and the provider sends the event.
     EndPage { order: Index },
-    /// Somebody sets an order's status.
+    /// A user sets an order's status.
     Set { who: Who, order: Index, to: &'static str },
-    /// The customer looks at the orders, of one status or all.
+    /// The customer lists the orders, with one status or all of them.
     List { status: Option<&'static str> },
-    /// The provider tells of a charge.
+    /// The provider sends an event about a charge.
     Tell { order: Index, news: News, flaw: Option<Flaw> },
-    /// The provider tells again what it has told before.
+    /// The provider repeats an event.
     Repeat { event: Index },
-    /// The provider tells of the end of a page that the order does not have.
+    /// The provider sends the expiry of a page that is not the order's.
     OtherPage { order: Index },
 }
 
@@ -35,12 +35,12 @@ pub(super) enum Who {
     Stranger,
 }
 
-/// What is told of one of an order's charges, `at` so many seconds.
+/// An event about one of an order's charges. `at` is the charge's time, in seconds after `START`.
 #[derive(Clone, Debug)]
 pub(super) struct News {
     pub charge: usize,
     pub at: u64,
-    /// How much was given back, in hundredths of the whole; none where it tells of the payment.
+    /// The refunded part in percent; `None` for the payment itself.
     pub refunded: Option<u64>,
 }
 
@@ -55,7 +55,7 @@ pub(super) enum Flaw {
 /// Every status, as the API writes it.
 pub(super) const STATUSES: [&str; 5] = ["PENDING", "PAID", "DELIVERED", "CANCELLED", "REFUNDED"];
 
-/// Any sequence.
+/// A random sequence.
 pub(super) fn sequence() -> impl Strategy<Value = Vec<Step>> {
     vec(step(), 1..25)
 }

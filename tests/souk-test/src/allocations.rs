@@ -1,4 +1,4 @@
-//! An allocator that counts, for tests of what something costs.
+//! An allocator that counts allocations, for tests of how much memory work an operation costs.
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use std::alloc::System;
@@ -9,7 +9,7 @@ pub type Counting = &'static StatsAlloc<System>;
 /// The system's allocator, which counts. A test binary makes it its `#[global_allocator]`.
 pub static COUNTING: Counting = &INSTRUMENTED_SYSTEM;
 
-/// How often memory was asked for so far, by all threads; growing what one has counts, giving it back does not.
+/// The number of allocations so far, in all threads. A reallocation counts too; freeing memory does not.
 pub fn allocations() -> usize {
     let stats = INSTRUMENTED_SYSTEM.stats();
     stats.allocations + stats.reallocations

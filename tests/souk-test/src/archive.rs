@@ -1,4 +1,4 @@
-//! Archives of files that a server or a host is started on.
+//! Archives with the data that a server or a host starts with.
 
 use crate::debian;
 use std::path::Path;

@@ -1,10 +1,10 @@
-//! Programs that tests need: looked for, and installed from Debian's packages where the tests may.
+//! Programs that tests need: found on the path, or installed from Debian's packages if the tests run as root.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The first of `programs` on the path. Where there is none, installs Debian's `package`, which only root can.
+/// The first of `programs` on the path. If there is none, installs Debian's `package`, which needs root.
 pub fn found_or_installed(programs: &[&str], package: &str) -> PathBuf {
     on_path(programs).unwrap_or_else(|| {
         install(programs[0], package);
@@ -12,7 +12,10 @@ pub fn found_or_installed(programs: &[&str], package: &str) -> PathBuf {
     })
 }
 
-/// Installs Debian's `package` for the sake of `program`; says so, or how to, in the test's output.
+/// Installs Debian's `package`, which has `program`, and says so in the test's output.
+///
+/// # Panics
+/// When the tests do not run as root, or without `apt-get`; the message has the command to run.
 pub fn install(program: &str, package: &str) {
     let what = format!("{program} is missing, and tests need it: apt-get install {package}");
     eprintln!("warning: {what}");
@@ -26,8 +29,8 @@ pub fn install(program: &str, package: &str) {
     run(install);
 }
 
-/// A program on the path, or the one at `inside` of Debian's `package`, which is unpacked below `folder` and not installed:
-/// for packages whose installation starts a service.
+/// A program on the path, or the file `inside` of Debian's `package`, which is unpacked below `folder` but not
+/// installed: for packages whose installation starts a service.
 pub fn found_or_unpacked(program: &str, package: &str, inside: &str, folder: &Path) -> PathBuf {
     if let Some(found) = on_path(&[program]) {
         return found;
@@ -36,7 +39,7 @@ pub fn found_or_unpacked(program: &str, package: &str, inside: &str, folder: &Pa
     if !unpacked.join(inside).is_file() {
         eprintln!("warning: {program} is missing; Debian's {package} is unpacked in {}", unpacked.display());
         std::fs::create_dir_all(folder).unwrap();
-        // Under its name when it is complete: tests that run at once may all do this.
+        // The folder gets its final name when it is complete: several tests may unpack it at the same time.
         let temp = tempfile::tempdir_in(folder).unwrap();
         let apt = |arguments: &[&str]| {
             let mut apt = Command::new("apt-get");
@@ -52,18 +55,18 @@ pub fn found_or_unpacked(program: &str, package: &str, inside: &str, folder: &Pa
         let mut unpack = Command::new("dpkg-deb");
         unpack.arg("-x").arg(archive).arg(temp.path().join("unpacked"));
         run(unpack);
-        // Another may have been faster.
+        // Another test may have been faster.
         let _ = std::fs::rename(temp.path().join("unpacked"), &unpacked);
     }
     unpacked.join(inside)
 }
 
-/// Whether the tests run as root: who owns this process is who owns its folder in /proc.
+/// Whether the tests run as root: a process's owner also owns its folder in /proc.
 pub fn is_root() -> bool {
     Path::new("/proc/self").metadata().is_ok_and(|process| process.uid() == 0)
 }
 
-/// Runs a command to its end, which must be a good one.
+/// Runs a command, which must succeed.
 pub fn run(mut command: Command) {
     let output = command.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -1,4 +1,4 @@
-//! Keeps one program running, and ends it with its test.
+//! Runs one program for a test, and ends it with the test.
 
 use std::fs;
 use std::io::Write;
@@ -9,17 +9,18 @@ use std::time::{Duration, Instant};
 /// How long a server may take to be ready.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Runs the program, and ends it when its standard input ends: a test that is killed leaves nothing behind.
+/// Runs the program, and kills it when a line comes on standard input. When standard input ends without a line, because
+/// the test was killed, it also deletes the program's folder.
 const SCRIPT: &str = r#""$@" </dev/null & server=$!
 read -r _; told=$?
 kill -KILL $server 2>/dev/null; wait $server
 [ $told = 0 ] || rm -rf "$PWD""#;
 
-/// A program that runs.
+/// A running program.
 pub(crate) struct Keeper(Option<Child>);
 
 impl Keeper {
-    /// Starts `program` with `arguments` in `folder`, and waits until it is `ready`. What it says is in `folder/log`.
+    /// Starts `program` with `arguments` in `folder`, and waits until it is `ready`. Its output goes to `folder/log`.
     pub(crate) fn start(program: &Path, arguments: &[String], folder: &Path, ready: impl Fn() -> bool) -> Keeper {
         let log = || fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
         let child = Command::new("/bin/sh")

@@ -1,35 +1,37 @@
-//! Tests of applications of Souk: each starts the application from its manifest on a free port, with a state folder that
-//! is thrown away, and asks it as its callers do.
+//! Tests for Souk applications. Each test starts the application from its manifest, on a free port and with a temporary
+//! state folder, and calls it as its clients do.
 //!
 //! ```no_run
 //! use souk_test::{App, json};
 //!
 //! let app = App::start();
 //! assert_eq!(app.get("/hello").status, 200);
-//! assert_eq!(app.call("greeter", "acme:greetings/greetings#greet", json!({ "name": "Ann" })), Ok(json!("Hello, Ann!")));
+//! assert_eq!(app.call("greeter", "acme:greetings/greetings#greet", json!({ "name": "Ann" })), Ok(json!("Hello,
+//! Ann!")));
 //! ```
 //!
-//! [`App::builder`] changes the start: variables, another manifest, more arguments of `souk up`. [`StandIn`] is a server
-//! that stands in for one that the application reaches over HTTP.
+//! [`App::builder`] changes the start: it sets variables, another manifest, and further arguments of `souk up`.
+//! [`StandIn`] is a server that stands in for a server that the application calls over HTTP.
 //!
 //! # Why the program, and not a library
 //!
-//! The tests run `souk`, the program, and reach the application as its users and operators do: HTTP, `souk call`,
-//! `souk events`. In process the tests of every application would compile a WebAssembly compiler, which takes a quarter of
-//! an hour on a laptop; and a start that goes wrong could take the test's own process with it.
+//! The tests run the program `souk`, and use the application as its users and operators do: with HTTP, `souk call` and
+//! `souk events`. With a host inside the test process, the tests of every application would have to compile a
+//! WebAssembly compiler, which takes a quarter of an hour on a laptop, and a failed start could end the test process,
+//! too.
 //!
 //! # Servers
 //!
-//! With the feature `servers` there are servers of a test's own as well, on free loopback ports: PostgreSQL, NATS, Redis. A
-//! server keeps its data in a temp folder and ends with the test, also when the test is killed. A program that is missing
-//! is named loudly, and installed from Debian's packages where the tests run as root.
+//! The feature `servers` adds servers for tests, on free loopback ports: PostgreSQL, NATS, Redis and others. A server
+//! keeps its data in a temporary folder and ends with the test, also when the test is killed. If its program is
+//! missing, the test prints a warning and, when it runs as root, installs the program from Debian's packages.
 //!
 //! # What ends a test
 //!
-//! What cannot be done, because the application would not start or not answer, ends the test: these functions panic, with
-//! what the host said.
+//! If the application does not start or does not answer, these functions panic with the host's output, and so the test
+//! fails.
 
-// A test that panics is a test that fails, which is what these lints would forbid.
+// A test fails by panicking, so these lints do not apply.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 #[cfg(feature = "servers")]

@@ -1,5 +1,5 @@
-//! MariaDB servers of the tests' own, which speak MySQL's protocol: on a free loopback port, with their data in a temp
-//! folder, gone with the test.
+//! MariaDB servers for tests, which speak MySQL's protocol: on a free loopback port, with their data in a temporary
+//! folder that is deleted after the test.
 
 use crate::keeper::Keeper;
 use crate::{debian, ports};
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 /// The user of every server.
 pub const USER: &str = "souk";
-/// The user's password: in a URL it must be escaped (`p%40ss`), and no log may show it.
+/// The user's password. It must be escaped in a URL (`p%40ss`), and tests check that no log shows it.
 pub const PASSWORD: &str = "p@ss";
 
 /// One server.
@@ -37,7 +37,7 @@ impl MariaDb {
         install
             .args(["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=normal"])
             .arg(format!("--datadir={}", folder.path().join("data").display()))
-            // Two that run at one time would share temporary tables in /tmp.
+            // Otherwise two installations at the same time would share temporary tables in /tmp.
             .arg(format!("--tmpdir={}", folder.path().display()));
         if debian::is_root() {
             install.arg("--user=root");
@@ -59,13 +59,13 @@ impl MariaDb {
         let mut arguments: Vec<String> = [
             "--no-defaults",
             "--bind-address=127.0.0.1",
-            // A process that dies loses nothing that a test could miss, so nothing waits for the disk.
+            // A killed process loses no data that the operating system has received, so nothing waits for the disk.
             "--innodb-flush-log-at-trx-commit=0",
             "--skip-name-resolve",
         ]
         .map(str::to_owned)
         .to_vec();
-        // A relative path starts at the data.
+        // The paths must be absolute: the server resolves relative ones against its data folder.
         for (option, file) in [("--datadir", "data"), ("--socket", "server.sock"), ("--tmpdir", ".")].iter().chain(more)
         {
             arguments.push(format!("{option}={}", folder.join(file).display()));
@@ -79,7 +79,7 @@ impl MariaDb {
         self.keeper = Some(keeper);
     }
 
-    /// Where it listens, on 127.0.0.1.
+    /// The port of 127.0.0.1 that the server listens on.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -91,7 +91,7 @@ impl MariaDb {
         format!("mysql://{USER}:p%40ss@127.0.0.1:{}/{name}", self.port)
     }
 
-    /// What the server answers, by a way of its own.
+    /// Runs a statement with MariaDB's own client, and returns its output.
     pub fn sql(&self, statement: &str) -> String {
         self.try_sql(statement).unwrap()
     }
@@ -121,6 +121,6 @@ impl MariaDb {
 }
 
 fn program(name: &str) -> PathBuf {
-    // Debian puts it where not every user's path leads.
+    // Debian puts it in a folder that is not on every user's path.
     debian::found_or_installed(&[name, &format!("/usr/sbin/{name}")], "mariadb-server")
 }

@@ -1,7 +1,7 @@
-//! Servers that speak MongoDB's protocol, of the tests' own: on a free loopback port, with their data in a temp folder.
+//! Servers for tests that speak MongoDB's protocol: on a free loopback port, with their data in a temporary folder.
 //!
-//! No package registry has MongoDB's own server. FerretDB's is a library in Go, which a program of 25 lines beside this
-//! crate serves; it is built once and kept in the user's cache.
+//! No package registry has MongoDB's own server. FerretDB is a Go library: a program of 25 lines in this crate's folder
+//! serves it. The program is built once and stays in the user's cache.
 
 use crate::keeper::Keeper;
 use crate::{debian, ports};
@@ -46,7 +46,7 @@ impl MongoDb {
         server
     }
 
-    /// Where it listens, on 127.0.0.1.
+    /// The port of 127.0.0.1 that the server listens on.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -72,7 +72,7 @@ impl MongoDb {
     }
 }
 
-/// The program, built where it is not yet.
+/// The program; builds it if it is not in the cache.
 fn program() -> PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(build).clone()
@@ -86,7 +86,7 @@ fn build() -> PathBuf {
         return program;
     }
     std::fs::create_dir_all(cache()).unwrap();
-    // Under its name when it is complete: tests that run at once may all do this.
+    // The program gets its final name when it is complete: several tests may build it at the same time.
     let temp = tempfile::tempdir_in(cache()).unwrap();
     for (name, text) in SOURCES {
         std::fs::write(temp.path().join(name), text).unwrap();
@@ -98,14 +98,13 @@ fn build() -> PathBuf {
     program
 }
 
-/// The folder for what tests keep.
+/// The cache folder of the tests.
 fn cache() -> PathBuf {
     let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache");
     std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("souk")
 }
 
-/// Go: on the path, where its installer puts it, or where `.ci/run` does.
-/// Go, which builds the server, and guests of tests.
+/// Go, which builds the server and guests of tests: on the path, or where its installer or `.ci/run` puts it.
 pub fn go() -> PathBuf {
     let places = std::env::var_os("PATH").unwrap_or_default();
     let places = std::env::split_paths(&places)
@@ -120,9 +119,9 @@ pub fn go() -> PathBuf {
     })
 }
 
-/// Whether the server accepts connections and says who it is.
+/// Whether the server accepts connections and answers `isMaster`.
 fn answers(port: u16) -> bool {
-    // OP_QUERY of `isMaster`, which every server of the protocol answers.
+    // An OP_QUERY with `isMaster`, which every server with this protocol answers.
     const COMMAND: &[u8] = b"\x13\x00\x00\x00\x10isMaster\x00\x01\x00\x00\x00\x00";
     let ask = || -> std::io::Result<()> {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;

@@ -1,4 +1,4 @@
-//! MQTT brokers of the tests' own: on a free loopback port, gone with the test; and a client that hears what is published.
+//! MQTT brokers for tests, on a free loopback port, which end with the test; and a client that subscribes to a topic.
 
 use crate::keeper::Keeper;
 use crate::{debian, ports};
@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// The user of a broker that wants one.
+/// The user of a broker with a login.
 pub const USER: &str = "souk";
 /// The user's password.
 pub const PASSWORD: &str = "p@ss";
@@ -22,12 +22,12 @@ pub struct Mosquitto {
 }
 
 impl Mosquitto {
-    /// A broker that lets in everyone.
+    /// A broker that accepts everyone.
     pub fn start() -> Mosquitto {
         Mosquitto::start_with("allow_anonymous true\n")
     }
 
-    /// A broker that lets in [`USER`] alone.
+    /// A broker that accepts [`USER`] only.
     pub fn start_with_login() -> Mosquitto {
         Mosquitto::start_with("allow_anonymous false\npassword_file passwords\n")
     }
@@ -46,7 +46,7 @@ impl Mosquitto {
         broker
     }
 
-    /// Where it listens, on 127.0.0.1.
+    /// The port of 127.0.0.1 that the broker listens on.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -64,7 +64,7 @@ impl Mosquitto {
         self.keeper = Some(keeper);
     }
 
-    /// Hears what is published under `topic` from now on.
+    /// Subscribes to `topic`.
     pub fn subscribe(&self, topic: &str) -> Subscriber {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -75,23 +75,23 @@ impl Mosquitto {
         for (kind, body, answer) in [(0x10, connect, 0x20), (0x82, subscribe, 0x90)] {
             stream.write_all(&[&[kind, u8::try_from(body.len()).unwrap()][..], &body].concat()).unwrap();
             let (first, _) = packet(&mut stream);
-            assert_eq!(first, answer, "the broker answers something else");
+            assert_eq!(first, answer, "the broker sent another packet");
         }
         Subscriber(stream)
     }
 }
 
-/// Hears what is published under a topic.
+/// A client that has subscribed to a topic.
 pub struct Subscriber(TcpStream);
 
 impl Subscriber {
-    /// The payload of the next message, and the quality of service that it came with.
+    /// The payload of the next message, and its quality of service.
     pub fn receive(&mut self) -> (Vec<u8>, u8) {
         loop {
             let (first, body) = packet(&mut self.0);
             match first & 0xf0 {
                 0x30 => return self.received(first, &body),
-                // PUBREL, the second half of a message that comes exactly once.
+                // PUBREL, the second half of an exactly-once delivery: answer with PUBCOMP.
                 0x60 => self.0.write_all(&[0x70, 2, body[0], body[1]]).unwrap(),
                 _ => {}
             }

@@ -1,8 +1,8 @@
-//! Ports of servers that are killed and start again on the port that they had.
+//! Ports for servers that tests kill and restart on the same port.
 //!
-//! The system hands out ports for connections, too, from a range of its own: while a server is down, one of its clients or
-//! of another test's could get the server's port, and the server could not start again. So these ports lie below that range
-//! (on Linux it begins at 32768 unless somebody changed it), and no two servers of a process get the same.
+//! The system also hands out ports for outgoing connections, from its own range. While a server is down, a client could
+//! get the server's port, and the server could not restart. So these ports lie below that range, which begins at 32768
+//! on Linux by default, and no two servers of a process get the same port.
 
 use crate::random::Random;
 use std::collections::HashSet;

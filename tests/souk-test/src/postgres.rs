@@ -1,6 +1,7 @@
-//! PostgreSQL servers of the tests' own: on a free loopback port, with their data in a temp folder, gone with the test.
+//! PostgreSQL servers for tests: on a free loopback port, with their data in a temporary folder that is deleted after
+//! the test.
 //!
-//! PostgreSQL refuses to run as root; where the tests do, it runs as `nobody`.
+//! PostgreSQL refuses to run as root. If the tests run as root, PostgreSQL runs as `nobody`.
 
 use crate::{debian, ports};
 use std::fs;
@@ -13,16 +14,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// The user of every server, and its password.
+/// The user of every server.
 pub const USER: &str = "souk";
-/// The user's password: in a URL it must be escaped (`p%40ss`), and no log may show it.
+/// The user's password. It must be escaped in a URL (`p%40ss`), and tests check that no log shows it.
 pub const PASSWORD: &str = "p@ss";
 
 /// Debian's `nobody` and `nogroup`.
 const NOBODY: u32 = 65534;
 
-/// Runs the server, and ends it when it is told to by a line, or when its standard input ends: a test that is killed
-/// leaves nothing behind.
+/// Runs the server, and ends it when a line comes on standard input. When standard input ends without a line, because
+/// the test was killed, it also deletes the server's folder.
 const KEEPER: &str = r#""$@" </dev/null & server=$!
 read -r _; told=$?
 kill -QUIT $server 2>/dev/null; wait $server
@@ -46,11 +47,11 @@ impl Postgres {
 
     /// A server for one test, which may stop or kill it.
     pub fn start() -> Postgres {
-        // A process that dies loses nothing that a test could miss, so nothing waits for the disk.
+        // A killed process loses no data that the operating system has received, so nothing waits for the disk.
         Postgres::start_with("fsync=off")
     }
 
-    /// A server that keeps what it has promised when the power fails: for benchmarks.
+    /// A server whose commits survive a power failure, for benchmarks.
     pub fn start_durable() -> Postgres {
         Postgres::start_with("fsync=on")
     }
@@ -76,7 +77,7 @@ impl Postgres {
         server
     }
 
-    /// Starts a server that was stopped or killed, on the same port and data.
+    /// Restarts a server that was stopped or killed, on the same port and data.
     pub fn resume(&mut self) {
         let start = Instant::now();
         // Processes of a server that was killed may hold its data for a moment.
@@ -85,7 +86,7 @@ impl Postgres {
         }
     }
 
-    /// Starts the server; the error has what it said.
+    /// Starts the server; the error is the server's log.
     fn try_start(&mut self) -> Result<(), String> {
         self.stop();
         let mut command = as_nobody(Command::new("/bin/sh"));
@@ -106,7 +107,7 @@ impl Postgres {
         let keeper = self.keeper.insert(keeper);
         let log = BufReader::new(keeper.stderr.take().unwrap());
         std::thread::spawn(move || {
-            // To its end, so that the server never waits for a reader.
+            // The thread reads until the server ends, so that the server never blocks while it logs.
             for line in log.lines().map_while(Result::ok) {
                 let _ = told.send(line);
             }
@@ -117,7 +118,7 @@ impl Postgres {
                 Ok(line) if line.contains("ready to accept connections") => return Ok(()),
                 Ok(line) => {
                     log = format!("{log}{line}\n");
-                    // Clients that come too early are told so by the same word.
+                    // The server also logs FATAL for clients that connect too early.
                     if line.contains("FATAL") && !line.contains("the database system is") {
                         return Err(log);
                     }
@@ -129,11 +130,11 @@ impl Postgres {
         }
     }
 
-    /// Ends the server at once, as `kill -9` of all its processes would: nobody says goodbye.
+    /// Ends the server at once, as `kill -9` does: it does not close its connections properly.
     pub fn kill(&mut self) {
         let pid = fs::read_to_string(self.folder.path().join("data/postmaster.pid")).unwrap();
         let pid = pid.lines().next().unwrap();
-        // The server's other processes end by themselves when the first one is gone.
+        // The server's other processes end by themselves when the main process is gone.
         let killed = Command::new("kill").args(["-9", pid]).status().unwrap();
         assert!(killed.success());
         self.wait();
@@ -146,18 +147,18 @@ impl Postgres {
 
     fn wait(&mut self) {
         if let Some(mut keeper) = self.keeper.take() {
-            // It may have ended by itself.
+            // The write fails if the server has ended by itself.
             let _ = keeper.stdin.take().unwrap().write_all(b"\n");
             keeper.wait().unwrap();
         }
     }
 
-    /// Where it listens, on 127.0.0.1.
+    /// The port of 127.0.0.1 that the server listens on.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// A new and empty database: its URL.
+    /// Creates an empty database, and returns its URL.
     pub fn database(&self) -> String {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         self.psql("postgres", &format!("CREATE DATABASE {name}"));
@@ -169,26 +170,27 @@ impl Postgres {
         self.url_at(self.port, name)
     }
 
-    /// The same by way of another port, say a proxy's.
+    /// The URL of the database `name` at another port, such as a proxy's.
     pub fn url_at(&self, port: u16, name: &str) -> String {
         format!("postgres://{USER}:{}@127.0.0.1:{port}/{name}", PASSWORD.replace('@', "%40"))
     }
 
-    /// A new database with the content of this file of `pg_dump`: its URL.
+    /// Creates a database from this file of `pg_dump`, and returns its URL.
     pub fn database_from(&self, dump: &Path) -> String {
         let url = self.database();
         let mut psql = self.client(name_of(&url));
-        // By way of standard input: the user that PostgreSQL's programs run as may not be able to read the file.
+        // The file comes from standard input, because the user of PostgreSQL's programs may not have the right to read
+        // it.
         rows(psql.args(["-f", "-"]).stdin(fs::File::open(dump).unwrap()));
         url
     }
 
-    /// Runs SQL with `psql`, and gives its rows: a line a row, `|` between columns.
+    /// Runs SQL with `psql`, and returns its rows: one line for each row, with `|` between columns.
     pub fn psql(&self, database: &str, sql: &str) -> String {
         rows(self.client(database).args(["-c", sql]))
     }
 
-    /// `psql` on this database; it ends at the first error.
+    /// The command `psql` on this database, which ends at the first error.
     fn client(&self, database: &str) -> Command {
         let mut psql = program("psql");
         psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
@@ -203,14 +205,14 @@ impl Drop for Postgres {
     }
 }
 
-/// What `psql` prints; it must succeed.
+/// Runs `psql`, which must succeed, and returns its output.
 fn rows(psql: &mut Command) -> String {
     let output = psql.output().unwrap();
     assert!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
-/// The name of a URL's database.
+/// The name of the database in a URL.
 pub fn name_of(url: &str) -> &str {
     url.rsplit('/').next().unwrap()
 }
@@ -226,7 +228,7 @@ fn as_nobody(mut command: Command) -> Command {
     if debian::is_root() {
         command.uid(NOBODY).gid(NOBODY);
     }
-    // A folder that the user cannot enter would be an error.
+    // PostgreSQL's programs fail in a folder that the user cannot enter.
     command.current_dir("/");
     command
 }
@@ -235,16 +237,16 @@ fn program(name: &str) -> Command {
     as_nobody(Command::new(binary(name)))
 }
 
-/// A program of PostgreSQL: where Debian puts each version's, or on the path. Debian's own `psql` on the path is a
-/// script that looks for a client of another package.
+/// A program of PostgreSQL: in Debian's folder of each version, or on the path. Debian's folders come first, because
+/// Debian's `psql` on the path is only a script that looks for a client of another package.
 fn binary(name: &str) -> PathBuf {
     static INSTALLED: OnceLock<()> = OnceLock::new();
     let found = find(name).unwrap_or_else(|| {
-        // Tests that run at once install it once.
+        // Tests that run in parallel install it only once.
         INSTALLED.get_or_init(|| debian::install("postgres", "postgresql"));
         find(name).unwrap_or_else(|| panic!("{name} is missing, although PostgreSQL is installed"))
     });
-    // A link is resolved: the programs look for their own parts beside themselves.
+    // Links are resolved, because the programs look for their other files next to themselves.
     fs::canonicalize(found).unwrap()
 }
 

@@ -1,6 +1,6 @@
-//! Chance with a seed (splitmix64): a run that failed can be had again.
+//! Random numbers from a seed (splitmix64), so that a failed run can be repeated.
 
-/// A sequence of numbers that its seed decides.
+/// A sequence of random numbers that depends only on its seed.
 pub struct Random(u64);
 
 impl Random {
@@ -18,7 +18,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number below `n`, which is not 0.
+    /// A number below `n`; `n` must not be 0.
     pub fn below(&mut self, n: usize) -> usize {
         (self.next_u64() % n as u64) as usize
     }
@@ -28,7 +28,7 @@ impl Random {
         self.below(n) == 0
     }
 
-    /// Any order of the items (Fisher and Yates).
+    /// Shuffles the items (Fisher and Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
             items.swap(i, self.below(i + 1));

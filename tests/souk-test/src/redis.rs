@@ -1,4 +1,5 @@
-//! Redis servers of the tests' own: on a free loopback port, with their data in a temp folder, gone with the test.
+//! Redis servers for tests: on a free loopback port, with their data in a temporary folder that is deleted after the
+//! test.
 
 use crate::{debian, ports};
 use std::fs;
@@ -13,10 +14,11 @@ use tempfile::TempDir;
 
 /// How long a server may take to be ready.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
-/// How many databases a server has: one a test.
+/// How many databases a server has; each test takes one.
 const DATABASES: u32 = 1000;
 
-/// Runs the server, and ends it when its standard input ends: a test that is killed leaves nothing behind.
+/// Runs the server, and kills it when a line comes on standard input. When standard input ends without a line, because
+/// the test was killed, it also deletes the server's folder.
 const KEEPER: &str = r#""$@" </dev/null & server=$!
 read -r _; told=$?
 kill -KILL $server 2>/dev/null; wait $server
@@ -38,7 +40,7 @@ impl Redis {
         SHARED.get_or_init(|| Redis::start(&[]))
     }
 
-    /// A server for one test, which may kill it, with more settings: `["--requirepass", "p"]`.
+    /// A server for one test, which may kill it, with further settings, such as `["--requirepass", "p"]`.
     pub fn start(settings: &[&str]) -> Redis {
         let folder = tempfile::Builder::new().prefix("souk-redis-").tempdir().unwrap();
         let port = ports::free();
@@ -48,7 +50,7 @@ impl Redis {
         redis
     }
 
-    /// Where it listens, on 127.0.0.1.
+    /// The port of 127.0.0.1 that the server listens on.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -107,7 +109,7 @@ impl Drop for Redis {
     }
 }
 
-/// Whether the server has read its data: it says `-LOADING` until then, and `-NOAUTH` where it wants a password.
+/// Whether the server has loaded its data: until then it answers `-LOADING`. With a password it answers `-NOAUTH`.
 fn answers(port: u16) -> bool {
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;

@@ -1,4 +1,5 @@
-//! Registries of OCI packages of the tests' own: Debian's `docker-registry`, on a free loopback port, gone with the test.
+//! OCI registries for tests: Debian's `docker-registry`, on a free loopback port, with its data in a temporary folder
+//! that is deleted after the test.
 
 use crate::keeper::Keeper;
 use crate::{debian, ports};
@@ -7,13 +8,13 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use tempfile::TempDir;
 
-/// The user of a registry that wants one.
+/// The user of a registry with a login.
 pub const USER: &str = "testuser";
 /// The user's password.
 pub const PASSWORD: &str = "testpassword";
-/// Both, as HTTP's basic authentication has them.
+/// User and password as HTTP's basic authentication encodes them.
 pub const LOGIN: &str = "dGVzdHVzZXI6dGVzdHBhc3N3b3Jk";
-/// Both, as the registry keeps them.
+/// User and password as the registry stores them.
 const HTPASSWD: &str = "testuser:$2y$05$8/q2bfRcX74EuxGf0qOcSuhWDQJXrgWiy6Fi73/JM2tKC66qSrLve\n";
 
 /// One registry.
@@ -24,12 +25,12 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// A registry that lets in everyone.
+    /// A registry that accepts everyone.
     pub fn start() -> Registry {
         Registry::start_with("")
     }
 
-    /// A registry that lets in [`USER`] alone.
+    /// A registry that accepts [`USER`] only.
     pub fn start_with_login() -> Registry {
         Registry::start_with("auth: { htpasswd: { realm: test, path: htpasswd } }\n")
     }
@@ -48,12 +49,12 @@ impl Registry {
         registry
     }
 
-    /// The name of the registry, as the names of its packages begin: its address and port.
+    /// The registry's name, with which the names of its packages begin: its address and port.
     pub fn name(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Where it keeps what was pushed.
+    /// The folder with the pushed packages.
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }

@@ -1,7 +1,8 @@
-//! A test component that serves HTTP: `/DEED/ARGUMENT...` calls the linked component, `/self/...` is done here.
+//! A test component that serves HTTP: `/DEED/ARGUMENT...` calls a function of the linked component (`deeds` in
+//! `rogue.wit`), and `/self/...` runs a function of this component.
 //!
-//! The path is read from `spin-path-info`, so that the same file serves under any wildcard route.
-//! `/show/...` answers with the request's headers, whatever follows.
+//! It reads the path from `spin-path-info`, so that the same file serves under any wildcard route. `/show/...` answers
+//! with the request's headers.
 
 use futures::SinkExt as _;
 use http::{HeaderMap, StatusCode};
@@ -64,7 +65,7 @@ async fn handle(request: Request) -> Result<types::Response, types::ErrorCode> {
     }
 }
 
-/// What `front` does itself, without a link.
+/// The functions of `front` itself, which use no link.
 async fn own(segments: &[&str], request: Request) -> Result<types::Response, types::ErrorCode> {
     match segments {
         ["hello"] => reply(StatusCode::OK, json!("hello")),
@@ -91,7 +92,7 @@ async fn own(segments: &[&str], request: Request) -> Result<types::Response, typ
             let code: StatusCode = code.parse().expect("a status in the path");
             reply(code, json!({ "status": code.as_u16(), "message": "as asked for" }))
         }
-        // What a correct answer to HEAD may be: GET's length, and no content.
+        // A correct answer to HEAD: GET's `content-length`, and no body.
         ["declared", length] => {
             let mut response = http::Response::new(String::new());
             response.headers_mut().insert("content-length", length.parse().expect("a length in the path"));
@@ -116,7 +117,7 @@ async fn own(segments: &[&str], request: Request) -> Result<types::Response, typ
     }
 }
 
-/// Calls another component of the application by its internal name and hands its answer on.
+/// Calls another component of the application by its internal name and forwards its answer.
 async fn internal(name: &str, rest: &[&str]) -> Result<types::Response, types::ErrorCode> {
     match spin_sdk::http::get(format!("http://{name}.spin.internal/{}", rest.join("/"))).await {
         Ok(response) => response_of(response),
@@ -134,7 +135,7 @@ fn response_of(response: Response) -> Result<types::Response, types::ErrorCode> 
     answer.into_response()
 }
 
-/// `chunks` lines, each a chunk of its own, 10 ms apart, without a content length.
+/// A body of `chunks` lines, each its own chunk, 10 ms apart, without a content length.
 fn stream(chunks: u32) -> Result<types::Response, types::ErrorCode> {
     let (mut sender, body) = body::stream::<String>();
     spin_sdk::wasip3::spawn(async move {
@@ -150,11 +151,11 @@ fn stream(chunks: u32) -> Result<types::Response, types::ErrorCode> {
     response.into_response()
 }
 
-/// A body without an end, 64 KiB every millisecond.
+/// An endless body, 64 KiB every millisecond.
 fn flood() -> Result<types::Response, types::ErrorCode> {
     let (mut sender, body) = body::stream::<String>();
     spin_sdk::wasip3::spawn(async move {
-        // The sender takes more than has been read: without a pause it would fill the guest's memory.
+        // The sender accepts data that nobody has read yet: without a pause it would fill the guest's memory.
         while sender.send("x".repeat(64 << 10)).await.is_ok() {
             monotonic_clock::wait_for(1_000_000).await;
         }
@@ -182,7 +183,7 @@ fn reading(way: &str) -> deeds::Way {
     }
 }
 
-/// A bad number is a mistake in the scenario.
+/// Parses a number in the path; a bad number is a mistake in the scenario.
 fn number(text: &str) -> u32 {
     text.parse().expect("a number in the path")
 }

@@ -1,6 +1,6 @@
 //! A test component that gets the messages of Redis channels, as users of Spin's SDK 7 build it.
 //!
-//! It prints what it hears; `refuse` is answered with an error, and `boom` with a panic.
+//! It prints each message. On the message `refuse` it returns an error, and on `boom` it panics.
 
 use spin_sdk::redis_subscriber;
 

@@ -1,8 +1,9 @@
-//! A test component that stands before others, or, with `ROLE=app`, behind them, as users of Spin's SDK 7 build it.
+//! A test component that is a middleware or, with `ROLE=app`, the application behind it, as users of Spin's SDK 7 build
+//! it.
 //!
-//! Before others it says in headers that it was passed; a request with `x-stop: NAME` it answers itself, and `/boom` is a
-//! panic. Behind them it shows what has come. `/ask?URL` is a request of its own to URL, in both roles, and `/next` hands a
-//! request on whatever the role.
+//! As a middleware it adds headers that prove that the request and the response passed through it. It answers a request
+//! with `x-stop: NAME` itself. As the application it shows the request that it got. In both roles, `/boom` panics,
+//! `/ask?URL` sends its own request to URL, and `/next` forwards the request.
 
 use http::{HeaderName, HeaderValue, Request as Head, StatusCode};
 use spin_sdk::http::body::IncomingBodyExt as _;
@@ -45,7 +46,7 @@ async fn handle(request: Request) -> Result<types::Response, ErrorCode> {
     Response::from_parts(head, body).into_response()
 }
 
-/// What has come: the path, Spin's headers, and who was passed.
+/// Answers with the path, Spin's headers, and the names of the middlewares that the request passed.
 fn show(request: &Request) -> Result<types::Response, ErrorCode> {
     let header = |name: &str| {
         let all = request.headers().get_all(name).iter().filter_map(|value| value.to_str().ok());

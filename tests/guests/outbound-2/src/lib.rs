@@ -1,5 +1,6 @@
-//! A component that uses the servers that a request names, by `fermyon:spin/{redis,postgres,mysql,mqtt}@2.0.0` and
-//! `spin:postgres@3.0.0`: the path says what, the header `address` where, query and body with what.
+//! A component that uses the server that a request names, through `fermyon:spin/{redis,postgres,mysql,mqtt}@2.0.0` or
+//! `spin:postgres@3.0.0`. The path names the operation, the header `address` the server, and the header `text` and the
+//! body are the arguments.
 
 use spin_sdk::http::{Request, Response};
 use spin_sdk::redis::RedisParameter;
@@ -9,7 +10,7 @@ use std::fmt::Debug;
 #[http_component]
 fn handle(request: Request) -> Response {
     let header = |name| request.header(name).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
-    // Statements have characters that a URL has not.
+    // SQL statements contain characters that a URL cannot contain, so they are in a header.
     let (address, text) = (header("address"), header("text"));
     match answer(&header("spin-path-info"), &address, &text, request.body()) {
         Ok(answer) => Response::builder().status(200).header("content-type", "text/plain").body(answer).build(),

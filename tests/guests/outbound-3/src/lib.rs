@@ -1,5 +1,5 @@
-//! A component that uses the servers that a request names, by `spin:{redis,mysql,mqtt}@3.0.0`: the path says what, the
-//! header `address` where, the header `text` and the body with what.
+//! A component that uses the server that a request names, through `spin:{redis,mysql,mqtt}@3.0.0`. The path names the
+//! operation, the header `address` the server, and the header `text` and the body are the arguments.
 
 use bytes::Bytes;
 use spin_sdk::http::body::IncomingBodyExt as _;

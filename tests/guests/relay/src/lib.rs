@@ -1,4 +1,4 @@
-//! A test component that hands events on to a service of a NestJS system, as an adapter does.
+//! A test component that forwards events to a service of the NestJS system, as an adapter does.
 
 use serde_json::json;
 use spin_sdk::wit_bindgen;

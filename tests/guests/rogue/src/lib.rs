@@ -1,6 +1,7 @@
-//! A test component that loops, leaks, panics and reaches for what it was not granted, beside honest deeds.
+//! A test component that loops, leaks, panics and tries to use what it is not granted. It also has well-behaved
+//! functions.
 //!
-//! Scenarios use it to show that the host holds: every deed is one function of `souk-test:rogue/deeds`.
+//! Scenarios use it to show that the host withstands it. Each behaviour is one function of `souk-test:rogue/deeds`.
 
 use spin_sdk::http::body::IncomingBodyExt as _;
 use spin_sdk::sqlite::Value;
@@ -39,7 +40,7 @@ fn wait(ms: u32) {
     std::thread::sleep(Duration::from_millis(ms.into()));
 }
 
-/// Runs one statement to its end and returns its rows' first values.
+/// Runs one statement and returns the first value of each row.
 fn run(db: &Connection, sql: &str, parameters: &[&str]) -> Result<Vec<Value>, deeds::Error> {
     let parameters: Vec<Value> = parameters.iter().map(|p| Value::Text((*p).to_owned())).collect();
     let rows = db.execute(sql, &parameters).map_err(failed)?.rows;
@@ -232,7 +233,7 @@ impl deeds::Guest for Rogue {
         let db = granted()?;
         run(&db, "BEGIN IMMEDIATE", &[])?;
         run(&db, INSERT, &[&note])?;
-        // Forgotten, so that the guest never drops the handle: the host alone can end this transaction.
+        // The guest never drops the handle, so only the host can end this transaction.
         std::mem::forget(db);
         Ok(0)
     }

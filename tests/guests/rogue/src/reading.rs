@@ -1,11 +1,11 @@
-//! The ways in which a guest can read a stream.
+//! The ways in which a guest can read a stream (`way` in `rogue.wit`).
 
 use crate::exports::souk_test::rogue::deeds::Way;
 use spin_sdk::wit_bindgen::{StreamReader, StreamResult};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-/// Reads `stream` in the given way, and returns what it gave.
+/// Reads `stream` in the given way, and returns the items that it read.
 pub async fn read<T: 'static>(mut stream: StreamReader<T>, way: Way, n: usize) -> Vec<T> {
     let mut items = Vec::new();
     match way {

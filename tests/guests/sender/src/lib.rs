@@ -1,5 +1,5 @@
-//! A test component that hands events on: `/DEED/ID/N` over HTTP, where N is the deed's number, and `outbox` for
-//! `souk call`. `/note/ID/N` rejects an event with a note of N bytes.
+//! A test component that sends events over a durable link: `/DEED/ID/N` over HTTP, where N is the deed's number, and
+//! `outbox` for `souk call`. `/note/ID/N` sends an event with a note of N bytes that its receiver rejects.
 
 use http::StatusCode;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! A component as users of Spin's SDK 5 build it: the handler and all that it imports are of WASI 0.2.
+//! A component as users of Spin's SDK 5 build it: its handler and all its imports are of WASI 0.2.
 
 use spin_sdk::http::{Headers, OutgoingResponse};
 use spin_sdk::http::{IncomingRequest, Method, Request, Response, ResponseOutparam, send};
@@ -49,7 +49,7 @@ fn text(body: impl Into<String>) -> Response {
     Response::builder().status(200).header("content-type", "text/plain").body(body.into()).build()
 }
 
-/// A body of `chunks` times 64 KiB, as it is written.
+/// Streams a body of `chunks` times 64 KiB.
 async fn stream(out: ResponseOutparam, chunks: usize) {
     let response =
         OutgoingResponse::new(Headers::from_list(&[("content-type".to_owned(), b"text/plain".to_vec())]).unwrap());

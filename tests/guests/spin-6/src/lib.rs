@@ -1,5 +1,5 @@
-//! A component as users of Spin's SDK 6 build it: its WASI is the last release candidate of 0.3, and it imports a model of
-//! language, which the host does not have.
+//! A component as users of Spin's SDK 6 build it. It uses the last release candidate of WASI 0.3, and it imports
+//! language models (`fermyon:spin/llm`), which the host does not have.
 
 use spin_sdk::http::{IntoResponse, Request, StatusCode, body::IncomingBodyExt as _, post};
 use spin_sdk::http_service;
@@ -64,7 +64,7 @@ async fn sqlite() -> Result<String, Box<dyn Error>> {
     Ok(rows.first().and_then(|row| row.get::<&str>(0)).unwrap_or_default().to_owned())
 }
 
-/// What OpenTelemetry's SDK does for a component: a span around its work, a metric and a log record.
+/// Does what OpenTelemetry's SDK does for a component: emits a span around the work, a metric and a log record.
 async fn telemetry() -> Result<String, Box<dyn Error>> {
     let outer = tracing::outer_span_context();
     let context = tracing::SpanContext { span_id: "00000000000000a1".to_owned(), ..outer.clone() };

@@ -1,15 +1,15 @@
-//! A test component whose responses and requests are framed as its caller asks, right or wrong.
+//! A test component that frames its responses and requests as its caller asks, correctly or not.
 //!
-//! The query says how, and the last segment of the path what is done:
+//! The last segment of the path says what it does, and the query gives the parameters:
 //!
-//! - `/answer`: answers with `status`, the headers `head` (`name:value`, any number of them), of which the host may refuse
-//!   some, the declared `length` (any text), and a body of one write for each number of `writes` (`3,0,5`), `pause` ms
-//!   apart. Without `writes` there is no body at all. The body repeats `mark`. It ends as `end` says: `trailers`, `error`,
-//!   `trap` (after the body), `early` (before the head), `refuse` (an error code in place of a response), `hold` (the
-//!   stream is left open for 30 ms), or properly.
-//! - `/via`: sends the request on to `to`, with the query `query` and a body framed by `length` and `writes` as above, and
-//!   hands the response on as it is.
-//! - `/length`: answers with the length of the request's body, or 400 where it broke off.
+//! - `/answer`: answers with `status`, the headers `head` (`name:value`, any number of them; the host may refuse
+//!   some), the content length `length` (any text), and a body with one write for each number in `writes` (`3,0,5`),
+//!   `pause` ms apart. Without `writes` there is no body at all. The body repeats `mark`. `end` says how the body ends:
+//!   `trailers`, `error`, `trap` (after the body), `early` (a trap before the head), `refuse` (an error code instead of
+//!   a response), `hold` (the stream stays open for 30 ms); otherwise it ends normally.
+//! - `/via`: sends the request to `to`, with the query `query` and a body framed by `length` and `writes` as above, and
+//!   forwards the response unchanged.
+//! - `/length`: answers with the length of the request's body, or with 400 if the body broke off.
 
 use spin_sdk::wasip3::clocks::monotonic_clock;
 use spin_sdk::wasip3::exports::http::handler;
@@ -18,13 +18,13 @@ use spin_sdk::wasip3::http::types::{ErrorCode, Fields, Request, Response, Scheme
 use spin_sdk::wasip3::wit_bindgen::{FutureReader, StreamReader, StreamResult};
 use spin_sdk::wasip3::{spawn, wit_future, wit_stream};
 
-/// How a body ends: with trailers, without, or in an error.
+/// How a body ends: with trailers, without trailers, or with an error.
 type End = Result<Option<Trailers>, ErrorCode>;
 
 struct Unruly;
 spin_sdk::wasip3::http::service::export!(Unruly with_types_in spin_sdk::wasip3);
 
-/// What the query asks for.
+/// The parameters of the query.
 struct Plan(Vec<(String, String)>);
 
 impl Plan {
@@ -36,7 +36,7 @@ impl Plan {
         self.all(name).next()
     }
 
-    /// The headers; what the host refuses is left out, as a guest that is set on it would.
+    /// The headers, without those that the host refuses: a malicious guest would ignore the refusal, too.
     fn headers(&self) -> Fields {
         let headers = Fields::new();
         let lengths = self.all("length").map(|length| ("content-length", length));
@@ -46,7 +46,7 @@ impl Plan {
         headers
     }
 
-    /// The body, written while it is read, with what comes after it.
+    /// The body, which a task writes while it is read, and the end of the body.
     fn body(&self) -> (Option<StreamReader<u8>>, FutureReader<End>) {
         let (ended, trailers) = wit_future::new(|| Ok(None));
         let end = self.get("end").unwrap_or_default().to_owned();

@@ -1,5 +1,5 @@
-//! Answers each request as the text `MARK` says. A scenario makes versions of the component by writing another text over it
-//! in the component's file.
+//! A test component whose text `MARK` says how it answers. A scenario makes another version of the component by
+//! overwriting this text in the component's file.
 
 use spin_sdk::http::{IntoResponse, Request, StatusCode};
 use spin_sdk::http_service;
@@ -7,7 +7,8 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// `good-N`, `traps`, `errors` (half of the calls), `slow` or `leaks`, after a word that finds it.
+/// The behaviour: `good-N`, `traps`, `errors` (in half of the calls), `slow` or `leaks`. A scenario finds the text by
+/// its prefix.
 static MARK: &str = "BEHAVIOUR:good-1          ";
 
 static CALLS: AtomicU32 = AtomicU32::new(0);

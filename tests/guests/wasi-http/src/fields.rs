@@ -3,7 +3,7 @@
 use super::values;
 use wasip2::http::types::{Fields, HeaderError, OutgoingRequest};
 
-/// Two headers of one name, and one of another.
+/// Two headers with the same name, and one with another name.
 fn three() -> Fields {
     let entries = [("x-a", "1"), ("x-b", "2"), ("X-A", "3")];
     Fields::from_list(&entries.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))).unwrap()
@@ -55,7 +55,7 @@ pub fn check(test: &str) {
             let copy = fields.clone();
             copy.delete("x-a").unwrap();
             assert!(fields.has("x-a") && !copy.has("x-a"));
-            // The headers of a request are as they are; a copy of them can be changed.
+            // The headers of a request are immutable; a copy of them can be changed.
             let headers = request.headers();
             assert!(matches!(headers.append("x-c", b"1"), Err(HeaderError::Immutable)));
             assert!(matches!(headers.set("x-c", &[b"1".to_vec()]), Err(HeaderError::Immutable)));

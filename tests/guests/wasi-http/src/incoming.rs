@@ -1,4 +1,4 @@
-//! The resources `incoming-request`, `incoming-body` and `future-trailers`, of the request that is being answered.
+//! The resources `incoming-request`, `incoming-body` and `future-trailers` of the request that the component answers.
 
 use super::{answer, read, values};
 use wasip2::http::types::{HeaderError, IncomingBody, IncomingRequest, Method, ResponseOutparam, Scheme, Trailers};
@@ -35,7 +35,7 @@ pub fn check(test: &str, request: IncomingRequest, out: ResponseOutparam) {
             return answer(out, 200, &read(&stream).unwrap());
         }
         "incoming/dropped-stream" => {
-            // The body is not read to its end, and the answer comes all the same.
+            // The component answers without reading the whole body.
             let body = request.consume().unwrap();
             let stream = body.stream().unwrap();
             assert!(!stream.blocking_read(1).unwrap().is_empty());

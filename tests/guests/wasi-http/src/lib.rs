@@ -1,5 +1,5 @@
-//! Calls each function of `wasi:http/types@0.2` and `outgoing-handler@0.2`: a path names the function, what comes after `?`
-//! is the address of a server to ask. What does not hold is a panic, and so a 500; the rest answers `ok`.
+//! Calls each function of `wasi:http/types@0.2` and `outgoing-handler@0.2`. The path names the function, and the query
+//! is the address of a server to call. A failed check panics, so the answer is 500; otherwise it is `ok`.
 
 mod fields;
 mod incoming;

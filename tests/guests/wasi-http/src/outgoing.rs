@@ -74,7 +74,7 @@ pub fn check(test: &str) {
             OutgoingBody::finish(body, None).unwrap();
         }
         "outgoing/finish" => {
-            // Fewer bytes than the head promises.
+            // Fewer bytes than `content-length` declares.
             let headers = Fields::from_list(&[("content-length".to_owned(), b"5".to_vec())]).unwrap();
             let response = OutgoingResponse::new(headers);
             let body = response.body().unwrap();

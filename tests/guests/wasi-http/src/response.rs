@@ -1,9 +1,9 @@
-//! The resource `response-outparam`, and the body of a response that is on its way.
+//! The resource `response-outparam`, and the body of a response whose head has been sent.
 
 use super::{answer, write};
 use wasip2::http::types::{ErrorCode, Fields, OutgoingBody, OutgoingResponse, ResponseOutparam};
 
-/// A response with this body, which is not finished.
+/// Begins a response with these headers, and writes `bytes` to its body, which is not finished yet.
 fn begun(out: ResponseOutparam, headers: &[(&str, &str)], bytes: &[u8]) -> OutgoingBody {
     let headers: Vec<_> = headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect();
     let response = OutgoingResponse::new(Fields::from_list(&headers).unwrap());
@@ -20,7 +20,7 @@ pub fn check(test: &str, out: ResponseOutparam) {
         "response/never-set" => drop(out),
         "response/set-twice" => {
             let handle = out.take_handle();
-            // SAFETY: the second of the two is what this test is about; the host refuses it.
+            // SAFETY: two owners of one handle are the purpose of this test; the host refuses the second one.
             let (first, second) =
                 unsafe { (ResponseOutparam::from_handle(handle), ResponseOutparam::from_handle(handle)) };
             answer(first, 200, b"first");

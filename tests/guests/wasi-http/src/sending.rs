@@ -17,7 +17,7 @@ fn request(server: &str, path: &str, headers: &[(&str, &str)]) -> OutgoingReques
     request
 }
 
-/// Sends a request whose body is written already, or is none.
+/// Sends a request whose body is already written, or that has no body.
 fn send(request: OutgoingRequest, options: Option<RequestOptions>) -> Result<IncomingResponse, ErrorCode> {
     let response = handle(request, options)?;
     response.subscribe().block();
@@ -46,7 +46,7 @@ pub fn check(test: &str, server: &str) {
             assert!(ready.ready() && response.get().is_some());
         }
         "sending/get" => {
-            // `send` asks a second time too.
+            // `send` checks that a second `get` fails.
             assert_eq!(get(server, "/plain").unwrap().status(), 202);
         }
         "sending/status" => assert_eq!(get(server, "/plain").unwrap().status(), 202),
@@ -86,7 +86,7 @@ pub fn check(test: &str, server: &str) {
             request.set_method(&Method::Post).unwrap();
             let body = request.body().unwrap();
             let response = handle(request, None).unwrap();
-            // Long enough that its length is not known when it begins.
+            // So long that the request starts before its length is known.
             write(&body, &[b'b'; 200_000]);
             let trailers = Fields::from_list(&[("x-end".to_owned(), b"9".to_vec())]).unwrap();
             OutgoingBody::finish(body, Some(trailers)).unwrap();
@@ -132,18 +132,18 @@ pub fn check(test: &str, server: &str) {
             assert!(matches!(denied, Some(ErrorCode::HttpRequestDenied)), "{denied:?}");
         }
         "sending/refused" => {
-            // Where `server` is, nobody listens.
+            // No server listens at this address.
             let refused = get(server, "/").err();
             assert!(matches!(refused, Some(ErrorCode::ConnectionRefused)), "{refused:?}");
         }
         "sending/no-authority" => {
             let invalid = send(OutgoingRequest::new(Fields::new()), None).err();
-            // Which of the two depends on what else is missing.
+            // Other parts of the request are missing too, and they decide which of the two errors it is.
             let expected = matches!(invalid, Some(ErrorCode::HttpRequestUriInvalid | ErrorCode::HttpProtocolError));
             assert!(expected, "{invalid:?}");
         }
         "sending/connect-timeout" => {
-            // `server` takes no connection.
+            // `server` accepts no connection.
             let options = RequestOptions::new();
             options.set_connect_timeout(Some(50_000_000)).unwrap();
             let late = send(request(server, "/", &[]), Some(options)).err();

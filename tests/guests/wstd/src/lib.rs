@@ -1,4 +1,4 @@
-//! A component as users of the crate wstd build it: WASI 0.2 behind futures.
+//! A component as users of the crate wstd build it: wstd offers WASI 0.2 as async Rust.
 
 use wstd::http::{Body, Client, Error, Request, Response};
 use wstd::time::Duration;

@@ -1,4 +1,4 @@
-//! The host of an application: its start, its port, its end.
+//! The host of an application: its start, its port and its end.
 
 use super::{Builder, Process};
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a start may take: the components are compiled, on a machine that has more to do. An end is as patient.
+/// How long a start may take, which compiles the components on a busy machine. An end may take as long.
 const TIMEOUT: Duration = Duration::from_secs(120);
 /// How long to wait before asking again.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
@@ -70,6 +70,6 @@ impl Host {
             }
             thread::sleep(POLL_INTERVAL);
         };
-        assert!(status.success(), "the host did not stop well ({status})");
+        assert!(status.success(), "the host stopped with an error ({status})");
     }
 }

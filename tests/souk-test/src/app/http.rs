@@ -1,4 +1,4 @@
-//! Requests of a test, and what comes back.
+//! Requests of a test, and their responses.
 
 use serde_json::Value;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use ureq::http;
 
 /// How long a request may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// The largest body that is read.
+/// The largest response body that a test can read.
 const MAX_BODY_BYTES: u64 = 256 << 20;
 
 /// A whole response.

@@ -18,14 +18,14 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 
-/// Names the manifest, when it is not `spin.toml`; `souk test` sets it.
+/// The variable with the manifest's path, if it is not the nearest `spin.toml`. `souk test` sets it.
 const MANIFEST: &str = "SOUK_MANIFEST";
-/// Names the program, when it is not `souk`; `souk test` sets it.
+/// The variable with the program's path, if it is not `souk` on the path. `souk test` sets it.
 const PROGRAM: &str = "SOUK_PROGRAM";
-/// Is set where the components are built already; `souk test` sets it.
+/// The variable that says that the components are already built. `souk test` sets it.
 const BUILT: &str = "SOUK_BUILT";
 
-/// A running application. It ends when it is dropped, and its state with it.
+/// A running application. When it is dropped, it ends and its state is deleted.
 #[derive(Debug)]
 pub struct App {
     setup: Builder,
@@ -39,7 +39,7 @@ pub struct Builder {
     manifest: PathBuf,
     variables: Vec<(String, String)>,
     arguments: Vec<String>,
-    /// The servers that answer for components.
+    /// The servers that stand in for components.
     stand_ins: Vec<Arc<StandIn>>,
 }
 
@@ -49,12 +49,12 @@ impl App {
         App::builder().start()
     }
 
-    /// The application of the nearest `spin.toml`, to be changed before it starts.
+    /// A builder for the application of the nearest `spin.toml`, which can change it before it starts.
     pub fn builder() -> Builder {
         Builder { manifest: nearest_manifest(), variables: Vec::new(), arguments: Vec::new(), stand_ins: Vec::new() }
     }
 
-    /// Stops it as an operator does, and starts it again on the same state.
+    /// Stops the application with SIGTERM, as an operator does, and starts it again on the same state.
     pub fn restart(self) -> App {
         let App { setup, state, host } = self;
         host.stop();
@@ -62,12 +62,12 @@ impl App {
         App { setup, state, host }
     }
 
-    /// Where it answers, without a slash at the end.
+    /// The application's URL, without a slash at the end.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.host.port())
     }
 
-    /// Its state folder.
+    /// The application's state folder.
     pub fn state(&self) -> &Path {
         self.state.path()
     }
@@ -97,11 +97,12 @@ impl App {
         http::send(method, &format!("{}{path}", self.url()), headers, body)
     }
 
-    /// Calls a function of a component, public or not, as `souk call` does: `interface#function`, whose version may be left
-    /// out, with its parameters as an object by name or an array by position. The value of a `result` is its ok side.
+    /// Calls a function of any component, also one without a route, as `souk call` does. `function` is
+    /// `interface#function`, where the interface's version is optional; `arguments` is an object with the parameters by
+    /// name, or an array by position. If the function returns a `result`, this returns its ok value.
     ///
     /// # Errors
-    /// The err side of the function's `result`.
+    /// The err value of the function's `result`.
     pub fn call(&self, component: &str, function: &str, arguments: Value) -> Result<Value, Value> {
         let output = self.souk(&["call", component, function, &arguments.to_string()]);
         if let Ok(value) = output {
@@ -116,37 +117,37 @@ impl App {
         }
     }
 
-    /// Waits until every call of a durable link was delivered, or is a dead letter.
+    /// Waits until every message of durable links is delivered or is a dead letter.
     pub fn wait_for_deliveries(&self) {
         if let Err(said) = self.souk(&["events", "wait"]) {
             panic!("not everything was delivered: {said}");
         }
     }
 
-    /// Lets the time come for every message that waits for it: the next delivery of one that has failed, and the first of
-    /// one that was told to wait.
+    /// Delivers every waiting message now, whether it waits for a retry after a failed delivery or for the time that
+    /// its sender chose.
     pub fn let_time_pass(&self) {
         for event in self.events() {
             let id = event["id"].as_str().unwrap_or_default();
             if event["state"] == "pending" {
-                // One that was delivered meanwhile is gone.
+                // It fails if the message has been delivered meanwhile.
                 let _ = self.souk(&["events", "retry", id]);
             }
         }
     }
 
-    /// The messages of durable links that are not delivered, dead letters among them, as `souk events list --json`.
+    /// The undelivered messages of durable links and the dead letters, as `souk events list --json` prints them.
     pub fn events(&self) -> Vec<Value> {
         let listed = self.souk(&["events", "list", "--json"]).unwrap_or_else(|said| panic!("no events: {said}"));
         serde_json::from_str(&listed).unwrap_or_else(|e| panic!("not JSON: {listed}: {e}"))
     }
 
-    /// What the host has logged until now, and what components wrote to their standard error.
+    /// The log of the host until now, with the output of the components.
     pub fn log(&self) -> String {
         self.host.log()
     }
 
-    /// Runs a command of `souk` on this application; what it says on standard output, or on standard error when it fails.
+    /// Runs a command of `souk` on this application; returns its standard output, or its standard error when it fails.
     fn souk(&self, arguments: &[&str]) -> Result<String, String> {
         let mut souk = self.setup.souk();
         let output = souk
@@ -164,7 +165,7 @@ impl App {
 }
 
 impl Builder {
-    /// Another manifest.
+    /// Uses another manifest.
     pub fn manifest(mut self, path: impl Into<PathBuf>) -> Builder {
         self.manifest = path.into();
         self
@@ -176,12 +177,13 @@ impl Builder {
         self
     }
 
-    /// Lets `answer` answer the links to `component`, whose own code is not called: the test of its callers alone. It gets
-    /// `interface@version#function` and the arguments by name, and returns the result as `souk call` prints it: for a
-    /// `result`, `{"ok": value}` or `{"err": error}`. Calls over durable links come to it, too, and are not stored.
+    /// Replaces `component` by `answer`, to test the component's callers alone: `answer` gets every call over the links
+    /// to it. It gets `interface@version#function` and the arguments by name, and returns the result as `souk call`
+    /// prints it: for a `result`, `{"ok": value}` or `{"err": error}`. It also gets the calls over durable links, which
+    /// are not stored.
     ///
-    /// A server of the test's answers, over HTTP, as `souk up --stand-in` has it: the program that runs the application
-    /// is the one that runs in production.
+    /// The host sends these calls over HTTP to a server in the test (`souk up --stand-in`), so the application runs on
+    /// the same program as in production.
     pub fn component(mut self, component: &str, answer: impl Fn(&str, Value) -> Value + Send + 'static) -> Builder {
         let server = StandIn::start(move |request| {
             let function = request.path.trim_start_matches('/').replace("%23", "#");
@@ -199,7 +201,7 @@ impl Builder {
         self
     }
 
-    /// Builds the components, once for all tests of a file, and starts the application.
+    /// Builds the components, once for all tests of a process, and starts the application.
     pub fn start(self) -> App {
         self.build();
         let state = TempDir::with_prefix("souk-").expect("a folder for the state");
@@ -208,8 +210,8 @@ impl Builder {
         App { setup: self, state, host }
     }
 
-    /// Lets the state have the compiled components of the application's own state folder: nothing else of a start takes
-    /// longer than a moment. Without it the test goes on as well.
+    /// Links the cache of compiled components in the application's own state folder into `state`: compiling takes most
+    /// of the time of a start. An error is ignored, because the cache is optional.
     fn share_compiled(&self, state: &Path) {
         let own = self.manifest.parent().unwrap_or(Path::new("")).join(".souk/cache");
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&own);
@@ -233,7 +235,7 @@ impl Builder {
         built.push(self.manifest.clone());
     }
 
-    /// The program, with the variables.
+    /// The command `souk`, with the application's variables in its environment.
     fn souk(&self) -> Command {
         let mut souk = Command::new(program());
         souk.envs(self.variables.iter().map(|(name, value)| (name, value)));

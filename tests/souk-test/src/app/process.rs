@@ -1,7 +1,7 @@
-//! One `souk up`: what it prints, and its end.
+//! One `souk up`: its output, and its end.
 //!
-//! Its output is read by threads of its own, so that a host that prints much never blocks. The process is killed when the
-//! value is dropped; nothing else ever is. What it printed is shown where the test fails.
+//! Separate threads read its output, so that a host that prints much never blocks. Dropping the value kills this
+//! process and no other. If the test fails, it shows the output.
 
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-/// The most that is kept of what it prints; what comes later is dropped.
+/// How much of the output is kept; later output is discarded.
 const MAX_LOG_BYTES: usize = 64 << 20;
 
 #[derive(Debug, Default)]
@@ -39,23 +39,23 @@ impl Process {
         Ok(Process { child, printed, readers: out.into_iter().chain(err).collect() })
     }
 
-    /// Its number.
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// The lines that it has printed until now, and when.
+    /// The lines that the process has printed until now, with their times.
     pub fn lines(&self) -> Vec<(Instant, String)> {
         self.printed.lock().unwrap_or_else(PoisonError::into_inner).lines.clone()
     }
 
-    /// What it has printed until now.
+    /// The output until now.
     pub fn log(&self) -> String {
         let lines: Vec<String> = self.lines().into_iter().map(|(_, line)| line).collect();
         lines.join("\n")
     }
 
-    /// How it ended, if it has; then all that it printed is there.
+    /// The exit status, if the process has ended; [`log`](Self::log) is then complete.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         let status = self.child.try_wait().expect("the host's status")?;
         self.readers.drain(..).for_each(|reader| drop(reader.join()));
@@ -64,7 +64,7 @@ impl Process {
 
     /// Sends the signal `SIG<name>`.
     pub fn signal(&self, name: &str) {
-        // The safe way to send one.
+        // Sending a signal directly would need `unsafe` or another dependency.
         let sent = Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status();
         assert!(sent.is_ok_and(|status| status.success()), "SIG{name} was not delivered");
     }
@@ -72,7 +72,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Fails when it has ended already, which is as good.
+        // It fails if the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {

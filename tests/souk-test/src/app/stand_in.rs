@@ -1,11 +1,12 @@
-//! A server that stands in for one that the application reaches.
+//! A server that stands in for a server that the application calls.
 
 use std::sync::{Arc, Mutex};
 use std::thread;
 use tiny_http::{Header, Server};
 
-/// A server on a free loopback port that answers as the test says. Let the application's URL of the real server be a
-/// variable, grant it with `allowed_outbound_hosts = ["{{ api_url }}"]`, and set it to [`StandIn::url`]:
+/// A server on a free loopback port that answers as the test says. In the manifest, make the real server's URL a
+/// variable and grant it with `allowed_outbound_hosts = ["{{ api_url }}"]`; in the test, set the variable to
+/// [`StandIn::url`]:
 ///
 /// ```no_run
 /// use souk_test::{App, StandIn};
@@ -20,7 +21,7 @@ pub struct StandIn {
     received: Arc<Mutex<Vec<Received>>>,
 }
 
-/// A request that a stand-in got.
+/// A request that a stand-in received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
     /// The method.
@@ -34,7 +35,8 @@ pub struct Received {
 }
 
 impl StandIn {
-    /// Starts one that answers with a status and a body, which is JSON where it begins with a brace or a bracket.
+    /// Starts a server that answers every request with the status and body that `answer` returns. The content type is
+    /// JSON if the body begins with a brace or a bracket, and text otherwise.
     pub fn start<B: Into<Vec<u8>>>(answer: impl Fn(&Received) -> (u16, B) + Send + 'static) -> StandIn {
         let server = Arc::new(Server::http("127.0.0.1:0").expect("a free port"));
         let received = Arc::new(Mutex::new(Vec::new()));
@@ -62,12 +64,12 @@ impl StandIn {
         StandIn { server, received }
     }
 
-    /// Where it answers, without a slash at the end.
+    /// The server's URL, without a slash at the end.
     pub fn url(&self) -> String {
         format!("http://{}", self.server.server_addr().to_ip().expect("a loopback address"))
     }
 
-    /// The requests that it got, the first one first.
+    /// The requests that the server received, in order.
     pub fn received(&self) -> Vec<Received> {
         self.received.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }

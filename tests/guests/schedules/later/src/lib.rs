@@ -1,4 +1,5 @@
-//! A test component that delays calls, `/ID/MS` over HTTP, and shows with `/seen` which have come.
+//! A test component that makes delayed calls: `/ID/MS` calls `tick` with this id, due in MS milliseconds, and `/seen`
+//! lists the calls that have arrived.
 
 use http::StatusCode;
 use serde_json::json;

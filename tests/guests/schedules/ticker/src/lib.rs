@@ -1,4 +1,4 @@
-//! A test component that notes for which times it was called.
+//! A test component that records the due time of each call that it receives.
 
 use spin_sdk::wit_bindgen;
 

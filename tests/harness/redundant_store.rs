@@ -1,7 +1,7 @@
-//! The store on six hosts, each part of it twice, and customers who come at a steady pace whatever happens.
+//! The store on six hosts, two for each of its parts, and customers who send requests at a constant rate.
 //!
-//! The customers go to one of two gateways, and to the other when a connection fails, as a load balancer does. What they
-//! read must be answered. What they order they ask for again under its idempotency key until it is made.
+//! A customer's request goes to one of two gateways, and to the other if the connection fails, as with a load balancer.
+//! Every read must be answered. A customer repeats an order under its idempotency key until the order is made.
 
 use super::nats::Nats;
 use super::postgres::Postgres;
@@ -16,26 +16,26 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
-/// What each part runs.
+/// The parts, each with its name and the components that it runs.
 pub(crate) const PARTS: [(&str, &str); 3] =
     [("front", "gateway,auth,passwords"), ("products", "products"), ("orders", "orders,payments,webhook")];
 
-/// The hosts, and what they need.
-pub(crate) struct Town {
-    /// The servers that carry their calls and keep their accounts and messages.
+/// The six hosts, and the servers that they need.
+pub(crate) struct RedundantStore {
+    /// The NATS servers that carry the calls between hosts and store accounts and durable messages.
     pub nats: Nats,
     /// The application.
     pub app: App,
-    /// By part and copy.
+    /// The running hosts, by part and copy.
     hosts: BTreeMap<(usize, usize), Host>,
     addresses: BTreeMap<(usize, usize), String>,
     _postgres: Postgres,
     _stripe: StripeApi,
 }
 
-impl Town {
-    /// Starts everything; `nats` is new.
-    pub(crate) async fn start(nats: Nats) -> Town {
+impl RedundantStore {
+    /// Starts everything on `nats`, which must be new.
+    pub(crate) async fn start(nats: Nats) -> RedundantStore {
         let (postgres, stripe) = (Postgres::start(), StripeApi::start().await);
         let spread = Spread::over("store", nats.url());
         let servers: Vec<_> = nats.url().split(',').map(|url| format!("{url:?}")).collect();
@@ -47,17 +47,17 @@ impl Town {
             .variable("public_url", "https://shop.example")
             .file("runtime-config.toml", config);
         let (hosts, addresses) = Default::default();
-        let mut town = Town { nats, app, hosts, addresses, _postgres: postgres, _stripe: stripe };
-        town.app.seed().await;
+        let mut store = RedundantStore { nats, app, hosts, addresses, _postgres: postgres, _stripe: stripe };
+        store.app.seed().await;
         for part in 0..PARTS.len() {
             for copy in 0..2 {
-                town.up(part, copy).await;
+                store.up(part, copy).await;
             }
         }
-        town
+        store
     }
 
-    /// Starts one host: at the address that it had before, if it had one.
+    /// Starts one host, at its previous address if it had one.
     pub(crate) async fn up(&mut self, part: usize, copy: usize) {
         let listen = self.addresses.get(&(part, copy)).cloned();
         let listen = listen.unwrap_or_else(|| format!("127.0.0.1:{}", souk_test::ports::free()));
@@ -72,12 +72,12 @@ impl Town {
         self.hosts.remove(&(part, copy)).expect("a host that runs");
     }
 
-    /// Ends one host as an operator does: what it had begun, it finishes.
+    /// Stops one host with SIGTERM, as an operator does: it finishes the requests that it has begun.
     pub(crate) async fn stop(&mut self, part: usize, copy: usize) {
         self.hosts.remove(&(part, copy)).expect("a host that runs").stop().await;
     }
 
-    /// Lets one host hang until it is woken, or wakes it.
+    /// Suspends one host, or resumes it.
     pub(crate) fn hang(&self, part: usize, copy: usize, hangs: bool) {
         let host = &self.hosts[&(part, copy)];
         if hangs { host.hang() } else { host.wake() }
@@ -88,69 +88,70 @@ impl Town {
         [0, 1].iter().filter_map(|copy| Some(self.hosts.get(&(0, *copy))?.client())).collect()
     }
 
-    /// What all hosts have printed.
+    /// The log lines of all running hosts.
     pub(crate) fn logs(&self) -> Vec<String> {
         self.hosts.values().flat_map(Host::log).collect()
     }
 }
 
-/// Customers at a steady pace.
+/// Customers who send requests at a constant rate.
 pub(crate) struct Load {
     gateways: Vec<Client>,
     token: String,
-    enough: AtomicBool,
+    ended: AtomicBool,
     next: AtomicUsize,
-    /// Reads that were answered with what was asked for.
+    /// Reads that were answered with 200.
     pub read: AtomicUsize,
-    /// Orders that were made, some after being asked for more than once.
+    /// Orders that were made, some of them after several attempts.
     pub ordered: AtomicUsize,
-    /// Attempts that failed, and were made again: orders, and reads whose connection broke; not those that found no
-    /// gateway to connect to.
-    pub again: AtomicUsize,
+    /// Failed attempts that were repeated: orders, and reads whose connection broke. An attempt that could not connect
+    /// to its gateway is not counted.
+    pub retries: AtomicUsize,
     failures: Mutex<Vec<String>>,
-    took: Mutex<Vec<(Instant, Duration)>>,
+    latencies: Mutex<Vec<(Instant, Duration)>>,
     orders: Mutex<BTreeMap<String, String>>,
 }
 
 impl Load {
-    /// Customers of these gateways, with one account; they begin with [`run`](Self::run).
+    /// Customers of these gateways, who share one account. [`run`](Self::run) starts them.
     pub(crate) async fn new(gateways: Vec<Client>) -> Arc<Load> {
         let body = json!({ "name": "Ann", "email": store::fresh_email(), "password": store::PASSWORD });
         let made = store::send(&gateways[0], Method::POST, "/api/auth/register", "", Some(body)).await;
         Arc::new(Load {
             gateways,
             token: store::token(&made),
-            enough: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             next: AtomicUsize::new(0),
             read: AtomicUsize::new(0),
             ordered: AtomicUsize::new(0),
-            again: AtomicUsize::new(0),
+            retries: AtomicUsize::new(0),
             failures: Mutex::default(),
-            took: Mutex::default(),
+            latencies: Mutex::default(),
             orders: Mutex::default(),
         })
     }
 
-    /// Sends `rate` requests a second, whatever becomes of them, until [`end`](Self::end): one in ten is an order.
+    /// Sends `rate` requests a second, without waiting for their answers, until [`end`](Self::end). One in ten is an
+    /// order.
     pub(crate) async fn run(self: Arc<Self>, rate: u32) {
         self.run_within(rate, Semaphore::MAX_PERMITS).await;
     }
 
-    /// The same, but for requests beyond `most` that are under way at one time: these wait.
-    pub(crate) async fn run_within(self: Arc<Self>, rate: u32, most: usize) {
+    /// The same, but with at most `max` requests in flight: further requests wait.
+    pub(crate) async fn run_within(self: Arc<Self>, rate: u32, max: usize) {
         let mut tick = tokio::time::interval(Duration::from_secs(1) / rate);
-        let under_way = Arc::new(Semaphore::new(most));
+        let in_flight = Arc::new(Semaphore::new(max));
         let mut requests = tokio::task::JoinSet::new();
-        while !self.enough.load(Ordering::SeqCst) {
+        while !self.ended.load(Ordering::SeqCst) {
             tick.tick().await;
-            let permit = Arc::clone(&under_way).acquire_owned().await.unwrap();
+            let permit = Arc::clone(&in_flight).acquire_owned().await.unwrap();
             let load = Arc::clone(&self);
             let number = self.next.fetch_add(1, Ordering::SeqCst);
             requests.spawn(async move {
                 if number.is_multiple_of(10) {
                     load.order(number).await
                 } else {
-                    load.look(number).await
+                    load.browse(number).await
                 }
                 drop(permit);
             });
@@ -160,8 +161,8 @@ impl Load {
         }
     }
 
-    /// Waits until so many more have been read and ordered.
-    pub(crate) async fn more(&self, reads: usize, orders: usize) {
+    /// Waits until customers have made this many more reads and orders.
+    pub(crate) async fn wait_for_more(&self, reads: usize, orders: usize) {
         let count = |counter: &AtomicUsize| counter.load(Ordering::SeqCst);
         let (reads, orders) = (count(&self.read) + reads, count(&self.ordered) + orders);
         eventually("customers are served", || async {
@@ -170,32 +171,32 @@ impl Load {
         .await;
     }
 
-    /// No more requests begin.
+    /// Stops sending new requests.
     pub(crate) fn end(&self) {
-        self.enough.store(true, Ordering::SeqCst);
+        self.ended.store(true, Ordering::SeqCst);
     }
 
-    /// What was read in vain: each a failure that a customer saw.
+    /// The reads that failed, as a customer saw them.
     pub(crate) fn failures(&self) -> Vec<String> {
         self.failures.lock().unwrap().clone()
     }
 
-    /// When each read began that was answered, and how long it took.
-    pub(crate) fn took(&self) -> Vec<(Instant, Duration)> {
-        self.took.lock().unwrap().clone()
+    /// When each successful read began, and how long it took.
+    pub(crate) fn latencies(&self) -> Vec<(Instant, Duration)> {
+        self.latencies.lock().unwrap().clone()
     }
 
-    /// What the customers log in with.
+    /// The customers' access token.
     pub(crate) fn token(&self) -> String {
         self.token.clone()
     }
 
-    /// The orders that were made, by their keys.
+    /// The ids of the orders that were made, by their idempotency keys.
     pub(crate) fn orders(&self) -> BTreeMap<String, String> {
         self.orders.lock().unwrap().clone()
     }
 
-    /// Every order that was made is there, once, and there is no other.
+    /// Asserts that the store lists exactly the orders that were made.
     pub(crate) async fn check_orders(&self) {
         let made: BTreeSet<String> = self.orders().into_values().collect();
         assert_eq!(made.len(), self.orders().len(), "two keys have one order");
@@ -212,8 +213,8 @@ impl Load {
         assert_eq!(seen, made, "orders were lost, or made twice");
     }
 
-    /// Reads something, at one gateway or, when no connection can be had or it breaks, at the other.
-    async fn look(&self, number: usize) {
+    /// Reads a page or a product at one gateway, or at the other if the connection fails.
+    async fn browse(&self, number: usize) {
         let path = match number % 4 {
             0 => "/api/products?limit=10".to_owned(),
             1 => "/api/orders?limit=5".to_owned(),
@@ -226,7 +227,7 @@ impl Load {
             match gateway.try_send(Method::GET, &path, &[("authorization", &bearer)], None).await {
                 Ok(answer) if answer.status == 200 => {
                     self.read.fetch_add(1, Ordering::SeqCst);
-                    self.took.lock().unwrap().push((begun, begun.elapsed()));
+                    self.latencies.lock().unwrap().push((begun, begun.elapsed()));
                     return;
                 }
                 Ok(answer) => {
@@ -235,7 +236,7 @@ impl Load {
                 }
                 Err(error) => {
                     if !error.is_connect() {
-                        self.again.fetch_add(1, Ordering::SeqCst);
+                        self.retries.fetch_add(1, Ordering::SeqCst);
                     }
                     said.push(format!("{error:?}"));
                 }
@@ -244,7 +245,7 @@ impl Load {
         self.failures.lock().unwrap().push(format!("GET {path}: {}", said.join("; ")));
     }
 
-    /// Orders something, again and again under one key until it is made.
+    /// Places an order, and repeats it under the same idempotency key until it is made.
     async fn order(&self, number: usize) {
         let key = format!("key-{number}");
         let attempts = AtomicUsize::new(number);
@@ -261,7 +262,7 @@ impl Load {
                 Err(error) if error.is_connect() => None,
                 failed => {
                     println!("an order was not made at once: {failed:?}");
-                    self.again.fetch_add(1, Ordering::SeqCst);
+                    self.retries.fetch_add(1, Ordering::SeqCst);
                     None
                 }
             }
