@@ -14,6 +14,7 @@ mod scenarios {
     mod accounts;
     mod administration;
     mod backup;
+    mod bad_requests;
     mod browser;
     mod cli;
     mod cluster;

@@ -16,7 +16,7 @@ pub(crate) const PAGE: &str = "page/page.wasm";
 /// The one in Python: a catalogue, as the store's `products`.
 pub(crate) const CATALOGUE: &str = "catalogue/catalogue.wasm";
 
-/// The generator of bindings for C.
+/// The generator of bindings for C and Go.
 const WIT_BINDGEN: &str = "0.63.0";
 
 /// Builds `examples/polyglot`; returns the folder with its components in JavaScript and Python.
@@ -72,22 +72,62 @@ pub(crate) fn c() -> PathBuf {
         if !Path::new("/usr/lib/llvm-14/lib/clang/14.0.6/lib/wasi").exists() {
             debian::install("clang's runtime for wasm32", "libclang-rt-14-dev-wasm32");
         }
-        let tools = build::target().join("tools");
-        let mut cargo = Command::new("cargo");
-        cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0");
-        cargo.args(["install", "--quiet", "--locked", "wit-bindgen-cli", "--version", WIT_BINDGEN]);
-        cargo.args(["--no-default-features", "--features", "c", "--root"]).arg(&tools);
-        debian::run(cargo);
-        let work = tempfile::tempdir().unwrap();
-        let mut shell = Command::new("sh");
-        shell.args(["-c", "PATH=\"$0:$PATH\" ./build \"$1\""]).arg(tools.join("bin")).arg(work.path());
-        shell.current_dir(&folder);
-        debian::run(shell);
+        let work = with_wit_bindgen(&folder, &[]);
         for file in ["web.wasm", "greeter.wasm"] {
             store_in_cache(&work.path().join(file), &cached.join(file));
         }
     }
     cached
+}
+
+/// Builds the components of `tests/go`; returns the folder with `web.wasm` and `greeter.wasm`.
+pub(crate) fn go() -> PathBuf {
+    let folder = build::root().join("tests/go");
+    let examples = build::root().join("examples");
+    let cached = cache_folder("go", &[&folder, &examples.join("linked/wit"), &examples.join("polyglot/wit")]);
+    if !["web.wasm", "greeter.wasm"].iter().all(|file| cached.join(file).exists()) {
+        let work = with_wit_bindgen(&folder, &[souk_test::mongodb::go().parent().unwrap()]);
+        for world in ["web", "greeter"] {
+            let file = work.path().join(format!("{world}.wasm"));
+            embed(&file, &work.path().join("wit"), world);
+            store_in_cache(&file, &cached.join(format!("{world}.wasm")));
+        }
+    }
+    cached
+}
+
+/// Runs `build` of a folder with wit-bindgen, and what else is in `tools`, on the path; returns the folder that it filled.
+fn with_wit_bindgen(folder: &Path, tools: &[&Path]) -> tempfile::TempDir {
+    // Two languages share it.
+    static INSTALLING: Mutex<()> = Mutex::new(());
+    let root = build::target().join("tools");
+    {
+        let _installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cargo = Command::new("cargo");
+        cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0");
+        cargo.args(["install", "--quiet", "--locked", "wit-bindgen-cli", "--version", WIT_BINDGEN]);
+        cargo.args(["--no-default-features", "--features", "c,go", "--root"]).arg(&root);
+        debian::run(cargo);
+    }
+    let work = tempfile::tempdir().unwrap();
+    let bin = root.join("bin");
+    let path = std::env::join_paths([bin.as_path()].iter().chain(tools)).unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "PATH=\"$0:$PATH\" ./build \"$1\""]).arg(path).arg(work.path());
+    shell.current_dir(folder);
+    debian::run(shell);
+    work
+}
+
+/// Writes into a core module which component of `wit` it is: `wasm-tools component embed`, whose library this is.
+fn embed(module: &Path, wit: &Path, world: &str) {
+    let mut resolve = wit_parser::Resolve::default();
+    let (package, _) = resolve.push_dir(wit).unwrap();
+    let world = resolve.select_world(&[package], Some(world)).unwrap();
+    let mut bytes = fs::read(module).unwrap();
+    let encoding = wit_component::StringEncoding::UTF8;
+    wit_component::embed_component_metadata(&mut bytes, &resolve, world, encoding).unwrap();
+    fs::write(module, bytes).unwrap();
 }
 
 /// Builds the component of `tests/python/VERSION` by Spin's SDK for Python of that version; returns its file.

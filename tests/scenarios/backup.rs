@@ -98,7 +98,7 @@ async fn half_a_backup_a_changed_one_and_anothers_are_refused_before_anything_is
         ("application", "of the application `other`"),
         ("format", "newer host"),
         ("path", "names `../spin.db`"),
-        ("bytes", "its digest is another"),
+        ("bytes", "its digest differs"),
         ("gone", "is not the file"),
     ] {
         let edited = |from: &str, to: &str| fs::write(&list, whole.replacen(from, to, 1)).unwrap();

@@ -36,7 +36,7 @@ async fn a_profile_has_the_functions_that_a_component_computes_in() {
     let names = serde_json::to_string(thread).unwrap() + &profile["shared"].to_string();
     assert!(names.contains("forever"), "{names}");
     busy.await.unwrap();
-    for (component, why) in [("calm", "has not computed in this time"), ("nobody", "fix: name one of")] {
+    for (component, why) in [("calm", "did not compute in this time"), ("nobody", "fix: name one of")] {
         let refused = app.souk("profile", &[component, "--for", "50ms"]).await;
         let (out, err) = texts(&refused);
         assert!(!refused.status.success() && err.contains(why), "{component}: {out}{err}");

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 /// What the host says that it grants, where nothing is set.
 const GRANTS: &str = "  auth
     link      store:auth/passwords@1.0.0 -> passwords
+    schedule  clean-up (cron 27 3 * * *)
     key-value auth
     variables jwt_secret
   gateway

@@ -1,4 +1,4 @@
-//! Components in JavaScript and Python beside those in Rust: linked by contracts, each with its own grants, and in the store
+//! Components in JavaScript, Python, C and Go beside those in Rust: linked by contracts, each with its own grants, and in the store
 //! in the place of one of its own.
 
 use super::golden;
@@ -7,6 +7,7 @@ use crate::harness::store::Shop;
 use crate::harness::{App, Client, build, languages};
 use http::Method;
 use serde_json::json;
+use std::path::PathBuf;
 
 /// The status and text of a request.
 async fn ask(client: &Client, method: Method, path: &str) -> (u16, String) {
@@ -59,6 +60,8 @@ fn spins() -> App {
         application = { name = "spins", version = "1.0.0" }
         [component.javascript]
         source = "{javascript}"
+        key_value_stores = ["default"]
+        sqlite_databases = ["default"]
         variables = { greeting = "hello" }
         allowed_outbound_hosts = ["http://python-5.spin.internal"]
         dependencies = { "store:products/catalog@1.0.0" = { component = "catalogue" } }
@@ -70,6 +73,7 @@ fn spins() -> App {
         [component.python-5]
         source = "{python-5}"
         key_value_stores = ["default"]
+        sqlite_databases = ["default"]
         variables = { greeting = "hello" }
         allowed_outbound_hosts = ["http://python-3.spin.internal"]
         [component.catalogue]
@@ -109,6 +113,8 @@ async fn components_of_spins_tools_for_javascript_and_python_run_unchanged() {
     for (path, expected) in [
         ("/javascript/world", "Hello from /javascript/world"),
         ("/javascript/variable", "hello"),
+        ("/javascript/key-value", "kept"),
+        ("/javascript/sqlite", "javascript!"),
         ("/javascript/product/2", "Mouse"),
         ("/javascript/fetch?url=http://python-5.spin.internal/python-5/there", "Hello from /python-5/there"),
         ("/python-3/world", "Hello from /python-3/world"),
@@ -118,6 +124,7 @@ async fn components_of_spins_tools_for_javascript_and_python_run_unchanged() {
         ("/python-5/world", "Hello from /python-5/world"),
         ("/python-5/variable?greeting", "hello"),
         ("/python-5/key-value", "five"),
+        ("/python-5/sqlite", "five!"),
         ("/python-5/fetch?http://python-3.spin.internal/python-3/there", "Hello from /python-3/there"),
     ] {
         assert_eq!(ask(&client, Method::GET, path).await, (200, expected.to_owned()), "{path}");
@@ -134,28 +141,38 @@ async fn components_of_spins_tools_for_javascript_and_python_run_unchanged() {
 
 #[tokio::test]
 async fn components_in_c_are_linked_with_those_in_rust_both_ways() {
+    linked_both_ways(languages::c()).await;
+}
+
+#[tokio::test]
+async fn components_in_go_are_linked_with_those_in_rust_both_ways() {
+    linked_both_ways(languages::go()).await;
+}
+
+/// Links `web.wasm` and `greeter.wasm` of this folder with those in Rust.
+async fn linked_both_ways(folder: PathBuf) {
     let manifest = r#"
         spin_manifest_version = 2
-        application = { name = "c", version = "1.0.0" }
-        [component.c-web]
-        source = "{c}/web.wasm"
+        application = { name = "other", version = "1.0.0" }
+        [component.other-web]
+        source = "{other}/web.wasm"
         dependencies = { "example:greetings/greetings@1.0.0" = { component = "rust-greeter" } }
         [component.rust-greeter]
         source = "{greeter}"
         [component.rust-web]
         source = "{web}"
-        dependencies = { "example:greetings/greetings@1.0.0" = { component = "c-greeter" } }
-        [component.c-greeter]
-        source = "{c}/greeter.wasm"
+        dependencies = { "example:greetings/greetings@1.0.0" = { component = "other-greeter" } }
+        [component.other-greeter]
+        source = "{other}/greeter.wasm"
         [[trigger.http]]
-        route = "/c/..."
-        component = "c-web"
+        route = "/other/..."
+        component = "other-web"
         [[trigger.http]]
         route = "/..."
         component = "rust-web"
     "#;
     let parts = [
-        ("{c}", languages::c()),
+        ("{other}", folder),
         ("{greeter}", build::component("example-greeter")),
         ("{web}", build::component("example-linked-web")),
     ];
@@ -164,17 +181,17 @@ async fn components_in_c_are_linked_with_those_in_rust_both_ways() {
     let host = App::inline(&manifest).compiled().start().await;
     let client = host.client();
     for (path, status, answer) in [
-        ("/c/en/Ada", 200, "Hello, Ada!"),
-        ("/c/es/Ada", 200, "¡Hola, Ada!"),
-        ("/c/fr/Ada", 404, "fr"),
+        ("/other/en/Ada", 200, "Hello, Ada!"),
+        ("/other/es/Ada", 200, "¡Hola, Ada!"),
+        ("/other/fr/Ada", 404, "fr"),
         ("/en/Ada", 200, "Hello, Ada!\n"),
         ("/es/Ada", 200, "¡Hola, Ada!\n"),
         ("/fr/Ada", 404, "there is no greeting in \"fr\"\n"),
     ] {
         assert_eq!(ask(&client, Method::GET, path).await, (status, answer.to_owned()), "{path}");
     }
-    let body = "ä".repeat(100_000);
-    let answer = client.open(Method::POST, "/c/").body(body.clone()).send().await.unwrap().text().await.unwrap();
+    let body = "ä".repeat(3_000_000);
+    let answer = client.open(Method::POST, "/other/").body(body.clone()).send().await.unwrap().text().await.unwrap();
     assert!(answer == body, "{} bytes came back", answer.len());
 }
 

@@ -133,7 +133,7 @@ async fn an_application_is_pushed_pulled_and_started_from_a_registry() {
     registry.kill();
     let host = operator.start().await;
     let log = host.log().join("\n");
-    assert!(log.contains("the package that is kept is started"), "{log}");
+    assert!(log.contains("the stored package is started"), "{log}");
     host.stop().await;
     registry.resume();
     spoil(&registry.data());

@@ -180,8 +180,8 @@ async fn an_unknown_page_is_a_404_page_whatever_it_is_called() {
         for kind in ["pay", "receipts"] {
             pages.push(shop.client.get(&format!("/stripe-sandbox/{kind}/{id}")).await);
         }
-        for deed in ["pay", "cancel", "expire", "refund"] {
-            pages.push(click(&shop, deed, id, "").await);
+        for deed in ["pay", "cancel", "expire", "refund", "dispute", "decide"] {
+            pages.push(click(&shop, deed, id, "state=won").await);
         }
         for answer in pages {
             assert_eq!((answer.status, heading(&answer).as_str()), (404, "No such page"), "{id}");
@@ -215,4 +215,50 @@ async fn whatever_a_product_is_called_is_text_on_its_page() {
         assert_eq!(answer.header("x-frame-options"), Some("DENY"));
         assert_eq!(answer.header("cache-control"), Some("no-store"));
     }
+}
+
+#[tokio::test]
+async fn a_dispute_is_opened_at_the_sandbox_and_decided_once() {
+    let (shop, token) = open().await;
+    let admin = shop.admin().await;
+    for (state, becomes, refundable) in [("won", "WON", true), ("lost", "LOST", false)] {
+        let (id, page) = order(&shop, &token).await;
+        // Nothing was paid: nothing happens.
+        assert_eq!(heading(&click(&shop, "dispute", &page, "").await), "Pay for your order");
+        click(&shop, "pay", &page, "").await.expect(200);
+        assert_eq!(heading(&click(&shop, "decide", &page, "state=won").await), "Paid", "there is no dispute");
+        let clicks = futures::future::join_all((0..4).map(|_| click(&shop, "dispute", &page, ""))).await;
+        assert!(clicks.iter().all(|answer| answer.text().contains("The payment is disputed")), "{clicks:?}");
+        let order = shop.order_by_id(&token, &id).await;
+        assert_eq!((&order["status"], &order["dispute"]), (&json!("PAID"), &json!("OPEN")), "{order}");
+        let refund = async || shop.post(&format!("/api/orders/{id}/refunds"), &admin, json!({})).await;
+        refund().await.expect(409);
+        click(&shop, "refund", &page, "").await;
+        assert_eq!(shop.order_by_id(&token, &id).await.get("refundedAmount"), None, "nor at the sandbox");
+        assert_eq!(click(&shop, "decide", &page, "state=open").await.status, 400);
+        for state in [state, "won"] {
+            let decided = click(&shop, "decide", &page, &format!("state={state}")).await;
+            assert!(decided.text().contains("was disputed"), "{}", decided.text());
+        }
+        assert_eq!(shop.order_by_id(&token, &id).await["dispute"], becomes);
+        refund().await.expect(if refundable { 201 } else { 409 });
+    }
+    let disputed = shop.get("/api/orders?disputed=true", &admin).await.expect(200);
+    assert_eq!(disputed["data"].as_array().unwrap().len(), 2);
+    assert_eq!(shop.events(&[]).await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn a_total_that_the_provider_does_not_take_is_refused_and_waits_for_no_payment() {
+    let (shop, token) = open().await;
+    let admin = shop.admin().await;
+    let dime = shop.post("/api/products", &admin, json!({ "name": "Dime", "price": 0.1 })).await.expect(201);
+    let dime = dime["id"].as_u64().unwrap();
+    let body = json!({ "items": [{ "productId": dime, "quantity": 4 }] });
+    let refused = shop.post("/api/orders", &token, body).await.expect(400);
+    assert_eq!(refused["message"], "The total is less than the payment provider accepts");
+    let pending = shop.get("/api/orders?status=PENDING", &token).await.expect(200);
+    assert_eq!(pending["data"], json!([]));
+    let made = shop.order(&token, &[(dime, 5)]).await;
+    assert_eq!(made["order"]["totalAmount"], 0.5);
 }

@@ -1,5 +1,6 @@
 //! What users do to their own accounts, and what an operator does for them.
 
+use crate::harness::App;
 use crate::harness::store::{PASSWORD, Shop, fresh_email, token};
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -206,4 +207,46 @@ async fn a_bcrypt_hash_of_a_long_password_stays_what_it_is() {
     // Who knows the first 72 bytes logs in, as ever, and does not choose the rest for good.
     shop.login(&email, &format!("{}OTHER", &long[..72])).await.expect(201);
     shop.login(&email, &long).await.expect(201);
+}
+
+#[tokio::test]
+async fn reset_tokens_and_known_sources_that_count_no_more_are_removed() {
+    let shop = Shop::of(App::store_alone()).await;
+    let (old, young) = (fresh_email(), fresh_email());
+    let mut tokens = Vec::new();
+    for email in [&old, &young] {
+        shop.register(email).await.expect(201);
+        let made = admin(&shop, "create-reset-token", json!({ "email": email })).await;
+        tokens.push(made["token"].as_str().unwrap().to_owned());
+    }
+    let path = shop.app.state().join("key_value/auth.db");
+    let database = || rusqlite::Connection::open(&path).unwrap();
+    let keys = |like: &str| -> i64 {
+        let counted = "SELECT count(*) FROM entry WHERE CAST(value AS TEXT) LIKE ?1 OR key LIKE ?1";
+        database().query_row(counted, [like], |row| row.get(0)).unwrap()
+    };
+    assert_eq!((keys("%\"reset\":%"), keys("known/%")), (2, 2));
+    // The one account's token, and its login, become old. The call before, it seems, had no time for what comes after this place.
+    let (id, _) = tokens[0].split_once('-').unwrap();
+    let mut aged = 0;
+    for (value, like) in [("$.reset.until", format!("user/{id}")), ("$[0].login", "known/%".to_owned())] {
+        let age = "UPDATE entry SET value = CAST(json_set(CAST(value AS TEXT), ?1, 1) AS BLOB), version = random()
+            WHERE key = (SELECT min(key) FROM entry WHERE key LIKE ?2)";
+        aged += database().execute(age, [value, &like]).unwrap();
+    }
+    let note = "INSERT INTO entry (key, value, version) VALUES ('clean-up-from', CAST('\"user/z\"' AS BLOB), 1)";
+    database().execute(note, []).unwrap();
+    assert_eq!(aged, 2);
+    let clean_up = async || shop.call("auth", "store:auth/timers#clean-up", json!({})).await;
+    clean_up().await;
+    assert_eq!((keys("%\"reset\":%"), keys("known/%"), keys("clean-up-from")), (2, 2, 0), "it went on from there");
+    for _ in 0..2 {
+        clean_up().await;
+        assert_eq!((keys("%\"reset\":%"), keys("known/%"), keys("clean-up-from")), (1, 1, 0));
+    }
+    let reset = async |token: &str| {
+        let body = json!({ "token": token, "password": NEW });
+        shop.post("/api/auth/reset-password", "", body).await.status
+    };
+    assert_eq!((reset(&tokens[0]).await, reset(&tokens[1]).await), (400, 201));
 }

@@ -208,7 +208,7 @@ async fn a_collector_that_is_down_holds_nothing_up_and_what_it_missed_is_counted
 async fn a_collector_that_cannot_be_is_refused_at_the_start() {
     let app = App::alone("rogue").environment("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4317");
     let refused = app.start_fails().await;
-    assert!(refused.contains("OTEL_EXPORTER_OTLP_ENDPOINT is no URL") && refused.contains("fix: "), "{refused}");
+    assert!(refused.contains("OTEL_EXPORTER_OTLP_ENDPOINT is not the URL") && refused.contains("fix: "), "{refused}");
 }
 
 #[tokio::test]

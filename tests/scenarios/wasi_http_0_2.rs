@@ -30,6 +30,35 @@ async fn check(host: &Host, tests: &[&str], query: &str) {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
+#[test]
+fn no_function_of_the_interface_is_forgotten() {
+    let wit = std::fs::read_to_string(build::root().join("examples/polyglot/wit/deps/http/types.wit")).unwrap();
+    let guest = std::fs::read_dir(build::root().join("tests/guests/wasi-http/src")).unwrap();
+    let guest: String = guest.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+    let (mut forgotten, mut resource) = (Vec::new(), "");
+    for line in wit.lines().map(str::trim) {
+        if let Some(rest) = line.strip_prefix("resource ") {
+            resource = rest.split([' ', ';']).next().unwrap();
+        }
+        let call = match line.split_once(": ") {
+            Some((name, kind)) if kind.starts_with("func(") || kind.starts_with("static func(") => {
+                format!("{}(", name.trim_start_matches('%').replace('-', "_"))
+            }
+            None if line.starts_with("constructor(") => {
+                let capitals = resource.split('-').map(|word| word[..1].to_uppercase() + &word[1..]);
+                format!("{}::new(", capitals.collect::<String>())
+            }
+            _ => continue,
+        };
+        if !guest.contains(&call) {
+            forgotten.push(format!("{resource}: {call}"));
+        }
+    }
+    // In a feature that this version of the WIT calls unstable.
+    assert!(!wit.contains("send-informational: func("));
+    assert_eq!(forgotten, [""; 0]);
+}
+
 #[tokio::test]
 async fn fields_are_as_the_interface_says() {
     let functions = ["constructor", "from-list", "get", "has", "set", "delete", "append", "entries", "clone"]

@@ -12,6 +12,7 @@ spin_sdk::wit_bindgen::generate!({
         export store:auth/directory@1.0.0;
         export store:auth/guesses@1.0.0;
         export store:auth/self-service@1.0.0;
+        export store:auth/timers@1.0.0;
         export souk:imports/rows@0.1.0;
     }",
     path: ["../../wit/deps/wasi-keyvalue-2024-10-17", "../../wit/auth", "../../wit/imports"],
@@ -20,7 +21,7 @@ spin_sdk::wit_bindgen::generate!({
 });
 
 pub(crate) use exports::souk::imports::rows;
-pub(crate) use exports::store::auth::{accounts, administration, directory, guesses, self_service};
+pub(crate) use exports::store::auth::{accounts, administration, directory, guesses, self_service, timers};
 pub(crate) use store::auth::passwords;
 pub(crate) use wasi::keyvalue::{atomics, batch, store as buckets};
 

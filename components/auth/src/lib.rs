@@ -1,5 +1,5 @@
-//! Accounts: exports `store:auth/accounts`, `self-service`, `directory`, `guesses` and `administration`, and keeps the
-//! users in a key-value store.
+//! Accounts: exports `store:auth/accounts`, `self-service`, `directory`, `guesses`, `timers` and `administration`, and keeps
+//! the users in a key-value store.
 //!
 //! One record holds everything about an account, and one compare-and-swap claims its e-mail: of two people who register
 //! the same e-mail at once, one fails. A token only proves who logged in. Every `verify` reads the account, so an
@@ -24,6 +24,7 @@ mod rules;
 mod self_service;
 mod store;
 mod text;
+mod timers;
 mod token;
 
 use account::{Account, Key};

@@ -15,6 +15,7 @@ mod add_many;
 mod page;
 
 pub(crate) use add_many::Added;
+pub(crate) use page::Keys;
 
 use crate::account::{Account, Key};
 use crate::bindings::accounts::Error;

@@ -34,8 +34,7 @@ impl Caller {
             return Ok(Caller::Anyone);
         }
         let header = request.header("authorization");
-        let token = bearer(header.as_deref()).ok_or_else(Error::no_token)?;
-        let session = accounts::verify(token).map_err(token_error)?;
+        let session = accounts::verify(token(header.as_deref())?).map_err(token_error)?;
         Ok(Caller::User(session.user))
     }
 
@@ -53,7 +52,7 @@ impl Caller {
 /// As [`Caller::of`], and 403 for everyone else.
 pub(crate) fn require_admin(request: &Request<'_>) -> Result<Option<UserId>, Error> {
     match Caller::of(request)? {
-        caller if !caller.is_admin() => Err(Error::forbidden()),
+        caller if !caller.is_admin() => Err(Error::forbidden().hint("an administrator may do this")),
         Caller::User(user) => Ok(Some(user.id)),
         Caller::Anyone => Ok(None),
     }
@@ -64,6 +63,19 @@ pub(crate) fn require_admin(request: &Request<'_>) -> Result<Option<UserId>, Err
 pub(crate) fn bearer(header: Option<&str>) -> Option<&str> {
     let mut words = header?.split(' ');
     words.next()?.eq_ignore_ascii_case("bearer").then(|| words.next()).flatten().filter(|token| !token.is_empty())
+}
+
+/// The token of an `Authorization` header.
+///
+/// # Errors
+/// 401 when there is none; a header that has none gets a hint.
+pub(crate) fn token(header: Option<&str>) -> Result<&str, Error> {
+    bearer(header).ok_or_else(|| match header {
+        Some(header) if !header.is_empty() => {
+            Error::no_token().hint("send the header as `Authorization: Bearer TOKEN`")
+        }
+        _ => Error::no_token(),
+    })
 }
 
 /// Converts an error of a token check to an HTTP error.

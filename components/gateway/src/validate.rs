@@ -117,9 +117,12 @@ pub(crate) fn explain_amount(value: &Value) -> Option<String> {
     let error = match value {
         Value::Number(number) => money::from_number(number).err(),
         Value::Text(text) => money::from_text(text).err(),
-        _ => None,
+        Value::Bool | Value::Null | Value::Nested(_) => Some(AmountError::NotANumber),
     };
     match error {
+        Some(AmountError::NotANumber) => {
+            Some("must be a number such as 9.90, without a currency or a comma".to_owned())
+        }
         Some(AmountError::Unrepresentable | AmountError::NegativeAndUnrepresentable) => {
             Some(format!("must have at most two decimals and be at most {}", money::MAX_UNITS))
         }

@@ -1,5 +1,5 @@
 //! The routes of the pages, and the actions on them: a person pays or cancels, and a tester can also let a session
-//! expire or refund a payment.
+//! expire, refund a payment, dispute it, and decide the dispute.
 //!
 //! Each action is one guarded statement and the storing of its events, in one transaction: a double click, or two tabs
 //! at once, make one charge. The second request shows what the first has done.
@@ -8,7 +8,7 @@ use crate::delivery::{self, Patience};
 use crate::event::{self, Event};
 use crate::pages;
 use crate::reply::Reply;
-use crate::session::{Session, Status};
+use crate::session::{DisputeState, Session, Status};
 use crate::store::{self, Delivery, Fault, Run};
 use crate::{db, ids, settings};
 use http::Method;
@@ -23,7 +23,7 @@ pub(crate) async fn answer(method: &Method, path: &str, body: &[u8]) -> Reply {
     let allowed = match action {
         "pay" => "GET, HEAD, POST",
         "receipts" => "GET, HEAD",
-        "cancel" | "expire" | "refund" => "POST",
+        "cancel" | "expire" | "refund" | "dispute" | "decide" => "POST",
         _ => return unknown(),
     };
     let result = match action {
@@ -33,6 +33,8 @@ pub(crate) async fn answer(method: &Method, path: &str, body: &[u8]) -> Reply {
         "cancel" if *method == Method::POST => cancel(id),
         "expire" if *method == Method::POST => expire(id).await,
         "refund" if *method == Method::POST => refund(id).await,
+        "dispute" if *method == Method::POST => dispute(id).await,
+        "decide" if *method == Method::POST => decide(id, body).await,
         _ => {
             let page = pages::problem("Not this way", "This page does not accept this kind of request.");
             return Reply::page(405, page).with("allow", allowed);
@@ -130,6 +132,27 @@ async fn refund(id: &str) -> Result<Reply, Fault> {
     }))
 }
 
+async fn dispute(id: &str) -> Result<Reply, Fault> {
+    let Some(session) = find(id)? else { return Ok(unknown()) };
+    let dispute = ids::new("du_");
+    let open = |run: &mut Run, id: &str| store::dispute(run, id, &dispute, ids::now());
+    change(&session.id, Delivery::Once, open, |session, _, now, id| event::disputed(session, now, id)).await?;
+    delivery::send_waiting(Patience::Customer(&session.id)).await;
+    Ok(Reply::see_other(&page_path("pay", &session.id)))
+}
+
+async fn decide(id: &str, body: &[u8]) -> Result<Reply, Fault> {
+    let Some(state) = decision(body) else {
+        let page = pages::problem("Not this way", "The form must say for whom the dispute is decided.");
+        return Ok(Reply::page(400, page));
+    };
+    let Some(session) = find(id)? else { return Ok(unknown()) };
+    let decide = |run: &mut Run, id: &str| store::decide_dispute(run, id, state);
+    change(&session.id, Delivery::Once, decide, |session, _, now, id| event::disputed(session, now, id)).await?;
+    delivery::send_waiting(Patience::Customer(&session.id)).await;
+    Ok(Reply::see_other(&page_path("pay", &session.id)))
+}
+
 async fn receipt(charge: &str) -> Result<Reply, Fault> {
     if !ids::plausible(charge, "ch_") {
         return Ok(unknown());
@@ -175,6 +198,12 @@ fn delivery(body: &[u8]) -> Option<Delivery> {
     }
 }
 
+/// For whom the form decides a dispute: `won` is for the shop.
+fn decision(body: &[u8]) -> Option<DisputeState> {
+    let (_, word) = form_urlencoded::parse(body).find(|(name, _)| name == "state")?;
+    DisputeState::of(&word).filter(|state| *state != DisputeState::Open)
+}
+
 /// A page of the sandbox, as a path: the host name by which the browser reached us does not matter.
 fn page_path(page: &str, id: &str) -> String {
     format!("/stripe-sandbox/{page}/{id}")
@@ -193,6 +222,15 @@ mod tests {
     fn a_cancellation_leads_back_to_the_shop_unless_the_session_is_paid() {
         assert_eq!(url_after_cancel(&open()), open().request.cancel_url.unwrap());
         assert_eq!(url_after_cancel(&paid()), format!("/stripe-sandbox/pay/{}", paid().id));
+    }
+
+    #[test]
+    fn a_form_decides_a_dispute_for_one_of_the_two() {
+        assert_eq!(decision(b"state=won"), Some(DisputeState::Won));
+        assert_eq!(decision(b"a=b&state=lost"), Some(DisputeState::Lost));
+        for none in [&b""[..], b"state=", b"state=needs_response", b"state=Won"] {
+            assert_eq!(decision(none), None);
+        }
     }
 
     #[test]

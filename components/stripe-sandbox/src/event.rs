@@ -2,7 +2,7 @@
 
 use crate::object::{self, Expand};
 use crate::refund::Refund;
-use crate::session::Session;
+use crate::session::{DisputeState, Session};
 use serde_json::{Value, json};
 
 /// An event, ready to be stored and sent.
@@ -36,6 +36,19 @@ pub(crate) fn refund_created(refund: &Refund, now: i64, id: String) -> Event {
     event("refund.created", object::refund(refund), now, id)
 }
 
+/// Of a dispute that was just opened, or has just been decided, in Stripe's order: the money goes with it, and comes back
+/// when the shop has won.
+pub(crate) fn disputed(session: &Session, now: i64, id: impl Fn() -> String) -> Vec<Event> {
+    let Some(payment) = &session.payment else { return Vec::new() };
+    let Some(dispute) = &payment.dispute else { return Vec::new() };
+    let kinds: &[&str] = match dispute.state {
+        DisputeState::Open => &["charge.dispute.created", "charge.dispute.funds_withdrawn"],
+        DisputeState::Won => &["charge.dispute.closed", "charge.dispute.funds_reinstated"],
+        DisputeState::Lost => &["charge.dispute.closed"],
+    };
+    kinds.iter().map(|kind| event(kind, object::dispute(session, payment, dispute), now, id())).collect()
+}
+
 /// The event of a session that just ended without a payment.
 pub(crate) fn expired(session: &Session, public_url: &str, now: i64, id: impl Fn() -> String) -> Vec<Event> {
     vec![event("checkout.session.expired", object::session(session, public_url, Expand::Nothing), now, id())]
@@ -59,7 +72,7 @@ fn event(kind: &str, object: Value, now: i64, id: String) -> Event {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tests::{open, paid};
+    use crate::tests::{disputed, open, paid};
     use std::cell::Cell;
 
     fn payloads(events: Vec<Event>) -> Vec<Value> {
@@ -89,6 +102,24 @@ mod tests {
         assert_eq!(events[0].pointer("/data/object/refunded").unwrap(), true);
         let events = payloads(expired(&open(), "http://a", 1, || "evt_e".into()));
         assert_eq!(events[0].pointer("/data/object/metadata/orderId").unwrap(), "order-1");
+    }
+
+    #[test]
+    fn a_dispute_takes_the_money_and_brings_it_back_when_the_shop_wins() {
+        let mut session = disputed();
+        let mut kinds = |state| {
+            session.payment.as_mut().unwrap().dispute.as_mut().unwrap().state = state;
+            let events = payloads(super::disputed(&session, 1, || "evt_d".into()));
+            let status = |event: &Value| event.pointer("/data/object/status").unwrap().as_str().unwrap().to_owned();
+            assert!(events.iter().all(|event| status(event) == state.word()));
+            events.iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let opened = kinds(DisputeState::Open);
+        assert_eq!(opened, ["charge.dispute.created", "charge.dispute.funds_withdrawn"]);
+        let won = kinds(DisputeState::Won);
+        assert_eq!(won, ["charge.dispute.closed", "charge.dispute.funds_reinstated"]);
+        assert_eq!(kinds(DisputeState::Lost), ["charge.dispute.closed"]);
+        assert!(super::disputed(&paid(), 1, String::new).is_empty());
     }
 
     #[test]

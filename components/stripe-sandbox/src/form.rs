@@ -1,9 +1,9 @@
 //! The form of `POST /v1/checkout/sessions`: Stripe's nested keys, `line_items[0][price_data][currency]=usd`.
 //!
 //! It accepts the parameters with which a store requests a payment page, and refuses every other parameter by name, so
-//! that nobody believes that the sandbox supports it. The limits are Stripe's, except for the smallest total: it is one
-//! cent here, because Stripe's minimum (0.50 USD) depends on the account.
+//! that nobody believes that the sandbox supports it. The limits are Stripe's.
 
+use crate::money;
 use crate::refusal::Refusal;
 use crate::session::{Line, Request};
 use http::Uri;
@@ -116,7 +116,7 @@ pub(crate) fn parse(body: &[u8]) -> Result<NewSession, Refusal> {
     }
     let success_url = success_url.ok_or_else(|| missing("success_url"))?;
     let (currency, lines) = lines(drafts)?;
-    let amount = total(&lines)?;
+    let amount = total(&lines, &currency)?;
     let request = Request { lines, success_url, cancel_url, metadata, payment_metadata };
     Ok(NewSession { currency, amount, request, digest: digest(&pairs) })
 }
@@ -149,11 +149,16 @@ fn lines(drafts: BTreeMap<usize, Draft>) -> Result<(String, Vec<Line>), Refusal>
     Ok((all.ok_or_else(|| missing("line_items"))?, lines))
 }
 
-fn total(lines: &[Line]) -> Result<i64, Refusal> {
+fn total(lines: &[Line], currency: &str) -> Result<i64, Refusal> {
     let total = lines.iter().fold(0_i64, |total, line| total.saturating_add(line.amount()));
+    let minimum = money::minimum(currency);
     match total {
-        ..=0 => Err(wrong("amount_too_small", "line_items", "The Checkout Session's total amount must be above zero")),
-        1..=MAX_AMOUNT => Ok(total),
+        _ if total < minimum => {
+            let least = money::show(minimum, currency);
+            let message = format!("The Checkout Session's total amount must be at least {least}");
+            Err(wrong("amount_too_small", "line_items", message))
+        }
+        ..=MAX_AMOUNT => Ok(total),
         _ => {
             let message = format!("The Checkout Session's total amount must be no more than {MAX_AMOUNT}");
             Err(wrong("amount_too_large", "line_items", message))
@@ -270,8 +275,26 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn thirty_cents_can_be_paid() {
-        assert_eq!(with("line_items[0][price_data][unit_amount]", Some("15")).unwrap().amount, 30);
+    fn a_total_may_be_as_little_as_the_least_of_its_currency_and_no_less() {
+        let session = |currency: &str, cents: &str| {
+            let pairs = FORM.iter().filter(|(name, _)| !name.starts_with("line_items[1]")).map(|(name, value)| {
+                let value = match *name {
+                    "line_items[0][price_data][currency]" => currency,
+                    "line_items[0][price_data][unit_amount]" => cents,
+                    "line_items[0][quantity]" => "1",
+                    _ => value,
+                };
+                (*name, value)
+            });
+            parse(&encode(&pairs.collect::<Vec<_>>()))
+        };
+        for (currency, least, less) in
+            [("usd", "50", "49"), ("GBP", "30", "29"), ("huf", "17500", "17499"), ("zmw", "1", "0")]
+        {
+            assert_eq!(session(currency, least).unwrap().amount.to_string(), least, "{currency}");
+            let refusal = session(currency, less).unwrap_err();
+            assert_eq!((refusal.status, refusal.code), (400, "amount_too_small"), "{currency}");
+        }
     }
 
     #[test]

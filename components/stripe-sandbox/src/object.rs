@@ -1,7 +1,7 @@
 //! Stripe's objects, as its API and its events show them, with every field that a Stripe library requires.
 
 use crate::refund::Refund;
-use crate::session::{Payment, Session, Status};
+use crate::session::{Dispute, DisputeState, Payment, Session, Status};
 use serde_json::{Value, json};
 
 /// The version of Stripe's API to which these objects belong.
@@ -87,7 +87,7 @@ pub(crate) fn charge(session: &Session, payment: &Payment, public_url: &str) -> 
         "captured": true,
         "created": payment.paid_at,
         "currency": session.currency,
-        "disputed": false,
+        "disputed": payment.dispute.is_some(),
         "livemode": false,
         "metadata": session.request.payment_metadata,
         "outcome": null,
@@ -115,10 +115,33 @@ pub(crate) fn refund(refund: &Refund) -> Value {
     })
 }
 
+/// A `dispute`. Stripe's own has two dozen empty kinds of evidence more.
+pub(crate) fn dispute(session: &Session, payment: &Payment, dispute: &Dispute) -> Value {
+    json!({
+        "id": dispute.id,
+        "object": "dispute",
+        "amount": session.amount,
+        "balance_transactions": [],
+        "charge": payment.charge,
+        "created": dispute.created,
+        "currency": session.currency,
+        "enhanced_eligibility_types": [],
+        "evidence": {"enhanced_evidence": {}},
+        "evidence_details": {"due_by": null, "enhanced_eligibility": {}, "has_evidence": false, "past_due": false,
+            "submission_count": 0},
+        "is_charge_refundable": dispute.state == DisputeState::Won,
+        "livemode": false,
+        "metadata": {},
+        "payment_intent": payment.intent,
+        "reason": "fraudulent",
+        "status": dispute.state.word(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tests::{open, paid};
+    use crate::tests::{disputed, open, paid};
 
     const PUBLIC: &str = "http://localhost:3000";
 
@@ -144,6 +167,16 @@ mod tests {
         assert_eq!((charge.amount_captured, charge.amount_refunded, charge.refunded), (15050, 0, false));
         let receipt = format!("{PUBLIC}/stripe-sandbox/receipts/{}", paid().payment.unwrap().charge);
         assert_eq!(charge.receipt_url.unwrap(), receipt);
+    }
+
+    #[test]
+    fn stripes_own_types_read_a_dispute() {
+        let (session, payment) = (disputed(), disputed().payment.unwrap());
+        let object: stripe_shared::Dispute = parsed(&dispute(&session, &payment, payment.dispute.as_ref().unwrap()));
+        assert_eq!((object.amount, object.charge.id().as_str()), (15050, "ch_1"));
+        assert_eq!((object.status.as_str(), object.is_charge_refundable), ("needs_response", false));
+        let charge: stripe_shared::Charge = parsed(&charge(&session, &payment, PUBLIC));
+        assert!(charge.disputed);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! them, and there is no other way here to put a text into a page.
 
 use crate::money;
-use crate::session::{Payment, Session, Status};
+use crate::session::{Dispute, DisputeState, Payment, Session, Status};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use time::OffsetDateTime;
 
@@ -65,16 +65,48 @@ fn complete(session: &Session, payment: &Payment, amount: &str) -> Markup {
         (bill(session, "What you paid for"))
         a.button.primary href=(session.success_url()) { "Back to the shop" }
         a.button href={ "/stripe-sandbox/receipts/" (payment.charge) } { "Show the receipt" }
-        @if payment.refunded == 0 {
-            details {
+        @match &payment.dispute {
+            Some(dispute) => (disputed(session, dispute)),
+            None if payment.refunded == session.amount => p.soft { "The payment was given back." },
+            None => details {
                 summary { "For testers" }
-                p.soft { "Gives the whole amount back, and sends the event that says so." }
-                form method="post" action={ "/stripe-sandbox/refund/" (session.id) } {
-                    button { "Refund " (amount) }
+                @if payment.refunded == 0 {
+                    p.soft { "Gives the whole amount back, and sends the event that says so." }
+                    form method="post" action={ "/stripe-sandbox/refund/" (session.id) } {
+                        button { "Refund " (amount) }
+                    }
                 }
+                p.soft { "Disputes the payment, as a customer does at their bank, and sends the events that say so." }
+                form method="post" action={ "/stripe-sandbox/dispute/" (session.id) } {
+                    button { "Dispute " (amount) }
+                }
+            },
+        }
+    }
+}
+
+/// How far a dispute has come; an open one can be decided.
+fn disputed(session: &Session, dispute: &Dispute) -> Markup {
+    let decide = |state: DisputeState, label: &str| {
+        html! {
+            form method="post" action={ "/stripe-sandbox/decide/" (session.id) } {
+                input type="hidden" name="state" value=(state.word());
+                button { (label) }
             }
-        } @else {
-            p.soft { "The payment was given back." }
+        }
+    };
+    html! {
+        @match dispute.state {
+            DisputeState::Won => p.soft { "The payment was disputed, and the shop has won." },
+            DisputeState::Lost => p.soft { "The payment was disputed, and the customer has won." },
+            DisputeState::Open => {
+                p.soft { "The payment is disputed." }
+                details open {
+                    summary { "For testers" }
+                    (decide(DisputeState::Won, "The shop wins"))
+                    (decide(DisputeState::Lost, "The customer wins"))
+                }
+            },
         }
     }
 }
@@ -189,7 +221,7 @@ fn time_text(seconds: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tests::{open, paid};
+    use crate::tests::{disputed, open, paid};
 
     #[test]
     fn names_and_urls_are_escaped_on_every_page() {
@@ -245,6 +277,22 @@ mod tests {
         assert!(!checkout(&session).into_string().contains("/stripe-sandbox/refund/"));
         let receipt = receipt(&session, session.payment.as_ref().unwrap()).into_string();
         assert!(receipt.contains("Given back"), "{receipt}");
+    }
+
+    #[test]
+    fn a_payment_can_be_disputed_once_and_an_open_dispute_decided() {
+        let page = |session: &Session| checkout(session).into_string();
+        assert!(page(&paid()).contains("/stripe-sandbox/dispute/"));
+        let mut session = disputed();
+        let open = page(&session);
+        assert_eq!(open.matches("/stripe-sandbox/decide/").count(), 2, "{open}");
+        for state in [DisputeState::Won, DisputeState::Lost] {
+            session.payment.as_mut().unwrap().dispute.as_mut().unwrap().state = state;
+            let decided = page(&session);
+            for action in ["decide", "dispute", "refund"] {
+                assert!(!decided.contains(&format!("/stripe-sandbox/{action}/")), "{decided}");
+            }
+        }
     }
 
     #[test]

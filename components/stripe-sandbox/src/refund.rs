@@ -36,6 +36,8 @@ pub(crate) enum RefundOutcome {
     NoCharge,
     /// Less than the amount is left of the charge.
     TooMuch,
+    /// Its customer disputes it, or has won.
+    Disputed,
     /// The key was used with other parameters.
     KeyReused,
 }
@@ -55,6 +57,10 @@ pub(crate) fn create(body: &[u8], key: Option<&str>) -> Result<Reply, Refusal> {
         RefundOutcome::TooMuch => {
             let message = "The refund is larger than the rest of the charge.";
             Err(Refusal::invalid("charge_already_refunded", Some("amount"), message))
+        }
+        RefundOutcome::Disputed => {
+            let message = format!("Charge {} has been charged back; cannot issue a refund.", new.charge);
+            Err(Refusal::invalid("charge_disputed", None, message))
         }
         RefundOutcome::KeyReused => Err(Refusal::key_reused(key.unwrap_or_default())),
     }
@@ -96,6 +102,9 @@ pub(crate) fn make(
         let metadata = serde_json::from_str(&metadata).map_err(|error| Fault(error.to_string()))?;
         let (charge, currency) = (new.charge.clone(), session.currency);
         return Ok(RefundOutcome::Refund(Refund { id, amount, created, charge, currency, metadata }));
+    }
+    if session.payment.as_ref().is_some_and(|payment| !payment.can_be_refunded()) {
+        return Ok(RefundOutcome::Disputed);
     }
     let left = session.amount - session.payment.as_ref().map_or(0, |payment| payment.refunded);
     let amount = new.amount.unwrap_or(left);

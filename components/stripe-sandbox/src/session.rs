@@ -63,6 +63,50 @@ pub(crate) struct Payment {
     pub paid_at: i64,
     /// How much was refunded.
     pub refunded: i64,
+    /// There when the customer has disputed it: once at most.
+    pub dispute: Option<Dispute>,
+}
+
+impl Payment {
+    /// Whether something can be given back: not while it is disputed, nor when the customer has won.
+    pub(crate) fn can_be_refunded(&self) -> bool {
+        self.dispute.as_ref().is_none_or(|dispute| dispute.state == DisputeState::Won)
+    }
+}
+
+/// A dispute of all of a payment.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Dispute {
+    pub id: String,
+    pub state: DisputeState,
+    /// When it was opened, in seconds since 1970.
+    pub created: i64,
+}
+
+/// How far a dispute has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DisputeState {
+    Open,
+    /// For the shop.
+    Won,
+    /// For the customer.
+    Lost,
+}
+
+impl DisputeState {
+    /// Stripe's word, and the database's.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            DisputeState::Open => "needs_response",
+            DisputeState::Won => "won",
+            DisputeState::Lost => "lost",
+        }
+    }
+
+    /// The state with this word.
+    pub(crate) fn of(word: &str) -> Option<DisputeState> {
+        [DisputeState::Open, DisputeState::Won, DisputeState::Lost].into_iter().find(|state| state.word() == word)
+    }
 }
 
 /// A session.

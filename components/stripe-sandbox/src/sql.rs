@@ -4,7 +4,8 @@
 /// The columns of a session.
 macro_rules! columns {
     () => {
-        "id, created, expires_at, status, currency, amount, request, payment_intent, charge, paid_at, refunded"
+        "id, created, expires_at, status, currency, amount, request, payment_intent, charge, paid_at, refunded, \
+         dispute, dispute_state, disputed_at"
     };
 }
 
@@ -40,15 +41,39 @@ pub(crate) const EXPIRE: &str = concat!(
     columns!()
 );
 
+/// The condition under which a payment can be given back: no open dispute, and none that the customer has won.
+macro_rules! undisputed {
+    () => {
+        "coalesce(dispute_state, 'won') = 'won'"
+    };
+}
+
 /// Parameters: id. Refunds everything that is left.
 pub(crate) const REFUND: &str = concat!(
-    "UPDATE sessions SET refunded = amount WHERE id = ?1 AND status = 'complete' AND refunded < amount RETURNING ",
+    "UPDATE sessions SET refunded = amount WHERE id = ?1 AND status = 'complete' AND refunded < amount AND ",
+    undisputed!(),
+    " RETURNING ",
     columns!()
 );
 
 /// Parameters: id, amount. No row when less than the amount is left.
 pub(crate) const REFUND_PART: &str = concat!(
-    "UPDATE sessions SET refunded = refunded + ?2 WHERE id = ?1 AND status = 'complete' AND refunded + ?2 <= amount RETURNING ",
+    "UPDATE sessions SET refunded = refunded + ?2 WHERE id = ?1 AND status = 'complete' AND refunded + ?2 <= amount AND ",
+    undisputed!(),
+    " RETURNING ",
+    columns!()
+);
+
+/// Parameters: id, the dispute's id, now. A payment is disputed once, and not when it was given back.
+pub(crate) const DISPUTE: &str = concat!(
+    "UPDATE sessions SET dispute = ?2, dispute_state = 'needs_response', disputed_at = ?3 ",
+    "WHERE id = ?1 AND status = 'complete' AND dispute IS NULL AND refunded < amount RETURNING ",
+    columns!()
+);
+
+/// Parameters: id, state.
+pub(crate) const DECIDE_DISPUTE: &str = concat!(
+    "UPDATE sessions SET dispute_state = ?2 WHERE id = ?1 AND dispute_state = 'needs_response' RETURNING ",
     columns!()
 );
 

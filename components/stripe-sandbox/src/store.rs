@@ -3,7 +3,7 @@
 
 use crate::event::Event;
 use crate::form::NewSession;
-use crate::session::{LIFETIME_SECONDS, Payment, Session, Status};
+use crate::session::{Dispute, DisputeState, LIFETIME_SECONDS, Payment, Session, Status};
 use crate::sql;
 use spin_sdk::sqlite::{Error, RowResult, Value};
 
@@ -124,6 +124,16 @@ pub(crate) fn refund_part(run: &mut Run, id: &str, amount: i64) -> Result<Option
     one(run(sql::REFUND_PART, &[text(id), Value::Integer(amount)])?)
 }
 
+/// Opens a dispute of a payment; `None` when there is none, or it was disputed or given back already.
+pub(crate) fn dispute(run: &mut Run, id: &str, dispute: &str, now: i64) -> Result<Option<Session>, Fault> {
+    one(run(sql::DISPUTE, &[text(id), text(dispute), Value::Integer(now)])?)
+}
+
+/// Decides an open dispute; `None` when there is none.
+pub(crate) fn decide_dispute(run: &mut Run, id: &str, state: DisputeState) -> Result<Option<Session>, Fault> {
+    one(run(sql::DECIDE_DISPUTE, &[text(id), text(state.word())])?)
+}
+
 /// The ids of some sessions whose time is over.
 pub(crate) fn overdue(run: &mut Run, now: i64) -> Result<Vec<String>, Fault> {
     let rows = run(sql::OVERDUE, &[Value::Integer(now)])?;
@@ -189,8 +199,11 @@ fn session(row: RowResult) -> Result<Session, Fault> {
             charge,
             paid_at,
             Value::Integer(refunded),
+            dispute,
+            dispute_state,
+            disputed_at,
         ],
-    ) = <[Value; 11]>::try_from(row.values)
+    ) = <[Value; 14]>::try_from(row.values)
     else {
         return Err(unexpected());
     };
@@ -200,9 +213,16 @@ fn session(row: RowResult) -> Result<Session, Fault> {
         "expired" => Status::Expired,
         _ => return Err(unexpected()),
     };
+    let dispute = match (dispute, dispute_state, disputed_at) {
+        (Value::Text(id), Value::Text(state), Value::Integer(created)) => {
+            Some(Dispute { id, state: DisputeState::of(&state).ok_or_else(unexpected)?, created })
+        }
+        (Value::Null, Value::Null, Value::Null) => None,
+        _ => return Err(unexpected()),
+    };
     let payment = match (intent, charge, paid_at) {
         (Value::Text(intent), Value::Text(charge), Value::Integer(paid_at)) => {
-            Some(Payment { intent, charge, paid_at, refunded })
+            Some(Payment { intent, charge, paid_at, refunded, dispute })
         }
         (Value::Null, Value::Null, Value::Null) => None,
         _ => return Err(unexpected()),

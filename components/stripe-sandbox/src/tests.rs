@@ -3,7 +3,7 @@
 use crate::event::{self, Event};
 use crate::form::{self, NewSession, tests::FORM, tests::encode};
 use crate::refund::{self, RefundOutcome};
-use crate::session::{LIFETIME_SECONDS, Payment, Session, Status};
+use crate::session::{Dispute, DisputeState, LIFETIME_SECONDS, Payment, Session, Status};
 use crate::store::{self, Created, Delivery, Fault};
 use rusqlite::types::{Value as Cell, ValueRef};
 use spin_sdk::sqlite::{RowResult, Value};
@@ -32,8 +32,17 @@ pub(crate) fn open() -> Session {
 
 /// The same session, paid.
 pub(crate) fn paid() -> Session {
-    let payment = Payment { intent: "pi_1".into(), charge: "ch_1".into(), paid_at: CREATED + 60, refunded: 0 };
+    let (intent, charge) = ("pi_1".into(), "ch_1".into());
+    let payment = Payment { intent, charge, paid_at: CREATED + 60, refunded: 0, dispute: None };
     Session { status: Status::Complete, payment: Some(payment), ..open() }
+}
+
+/// The same one, disputed.
+pub(crate) fn disputed() -> Session {
+    let mut session = paid();
+    let dispute = Dispute { id: "du_1".into(), state: DisputeState::Open, created: CREATED + 90 };
+    session.payment.as_mut().unwrap().dispute = Some(dispute);
+    session
 }
 
 struct Database(rusqlite::Connection);
@@ -45,6 +54,7 @@ impl Database {
         db.execute_batch(include_str!("../migrations/sqlite/0001_sessions.sql")).unwrap();
         db.execute_batch(include_str!("../migrations/sqlite/0002_fewer_indexes.sql")).unwrap();
         db.execute_batch(include_str!("../migrations/sqlite/0003_refunds.sql")).unwrap();
+        db.execute_batch(include_str!("../migrations/sqlite/0004_disputes.sql")).unwrap();
         Database(db)
     }
 
@@ -297,4 +307,40 @@ fn a_payment_is_refunded_in_parts_once_for_each_key_and_never_beyond_its_amount(
     assert!(matches!(refund("re_2", "k2", "ch_1", "50"), RefundOutcome::Refund(_)));
     assert_eq!(refund("re_3", "k3", "ch_1", "1"), RefundOutcome::TooMuch);
     assert_eq!((db.count("events"), db.count("refunds")), (4, 2));
+}
+
+#[test]
+fn a_payment_is_disputed_once_and_given_back_only_when_the_shop_has_won() {
+    for (state, refundable) in [(DisputeState::Won, true), (DisputeState::Lost, false)] {
+        let db = Database::new();
+        db.create(ID, None, &new_session(), CREATED);
+        let dispute = |id| store::dispute(&mut db.run(), ID, id, CREATED + 90).unwrap();
+        let decide = |state| store::decide_dispute(&mut db.run(), ID, state).unwrap();
+        assert_eq!(dispute("du_0"), None, "nothing was paid");
+        store::pay(&mut db.run(), ID, "pi_1", "ch_1", CREATED + 60).unwrap().unwrap();
+        assert_eq!(decide(state), None, "nothing is disputed");
+        assert_eq!(dispute("du_1"), Some(disputed()));
+        assert_eq!(dispute("du_2"), None);
+        let refund = || {
+            let new = form::refund(b"charge=ch_1&amount=50").unwrap();
+            let next = std::cell::Cell::new(0);
+            let event_id = || format!("evt_{}", next.replace(next.get() + 1));
+            refund::make(&mut db.run(), "re_1", None, &new, "http://a", CREATED + 95, event_id).unwrap()
+        };
+        assert_eq!(refund(), RefundOutcome::Disputed);
+        assert_eq!(store::refund(&mut db.run(), ID).unwrap(), None);
+        let decided = decide(state).unwrap().payment.unwrap().dispute.unwrap();
+        assert_eq!((decided.state, decided.id.as_str()), (state, "du_1"));
+        assert_eq!(decide(DisputeState::Won), None, "it was decided");
+        assert_eq!(matches!(refund(), RefundOutcome::Refund(_)), refundable);
+    }
+}
+
+#[test]
+fn a_payment_that_was_given_back_is_not_disputed() {
+    let db = Database::new();
+    db.create(ID, None, &new_session(), CREATED);
+    store::pay(&mut db.run(), ID, "pi_1", "ch_1", CREATED + 60).unwrap();
+    store::refund(&mut db.run(), ID).unwrap().unwrap();
+    assert_eq!(store::dispute(&mut db.run(), ID, "du_1", CREATED + 90).unwrap(), None);
 }

@@ -77,7 +77,7 @@ fn read_seed(
         .and_then(|text| template(&seed, text.line, &text.value, declared).map(|value| At { value, line: text.line }));
     match seed.string("folder") {
         Some(name) => {
-            let files = "`sqlite/add.sql` or `postgres/add.sql`";
+            let files = "`add.sql`";
             let folder = folder(&mut seed, dir, &name, "the folder of the seed", files);
             component.seed = Some(Seed { folder, at_first_start: false });
         }

@@ -1,4 +1,4 @@
-//! How many descriptors the process may have open.
+//! The number of file descriptors that the process may open.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use souk_manifest::limits::EdgeLimits;
@@ -7,19 +7,19 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of descriptors.
     pub(crate) const FIXED_LIMITS = "process";
 
-    /// What the host is assumed to have open besides connections and components' files: databases with their readers,
-    /// outgoing requests, the log, compiled code.
+    /// The descriptors that the host is assumed to need besides connections and components' files: databases with their
+    /// readers, outgoing requests, the log, compiled code.
     const OTHER_DESCRIPTORS: u64 = 1_024, "descriptors";
 }
 
-/// Raises the bound on open descriptors to what the system allows, and warns when that is less than `limits` need.
+/// Raises the limit of open descriptors to the system's maximum, and warns when that is less than `limits` need.
 pub(crate) fn raise(limits: &EdgeLimits) {
     let now = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: now.maximum, maximum: now.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!("the bound on open descriptors cannot be raised: {error}");
     }
-    // `None` is no bound.
+    // `None` means no limit.
     let Some(most) = getrlimit(Resource::Nofile).current else { return };
     let needed = needed(limits);
     if most < needed {

@@ -2,8 +2,8 @@
 //! WIT calls, and gives each exactly what the manifest grants it.
 //!
 //! This crate is the program: it starts an application ([`app`]), serves it ([`http`]), lets other processes reach it
-//! ([`admin`]), and reads the command line ([`cli`]). What it is made of are the crates beside it, which depend on each
-//! other in one direction: `manifest <- codec <- nats <- bindings <- runtime <- links <- souk`.
+//! ([`admin`]), and reads the command line ([`cli`]). It is built on the crates beside it, which depend on each other
+//! in one direction: `manifest <- codec <- nats <- bindings <- runtime <- links <- souk`.
 //! The host knows components, contracts, links and grants; it names no concept of any application that it runs.
 #![forbid(unsafe_code)]
 

@@ -1,32 +1,32 @@
-//! What the machine is called, and how much memory it has, or the control group that the process runs in.
+//! The name of the machine, and the memory of the machine or of the control group that the process runs in.
 
 use souk_manifest::limits::EdgeLimits;
 use std::fs;
 use std::path::Path;
 
-/// What the machine is called, for people.
+/// The name of the machine, for people.
 pub(crate) fn name() -> String {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim();
     if name.is_empty() { "a host without a name".to_owned() } else { format!("host {name}") }
 }
 
-/// Warns when the application may take more memory than there is.
+/// Warns when the application may use more memory than there is.
 pub(crate) fn check_memory(limits: &EdgeLimits) {
     let Some(memory) = memory(Path::new("/")) else { return };
     let most = limits.application_memory.as_u64().saturating_add(limits.request_memory.as_u64());
     if most > memory {
         tracing::warn!(
-            "components and requests may take {} MiB of memory in all (limits `application_memory` and \
-             `request_memory`), and the machine or the control group has {} MiB; set them to less under [application.tool.souk.limits] in spin.toml, so that a component \
-             that takes too much fails alone",
+            "components and requests may use {} MiB of memory in total (limits `application_memory` and \
+             `request_memory`), but the machine or the control group has {} MiB; lower them under [application.tool.souk.limits] in spin.toml, so that a component \
+             that uses too much fails alone",
             most >> 20,
             memory >> 20
         );
     }
 }
 
-/// The bytes of memory of the machine or of the control group, whichever is less; `None` where the system does not say.
+/// The memory of the machine or of the control group in bytes, whichever is less; `None` if the system does not say.
 /// `root` is the folder that holds `proc` and `sys`.
 fn memory(root: &Path) -> Option<u64> {
     let machine = || {
@@ -37,7 +37,8 @@ fn memory(root: &Path) -> Option<u64> {
     [machine(), group(root)].into_iter().flatten().min()
 }
 
-/// The least bound of the process's control group and those around it (version 2), or of the container's (version 1).
+/// The lowest memory limit of the process's control group and its parents (version 2), or of the container's (version
+/// 1).
 fn group(root: &Path) -> Option<u64> {
     let read = |path: &Path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
     let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();

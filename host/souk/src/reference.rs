@@ -1,7 +1,7 @@
-//! `docs/reference.md`, made from the code: the tables of keys and limits that the host itself reads, the interfaces that
-//! its bindings are made from, and the texts of `templates/reference.md` around them.
+//! Generates `docs/reference.md` from the code: the tables of keys and limits that the host itself uses, the interfaces
+//! that its bindings are generated from, and the texts of `docs/reference.template.md` around them.
 //!
-//! The test below fails when the page is not current; `UPDATE_SNAPSHOTS=1 cargo test -p souk --lib reference` writes it.
+//! A test fails when the page is outdated; `UPDATE_SNAPSHOTS=1 cargo test -p souk --lib reference` writes it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -18,7 +18,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Cells of a table must not end it.
+/// Escapes text for a table cell.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
 }
@@ -68,8 +68,8 @@ fn fixed_limits() -> String {
     text
 }
 
-/// The packages that the bindings are made from, which are those in `wit/deps`, with their interfaces; and WASI 0.2, which
-/// wasmtime brings.
+/// The packages in `wit/deps` from which the bindings are generated, with their interfaces; and WASI 0.2, which
+/// wasmtime provides.
 fn interfaces() -> String {
     let contracts = Contracts::read(&root().join("wit/deps")).unwrap_or_else(|error| panic!("{error}"));
     let mut text = "| package | interfaces | for components in Rust |\n|---|---|---|\n".to_owned();
@@ -86,7 +86,7 @@ fn interfaces() -> String {
     text
 }
 
-/// How a component in Rust uses packages of `wit/deps`: what their names begin with, and the words for it.
+/// How a component in Rust uses packages of `wit/deps`: a prefix of their names, and the text.
 const SDK: &[(&str, &str)] = &[
     ("wasi:http@0.3", "spin-sdk 7, feature `http`: `http_service`"),
     ("wasi:sockets@0.3", "every use is refused"),
@@ -125,5 +125,5 @@ fn the_reference_page_is_what_the_code_says() {
     }
     let there = std::fs::read_to_string(&place).unwrap_or_default();
     let differs = there.lines().zip(page.lines()).find(|(there, page)| there != page);
-    assert!(there == page, "docs/reference.md is not current, from {differs:?} on: UPDATE_SNAPSHOTS=1 writes it");
+    assert!(there == page, "docs/reference.md is outdated from {differs:?} on: UPDATE_SNAPSHOTS=1 writes it");
 }

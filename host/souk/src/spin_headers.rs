@@ -1,8 +1,8 @@
-//! Spin's headers, which tell a component how it was reached. Requests from outside and requests of other components
-//! (`http://NAME.spin.internal`) get them from here.
+//! Spin's headers, which tell a component how it was reached. Requests from outside and from other components
+//! (`http://NAME.spin.internal`) both get them here.
 //!
-//! As in Spin, a request of another component counts as one to the route `/...`, from the address 0.0.0.0:0: whatever
-//! routes lead to the component from outside, it sees the whole path.
+//! As in Spin, a request from another component counts as a request to the route `/...` from the address 0.0.0.0:0: the
+//! component sees the whole path, whatever its public routes are.
 
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
@@ -12,14 +12,14 @@ const FULL_URL: HeaderName = HeaderName::from_static("spin-full-url");
 const PATH_INFO: HeaderName = HeaderName::from_static("spin-path-info");
 const CLIENT_ADDR: HeaderName = HeaderName::from_static("spin-client-addr");
 
-/// The headers that are the same for each request of a route, and the names of its parameters'.
+/// The headers that are the same for each request to a route, and the names of its parameters' headers.
 pub struct RouteHeaders {
     fixed: Vec<(HeaderName, HeaderValue)>,
     params: Vec<HeaderName>,
 }
 
 impl RouteHeaders {
-    /// Those of `pattern`, in an application whose routes begin with `base`.
+    /// The headers of `pattern`, in an application whose routes begin with `base`.
     pub fn of(pattern: &RoutePattern, base: &str) -> Self {
         let fixed = [
             ("spin-matched-route", pattern.as_str()),
@@ -28,16 +28,16 @@ impl RouteHeaders {
             ("spin-base-path", base),
         ];
         let fixed = fixed.into_iter().filter_map(|(name, value)| {
-            // A header has no room for a route in another script.
+            // A header cannot contain a route with non-ASCII characters.
             Some((HeaderName::from_static(name), HeaderValue::from_str(value).ok()?))
         });
-        // The manifest allows parameters only such names as a header can have.
+        // The manifest only allows parameter names that are valid in a header's name.
         let params = pattern.params().filter_map(|name| HeaderName::try_from(format!("spin-path-match-{name}")).ok());
         RouteHeaders { fixed: fixed.collect(), params: params.collect() }
     }
 
-    /// Sets the headers of a request to `url`, which matched the route as `found` says and comes from `client`, and drops
-    /// those that its sender has made up.
+    /// Sets the headers of a request to `url` from `client`, for which the router returned `found`, and removes such
+    /// headers that the client sent.
     pub fn set<T>(&self, headers: &mut HeaderMap, url: &Uri, found: &RouteMatch<'_, '_, T>, client: &HeaderValue) {
         if headers.keys().any(is_spins) {
             let forged: Vec<HeaderName> = headers.keys().filter(|name| is_spins(name)).cloned().collect();
@@ -64,7 +64,7 @@ impl RouteHeaders {
     }
 }
 
-/// An absolute URL as the value of a header.
+/// An absolute URL as a header value.
 fn value_of(url: &Uri) -> Option<HeaderValue> {
     let (scheme, authority) = (url.scheme_str()?, url.authority()?.as_str());
     let target = url.path_and_query().map_or("/", |target| target.as_str());
@@ -77,11 +77,11 @@ fn is_spins(name: &HeaderName) -> bool {
     name.as_str().starts_with("spin-")
 }
 
-/// The route of requests that components make to each other.
+/// The route of requests between components.
 pub(crate) struct InternalRoute(Router<RouteHeaders>);
 
 impl InternalRoute {
-    /// The client of a request that a component has made.
+    /// The client address of a request from a component.
     pub(crate) const NO_CLIENT: HeaderValue = HeaderValue::from_static("0.0.0.0:0");
 
     /// The route `/...`.
@@ -91,7 +91,7 @@ impl InternalRoute {
         InternalRoute(Router::new([(pattern, headers)]))
     }
 
-    /// Sets the headers of a request to `url`, which is absolute.
+    /// Sets the headers of a request to the absolute URL `url`.
     pub(crate) fn set(&self, headers: &mut HeaderMap, url: &Uri) {
         if let Some(found) = self.0.route(url.path()) {
             found.target.set(headers, url, &found, &Self::NO_CLIENT);

@@ -1,11 +1,11 @@
-//! The log: one line a record on stderr, written by a thread of its own.
+//! The log: one line per record on stderr, written by a separate thread.
 //!
-//! Records carry the component and the trace id (the request id). `RUST_LOG` sets what is logged; `--quiet` leaves
-//! warnings and errors; `--log-format json` makes each an object. When lines come faster than stderr takes them, lines are dropped and counted, never waited for:
-//! a component that prints without end must not hold up the others.
+//! Records carry the component and the trace id (the request id). `RUST_LOG` sets what is logged; `--quiet` keeps only
+//! warnings and errors; `--log-format json` makes each record a JSON object. When stderr is too slow, lines are dropped
+//! and counted, and nothing waits: a component that prints without end must not block the others.
 //!
-//! A guest or a client can cause most warnings, as often as it likes. So of each kind of warning or error only
-//! [`MAX_REPEATS`] a second are logged for a component, and one line says how many more there were.
+//! A guest or a client can cause most warnings as often as it likes. So for each kind of warning or error, at most
+//! [`MAX_REPEATS`] lines per second are logged for a component, and one line says how many more there were.
 
 mod json;
 pub(crate) mod repeats;
@@ -31,7 +31,7 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of the log.
     pub(crate) const FIXED_LIMITS = "process";
 
-    /// The most log lines that wait for stderr; further ones are dropped and counted.
+    /// The most log lines that wait for stderr; more are dropped and counted.
     const MAX_BUFFERED_LINES: usize = 16_384, "lines";
 }
 
@@ -59,7 +59,7 @@ pub fn start(default: &str, format: Format) -> anyhow::Result<Log> {
     let filter = match std::env::var("RUST_LOG") {
         Ok(text) => EnvFilter::try_new(&text)
             .map_err(|e| anyhow::anyhow!("RUST_LOG={text}: {e}\n  fix: use for example RUST_LOG=warn,souk=debug"))?,
-        // wasmtime warns of every request whose client goes away; the access log has them.
+        // wasmtime warns about every request whose client disconnects; the access log has these already.
         Err(_) => EnvFilter::new(format!("{default},async_nats=warn,wasmtime_wasi_http=error")),
     };
     let tail = LogTail::default();
@@ -72,7 +72,7 @@ pub fn start(default: &str, format: Format) -> anyhow::Result<Log> {
     Ok(Log { dropped, tail, _guard: guard })
 }
 
-/// Reports a panic on one line, which nothing that a guest sent can end. It goes straight to stderr: a second panic may
+/// Reports a panic on one line, which text from a guest cannot break. It writes directly to stderr: a second panic may
 /// end the process before the log's thread has written.
 fn report_panic(panic: &PanicHookInfo<'_>) {
     let message = printable(panic.payload_as_str().unwrap_or("no message"));
@@ -85,31 +85,31 @@ fn report_panic(panic: &PanicHookInfo<'_>) {
     }
 }
 
-/// The log of the process; it is flushed when this is dropped.
+/// The log of the process; dropping it flushes the log.
 pub struct Log {
     dropped: ErrorCounter,
     tail: LogTail,
     _guard: WorkerGuard,
 }
 
-/// How many lines the log has lost; cheap to clone.
+/// Counts the lines that the log has lost; cheap to clone.
 #[derive(Clone)]
 pub struct LogLosses(ErrorCounter);
 
 impl LogLosses {
-    /// The lines so far.
+    /// The number of lines lost so far.
     pub fn lines(&self) -> u64 {
         self.0.dropped_lines() as u64
     }
 }
 
 impl Log {
-    /// How many lines it loses.
+    /// The counter of lost lines.
     pub fn losses(&self) -> LogLosses {
         LogLosses(self.dropped.clone())
     }
 
-    /// Its last lines.
+    /// The last lines.
     pub fn tail(&self) -> LogTail {
         self.tail.clone()
     }
@@ -119,7 +119,7 @@ impl Drop for Log {
     fn drop(&mut self) {
         let dropped = self.dropped.dropped_lines();
         if dropped > 0 {
-            // Straight to stderr: the log's own queue is what was full.
+            // Directly to stderr, because the log's own queue was full.
             let _ = writeln!(std::io::stderr().lock(), "the log has lost {dropped} lines, because stderr was too slow");
         }
     }

@@ -1,4 +1,4 @@
-//! How much of each budget is used now, as the control socket tells it and `souk limits` prints it.
+//! How much of each budget is in use, as the control socket reports it and `souk limits` prints it.
 
 use crate::app::App;
 use serde::{Deserialize, Serialize};
@@ -6,18 +6,18 @@ use souk_manifest::budget::Use;
 use souk_manifest::limits::LimitValue;
 use std::time::Duration;
 
-/// How much of a budget is used.
+/// The use of a budget.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Used {
-    /// The key of the limit in the manifest, or what the budget is of.
+    /// The manifest's key of the limit, or a description of the budget.
     pub name: String,
-    /// What is taken now, as a number.
+    /// The amount in use.
     pub taken: u64,
-    /// The bound, as a number.
+    /// The limit.
     pub most: u64,
-    /// What the numbers count.
+    /// The unit of both numbers.
     pub unit: String,
-    /// The two for people.
+    /// Both numbers as text.
     pub text: String,
 }
 

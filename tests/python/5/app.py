@@ -1,6 +1,6 @@
 """A component as users of Spin's SDK 5 for Python build it: WASI 0.3 beside its release candidate."""
 
-from spin_sdk import http, key_value, llm, variables
+from spin_sdk import http, key_value, llm, sqlite, variables
 from spin_sdk.http import Request, Response
 
 
@@ -14,6 +14,12 @@ class HttpHandler(http.Handler):
                 with await key_value.open_default() as store:
                     await store.set("python", b"five")
                     body = await store.get("python")
+            case "/sqlite":
+                with await sqlite.Connection.open_default() as database:
+                    columns, rows, done = await database.execute("SELECT ? || '!'", [sqlite.Value_Text("five")])
+                    with rows, done:
+                        [row] = await rows.read(1)
+                    body = row.values[0].value.encode()
             case "/variable":
                 body = (await variables.get(query)).encode()
             case "/fetch":

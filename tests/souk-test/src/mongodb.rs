@@ -105,7 +105,8 @@ fn cache() -> PathBuf {
 }
 
 /// Go: on the path, where its installer puts it, or where `.ci/run` does.
-fn go() -> PathBuf {
+/// Go, which builds the server, and guests of tests.
+pub fn go() -> PathBuf {
     let places = std::env::var_os("PATH").unwrap_or_default();
     let places = std::env::split_paths(&places)
         .map(|folder| folder.join("go"))
@@ -113,7 +114,7 @@ fn go() -> PathBuf {
     let found = places.into_iter().find(|go: &PathBuf| go.is_file());
     found.unwrap_or_else(|| {
         panic!(
-            "Go is missing, and the tests of MongoDB need it: it builds their server, FerretDB. `.ci/run` installs it; \
+            "Go is missing, and the tests need it: it builds their server of MongoDB's protocol, and guests. `.ci/run` installs it; \
              so does https://go.dev/doc/install"
         )
     })

@@ -113,6 +113,19 @@ pub(crate) fn forget(store: &Store, account: &Key) -> Result<(), Error> {
     store.delete(&known_key(&signer, account.as_str()))
 }
 
+/// Removes, under these keys, the sources of accounts to which none of them is known any more; of how many. One that logs in
+/// at this moment may be forgotten: until its next login it is a stranger.
+pub(crate) fn forget_old(store: &Store, keys: &[String], now: u64) -> Result<usize, Error> {
+    let mut forgotten = 0;
+    for (key, sources) in store.by_keys::<Vec<Source>>(keys)? {
+        if !sources.iter().any(|source| has_logged_in(source, now)) {
+            store.delete(&key)?;
+            forgotten += 1;
+        }
+    }
+    Ok(forgotten)
+}
+
 fn known_key(signer: &Signer, account: &str) -> String {
     format!("known/{}", hex::encode(signer.digest("known", account)))
 }
@@ -190,7 +203,12 @@ impl<'a> Counters<'a> {
 }
 
 fn is_known(source: &Source, name: &str, now: u64) -> bool {
-    source.source == name && now.saturating_sub(source.login) < KNOWN_SECONDS
+    source.source == name && has_logged_in(source, now)
+}
+
+/// Whether its login counts still.
+fn has_logged_in(source: &Source, now: u64) -> bool {
+    now.saturating_sub(source.login) < KNOWN_SECONDS
 }
 
 /// The known sources after an attempt of one of them did not fail.
@@ -206,7 +224,7 @@ fn without_attempt(mut sources: Vec<Source>, name: &str, outcome: Outcome, now: 
 
 /// The known sources after a new one has logged in. If it became known meanwhile, its count stays.
 fn with_login(mut sources: Vec<Source>, name: &str, now: u64) -> Vec<Source> {
-    sources.retain(|known| now.saturating_sub(known.login) < KNOWN_SECONDS);
+    sources.retain(|known| has_logged_in(known, now));
     match sources.iter_mut().find(|known| known.source == name) {
         Some(known) => known.login = now,
         None => sources.push(Source { source: name.to_owned(), login: now, counter: Counter::default() }),

@@ -5,10 +5,20 @@ use super::{Entry, Store, has_email, parse, refused, user_key};
 use crate::account::{Account, Key};
 use crate::bindings::accounts::Error;
 use crate::bindings::batch;
+use serde::de::DeserializeOwned;
 
 /// Some of the accounts, and where the next ones begin.
 pub(crate) struct Page {
     pub accounts: Vec<Account>,
+    pub next: Option<String>,
+}
+
+/// One page of the store's keys, by what they lead to, and where the next one begins.
+pub(crate) struct Keys {
+    /// To accounts.
+    pub users: Vec<String>,
+    /// To the sources that are known to an account.
+    pub known: Vec<String>,
     pub next: Option<String>,
 }
 
@@ -27,6 +37,20 @@ impl Store {
         let mut accounts = self.users(users)?;
         accounts.extend(self.unmigrated(emails)?);
         Ok(Page { accounts, next: listed.cursor })
+    }
+
+    /// One page of keys.
+    pub(crate) fn keys(&self, from: Option<&str>) -> Result<Keys, Error> {
+        let listed = self.0.list_keys(from).map_err(refused)?;
+        let (users, others): (Vec<_>, Vec<_>) = listed.keys.into_iter().partition(|key| key.starts_with("user/"));
+        let known = others.into_iter().filter(|key| key.starts_with("known/")).collect();
+        Ok(Keys { users, known, next: listed.cursor })
+    }
+
+    /// What is under these keys; those that are gone are left out.
+    pub(crate) fn by_keys<T: DeserializeOwned>(&self, keys: &[String]) -> Result<Vec<(String, T)>, Error> {
+        let found = self.many(keys)?.into_iter().map(|(key, value)| Ok(parse(&key, value)?.map(|value| (key, value))));
+        found.filter_map(Result::transpose).collect()
     }
 
     /// The accounts with these ids.

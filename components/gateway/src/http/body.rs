@@ -1,7 +1,8 @@
 //! Request bodies as Express's body-parser reads them: JSON and forms, plain or compressed, at most 100 KiB.
 //!
 //! Every kind becomes JSON text, so a route sees one kind of input. A body of any other type is not read at all, and
-//! counts as no body: the validation then says which fields are missing, as in the NestJS system, and a hint says why.
+//! counts as no body: the validation then says which fields are missing, as in the NestJS system, and a hint says why, as it
+//! does for an empty body and for a list.
 //! A body that is not UTF-8 is refused, and so is JSON that is sent as a form: it would be one field with all of it as
 //! its name. It refuses, before reading where it can: other encodings and charsets (415), and more than the limit
 //! (413), counted after inflating, so that a small compressed body cannot fill the sandbox.
@@ -23,7 +24,7 @@ const JSON_TYPE: &str = "`content-type: application/json`";
 pub(crate) struct Body {
     /// JSON text; empty if nothing was parsed.
     pub text: String,
-    /// Why nothing was parsed, although a body was sent.
+    /// Why there are no fields in it, where they could be missed.
     pub unread: Option<String>,
 }
 
@@ -137,6 +138,15 @@ pub(crate) fn unread(content_type: Option<&str>) -> String {
         Some(_) => {
             format!("the body was not read, as its content-type is another: send it as JSON with {JSON_TYPE}, {form}")
         }
+    }
+}
+
+/// Why there are no fields in a body that was read.
+pub(crate) fn without_fields(text: &str) -> Option<String> {
+    match text.trim_start().chars().next() {
+        None => Some(format!("the request has no body: send one object as JSON with {JSON_TYPE}")),
+        Some('[') => Some("the body is a list: send one object".to_owned()),
+        Some(_) => None,
     }
 }
 

@@ -61,7 +61,10 @@ async fn answer(
     let sent = match request.method {
         // A body of these has no meaning (RFC 9110, section 9.3.1), so nothing is asked about it.
         Method::Get | Method::Head => Body::default(),
-        _ => body::read(request).await?,
+        _ => body::read(request).await.map(|body| match body.unread {
+            None => Body { unread: body::without_fields(&body.text), ..body },
+            Some(_) => body,
+        })?,
     };
     let body = Fields::parse(&sent.text)?;
     let Received { method, target, headers, .. } = &*request;

@@ -6,7 +6,7 @@
 mod own;
 
 use super::no_route;
-use crate::authorize::{bearer, token_error};
+use crate::authorize::{token, token_error};
 use crate::bindings::accounts::{self, NewAccount, Role, Session, User};
 use crate::credentials::{is_email, is_strong_password, weakness};
 use crate::guesses::{Guess, try_once};
@@ -87,8 +87,7 @@ fn login(request: &Request<'_>) -> Result<Reply, Error> {
     ),
 ))]
 fn verify(authorization: Option<&str>) -> Result<Reply, Error> {
-    let token = bearer(authorization).ok_or_else(Error::no_token)?;
-    let session = accounts::verify(token).map_err(token_error)?;
+    let session = accounts::verify(token(authorization)?).map_err(token_error)?;
     Reply::json(201, &SessionView::with_role(&session))
 }
 

@@ -134,7 +134,7 @@ fn list(actor: Actor, query: &str) -> Result<Reply, Error> {
 ))]
 fn export(actor: Actor, query: &str) -> Result<Reply, Error> {
     if matches!(actor, Actor::Customer(_)) {
-        return Err(Error::forbidden());
+        return Err(Error::forbidden().hint("an administrator may do this"));
     }
     export::reply(&actor, input::export(query)?)
 }

@@ -244,7 +244,7 @@ impl Store {
     /// The values of `keys`, in their order.
     pub async fn get_many(&self, keys: Vec<String>) -> Result<Vec<(String, Option<Vec<u8>>)>, StoreError> {
         check_batch(&keys)?;
-        let arguments = self.tape.is_some().then(|| format!("{keys:?}")).unwrap_or_default();
+        let arguments = if self.tape.is_some() { format!("{keys:?}") } else { String::new() };
         self.operation("get-many", || arguments, async {
             match &*self.kind {
                 Kind::File(file) => file.get_many(keys).await,
@@ -272,7 +272,7 @@ impl Store {
         if entries.iter().map(|(_, value)| value.len()).sum::<usize>() > MAX_BATCH_BYTES {
             return Err(StoreError::BatchTooLarge);
         }
-        let arguments = self.tape.is_some().then(|| shown_entries(&entries)).unwrap_or_default();
+        let arguments = if self.tape.is_some() { shown_entries(&entries) } else { String::new() };
         self.operation("set-many", || arguments, async {
             match &*self.kind {
                 Kind::File(file) => file.set_many(entries).await,
@@ -288,7 +288,7 @@ impl Store {
     /// Deletes `keys`; one that is not there is no error.
     pub async fn delete_many(&self, keys: Vec<String>) -> Result<(), StoreError> {
         check_batch(&keys)?;
-        let arguments = self.tape.is_some().then(|| format!("{keys:?}")).unwrap_or_default();
+        let arguments = if self.tape.is_some() { format!("{keys:?}") } else { String::new() };
         self.operation("delete-many", || arguments, async {
             match &*self.kind {
                 Kind::File(file) => file.delete_many(keys).await,
@@ -304,7 +304,7 @@ impl Store {
     /// Adds `delta` to the number under `key`, which is 0 when there is none, and returns the sum.
     pub async fn increment(&self, key: String, delta: i64) -> Result<i64, StoreError> {
         check_key(&key)?;
-        let arguments = self.tape.is_some().then(|| format!("{key:?} {delta}")).unwrap_or_default();
+        let arguments = if self.tape.is_some() { format!("{key:?} {delta}") } else { String::new() };
         self.operation("increment", || arguments, async {
             match &*self.kind {
                 Kind::File(file) => file.increment(key, delta).await,
@@ -321,11 +321,10 @@ impl Store {
     pub async fn swap(&self, key: String, expected: Option<Version>, value: Vec<u8>) -> Result<Swap, StoreError> {
         check_key(&key)?;
         self.check_value(&value)?;
-        let arguments = self
-            .tape
-            .is_some()
-            .then(|| format!("{key:?} {expected:?} {:?}", tape::shown_bytes(&value)))
-            .unwrap_or_default();
+        let arguments = match &self.tape {
+            Some(_) => format!("{key:?} {expected:?} {:?}", tape::shown_bytes(&value)),
+            None => String::new(),
+        };
         self.operation("swap", || arguments, async {
             match &*self.kind {
                 Kind::File(file) => file.swap(key, expected, value).await,

@@ -22,7 +22,7 @@ fn nanoseconds(time: Duration) -> u64 {
 
 impl HostWallClock for Clock {
     fn resolution(&self) -> Duration {
-        Duration::from_nanos(1)
+        Duration::new(0, 1)
     }
 
     fn now(&self) -> Duration {

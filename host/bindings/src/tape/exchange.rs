@@ -113,8 +113,11 @@ enum Sent {
     Failed(String),
 }
 
+/// A code by its name.
+type Code = (&'static str, fn() -> Error);
+
 /// The codes without a value of their own, which a replay gives as they were.
-const CODES: &[(&str, fn() -> Error)] = &[
+const CODES: &[Code] = &[
     ("DestinationNotFound", || Error::DestinationNotFound),
     ("DestinationUnavailable", || Error::DestinationUnavailable),
     ("DestinationIpProhibited", || Error::DestinationIpProhibited),

@@ -399,7 +399,7 @@ pub const MANIFEST: &[Key] = &[
         "a folder, from the manifest",
         "required",
         "folder = \"store/seed\"",
-        "Its scripts, in `sqlite/` or `postgres/`: `add.sql`, `remove.sql`, and `keep.sql`, a query whose rows are reasons to keep other components' seeds.",
+        "Its scripts: `add.sql`, `remove.sql`, and `keep.sql`, a query whose rows are reasons to keep other components' seeds. Those in the folder itself are for both kinds of database; those in `sqlite/` or `postgres/` come after them.",
     ),
     key(
         SEED,

@@ -1,9 +1,10 @@
-//! What a link costs in wasmtime alone, without Souk: one component calls a function of another that gives its number back.
+//! What a link costs in wasmtime alone, without Souk: one component calls a function of another, which returns its
+//! argument.
 //!
-//! So a reader sees what isolation costs and what Souk adds. Composed, the two are one component in one store, and share
-//! its fate and its limits; nested and by task, each has a store of its own, as in Souk, and the call of the import is a
-//! host function. Nested it runs the callee within the caller's own wait, by task it hands it to a task of its own, which a
-//! caller needs whose import is `async`.
+//! The rows show what isolation costs and what Souk adds. "Composed" links the two into one component with one store:
+//! they share a failure and their limits. "Nested" and "by task" give each component its own store, as Souk does, and
+//! the import is a host function. Nested, the host function runs the callee within the caller's own wait. By task, it
+//! starts a task for the callee, which an `async` import needs.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -13,12 +14,12 @@ use wasmtime::{Config, Engine, Store};
 
 /// Calls of one round.
 const CALLS: u32 = 50_000;
-/// The interface between the two.
+/// The interface between caller and callee.
 const CONTRACT: &str = "bench:link/numbers@1.0.0";
 
 type Call = TypedFunc<(u64,), (u64,)>;
 
-/// A component that gives its number back.
+/// A component whose function returns its argument.
 fn callee() -> String {
     format!(
         r#"(core module $m (func (export "answer") (param i64) (result i64) local.get 0))
@@ -29,7 +30,7 @@ fn callee() -> String {
     )
 }
 
-/// A component that asks one that does.
+/// A component that calls [`callee`]'s function.
 fn caller() -> String {
     format!(
         r#"(import "{CONTRACT}" (instance $numbers (export "answer" (func (param "n" u64) (result u64)))))
@@ -54,7 +55,7 @@ fn composed() -> String {
     )
 }
 
-/// Measures and prints the rows; what they say, for the table that is kept.
+/// Measures and prints the rows; returns them as text for the table in `docs/benchmarks/`.
 pub(crate) fn rows() -> String {
     let mut config = Config::new();
     config.wasm_component_model_async(true).epoch_interruption(true);

@@ -4,14 +4,14 @@ use plotters::prelude::*;
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// One row: CPU by request on both sides, us.
+/// One row: CPU time of one request on both sides, in microseconds.
 pub(crate) struct Bar {
     pub name: &'static str,
     pub souk: f64,
     pub native: f64,
 }
 
-/// Writes both; `further` follows the table.
+/// Writes the table and the chart; `further` follows the table.
 pub(crate) fn write(bars: &[Bar], further: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/benchmarks");
     std::fs::create_dir_all(&folder).unwrap();
@@ -33,7 +33,7 @@ fn table(bars: &[Bar]) -> String {
     table
 }
 
-/// How many times native's CPU each row takes, as bars; a line stands at native.
+/// The CPU time of each row in multiples of the native server's, as bars; a line marks the native server.
 fn chart(bars: &[Bar]) -> String {
     const ROW: u32 = 34;
     let ratio = |bar: &Bar| bar.souk / bar.native;
@@ -65,7 +65,7 @@ fn chart(bars: &[Bar]) -> String {
             .draw()
             .unwrap();
         let colour = RGBColor(0x2f, 0x6d, 0xa8);
-        // The first row stands on top.
+        // The first row is at the top.
         let placed = || bars.iter().rev().enumerate();
         let rectangles = placed().map(|(at, bar)| {
             let corners = [(0.0, SegmentValue::Exact(at)), (ratio(bar), SegmentValue::Exact(at + 1))];

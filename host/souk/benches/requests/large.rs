@@ -1,6 +1,7 @@
-//! What a request costs when there is much: the catalogue with 1,000,000 products, and one customer with 200,000 orders,
-//! each beside the same store with few. The rows are put into the databases of a store that has run once, so its triggers
-//! count them. Only Souk is asked: the native side counts its rows for each page, as one would at first.
+//! What a request costs with much data: a catalogue of 1,000,000 products, and a customer with 200,000 orders, each
+//! compared with the same store with little data. The benchmark writes the rows into the databases of a store that has
+//! run once, so the store's triggers count them. It measures only Souk: the native server counts its rows again for
+//! each page, as a first version would.
 
 use crate::load::{self, Call, Sample};
 use crate::server::{Server, souk};
@@ -14,14 +15,14 @@ const PRODUCTS: u32 = 1_000_000;
 /// How many orders the customer of the large store has.
 const ORDERS: u32 = 200_000;
 
-/// One kind of request at both stores.
+/// One kind of request to both stores.
 struct Row {
     name: &'static str,
     few: Call,
     many: Call,
 }
 
-/// Measures and prints the rows; what they say, for the table that is kept.
+/// Measures and prints the rows; returns them as text for the table in `docs/benchmarks/`.
 pub(crate) fn rows(state: &Path) -> String {
     let (few, token) = start(&state.join("few"));
     let (many, owner) = start(&state.join("many"));
@@ -37,7 +38,7 @@ pub(crate) fn rows(state: &Path) -> String {
             many: page("/api/products?page=2&limit=10"),
         },
         Row {
-            name: "page of 10 in the midst of them",
+            name: "page of 10 from the middle of them",
             few: page("/api/products?page=2&limit=10"),
             many: page("/api/products?page=50000&limit=10"),
         },
@@ -81,7 +82,7 @@ fn start(state: &Path) -> (Server, String) {
     (server, token)
 }
 
-/// Puts the rows into the databases of a store that does not run.
+/// Writes the rows into the databases of a store that is not running.
 fn fill(state: &Path) {
     let open = |file: &str| Connection::open(state.join("sqlite").join(file)).unwrap();
     let numbers =

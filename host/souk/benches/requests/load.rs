@@ -1,4 +1,4 @@
-//! The load: connections that are kept open, one request at a time each.
+//! The load: connections that stay open, each with one request at a time.
 
 use crate::server::Server;
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use sha2::Sha256;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpStream;
 
-/// What one slot showed.
+/// The measurements of one slot.
 pub(crate) struct Sample {
     /// Requests a second.
     pub rate: f64,
@@ -19,7 +19,7 @@ pub(crate) struct Sample {
     pub p50: f64,
     /// 99th percentile of latency, us.
     pub p99: f64,
-    /// CPU of the server's process by request, us.
+    /// CPU time of the server's process for one request, us.
     pub cpu: f64,
 }
 
@@ -31,27 +31,27 @@ impl Sample {
     }
 }
 
-/// What is sent, again and again.
+/// The request that the load repeats.
 #[derive(Clone)]
 pub(crate) struct Call {
     pub method: http::Method,
     pub path: String,
-    /// JSON; empty for none.
+    /// JSON; empty for no body.
     pub body: String,
-    /// What the caller's token is.
+    /// The caller's token.
     pub token: Option<String>,
-    /// What is expected.
+    /// The expected status.
     pub status: u16,
-    /// What stands in the body's place, and is another event each time.
+    /// Replaces the body: a new event for each request.
     pub event: Option<Event>,
 }
 
-/// An event of the payment provider: a page that has ended.
+/// An event of the payment provider: a payment page has expired.
 #[derive(Clone)]
 pub(crate) struct Event {
-    /// What it is signed with.
+    /// The secret that signs it.
     pub secret: String,
-    /// The order that it names.
+    /// The id of its order.
     pub order: String,
 }
 
@@ -73,7 +73,7 @@ impl Event {
 }
 
 impl Call {
-    /// `GET path`, by nobody in particular.
+    /// `GET path` without a token.
     pub(crate) fn get(path: &str) -> Self {
         Call {
             method: http::Method::GET,
@@ -85,25 +85,25 @@ impl Call {
         }
     }
 
-    /// `POST path`, which makes something.
+    /// `POST path`, which creates something (status 201).
     pub(crate) fn post(path: &str, body: &str) -> Self {
         Call { method: http::Method::POST, path: path.into(), body: body.into(), token: None, status: 201, event: None }
     }
 
-    /// Events to the webhook.
+    /// Events for the webhook.
     pub(crate) fn events(secret: &str, order: &str) -> Self {
         let event = Event { secret: secret.into(), order: order.into() };
         Call { method: http::Method::POST, event: Some(event), ..Call::get("/payments/webhook") }
     }
 
-    /// The same call by the one whose token this is.
+    /// The same call with this token.
     pub(crate) fn by(mut self, token: &str) -> Self {
         self.token = Some(token.into());
         self
     }
 }
 
-/// Loads `server` with `call` for `slot`, after a short warm-up.
+/// Loads `server` with `call` for the time `slot`, after a short warm-up.
 pub(crate) fn run(server: &Server, call: &Call, connections: usize, slot: Duration) -> Sample {
     runtime().block_on(async {
         requests(server, call, connections, slot / 10).await;
@@ -130,7 +130,7 @@ pub(crate) fn beside(server: &Server, call: &Call, other: &Call, others: usize, 
     })
 }
 
-/// One request; its response's body.
+/// Sends one request and returns the response's body.
 pub(crate) fn once(server: &Server, call: &Call) -> Bytes {
     runtime().block_on(async { send(&mut connect(&server.address).await, &server.address, call).await })
 }

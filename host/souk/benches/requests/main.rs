@@ -1,11 +1,11 @@
-//! Souk against native Rust, in one sitting: `cargo bench --bench requests`.
+//! Souk compared with native Rust, in one run: `cargo bench --bench requests`.
 //!
-//! Both servers run as processes of their own, on loopback, one after the other in rounds, so that a noisy machine
-//! disturbs both alike. The native side is what one would write by hand: axum with rusqlite, or sqlx for PostgreSQL, and
-//! cached statements, the same rows and the same JSON. Both ask the same payment provider over HTTP, as everybody's is
-//! asked. CPU is what the server's process used (user and system), by request; that of the load, of PostgreSQL and of the
-//! provider is not in it. Ratios travel to other machines, absolute figures do not. What a request's CPU is on both sides goes
-//! to `docs/benchmarks/`, as a table and as a chart ([`chart`]).
+//! Both servers run as separate processes on loopback, one after the other in rounds, so that a noisy machine disturbs
+//! both alike. The native server is what a developer would write by hand: axum with rusqlite, or sqlx for PostgreSQL,
+//! cached statements, the same rows and the same JSON. Both send HTTP requests to the same payment provider, as a real
+//! shop does. CPU is the time that the server's process used (user and system), divided by the requests; it excludes
+//! the load, PostgreSQL and the provider. Ratios hold on other machines, absolute figures do not. The CPU time of a
+//! request on both sides goes to `docs/benchmarks/`, as a table and as a chart ([`chart`]).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a benchmark may stop
 #![allow(clippy::disallowed_methods, reason = "it measures real time, beside the program that runs")]
 
@@ -29,7 +29,7 @@ const ROUNDS: usize = 5;
 /// How long one server is loaded with one kind of request in one round.
 const SLOT: Duration = Duration::from_secs(3);
 
-/// Who answers on Souk's side.
+/// What serves the requests on Souk's side.
 enum Side {
     /// The tests' probe.
     Probe,
@@ -46,7 +46,7 @@ struct Row {
     native: Call,
 }
 
-/// The rows; the tokens are the user's at the store, the store on PostgreSQL and the native server.
+/// The rows; the tokens belong to the user on the store, on the store with PostgreSQL, and on the native server.
 fn table([ours, on_postgres, native]: [&str; 3]) -> Vec<Row> {
     let probe = |name, path: &str, native: &str| Row {
         name,
@@ -76,13 +76,13 @@ fn table([ours, on_postgres, native]: [&str; 3]) -> Vec<Row> {
     ]
 }
 
-/// What is ordered.
+/// The body of a new order.
 const ORDER: &str = r#"{"items":[{"productId":1,"quantity":2},{"productId":2,"quantity":1}]}"#;
 
-/// A user of both sides.
+/// A user of both servers.
 const LOGIN: &str = r#"{"email":"bench@example.com","password":"Bench123!x"}"#;
 
-/// Registers the user, whose token comes back.
+/// Registers the user and returns the token.
 fn register(server: &Server, body: &str) -> String {
     let answer = load::once(server, &Call::post("/api/auth/register", body));
     let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
@@ -205,8 +205,9 @@ fn rows() -> Vec<chart::Bar> {
     bars
 }
 
-/// Events of the payment provider: how many are stored a second, and how many applied, one transaction each. They are
-/// stored faster than they are applied, so this is one slot, and the queue must hold what it leaves.
+/// Measures events of the payment provider: how many are stored per second, and how many are applied per second, in one
+/// transaction each. They are stored faster than they are applied, so there is only one slot, and the queue must hold
+/// the rest.
 fn events(server: &Server, call: &Call, database: &std::path::Path, applied: &str, name: &str) {
     let count =
         || -> u32 { rusqlite::Connection::open(database).unwrap().query_row(applied, [], |r| r.get(0)).unwrap() };
@@ -223,7 +224,7 @@ fn events(server: &Server, call: &Call, database: &std::path::Path, applied: &st
     );
 }
 
-/// What `verify` costs while others log in without pause: hashing passwords must not hold up anybody else.
+/// Measures `verify` while other clients log in without pause: hashing passwords must not delay other requests.
 fn logins(server: &Server, token: &str, name: &str) {
     let (verify, login) = (Call::post("/api/auth/verify", "").by(token), Call::post("/api/auth/login", LOGIN));
     for others in [0, CONNECTIONS] {

@@ -1,8 +1,8 @@
-//! What a link costs when NATS is between: the same request over a local link, over a link to another host, and a bare
-//! NATS request and reply of as many bytes, all on loopback in one sitting.
+//! What a link costs over NATS: the same request over a local link, over a link to another host, and a bare NATS
+//! request and reply of the same size, all on loopback in one run.
 //!
-//! The bare request has an answerer of its own in this process, and no HTTP before it; so what a remote link adds to a
-//! local one is to be held against it, not the whole row.
+//! The bare request is answered in this process and has no HTTP in front of it. So compare it with what a remote link
+//! adds to a local link, not with the whole row.
 
 use crate::load::{self, Call, Sample};
 use crate::server::{Server, souk};
@@ -12,7 +12,7 @@ use souk_test::nats::Nats;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// The answer of the probe's link, more or less.
+/// Roughly the answer of the probe's link.
 const PAYLOAD: &str = r#"{"ok":{"answer":7}}"#;
 
 /// Measures and prints the rows.
@@ -34,7 +34,7 @@ pub(crate) fn rows(state: &Path) {
             samples[0].push(load::run(&local, &call, connections, SLOT));
             let before = callee.cpu();
             let mut remote = load::run(&caller, &call, connections, SLOT);
-            // Both hosts work for a request; the warm-up's are in the callee's share, a tenth of a slot.
+            // Both hosts work for a request. The callee's share includes the warm-up, a tenth of a slot.
             remote.cpu += (callee.cpu() - before) * 1e6 / (remote.rate * SLOT.as_secs_f64() * 1.1);
             samples[1].push(remote);
             samples[2].push(bare(&nats.url(), connections));
@@ -49,7 +49,7 @@ pub(crate) fn rows(state: &Path) {
     println!();
 }
 
-/// Requests without Souk: this process asks and answers, over two connections to NATS.
+/// Requests without Souk: this process sends and answers them, over two connections to NATS.
 fn bare(url: &str, connections: usize) -> Sample {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {

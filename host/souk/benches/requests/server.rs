@@ -1,14 +1,14 @@
-//! The servers' processes.
+//! The processes of the servers.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Clock ticks a second, in which Linux counts a process's CPU time.
+/// Clock ticks per second, the unit of a process's CPU time in Linux.
 const TICKS: f64 = 100.0;
 
-/// A server's process; it is ended when the value is dropped.
+/// A server's process; dropping the value ends it.
 pub(crate) struct Server {
     child: Child,
     pub address: String,
@@ -25,7 +25,7 @@ fn manifest(app: &str) -> PathBuf {
     }
 }
 
-/// Builds the components that are measured: beside an optimised host as `deploy/build` makes them.
+/// Builds the measured components; an optimised host gets them as `deploy/build` makes them.
 pub(crate) fn build() {
     for app in ["store", "probe"] {
         let mut build = Command::new(env!("CARGO_BIN_EXE_souk"));
@@ -50,7 +50,7 @@ pub(crate) fn souk(app: &str, state: &Path) -> Command {
     command
 }
 
-/// The same, once the examples are in: beside a key for payments no start puts them in by itself.
+/// `souk seed` for the same application: with a key for payments, no start adds the example data by itself.
 pub(crate) fn seeded(up: Command) -> Command {
     let mut seed = Command::new(up.get_program());
     seed.arg("seed").args(up.get_args().skip(3)).envs(up.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -69,12 +69,12 @@ impl Server {
                 break rest.split_whitespace().next().unwrap().to_string();
             }
         };
-        // The rest of the output is read, so that the process never waits for its reader.
+        // A thread reads the rest of the output, so that the process never blocks on a full pipe.
         std::thread::spawn(move || lines.for_each(drop));
         Server { child, address }
     }
 
-    /// Starts the process; how long it took to the first answer to `path`.
+    /// Starts the process; also returns how long the first answer to `path` took.
     pub(crate) fn timed(command: Command, path: &str) -> (Duration, Self) {
         let start = Instant::now();
         let server = Server::start(command);
@@ -85,7 +85,7 @@ impl Server {
     /// Seconds of CPU that the process has used.
     pub(crate) fn cpu(&self) -> f64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        // After the name in parentheses; utime and stime are fields 14 and 15 of all.
+        // The fields after the name in parentheses; utime and stime are fields 14 and 15 of the whole line.
         let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
         (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / TICKS
     }

@@ -1,13 +1,14 @@
-//! Who asks, and what they may do.
+//! Who sends a request, and what they may do.
 //!
-//! On the control socket everybody may do everything: the system lets the owner of the state folder in alone. On TCP it
-//! takes a token, or the cookie that a browser got for a code; and three checks keep the pages of strangers out, which a
-//! browser on this machine runs as well:
+//! On the control socket everything is allowed: the system admits only the owner of the state folder. On TCP a request
+//! needs a token, or the cookie that a browser got for a code. Three checks keep out other sites' pages, which a
+//! browser on this machine also runs:
 //!
-//! - `Host` is the address that was connected to, or a name in `admin_hosts`: a name of a stranger's that is made to lead
-//!   here (DNS rebinding) is refused.
-//! - `Origin`, where there is one, is the same host. There is no CORS: no header ever allows another.
-//! - With a cookie, what changes something must have an `Origin`, and `Sec-Fetch-Site` must not say that another site asks.
+//! - `Host` must be the address that the client connected to, or a name in `admin_hosts`. This refuses a foreign name
+//!   that was made to resolve to this host (DNS rebinding).
+//! - `Origin`, if present, must be the same host. There is no CORS: no header ever allows another origin.
+//! - With a cookie, a request that changes something must have an `Origin`, and `Sec-Fetch-Site` must not report
+//!   another site.
 
 use super::Admin;
 use super::problem::Problem;
@@ -19,23 +20,23 @@ use http::{HeaderMap, HeaderName, Method, StatusCode};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-/// What somebody may do; each includes those before it.
+/// What a client may do; each right includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Right {
-    /// What names components and never data.
+    /// Only what names components and never shows data.
     Nothing,
-    /// Look, but not at arguments and other data.
+    /// Read, but not arguments and other data.
     Read,
-    /// Everything but the tokens themselves.
+    /// Everything except the tokens themselves.
     Full,
     /// Everything.
     Owner,
 }
 
-/// Where a connection came in.
+/// Where a connection came from.
 #[derive(Debug, Clone)]
-pub(crate) enum Door {
-    /// The control socket; the system's number of the user at its other end, where it says so.
+pub(crate) enum Connection {
+    /// The control socket, with the user id of its other end, where the system reports it.
     Socket(Option<u32>),
     /// The listener.
     Tcp {
@@ -43,23 +44,23 @@ pub(crate) enum Door {
         peer: SocketAddr,
         /// The address that it connected to.
         local: SocketAddr,
-        /// Whether it speaks TLS.
+        /// Whether the connection uses TLS.
         secure: bool,
     },
 }
 
-/// Who asks.
+/// The sender of a request.
 #[derive(Debug)]
-pub(crate) struct Asker {
+pub(crate) struct Client {
     /// What they may do.
     pub right: Right,
-    /// For the log: how they are known, and never by what secret.
+    /// The name for the log; it never contains a secret.
     name: String,
-    /// The cookie that they came with.
+    /// The cookie of the request.
     pub cookie: Option<String>,
 }
 
-impl fmt::Display for Asker {
+impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)
     }
@@ -67,24 +68,24 @@ impl fmt::Display for Asker {
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Finds out who sends a request with this head.
+/// Finds out who sent a request with this head.
 ///
 /// # Errors
-/// When the request is one that a stranger's page makes.
-pub(crate) fn asker(head: &Parts, door: &Door, admin: &Admin) -> Result<Asker, Problem> {
-    let (peer, local, secure) = match door {
-        Door::Socket(uid) => {
+/// When another site's page sent the request.
+pub(crate) fn identify(head: &Parts, connection: &Connection, admin: &Admin) -> Result<Client, Problem> {
+    let (peer, local, secure) = match connection {
+        Connection::Socket(uid) => {
             let user = uid.map(|uid| format!(", user {uid}")).unwrap_or_default();
-            return Ok(Asker { right: Right::Owner, name: format!("control socket{user}"), cookie: None });
+            return Ok(Client { right: Right::Owner, name: format!("control socket{user}"), cookie: None });
         }
-        Door::Tcp { peer, local, secure } => (peer, *local, *secure),
+        Connection::Tcp { peer, local, secure } => (peer, *local, *secure),
     };
     let host = check_host(head, local, &admin.app.application().admin_hosts)?;
     let same_origin = check_origin(&head.headers, &host, secure)?;
     if let Some(token) = bearer(&head.headers) {
         return Ok(match admin.tokens.right(token) {
-            Some(right @ Right::Read) => Asker { right, name: format!("token `read` from {peer}"), cookie: None },
-            Some(right) => Asker { right, name: format!("token `full` from {peer}"), cookie: None },
+            Some(right @ Right::Read) => Client { right, name: format!("token `read` from {peer}"), cookie: None },
+            Some(right) => Client { right, name: format!("token `full` from {peer}"), cookie: None },
             None => nobody(peer),
         });
     }
@@ -96,14 +97,14 @@ pub(crate) fn asker(head: &Parts, door: &Door, admin: &Admin) -> Result<Asker, P
         let message = "the request comes from another site's page\n  fix: use a token, `Authorization: Bearer TOKEN`";
         return Err(Problem::new(StatusCode::FORBIDDEN, message));
     }
-    Ok(Asker { right, name: format!("session {number} from {peer}"), cookie: Some(cookie.to_owned()) })
+    Ok(Client { right, name: format!("session {number} from {peer}"), cookie: Some(cookie.to_owned()) })
 }
 
-fn nobody(peer: &SocketAddr) -> Asker {
-    Asker { right: Right::Nothing, name: format!("nobody known, from {peer}"), cookie: None }
+fn nobody(peer: &SocketAddr) -> Client {
+    Client { right: Right::Nothing, name: format!("nobody known, from {peer}"), cookie: None }
 }
 
-/// The host that the request is for, where it is this one: the address `local`, or one of `names`.
+/// The host that the request is for, which must be this one: the address `local`, or one of `names`.
 fn check_host(head: &Parts, local: SocketAddr, names: &[String]) -> Result<Authority, Problem> {
     let mut hosts = head.headers.get_all(HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
@@ -111,14 +112,14 @@ fn check_host(head: &Parts, local: SocketAddr, names: &[String]) -> Result<Autho
         _ => None,
     };
     let Some(host) = host.filter(|host| !host.as_str().contains('@')) else {
-        return Err(Problem::bad("the request has no `Host` header, or one that is no host"));
+        return Err(Problem::bad("the request has no `Host` header, or an invalid one"));
     };
     let same_target = head.uri.authority().is_none_or(|target| target.as_str().eq_ignore_ascii_case(host.as_str()));
     let name = host.host().to_ascii_lowercase();
     let ip = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     let is_address = match ip {
         Ok(ip) => ip.to_canonical() == local.ip().to_canonical(),
-        // Browsers never look it up.
+        // Browsers never resolve `localhost` by DNS.
         Err(_) => name == "localhost" && local.ip().to_canonical().is_loopback(),
     };
     let is_here = is_address && host.port_u16().unwrap_or(80) == local.port();
@@ -132,12 +133,12 @@ fn check_host(head: &Parts, local: SocketAddr, names: &[String]) -> Result<Autho
     Err(Problem::new(StatusCode::FORBIDDEN, message))
 }
 
-/// Whether the request has an `Origin`, which is then `host`.
+/// Whether the request has an `Origin`; if it has one, it must be `host`.
 fn check_origin(headers: &HeaderMap, host: &Authority, secure: bool) -> Result<bool, Problem> {
     let mut origins = headers.get_all(ORIGIN).iter();
     let Some(origin) = origins.next() else { return Ok(false) };
     let origin = origin.to_str().unwrap_or_default();
-    // A proxy that speaks TLS for this host passes its own name on.
+    // A proxy that speaks TLS in front of this host passes its own name on.
     let schemes: &[&str] = if secure { &["https://"] } else { &["http://", "https://"] };
     let same = schemes.iter().filter_map(|scheme| origin.strip_prefix(scheme));
     if same.into_iter().any(|origin| origin.eq_ignore_ascii_case(host.as_str())) && origins.next().is_none() {

@@ -1,9 +1,9 @@
-//! One request of the API, from the right that it needs to its answer.
+//! Answers one request of the API: checks the right that it needs, acts, and builds the answer.
 
-use super::access::{self, Asker, Door, Right};
+use super::access::{self, Client, Connection, Right};
 use super::call::{CallRequest, call, list};
 use super::problem::Problem;
-use super::request::{self, RequestOfOwn};
+use super::request::{self, ManualRequest};
 use super::routes::{self, Action, parameter};
 use super::serve::MAX_MESSAGE_BYTES;
 use super::sessions::SESSION_TTL;
@@ -34,31 +34,31 @@ souk_manifest::fixed_limits! {
     const BODY_TIMEOUT: Duration = Duration::from_secs(30);
     /// The longest body of a request that needs no right.
     const MAX_OPEN_BODY_BYTES: usize = 4 << 10, bytes;
-    /// The most of a name in a request that its line in the log has.
+    /// How many bytes of a name from a request a log line shows.
     const MAX_LOGGED_BYTES: usize = 200, bytes;
 }
 
 type Answer = Response<Full<Bytes>>;
 
-/// What a request to sign in has.
+/// The body of a request to sign in.
 #[derive(Deserialize)]
 struct SignIn {
     code: String,
 }
 
-/// Both tokens, for their owner.
+/// The values of both tokens, for their owner.
 #[derive(Serialize)]
 struct TokenValues {
     read: String,
     full: String,
 }
 
-/// Answers `request`, which came in at `door`. Never fails: what goes wrong becomes an answer.
-pub(crate) async fn answer(admin: &Arc<Admin>, door: &Door, request: Request<Incoming>) -> Answer {
+/// Answers `request`, which came in over `connection`. Never fails: an error becomes an answer.
+pub(crate) async fn answer(admin: &Arc<Admin>, connection: &Connection, request: Request<Incoming>) -> Answer {
     let (head, body) = request.into_parts();
-    let mut answer = match access::asker(&head, door, admin) {
-        Ok(asker) => {
-            let request = Asked { admin, door, asker, head, body };
+    let mut answer = match access::identify(&head, connection, admin) {
+        Ok(client) => {
+            let request = IncomingRequest { admin, connection, client, head, body };
             request.answer().await.unwrap_or_else(|problem| refused(&problem))
         }
         Err(problem) => refused(&problem),
@@ -71,36 +71,36 @@ pub(crate) async fn answer(admin: &Arc<Admin>, door: &Door, request: Request<Inc
     answer
 }
 
-/// A request with who sent it.
-struct Asked<'a> {
+/// A request and its sender.
+struct IncomingRequest<'a> {
     admin: &'a Arc<Admin>,
-    door: &'a Door,
-    asker: Asker,
+    connection: &'a Connection,
+    client: Client,
     head: http::request::Parts,
     body: Incoming,
 }
 
-impl Asked<'_> {
+impl IncomingRequest<'_> {
     async fn answer(self) -> Result<Answer, Problem> {
         let (route, id) = routes::find(&self.head.method, self.head.uri.path())?;
         self.check(route.needs)?;
         if !route.action.changes() {
-            return self.look(route.action, id).await;
+            return self.answer_read(route.action, id).await;
         }
         let draining = || Problem::unavailable("the host is stopping: nothing new is begun");
         if self.admin.readiness.is_draining() {
             return Err(draining());
         }
-        // In this order a drain either waits for it, or it has seen that the host drains.
+        // Register first, then check: so either the drain waits for this request, or the request sees the drain.
         let _under_way = self.admin.changes.token();
         if self.admin.readiness.is_draining() {
             return Err(draining());
         }
-        self.change(route.action, id).await
+        self.answer_change(route.action, id).await
     }
 
     fn check(&self, needs: Right) -> Result<(), Problem> {
-        match self.asker.right {
+        match self.client.right {
             right if right >= needs => Ok(()),
             Right::Nothing => {
                 let fix = "send `Authorization: Bearer TOKEN`; `souk admin token` prints the tokens";
@@ -118,9 +118,9 @@ impl Asked<'_> {
         }
     }
 
-    /// What changes nothing.
-    async fn look(self, action: Action, id: String) -> Result<Answer, Problem> {
-        let Asked { admin, door, asker, head, body } = self;
+    /// Requests that change nothing.
+    async fn answer_read(self, action: Action, id: String) -> Result<Answer, Problem> {
+        let IncomingRequest { admin, connection, client, head, body } = self;
         let query = |key| parameter(head.uri.query(), key);
         match action {
             Action::Console => console::answer(&id),
@@ -142,17 +142,17 @@ impl Asked<'_> {
                 let SignIn { code } = read(body, MAX_OPEN_BODY_BYTES).await?;
                 let Some(cookie) = admin.sessions.exchange(&code).map_err(internal)? else {
                     let message =
-                        "the code was used already, or is older than a minute\n  fix: `souk admin code` makes another";
+                        "the code was used already or is older than a minute\n  fix: `souk admin code` makes another";
                     return Err(Problem::new(StatusCode::UNAUTHORIZED, message));
                 };
-                tracing::info!("administration: {asker} has exchanged a code for a session");
-                Ok(cookied(&cookie, SESSION_TTL, door))
+                tracing::info!("administration: {client} has exchanged a code for a session");
+                Ok(cookied(&cookie, SESSION_TTL, connection))
             }
             Action::SignOut => {
-                if let Some(cookie) = &asker.cookie {
+                if let Some(cookie) = &client.cookie {
                     admin.sessions.end(cookie);
                 }
-                Ok(cookied("", Duration::ZERO, door))
+                Ok(cookied("", Duration::ZERO, connection))
             }
             Action::Code => {
                 let code = admin.sessions.code().map_err(internal)?;
@@ -171,14 +171,14 @@ impl Asked<'_> {
             Action::ShowMessage => {
                 let found = messages::run(&admin.app, operator::Request::Show(id)).await?;
                 let mut event = found.events.into_iter().next().ok_or_else(|| Problem::not_found("it is gone"))?;
-                if asker.right < Right::Full {
+                if client.right < Right::Full {
                     event.arguments = None;
                 }
                 json(&event)
             }
             Action::ListTraces => json(&traces::list(admin.app.boundaries().tracer(), head.uri.query())?),
             Action::ShowTrace => {
-                let with_values = asker.right >= Right::Full;
+                let with_values = client.right >= Right::Full;
                 json(&traces::one(admin.app.boundaries().tracer(), &id, with_values)?)
             }
             Action::Examine => json(&examine::examine(admin).await),
@@ -203,11 +203,11 @@ impl Asked<'_> {
         }
     }
 
-    /// What changes something: the log says who has asked for what, before it is done.
-    async fn change(self, action: Action, id: String) -> Result<Answer, Problem> {
-        let Asked { admin, asker, body, head, .. } = self;
+    /// Requests that change something: the log says who asked for what before it is done.
+    async fn answer_change(self, action: Action, id: String) -> Result<Answer, Problem> {
+        let IncomingRequest { admin, client, body, head, .. } = self;
         let query = head.uri.query();
-        let note = |what: &str| tracing::info!("administration: {asker} asks to {what}");
+        let note = |what: &str| tracing::info!("administration: {client} asks to {what}");
         match action {
             Action::Call => {
                 let request: CallRequest = read(body, MAX_MESSAGE_BYTES).await?;
@@ -215,22 +215,22 @@ impl Asked<'_> {
                 json(&call(&admin.app, request).await?)
             }
             Action::Request => {
-                let request: RequestOfOwn = read(body, MAX_MESSAGE_BYTES).await?;
+                let request: ManualRequest = read(body, MAX_MESSAGE_BYTES).await?;
                 note(&format!("request {} {}", logged(&request.method), logged(request.path_alone())));
                 json(&request::send(admin, request).await?)
             }
             Action::Deploy => {
                 let file = read_bytes(body, MAX_COMPONENT_BYTES as usize).await?;
                 note(&format!("deploy {}", logged(&id)));
-                json(&deployments::deploy(&admin.app, id, query, file.to_vec(), asker.to_string()).await?)
+                json(&deployments::deploy(&admin.app, id, query, file.to_vec(), client.to_string()).await?)
             }
             Action::RollBack => {
                 note(&format!("roll {} back", logged(&id)));
-                json(&deployments::roll_back(&admin.app, &id, query, &asker.to_string()).await?)
+                json(&deployments::roll_back(&admin.app, &id, query, &client.to_string()).await?)
             }
             Action::Promote => {
-                note(&format!("let the version of {} serve that is tried out", logged(&id)));
-                json(&deployments::promote(&admin.app, &id, &asker.to_string()).await?)
+                note(&format!("promote the version of {} that is on trial", logged(&id)));
+                json(&deployments::promote(&admin.app, &id, &client.to_string()).await?)
             }
             Action::Profile => {
                 note(&format!("profile {}", logged(&id)));
@@ -266,7 +266,7 @@ impl Asked<'_> {
     }
 }
 
-/// A name from a request, fit for a line of the log.
+/// A name from a request, made safe and short for a log line.
 fn logged(name: &str) -> String {
     let mut name = printable(name);
     name.truncate(name.floor_char_boundary(MAX_LOGGED_BYTES));
@@ -292,8 +292,8 @@ async fn read_bytes(body: Incoming, most: usize) -> Result<Bytes, Problem> {
 async fn read<T: DeserializeOwned>(body: Incoming, most: usize) -> Result<T, Problem> {
     let body = read_bytes(body, most).await?;
     serde_json::from_slice(&body).map_err(|error| {
-        // Without what stands there: it may be a secret.
-        let what = if error.is_data() { "has not the members that it needs" } else { "is no JSON" };
+        // The text at that place stays out: it may be a secret.
+        let what = if error.is_data() { "lacks a member or has a wrong one" } else { "is not JSON" };
         let place = (error.line(), error.column());
         Problem::bad(format_args!("the body {what} (line {}, column {})", place.0, place.1))
     })
@@ -305,7 +305,7 @@ fn json(value: &impl Serialize) -> Result<Answer, Problem> {
 
 fn with_status(status: StatusCode, value: &impl Serialize) -> Result<Answer, Problem> {
     let body = serde_json::to_vec(value).map_err(|error| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format_args!("the answer is no JSON: {error}"))
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format_args!("the answer cannot be written as JSON: {error}"))
     })?;
     let mut answer = Response::new(Full::from(body));
     *answer.status_mut() = status;
@@ -320,12 +320,12 @@ fn text(text: impl Into<Bytes>) -> Answer {
 }
 
 /// An answer without a body that sets the session's cookie for `time`.
-fn cookied(value: &str, time: Duration, door: &Door) -> Answer {
-    let secure = if matches!(door, Door::Tcp { secure: true, .. }) { "; Secure" } else { "" };
+fn cookied(value: &str, time: Duration, connection: &Connection) -> Answer {
+    let secure = if matches!(connection, Connection::Tcp { secure: true, .. }) { "; Secure" } else { "" };
     let cookie = format!("{COOKIE}={value}; Path=/; Max-Age={}; HttpOnly; SameSite=Strict{secure}", time.as_secs());
     let mut answer = Response::new(Full::default());
     *answer.status_mut() = StatusCode::NO_CONTENT;
-    // Hexadecimal digits: a header's value.
+    // Hexadecimal digits are always a valid header value.
     if let Ok(cookie) = HeaderValue::try_from(cookie) {
         answer.headers_mut().insert(SET_COOKIE, cookie);
     }

@@ -1,4 +1,4 @@
-//! Calls of single functions by hand: every function of every component, public or not.
+//! Manual calls of single functions: every function of every component, public or not.
 
 use super::problem::Problem;
 use crate::app::{App, StartError};
@@ -23,23 +23,24 @@ use wasmtime::component::types::Type;
 pub struct CallRequest {
     /// The component, as in the manifest.
     pub component: String,
-    /// The function, as `interface#name`; the version of the interface may be left out.
+    /// The function, as `interface#name`; the version of the interface is optional.
     pub function: String,
     /// The parameters: an object by name, or an array by position.
     pub arguments: Box<RawValue>,
 }
 
-/// What the function answered. Its JSON is that of a WIT `result`.
+/// What the function answered, as the JSON of a WIT `result`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum CallReply {
-    /// The function's value; of a `result`, its ok side. As text, so that fields keep the contract's order.
+    /// The function's value, or the ok side of its `result`. It is kept as text, so that fields keep the contract's
+    /// order.
     Ok(Box<RawValue>),
     /// The err side of the function's `result`.
     Err(Box<RawValue>),
 }
 
-/// A function that can be called.
+/// A function in the list of functions.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Listed {
     /// The component.
@@ -48,13 +49,13 @@ pub struct Listed {
     pub interface: String,
     /// The function with its types, as WIT.
     pub signature: String,
-    /// Whether the component runs on another host.
+    /// Whether the component runs only on other hosts.
     #[serde(rename = "elsewhere")]
     pub remote: bool,
-    /// The release of WASI that the component speaks, where that is known.
+    /// The release of WASI that the component uses, if known.
     #[serde(default)]
     pub wasi: Option<String>,
-    /// The types of its parameters and result, for a form; of functions on this host that can be called by hand.
+    /// The types of its parameters and result, for a form; only for functions on this host that can be called by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub form: Option<serde_json::Value>,
 }
@@ -124,7 +125,7 @@ pub async fn call(app: &App, request: CallRequest) -> Result<CallReply, Problem>
     reply(&json, called.ty.results().any(|ty| matches!(ty, Type::Result(_))), &function)
 }
 
-/// Makes a call to a component on another host: what it offers, that host says, and the arguments go there as they are.
+/// Calls a component on another host: that host says which functions it offers, and gets the arguments unchanged.
 async fn call_remote(
     app: &App,
     remote: &Remote,
@@ -170,29 +171,29 @@ fn ambiguous(function: &str, first: &str, second: &str) -> Problem {
     Problem::bad(message)
 }
 
-/// A component that nothing leads to, and that cannot be loaded.
+/// A component that no route or link leads to, and that cannot be loaded.
 fn not_loaded(error: StartError) -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error)
 }
 
-/// A result that cannot be told.
+/// A result that cannot be read.
 fn unreadable(function: &str, error: &dyn std::fmt::Display) -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format_args!("the result of {function}: {error}"))
 }
 
-/// The context of a call by hand.
+/// The context of a manual call.
 fn context(app: &App, timeout: Duration) -> CallContext {
     let span = app.boundaries().tracer().root(None);
     CallContext { span, ..CallContext::new(format!("call-{}", Uuid::now_v7().simple()), timeout) }
 }
 
-/// The reply of a call whose value is `json`.
+/// The reply of a call with the result `json`.
 fn reply(json: &[u8], is_result: bool, function: &str) -> Result<CallReply, Problem> {
     let reply = if is_result { serde_json::from_slice(json) } else { serde_json::from_slice(json).map(CallReply::Ok) };
     reply.map_err(|e| unreadable(function, &e))
 }
 
-/// Whether `wanted` names the function: with the version of its interface, or without.
+/// Whether `wanted` names the function, with or without the version of its interface.
 fn is_named(function_interface: &str, function: &str, wanted: &str) -> bool {
     let Some((interface, name)) = wanted.split_once('#') else { return false };
     let unversioned = function_interface.split_once('@').map_or(function_interface, |(i, _)| i);
@@ -203,13 +204,13 @@ fn line(function: &Function) -> String {
     signature_lines(&function.name, &function.ty)
 }
 
-/// The functions of contracts. An HTTP handler takes a request, which no command line has; and tools leave exports of their
-/// own (`init`), whose interfaces are in no package.
+/// The functions of contracts. This leaves out HTTP handlers, because a command line has no request for them, and the
+/// exports that tools add (`init`), whose interfaces belong to no package.
 fn callable(functions: &[Function]) -> impl Iterator<Item = &Function> {
     functions.iter().filter(|f| f.interface.contains('/') && !is_host_interface(&f.interface))
 }
 
-/// What is listed of a component of this host.
+/// The list entries of a component of this host.
 fn list_local(component: &str, compiled: &Compiled) -> Vec<Listed> {
     let wasi = compiled.wasi.map(str::to_owned);
     let listed = |interface: &str, signature: String, form| Listed {
@@ -226,7 +227,7 @@ fn list_local(component: &str, compiled: &Compiled) -> Vec<Listed> {
     http.into_iter().chain(functions).collect()
 }
 
-/// Every function of every component; of components on other hosts, what these say.
+/// Every function of every component; the hosts that run a remote component list its functions.
 pub async fn list(app: &App) -> Vec<Listed> {
     let components = app.application().components.keys();
     let listed = futures::future::join_all(components.map(async |component| {
@@ -263,7 +264,7 @@ async fn list_remote(remote: &Remote, component: &str) -> Vec<Listed> {
     listed.collect()
 }
 
-/// What is listed of a component that no host answers for.
+/// The list entry of a component for which no host answers.
 fn nobody(component: &str) -> Listed {
     Listed {
         component: component.to_owned(),

@@ -1,4 +1,4 @@
-//! The client of a running host, by its control socket: what `souk` commands use.
+//! The client of a running host, over its control socket; `souk` commands use it.
 
 use super::call::{CallReply, CallRequest, Listed};
 use super::examine::Finding;
@@ -28,9 +28,9 @@ pub struct RunningHost {
 /// The tokens of the administration listener.
 #[derive(Debug, Deserialize)]
 pub struct TokenValues {
-    /// The one that reads.
+    /// The token that may only read.
     pub read: String,
-    /// The one that may do everything.
+    /// The token that may do everything.
     pub full: String,
 }
 
@@ -57,10 +57,10 @@ impl RunningHost {
         Some(RunningHost { sender })
     }
 
-    /// Lets the host make the call.
+    /// Makes the host call a function.
     ///
     /// # Errors
-    /// When the host refuses, went away or did not answer as expected; so for every method below.
+    /// When the host refuses, went away or gave an unexpected answer; the same for every method below.
     pub async fn call(&mut self, request: &CallRequest) -> anyhow::Result<CallReply> {
         let body = serde_json::to_vec(request)?;
         self.ask(Method::POST, "/v1/call", body).await
@@ -74,12 +74,12 @@ impl RunningHost {
         self.ask(Method::GET, "/v1/functions", Vec::new()).await
     }
 
-    /// Lets the host do something with its messages.
+    /// Sends the host a request about its messages.
     ///
     /// # Errors
     /// As [`call`](Self::call).
     pub async fn messages(&mut self, request: &operator::Request) -> anyhow::Result<Found> {
-        // An empty id would make another path.
+        // An empty id would change the path.
         if let operator::Request::Show(id)
         | operator::Request::Retry(Which::One(id))
         | operator::Request::Drop(Which::One(id)) = request
@@ -102,7 +102,7 @@ impl RunningHost {
         self.ask(method, &path, Vec::new()).await
     }
 
-    /// How the host finds itself.
+    /// The host's findings about itself.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -119,7 +119,7 @@ impl RunningHost {
         Ok(budgets)
     }
 
-    /// The traces that the host has, of those that `query` asks for.
+    /// The host's traces that match `query`.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -138,7 +138,7 @@ impl RunningHost {
         self.ask(Method::GET, &path, Vec::new()).await
     }
 
-    /// Lets the host make new tokens.
+    /// Makes the host create new tokens.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -146,7 +146,8 @@ impl RunningHost {
         self.ask(Method::POST, "/v1/tokens/renew", Vec::new()).await
     }
 
-    /// The address at which a browser signs in, once, within a minute; `None` when the host has no listener for it.
+    /// The address at which a browser signs in. It works once and for a minute. `None` when the host has no listener
+    /// for it.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -155,7 +156,8 @@ impl RunningHost {
         Ok(url)
     }
 
-    /// Lets the host deploy `file` as a new version of a component, or what its manifest names; `options` is the query.
+    /// Makes the host deploy `file` as a new version of a component, or the file that its manifest names; `options` is
+    /// the query.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -163,7 +165,7 @@ impl RunningHost {
         self.ask(Method::POST, &format!("{}/deploy?{options}", of_component(component)), file).await
     }
 
-    /// Lets the host go back to a version, or the one before.
+    /// Makes the host go back to a version, or to the one before.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -172,7 +174,7 @@ impl RunningHost {
         self.ask(Method::POST, &format!("{}/rollback{query}", of_component(component)), Vec::new()).await
     }
 
-    /// Lets the version serve that is tried out.
+    /// Promotes the version that is on trial.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -189,7 +191,7 @@ impl RunningHost {
         self.ask(Method::POST, &path, Vec::new()).await
     }
 
-    /// Lets the host apply its manifest as it is now.
+    /// Makes the host apply its manifest in its current state.
     ///
     /// # Errors
     /// As [`call`](Self::call).

@@ -1,5 +1,5 @@
-//! The console: files that are a part of the program, and load nothing from elsewhere. There is no build step: what is in
-//! `host/souk/console` is what a browser gets.
+//! The console: files that are part of the program and load nothing from other servers. There is no build step: a
+//! browser gets exactly what is in `host/souk/console`.
 
 use super::problem::Problem;
 use bytes::Bytes;
@@ -7,18 +7,18 @@ use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY};
 use http::{HeaderValue, Response};
 use http_body_util::Full;
 
-/// Scripts, styles and requests of this listener alone.
+/// Allows scripts, styles and requests of this listener only.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'";
 
-/// A file: its name in `/console/`, and its text.
+/// A file: its name under `/console/`, and its text.
 struct File(&'static str, &'static str);
 
 macro_rules! files {
     ($($name:literal),* $(,)?) => { &[$(File($name, include_str!(concat!("../../console/", $name)))),*] };
 }
 
-/// The page is the first one.
+/// The first file is the page.
 static FILES: &[File] = files![
     "index.html",
     "console.css",
@@ -38,10 +38,10 @@ static FILES: &[File] = files![
     "versions.js",
 ];
 
-/// The answer with the file `name`; with the page where it is empty.
+/// The answer with the file `name`; an empty name is the page.
 ///
 /// # Errors
-/// When there is none.
+/// When there is no such file.
 pub(super) fn answer(name: &str) -> Result<Response<Full<Bytes>>, Problem> {
     let name = if name.is_empty() { "index.html" } else { name };
     let file = FILES.iter().find(|file| file.0 == name);
@@ -73,7 +73,7 @@ mod tests {
         served.sort_unstable();
         assert_eq!(served, names);
         for File(name, text) in FILES {
-            // The name of SVG's elements is no address.
+            // The namespace of SVG elements is not an address.
             let text = text.replace("http://www.w3.org/2000/svg", "");
             assert!(!text.contains("http://") && !text.contains("https://"), "{name} names another host");
             assert!(answer(name).is_ok(), "{name}");

@@ -1,4 +1,4 @@
-//! Deployments, as the API has them: what a request asks for, and the status of what was refused.
+//! Deployments in the API: reads what a request asks for, and gives a refusal its status.
 
 use super::problem::Problem;
 use super::routes::parameter;
@@ -13,13 +13,13 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of deployments.
     pub(crate) const FIXED_LIMITS = "deployments";
 
-    /// How long a version is tried out where nothing else is said.
+    /// The default time of a trial.
     const TRIAL_TIME: Duration = Duration::from_secs(60);
 }
 
-/// The share of its calls that may fail meanwhile, where nothing else is said.
+/// The default for how many of a trial's calls may fail, as a share.
 const ERRORS: f64 = 0.01;
-/// How many times as long they may take.
+/// The default for how many times as long a trial's calls may take.
 const SLOWDOWN: f64 = 2.0;
 
 impl From<DeployError> for Problem {
@@ -34,7 +34,7 @@ impl From<DeployError> for Problem {
     }
 }
 
-/// Deploys what a request brings: the file, or none for the one that the manifest names.
+/// Deploys the file of the request, or without one the file that the manifest names.
 pub(super) async fn deploy(
     app: &Arc<App>,
     component: String,
@@ -48,7 +48,7 @@ pub(super) async fn deploy(
     Ok(app.deploy(Order { component, bytes, trial, by, check }).await?)
 }
 
-/// Goes back to the version that the query names, or the one before.
+/// Goes back to the version that the query names, or to the one before.
 pub(super) async fn roll_back(
     app: &Arc<App>,
     component: &str,
@@ -62,7 +62,7 @@ pub(super) async fn roll_back(
     Ok(app.roll_back(component, number, by).await?)
 }
 
-/// Lets the version serve that is tried out.
+/// Promotes the version that is on trial.
 pub(super) async fn promote(app: &Arc<App>, component: &str, by: &str) -> Result<Deployed, Problem> {
     Ok(app.promote(component, by).await?)
 }
@@ -80,7 +80,7 @@ pub(super) fn versions(app: &App, query: Option<&str>) -> Result<Vec<VersionFact
     Ok(app.versions(component.as_deref()))
 }
 
-/// How a version is tried out; `None` where it is not. All calls are no trial.
+/// The terms of a trial; `None` without a trial, which includes a share of 100%.
 fn terms(query: Option<&str>) -> Result<Option<Terms>, Problem> {
     let Some(canary) = parameter(query, "canary") else { return Ok(None) };
     let share = percent("canary", &canary)?;
@@ -108,7 +108,7 @@ fn terms(query: Option<&str>) -> Result<Option<Terms>, Problem> {
     Ok(Some(Terms { share: draws as u16, time, max_errors, max_slowdown }))
 }
 
-/// A share as `5%`.
+/// A percentage such as `5%`.
 fn percent(key: &str, text: &str) -> Result<f64, Problem> {
     let number = text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>().ok();
     let share = number.filter(|percent| (0.0..=100.0).contains(percent)).map(|percent| percent / 100.0);

@@ -1,7 +1,7 @@
-//! What a running host says of itself when it is examined (`souk doctor`): what stops it from serving, and what an operator
-//! should look at before it does.
+//! What a running host reports about itself for `souk doctor`: what stops it from serving, and what an operator should
+//! look at before something does.
 //!
-//! Everything is asked of what runs already: nothing is compiled, started or written for it.
+//! It only reads what runs already: it compiles, starts and writes nothing.
 
 use super::Admin;
 use crate::app::App;
@@ -17,39 +17,39 @@ use std::path::Path;
 use std::time::Duration;
 
 souk_manifest::fixed_limits! {
-    /// The fixed limits of what is a warning.
+    /// The fixed limits that decide what is a warning.
     pub(crate) const FIXED_LIMITS = "doctor";
 
-    /// A clock that differs more from a database's is a warning: times of rows and of the log then do not fit.
+    /// A clock that differs more from a database's is a warning: times in rows and in the log then disagree.
     const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(2);
-    /// How long a database may take to say what time it is.
+    /// How long a database may take to report its time.
     const CLOCK_TIMEOUT: Duration = Duration::from_secs(3);
     /// A message that has waited longer for its delivery is a warning.
     const MAX_MESSAGE_AGE: Duration = Duration::from_secs(600);
-    /// A disk with less room than this is a warning.
+    /// Less free space on the disk than this is a warning.
     const LOW_DISK_BYTES: u64 = 1 << 30, bytes;
 }
 
-/// How something is.
+/// How serious a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
-    /// As it should be.
+    /// All is well.
     Ok,
-    /// To be looked at.
+    /// An operator should look at it.
     Warning,
     /// Something cannot be served.
     Wrong,
 }
 
-/// One thing that was looked at.
+/// One result of the examination.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Finding {
-    /// What.
+    /// What was examined.
     pub name: String,
     /// How it is.
     pub level: Level,
-    /// In words, with the fix where it is not well.
+    /// A sentence, with the fix where something is wrong.
     pub text: String,
 }
 
@@ -59,7 +59,7 @@ impl Finding {
     }
 }
 
-/// Looks at everything.
+/// Examines everything.
 pub(super) async fn examine(admin: &Admin) -> Vec<Finding> {
     let mut findings = vec![host(admin)];
     findings.extend(readiness(admin));
@@ -94,7 +94,7 @@ fn readiness(admin: &Admin) -> Vec<Finding> {
     report.lacks.iter().map(lack).collect()
 }
 
-/// Versions that are not what the manifest names, or are tried out.
+/// Versions that differ from the manifest or are on trial.
 fn versions(app: &App) -> Vec<Finding> {
     let found = app.versions(None).into_iter().filter_map(|version| {
         let name = format!("version of {}", version.component);
@@ -118,7 +118,7 @@ fn messages(admin: &Admin) -> Vec<Finding> {
         return Vec::new();
     }
     let Some(stats) = admin.metrics.messages() else {
-        let text = "how many wait cannot be said\n  fix: see readiness; `souk events list` says why";
+        let text = "the number of waiting messages is not known\n  fix: see readiness; `souk events list` says why";
         return vec![Finding::new("messages", Level::Warning, text)];
     };
     let mut findings = Vec::new();
@@ -147,11 +147,11 @@ fn messages(admin: &Admin) -> Vec<Finding> {
     findings
 }
 
-/// The room on the disk of the state folder.
+/// The free space on the disk of the state folder.
 fn disk(state: &Path) -> Finding {
     let disk = match statvfs(state) {
         Ok(disk) => disk,
-        Err(error) => return Finding::new("disk", Level::Warning, format!("its room cannot be read: {error}")),
+        Err(error) => return Finding::new("disk", Level::Warning, format!("its free space cannot be read: {error}")),
     };
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     let text = format!("{} free on the disk of the state folder", ByteSize::b(free));
@@ -161,7 +161,7 @@ fn disk(state: &Path) -> Finding {
     }
 }
 
-/// The clocks of the databases, against this host's.
+/// Compares the clocks of the databases with this host's.
 async fn clocks(app: &App) -> Vec<Finding> {
     let mut servers = BTreeMap::new();
     for component in app.application().here().filter(|component| app.pool(&component.name).is_some()) {
@@ -174,7 +174,7 @@ async fn clocks(app: &App) -> Vec<Finding> {
     for (server, (granted, address)) in servers {
         let name = format!("clock of {server}");
         let before = souk_manifest::clock::since_epoch();
-        // One that cannot be asked is in the readiness.
+        // Readiness reports a database that cannot be reached.
         let Ok(Ok(there)) = tokio::time::timeout(CLOCK_TIMEOUT, granted.clock(&address)).await else { continue };
         let after = souk_manifest::clock::since_epoch();
         findings.push(compared(name, there, before, after));
@@ -182,13 +182,14 @@ async fn clocks(app: &App) -> Vec<Finding> {
     findings
 }
 
-/// The clock of NATS, against this host's: the times of messages are NATS', and when they are due the hosts say.
+/// Compares the clock of NATS with this host's: NATS sets the times of messages, and the hosts decide when they are
+/// due.
 async fn nats_clock(app: &App) -> Option<Finding> {
     let nats = app.remote()?.nats();
     let stream = format!("KV_{}", nats.subjects().stream(cluster::BUCKET));
     let before = souk_manifest::clock::since_epoch();
     let asked = nats.client().request(format!("$JS.API.STREAM.INFO.{stream}"), Bytes::new());
-    // One that cannot be asked is in the readiness.
+    // Readiness reports a NATS that cannot be reached.
     let answer = tokio::time::timeout(CLOCK_TIMEOUT, asked).await.ok()?.ok()?;
     let after = souk_manifest::clock::since_epoch();
     Some(match time_of(&answer.payload) {
@@ -197,10 +198,10 @@ async fn nats_clock(app: &App) -> Option<Finding> {
     })
 }
 
-/// What the finding about NATS' clock is called.
+/// The name of the finding about NATS' clock.
 const NATS_CLOCK: &str = "clock of NATS";
 
-/// When JetStream gave this answer, since 1970.
+/// When JetStream gave this answer, as the time since 1970.
 fn time_of(answer: &[u8]) -> Option<Duration> {
     #[derive(Deserialize)]
     struct Answer {
@@ -212,7 +213,7 @@ fn time_of(answer: &[u8]) -> Option<Duration> {
     Some(Duration::new(seconds, time.timestamp_subsec_nanos()))
 }
 
-/// A clock that shows `there`, between two looks at this host's own.
+/// Compares a clock that showed `there` with this host's own, which was read just before and just after.
 fn compared(name: String, there: Duration, before: Duration, after: Duration) -> Finding {
     let apart = before.saturating_sub(there).max(there.saturating_sub(after));
     match apart > MAX_CLOCK_DIFFERENCE {

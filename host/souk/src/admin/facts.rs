@@ -1,4 +1,4 @@
-//! What the API says of the application: its components, their limits with their live use, and the log's last lines.
+//! What the API reports about the application: its components, their limits with current use, and the log's last lines.
 
 use super::Admin;
 use crate::limits::fixed_limits;
@@ -13,7 +13,7 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of the log's last lines.
     pub(crate) const FIXED_LIMITS = "administration";
 
-    /// How many of the log's last lines an answer has when it is not told.
+    /// How many of the log's last lines an answer has by default.
     const LOG_LINES: u64 = 100, "lines";
 }
 
@@ -25,7 +25,7 @@ pub(super) struct Application {
     url: String,
     /// The version of Souk.
     souk: &'static str,
-    /// For how many seconds the host has run.
+    /// How many seconds the host has run.
     uptime: u64,
     /// The path of its OpenAPI document.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -146,7 +146,7 @@ pub(super) struct Limits {
     application: Vec<LimitFacts>,
     components: Vec<ComponentLimitFacts>,
     fixed: Vec<FixedFacts>,
-    /// How much is used of each budget: of limits that many share, and of instances.
+    /// How much of each budget is in use: of the shared limits, and of instances.
     budgets: Vec<Used>,
 }
 
@@ -161,7 +161,7 @@ struct LimitFacts {
     key: &'static str,
     value: String,
     default: String,
-    /// How much of it is in use now, in the limit's unit (bytes of sizes); only of those that are counted.
+    /// How much of it is in use now, in the limit's unit (sizes in bytes); absent for limits that are not counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     used: Option<u64>,
     reason: &'static str,
@@ -222,7 +222,7 @@ fn rows(table: &[Limit], values: &[LimitValue], used: impl Fn(&str) -> Option<u6
 #[derive(Serialize)]
 pub(super) struct Log {
     lines: Vec<String>,
-    /// What `after` is in the next request, which then has what came since.
+    /// The value of `after` for the next request, which then returns the lines since this one.
     next: u64,
 }
 

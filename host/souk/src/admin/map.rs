@@ -1,8 +1,9 @@
-//! What calls what, with what was measured on the way: the map of the console.
+//! Which component calls what, with measurements of each connection: the console's map.
 //!
-//! A node is a component, or what components reach: clients, databases, key-value stores, other servers. An edge is a
-//! link, a route or a grant. Measures are counts since the host began, with a histogram of durations, so that whoever
-//! asks twice has the rate, the errors and the quantiles of the time in between, and the host keeps nothing for them.
+//! A node is a component or something that components reach: clients, databases, key-value stores, other servers. An
+//! edge is a link, a route or a grant. The measurements are counts since the host started, with a histogram of
+//! durations. A client that asks twice gets the rate, the errors and the quantiles of the time in between from the
+//! difference, so the host keeps no state for it.
 
 use super::Admin;
 use super::facts::{self, ComponentFacts};
@@ -12,12 +13,12 @@ use serde::Serialize;
 use souk_manifest::{Component, DatabaseUrl};
 use std::collections::BTreeMap;
 
-/// The node of those who send requests to the public listener.
+/// The node of the clients of the public listener.
 const CLIENTS: &str = "clients";
-/// The node of servers that components send requests to.
+/// The node of the servers that components send requests to.
 const OUTSIDE: &str = "other servers";
 
-/// What kind of edge it is.
+/// The kind of an edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Kind {
@@ -29,13 +30,13 @@ enum Kind {
     Outgoing,
 }
 
-/// What was measured since the start.
+/// What was measured since the host started.
 #[derive(Debug, Default, Clone, PartialEq, Serialize)]
 struct Measures {
     calls: u64,
     errors: u64,
     seconds: f64,
-    /// How many took at most so many seconds, each with those before it; the rest took longer.
+    /// Pairs of a duration in seconds and how many calls took at most that long (cumulative).
     buckets: Vec<(f64, u64)>,
 }
 
@@ -71,12 +72,12 @@ struct Edge {
 struct Node {
     #[serde(flatten)]
     facts: ComponentFacts,
-    /// Calls into it, wherever they came from.
+    /// All calls into it.
     #[serde(flatten)]
     measures: Measures,
 }
 
-/// What components reach that is no component.
+/// Something that components reach and that is not a component.
 #[derive(Serialize)]
 struct Resource {
     name: String,
@@ -92,14 +93,14 @@ struct Messages {
     waiting: u64,
     dead: u64,
     stranded: u64,
-    /// When the oldest that waits was stored, in milliseconds since 1970.
+    /// When the oldest waiting message was stored, in milliseconds since 1970.
     oldest: Option<i64>,
 }
 
 /// The map.
 #[derive(Serialize)]
 pub(super) struct Map {
-    /// For how many seconds the host has measured.
+    /// How many seconds the host has measured.
     uptime: f64,
     version: String,
     components: Vec<Node>,
@@ -119,7 +120,7 @@ pub(super) fn map(admin: &Admin) -> Map {
     of_family(&families, "rpc_server_call_duration_seconds", |metric| {
         calls.entry(label(metric, "souk_component").to_owned()).or_default().add(metric);
     });
-    // Of a key-value store it is known how it is used, and not by whom.
+    // The use of a key-value store is measured without the component that uses it.
     of_family(&families, "db_client_operation_duration_seconds", |metric| {
         if label(metric, "souk_component").is_empty() {
             stores.entry(label(metric, "db_namespace").to_owned()).or_default().add(metric);
@@ -152,7 +153,7 @@ pub(super) fn map(admin: &Admin) -> Map {
     }
 }
 
-/// The edges that the manifest declares, without measures.
+/// The edges that the manifest declares, without measurements.
 fn declared(admin: &Admin) -> Edges {
     let (application, routing) = (admin.app.application(), admin.app.routing());
     let mut edges = Edges::new();
@@ -177,14 +178,14 @@ fn granted(component: &Component) -> impl Iterator<Item = (String, Kind)> {
     links.chain(databases).chain(postgres).chain(stores)
 }
 
-/// Adds what was measured.
+/// Adds the measurements.
 fn measured(families: &[MetricFamily], edges: &mut Edges) {
     let mut add = |from: &str, to: &str, kind, metric: &Metric| {
         edges.entry((from.to_owned(), to.to_owned(), kind)).or_default().add(metric);
     };
     let component = |metric| label(metric, "souk_component");
     of_family(families, "http_server_request_duration_seconds", |metric| {
-        // Requests that no component's route has.
+        // Skip requests for no component's route.
         if !component(metric).is_empty() {
             add(CLIENTS, component(metric), Kind::Request, metric);
         }

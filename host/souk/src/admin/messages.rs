@@ -1,4 +1,4 @@
-//! The messages of durable links: what an operator may do with them.
+//! The messages of durable links, and what an operator may do with them.
 
 use super::problem::Problem;
 use crate::app::App;
@@ -6,10 +6,10 @@ use http::StatusCode;
 use souk_links::durable::operator::{self, Found, Refusal, Request, Why};
 use souk_links::durable::{JetStreamError, JetStreamQueue, Queue};
 
-/// Does what is asked with the messages of `app`.
+/// Performs `request` on the messages of `app`.
 ///
 /// # Errors
-/// When the message is not there or must stay as it is, or the queue fails.
+/// When the message does not exist or may not be changed, or the queue fails.
 pub async fn run(app: &App, request: Request) -> Result<Found, Problem> {
     let queue = queue(app).await.map_err(Problem::unavailable)?;
     operator::run(queue.as_ref(), request).await.map_err(|refusal| Problem::new(status(&refusal), refusal))
@@ -24,7 +24,7 @@ fn status(refusal: &Refusal) -> StatusCode {
     }
 }
 
-/// The messages of durable links: this host's, or where it has none to do with them, those that other hosts keep on NATS.
+/// The messages of durable links: this host's own, or if it has none, those that other hosts keep on NATS.
 async fn queue(app: &App) -> Result<Option<Queue>, JetStreamError> {
     match (app.queue(), app.remote()) {
         (None, Some(remote)) => {

@@ -1,20 +1,20 @@
-//! The administration API: HTTP with JSON, by which a running host is looked at and changed.
+//! The administration API: HTTP with JSON, for inspecting and changing a running host.
 //!
-//! It is served on the control socket in the state folder (mode 0600: whoever may read the databases may also call) and,
-//! with `--admin ADDRESS`, on a TCP listener, where it wants a token. `souk call`, `souk events` and all other commands that
-//! talk to a running host are its clients, and so is everything else: nothing has a protocol of its own. The public
-//! listener serves none of it.
+//! It is served on the control socket in the state folder (mode 0600: a user who may read the databases may also make
+//! calls) and, with `--admin ADDRESS`, on a TCP listener, where it requires a token. `souk call`, `souk events` and all
+//! other commands that talk to a running host are clients of this API, and so is the console; there is no other
+//! protocol. The public listener serves none of it.
 //!
 //! | file | has |
 //! |---|---|
 //! | [`routes`] | every route, and the right that it needs |
-//! | [`access`] | who asks: `Host`, `Origin`, token or session |
+//! | [`access`] | who sends a request: `Host`, `Origin`, token or session |
 //! | [`serve`] | the two listeners and their bounds |
 //! | [`answer`] | a request, from its right to its answer |
 //! | [`traces`] | what requests did |
 //! | [`call`], [`request`], [`messages`], [`facts`], [`map`] | what the routes do |
 //! | [`console`] | the page in a browser |
-//! | [`client`] | the other side, for commands |
+//! | [`client`] | the API's client, for commands |
 
 pub(crate) mod access;
 pub(crate) mod answer;
@@ -69,17 +69,17 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     .concat()
 }
 
-/// The manifest as it is now, and the listeners' certificates.
+/// Reads the current manifest, and reloads the listeners' certificates.
 pub(crate) struct Reload {
     pub(crate) manifest: Box<dyn Fn() -> anyhow::Result<Application> + Send + Sync>,
     pub(crate) certificates: Vec<Tls>,
 }
 
 impl Admin {
-    /// Applies what has changed in the manifest and in the files of certificates.
+    /// Applies the changes in the manifest and in the certificate files.
     ///
     /// # Errors
-    /// When something in it is wrong; nothing has changed then.
+    /// When something in the manifest is wrong; then nothing changes.
     pub(crate) async fn reload(&self) -> Result<Reloaded, Problem> {
         let application = tokio::task::block_in_place(|| (self.reload.manifest)());
         let application = application.map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error))?;
@@ -100,7 +100,7 @@ impl Admin {
     }
 }
 
-/// What the API is about.
+/// The state behind the API.
 pub struct Admin {
     pub(crate) app: Arc<App>,
     pub(crate) readiness: Arc<Readiness>,
@@ -108,19 +108,19 @@ pub struct Admin {
     pub(crate) tokens: Tokens,
     pub(crate) sessions: Sessions,
     pub(crate) log: LogTail,
-    /// Where the application is served.
+    /// The address at which the application is served.
     pub(crate) url: String,
-    /// Where the administration is served, besides the control socket.
+    /// The address at which the administration is served, besides the control socket.
     pub(crate) listener: Option<String>,
     pub(crate) started: Instant,
-    /// Reads the manifest, certificates and all, as it is now.
+    /// Reads the current manifest and certificates.
     pub(crate) reload: Reload,
-    /// Requests that change something: a drain waits for them.
+    /// Requests that change something; a drain waits for them.
     pub(crate) changes: TaskTracker,
 }
 
 impl Admin {
-    /// The address of the console with a code that signs in once; `None` where there is no listener for it.
+    /// The address of the console with a code for one sign-in; `None` without a listener for it.
     pub(crate) fn console_address(&self) -> Option<String> {
         let code = self.sessions.code().ok()?;
         self.listener.as_ref().map(|url| format!("{url}/#code={code}"))

@@ -1,10 +1,11 @@
-//! Why a request of the API was not done.
+//! Why a request of the API failed.
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// An error of the API: its status, and what was wrong with the fix. Its JSON is that of the public listener's errors.
+/// An error of the API: its status, and a message that says what was wrong and how to fix it. Its JSON has the form of
+/// the public listener's errors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     status: u16,
@@ -17,17 +18,17 @@ impl Problem {
         Problem { status: status.as_u16(), message: message.to_string() }
     }
 
-    /// The request is wrong.
+    /// A problem with the request itself.
     pub fn bad(message: impl fmt::Display) -> Self {
         Problem::new(StatusCode::BAD_REQUEST, message)
     }
 
-    /// What it names is not there.
+    /// A problem with a name that does not exist.
     pub fn not_found(message: impl fmt::Display) -> Self {
         Problem::new(StatusCode::NOT_FOUND, message)
     }
 
-    /// It may be done later.
+    /// A problem that may be gone later.
     pub fn unavailable(message: impl fmt::Display) -> Self {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, message)
     }

@@ -1,4 +1,4 @@
-//! A profile of a component, by the route of it.
+//! The route that profiles a component.
 
 use super::problem::Problem;
 use super::routes::parameter;
@@ -12,7 +12,7 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of profiles.
     pub(crate) const FIXED_LIMITS = "administration";
 
-    /// How long a component is profiled when nobody says how long.
+    /// How long a component is profiled by default.
     const PROFILE_TIME: Duration = Duration::from_secs(10);
 }
 
@@ -23,7 +23,7 @@ pub(super) async fn profile(app: &App, component: &str, query: Option<&str>) -> 
         Some(text) => {
             humantime::parse_duration(&text).ok().filter(|time| *time <= MAX_PROFILE_TIME).ok_or_else(|| {
                 Problem::bad(format_args!(
-                    "`for` is no time of {} s at most\n  fix: `for=10s`",
+                    "`for` must be a time of at most {} s\n  fix: `for=10s`",
                     MAX_PROFILE_TIME.as_secs()
                 ))
             })?
@@ -43,8 +43,8 @@ pub(super) async fn profile(app: &App, component: &str, query: Option<&str>) -> 
     };
     if samples == 0 {
         let message = format!(
-            "component `{component}` has not computed in this time\n  fix: call it meanwhile; the clock looks every five \
-             milliseconds, so take longer for short calls"
+            "component `{component}` did not compute in this time\n  fix: call it meanwhile; a sample is taken every five \
+             milliseconds, so profile for longer for short calls"
         );
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, message));
     }

@@ -1,6 +1,7 @@
-//! Requests by hand: to a public route of the application, as a client's would be, without a connection to its listener.
+//! Manual requests to a public route of the application, like a client's, but without a connection to its listener.
 //!
-//! They pass the route's middleware and count in no client's share. Files are left out: a browser gets them.
+//! They pass the route's middleware and count towards no client's limits. Static files are left out: a browser can get
+//! them.
 
 use super::Admin;
 use super::problem::Problem;
@@ -15,18 +16,18 @@ use uuid::Uuid;
 use wasmtime_wasi_http::Error;
 
 souk_manifest::fixed_limits! {
-    /// The fixed limits of requests by hand.
+    /// The fixed limits of manual requests.
     pub(crate) const FIXED_LIMITS = "administration";
 
-    /// How long a request by hand may take, where its component's own limit is not shorter.
+    /// The timeout of a manual request, unless its component's own limit is shorter.
     const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
-    /// The longest response to a request by hand.
+    /// The longest response to a manual request.
     const MAX_RESPONSE_BYTES: usize = 4 << 20, bytes;
 }
 
 /// A request to make.
 #[derive(Deserialize)]
-pub(super) struct RequestOfOwn {
+pub(super) struct ManualRequest {
     pub(super) method: String,
     /// The path with its query.
     path: String,
@@ -36,37 +37,37 @@ pub(super) struct RequestOfOwn {
     body: String,
 }
 
-impl RequestOfOwn {
+impl ManualRequest {
     /// The path without its query, which may hold a secret.
     pub(super) fn path_alone(&self) -> &str {
         self.path.split('?').next().unwrap_or_default()
     }
 }
 
-/// What was answered.
+/// The response.
 #[derive(Serialize)]
-pub(super) struct Answered {
+pub(super) struct ManualResponse {
     status: u16,
     headers: Vec<(String, String)>,
-    /// As text; what is no UTF-8 is replaced.
+    /// As text; invalid UTF-8 is replaced.
     body: String,
 }
 
 /// Makes the request.
 ///
 /// # Errors
-/// When it is none, or nothing could answer it.
-pub(super) async fn send(admin: &Arc<Admin>, request: RequestOfOwn) -> Result<Answered, Problem> {
-    let RequestOfOwn { method, path, headers, body } = request;
-    let method = Method::from_bytes(method.as_bytes()).map_err(|_| Problem::bad("`method` is no method of HTTP"))?;
+/// When the request is invalid, or nothing could answer it.
+pub(super) async fn send(admin: &Arc<Admin>, request: ManualRequest) -> Result<ManualResponse, Problem> {
+    let ManualRequest { method, path, headers, body } = request;
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| Problem::bad("`method` is not an HTTP method"))?;
     let url = Uri::try_from(format!("{}{path}", admin.url)).ok().filter(|_| path.starts_with('/'));
-    let url = url.ok_or_else(|| Problem::bad("`path` is no path\n  fix: begin it with `/`"))?;
+    let url = url.ok_or_else(|| Problem::bad("`path` is not a path\n  fix: begin it with `/`"))?;
     let body = Full::from(body).map_err(|never| match never {}).boxed_unsync();
     let mut request = Request::new(body);
     (*request.method_mut(), *request.uri_mut()) = (method, url);
     for (name, value) in &headers {
         let header = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value).ok());
-        let (name, value) = header.ok_or_else(|| Problem::bad("`headers` has one that is none of HTTP"))?;
+        let (name, value) = header.ok_or_else(|| Problem::bad("`headers` has an invalid header"))?;
         request.headers_mut().insert(name, value);
     }
     let context = CallContext::new(format!("call-{}", Uuid::now_v7().simple()), REQUEST_TIMEOUT);
@@ -81,7 +82,7 @@ pub(super) async fn send(admin: &Arc<Admin>, request: RequestOfOwn) -> Result<An
             Problem::new(StatusCode::BAD_GATEWAY, what)
         })?;
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        Ok(Answered {
+        Ok(ManualResponse {
             status: head.status.as_u16(),
             headers: head.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
             body: String::from_utf8_lossy(&body.to_bytes()).into_owned(),

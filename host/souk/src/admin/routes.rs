@@ -47,7 +47,7 @@ pub(crate) enum Action {
 #[derive(Debug)]
 pub(crate) struct Route {
     pub method: Method,
-    /// A segment `{id}` stands for any one.
+    /// A segment `{id}` matches any one segment.
     pub path: &'static str,
     pub needs: Right,
     pub action: Action,
@@ -65,7 +65,7 @@ const fn delete(path: &'static str, needs: Right, action: Action) -> Route {
     Route { method: Method::DELETE, path, needs, action }
 }
 
-/// All of them; `docs/administration-api.md` has each.
+/// All routes; `docs/administration-api.md` describes each.
 pub(crate) static ROUTES: &[Route] = &[
     get("/", Right::Nothing, Action::Console),
     get("/console/{id}", Right::Nothing, Action::Console),
@@ -104,7 +104,7 @@ pub(crate) static ROUTES: &[Route] = &[
 ];
 
 impl Action {
-    /// Whether it changes something: such a request is a line in the log, and none begins while the host drains.
+    /// Whether it changes something: such a request is logged, and is refused while the host drains.
     pub(crate) fn changes(self) -> bool {
         match self {
             Action::Call
@@ -144,12 +144,12 @@ impl Action {
     }
 }
 
-/// The route of a request, and what stands for its `{id}`.
+/// The route of a request, and the value of its `{id}`.
 ///
 /// # Errors
-/// 404 where no route has the path, 405 where none of those has the method.
+/// 404 when no route has the path, 405 when none of them has the method.
 pub(crate) fn find(method: &Method, path: &str) -> Result<(&'static Route, String), Problem> {
-    // What answers GET answers HEAD; hyper leaves the body out.
+    // A route for GET also answers HEAD; hyper leaves the body out.
     let method = if method == Method::HEAD { &Method::GET } else { method };
     let mut allowed = Vec::new();
     for route in ROUTES {
@@ -166,7 +166,7 @@ pub(crate) fn find(method: &Method, path: &str) -> Result<(&'static Route, Strin
     Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, message))
 }
 
-/// What stands for `{id}` where `path` is one of `pattern`; empty where the pattern has none.
+/// The value of `{id}` when `path` matches `pattern`; empty when the pattern has none.
 fn matches(pattern: &str, path: &str) -> Option<String> {
     let (mut patterns, mut segments) = (pattern.split('/'), path.split('/'));
     let mut id = String::new();

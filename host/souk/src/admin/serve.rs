@@ -1,11 +1,11 @@
 //! The listeners of the API: the control socket, and with `--admin` one on TCP.
 //!
-//! Both speak HTTP/1.1 and are bounded alike: so many connections, so long for a request to arrive, so long for an answer
-//! to be taken. They serve until the host has drained, so that a probe sees it drain; what changes something is refused
-//! from the drain's beginning on.
+//! Both speak HTTP/1.1 and have the same bounds: the number of connections, the time for a request to arrive, and the
+//! time for the client to read the answer. They serve until the host has drained, so that a probe sees the drain;
+//! requests that change something are refused as soon as the drain begins.
 
 use super::Admin;
-use super::access::Door;
+use super::access::Connection;
 use super::answer::answer;
 use crate::http::Tls;
 use hyper::server::conn::http1;
@@ -29,11 +29,11 @@ souk_manifest::fixed_limits! {
 
     /// The pause after a connection could not be accepted.
     const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
-    /// The most connections to the control socket, and as many to the listener of `--admin`; others wait.
+    /// The most connections to the control socket, and the most to the listener of `--admin`; others wait.
     const MAX_CONNECTIONS: usize = 64, "connections";
-    /// How long a connection may stand between two requests, or inside the head of one.
+    /// How long a connection may stay idle between two requests, or inside the head of one.
     const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-    /// How long a client may take to read on.
+    /// How long a client may stop reading an answer.
     const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
     /// How long a TLS handshake may take.
     const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,13 +43,13 @@ souk_manifest::fixed_limits! {
     pub(super) const MAX_MESSAGE_BYTES: usize = 64 << 20, bytes;
 }
 
-/// A listener of the API cannot be made.
+/// A listener of the API cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AdminError {
     /// The control socket.
     #[error("control socket {}: {cause}\n  fix: choose a shorter or a writable folder with --state-dir", path.display())]
     Socket {
-        /// Where it should be.
+        /// The path of the socket.
         path: PathBuf,
         /// What the system says.
         cause: std::io::Error,
@@ -64,7 +64,7 @@ pub(crate) enum AdminError {
         /// What the system says.
         cause: std::io::Error,
     },
-    /// It would be open to others without TLS.
+    /// Other machines could reach it without TLS.
     #[error(
         "the administration would be served on {0} without TLS, and its tokens could be read on the way\n  fix: serve it on \
          127.0.0.1, give --admin-tls-cert and --admin-tls-key, or say --admin-insecure where something else encrypts"
@@ -72,18 +72,18 @@ pub(crate) enum AdminError {
     Insecure(SocketAddr),
 }
 
-/// Makes the control socket at `path`.
+/// Creates the control socket at `path`.
 ///
 /// # Errors
-/// When it cannot be made: the folder cannot be written, or its path is longer than a socket's may be (107 bytes).
+/// When it cannot be created: the folder is not writable, or the path is longer than a socket's may be (107 bytes).
 pub(crate) fn bind_socket(path: &Path) -> Result<UnixListener, AdminError> {
     let error = |cause| AdminError::Socket { path: path.into(), cause };
-    // The state folder is held by this process, so a socket that is there was left by one that is gone.
+    // This process holds the state folder, so an existing socket was left by a process that is gone.
     match std::fs::remove_file(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(error(e)),
         _ => {}
     }
-    // Between the two calls the folder's own mode, 0700, keeps others out.
+    // Until the mode is set, the folder's own mode, 0700, keeps others out.
     let listener = UnixListener::bind(path).map_err(error)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(error)?;
     Ok(listener)
@@ -97,7 +97,7 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Binds `address`; port 0 takes a free one. One that others reach needs TLS, or `insecure`.
+    /// Binds `address`; port 0 takes a free port. An address that other machines can reach needs TLS, or `insecure`.
     ///
     /// # Errors
     /// When it cannot be bound, or is not safe.
@@ -111,7 +111,7 @@ impl Listener {
         Ok(Listener { listener, address: bound, tls: tls.map(Tls::http1_only) })
     }
 
-    /// Where it is served.
+    /// The URL of the listener.
     pub(crate) fn url(&self) -> String {
         format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.address)
     }
@@ -122,14 +122,14 @@ pub(crate) async fn serve_socket(admin: Arc<Admin>, listener: UnixListener, stop
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let accept = async {
         loop {
-            // Never closed.
+            // The semaphore is never closed.
             let Ok(place) = connections.clone().acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let door = Door::Socket(stream.peer_cred().ok().map(|peer| peer.uid()));
+                    let connection = Connection::Socket(stream.peer_cred().ok().map(|peer| peer.uid()));
                     let (admin, stop) = (admin.clone(), stop.clone());
                     tokio::spawn(async move {
-                        serve(stream, door, admin, &stop).await;
+                        serve(stream, connection, admin, &stop).await;
                         drop(place);
                     });
                 }
@@ -154,17 +154,17 @@ pub(crate) async fn serve_tcp(admin: Arc<Admin>, listener: Listener, stop: Cance
                     continue;
                 }
             };
-            // A client that has gone already.
+            // The client has gone already.
             let Ok(local) = stream.local_addr() else { continue };
             let _ = stream.set_nodelay(true);
             let (admin, tls, stop) = (admin.clone(), tls.clone(), stop.clone());
             tokio::spawn(async move {
-                let door = Door::Tcp { peer, local, secure: tls.is_some() };
+                let connection = Connection::Tcp { peer, local, secure: tls.is_some() };
                 match tls {
-                    None => serve(stream, door, admin, &stop).await,
+                    None => serve(stream, connection, admin, &stop).await,
                     Some(tls) => {
                         if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-                            serve(stream, door, admin, &stop).await;
+                            serve(stream, connection, admin, &stop).await;
                         }
                     }
                 }
@@ -181,13 +181,13 @@ async fn failed(what: &str, error: &std::io::Error) {
 }
 
 /// Serves one connection.
-async fn serve<S>(stream: S, door: Door, admin: Arc<Admin>, stop: &CancellationToken)
+async fn serve<S>(stream: S, connection: Connection, admin: Arc<Admin>, stop: &CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
-    let shared = Arc::new((admin, door));
+    let shared = Arc::new((admin, connection));
     let service = service_fn(move |request| {
         let shared = shared.clone();
         async move { Ok::<_, Infallible>(answer(&shared.0, &shared.1, request).await) }

@@ -1,8 +1,8 @@
-//! Sessions of a browser: a code that works once is exchanged for a cookie.
+//! Browser sessions: a browser exchanges a code, which works once, for a cookie.
 //!
-//! The code stands behind the `#` of the address that is printed, which a browser sends to no server and keeps out of
-//! `Referer`; the page takes it from there, and POSTs it. What is kept of codes and cookies is their digest, so nothing that
-//! is read from the host's memory or log lets anybody in, and to compare them takes no time that tells anything.
+//! The code follows the `#` of the printed address. A browser sends that part to no server and keeps it out of
+//! `Referer`; the page reads the code there and POSTs it. The host keeps only digests of codes and cookies: what leaks
+//! from its memory or log lets nobody in, and the time of a comparison reveals nothing.
 
 use super::access::Right;
 use parking_lot::{Mutex, MutexGuard};
@@ -20,9 +20,9 @@ souk_manifest::fixed_limits! {
     const CODE_TTL: Duration = Duration::from_secs(60);
     /// How long a browser that has exchanged its code stays signed in.
     pub(super) const SESSION_TTL: Duration = Duration::from_secs(12 * 3600);
-    /// The most codes that wait to be exchanged; the oldest goes for a new one.
+    /// The most unused codes; a new one replaces the oldest.
     const MAX_CODES: usize = 16, "codes";
-    /// The most browsers that are signed in; the oldest is signed out for a new one.
+    /// The most browsers that are signed in; a new one signs out the oldest.
     const MAX_SESSIONS: usize = 64, "sessions";
 }
 
@@ -40,7 +40,7 @@ struct Session {
     since: Instant,
 }
 
-/// Everything that is open.
+/// All open codes and sessions.
 #[derive(Default)]
 pub(crate) struct Sessions(Mutex<Open>);
 
@@ -66,7 +66,7 @@ impl Sessions {
     /// A new code.
     ///
     /// # Errors
-    /// When the system gives no random bytes.
+    /// When the system provides no random bytes.
     pub(crate) fn code(&self) -> Result<String, SecretError> {
         let code = secrets::random()?;
         let mut open = self.open();
@@ -79,10 +79,10 @@ impl Sessions {
         Ok(code)
     }
 
-    /// The cookie's value for whoever has `code`, which is used up; `None` when it is none, or too old.
+    /// Exchanges `code` for the value of a cookie and uses the code up; `None` when the code is unknown or too old.
     ///
     /// # Errors
-    /// When the system gives no random bytes.
+    /// When the system provides no random bytes.
     pub(crate) fn exchange(&self, code: &str) -> Result<Option<String>, SecretError> {
         let cookie = secrets::random()?;
         let mut open = self.open();
@@ -100,19 +100,19 @@ impl Sessions {
         Ok(Some(cookie))
     }
 
-    /// The number of the session whose cookie this is, and its right.
+    /// The number and the right of the session with this cookie.
     pub(crate) fn find(&self, cookie: &str) -> Option<(u64, Right)> {
         let open = self.open();
         let session = open.sessions.get(&digest(cookie)).filter(|session| session.since.elapsed() < SESSION_TTL)?;
         Some((session.number, session.right))
     }
 
-    /// Ends the session whose cookie this is.
+    /// Ends the session with this cookie.
     pub(crate) fn end(&self, cookie: &str) {
         self.open().sessions.remove(&digest(cookie));
     }
 
-    /// Ends all of them, and voids all codes.
+    /// Ends all sessions and voids all codes.
     pub(crate) fn end_all(&self) {
         let mut open = self.open();
         open.codes.clear();

@@ -1,18 +1,18 @@
-//! The two tokens of the administration listener: one that reads, and one that may do everything.
+//! The two tokens of the administration listener: one may only read, the other may do everything.
 //!
-//! Each is made once and lies in a file of the state folder that its owner alone can read. They are compared in constant
-//! time, and no log has one.
+//! Each is created once and kept in a file of the state folder that only the owner can read. Comparisons take constant
+//! time, and no log shows a token.
 
 use super::access::Right;
 use parking_lot::RwLock;
 use souk_manifest::secrets::{SecretError, Secrets};
 use subtle::ConstantTimeEq as _;
 
-/// The files' names.
+/// The names of the files.
 const READ: &str = "token-read";
 const FULL: &str = "token-full";
 
-/// The values of both.
+/// The values of both tokens.
 #[derive(Clone)]
 struct Values {
     read: String,
@@ -32,28 +32,28 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    /// The tokens in the state folder, made where they are missing.
+    /// Loads the tokens from the state folder, and creates missing ones.
     ///
     /// # Errors
-    /// When a file cannot be read or made.
+    /// When a file cannot be read or created.
     pub(crate) fn load(secrets: Secrets) -> Result<Self, SecretError> {
         let values = Values::of(&secrets, Secrets::get)?;
         Ok(Tokens { secrets, values: RwLock::new(values) })
     }
 
-    /// Both, the one that reads first.
+    /// Both tokens, the reading one first.
     pub(crate) fn values(&self) -> (String, String) {
         let Values { read, full } = self.values.read().clone();
         (read, full)
     }
 
-    /// Puts new ones in their place; the old ones are void from now on.
+    /// Replaces both tokens; the old ones are void at once.
     ///
     /// # Errors
-    /// When a file cannot be written: then both are as they were, or one of them.
+    /// When a file cannot be written: then both tokens are unchanged, or only one is new.
     pub(crate) fn renew(&self) -> Result<(String, String), SecretError> {
         let renewed = Values::of(&self.secrets, Secrets::renew);
-        // Whatever is in the files now is what counts.
+        // The files decide, also after a failure.
         let values = match &renewed {
             Ok(values) => values.clone(),
             Err(_) => Values::of(&self.secrets, Secrets::get)?,
@@ -62,10 +62,10 @@ impl Tokens {
         renewed.map(|Values { read, full }| (read, full))
     }
 
-    /// What whoever has `token` may do; `None` when it is neither.
+    /// What the holder of `token` may do; `None` when it is neither token.
     pub(crate) fn right(&self, token: &str) -> Option<Right> {
         let values = self.values.read();
-        // Both, whichever it is: the time tells nothing.
+        // Compare with both in any case, so that the time reveals nothing.
         let full = values.full.as_bytes().ct_eq(token.as_bytes());
         let read = values.read.as_bytes().ct_eq(token.as_bytes());
         match (bool::from(full), bool::from(read)) {

@@ -1,4 +1,4 @@
-//! The traces that are kept, as JSON: a list with filters, and one with all of its spans.
+//! The stored traces as JSON: a filtered list, or one trace with all its spans.
 
 use super::problem::Problem;
 use super::routes::parameter;
@@ -12,7 +12,7 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of traces in answers.
     pub(crate) const FIXED_LIMITS = "administration";
 
-    /// How many traces an answer has when it is not told.
+    /// How many traces an answer has by default.
     const LISTED_TRACES: usize = 100, "traces";
 }
 
@@ -22,17 +22,17 @@ souk_manifest::fixed_limits! {
 pub struct TraceLine {
     /// Its id, 32 hexadecimal digits.
     pub trace_id: String,
-    /// When it began, as RFC 3339 has it.
+    /// When it began, in the format of RFC 3339.
     pub start: String,
     /// How long its first span took.
     pub duration_ms: f64,
-    /// What its first span did.
+    /// The name of its first span.
     pub name: String,
-    /// And where; empty where no component has answered.
+    /// The component of its first span; empty when no component answered.
     pub component: String,
-    /// `error` where any span has one, or else `ok`.
+    /// `error` when any span failed, otherwise `ok`.
     pub status: String,
-    /// Why.
+    /// The kind of the failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// How many spans there are.
@@ -45,9 +45,9 @@ pub struct TraceLine {
 pub struct TraceTree {
     /// Its id, 32 hexadecimal digits.
     pub trace_id: String,
-    /// Its spans, in the order of their beginnings.
+    /// Its spans, ordered by start.
     pub spans: Vec<TraceSpan>,
-    /// How many spans there were beyond those that are kept.
+    /// How many further spans there were that are not stored.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub lost: u64,
 }
@@ -63,32 +63,32 @@ fn is_zero(number: &u64) -> bool {
 pub struct TraceSpan {
     /// Its id, 16 hexadecimal digits.
     pub span_id: String,
-    /// The span that it is a part of.
+    /// The id of its parent span.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_id: Option<String>,
-    /// What it did.
+    /// The name of the operation.
     pub name: String,
     /// `server`, `client`, `internal`, `producer` or `consumer`.
     pub kind: String,
-    /// Where; empty where no component has answered.
+    /// The component; empty when no component answered.
     pub component: String,
-    /// When it began, as RFC 3339 has it.
+    /// When it began, in the format of RFC 3339.
     pub start: String,
     /// How long it took.
     pub duration_ms: f64,
     /// `ok` or `error`.
     pub status: String,
-    /// What kind of failure it ended with.
+    /// The kind of failure that ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Why, with what a component said when it trapped; for the token `full`.
+    /// Why it failed, with a trapped component's own message; only for the token `full`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// What is known of it: texts and numbers.
+    /// Its attributes: texts and numbers.
     pub attributes: BTreeMap<String, serde_json::Value>,
 }
 
-/// The traces that `query` asks for, the newest first.
+/// The traces that match `query`, newest first.
 pub(super) fn list(tracer: &Tracer, query: Option<&str>) -> Result<Vec<TraceLine>, Problem> {
     let number = |key: &str| match parameter(query, key) {
         None => Ok(None),
@@ -117,8 +117,8 @@ pub(super) fn list(tracer: &Tracer, query: Option<&str>) -> Result<Vec<TraceLine
     Ok(tracer.list(&filter, most).into_iter().map(line).collect())
 }
 
-/// The trace with this id, or that of the request with it. Arguments, results and what components said when they failed are
-/// in it for who may make calls.
+/// The trace with this id, or the trace of the request with this id. It includes arguments, results and failed
+/// components' messages only for clients that may make calls.
 pub(super) fn one(tracer: &Tracer, id: &str, with_values: bool) -> Result<TraceTree, Problem> {
     let found = tracer.find(id).ok_or_else(|| {
         let fix = match tracer.is_on() {
@@ -134,7 +134,7 @@ pub(super) fn one(tracer: &Tracer, id: &str, with_values: bool) -> Result<TraceT
 fn span(record: &Record, with_values: bool) -> TraceSpan {
     let shown = record.attributes.iter().filter(|(name, _)| with_values || !Record::VALUES.contains(name));
     let attributes = shown.map(|(name, value)| ((*name).to_owned(), json(value)));
-    // They are the guest's own words, and may be personal data.
+    // They are the guest's own text, and may be personal data.
     let own = record.guest.as_deref().filter(|_| with_values).map(|guest| guest.attributes.as_slice());
     let own = own.unwrap_or_default().iter().map(|(name, value)| (name.to_string(), json(value)));
     let attributes = attributes.chain(own);
@@ -168,7 +168,7 @@ fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
 
-/// A time since 1970 as RFC 3339 has it, with microseconds.
+/// Formats a time since 1970 as in RFC 3339, with microseconds.
 fn time(since: Duration) -> String {
     let seconds = i64::try_from(since.as_secs()).unwrap_or_default();
     let time = DateTime::from_timestamp(seconds, since.subsec_nanos()).unwrap_or_default();

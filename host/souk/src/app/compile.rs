@@ -1,4 +1,4 @@
-//! The code of components: all files compiled at once, each once, or loaded from the cache.
+//! The code of components: all files are compiled in parallel, each once, or loaded from the cache.
 
 use super::error::StartError;
 use super::start::Progress;
@@ -14,12 +14,12 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of compiling.
     pub(crate) const FIXED_LIMITS = "components";
 
-    /// How often a start says which components are still being compiled.
+    /// How often a start reports which components are still being compiled.
     const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 }
 
-/// Compiles all files at once, each once, or loads them from the cache. Returns
-/// the code of each component, and what is wrong with the other files. A component's file is that of `chosen`, or the manifest's.
+/// Compiles all files in parallel, each once, or loads them from the cache. Returns the code of each component, and the
+/// mistakes of the other files. A component's file comes from `chosen`, otherwise from the manifest.
 pub(super) async fn compile(
     engine: &Engine,
     application: &Application,

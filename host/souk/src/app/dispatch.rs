@@ -1,5 +1,5 @@
-//! Requests of components to their own application: to a component, to the public routes, or on to what comes after a
-//! middleware.
+//! Requests of components to their own application: to a component, to the public routes, or from a middleware to what
+//! it wraps.
 
 use super::routes::Answer;
 use super::{App, Entry, Handler};
@@ -17,10 +17,10 @@ use tokio::time::Instant;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 impl App {
-    /// Answers `request` as the application's public routes do, files left out; its URL is absolute.
+    /// Answers `request` like the application's public routes, without static files; its URL is absolute.
     ///
     /// # Errors
-    /// When no component answers in time, or the one that should has failed.
+    /// When no component answers in time, or the component failed.
     pub async fn request(
         self: &Arc<Self>,
         request: Request<WasiBody>,
@@ -30,13 +30,14 @@ impl App {
     }
 }
 
-/// What a request leads to.
+/// The target of a request.
 enum Found {
     Component(Entry),
     Response(Response<WasiBody>),
 }
 
-/// Takes requests of the application's components to where they go. Weak, because the application's grants hold it.
+/// Dispatches requests of the application's components. It holds a weak reference, because the application's grants
+/// hold it.
 pub(super) fn dispatch(app: &Arc<App>) -> InternalDispatch {
     let app: Weak<App> = Arc::downgrade(app);
     let route = Arc::new(InternalRoute::new());
@@ -77,7 +78,7 @@ pub(super) fn dispatch(app: &Arc<App>) -> InternalDispatch {
     })
 }
 
-/// What `destination` is, and the request's headers as Spin has them there.
+/// Resolves `destination`, and gives the request's headers as Spin sets them.
 fn find(
     app: &App,
     internal: &InternalRoute,
@@ -127,7 +128,7 @@ fn full(text: &str) -> WasiBody {
     Full::from(text.to_owned()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// A request with its body read to the end, which may have `most` bytes.
+/// Reads the body of a request to its end; it may have at most `most` bytes.
 async fn collect(request: Request<WasiBody>, most: usize) -> Result<Request<Bytes>, Error> {
     let (mut head, mut body) = request.into_parts();
     let mut bytes = BytesMut::new();

@@ -15,29 +15,29 @@ use souk_runtime::EngineError;
 /// The application does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// What is wrong with the application: with its components' code, imports, exports and types, with what they are
-    /// granted, and with the tables that lead to them. All of it, each with component, line and fix.
+    /// All mistakes of the application: in its components' code, imports, exports and types, in their grants, and in
+    /// the tables that lead to them; each with component, line and fix.
     #[error(transparent)]
     Mistakes(#[from] ManifestErrors),
     /// The engine does not start.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// Two measures have one name.
+    /// Two metrics have the same name.
     #[error("the measures clash: {0}\n  fix: this is a mistake in Souk: please report it")]
     Measures(#[from] prometheus::Error),
     /// NATS cannot be used.
     #[error(transparent)]
     Nats(#[from] NatsError),
-    /// The other hosts do not agree.
+    /// The hosts disagree about settings or about the protocol.
     #[error(transparent)]
     Peers(#[from] PeerError),
-    /// This host does not belong to the others on NATS.
+    /// This host does not fit the other hosts on NATS.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
-    /// What the hosts have agreed on cannot be written down.
+    /// The versions that the hosts agreed on cannot be saved.
     #[error(transparent)]
     Versions(DeployError),
-    /// The state folder has no name of its own.
+    /// The state folder's id cannot be read or created.
     #[error("{error}\n  fix: {}", error.fix())]
     State {
         /// Why.
@@ -49,13 +49,13 @@ pub enum StartError {
     /// A migration was changed or failed.
     #[error(transparent)]
     Migrate(#[from] MigrateError),
-    /// Data has another place now, and is not there.
+    /// Data is configured at a new place, but is not there.
     #[error(transparent)]
     Places(#[from] PlaceError),
     /// The queue of durable messages cannot be opened.
     #[error(transparent)]
     Queue(#[from] OpenQueueError),
-    /// The HTTP client cannot be made.
+    /// The HTTP client cannot be created.
     #[error("the HTTP client cannot be made: {0:#}\n  fix: this is a mistake in Souk: please report it")]
     Client(anyhow::Error),
     /// A part of start-up was stopped.

@@ -1,34 +1,34 @@
-//! Example data of components: put in by the first start or by `souk seed`, and taken away by `souk seed --remove`.
+//! Example data of components: the first start or `souk seed` adds it, and `souk seed --remove` removes it.
 //!
-//! The host knows no table. Whether the data may go it asks each component's `keep.sql`: one of them may have stored the
-//! number of a row that is in another component's database.
+//! The host knows no tables. Each component's `keep.sql` decides whether the data may be removed: a component may have
+//! stored the id of a row that is in another component's database.
 
 use super::migrations::{self, MigrateError, Place};
-use souk_bindings::migrations::seed::{self, Script};
+use souk_bindings::migrations::seed::{self, Part, Script};
 use souk_bindings::migrations::{MigrationError, Target};
 use souk_bindings::sqlite::Databases;
 use souk_manifest::Application;
 use souk_manifest::state::StateFolder;
 use std::path::{Path, PathBuf};
 
-/// Example data was not put in or taken away.
+/// Example data could not be added or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum SeedError {
     /// A database cannot be opened, or a script fails.
     #[error(transparent)]
     Migrate(#[from] MigrateError),
-    /// A component's own data names the examples.
+    /// A component's own data refers to the examples.
     #[error(
         "the examples stay, because of component `{component}`: {}\n  fix: keep them, or remove what names them first",
         reasons.join("; ")
     )]
     Kept {
-        /// The component whose data names them.
+        /// The component whose data refers to them.
         component: String,
-        /// What it says.
+        /// The reasons from its `keep.sql`.
         reasons: Vec<String>,
     },
-    /// Nothing would be done.
+    /// No component has example data.
     #[error(
         "no component that runs here has a seed\n  fix: give one a [component.NAME.tool.souk.seed] with `folder = \
          \"FOLDER\"`"
@@ -36,21 +36,22 @@ pub enum SeedError {
     None,
 }
 
-/// Brings the databases to the newest migrations, and puts every component's examples in; the names of the components.
-/// Opens files, so it blocks: nothing else may run.
+/// Runs all pending migrations, and adds every component's examples; returns the names of the components. It opens
+/// files and blocks: nothing else may run.
 ///
 /// # Errors
-/// When there are none, or a migration or a script fails.
+/// When there are no examples, or a migration or a script fails.
 pub async fn add(application: &Application, state: &StateFolder) -> Result<Vec<String>, SeedError> {
     migrations::migrate(application, state).await?;
     let databases = migrations::open(application, &state.sqlite()).map_err(MigrateError::from)?;
     run_all(&seeds(application, &databases)?, Script::Add).await
 }
 
-/// Takes every component's examples away; the names of the components. Opens files, so it blocks: nothing else may run.
+/// Removes every component's examples; returns the names of the components. It opens files and blocks: nothing else may
+/// run.
 ///
 /// # Errors
-/// When there are none, a component's data names them, or a script fails.
+/// When there are no examples, a component's data refers to them, or a script fails.
 pub async fn remove(application: &Application, state: &StateFolder) -> Result<Vec<String>, SeedError> {
     migrations::migrate(application, state).await?;
     let databases = migrations::open(application, &state.sqlite()).map_err(MigrateError::from)?;
@@ -64,7 +65,7 @@ pub async fn remove(application: &Application, state: &StateFolder) -> Result<Ve
     run_all(&seeds, Script::Remove).await
 }
 
-/// A component with a seed.
+/// A component with example data.
 struct Seeded {
     component: String,
     folder: PathBuf,
@@ -92,44 +93,42 @@ async fn run_all(seeds: &[Seeded], script: Script) -> Result<Vec<String>, SeedEr
     Ok(done)
 }
 
-/// Runs `script` of the seed in `folder`; whether there is one for this kind of database.
+/// Runs `script` of the example data in `folder`; returns whether there is one for this kind of database.
 pub(super) async fn run(
     database: &Place,
     component: &str,
     folder: &Path,
     script: Script,
 ) -> Result<bool, MigrateError> {
-    let Some((path, sql)) = read(database, component, folder, script)? else { return Ok(false) };
+    let script = read(database, component, folder, script)?;
+    if script.is_empty() {
+        return Ok(false);
+    }
     match database.clone() {
         Place::Sqlite(database) => {
             let component = component.to_owned();
-            let run = move || seed::run_on_sqlite(&database, &component, &path, &sql);
+            let run = move || seed::run_on_sqlite(&database, &component, &script);
             tokio::task::spawn_blocking(run).await??;
         }
-        Place::Postgres(address) => seed::run_on_postgres(&address, component, &path, &sql).await?,
+        Place::Postgres(address) => seed::run_on_postgres(&address, component, &script).await?,
     }
     Ok(true)
 }
 
-/// Why the component's data needs the examples.
+/// The reasons why the component's data needs the examples.
 async fn reasons(database: &Place, component: &str, folder: &Path) -> Result<Vec<String>, MigrateError> {
-    let Some((path, sql)) = read(database, component, folder, Script::Keep)? else { return Ok(Vec::new()) };
+    let script = read(database, component, folder, Script::Keep)?;
     Ok(match database.clone() {
         Place::Sqlite(database) => {
             let component = component.to_owned();
-            let ask = move || seed::reasons_on_sqlite(&database, &component, &path, &sql);
+            let ask = move || seed::reasons_on_sqlite(&database, &component, &script);
             tokio::task::spawn_blocking(ask).await??
         }
-        Place::Postgres(address) => seed::reasons_on_postgres(&address, component, &path, &sql).await?,
+        Place::Postgres(address) => seed::reasons_on_postgres(&address, component, &script).await?,
     })
 }
 
-fn read(
-    database: &Place,
-    component: &str,
-    folder: &Path,
-    script: Script,
-) -> Result<Option<(PathBuf, String)>, MigrationError> {
+fn read(database: &Place, component: &str, folder: &Path, script: Script) -> Result<Vec<Part>, MigrationError> {
     let target = match database {
         Place::Sqlite(database) => Target::Sqlite(database.label()),
         Place::Postgres(address) => Target::Postgres(address),

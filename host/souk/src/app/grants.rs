@@ -1,5 +1,5 @@
-//! What each component may reach: the list of what bindings open at start-up and grant. What it means stands with each
-//! binding.
+//! What each component may reach: everything that the bindings open at start-up and grant. Each binding explains its
+//! own grants.
 
 use super::error::StartError;
 use crate::recordings::Recordings;
@@ -15,19 +15,19 @@ use souk_manifest::{Application, Component, Diagnostic, ManifestErrors};
 use souk_nats::Nats;
 use std::sync::Arc;
 
-/// The values of the application's secret variables, wherever they go.
+/// The values of the application's secret variables, which are redacted everywhere.
 fn redaction(application: &Application) -> Redaction {
     let values = application.components.values().flat_map(|component| component.variables.values());
     Redaction::of(values.filter(|value| value.is_secret()).map(|value| value.expose()))
 }
 
-/// The same values, for recordings.
+/// The same values, to keep them out of recordings.
 fn secrets(application: &Application) -> Secrets {
     let values = application.components.values().flat_map(|component| component.variables.values());
     Secrets::of(values.filter(|value| value.is_secret()).map(|value| value.expose()))
 }
 
-/// What components share.
+/// What all components share.
 #[derive(Clone)]
 pub(super) struct Shared {
     sqlite: sqlite::Databases,
@@ -41,7 +41,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Nothing is open yet.
+    /// Creates it with nothing open.
     pub(super) fn new(application: &Application, boundaries: Boundaries) -> Result<Self, StartError> {
         Ok(Shared {
             sqlite: sqlite::Databases::default(),
@@ -58,12 +58,12 @@ impl Shared {
         })
     }
 
-    /// Calls of components that the manifest names for it are recorded there.
+    /// Records the calls of components for which the manifest asks it.
     pub(super) fn record(&mut self, recordings: Option<Recordings>) {
         self.recordings = recordings;
     }
 
-    /// Opens what components of this host are granted; what is open already stays so. Blocks on the disk. Returns what
+    /// Opens what components of this host are granted, except what is open already. Blocks on the disk. Returns what
     /// cannot be opened.
     #[must_use]
     pub(super) async fn open(
@@ -77,17 +77,17 @@ impl Shared {
         mistakes
     }
 
-    /// What all instances may take together.
+    /// The budget that all instances share.
     pub(super) fn budget(&self) -> &Arc<ApplicationBudget> {
         &self.budget
     }
 
-    /// Opens the way for requests between components of the application.
+    /// Sets the dispatch of requests between components of the application.
     pub(super) fn set_internal(&self, dispatch: InternalDispatch) {
         self.http.set_internal(dispatch);
     }
 
-    /// The boundaries that calls cross.
+    /// The boundaries that calls cross, for traces and metrics.
     pub(super) fn boundaries(&self) -> &Boundaries {
         &self.boundaries
     }
@@ -112,7 +112,7 @@ impl Shared {
         self.postgres.grant(&AllowedHosts::new(&component.name, component.allowed_outbound_hosts.clone()))
     }
 
-    /// What `component` may reach.
+    /// The grants of `component`.
     pub(super) fn grant(
         &self,
         component: &Component,
@@ -153,7 +153,7 @@ impl Shared {
     }
 }
 
-/// What components are granted in replays: stores and databases of their own, which are empty.
+/// What components are granted in replays: separate stores and databases, which are empty.
 pub(crate) struct ReplayGrants {
     application: Application,
     state: StateFolder,
@@ -161,10 +161,10 @@ pub(crate) struct ReplayGrants {
 }
 
 impl ReplayGrants {
-    /// Opens them in `state`, wherever the application has its own.
+    /// Opens them in `state`, wherever the application keeps its own.
     ///
     /// # Errors
-    /// When they cannot be made.
+    /// When they cannot be created.
     pub(crate) async fn open(application: &Application, state: StateFolder) -> anyhow::Result<Self> {
         let mut application = application.clone();
         application.key_value_places.clear();
@@ -174,18 +174,18 @@ impl ReplayGrants {
         Ok(ReplayGrants { application, state, shared })
     }
 
-    /// Those of `component` with the values that its variables had, and the secrets of now.
+    /// The grants of `component`, with its variables as recorded and the current secrets.
     ///
     /// # Errors
     /// When the component reads files.
     pub(crate) fn of(&self, component: &Component, recording: &Recording) -> anyhow::Result<(Grants, Arc<Secrets>)> {
         let grants = self.shared.grant(component, &self.application, &self.state);
         let mut grants = grants.map_err(|mistake| ManifestErrors(vec![mistake]))?;
-        // Only the configuration has the secret ones.
+        // A recording lacks the secret values; they come from the current configuration.
         let named = &recording.head.secrets;
         grants.variables.retain(|name, _| named.contains(name));
         grants.environment.retain(|(name, _)| named.contains(name));
-        // What was secret then may be none now, and is compared without its value all the same.
+        // A value that was secret then may not be secret now; it stays out of the comparison in any case.
         let values = grants.variables.values().chain(grants.environment.iter().map(|(_, value)| value));
         let secrets = Arc::new(secrets(&self.application).and(values.map(String::as_str)));
         grants.variables.extend(recording.variables.clone());

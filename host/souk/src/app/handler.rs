@@ -1,4 +1,4 @@
-//! What answers HTTP requests for a component, wherever it runs: routes and `NAME.spin.internal` both lead here.
+//! What answers HTTP requests for a component, on this host or another: both routes and `NAME.spin.internal` use it.
 
 use souk_bindings::call::Chain;
 use souk_links::remote::Remote;
@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where HTTP requests to one component go.
+/// The target of HTTP requests to one component.
 #[derive(Clone)]
 pub enum Handler {
     /// It runs on this host.
     Local(Arc<Pool>),
-    /// It runs on another host; a request may take so long.
+    /// It runs on another host; the duration is a request's time limit.
     Remote(Arc<RemoteHandler>, Duration),
 }
 
@@ -36,23 +36,23 @@ impl Handler {
     }
 }
 
-/// What a request comes to first, and what comes after that when it is middleware.
+/// The first handler of a request, and for middleware the rest of the chain.
 #[derive(Clone)]
 pub struct Entry {
     /// What gets the request.
     pub handler: Handler,
-    /// What it hands the request on to.
+    /// The rest of the chain, to which middleware passes the request on.
     pub rest: Option<Chain>,
 }
 
-/// The way through `middleware` to `component`; `None` when one of them takes no part.
+/// The chain from `middleware` to `component`; `None` when one of them is not part of this application's run.
 pub(super) fn entry(handlers: &BTreeMap<String, Handler>, middleware: &[String], component: &str) -> Option<Entry> {
     let mut names = middleware.iter().map(String::as_str).chain([component]);
     let handler = handlers.get(names.next()?)?.clone();
     Some(Entry { handler, rest: Chain::new(names.map(Into::into)) })
 }
 
-/// The middleware of components all of whose routes have the same: what requests of other components pass too.
+/// The middleware of each component whose routes all have the same; requests of other components pass it too.
 pub(super) fn middleware(application: &Application) -> BTreeMap<String, Vec<String>> {
     let mut middleware: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for route in application.routes.iter().filter(|route| !route.middleware.is_empty()) {

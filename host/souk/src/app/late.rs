@@ -1,4 +1,4 @@
-//! Components that nothing leads to: not loaded at the start, and loaded when `souk call` names them.
+//! Components that no trigger or link leads to: the start does not load them; `souk call` loads them.
 
 use super::App;
 use super::compile::compile;
@@ -17,12 +17,12 @@ use tokio_util::task::AbortOnDropHandle;
 #[derive(Default)]
 pub(super) struct Late {
     pools: BTreeMap<String, Arc<Pool>>,
-    /// Drop instances that nobody uses.
+    /// The tasks that drop idle instances.
     sweepers: Vec<AbortOnDropHandle<()>>,
 }
 
 impl App {
-    /// The instances of `component`, which is loaded where nothing leads to it; `None` when it does not run here.
+    /// The instances of `component`, which this loads if necessary; `None` when it does not run here.
     ///
     /// # Errors
     /// As [`App::start`].
@@ -33,7 +33,7 @@ impl App {
         if !self.application.runs_here(component) {
             return Ok(None);
         }
-        // Held meanwhile: two calls must not load one component twice.
+        // Held during the load: two calls must not load one component twice.
         let mut late = self.late.lock().await;
         if let Some(pool) = late.pools.get(component) {
             return Ok(Some(pool.clone()));
@@ -52,7 +52,7 @@ impl App {
         ManifestErrors::check(wiring.mistakes)?;
         migrations::run(&part, shared.databases()).await?;
         let new: BTreeMap<_, _> = wiring.pools.into_iter().filter(|(name, _)| names.contains(name)).collect();
-        // Those that are there already are sampled.
+        // Pools that existed before are sampled already.
         new.values().for_each(|pool| self.engine.sample(&pool.grants().usage));
         late.sweepers.push(AbortOnDropHandle::new(tokio::spawn(swept(new.values().cloned().collect()))));
         late.pools.extend(new);

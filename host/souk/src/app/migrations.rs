@@ -29,13 +29,13 @@ pub enum MigrateError {
     Stopped(#[from] tokio::task::JoinError),
 }
 
-/// One component's migrations and the database that they are for.
+/// One component's migrations and their database.
 struct Job {
     component: String,
     dir: PathBuf,
     retired: Vec<i32>,
     additive: Vec<i32>,
-    /// The folder of example data that a new SQLite database gets by itself.
+    /// The folder of example data that a new SQLite database gets automatically.
     seed: Option<PathBuf>,
     database: Place,
 }
@@ -67,7 +67,7 @@ fn jobs(application: &Application, databases: &Databases) -> Result<Vec<Job>, Mi
 }
 
 impl Place {
-    /// The database of `component`, whose migrations are in `dir`; `None` when nobody has opened it.
+    /// The database of `component`, whose migrations are in `dir`; `None` when it is not open.
     pub(super) fn of(
         component: &Component,
         dir: &Path,
@@ -98,7 +98,7 @@ impl Job {
             }
         };
         let report = report?;
-        // A host that is killed between the two leaves a database without examples, which `souk seed` puts in.
+        // If the host is killed between the two, the database has no examples; `souk seed` adds them.
         if let Some(folder) = seed.filter(|_| report.was_new && matches!(database, Place::Sqlite(_))) {
             example_data::run(&database, &component, &folder, Script::Add).await?;
         }
@@ -126,7 +126,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// One after the other, in the order of the components' names.
+/// Runs them one after the other, ordered by component name.
 async fn run_all(jobs: Vec<Job>) -> Result<Vec<(String, usize)>, MigrateError> {
     let mut done = Vec::new();
     for job in jobs {
@@ -135,7 +135,7 @@ async fn run_all(jobs: Vec<Job>) -> Result<Vec<(String, usize)>, MigrateError> {
     Ok(done)
 }
 
-/// Runs what is pending; how many were applied, by component.
+/// Runs the pending migrations; returns how many were applied, per component.
 pub(super) async fn run(
     application: &Application,
     databases: &Databases,
@@ -148,12 +148,12 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of migrations of a new version.
     pub(crate) const FIXED_LIMITS = "deployments";
 
-    /// How long a migration that is tried out may wait for a lock on PostgreSQL, which stops others while it waits.
+    /// How long a rehearsed migration may wait for a lock on PostgreSQL, since others wait behind it.
     const REHEARSAL_LOCK_WAIT: Duration = Duration::from_secs(2);
 }
 
-/// Tries out what is pending of `component`: in a copy of its SQLite database, or in a transaction of PostgreSQL that is
-/// rolled back. Returns the files.
+/// Tries out the pending migrations of `component`: in a copy of its SQLite database, or in a PostgreSQL transaction
+/// that is rolled back. Returns the files.
 pub(super) async fn rehearse(
     application: &Application,
     component: &Component,
@@ -175,7 +175,7 @@ pub(super) async fn rehearse(
     Ok(tried)
 }
 
-/// Runs what is pending of `component`, which is declared so now.
+/// Runs the pending migrations of `component` in its new declaration.
 pub(super) async fn run_of(
     application: &Application,
     component: &Component,
@@ -192,7 +192,7 @@ pub(super) fn open(application: &Application, folder: &Path) -> Result<Databases
     Ok(databases)
 }
 
-/// Runs what is pending without starting the application. Opens files, so it blocks: nothing else may run.
+/// Runs the pending migrations without starting the application. It opens files and blocks: nothing else may run.
 ///
 /// # Errors
 /// When a database cannot be opened, or a migration was changed or fails.
@@ -201,8 +201,8 @@ pub async fn migrate(application: &Application, state: &StateFolder) -> Result<V
     run_all(jobs(application, &databases)?).await
 }
 
-/// Where every migration stands, as text, and whether nothing is wrong with any. Works beside a running host. Opens
-/// files, so it blocks: nothing else may run.
+/// The state of every migration as text, and whether all are in order. Works while a host runs. It opens files and
+/// blocks: nothing else may run.
 ///
 /// # Errors
 /// When a database or a migration cannot be read.

@@ -1,7 +1,7 @@
-//! An application that runs: its components compiled, granted, linked and pooled.
+//! A running application: its components compiled, granted, linked and pooled.
 //!
-//! Start-up is all or nothing: [`App::start`] checks everything that can be checked before the first request, and an
-//! error names the component and what would fix it. Nothing is served by halves.
+//! Start-up is all or nothing: [`App::start`] checks everything that it can before the first request, and an error
+//! names the component and the fix. An application is never served in part.
 
 mod compile;
 pub(crate) mod deploy;
@@ -68,34 +68,34 @@ pub struct App {
     pools: BTreeMap<String, Arc<Pool>>,
     /// What answers HTTP requests, by component.
     handlers: BTreeMap<String, Handler>,
-    /// Which request goes where.
+    /// Maps requests to components and other answers.
     routing: RwLock<Arc<Routing>>,
-    /// The way to components on other hosts; none without NATS.
+    /// The connection to components on other hosts; `None` without NATS.
     remote: Option<Remote>,
-    /// Of durable links; none where nothing here sends or receives on one, and none did.
+    /// The messages of durable links; `None` when nothing here sends or receives them, and none are left from before.
     queue: Option<Queue>,
-    /// What the host calls at certain times.
+    /// The scheduled calls.
     schedules: Vec<Arc<Scheduled>>,
-    /// What the components answer of a NestJS system.
+    /// The patterns of a NestJS system that components here answer.
     services: Vec<Service>,
-    /// What components get of Redis.
+    /// The Redis channels of components here.
     channels: Vec<Channel>,
-    /// Lets other hosts see this one; none without NATS.
+    /// Announces this host to the others; `None` without NATS.
     _presence: Option<Presence>,
-    /// Notes when places of data get their first rows.
+    /// Records when places of data get their first rows.
     _places: Option<AbortOnDropHandle<()>>,
-    /// Drops instances that nobody uses.
+    /// Drops idle instances.
     _sweeper: AbortOnDropHandle<()>,
-    /// Components that `souk call` alone has named.
+    /// Components that only `souk call` has loaded.
     late: tokio::sync::Mutex<Late>,
     shared: Shared,
-    /// Tells how much of the edge's budgets is used, once there is an edge.
+    /// Reports how much of the HTTP server's budgets is used, once there is a server.
     edge_uses: OnceLock<Box<dyn Fn() -> Vec<Use> + Send + Sync>>,
     fairness: Fairness,
     state: StateFolder,
     /// The versions of components.
     deployments: deploy::Deployments,
-    // Last: the pools' stores belong to it.
+    // The last field: the pools' stores must be dropped first.
     engine: Engine,
 }
 
@@ -115,12 +115,12 @@ impl App {
         self.pools.get(component)
     }
 
-    /// What answers HTTP requests for `component`; `None` when it takes no part, or runs elsewhere and there is no NATS.
+    /// What answers HTTP requests for `component`; `None` when it is off, or runs on another host and there is no NATS.
     pub fn handler(&self, component: &str) -> Option<&Handler> {
         self.handlers.get(component).filter(|_| !self.is_gone(component))
     }
 
-    /// The way of a request to `component`, through its middleware; `None` as for [`App::handler`].
+    /// The chain of a request to `component`, through its middleware; `None` as for [`App::handler`].
     pub fn entry(&self, component: &str) -> Option<Entry> {
         if self.is_gone(component) {
             return None;
@@ -130,7 +130,7 @@ impl App {
         handler::entry(&self.handlers, middleware, component)
     }
 
-    /// What a component that comes later is wired with; what it may reach is in `shared`.
+    /// What a component that is added later is wired with; its grants come from `shared`.
     fn surroundings<'a>(&'a self, shared: &'a Shared) -> Surroundings<'a> {
         Surroundings {
             engine: self.engine.wasmtime(),
@@ -143,18 +143,18 @@ impl App {
         }
     }
 
-    /// Which request goes where, now.
+    /// The current routing.
     pub fn routing(&self) -> Arc<Routing> {
         self.routing.read().clone()
     }
 
-    /// The way to components on other hosts.
+    /// The connection to components on other hosts.
     pub fn remote(&self) -> Option<&Remote> {
         self.remote.as_ref()
     }
 
-    /// Serves the components of this host to others until `stop`; `None` without NATS. An application that is started
-    /// for one call does not.
+    /// Serves the components of this host to others until `stop`; `None` without NATS. An application started for one
+    /// call does not serve.
     ///
     /// # Errors
     /// When the connection to NATS has been closed.
@@ -172,7 +172,8 @@ impl App {
         self.queue.as_ref()
     }
 
-    /// Delivers the messages of durable links, and makes the calls of schedules, until `stop`. An application that is started for one call does not.
+    /// Delivers the messages of durable links and makes scheduled calls, until `stop`. An application started for one
+    /// call does neither.
     ///
     /// # Errors
     /// When the queue fails.
@@ -183,10 +184,10 @@ impl App {
         }
     }
 
-    /// Answers the messages of a NestJS system until `stop`. An application that is started for one call does not.
+    /// Answers the messages of a NestJS system until `stop`. An application started for one call does not.
     ///
     /// # Errors
-    /// When NATS takes no subscription.
+    /// When NATS refuses the subscription.
     pub async fn bridge(&self, stop: CancellationToken) -> Result<Option<Bridge>, SubscribeError> {
         match &self.remote {
             Some(remote) if !self.services.is_empty() => {
@@ -196,7 +197,7 @@ impl App {
         }
     }
 
-    /// The patterns of a component of this host that another service answers too.
+    /// The patterns of a component of this host that another service also answers.
     pub fn answered_twice(&self, component: &str) -> Vec<&str> {
         let own = self.services.iter().filter(|service| service.component().is_some_and(|name| **name == *component));
         own.flat_map(Service::answered_twice).collect()
@@ -207,7 +208,7 @@ impl App {
         self.shared.boundaries()
     }
 
-    /// The databases in files.
+    /// The SQLite databases.
     pub fn databases(&self) -> impl Iterator<Item = &Arc<Database>> {
         self.shared.databases().iter()
     }
@@ -227,16 +228,16 @@ impl App {
         self.shared.postgres_of(component)
     }
 
-    /// What all instances take together.
+    /// The budget that all instances share.
     pub fn budget(&self) -> &Arc<ApplicationBudget> {
         self.shared.budget()
     }
 
-    /// Hands the messages of Redis channels to components until `stop`; `None` when no trigger names one. An application
-    /// that is started for one call does not.
+    /// Passes the messages of Redis channels to components until `stop`; `None` when no trigger names a channel. An
+    /// application started for one call does not listen.
     ///
     /// # Errors
-    /// When a server does not answer, or refuses.
+    /// When a server does not answer, or refuses the subscription.
     pub async fn listen(&self, stop: CancellationToken) -> Result<Option<Listening>, RedisError> {
         if self.channels.is_empty() {
             return Ok(None);
@@ -244,12 +245,12 @@ impl App {
         Listening::start(&self.channels, stop).await.map(Some)
     }
 
-    /// Lets `uses` tell how much of the edge's budgets is used.
+    /// Sets the function that reports how much of the HTTP server's budgets is used.
     pub fn use_of_edge(&self, uses: impl Fn() -> Vec<Use> + Send + Sync + 'static) {
         let _ = self.edge_uses.set(Box::new(uses));
     }
 
-    /// How much of each budget is used now.
+    /// How much of each budget is in use.
     pub fn uses(&self) -> Vec<Use> {
         let budget = self.shared.budget();
         let mut uses = self.edge_uses.get().map(|uses| uses()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The components' part in a NestJS system: imports that Nest services answer, exports that answer Nest clients.
+//! The components' part in a NestJS system: imports that Nest services answer, and exports that answer Nest clients.
 
 use souk_bindings::Ctx;
 use souk_links::durable::Queue;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, Linker};
 
-/// Whether a component answers patterns with functions whose messages are stored first.
+/// Whether a component answers patterns with functions of durable links, whose messages are stored first.
 pub(super) fn has_events(
     engine: &wasmtime::Engine,
     application: &Application,
@@ -22,8 +22,8 @@ pub(super) fn has_events(
     codes.any(|(declared, code)| nest::has_events(&Exported::of(engine, code), &declared.nest.serves))
 }
 
-/// Links the imports of `declared` that its table `calls` names. Returns what does not fit the component, or that there
-/// is no NATS.
+/// Links the imports that `calls` of `declared` names. Returns the mistakes: what does not fit the component, or the
+/// missing NATS.
 #[must_use]
 pub(super) fn link(
     linker: &mut Linker<Ctx>,
@@ -66,8 +66,8 @@ pub(super) fn link(
     mistakes
 }
 
-/// What the components of `pools` answer; `mistakes` takes the tables that do not fit their components, and that there is
-/// no NATS.
+/// The patterns that the components of `pools` answer; adds to `mistakes` the tables that do not fit their components,
+/// and a missing NATS.
 pub(super) fn services(
     application: &Application,
     pools: &BTreeMap<String, Arc<Pool>>,
@@ -77,7 +77,7 @@ pub(super) fn services(
 ) -> Vec<Service> {
     let mut services = Vec::new();
     for declared in application.components.values() {
-        // Of those that run on other hosts there is no pool.
+        // Components on other hosts have no pool here.
         let (Some(first), Some(pool)) = (declared.nest.serves.first(), pools.get(&declared.name)) else { continue };
         if nats.is_none() {
             mistakes.push(no_nats(application, declared, first.line));

@@ -1,4 +1,5 @@
-//! The queue of durable messages, opened where somebody sends, receives or has left some.
+//! The queue of durable messages, opened when a component sends or receives messages, or when some are left from
+//! before.
 
 use souk_bindings::storage::why_not_opened;
 use souk_links::durable::{FileQueue, JetStreamError, JetStreamQueue, Queue, QueueError};
@@ -10,7 +11,7 @@ use std::path::PathBuf;
 /// The queue of durable messages cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenQueueError {
-    /// In the state folder.
+    /// The queue in the state folder.
     #[error("the queue of messages in {} cannot be opened: {why}\n  fix: {fix}", path.display())]
     File {
         /// Its file.
@@ -20,10 +21,10 @@ pub enum OpenQueueError {
         /// The fix.
         fix: &'static str,
     },
-    /// On NATS.
+    /// The queue on NATS.
     #[error(transparent)]
     JetStream(#[from] JetStreamError),
-    /// What an earlier start without NATS has left cannot be read.
+    /// The messages that an earlier start without NATS left cannot be read.
     #[error("{error}\n  fix: {}", error.fix())]
     Left {
         /// Why.
@@ -31,9 +32,9 @@ pub enum OpenQueueError {
     },
 }
 
-/// Opens the queue of durable messages, where a component of this host has a durable link or a schedule, `events` of another system are
-/// to be stored, messages may come for a component here (`receives`), or an earlier manifest has left some: on `nats`,
-/// where there is one, or else in the state folder.
+/// Opens the queue of durable messages. It is needed when a component of this host has a durable link or a schedule,
+/// when `events` of another system must be stored, when a component here receives messages (`receives`), or when an
+/// earlier manifest left some. With `nats` the queue is there, otherwise in the state folder.
 pub(super) async fn open(
     application: &Application,
     state: &StateFolder,
@@ -68,7 +69,7 @@ pub(super) async fn open(
     let (nats, components) = (nats.clone(), application.components.keys().cloned().collect());
     Ok(match (durable, receives) {
         (true, _) => Some(JetStreamQueue::open(nats, limit, components).await?),
-        // What an earlier manifest has left. Without durable links it needs no JetStream.
+        // The messages that an earlier manifest left. Without durable links this needs no JetStream.
         (false, true) => JetStreamQueue::find(nats, limit, components).await.unwrap_or_else(|error| {
             match error.is_transient() {
                 true => tracing::warn!("whether an earlier manifest has left durable messages is not known: {error}"),

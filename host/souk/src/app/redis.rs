@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// The channels whose messages components of this host get; `mistakes` takes the triggers of components that take no
-/// messages.
+/// The Redis channels of components of this host; adds to `mistakes` the triggers of components that export no message
+/// handler.
 pub(super) fn channels(
     application: &Application,
     pools: &BTreeMap<String, Arc<Pool>>,

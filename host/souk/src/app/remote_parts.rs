@@ -2,8 +2,7 @@
 
 use souk_manifest::{Application, DatabaseUrl, Diagnostic, KeyValuePlace};
 
-/// Logs which components of this host keep state on it alone: a second instance on another host would have state of its
-/// own.
+/// Logs which components of this host keep state only on it: an instance on another host would have separate state.
 pub(super) fn inform(application: &Application) {
     if application.nats.is_none() {
         return;
@@ -18,15 +17,16 @@ pub(super) fn inform(application: &Application) {
         if !labels.is_empty() {
             tracing::info!(
                 component = %component.name,
-                "it keeps {} in this host's state folder: let it run on this host alone, or keep them where hosts share them",
+                "it keeps {} in this host's state folder: run it only here, or keep them where all hosts reach them",
                 labels.join(", ")
             );
         }
     }
 }
 
-/// Checks that what components of this host need of other hosts can be reached. Without NATS it cannot: returns the
-/// components here that depend on one that is not, or have a link that is to be remote, and the routes that lead away.
+/// Checks that this host can reach what its components need from other hosts, which needs NATS. Without NATS it returns
+/// the components here that depend on a component elsewhere or declare a `remote` link, and the routes to components
+/// elsewhere.
 #[must_use]
 pub(super) fn check(application: &Application) -> Vec<Diagnostic> {
     let mut mistakes = Vec::new();
@@ -48,7 +48,7 @@ pub(super) fn check(application: &Application) -> Vec<Diagnostic> {
             mistakes.push(application.mistake_at(remote.line, &component.name, message, fix));
         }
     }
-    // These routes would be served by nobody.
+    // No host would serve these routes.
     for route in application.routes.iter().filter(|route| !application.runs_here(&route.component)) {
         let message = "answers a route, and `--only` leaves it to another host";
         let fix =

@@ -1,4 +1,4 @@
-//! The routes, with what answers each. A reload replaces all of them at once.
+//! The routes and what answers each. A reload replaces all of them at once.
 
 use super::handler::{self, Entry, Handler};
 use crate::spin_headers::RouteHeaders;
@@ -14,36 +14,36 @@ pub struct PublicRoute {
     pub answer: Answer,
     /// Spin's headers for a request.
     pub headers: RouteHeaders,
-    /// Whether its requests have a reserve of memory.
+    /// Whether memory is reserved for its requests.
     pub reserved: bool,
-    /// What its requests cross.
+    /// The boundary that its requests cross, for traces and metrics.
     pub boundary: Boundary,
 }
 
-/// What answers the requests of a route.
+/// What answers the requests to a route.
 pub enum Answer {
     /// A component, through its middleware.
     Component(Entry),
-    /// The host, always the same.
+    /// The host, always with the same response.
     Static(StaticResponse),
-    /// The host, with files of the folder at this place among the manifest's.
+    /// The host, with files of a folder: the index of that folder in the manifest's list.
     Files(usize),
 }
 
-/// The way of requests to components.
+/// The routing of requests to components.
 pub struct Routing {
     /// What answers public requests, by path.
     pub router: Router<PublicRoute>,
-    /// The routes to components, as the manifest has them.
+    /// The routes to components, as in the manifest.
     pub routes: Vec<Route>,
     /// The routes that the host answers itself.
     pub(super) fixed: Vec<StaticRoute>,
-    /// What requests of other components to a component pass first.
+    /// The middleware that requests of other components to a component pass first.
     pub(super) middleware: BTreeMap<String, Vec<String>>,
 }
 
 impl Routing {
-    /// That of `application`.
+    /// The routing of `application`.
     pub(super) fn of(application: &Application, handlers: &BTreeMap<String, Handler>, boundaries: &Boundaries) -> Self {
         Routing {
             router: router(application, handlers, boundaries),
@@ -54,7 +54,7 @@ impl Routing {
     }
 }
 
-/// The router of `application`; a route whose component takes no part here is none.
+/// The router of `application`; it leaves out a route whose component is off or unreachable.
 fn router(
     application: &Application,
     handlers: &BTreeMap<String, Handler>,
@@ -83,8 +83,8 @@ fn router(
     Router::new(components.chain(fixed).chain(files))
 }
 
-/// Checks that every component of this host that has a route, or is middleware of one, handles HTTP. Returns the routes
-/// of those that do not.
+/// Checks that every component of this host that has a route, or is middleware of one, handles HTTP. Returns a mistake
+/// for each that does not.
 #[must_use]
 pub(super) fn check_routes(
     engine: &wasmtime::Engine,
@@ -107,7 +107,7 @@ pub(super) fn check_routes(
     mistakes
 }
 
-/// What is wrong with a component that requests come to and that exports no HTTP handler, and what would fix it.
+/// The message and the fix for a component that gets requests and exports no HTTP handler.
 fn not_a_handler(what: &str, exported: &Exported) -> (String, String) {
     let mut interfaces: Vec<&str> = exported.functions.iter().map(|f| f.interface.as_str()).collect();
     interfaces.dedup();

@@ -6,8 +6,8 @@ use souk_runtime::Pool;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The schedules of components of this host; `mistakes` takes those whose function is not there, or is none that a schedule
-/// can call.
+/// The schedules of components of this host; adds to `mistakes` those whose function does not exist or cannot be called
+/// by a schedule.
 pub(super) fn all(
     application: &Application,
     pools: &BTreeMap<String, Arc<Pool>>,

@@ -1,26 +1,26 @@
-//! What an operator gives for the databases and stores of an application before it serves: `souk up --sqlite` and
+//! Data that an operator gives on the command line for the application's databases and stores: `souk up --sqlite` and
 //! `--key-value`, as in Spin.
 
 use super::App;
 
-/// The label that is meant where none is named, as in Spin.
+/// The default label, as in Spin.
 const DEFAULT: &str = "default";
 
-/// What to put into databases and stores.
+/// The data for databases and stores.
 #[derive(Default)]
 pub struct Seeds {
-    /// Statements, each with the label of its database, or for the database `default`.
+    /// SQL statements, each with the label of its database; without a label for the database `default`.
     pub statements: Vec<(Option<String>, String)>,
     /// Keys with their values, for the store `default`.
     pub keys: Vec<(String, String)>,
 }
 
 impl App {
-    /// Puts `seeds` where they belong. To be called before the application serves.
+    /// Writes `seeds` into the databases and stores. Call it before the application serves.
     ///
     /// # Errors
-    /// When no component is granted the database or store, or it does not take what it is given. What that is, no error
-    /// shows: it may be secret.
+    /// When no component is granted the database or store, or it rejects the data. The error never shows the data,
+    /// which may be secret.
     pub async fn seed(&self, seeds: Seeds) -> anyhow::Result<()> {
         for (label, sql) in seeds.statements {
             let label = label.as_deref().unwrap_or(DEFAULT);
@@ -33,8 +33,8 @@ impl App {
             let ran = tokio::task::spawn_blocking(move || database.run_script(&sql)).await?;
             ran.map_err(|why| {
                 anyhow::anyhow!(
-                    "--sqlite: database `{label}`: {why}\n  fix: correct the statements; what came before the \
-                                 mistake has been done"
+                    "--sqlite: database `{label}`: {why}\n  fix: correct the statements; those before the \
+                                 mistake were executed"
                 )
             })?;
         }

@@ -1,5 +1,5 @@
-//! The servers that stand in for components in a test (`souk up --stand-in`): each call is a POST to
-//! `URL/INTERFACE#FUNCTION`, with the arguments as a JSON object; the answer is the result as JSON, with status 200.
+//! The servers that stand in for components in a test (`souk up --stand-in`). Each call is a POST to
+//! `URL/INTERFACE#FUNCTION` with the arguments as a JSON object. The answer is the result as JSON, with status 200.
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
@@ -19,7 +19,7 @@ souk_manifest::fixed_limits! {
     const MAX_ANSWER_BYTES: usize = 16 << 20, bytes;
 }
 
-/// What answers for each component that has a stand-in.
+/// The answer function of each component that has a stand-in.
 pub(super) fn answers(stand_ins: &BTreeMap<String, String>) -> BTreeMap<String, Answer> {
     let client: Client<HttpConnector, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
     let answer = |(component, url): (&String, &String)| (component.clone(), answer(client.clone(), url.clone()));
@@ -30,7 +30,7 @@ fn answer(client: Client<HttpConnector, Full<Bytes>>, url: String) -> Answer {
     Arc::new(move |function, arguments| {
         let (client, url) = (client.clone(), url.clone());
         Box::pin(async move {
-            // A `#` would begin a fragment.
+            // A `#` would start a URL's fragment.
             let path = function.replace('#', "%23");
             let request = Request::builder().method(Method::POST).uri(format!("{}/{path}", url.trim_end_matches('/')));
             let request = request.header("content-type", "application/json").body(Full::from(arguments));

@@ -1,4 +1,4 @@
-//! From a checked manifest to a running application.
+//! Starts an application from a checked manifest.
 
 use super::compile::compile;
 use super::deploy::Deployments;
@@ -31,51 +31,52 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of idle instances.
     pub(crate) const FIXED_LIMITS = "components";
 
-    /// The shortest interval at which instances are looked for that have been idle for too long.
+    /// The shortest interval between two searches for instances that were idle too long.
     const MIN_SWEEP_INTERVAL: Duration = Duration::from_millis(10);
-    /// The longest interval at which instances are looked for that have been idle for too long.
+    /// The longest interval between two searches for instances that were idle too long.
     const MAX_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 }
 
-/// What start-up has done, for someone who waits for it.
+/// The progress of a start-up, for its user.
 pub enum Progress {
-    /// Code is being compiled, and takes a while; it is kept for the next start.
+    /// Code is being compiled, which takes a while; it is kept for the next start.
     Compiling {
-        /// The components that are not ready, and how large the code of each is.
+        /// The components that are not ready, with the size of each one's code.
         components: Vec<(String, u64)>,
-        /// How long it has taken so far.
+        /// How long it has taken until now.
         so_far: Duration,
     },
     /// A component's code is ready.
     Ready {
         /// The components that share it.
         components: Vec<String>,
-        /// How long that took.
+        /// How long it took.
         took: Duration,
     },
     /// A component's migrations were run.
     Migrated {
         /// The component.
         component: String,
-        /// How many were applied now.
+        /// How many migrations were applied now.
         count: usize,
     },
 }
 
-/// What an application is started for.
+/// The purpose of a start.
 enum Purpose {
-    /// For long: another process compiles.
+    /// To serve for a long time: another process compiles.
     Serve(Program),
-    /// For calls by hand, where no host runs.
+    /// For calls by hand, when no host runs.
     Call,
-    /// To see whether it starts.
+    /// To test whether it starts.
     Trial,
-    /// To count what its calls cost.
+    /// To count the cost of its calls.
     Count,
 }
 
 impl App {
-    /// Starts `application` with its state in `state`; `tracer` says which requests have a trace, and `program` compiles.
+    /// Starts `application` with its state in `state`; `tracer` decides which requests have a trace, and `program`
+    /// compiles.
     ///
     /// # Errors
     /// When anything is missing, wrong, or not as the manifest says.
@@ -89,7 +90,8 @@ impl App {
         App::start_with(application, state, tracer, progress, Purpose::Serve(program)).await
     }
 
-    /// Starts `application` for calls by hand: its places are compared with those of the hosts that serve it, and not recorded.
+    /// Starts `application` for calls by hand. It compares the places of data with those of the hosts that serve it,
+    /// and does not record them.
     ///
     /// # Errors
     /// As [`App::start`].
@@ -97,7 +99,7 @@ impl App {
         App::start_with(application, state, Tracer::off(), |_| {}, Purpose::Call).await
     }
 
-    /// Starts `application` to count what its calls cost, as [`Engine::start_counted`] has it. Not to serve with.
+    /// Starts `application` to count the cost of its calls, as [`Engine::start_counted`] does. Not for serving.
     ///
     /// # Errors
     /// As [`App::start`].
@@ -105,8 +107,8 @@ impl App {
         App::start_with(application, state, Tracer::off(), |_| {}, Purpose::Count).await
     }
 
-    /// Starts `application` to see whether it does: its messages are in `state`, where they would be in streams that
-    /// hosts share.
+    /// Starts `application` to test whether it starts. Its messages are in `state`, even if they would otherwise be in
+    /// streams that hosts share.
     ///
     /// # Errors
     /// As [`App::start`].
@@ -122,7 +124,7 @@ impl App {
         purpose: Purpose,
     ) -> Result<Arc<Self>, StartError> {
         let trial = matches!(purpose, Purpose::Trial);
-        // Start-up blocks this thread where it opens files: nothing else runs yet.
+        // Start-up blocks this thread when it opens files; nothing else runs yet.
         ManifestErrors::check(remote_parts::check(&application))?;
         let part = application.restricted_to(&application.reachable());
         for component in application.here().filter(|component| !part.runs_here(&component.name)) {
@@ -204,7 +206,7 @@ impl App {
             true => None,
             false => moving::check(&part, shared.stores(), state).await?,
         };
-        // A host that does not start for other reasons says nothing to those that come later.
+        // This comes last, so that a host that fails to start for another reason records nothing for later hosts.
         if let Some(nats) = nats.filter(|_| !trial) {
             join(nats, &application, state, purpose).await?;
         }
@@ -241,7 +243,7 @@ impl App {
     }
 }
 
-/// Compares this host with what the hosts of the application have agreed on.
+/// Compares this host with what the application's hosts agreed on.
 async fn join(nats: &Nats, application: &Application, state: &StateFolder, purpose: Purpose) -> Result<(), StartError> {
     let id = state.id().map_err(|error| StartError::State { error })?;
     let places = Places::of(application, &id);
@@ -252,7 +254,7 @@ async fn join(nats: &Nats, application: &Application, state: &StateFolder, purpo
     Ok(())
 }
 
-/// Drops instances that nobody uses, for as long as the host runs.
+/// Drops idle instances for as long as the host runs.
 pub(super) async fn swept(pools: Vec<Arc<Pool>>) {
     vital("the sweeper of instances", sweep(pools)).await;
 }

@@ -1,4 +1,4 @@
-//! The block that ends a start, and the same facts for `souk doctor`.
+//! The block of text that ends a start, and the same facts for `souk doctor`.
 
 use super::App;
 use souk_bindings::BINDINGS;
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 impl App {
-    /// Routes, components with their grants and links, state folder and time to start.
+    /// The routes, the components with their grants and links, the state folder and the start-up time.
     pub fn summary(&self, url: &str, state: &Path, took: Duration) -> String {
         let mut text = describe(&self.application, url);
         let _ = writeln!(text, "State: {}", state.display());
@@ -17,7 +17,7 @@ impl App {
     }
 }
 
-/// Routes, and components with their grants and links. Variables are named, never shown.
+/// Routes, and components with their grants and links. Variables appear by name only, never with their values.
 pub fn describe(application: &Application, url: &str) -> String {
     let mut text = format!("\n{} {}\n\nRoutes:\n", application.name, application.version);
     let routed = application.routes.iter().filter_map(|route| {
@@ -67,7 +67,7 @@ pub fn describe(application: &Application, url: &str) -> String {
     text
 }
 
-/// What stands after the name of a component that does not run here, or not yet.
+/// The remark after the name of a component that does not run here or is not loaded.
 fn place(application: &Application, component: &str) -> &'static str {
     match application.runs_here(component) {
         false => " (on another host)",
@@ -76,7 +76,7 @@ fn place(application: &Application, component: &str) -> &'static str {
     }
 }
 
-/// What a component may reach, one line a kind.
+/// What a component may reach, one line per kind.
 fn grants(application: &Application, component: &Component) -> Vec<String> {
     let mut lines = Vec::new();
     for dependency in &component.dependencies {

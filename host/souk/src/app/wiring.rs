@@ -1,7 +1,7 @@
-//! The pools of an application, wired: each component's code linked to what it depends on, callees before their callers.
+//! Creates the pools of an application: links each component's code to its dependencies, callees before their callers.
 //!
-//! What is wrong with a component is noted as a mistake of the manifest, and the others go on, so that a start tells all
-//! of it at once.
+//! A mistake of one component is recorded and the other components continue, so that a start reports all mistakes at
+//! once.
 
 use super::compile::not_compiled;
 use super::grants::Shared;
@@ -30,27 +30,27 @@ pub(super) struct Surroundings<'a> {
     pub(super) remote: Option<&'a Remote>,
 }
 
-/// Makes the pools, callees before their callers.
+/// Creates the pools, callees before their callers.
 pub(super) struct Wiring<'a> {
     around: Surroundings<'a>,
     pub(super) codes: BTreeMap<String, Component>,
     pub(super) pools: BTreeMap<String, Arc<Pool>>,
-    /// Which version of each component it is; the first, where nothing is said.
+    /// The version of each component; version 1 when it is not in the map.
     pub(super) ids: BTreeMap<String, VersionId>,
-    /// The files that the codes are from, where they are files: symbols lie beside them.
+    /// The files that the code comes from, if it comes from files: symbols lie beside them.
     pub(super) files: BTreeMap<String, PathBuf>,
-    /// What answers for components that have a stand-in.
+    /// The answer functions of components that have a stand-in.
     stand_ins: BTreeMap<String, stand_in::Answer>,
-    /// What is called at other hosts.
+    /// The types of what is called on other hosts.
     pub(super) expected: Vec<ExpectedType>,
-    /// The components that were wired, or could not be.
+    /// The components that were wired, or for which wiring failed.
     tried: BTreeSet<String>,
-    /// What is wrong with components.
+    /// The components' mistakes.
     pub(super) mistakes: Vec<Diagnostic>,
 }
 
 impl<'a> Wiring<'a> {
-    /// Nothing is wired yet of these components.
+    /// Starts with none of these components wired.
     pub(super) fn new(around: Surroundings<'a>, codes: BTreeMap<String, Component>) -> Self {
         Wiring {
             codes,
@@ -67,8 +67,8 @@ impl<'a> Wiring<'a> {
 }
 
 impl Wiring<'_> {
-    /// The pool of `name`, made with all that it depends on where it is not there yet; `None` where it runs on another
-    /// host, or something is wrong with it. The manifest has no cycle, so this ends.
+    /// The pool of `name`, created if necessary together with everything that it depends on; `None` when it runs on
+    /// another host or has a mistake. The manifest has no cycles, so this ends.
     pub(super) fn pool(&mut self, name: &str) -> Option<Arc<Pool>> {
         if let Some(pool) = self.pools.get(name) {
             return Some(pool.clone());
@@ -95,11 +95,11 @@ impl Wiring<'_> {
         Some(pool)
     }
 
-    /// The code of `name`, linked to what it depends on; `None` where something is wrong with it.
+    /// The code of `name`, linked to its dependencies; `None` when it has a mistake.
     pub(super) fn linked(&mut self, name: &str) -> Option<Compiled> {
         let application = self.around.application;
         let (declared, code) = (application.components.get(name)?, self.codes.get(name)?.clone());
-        // All of them first, so that what is wrong with them is not taken for this component's.
+        // All dependencies first, so that their mistakes do not look like this component's.
         let targets: Vec<_> = declared.dependencies.iter().map(|dependency| self.pool(&dependency.component)).collect();
         let known = self.mistakes.len();
         self.mistakes.extend(imports::check(self.around.engine, application, declared, &self.codes));
@@ -123,7 +123,7 @@ impl Wiring<'_> {
         }
         let nats = self.around.remote.map(Remote::nats);
         self.mistakes.extend(nest::link(&mut linker, self.around.engine, application, declared, &code, nats));
-        // The linker's words about what is wrong already would be the same once more.
+        // The linker's error would only repeat the mistakes that are recorded already.
         if !complete || self.mistakes.len() > known {
             return None;
         }
@@ -179,7 +179,7 @@ impl Wiring<'_> {
                     local::link(linker, &import, &declared.name, pool, self.around.shared.boundaries())
                 }
                 (_, Some(remote)) => self.link_remotely(linker, &import, declared, remote),
-                // Without NATS there is no remote target: that has been checked.
+                // Without NATS there is no remote target; that was checked before.
                 (_, None) => continue,
             };
             let functions_without_unavailable = linked.unwrap_or_else(|error| {

@@ -1,4 +1,4 @@
-//! Makes a backup: snapshots, then their copies, then the list.
+//! Makes a backup: takes snapshots, copies them, then writes the list.
 
 use super::secrets::{self, SECRETS, SecretsError};
 use super::snapshot::{self, Snapshot, SnapshotError};
@@ -17,25 +17,25 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of copying.
     pub(crate) const FIXED_LIMITS = "backup";
 
-    /// How many pages of a database are copied at one time.
+    /// How many pages of a database are copied in one step.
     const STEP_PAGES: i32 = 256, "pages";
-    /// How much of a file is read at one time for its digest.
+    /// How much of a file is read in one step for its digest.
     pub(super) const CHUNK_BYTES: usize = 256 * 1024, bytes;
 }
 
-/// A backup could not be made. What there is of it is no backup.
+/// A backup could not be made. What was already written is not a backup.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// The moment did not come.
+    /// The snapshots could not be taken.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
-    /// Something is there already.
+    /// The target folder is not empty.
     #[error("{} is not empty\n  fix: name a new folder for each backup", path.display())]
     NotEmpty {
         /// The folder.
         path: PathBuf,
     },
-    /// The secrets.
+    /// The secrets could not be encrypted.
     #[error(transparent)]
     Secrets(#[from] SecretsError),
     /// There is nothing to back up.
@@ -70,11 +70,11 @@ fn fix(cause: &io::Error) -> &'static str {
     }
 }
 
-/// Copies the data of `application`, with its state in `state`, into `folder`, which is made; and the secrets, encrypted for
-/// what the file `key` holds, where there is one. Blocks.
+/// Copies the data of `application`, whose state is in `state`, into `folder`, which this creates. With `key`, it also
+/// copies the secrets, encrypted for the key or passphrase in that file. Blocks.
 ///
 /// # Errors
-/// When a file cannot be read or copied, or the moment does not come in time.
+/// When a file cannot be read or copied, or no common moment is found in time.
 pub fn take(application: &Application, state: &Path, folder: &Path, key: Option<&Path>) -> Result<List, BackupError> {
     let unwritable = |cause| BackupError::Unwritable { path: folder.to_owned(), cause };
     let sources =
@@ -83,7 +83,7 @@ pub fn take(application: &Application, state: &Path, folder: &Path, key: Option<
     if sources.is_empty() {
         return Err(BackupError::Nothing { path: state.to_owned() });
     }
-    // Before anything is made: the key's file may be wrong.
+    // First, before anything is written: the key file may be wrong.
     let sealed = key.map(|key| secrets::seal(state, key)).transpose()?.flatten();
     make(folder).map_err(unwritable)?;
     if std::fs::read_dir(folder).map_err(unwritable)?.next().is_some() {
@@ -135,7 +135,7 @@ fn copy(snapshot: &Snapshot, folder: &Path) -> Result<Entry, BackupError> {
     let unwritable = |cause| BackupError::Unwritable { path: target.clone(), cause };
     let parent = target.parent().unwrap_or(folder);
     make(parent).map_err(unwritable)?;
-    // Its owner alone may read it; SQLite makes files for everybody.
+    // Only its owner may read it; SQLite would create it readable for everybody.
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(&target).map_err(unwritable)?;
     copy_pages(&snapshot.reader, &target).map_err(|error| match error {
         Failed::Sqlite(error) => unwritable(io::Error::other(error)),
@@ -164,14 +164,14 @@ fn copy_pages(reader: &Connection, target: &Path) -> Result<(), Failed> {
         let backup = Backup::new(reader, &mut copy)?;
         while !matches!(backup.step(STEP_PAGES)?, StepResult::Done) {}
     }
-    // One file, with no log beside it.
+    // A single file, without a journal or WAL file.
     copy.pragma_update(None, "journal_mode", "DELETE")?;
     let found: String = copy.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     copy.close().map_err(|(_, error)| error)?;
     if found == "ok" { Ok(()) } else { Err(Failed::Damaged(found)) }
 }
 
-/// Copies the versions of components that are kept; returns the copies, and the digest of each component that serves.
+/// Copies the stored versions of components; returns the copies, and the digest of each component's active version.
 fn versions(
     application: &Application,
     state: &Path,
@@ -201,7 +201,7 @@ fn versions(
     Ok((entries.into_values().collect(), serving))
 }
 
-/// Writes the list: under its name stands nothing, or all of it.
+/// Writes the list: the name refers to the whole list or does not exist.
 fn write_list(list: &List, folder: &Path) -> io::Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     serde_json::to_writer_pretty(&mut file, list)?;

@@ -1,11 +1,12 @@
-//! Backups: what a host keeps on disk, at one moment, in a folder of its own.
+//! Backups: what a host keeps on disk, at one moment, copied into a separate folder.
 //!
 //! A backup is a copy of every SQLite file of the application (databases, key-value stores, the queue of durable
-//! messages), all of the same moment ([`snapshot`]), and a list of them with their digests, which is written last: a folder
-//! without the list is no backup. What lives in PostgreSQL, NATS or Redis is named in the list and is not in the folder:
-//! those have backups of their own. The versions of components that are kept are in it, so that what served serves again.
+//! messages), all at the same moment ([`snapshot`]), and a list of them with their digests. The list is written last: a
+//! folder without it is not a backup. The list only names the data in PostgreSQL, NATS or Redis, which needs its own
+//! backup. The stored versions of components are included, so that a restored host serves the same versions.
 //!
-//! Secrets are left out, because a backup lies about in more places than a shop does; or they are encrypted ([`secrets`]).
+//! Secrets are left out, because copies of a backup end up in more places than the state folder; or they are encrypted
+//! ([`secrets`]).
 
 mod copy;
 mod restore;
@@ -31,7 +32,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
 /// The list's name in the folder of a backup.
 pub const LIST: &str = "backup.json";
 
-/// The format that this host writes; it reads this one and those before it.
+/// The format that this host writes; it reads this one and all earlier ones.
 const FORMAT: u32 = 2;
 
 /// What is in a backup.
@@ -45,15 +46,15 @@ pub struct List {
     pub application: String,
     /// Its version.
     pub version: String,
-    /// The moment, in seconds since 1970.
+    /// When it was taken, in seconds since 1970.
     pub taken: u64,
     /// The files.
     pub files: Vec<Entry>,
     /// The digests of the components that ran, by name.
     pub components: BTreeMap<String, String>,
-    /// What belongs to the application and is kept elsewhere, in words.
+    /// Descriptions of the application's data that is kept elsewhere.
     pub elsewhere: Vec<String>,
-    /// The file with the encrypted secrets, where they are in it.
+    /// The file with the encrypted secrets, if the backup has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secrets: Option<Entry>,
 }
@@ -61,18 +62,18 @@ pub struct List {
 /// One file of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Its place in the backup, which is its place in a state folder: `sqlite/orders.db`.
+    /// Its path in the backup, which is also its path in a state folder: `sqlite/orders.db`.
     pub path: String,
-    /// Other places that named the same file.
+    /// Other paths of the same file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<String>,
-    /// How long it is.
+    /// Its length.
     pub bytes: u64,
     /// The SHA-256 of its content, in hexadecimal.
     pub sha256: String,
 }
 
-/// The files of `application` with its state in `state`: the place in a state folder, and where the file lies.
+/// The files of `application`, whose state is in `state`: each file's path in a state folder, and where it actually is.
 ///
 /// # Errors
 /// When the state folder cannot be read.
@@ -87,7 +88,7 @@ fn files(application: &Application, state: &Path) -> io::Result<BTreeMap<String,
         };
         for entry in entries {
             let name = entry?.file_name();
-            // A log belongs to its database.
+            // A WAL file belongs to its database and is not listed.
             if let Some(name) = name.to_str().filter(|name| name.ends_with(".db")) {
                 files.insert(format!("{folder}/{name}"), path.join(name));
             }
@@ -98,8 +99,8 @@ fn files(application: &Application, state: &Path) -> io::Result<BTreeMap<String,
     Ok(files)
 }
 
-/// What the runtime configuration places outside the state folder: by its place there, with the file, or `None` on a
-/// server.
+/// What the runtime configuration places outside the state folder: the path that it would have there, with the file, or
+/// `None` for a server.
 fn placed(application: &Application) -> BTreeMap<String, Option<PathBuf>> {
     let databases =
         application.sqlite_paths.iter().map(|(label, path)| (format!("sqlite/{label}.db"), Some(path.clone())));
@@ -113,7 +114,7 @@ fn placed(application: &Application) -> BTreeMap<String, Option<PathBuf>> {
     databases.chain(stores).collect()
 }
 
-/// What belongs to `application` and is on a server.
+/// The data of `application` that is on a server.
 fn elsewhere(application: &Application) -> Vec<String> {
     let mut all = BTreeSet::new();
     for component in application.components.values() {
@@ -151,7 +152,7 @@ fn digest(path: &Path) -> io::Result<(u64, String)> {
     Ok((bytes, hex::encode(hash.finalize())))
 }
 
-/// Lets what was renamed or made in `folder` outlive a crash.
+/// Makes renames and new files in `folder` survive a crash.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     std::fs::File::open(folder)?.sync_all()
 }

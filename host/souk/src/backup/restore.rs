@@ -1,7 +1,8 @@
-//! Puts a backup into a state folder that has no data.
+//! Restores a backup into a state folder that has no data.
 //!
-//! Everything is checked before anything is written. While files are being put in place a marker stands in the state folder,
-//! and a host does not start beside it: half a shop is not served. A restore that broke off is simply run again.
+//! Everything is checked before anything is written. While files are being put in place, the state folder has a marker
+//! file, and no host starts on it: a partial application must not be served. A restore that was interrupted can simply
+//! be run again.
 
 use super::secrets::{self, SecretsError};
 use super::{Entry, FORMAT, LIST, List, digest, files, placed, sync_folder};
@@ -17,15 +18,15 @@ use std::path::{Path, PathBuf};
 /// A backup could not be restored.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// The folder is no backup.
-    #[error("{} is no backup: {what}\n  fix: name the folder that `souk backup` made", path.display())]
+    /// The folder is not a backup.
+    #[error("{} is not a backup: {what}\n  fix: name the folder that `souk backup` made", path.display())]
     NoBackup {
         /// The folder.
         path: PathBuf,
         /// Why.
         what: String,
     },
-    /// It is of another application, or of a host to come.
+    /// It belongs to another application or was made by a newer host.
     #[error("the backup is {what}\n  fix: {fix}")]
     Unfit {
         /// What it is.
@@ -33,7 +34,7 @@ pub enum RestoreError {
         /// The fix.
         fix: &'static str,
     },
-    /// A file is not what was written.
+    /// A file differs from what was backed up.
     #[error("{} is not the file that was backed up: {what}\n  fix: use another backup", path.display())]
     Changed {
         /// The file.
@@ -47,19 +48,19 @@ pub enum RestoreError {
         /// The file.
         path: PathBuf,
     },
-    /// A store that was a file is on a server now.
+    /// A store that was a file is now on a server.
     #[error(
         "the backup has {place}, which the runtime configuration places on a server\n  fix: restore with the configuration \
              that the backup was made with"
     )]
     OnServer {
-        /// Its place in a state folder.
+        /// Its path in a state folder.
         place: String,
     },
     /// The secrets.
     #[error(transparent)]
     Secrets(#[from] SecretsError),
-    /// There are no secrets in it.
+    /// The backup has no secrets.
     #[error("the backup has no secrets\n  fix: leave out --secrets, and put those in place that you kept")]
     NoSecrets,
     /// A file cannot be written.
@@ -72,11 +73,12 @@ pub enum RestoreError {
     },
 }
 
-/// Puts the backup in `folder` into `state`, for `application`; and its secrets, which what the file `key` holds decrypts,
-/// where there is one. Blocks.
+/// Restores the backup in `folder` into `state`, for `application`. With `key`, it also restores the secrets, which the
+/// key or passphrase in that file decrypts. Blocks.
 ///
 /// # Errors
-/// When the folder is no backup, or not of this application; when a file is not as it was; when there is data already.
+/// When the folder is not a backup or belongs to another application, when a file has changed, or when there is data
+/// already.
 pub fn restore(
     application: &Application,
     state: &StateFolder,
@@ -101,10 +103,10 @@ pub fn restore(
         let changed = |what: String| RestoreError::Changed { path: path.clone(), what };
         let (bytes, sha256) = digest(&path).map_err(|error| changed(error.to_string()))?;
         if (bytes, &sha256) != (entry.bytes, &entry.sha256) {
-            return Err(changed("its digest is another".to_owned()));
+            return Err(changed("its digest differs".to_owned()));
         }
         let sealed = std::fs::read(&path).map_err(|error| changed(error.to_string()))?;
-        // First: with a wrong key nothing is restored.
+        // First: with a wrong key nothing must be restored.
         secrets::open(state.path(), key, &sealed)?;
     }
     let unwritable = |path: &Path| {
@@ -142,7 +144,7 @@ fn read(folder: &Path) -> Result<List, RestoreError> {
     Ok(list)
 }
 
-/// The file of `entry`, when it is as it was.
+/// The file of `entry`, if it is unchanged.
 fn check(entry: &Entry, folder: &Path) -> Result<PathBuf, RestoreError> {
     let path = folder.join(&entry.path);
     if let Some(bad) = std::iter::once(&entry.path).chain(&entry.also).find(|place| !is_place(place)) {
@@ -154,12 +156,12 @@ fn check(entry: &Entry, folder: &Path) -> Result<PathBuf, RestoreError> {
         return Err(changed(format!("it has {bytes} bytes, not {}", entry.bytes)));
     }
     if sha256 != entry.sha256 {
-        return Err(changed("its digest is another".to_owned()));
+        return Err(changed("its digest differs".to_owned()));
     }
     Ok(path)
 }
 
-/// Whether `place` is one of a state folder's files, and leads nowhere else.
+/// Whether `place` is the path of one of a state folder's files, and leads nowhere else.
 fn is_place(place: &str) -> bool {
     let Some((folder, name)) = place.split_once('/') else { return false };
     if folder == "versions" {
@@ -174,7 +176,7 @@ fn is_place(place: &str) -> bool {
         && !name.contains(['/', '\\', '\0'])
 }
 
-/// Where the file of `entry` goes.
+/// The paths to which the file of `entry` is restored.
 fn places(entry: &Entry, application: &Application, state: &StateFolder) -> Result<Vec<PathBuf>, RestoreError> {
     let placed: BTreeMap<_, _> = placed(application);
     let mut targets = Vec::new();
@@ -191,14 +193,14 @@ fn places(entry: &Entry, application: &Application, state: &StateFolder) -> Resu
     Ok(targets)
 }
 
-/// Copies `source` to `target`: under its name stands nothing, or all of it.
+/// Copies `source` to `target`: the name refers to the whole file or does not exist.
 fn place(source: &Path, target: &Path) -> io::Result<()> {
     let folder = target.parent().unwrap_or(Path::new("."));
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let mut copy = tempfile::NamedTempFile::new_in(folder)?;
     io::copy(&mut File::open(source)?, &mut copy)?;
     copy.as_file().sync_all()?;
-    // A log that a crash has left belongs to another file.
+    // A journal that a crash has left belongs to another file.
     for log in ["-wal", "-shm", "-journal"] {
         let mut name = OsString::from(target);
         name.push(log);

@@ -1,7 +1,8 @@
-//! The secrets of a state folder in a backup: encrypted by age, for a passphrase or for somebody's public key.
+//! The secrets of a state folder in a backup: encrypted by age, for a passphrase or a public key.
 //!
-//! A backup lies about in more places than a shop does, so its secrets are in it only when it is said who may read them.
-//! `age` itself, and any program of its format, opens the file: it is a JSON object, names and values.
+//! Copies of a backup end up in more places than the state folder, so it has the secrets only if a key says who may
+//! read them. `age` itself, and any program that reads its format, opens the file: it is a JSON object of names and
+//! values.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +14,7 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of secrets in a backup.
     pub(super) const FIXED_LIMITS = "backup";
 
-    /// The shortest passphrase that secrets are encrypted for.
+    /// The shortest passphrase for encrypting secrets.
     const MIN_PASSPHRASE_CHARACTERS: usize = 12, "characters";
 }
 
@@ -31,7 +32,7 @@ pub enum SecretsError {
         /// Why.
         cause: io::Error,
     },
-    /// There is no key in it.
+    /// The key file has no key.
     #[error(
         "{} has no key\n  fix: write a public key of age into it (`age1…`), or a passphrase of at least 12 characters; to \
          restore, the secret key (`AGE-SECRET-KEY-1…`) or the same passphrase", path.display()
@@ -40,7 +41,7 @@ pub enum SecretsError {
         /// The file.
         path: PathBuf,
     },
-    /// It is another key.
+    /// The key is a wrong one.
     #[error(
         "the secrets of the backup cannot be decrypted: {what}\n  fix: name the file with the passphrase, or the secret key, that they \
              were encrypted for"
@@ -49,7 +50,7 @@ pub enum SecretsError {
         /// What age says.
         what: String,
     },
-    /// There is another secret.
+    /// The state folder has a different secret of this name.
     #[error("the secret `{name}` is there already, and is another\n  fix: restore into an empty state folder, or move {} away", path.display())]
     Occupied {
         /// Its name.
@@ -57,7 +58,7 @@ pub enum SecretsError {
         /// Its file.
         path: PathBuf,
     },
-    /// The program cannot.
+    /// This program was built without age.
     #[error(
         "this souk was built without age\n  fix: build it with `--features age`, or `full`; or leave out --secrets"
     )]
@@ -68,7 +69,7 @@ fn file(path: &Path) -> impl Fn(io::Error) -> SecretsError + '_ {
     |cause| SecretsError::File { path: path.to_owned(), cause }
 }
 
-/// The first line of a key's file that is no comment.
+/// The first line of a key file that is not a comment.
 #[cfg(feature = "age")]
 fn key(path: &Path) -> Result<String, SecretsError> {
     let text = fs::read_to_string(path).map_err(file(path))?;
@@ -76,7 +77,7 @@ fn key(path: &Path) -> Result<String, SecretsError> {
     line.map(str::to_owned).ok_or_else(|| SecretsError::NoKey { path: path.to_owned() })
 }
 
-/// Encrypts the secrets of the state folder `state` for what `key_file` holds; `None` when there are none.
+/// Encrypts the secrets of the state folder `state` for the key in `key_file`; `None` when there are no secrets.
 pub(super) fn seal(state: &Path, key_file: &Path) -> Result<Option<Vec<u8>>, SecretsError> {
     let folder = state.join("secrets");
     let mut secrets = BTreeMap::new();
@@ -98,7 +99,7 @@ pub(super) fn seal(state: &Path, key_file: &Path) -> Result<Option<Vec<u8>>, Sec
     encrypt(key_file, &text).map(Some)
 }
 
-/// Decrypts what [`seal`] has made, and puts the secrets into the state folder; how many there were.
+/// Decrypts what [`seal`] returned, and puts the secrets into the state folder; returns how many there were.
 pub(super) fn open(state: &Path, key_file: &Path, sealed: &[u8]) -> Result<usize, SecretsError> {
     let text = decrypt(key_file, sealed)?;
     let secrets: BTreeMap<String, String> =
@@ -135,7 +136,7 @@ fn encrypt(key_file: &Path, text: &[u8]) -> Result<Vec<u8>, SecretsError> {
             key.parse().map_err(|_| SecretsError::NoKey { path: key_file.to_owned() })?;
         return age::encrypt(&recipient, text).map_err(failed);
     }
-    // A secret key is no passphrase, and was surely not meant as one.
+    // A secret key cannot encrypt, and was surely not meant as a passphrase.
     if key.starts_with("AGE-SECRET-KEY-") || key.chars().count() < MIN_PASSPHRASE_CHARACTERS {
         return Err(SecretsError::NoKey { path: key_file.to_owned() });
     }

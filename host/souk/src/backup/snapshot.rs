@@ -1,11 +1,11 @@
-//! One moment of several SQLite files.
+//! Snapshots of several SQLite files at the same moment.
 //!
-//! First every file's write lock is taken, so that no transaction is open anywhere; then each file's snapshot is opened,
-//! which a reader keeps for as long as it likes; then the locks go back. Writers wait for that long: usually some
-//! milliseconds, [`PAUSE_TIMEOUT`] at most. A component that holds one database's lock and waits for another's would wait
-//! for ever: so the whole attempt gives up in time.
+//! First it takes every file's write lock, so that no write transaction is open anywhere. Then it opens a snapshot of
+//! each file, which a reader can keep for as long as it likes. Then it releases the locks. Writers wait for that time:
+//! usually some milliseconds, [`PAUSE_TIMEOUT`] at most. A component that holds one database's lock and waits for
+//! another's would make this wait for ever, so the whole attempt has a timeout.
 //!
-//! SQLite's own locks do it, so it works beside a host that runs as well as without one.
+//! It uses only SQLite's own locks, so it works with or without a running host.
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::collections::BTreeMap;
@@ -18,11 +18,11 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of the moment of a backup.
     pub(crate) const FIXED_LIMITS = "backup";
 
-    /// How long writers wait at most for a backup; one that has not all files by then gives up.
+    /// How long writers wait at most for a backup; a backup that has not locked all files by then gives up.
     const PAUSE_TIMEOUT: Duration = Duration::from_secs(1);
 }
 
-/// The moment could not be had.
+/// The snapshots could not be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
     /// A transaction did not end in time.
@@ -46,25 +46,25 @@ pub enum SnapshotError {
     },
 }
 
-/// A file as it was at the moment, for as long as this lives.
+/// The state of a file at the moment of the backup, for as long as this value lives.
 pub(super) struct Snapshot {
-    /// Its places in a state folder: several when they name one file.
+    /// Its paths in a state folder: several when they name one file.
     pub places: Vec<String>,
     /// The file.
     pub path: PathBuf,
-    /// A connection with a transaction that reads.
+    /// A connection with an open read transaction.
     pub reader: Connection,
 }
 
-/// Opens a snapshot of each of `files`, all of one moment. Blocks.
+/// Opens a snapshot of each of `files`, all at the same moment. Blocks.
 ///
 /// # Errors
-/// When one cannot be opened, or the moment does not come in time.
+/// When a file cannot be opened, or the locks cannot be taken in time.
 pub(super) fn take(files: &BTreeMap<String, PathBuf>) -> Result<Vec<Snapshot>, SnapshotError> {
     let mut snapshots: Vec<Snapshot> = Vec::new();
     let mut known: BTreeMap<(u64, u64), usize> = BTreeMap::new();
     for (place, path) in files {
-        // Two labels may name one file, whose lock there is once.
+        // Two labels may name the same file, which has only one lock.
         let identity = std::fs::metadata(path).map(|file| (file.dev(), file.ino())).unwrap_or_default();
         if let Some(same) = known.get(&identity).and_then(|i| snapshots.get_mut(*i)) {
             same.places.push(place.clone());
@@ -89,11 +89,11 @@ pub(super) fn take(files: &BTreeMap<String, PathBuf>) -> Result<Vec<Snapshot>, S
     for snapshot in &snapshots {
         let failed = |error| failure(&snapshot.path, error);
         snapshot.reader.execute_batch("BEGIN").map_err(failed)?;
-        // Only a read takes the snapshot.
+        // SQLite takes the snapshot at the first read.
         let read = snapshot.reader.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
         read.map_err(failed)?;
     }
-    // Rolls back: nothing was written.
+    // This rolls back; nothing was written.
     drop(held);
     Ok(snapshots)
 }

@@ -1,4 +1,4 @@
-//! `souk add`: a component, or a link between two.
+//! `souk add`: adds a component, or a link between two components.
 
 use super::{ManifestArg, output};
 use crate::scaffold::{self, Changes, Kind, Language, NewComponent, NewLink, Storage};
@@ -20,34 +20,34 @@ pub(super) struct Add {
     /// The component
     #[arg(required_unless_present = "link", conflicts_with = "link")]
     component: Option<String>,
-    /// It answers HTTP requests at this route
+    /// Let it answer HTTP requests at this route
     #[arg(long, value_name = "ROUTE", conflicts_with = "exports")]
     http: Option<String>,
-    /// It exports this contract, which is made in wit/
+    /// Let it export this contract, which is created in wit/
     #[arg(long, value_name = "INTERFACE", value_parser = DependencyName::parse)]
     exports: Option<DependencyName>,
-    /// The contract is for durable links: calls are stored first, and made until they succeed
+    /// The contract is for durable links: calls are stored first, and repeated until they succeed
     #[arg(long, requires = "exports")]
     durable: bool,
-    /// It keeps its data in SQLite
+    /// Keep its data in SQLite
     #[arg(long)]
     sqlite: bool,
-    /// It keeps its data in SQLite, or in PostgreSQL when a variable says so
+    /// Keep its data in SQLite, or in PostgreSQL if a variable says so
     #[arg(long)]
     postgres: bool,
-    /// It keeps its data in a key-value store
+    /// Keep its data in a key-value store
     #[arg(long)]
     key_value: bool,
-    /// What it is written in
+    /// The language of the component
     #[arg(long, value_enum, default_value_t)]
     language: Language,
-    /// Lets the first component call the second, by what that exports
+    /// Let the first component call the second, through the interfaces that the second exports
     #[arg(long, num_args = 2, value_names = ["CALLER", "CALLEE"])]
     link: Vec<String>,
-    /// The interface of a link, where it is not in the second component's `exports`
+    /// The interface of a link, if it is not in the second component's `exports`
     #[arg(long, requires = "link", value_parser = DependencyName::parse)]
     interface: Option<DependencyName>,
-    /// A checkout of Souk whose libraries are used in place of copies of them
+    /// Use the libraries in this checkout of Souk instead of copies
     #[arg(long, value_name = "DIR")]
     souk: Option<String>,
 }
@@ -81,14 +81,14 @@ impl Add {
     }
 }
 
-/// The folder of a manifest, and its name there.
+/// The folder of a manifest, and the manifest's file name.
 fn place(path: &Path) -> anyhow::Result<(PathBuf, String)> {
     let name = path.file_name().and_then(|name| name.to_str()).context("the manifest has no name")?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Ok((folder.to_owned(), name.to_owned()))
 }
 
-/// Writes the files, and says which.
+/// Writes the files and prints their paths.
 pub(super) fn write(changes: &Changes, folder: &Path) -> anyhow::Result<()> {
     changes.write().with_context(|| format!("not everything was written in {}", folder.display()))?;
     let libraries = |path: &&Path| path.starts_with("libraries");

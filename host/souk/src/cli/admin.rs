@@ -19,19 +19,19 @@ pub(super) struct AdminCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Print both tokens: `read` looks, `full` may do everything
+    /// Print both tokens: `read` may only read, `full` may do everything
     Token {
-        /// Make new ones first: the old ones and all sessions are void at once
+        /// Create new ones first; the old ones and all sessions are void at once
         #[arg(long)]
         renew: bool,
     },
-    /// Print an address at which a browser signs in: once, within a minute
+    /// Print an address at which a browser signs in; it works once and for a minute
     Code,
 }
 
 impl AdminCommand {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        // The runtime configuration may place the state; nothing else of the manifest is needed.
+        // Only the state folder matters here, which the runtime configuration may set.
         let manifest = self.app.read();
         let state_dir = self.app.state_dir(manifest.as_ref().ok().and_then(|m| m.state_dir()));
         if !state::exists(&state_dir) {

@@ -1,4 +1,4 @@
-//! `souk backup` and `souk restore`: the application's data at one moment, and back again.
+//! `souk backup` and `souk restore`: copies the application's data at one moment, and restores it.
 
 use super::{AppArgs, default_url, fill_in, output};
 use crate::backup::{self, List};
@@ -12,16 +12,16 @@ use std::time::{Duration, SystemTime};
 /// The arguments of `souk backup`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The host may run meanwhile: writers wait for a moment, a second at most. Left out are secrets (but see --secrets), and \
-                        what is in\nPostgreSQL, NATS or Redis, which is named."
+    after_help = "The host may run meanwhile: writers wait for a second at most. The backup leaves out secrets (but see\n\
+                  --secrets) and data in PostgreSQL, NATS or Redis, which it only names."
 )]
 pub(super) struct Backup {
     #[command(flatten)]
     app: AppArgs,
-    /// The folder of the backup; it is made, or empty
+    /// The folder of the backup, which is new or empty
     folder: PathBuf,
-    /// Put the secrets of the state folder into it too, encrypted by age for what this file holds: a public key
-    /// (`age1...`), or a passphrase
+    /// Include the secrets of the state folder, encrypted by age for the key in this file: a public key (`age1...`), or
+    /// a passphrase
     #[arg(long, value_name = "FILE")]
     secrets: Option<PathBuf>,
 }
@@ -34,16 +34,16 @@ pub(super) struct Restore {
     app: AppArgs,
     /// The folder that `souk backup` made
     folder: PathBuf,
-    /// Restore its secrets too, which this file decrypts: the secret key, or the passphrase
+    /// Restore its secrets too, with the key in this file: the secret key, or the passphrase
     #[arg(long, value_name = "FILE")]
     secrets: Option<PathBuf>,
 }
 
-/// The application and its state folder; nothing is made there.
+/// The application and its state folder, in which nothing is created.
 fn application(app: &AppArgs) -> anyhow::Result<(Application, PathBuf)> {
     let manifest = app.read()?;
     let state_dir = app.state_dir(manifest.state_dir());
-    // No secret is used, so none is made.
+    // No secrets are used, so none is created.
     Ok((fill_in(manifest, default_url(), state::secrets_of(&state_dir))?, state_dir))
 }
 
@@ -99,7 +99,7 @@ fn print(list: &List, done: &str) {
     output::line(&format!("{done}: {} files of {} {}, {taken}", list.files.len(), list.application, list.version));
 }
 
-/// A moment as text, in UTC.
+/// Formats a time in UTC.
 fn moment(seconds: u64) -> String {
     humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
 }

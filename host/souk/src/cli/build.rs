@@ -1,11 +1,11 @@
 //! `souk build`: runs the components' build commands.
 //!
-//! Commands that run in the same folder run one after another, because build tools lock their folder; folders are built
-//! side by side. The first command that fails stops the build. A command that runs alone has the terminal for itself;
-//! of several that run at once each line begins with the components that it is for.
+//! Commands for the same folder run one after another, because build tools lock their folder; different folders are
+//! built in parallel. The first failing command stops the build. A command that runs alone gets the terminal. When
+//! several run at once, each line of output begins with the names of its components.
 //!
-//! A build runs the build scripts of every dependency. They get the environment without the variables that hold values for
-//! the application, since those can be secrets: see [`BuildEnvironment`].
+//! A build runs the build scripts of every dependency. They get the environment without the variables that hold the
+//! application's values, which can be secrets: see [`BuildEnvironment`].
 
 use super::{ManifestArg, output, state_beside, wit};
 use crate::fetch::{self, Wanted};
@@ -34,7 +34,7 @@ pub(super) struct Build {
     /// The component to build; may be given more than once [default: all]
     #[arg(short = 'c', long = "component-id", value_name = "COMPONENT", value_delimiter = ',')]
     components: Vec<String>,
-    /// Where components that come from a URL are kept [default: .souk beside the manifest]
+    /// Where components from a URL are kept [default: .souk beside the manifest]
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
 }
@@ -43,27 +43,28 @@ impl Build {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let manifest = self.manifest.path()?;
         let state = self.state_dir.unwrap_or_else(|| state_beside(&manifest));
-        let what = What { manifest: &manifest, runtime_config: None, components: &self.components, state: &state };
-        run(what, false).await?;
+        let request =
+            BuildRequest { manifest: &manifest, runtime_config: None, components: &self.components, state: &state };
+        run(request, false).await?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
 /// What to build.
-pub(super) struct What<'a> {
+pub(super) struct BuildRequest<'a> {
     pub(super) manifest: &'a Path,
-    /// Read where it is not beside the manifest.
+    /// The runtime configuration, if it is not beside the manifest.
     pub(super) runtime_config: Option<&'a Path>,
-    /// These alone; all when there are none.
+    /// Only these components; all when empty.
     pub(super) components: &'a [String],
-    /// The state folder, which holds components that come from a URL.
+    /// The state folder, which holds components from a URL.
     pub(super) state: &'a Path,
 }
 
-/// Builds components, and fetches those that come from a URL. A `quiet` build prints nothing but the output of a command
-/// that fails.
-pub(super) async fn run(what: What<'_>, quiet: bool) -> anyhow::Result<()> {
-    let What { manifest, runtime_config, components, state } = what;
+/// Builds components, and fetches those that come from a URL. A `quiet` build prints only the output of a command that
+/// fails.
+pub(super) async fn run(request: BuildRequest<'_>, quiet: bool) -> anyhow::Result<()> {
+    let BuildRequest { manifest, runtime_config, components, state } = request;
     let mut plan = souk_manifest::load_build_only(manifest)?;
     wit::write(&plan, false)?;
     if let Some(unknown) = components.iter().find(|name| !plan.components.contains_key(*name)) {
@@ -137,25 +138,26 @@ pub(super) async fn run(what: What<'_>, quiet: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Notes that a component is what its sources of that `time` make. A build tool that finds nothing to do leaves the file as
-/// old as it was, and then it would look older than a source that is no part of it.
+/// Marks a component as built from its sources of that `time`. A build tool that finds nothing to do leaves the file's
+/// time unchanged, and the file would then look older than a source that it does not even use.
 fn mark_current(file: &Path, time: SystemTime) {
     let older = std::fs::metadata(file).and_then(|data| data.modified()).is_ok_and(|modified| modified < time);
     if older && let Ok(file) = std::fs::File::options().append(true).open(file) {
-        // What cannot be marked is warned about once more.
+        // If this fails, the warning simply appears again.
         let _ = file.set_modified(time);
     }
 }
 
-/// Moves what a component has for debugging into a file beside it: the host reads and hashes a component at each start, and
-/// that is nine tenths of it. When the component fails, its log line has source lines from there.
+/// Moves a component's debug information into a file beside it: the host reads and hashes a component at each start,
+/// and debug information is nine tenths of it. When the component fails, the host finds the source lines for its log
+/// there.
 fn keep_symbols_beside(file: &Path) -> anyhow::Result<()> {
-    // A command that makes no such file is found by the start, which says what is missing.
+    // If the command made no such file, the start reports it.
     let Ok(whole) = std::fs::read(file) else { return Ok(()) };
     let Some(code) = sections::without_symbols(&whole) else { return Ok(()) };
     let replaced = sections::symbols_of(file);
     let write = || {
-        // The tool that built it may have the file by another name as well, which stays as it is.
+        // The build tool may have hard-linked the file under another name, which stays unchanged.
         let new = file.with_extension("wasm.new");
         std::fs::write(&replaced, &whole)?;
         std::fs::write(&new, code)?;
@@ -164,25 +166,25 @@ fn keep_symbols_beside(file: &Path) -> anyhow::Result<()> {
     write().with_context(|| format!("the symbols of {} cannot be kept beside it", file.display()))
 }
 
-/// How the output of a command is shown.
+/// How a command's output is shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shown {
-    /// The command has the terminal.
+    /// The command writes to the terminal itself.
     Directly,
-    /// Each line begins with the components that it is about.
+    /// Each line begins with the names of its components.
     WithComponents,
-    /// When the command has failed.
+    /// Only when the command has failed.
     OnFailure,
 }
 
-/// The environment of the programs that the host runs to build: its own without the values of application variables.
+/// The environment of the build programs that the host runs: its own, without the values of application variables.
 pub(super) struct BuildEnvironment {
-    /// The names of variables that are left out.
+    /// The names of the variables to leave out.
     secret: Vec<OsString>,
 }
 
 impl BuildEnvironment {
-    /// Leaves out `SPIN_VARIABLE_*`, and what the providers of the runtime configuration read.
+    /// Leaves out `SPIN_VARIABLE_*` and the variables that providers of the runtime configuration read.
     pub(super) fn of(manifest: &Path, runtime_config: Option<&Path>) -> Self {
         let prefixes = souk_manifest::environment_prefixes(manifest, runtime_config);
         let prefixes: Vec<String> = prefixes.into_iter().map(|prefix| format!("{prefix}_")).collect();
@@ -247,17 +249,18 @@ impl Step {
     }
 }
 
-/// What a command printed on `stream`.
+/// Reads what a command prints on `stream`.
 async fn read(stream: Option<impl AsyncRead + Unpin>) -> String {
     let mut bytes = Vec::new();
     if let Some(mut stream) = stream {
-        // What cannot be read is lost: the command's status decides.
+        // Read errors are ignored: the command's status decides.
         let _ = stream.read_to_end(&mut bytes).await;
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Prints the lines of `stream`, if it was not handed the terminal, each after the `components` that it is about.
+/// Prints the lines of `stream`, each after the names of its `components`; without a stream the command has the
+/// terminal.
 async fn pass_on(stream: Option<impl AsyncRead + Unpin>, components: &str, print: fn(&str)) {
     let Some(stream) = stream else { return };
     let mut lines = BufReader::new(stream).split(b'\n');
@@ -266,11 +269,11 @@ async fn pass_on(stream: Option<impl AsyncRead + Unpin>, components: &str, print
     }
 }
 
-/// The processes of a build command; all of them are ended when another command fails first.
+/// The process group of a build command, which is ended when another command fails first.
 struct Group(Option<u32>);
 
 impl Group {
-    /// The command has ended by itself.
+    /// The command has already ended.
     fn ended(mut self) {
         self.0 = None;
     }
@@ -279,7 +282,7 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         if let Some(leader) = self.0 {
-            // `kill` is the safe way to signal a group; it ends at once.
+            // `kill` signals a group without unsafe code; it ends at once.
             let _ = std::process::Command::new("kill").args(["-TERM", "--", &format!("-{leader}")]).status();
         }
     }
@@ -297,8 +300,8 @@ pub(super) async fn has_target(folder: &Path, environment: &BuildEnvironment) ->
     output.is_ok_and(|o| o.status.success() && Path::new(String::from_utf8_lossy(&o.stdout).trim()).is_dir())
 }
 
-/// Adds the target through rustup where it is missing: a toolchain file names it, but does not install it by itself
-/// everywhere.
+/// Adds a missing target through rustup: a toolchain file names the target, but does not everywhere cause its
+/// installation.
 async fn ensure_target(folder: &Path, environment: &BuildEnvironment, note: impl Fn(&str)) -> anyhow::Result<()> {
     if has_target(folder, environment).await {
         return Ok(());

@@ -1,4 +1,4 @@
-//! `souk call`: one function, by hand.
+//! `souk call`: calls one function by hand.
 
 use super::reach::{Reached, reach};
 use super::{AppArgs, default_url, fill_in, output};
@@ -22,7 +22,7 @@ pub(super) struct Call {
     /// The component that exports the function
     #[arg(required_unless_present = "list")]
     component: Option<String>,
-    /// The function; the interface's version may be left out
+    /// The function; the interface's version is optional
     #[arg(value_name = "INTERFACE#FUNCTION", required_unless_present = "list")]
     function: Option<String>,
     /// The parameters, as an object by name or an array by position; `-` reads them from standard input, which other
@@ -34,7 +34,7 @@ pub(super) struct Call {
 impl Call {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let request = self.request()?;
-        // A running host has its variables; whoever calls it need not have them too.
+        // A running host has its own variables; the caller may lack them.
         let manifest = self.app.read();
         let state_dir = self.app.state_dir(manifest.as_ref().ok().and_then(|m| m.state_dir()));
         let manifest = match manifest {

@@ -20,10 +20,10 @@ pub(super) struct ClusterCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Print what is recorded, and in what this host's configuration differs; fails when it does
+    /// Print what is recorded, and how this host's configuration differs; fails if it does
     Show,
-    /// Record this host's configuration in place of what is recorded: after a secret was rolled or data was moved. Stop
-    /// the other hosts first
+    /// Replace what is recorded by this host's configuration, after a secret was changed or data was moved. Stop the
+    /// other hosts first
     Accept,
 }
 
@@ -62,7 +62,7 @@ async fn show(nats: &Nats, application: &Application, state_dir: &Path) -> anyho
 }
 
 async fn accept(nats: &Nats, application: &Application, state_dir: &Path) -> anyhow::Result<ExitCode> {
-    // A folder that no host has held gets its name now, so that the host that comes finds itself recorded.
+    // A folder that no host has used gets its id now, so that the host that starts later matches the record.
     if !state::exists(state_dir) {
         drop(state::StateFolder::open(state_dir)?);
     }

@@ -1,11 +1,12 @@
-//! `souk compile`: what `souk up` starts for each component that is not in the code cache. See [`souk_runtime::Compiler`].
+//! `souk compile`: the process that `souk up` starts for each component that is not in the code cache. See
+//! [`souk_runtime::Compiler`].
 
 use clap::Args;
 use souk_runtime::{Program, compile_for_host};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// The arguments of `souk compile`; the component comes on the standard input.
+/// The arguments of `souk compile`, which reads the component from standard input.
 #[derive(Debug, Args)]
 pub(super) struct Compile {
     /// The code cache
@@ -18,7 +19,8 @@ impl Compile {
     }
 }
 
-/// This program, in whose stead nothing runs that was installed since: the name is the kernel's for what runs.
+/// This running program, even if another version was installed under its path since: `/proc/self/exe` is the kernel's
+/// name for it.
 pub(super) fn program() -> Program {
     Program { file: "/proc/self/exe".into(), arguments: vec!["compile".into()] }
 }

@@ -1,5 +1,5 @@
-//! `souk deploy`, `souk versions`, `souk rollback` and `souk reload`: new versions of components in the running host, and a
-//! changed manifest.
+//! `souk deploy`, `souk versions`, `souk rollback` and `souk reload`: give the running host new versions of components,
+//! or a changed manifest.
 
 use super::{AppArgs, output};
 use crate::admin::RunningHost;
@@ -17,24 +17,24 @@ pub(super) struct Deploy {
     app: AppArgs,
     /// The component
     component: String,
-    /// Its new file [default: the `source` of the manifest]
+    /// Its new file [default: the manifest's `source`]
     file: Option<PathBuf>,
-    /// Try it out with this share of the calls first, as 5%
+    /// First try it out with this share of the calls, such as 5%
     #[arg(long, value_name = "SHARE")]
     canary: Option<String>,
-    /// How long it is tried out [default: 60s]
+    /// How long the trial takes [default: 60s]
     #[arg(long = "for", value_name = "TIME", requires = "canary")]
     time: Option<String>,
-    /// The share of its calls that may fail meanwhile [default: 1%]
+    /// The share of the trial's calls that may fail [default: 1%]
     #[arg(long, value_name = "SHARE", requires = "canary")]
     max_errors: Option<String>,
-    /// How many times as long as before its calls may take meanwhile [default: 2]
+    /// How many times as long as before the trial's calls may take [default: 2]
     #[arg(long, value_name = "TIMES", requires = "canary")]
     max_slowdown: Option<String>,
-    /// Let the version serve that is being tried out
+    /// Let the version on trial serve all calls now
     #[arg(long, conflicts_with_all = ["file", "canary", "check"])]
     promote_anyway: bool,
-    /// Say what would happen, and do nothing
+    /// Print what would happen, and change nothing
     #[arg(long)]
     check: bool,
 }
@@ -46,7 +46,7 @@ pub(super) struct Versions {
     app: AppArgs,
     /// The component [default: all]
     component: Option<String>,
-    /// As JSON
+    /// Print a JSON array
     #[arg(long)]
     json: bool,
 }
@@ -58,7 +58,7 @@ pub(super) struct Rollback {
     app: AppArgs,
     /// The component
     component: String,
-    /// The number of the version [default: the one before]
+    /// The number of the version [default: the previous one]
     version: Option<u64>,
 }
 
@@ -81,7 +81,7 @@ impl Reload {
     }
 }
 
-/// The host that runs the application.
+/// Connects to the host that runs the application.
 async fn host(app: &AppArgs) -> anyhow::Result<RunningHost> {
     let configured = app.read().ok().and_then(|manifest| manifest.state_dir().map(PathBuf::from));
     let folder = app.state_dir(configured.as_deref());
@@ -95,7 +95,7 @@ async fn host(app: &AppArgs) -> anyhow::Result<RunningHost> {
     }
 }
 
-fn said(done: &Deployed) -> ExitCode {
+fn print_message(done: &Deployed) -> ExitCode {
     output::line(&format!("{}: {}", done.component, done.message));
     ExitCode::SUCCESS
 }
@@ -104,7 +104,7 @@ impl Deploy {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let mut host = host(&self.app).await?;
         if self.promote_anyway {
-            return Ok(said(&host.promote(&self.component).await?));
+            return Ok(print_message(&host.promote(&self.component).await?));
         }
         let file = match &self.file {
             Some(path) => match std::fs::read(path) {
@@ -128,13 +128,13 @@ impl Deploy {
         let given = options.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
         let query: Vec<String> =
             given.map(|(key, value)| format!("{key}={}", utf8_percent_encode(value, NON_ALPHANUMERIC))).collect();
-        Ok(said(&host.deploy(&self.component, &query.join("&"), file).await?))
+        Ok(print_message(&host.deploy(&self.component, &query.join("&"), file).await?))
     }
 }
 
 impl Rollback {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        Ok(said(&host(&self.app).await?.roll_back(&self.component, self.version).await?))
+        Ok(print_message(&host(&self.app).await?.roll_back(&self.component, self.version).await?))
     }
 }
 
@@ -150,7 +150,7 @@ impl Versions {
     }
 }
 
-/// A line for each version.
+/// One line for each version, with remarks below it.
 fn table(versions: &[VersionFacts]) -> String {
     let width = versions.iter().map(|version| version.component.len()).max().unwrap_or(0).max("COMPONENT".len());
     let mut text =

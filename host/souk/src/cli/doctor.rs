@@ -1,4 +1,4 @@
-//! `souk doctor`: is everything there, and what may each component do?
+//! `souk doctor`: checks that everything is in place, and shows what each component may do.
 
 use super::build::{BuildEnvironment, TARGET, has_target};
 use super::{AppArgs, default_url, fill_in, output, stale};
@@ -16,7 +16,7 @@ use std::process::ExitCode;
 /// The arguments of `souk doctor`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A host that runs on the state folder is asked how it is; without one, all components are compiled and linked.\n\
+    after_help = "If a host runs on the state folder, it reports its state; without one, all components are compiled and linked.\n\
                   Exits with 0 when all is well, with 1 when something is wrong. The last line is the verdict."
 )]
 pub(super) struct Doctor {
@@ -44,7 +44,7 @@ impl Doctor {
                     false => check("target", false, format!("{TARGET} is missing\n  fix: rustup target add {TARGET}")),
                 }
             }
-            // No fault of a host that runs what others have built.
+            // Not an error: the host may run components that were built elsewhere.
             None => output::line("info  toolchain: there is no rustc: components in Rust are not built here"),
         }
         let mut state_dir = PathBuf::new();
@@ -71,16 +71,16 @@ impl Doctor {
                 let fix = if there { "" } else { " is missing\n  fix: souk build" };
                 check(&format!("component {}", component.name), there, format!("{}{fix}", component.source.display()));
             }
-            // No fault: it may be meant, and a source that changed need not be part of the component.
+            // A warning only: it may be intended, and a changed source need not be part of the component.
             stale::stale(application).iter().for_each(|text| output::line(&format!("old   {text}")));
             let running = RunningHost::connect(&state::control_socket(&state_dir)).await;
             match running {
-                // It has compiled and linked all of them.
+                // The running host has compiled and linked all components already.
                 Some(mut host) => match host.examine().await {
                     Ok(findings) => {
                         findings.iter().for_each(|found| verdict.note(&found.name, found.level, &found.text));
                     }
-                    Err(error) => verdict.note("host", Level::Wrong, &super::whole(&error)),
+                    Err(error) => verdict.note("host", Level::Wrong, &super::with_causes(&error)),
                 },
                 None => match start(application.clone(), &state_dir.join("cache")).await {
                     Ok(()) => {
@@ -88,7 +88,7 @@ impl Doctor {
                                     migrate --status` for the databases that there are)";
                         check("start", true, said.into());
                     }
-                    Err(error) => check("start", false, super::whole(&error)),
+                    Err(error) => check("start", false, super::with_causes(&error)),
                 },
             }
             output::text(&describe(application, ""));
@@ -109,7 +109,7 @@ impl Doctor {
     }
 }
 
-/// What all findings come to.
+/// The total of all findings.
 #[derive(Default)]
 struct Verdict {
     warnings: usize,
@@ -128,7 +128,7 @@ impl Verdict {
         output::line(&format!("{mark} {name}: {text}"));
     }
 
-    /// Says it on the last line, for a monitor that shows one.
+    /// Prints the result on the last line, for a monitor that shows only one line.
     fn end(self, strict: bool) -> ExitCode {
         let Verdict { warnings, wrong } = self;
         let several = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
@@ -148,10 +148,10 @@ impl Verdict {
     }
 }
 
-/// Starts the application with a state of its own that is thrown away, and without HTTP. Compiled code comes from `cache`
-/// and is kept there, where this process may: large components take minutes.
+/// Starts the application without HTTP, with a temporary state folder. Compiled code comes from `cache` and is kept
+/// there if this process may write: compiling large components takes minutes.
 async fn start(mut application: Application, cache: &Path) -> anyhow::Result<()> {
-    // Not the databases and stores that the runtime configuration places elsewhere: those are the real ones.
+    // Without the databases and stores that the runtime configuration places elsewhere, which hold real data.
     application.sqlite_paths.clear();
     application.key_value_places.clear();
     for component in application.components.values_mut() {
@@ -180,7 +180,7 @@ fn table(limits: &[Limit], values: &[LimitValue]) {
     }
 }
 
-/// The bounds that no manifest changes, by the part of the host that keeps them.
+/// The limits that no manifest changes, grouped by part of the host.
 fn fixed_limits() -> String {
     let mut text = "\nFixed limits, which no manifest changes:\n".to_owned();
     let mut module = "";

@@ -1,28 +1,28 @@
-//! Messages as a table that fits a terminal: ids cut to what tells them apart, ages instead of times, and the end of what
-//! is too long left out. `souk events show` and `--json` have everything.
+//! Messages as a table that fits the terminal: ids are shortened as far as they stay unique, ages replace times, and
+//! long texts are cut. `souk events show` and `--json` show everything.
 
 use chrono::DateTime;
 use souk_links::durable::operator::Event;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The width of a table that is not written to a terminal.
+/// The width of a table that is not printed to a terminal.
 const WIDTH: usize = 100;
-/// The least width that is kept to.
+/// The minimum width of a table.
 const MIN_WIDTH: usize = 80;
-/// The least characters of an id.
+/// The minimum number of characters of an id.
 const MIN_ID: usize = 8;
-/// The least characters of a call and of a reason, where they are longer.
+/// The minimum number of characters of a call and of a reason that are cut.
 const MIN_TEXT: usize = 8;
-/// Between two columns.
+/// The space between two columns.
 const GAP: &str = "  ";
 
-/// The columns of standard output.
+/// The width of the terminal, in columns.
 pub(super) fn width() -> usize {
     rustix::termios::tcgetwinsize(std::io::stdout()).map_or(WIDTH, |size| usize::from(size.ws_col).max(MIN_WIDTH))
 }
 
-/// `events`, one a line. Ids are cut so that each tells its message from every other of `all`.
+/// `events`, one per line. Ids are cut, but stay unique among `all`.
 pub(super) fn table(events: &[Event], all: &[Event], width: usize, now: SystemTime) -> String {
     if events.is_empty() {
         return "no messages\n".to_owned();
@@ -64,7 +64,7 @@ pub(super) fn table(events: &[Event], all: &[Event], width: usize, now: SystemTi
     text
 }
 
-/// How many characters of each id tell it from the others.
+/// How many characters of each id make it unique.
 fn id_length<'e>(ids: impl Iterator<Item = &'e str>) -> usize {
     let mut ids: Vec<&str> = ids.collect();
     ids.sort_unstable();
@@ -81,7 +81,7 @@ fn since(time: &str, now: SystemTime) -> String {
     in_largest_unit(now.duration_since(time).unwrap_or_default())
 }
 
-/// In how long `time` (RFC 3339) will be, in its largest unit.
+/// The time until `time` (RFC 3339), in its largest unit.
 fn until(time: &str, now: SystemTime) -> String {
     let Some(time) = parse(time) else { return "?".to_owned() };
     match time.duration_since(now).unwrap_or_default() {
@@ -104,7 +104,7 @@ fn in_largest_unit(time: Duration) -> String {
     }
 }
 
-/// `text`, or as much of it as `width` characters hold.
+/// `text`, cut to `width` characters.
 fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();

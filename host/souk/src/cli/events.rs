@@ -1,4 +1,4 @@
-//! `souk events`: the messages of durable links, in the running host or, where none runs here, in the state folder or on
+//! `souk events`: the messages of durable links, in the running host or, when none runs here, in the state folder or on
 //! NATS.
 
 use super::reach::{Reached, reach};
@@ -29,7 +29,7 @@ pub(super) struct Events {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Print the messages, the oldest first
+    /// Print the messages, oldest first
     List {
         /// Only dead letters
         #[arg(long)]
@@ -38,17 +38,17 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Wait until no message is pending: each was delivered, or is a dead letter
+    /// Wait until no message is pending: each is delivered or a dead letter
     Wait(wait::Wait),
     /// Print one message with its arguments
     Show {
-        /// The message: its id, or a beginning that no other message has
+        /// The id of the message, or a unique beginning of it
         id: String,
         /// Print a JSON object
         #[arg(long)]
         json: bool,
     },
-    /// Deliver a message now; a dead letter begins with no attempts
+    /// Deliver a message now; a dead letter starts again with no attempts
     Retry {
         #[command(flatten)]
         which: Chosen,
@@ -63,7 +63,7 @@ enum Action {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct Chosen {
-    /// The message: its id, or a beginning that no other message has
+    /// The id of the message, or a unique beginning of it
     id: Option<String>,
     /// All dead letters
     #[arg(long)]
@@ -72,14 +72,14 @@ struct Chosen {
 
 impl Chosen {
     fn which(self) -> Which {
-        // One of the two is there.
+        // clap requires one of the two.
         self.id.map_or(Which::Dead, Which::One)
     }
 }
 
 impl Events {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        // The runtime configuration may place the state; nothing else of the manifest is needed.
+        // Only the state folder matters here, which the runtime configuration may set.
         let manifest = self.app.read();
         let state_dir = self.app.state_dir(manifest.as_ref().ok().and_then(|m| m.state_dir()));
         let components = manifest.as_ref().map(|m| m.components().cloned().collect()).unwrap_or_default();
@@ -90,7 +90,7 @@ impl Events {
             };
             return self.action.run(messages).await;
         }
-        // Where no host has run there are no messages, and a look from the wrong place must not say so.
+        // If no host has run there are no messages, but a wrong folder must not look the same: so report it.
         if !state::exists(&state_dir) {
             manifest?;
             if !state_dir.is_dir() {
@@ -116,7 +116,7 @@ impl Action {
                 if json {
                     output::line(&serde_json::to_string(&found.events)?);
                 } else {
-                    // Ids are cut so that they tell a message from all others.
+                    // Ids are cut, but stay unique among all messages.
                     let all = if dead { messages.ask(Request::List { dead: false }).await? } else { Found::default() };
                     let (width, now) = (event_table::width(), souk_manifest::clock::now());
                     output::text(&event_table::table(&found.events, &all.events, width, now));
@@ -128,25 +128,25 @@ impl Action {
                     if json {
                         output::line(&serde_json::to_string(&event)?);
                     } else {
-                        output::text(&whole(&event));
+                        output::text(&details(&event));
                     }
                 }
             }
             Action::Wait(wait) => return wait.run(&mut messages).await,
-            Action::Retry { which } => said(&messages.ask(Request::Retry(which.which())).await?, "due now"),
-            Action::Drop { which } => said(&messages.ask(Request::Drop(which.which())).await?, "dropped"),
+            Action::Retry { which } => print_done(&messages.ask(Request::Retry(which.which())).await?, "due now"),
+            Action::Drop { which } => print_done(&messages.ask(Request::Drop(which.which())).await?, "dropped"),
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// Who has the messages.
+/// Where the messages are.
 pub(super) enum Messages {
-    /// A host that runs.
+    /// In a running host.
     Host(RunningHost),
-    /// This process, which holds the state; without a queue when there never was one.
+    /// In this process, which holds the state folder; without a queue when there never was one.
     Here(Option<Queue>, #[expect(dead_code, reason = "held, so that no host starts meanwhile")] StateFolder),
-    /// NATS; without a queue when there never was one.
+    /// On NATS; without a queue when there never was one.
     Nats(Option<Queue>),
 }
 
@@ -175,8 +175,8 @@ impl Messages {
     }
 }
 
-/// Says what was done to each message.
-fn said(found: &Found, done: &str) {
+/// Prints what was done to each message.
+fn print_done(found: &Found, done: &str) {
     for event in &found.events {
         output::line(&format!("{done}: {}", line(event)));
     }
@@ -193,14 +193,14 @@ fn note_more(found: &Found) {
     }
 }
 
-/// One message on a line.
+/// One message as a line.
 fn line(event: &Event) -> String {
     let Event { id, state, attempts, component, interface, function, .. } = event;
     let reason = event.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
     format!("{id} {component} {interface}#{function} ({state}, {attempts} attempts){reason}")
 }
 
-fn whole(event: &Event) -> String {
+fn details(event: &Event) -> String {
     let mut text = String::new();
     let mut field = |name: &str, value: &str| {
         let _ = writeln!(text, "{name:<10} {value}");

@@ -1,16 +1,16 @@
-//! Values that stand on the command line: `NAME=VALUE`, and for variables `NAME=@FILE` and `@FILE`.
+//! Values from the command line: `NAME=VALUE`, and for variables also `NAME=@FILE` and `@FILE`.
 //!
-//! They can be secret, so no error shows one, also not one that is written wrongly; clap's own errors would.
+//! Values can be secret, so no error shows one, not even a malformed one; clap's own errors would.
 
 use anyhow::{Context as _, bail};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Reads `NAME=VALUE` of each of `given`, which are values of `option`.
+/// Parses each of `given`, the values of `option`, as `NAME=VALUE`.
 ///
 /// # Errors
-/// Names the option, and which of its values is wrong.
+/// Names the option and the position of the wrong value.
 pub(super) fn pairs(option: &str, given: &[String]) -> anyhow::Result<Vec<(String, String)>> {
     let pair = |(at, text): (usize, &String)| match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
@@ -19,10 +19,10 @@ pub(super) fn pairs(option: &str, given: &[String]) -> anyhow::Result<Vec<(Strin
     given.iter().enumerate().map(pair).collect()
 }
 
-/// Reads the values of `--variable`; of two for one variable, the latter counts.
+/// Parses the values of `--variable`; the last value of a variable wins.
 ///
 /// # Errors
-/// When one is written wrongly, or a file cannot be read.
+/// When a value is malformed, or a file cannot be read.
 pub(super) fn variables(given: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
     let mut variables = BTreeMap::new();
     for text in given {
@@ -41,14 +41,14 @@ pub(super) fn variables(given: &[String]) -> anyhow::Result<BTreeMap<String, Str
     Ok(variables)
 }
 
-/// The text of a file that `option` names.
+/// Reads the text file that `option` names.
 pub(super) fn read(option: &str, file: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(file)
         .with_context(|| format!("{option}: {} cannot be read\n  fix: name a file of text that exists", file.display()))
 }
 
-/// A table of strings, as JSON or, by any other name than `*.json`, TOML. The parsers' errors quote the text, so they
-/// are not passed on.
+/// Reads a table of strings: JSON from a file `*.json`, otherwise TOML. The parsers' errors quote the text, so they are
+/// not shown.
 fn file_of_variables(file: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     let text = read("--variable", file)?;
     let parsed = if file.extension().is_some_and(|extension| extension == "json") {
@@ -61,8 +61,8 @@ fn file_of_variables(file: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     };
     parsed.with_context(|| {
         format!(
-            "--variable: {} is no table of strings\n  fix: write `name = \"value\"` lines (TOML), or an object in a file \
-             named *.json",
+            "--variable: {} is not a table of strings\n  fix: write `name = \"value\"` lines (TOML), or an object in a \
+             file named *.json",
             file.display()
         )
     })

@@ -1,7 +1,7 @@
-//! `souk health`: does the host on this machine answer? For health checks of containers, which have no curl.
+//! `souk health`: checks whether the host on this machine answers, for health checks of containers, which have no curl.
 //!
-//! It asks over HTTP, as a client does, because a host whose listener hangs is not well whatever its socket for commands
-//! says.
+//! It asks over HTTP, as a client does: a host whose HTTP listener hangs is not healthy, even if its control socket
+//! answers.
 
 use super::{DEFAULT_LISTEN, output};
 use clap::Args;
@@ -20,16 +20,17 @@ souk_manifest::fixed_limits! {
     const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 }
 
-/// Says whether every route can be served. A host of 0.1.0 does not know it, and an application may answer 404.
+/// Reports whether every route can be served. A host of version 0.1.0 does not have this path, and its application may
+/// answer 404.
 const READY: &str = "/.well-known/souk/ready";
-/// Spin's: says whether the host answers at all.
+/// Spin's path, which reports whether the host answers at all.
 const HEALTH: &str = "/.well-known/spin/health";
 
 /// The arguments of `souk health`.
 #[derive(Debug, Args)]
 #[command(after_help = "Exits with 0 when the host answers that it is ready, and with 1 otherwise.")]
 pub(super) struct Health {
-    /// Where the host serves, without TLS
+    /// The address at which the host serves, without TLS
     #[arg(long, value_name = "ADDR", default_value = DEFAULT_LISTEN)]
     listen: String,
     /// Ask only whether the host answers, not whether it can serve its routes

@@ -1,4 +1,4 @@
-//! `souk import`: rows of another system, for the components that take them.
+//! `souk import`: imports rows of another system through the components that accept them.
 
 use super::reach::{Reached, reach};
 use super::{AppArgs, default_url, fill_in, output};
@@ -25,20 +25,20 @@ use tokio::time::Instant;
 pub(super) struct Import {
     #[command(flatten)]
     app: AppArgs,
-    /// What is imported; without it, what can be is listed
+    /// The kind of rows to import; without it, the available kinds are listed
     #[arg(requires = "place")]
     name: Option<String>,
-    /// Where it is
+    /// The place of the rows
     place: Option<String>,
-    /// Only say what would be taken, and what refused
+    /// Only report what would be imported and what refused
     #[arg(long)]
     dry_run: bool,
-    /// The file for rows that are refused, or not taken as they are, with the reason [default: NAME-refused.jsonl]
+    /// The file for rows that are refused or changed, with the reason [default: NAME-refused.jsonl]
     #[arg(long, value_name = "FILE")]
     refusals: Option<PathBuf>,
 }
 
-/// A kind of rows and who takes them.
+/// A kind of rows and the component that imports it.
 struct Offer {
     component: String,
     interface: String,
@@ -48,7 +48,7 @@ struct Offer {
 impl Import {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let place = self.place.as_deref().map(Place::parse).transpose()?;
-        // A running host has its variables; whoever calls it need not have them too.
+        // A running host has its own variables; the caller may lack them.
         let manifest = self.app.read();
         let state_dir = self.app.state_dir(manifest.as_ref().ok().and_then(|m| m.state_dir()));
         let manifest = match manifest {

@@ -19,7 +19,7 @@ pub(super) struct Limits {
 
 impl Limits {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        // The runtime configuration may place the state; nothing else of the manifest is needed.
+        // Only the state folder matters here, which the runtime configuration may set.
         let manifest = self.app.read();
         let state_dir = self.app.state_dir(manifest.as_ref().ok().and_then(|m| m.state_dir()));
         let Some(mut host) = RunningHost::connect(&state::control_socket(&state_dir)).await else {

@@ -1,4 +1,4 @@
-//! `souk migrate`: the databases, without the application.
+//! `souk migrate`: migrates the databases without starting the application.
 
 use super::{AppArgs, default_url, fill_in, output};
 use crate::app;
@@ -20,7 +20,7 @@ impl Migrate {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let manifest = self.app.read()?;
         let state_dir = self.app.state_dir(manifest.state_dir());
-        // Migrations use no secret, so none is made.
+        // Migrations use no secrets, so none is created.
         let application = fill_in(manifest, default_url(), state::secrets_of(&state_dir))?;
         if self.status {
             let (text, clean) = app::migration_status(&application, &state_dir).await?;

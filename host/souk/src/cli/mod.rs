@@ -1,7 +1,7 @@
-//! The command line, one file a command.
+//! The command line, one file per command.
 //!
-//! Output that was asked for goes to stdout; the log and errors go to stderr. Errors say what would fix them. The exit
-//! code is 0 after success, 1 after an error, 2 after a wrong command line.
+//! A command's result goes to stdout; the log and errors go to stderr. Errors name their fix. The exit code is 0 after
+//! success, 1 after an error, and 2 for a wrong command line.
 
 mod add;
 mod admin;
@@ -52,8 +52,7 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of the process.
     pub(crate) const FIXED_LIMITS = "process";
 
-    /// How long the process waits at its end for blocking work that is still under way, such as a query that was
-    /// interrupted.
+    /// How long the process waits at its end for blocking work that is still running, such as an interrupted query.
     const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 }
 
@@ -74,25 +73,25 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make an application
+    /// Create an application
     New(new::New),
     /// Add a component to the application, or a link between two
     Add(add::Add),
     /// Build the components: run each one's build command
     Build(build::Build),
-    /// Write what the generators of the components' bindings need
+    /// Write the WIT files that binding generators need
     Wit(wit::Wit),
     /// Start the application and serve it over HTTP
     Up(up::Up),
-    /// Build and serve the application, and build and serve each component anew whose sources change
+    /// Build and serve the application; rebuild and reload each component whose sources change
     Watch(up::Up),
     /// Build and start the application, and run the command that tests it
     Test(test::Test),
     /// Call one function of a component, in the running host or, when none runs, in one started for the call
     Call(call::Call),
-    /// See, retry or drop the messages of durable links, in the running host or in the state folder
+    /// Show, retry or drop the messages of durable links, in the running host or in the state folder
     Events(events::Events),
-    /// See or accept what the hosts of the application have agreed on
+    /// Show or accept what the hosts of the application have agreed on
     Cluster(cluster::ClusterCommand),
     /// Print the last traces of the running host: what requests did
     Traces(traces::Traces),
@@ -104,49 +103,49 @@ enum Command {
     Replay(replay::Replay),
     /// Print or renew the tokens of the administration listener
     Admin(admin::AdminCommand),
-    /// Bring the databases to the components' newest migrations, or show where they stand
+    /// Run the components' pending migrations, or show their state
     Migrate(migrate::Migrate),
     /// Copy a key-value store or a database to another place
     Store(store::Store),
-    /// Take over rows of another system, for the components that know them
+    /// Import rows of another system, through the components that know them
     Import(import::Import),
-    /// Put the components' examples into the databases, or take them away
+    /// Add the components' example data to the databases, or remove it
     Seed(seed::Seed),
-    /// Let a new version of a component serve in the running host, or try it out with a share of the calls
+    /// Deploy a new version of a component in the running host, or try it out with a share of the calls
     Deploy(deploy::Deploy),
     /// Show the versions of components in the running host
     Versions(deploy::Versions),
-    /// Go back to the version of a component that served before
+    /// Go back to a previous version of a component
     Rollback(deploy::Rollback),
-    /// Let the running host apply its manifest as it is now, as far as that needs no restart
+    /// Let the running host apply its changed manifest, as far as that needs no restart
     Reload(deploy::Reload),
     /// Check the toolchain and the manifest; show grants and limits
     Doctor(doctor::Doctor),
     /// Show how much of each budget the running host uses
     Limits(limits::Limits),
-    /// Copy the application's data, of one moment, into a folder; the host may run meanwhile
+    /// Copy the application's data at one moment into a folder; the host may run meanwhile
     Backup(backup::Backup),
-    /// Put a backup into a state folder that has no data
+    /// Restore a backup into a state folder that has no data
     Restore(backup::Restore),
-    /// Make a package of the application: its manifest, components and files
+    /// Create a package of the application: its manifest, components and files
     Package(package::MakePackage),
     /// Push the application, or the file of a package, to a registry
     Push(package::Push),
-    /// Get a package from a registry, compare it with its digests, and write it to a file
+    /// Get a package from a registry, check it against its digests, and write it to a file
     Pull(package::Pull),
-    /// Say whether the host on this machine is ready: for health checks
+    /// Check whether the host on this machine is ready, for health checks
     Health(health::Health),
-    /// Print a shell's completions of this command line
+    /// Print a shell completion script
     Completions(papers::Completions),
-    /// Write the manual's pages
+    /// Write the manual pages
     Man(papers::Man),
-    /// What a host starts that has a component to compile
+    /// Compile one component; a host starts this
     #[command(hide = true)]
     Compile(compile::Compile),
 }
 
 impl Command {
-    /// Takes what the process got from the one that started it, before a thread runs.
+    /// Takes over what the parent process handed on; must run before any thread starts.
     fn inherit(&mut self) -> anyhow::Result<()> {
         if let Command::Up(up) = self {
             up.inherit()?;
@@ -155,16 +154,16 @@ impl Command {
     }
 }
 
-/// The application. Its options stand before or after a command's own command.
+/// The application. Its options may stand before or after a subcommand.
 #[derive(Debug, Args)]
 struct ManifestArg {
-    /// The manifest, the folder that holds spin.toml, or a package: its file, or REGISTRY/REPOSITORY:TAG
+    /// The manifest, the folder with spin.toml, or a package: its file, or REGISTRY/REPOSITORY:TAG
     #[arg(short = 'f', long = "from", value_name = "FILE", default_value = "spin.toml", global = true)]
     manifest: PathBuf,
 }
 
 impl ManifestArg {
-    /// The manifest of an application that is no package.
+    /// The path of the manifest; an error for a package.
     fn path(&self) -> anyhow::Result<PathBuf> {
         if self.is_package() {
             let package = self.manifest.display();
@@ -182,20 +181,21 @@ struct AppArgs {
     /// Where databases, compiled code and secrets are kept [default: .souk beside the manifest]
     #[arg(long, value_name = "DIR", global = true)]
     state_dir: Option<PathBuf>,
-    /// Spin's runtime configuration [default: runtime-config.toml beside the manifest, where there is one]
+    /// Spin's runtime configuration [default: runtime-config.toml beside the manifest, if it exists]
     #[arg(long, value_name = "FILE", global = true)]
     runtime_config_file: Option<PathBuf>,
-    /// Servers of NATS, by which the hosts of one application reach each other [default: the runtime configuration's]
+    /// The NATS servers through which the hosts of an application reach each other [default: the runtime
+    /// configuration's]
     #[arg(long, value_name = "URL", global = true, value_delimiter = ',', value_parser = manifest::server_without_secret)]
     nats: Vec<NatsServer>,
     /// The credentials file for NATS
     #[arg(long, value_name = "FILE", global = true)]
     creds: Option<PathBuf>,
-    /// The value of a variable, before all other sources: NAME=VALUE, NAME=@FILE, or @FILE with many, as TOML or JSON.
-    /// Every user of the machine can see a value that stands here
+    /// The value of a variable, which overrides all other sources: NAME=VALUE, NAME=@FILE, or @FILE with many as TOML
+    /// or JSON. Every user of the machine can see a value on the command line
     #[arg(long, value_name = "K=V", global = true)]
     variable: Vec<String>,
-    /// The application's name on NATS: hosts of another name are another application [default: the runtime
+    /// The application's name on NATS; hosts with another name belong to another application [default: the runtime
     /// configuration's, then the manifest's]
     #[arg(long = "name", value_name = "NAME", global = true, value_parser = checked_name)]
     application_name: Option<String>,
@@ -237,7 +237,7 @@ impl AppArgs {
         Ok(manifest::read(&self.options(Vec::new())?)?)
     }
 
-    /// The state folder of the application: the command line, then the runtime configuration, then `.souk`.
+    /// The state folder of the application: from the command line, else the runtime configuration, else `.souk`.
     fn state_dir(&self, configured: Option<&Path>) -> PathBuf {
         match (&self.state_dir, configured) {
             (Some(dir), _) => dir.clone(),
@@ -247,7 +247,7 @@ impl AppArgs {
         }
     }
 
-    /// The state folder of an application out of a package, before anything of the package is known.
+    /// The state folder of a packaged application, before its package is read.
     #[cfg(feature = "oci")]
     fn package_state(&self) -> PathBuf {
         let beside = Path::new("runtime-config.toml");
@@ -256,12 +256,12 @@ impl AppArgs {
     }
 }
 
-/// The state folder of an application that names none.
+/// The default state folder.
 fn state_beside(manifest: &Path) -> PathBuf {
     manifest.parent().unwrap_or(Path::new("")).join(".souk")
 }
 
-/// Gives the variables their values, and takes the rest from the host; warnings go to stderr.
+/// Fills in the variables and the host's own values; warnings go to stderr.
 fn fill_in(manifest: Manifest, url: String, secrets: Secrets) -> anyhow::Result<Application> {
     let loaded = manifest.fill_in(&HostValues { url, secrets })?;
     for warning in &loaded.warnings {
@@ -270,10 +270,10 @@ fn fill_in(manifest: Manifest, url: String, secrets: Secrets) -> anyhow::Result<
     Ok(loaded.application)
 }
 
-/// Where `souk up` serves when it is not told.
+/// The default address of `souk up`.
 const DEFAULT_LISTEN: &str = "127.0.0.1:3000";
 
-/// The application's URL for commands that serve nothing: that of the default address.
+/// The application's URL for commands that serve nothing: the default address.
 fn default_url() -> String {
     format!("http://{DEFAULT_LISTEN}")
 }
@@ -285,14 +285,14 @@ pub fn main() -> ExitCode {
     match cli.command.inherit().and_then(|()| run(cli.command)) {
         Ok(code) => code,
         Err(error) => {
-            output::note(&format!("error: {}", whole(&error)));
+            output::note(&format!("error: {}", with_causes(&error)));
             ExitCode::FAILURE
         }
     }
 }
 
-/// Keeps the system from writing the memory of a process that crashes, with all secrets in it, to the disk. The hard limit
-/// stays, so that an operator can allow it again (`prlimit --core`).
+/// Prevents core dumps, which would write the memory of a crashed process, with all secrets, to the disk. The hard
+/// limit stays, so that an operator can allow them again (`prlimit --core`).
 fn no_core_dumps() {
     let limit = rustix::process::getrlimit(Resource::Core);
     if let Err(error) = rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit }) {
@@ -300,8 +300,8 @@ fn no_core_dumps() {
     }
 }
 
-/// The error with those of its causes that it does not name itself.
-fn whole(error: &anyhow::Error) -> String {
+/// The error, followed by those of its causes that its text does not include.
+fn with_causes(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
         if !text.contains(&cause) {
@@ -313,7 +313,7 @@ fn whole(error: &anyhow::Error) -> String {
 }
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
-    // The command's future is spawned: components must not run on the thread that blocks for it.
+    // The command runs as a spawned task: components must not run on the thread that blocks for it.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let code = runtime.block_on(async move {
         tokio::spawn(async move {
@@ -356,7 +356,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         })
         .await
     });
-    // Blocking work that is still under way (a query that was interrupted) is not waited for without end.
+    // Do not wait for ever for blocking work that is still running, such as an interrupted query.
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     code?
 }
@@ -367,7 +367,7 @@ mod tests {
     use clap::CommandFactory as _;
     use std::collections::BTreeSet;
 
-    /// clap looks for this only where it is built with debug assertions: of two arguments with one id, one is never given.
+    /// clap checks this only with debug assertions: of two arguments with the same id, one never gets its value.
     fn check_ids(command: &clap::Command, inherited: &[clap::Arg]) {
         let mut ids = BTreeSet::new();
         for argument in command.get_arguments() {

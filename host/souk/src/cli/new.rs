@@ -1,4 +1,4 @@
-//! `souk new`: an application with nothing in it yet.
+//! `souk new`: creates an empty application.
 
 use super::output;
 use crate::scaffold;
@@ -10,7 +10,7 @@ use std::process::ExitCode;
 #[derive(Debug, Args)]
 #[command(after_help = "Example: souk new shop && cd shop && souk add web --http /... && souk test")]
 pub(super) struct New {
-    /// The application: the name of its folder, which is made
+    /// The application: the name of its folder, which is created
     name: PathBuf,
 }
 

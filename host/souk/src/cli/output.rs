@@ -1,30 +1,31 @@
-//! What the command line says, on streams that may be gone.
+//! The command line's output, on streams that may be closed.
 //!
-//! `println!` panics when its reader has ended (`souk doctor | head -1`); the host must not. What nobody reads is lost.
+//! `println!` panics when the reader has closed the pipe (`souk doctor | head -1`); the host must not. Such output is
+//! dropped.
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether remarks are records of the log: where that is JSON, nothing else may stand on stderr.
+/// Whether notes go to the log: with a JSON log, nothing else may appear on stderr.
 static NOTES_ARE_LOGGED: AtomicBool = AtomicBool::new(false);
 
-/// From now on remarks are records of the log, which has been started.
+/// Sends notes to the log from now on; the log must have been started.
 pub(super) fn log_notes() {
     NOTES_ARE_LOGGED.store(true, Ordering::Relaxed);
 }
 
-/// A line that was asked for, on stdout.
+/// Prints a line of a command's result on stdout.
 pub(super) fn line(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
-/// A text that was asked for and ends its own lines, on stdout.
+/// Prints a text of a command's result, with its own line ends, on stdout.
 pub(super) fn text(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// A remark or an error, on stderr.
+/// Prints a note or an error on stderr.
 pub(super) fn note(text: &str) {
     if NOTES_ARE_LOGGED.load(Ordering::Relaxed) {
         return match (text.strip_prefix("error: "), text.strip_prefix("warning: ")) {

@@ -1,6 +1,6 @@
 //! `souk package`, `souk push`, `souk pull`: applications as packages, in a file or in a registry.
 //!
-//! Without the feature `oci` the commands are there and say so, and `-f` names manifests alone.
+//! Without the feature `oci` the commands exist but only report that, and `-f` accepts only manifests.
 
 use super::{AppArgs, ManifestArg};
 use clap::Args;
@@ -13,7 +13,7 @@ use std::process::ExitCode;
 pub(super) struct MakePackage {
     #[command(flatten)]
     manifest: ManifestArg,
-    /// The file of the package: an OCI layout in a tar
+    /// The file to write: an OCI layout in a tar
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
 }
@@ -21,7 +21,7 @@ pub(super) struct MakePackage {
 /// The arguments of `souk push`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "-f names the application, or the file of a package. Who you are at the registry stands in the \
+    after_help = "-f names the application, or the file of a package. Your login for the registry comes from the \
                         auth.json that\n`podman login` or `skopeo login` writes."
 )]
 pub(super) struct Push {
@@ -42,17 +42,17 @@ pub(super) struct Pull {
     /// The package in the registry: REGISTRY/REPOSITORY:TAG, or REGISTRY/REPOSITORY@DIGEST
     #[arg(value_name = "NAME")]
     name: String,
-    /// The file that it goes to: an OCI layout in a tar
+    /// The file to write: an OCI layout in a tar
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     #[command(flatten)]
-    wish: WishArgs,
+    package_options: ObtainArgs,
 }
 
-/// How a package is got.
+/// How to get a package.
 #[derive(Debug, Args)]
-pub(super) struct WishArgs {
-    /// The digest of the package that you accept: sha256:...
+pub(super) struct ObtainArgs {
+    /// The package's digest that you accept: sha256:...
     #[arg(long, value_name = "DIGEST")]
     accept: Option<String>,
     /// Speak HTTP without TLS to a registry on this machine
@@ -60,11 +60,11 @@ pub(super) struct WishArgs {
     plain_http: bool,
 }
 
-/// An application whose manifest is known.
+/// An application whose manifest was found.
 pub(super) struct Located {
     /// The manifest.
     pub(super) manifest: PathBuf,
-    /// The operator's folder, of an application out of a package.
+    /// The operator's folder, for a packaged application.
     pub(super) operator: Option<PathBuf>,
 }
 
@@ -73,7 +73,7 @@ mod with {
     use super::*;
     use crate::app::describe;
     use crate::cli::output;
-    use crate::package::{self, Name, Package, Registry, Wish};
+    use crate::package::{self, Name, ObtainOptions, Package, Registry};
     use souk_manifest::Application;
     use souk_manifest::state::{self, StateFolder};
 
@@ -110,23 +110,23 @@ mod with {
         }
     }
 
-    impl WishArgs {
-        fn wish(&self) -> Wish<'_> {
-            Wish { accept: self.accept.as_deref(), plain_http: self.plain_http }
+    impl ObtainArgs {
+        fn options(&self) -> ObtainOptions<'_> {
+            ObtainOptions { accept: self.accept.as_deref(), plain_http: self.plain_http }
         }
     }
 
     impl Pull {
         pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
             let name = Name::parse(&self.name)?;
-            let digest = package::package_file(&name, self.wish.wish(), &self.output).await?;
+            let digest = package::package_file(&name, self.package_options.options(), &self.output).await?;
             output::line(&format!("pulled {name} to {}: {digest}", self.output.display()));
             Ok(ExitCode::SUCCESS)
         }
     }
 
     impl ManifestArg {
-        /// The package that `-f` names, where it names one.
+        /// The package that `-f` names, if it names one.
         pub(crate) fn package(&self) -> Option<Package> {
             Package::of(&self.manifest)
         }
@@ -137,7 +137,7 @@ mod with {
     }
 
     impl AppArgs {
-        /// The manifest that `-f` names, or that of a package that was obtained before.
+        /// The manifest that `-f` names, or that of a package obtained before.
         pub(crate) fn located(&self) -> anyhow::Result<Located> {
             match self.manifest.package() {
                 None => Ok(Located { manifest: self.manifest.path()?, operator: None }),
@@ -148,21 +148,21 @@ mod with {
             }
         }
 
-        /// Gets the package that `-f` names, where it names one; whether it does.
-        pub(crate) async fn obtain(&self, wish: &WishArgs, quiet: bool) -> anyhow::Result<bool> {
+        /// Gets the package that `-f` names; returns whether it names one.
+        pub(crate) async fn obtain(&self, options: &ObtainArgs, quiet: bool) -> anyhow::Result<bool> {
             let Some(package) = self.manifest.package() else {
                 anyhow::ensure!(
-                    wish.accept.is_none() && !wish.plain_http,
-                    "`--accept` and `--plain-http` are for packages, and -f names a manifest\n  fix: leave them out"
+                    options.accept.is_none() && !options.plain_http,
+                    "`--accept` and `--plain-http` are for packages, but -f names a manifest\n  fix: leave them out"
                 );
                 return Ok(false);
             };
             let state = self.package_state();
             if state::exists(&state) {
-                // Nothing is accepted beside a host that runs.
+                // A new digest is not accepted while a host runs.
                 drop(StateFolder::open(&state)?);
             }
-            let obtained = package::obtain(&package, &state, wish.wish()).await?;
+            let obtained = package::obtain(&package, &state, options.options()).await?;
             if let Some(warning) = &obtained.warning {
                 output::note(&format!("warning: {warning}"));
             }
@@ -174,15 +174,15 @@ mod with {
         }
     }
 
-    /// Says what an application out of a package is granted, before anything of it runs.
+    /// Shows what a packaged application is granted, before any of it runs.
     pub(crate) fn show_grants(application: &Application) {
         for line in describe(application, "").lines().filter(|line| !line.is_empty()) {
-            // A stranger's words must not move the cursor.
+            // Text from a package must not control the terminal.
             output::note(&line.chars().flat_map(printable).collect::<String>());
         }
     }
 
-    /// A character as it is, or what stands for one that a terminal would obey.
+    /// The character, or its escape if a terminal would interpret it.
     fn printable(c: char) -> impl Iterator<Item = char> {
         let (plain, escaped) = if c.is_control() { (None, Some(c.escape_default())) } else { (Some(c), None) };
         plain.into_iter().chain(escaped.into_iter().flatten())
@@ -214,7 +214,7 @@ mod without {
 
     impl Pull {
         pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
-            let _ = (self.name, self.output, self.wish);
+            let _ = (self.name, self.output, self.package_options);
             Err(missing())
         }
     }
@@ -230,8 +230,8 @@ mod without {
             Ok(Located { manifest: self.manifest.path()?, operator: None })
         }
 
-        pub(crate) async fn obtain(&self, wish: &WishArgs, _: bool) -> anyhow::Result<bool> {
-            if wish.accept.is_some() || wish.plain_http { Err(missing()) } else { Ok(false) }
+        pub(crate) async fn obtain(&self, options: &ObtainArgs, _: bool) -> anyhow::Result<bool> {
+            if options.accept.is_some() || options.plain_http { Err(missing()) } else { Ok(false) }
         }
     }
 

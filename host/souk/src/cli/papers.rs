@@ -1,5 +1,5 @@
-//! `souk completions` and `souk man`: what a package installs beside the program, made from the command line's own
-//! description, so that neither can say anything else.
+//! `souk completions` and `souk man`: files that a package installs beside the program. They are generated from the
+//! command line's own description, so they always match it.
 
 use super::{Cli, output};
 use clap::{Args, CommandFactory as _};
@@ -26,7 +26,7 @@ impl Completions {
 /// The arguments of `souk man`.
 #[derive(Debug, Args)]
 pub(super) struct Man {
-    /// Where the pages go, one a command: souk.1, souk-up.1, ...
+    /// The folder for the pages, one per command: souk.1, souk-up.1, ...
     folder: PathBuf,
 }
 

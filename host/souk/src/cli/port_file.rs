@@ -1,12 +1,12 @@
-//! `souk up --port-file FILE`: how tests and scripts learn where an application answers, and that it does.
+//! `souk up --port-file FILE`: tells tests and scripts at which port an application answers, once it does.
 
 use std::path::PathBuf;
 
-/// A file with the port in it, as long as the host serves.
+/// A file that contains the port for as long as the host serves.
 pub(super) struct PortFile(PathBuf);
 
 impl PortFile {
-    /// Writes the file under another name first, so that nobody reads half of it.
+    /// Writes the file under another name first, so that nobody reads a partial file.
     pub(super) fn write(path: PathBuf, port: u16) -> anyhow::Result<PortFile> {
         let mut name = path.clone().into_os_string();
         name.push(".new");

@@ -1,4 +1,4 @@
-//! `souk profile`: what a component of the running host spends its processor time on.
+//! `souk profile`: shows where a component of the running host spends its CPU time.
 
 use super::{AppArgs, output, traces};
 use anyhow::Context as _;
@@ -10,14 +10,14 @@ use std::time::Duration;
 /// The arguments of `souk profile`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Open the file at https://profiler.firefox.com: it is read there by the browser, and sent nowhere."
+    after_help = "Open the file at https://profiler.firefox.com: your browser reads it there and sends it nowhere."
 )]
 pub(super) struct Profile {
     #[command(flatten)]
     app: AppArgs,
     /// The component
     component: String,
-    /// For how long, a minute at most
+    /// How long to profile, a minute at most
     #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     time: Duration,
     /// The file to write [default: COMPONENT.profile.json]

@@ -7,26 +7,26 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 souk_manifest::fixed_limits! {
-    /// The fixed limits of reaching the state.
+    /// The fixed limits of access to the state folder.
     pub(crate) const FIXED_LIMITS = "control socket";
 
-    /// How long a command waits for another process that holds the state: longer than a host takes to compile its
-    /// components.
+    /// How long a command waits for another process that holds the state folder: longer than a host takes to compile
+    /// its components.
     const STATE_TIMEOUT: Duration = Duration::from_secs(10);
-    /// The pause between two tries of such a command.
+    /// The pause between two attempts to open the state folder.
     const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 }
 
-/// Who answers.
+/// What holds the state.
 pub(super) enum Reached {
-    /// A host that runs.
+    /// A running host.
     Host(RunningHost),
-    /// This process, which holds the state now.
+    /// This process, which now holds the state folder.
     State(StateFolder),
 }
 
-/// Finds a running host, or takes hold of the state. Another command holds it for a moment, and a host that starts
-/// has it before it answers: both are waited for, up to [`STATE_TIMEOUT`].
+/// Connects to a running host, or takes the state folder. Another command may hold the folder for a moment, and a
+/// starting host holds it before it answers: this waits for both, up to [`STATE_TIMEOUT`].
 pub(super) async fn reach(state_dir: &Path) -> Result<Reached, StateError> {
     let start = Instant::now();
     loop {

@@ -1,6 +1,6 @@
-//! `souk replay`: recorded calls once more, without any effect.
+//! `souk replay`: runs recorded calls again, without any effect.
 //!
-//! It needs no host and asks none: it reads what a host on this machine has recorded in the state folder.
+//! It needs no host: it reads what a host on this machine recorded in the state folder.
 
 use super::{AppArgs, default_url, fill_in, output};
 use crate::app::deploy::kept::{Kept, digest};
@@ -17,12 +17,14 @@ use std::process::ExitCode;
 
 /// The arguments of `souk replay`.
 #[derive(Debug, Args)]
-#[command(after_help = "A component is recorded where its table [component.NAME.tool.souk] has `record = true`.\n\
-                  Example: souk replay 0197c3b2e4 --component orders --with target/wasm32-wasip2/release/orders.wasm")]
+#[command(
+    after_help = "Calls of a component are recorded when its table [component.NAME.tool.souk] has `record = true`.\n\
+                  Example: souk replay 0197c3b2e4 --component orders --with target/wasm32-wasip2/release/orders.wasm"
+)]
 pub(super) struct Replay {
     #[command(flatten)]
     app: AppArgs,
-    /// The trace, or the request id of `x-request-id`; without one, what is recorded is listed
+    /// The trace, or the request id (`x-request-id`) of the calls to replay
     #[arg(value_name = "TRACE", required_unless_present_any = ["list", "all"])]
     trace: Option<String>,
     /// List what is recorded
@@ -34,7 +36,7 @@ pub(super) struct Replay {
     /// Only calls of this component
     #[arg(long)]
     component: Option<String>,
-    /// Another file of the component, to see where it differs
+    /// Another file of the component, to see how it differs
     #[arg(long, value_name = "FILE", requires = "component")]
     with: Option<PathBuf>,
 }
@@ -52,7 +54,7 @@ impl Replay {
         }
         if recorded.is_empty() {
             bail!(
-                "nothing of it is recorded\n  fix: set `record = true` under [component.NAME.tool.souk] and make the call \
+                "nothing matching is recorded\n  fix: set `record = true` under [component.NAME.tool.souk] and make the call \
                  again; `souk replay --list` shows what is recorded, for a day"
             );
         }
@@ -85,7 +87,7 @@ fn line(one: &Recording) -> String {
     format!("{time} {} {} {} ({} imports)", head.request, head.component, one.question.name(), one.imports.len())
 }
 
-/// The file that the component had when the call was recorded: the manifest's, or one that was deployed.
+/// The component's file at the time of the recording: the manifest's, or a deployed one.
 fn file_of(application: &Application, one: &Recording, state: &Path) -> anyhow::Result<PathBuf> {
     let head = &one.head;
     let source = application.components.get(&head.component).map(|component| component.source.clone());
@@ -103,7 +105,7 @@ fn file_of(application: &Application, one: &Recording, state: &Path) -> anyhow::
     )
 }
 
-/// Prints what came of a replay; says whether all was as recorded.
+/// Prints the result of a replay; returns whether everything was as recorded.
 fn show(one: &Recording, replayed: &Replayed) -> bool {
     let what = format!("{} {} {}", one.head.request, one.head.component, one.question.name());
     if let Some(difference) = &replayed.difference {

@@ -1,7 +1,7 @@
-//! `souk seed`: the examples of an application, put into its databases or taken away.
+//! `souk seed`: adds an application's example data to its databases, or removes it.
 //!
-//! It works on the databases and not on a running application, whose state folder is in use: SQLite has one writer, and
-//! examples are put in once.
+//! It works on the databases and not on a running application, which holds the state folder: SQLite has one writer, and
+//! examples are added once.
 
 use super::{AppArgs, default_url, fill_in, output};
 use crate::app;
@@ -14,7 +14,7 @@ use std::process::ExitCode;
 pub(super) struct Seed {
     #[command(flatten)]
     app: AppArgs,
-    /// Take the examples away that nobody has changed, as long as no component's data names them
+    /// Remove the examples that nobody has changed, unless a component's data refers to them
     #[arg(long)]
     remove: bool,
 }
@@ -23,7 +23,7 @@ impl Seed {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let manifest = self.app.read()?;
         let state_dir = self.app.state_dir(manifest.state_dir());
-        // No script uses a secret, so none is made.
+        // The scripts use no secrets, so none is created.
         let application = fill_in(manifest, default_url(), state::secrets_of(&state_dir))?;
         let state = StateFolder::open(&state_dir)?;
         let (done, what) = match self.remove {

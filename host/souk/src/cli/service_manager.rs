@@ -1,11 +1,11 @@
-//! What a service manager such as systemd hands to a host, and hears from it.
+//! What a service manager such as systemd hands to a host, and what the host reports to it.
 //!
-//! A listening socket that the manager holds (`LISTEN_FDS`) outlives the process: clients that come while a host is
-//! restarted wait in its queue, and none is refused. `NOTIFY_SOCKET` hears when the host serves (`Type=notify`), so that
-//! what is ordered after it starts no earlier.
+//! A listening socket that the manager holds (`LISTEN_FDS`) outlives the process: clients that connect while a host
+//! restarts wait in its queue, and none is refused. The host reports to `NOTIFY_SOCKET` when it serves (`Type=notify`),
+//! so that services ordered after it start only then.
 //!
-//! Sockets are taken before a thread runs, because that removes the variables from the environment. More than one socket
-//! is refused: a host serves at one address.
+//! The socket is taken before any thread starts, because that removes the variables from the environment. More than one
+//! socket is refused: a host serves at one address.
 
 use super::output;
 use crate::http::{Server, ServerError};
@@ -13,7 +13,7 @@ use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use std::net::TcpListener;
 
-/// A listening socket that the host got from the process that started it.
+/// A listening socket from the process that started the host.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Inherited(Option<std::sync::Arc<TcpListener>>);
 
@@ -21,7 +21,7 @@ impl Inherited {
     /// Takes the socket that the environment names, if any.
     ///
     /// # Errors
-    /// When it names several, or one that is no listening TCP socket.
+    /// When it names several, or one that is not a listening TCP socket.
     pub(super) fn take() -> anyhow::Result<Self> {
         let mut sockets = ListenFd::from_env();
         match sockets.len() {
@@ -29,7 +29,7 @@ impl Inherited {
             1 => match sockets.take_tcp_listener(0) {
                 Ok(listener) => Ok(Inherited(listener.map(std::sync::Arc::new))),
                 Err(error) => anyhow::bail!(
-                    "the socket that LISTEN_FDS hands over is no listening TCP socket: {error}\n  fix: let the socket unit \
+                    "the socket that LISTEN_FDS hands over is not a listening TCP socket: {error}\n  fix: let the socket unit \
                      have one `ListenStream=` with a port"
                 ),
             },
@@ -40,7 +40,7 @@ impl Inherited {
         }
     }
 
-    /// The server: on the inherited socket, or on `address`.
+    /// Creates the server: on the inherited socket, otherwise on `address`.
     ///
     /// # Errors
     /// When the address cannot be bound, or the socket cannot be used.
@@ -57,7 +57,7 @@ pub(super) fn ready(url: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(&format!("serving {url}"))]);
 }
 
-/// Tells the service manager, if there is one, that the host finishes what is under way and ends.
+/// Tells the service manager, if there is one, that the host drains and then ends.
 pub(super) fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("draining")]);
 }

@@ -1,8 +1,8 @@
 //! Signals to a host that serves.
 //!
-//! SIGTERM, SIGINT and SIGQUIT drain it. SIGHUP lets it apply its manifest and certificates as they are now, as `souk reload`
-//! does. SIGUSR1 and SIGUSR2, which end a process that does not know them, are logged and ignored: an operator sends them to a
-//! daemon without meaning to stop it. Until the application serves, so is SIGHUP.
+//! SIGTERM, SIGINT and SIGQUIT drain it. SIGHUP makes it apply its current manifest and certificates, as `souk reload`
+//! does; it is ignored until the application serves. SIGUSR1 and SIGUSR2, which by default end a process, are logged
+//! and ignored: an operator who sends them to a daemon does not mean to stop it.
 
 use super::output;
 use crate::admin::Admin;
@@ -16,11 +16,11 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of certificates.
     pub(crate) const FIXED_LIMITS = "process";
 
-    /// How often the files of certificates are looked at.
+    /// How often the certificate files are checked for changes.
     const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(5);
 }
 
-/// Applies the manifest on SIGHUP, and a certificate whose file has changed.
+/// Applies the manifest on SIGHUP, and reloads a certificate whose file has changed.
 ///
 /// # Errors
 /// When the system does not let the process handle the signal.
@@ -45,7 +45,7 @@ pub(super) fn reload(admin: Arc<Admin>, certificates: Vec<Tls>) -> std::io::Resu
                 }
                 match tls.reload() {
                     Ok(()) => tracing::info!("the certificate has changed: new connections get it"),
-                    // The key may follow in a moment.
+                    // The key file may follow in a moment.
                     Err(error) => {
                         tracing::warn!("the certificate has changed and cannot be used: {error}");
                         continue;
@@ -63,7 +63,7 @@ pub(super) fn reload(admin: Arc<Admin>, certificates: Vec<Tls>) -> std::io::Resu
 /// # Errors
 /// When the system does not let the process handle them.
 pub(super) fn ignore() -> std::io::Result<()> {
-    // Who has asked for it once is not ended by it any more.
+    // Once installed, the handler stays for the process's life: SIGHUP no longer ends it.
     drop(signal(SignalKind::hangup())?);
     for (name, kind) in [("SIGUSR1", SignalKind::user_defined1()), ("SIGUSR2", SignalKind::user_defined2())] {
         let mut signals = signal(kind)?;

@@ -1,21 +1,21 @@
-//! Components that are older than what they are built from.
+//! Finds components that are older than their sources.
 //!
-//! A host that starts yesterday's component beside today's sources answers as nobody expects. Which files those are the
-//! manifest says (`watch` under `[component.NAME.build]`); where it does not, nothing is known.
+//! A host that starts yesterday's component with today's sources confuses its developer. The manifest says which files
+//! are the sources (`watch` under `[component.NAME.build]`); without that entry nothing is checked.
 
 use souk_manifest::{Application, Component};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 souk_manifest::fixed_limits! {
-    /// The fixed limits of looking at sources.
+    /// The fixed limits of checking sources.
     pub(crate) const FIXED_LIMITS = "process";
 
-    /// The most files of one component whose age is looked at when it starts.
+    /// The most files of one component whose age is checked at start.
     const MAX_WATCHED_FILES: usize = 10_000, "files";
 }
 
-/// What is to be said of the components of this host, one text each.
+/// The warnings about components of this host, one text each.
 pub(super) fn stale(application: &Application) -> Vec<String> {
     let older = |component: &Component| {
         let source = newer_source(component)?;

@@ -1,4 +1,4 @@
-//! `souk store copy`: a key-value store or a database, to another place.
+//! `souk store copy`: copies a key-value store or a database to another place.
 
 use super::{AppArgs, default_url, fill_in, output};
 use crate::moving::{self, store_place};
@@ -22,7 +22,7 @@ pub(super) struct Store {
 
 #[derive(Debug, Subcommand)]
 enum StoreCommand {
-    /// Copy a key-value store, or the SQLite database of a component to PostgreSQL; then compare
+    /// Copy a key-value store, or a component's SQLite database to PostgreSQL; then compare
     Copy(Copy),
 }
 
@@ -36,12 +36,12 @@ enum StoreCommand {
                   Example: souk store copy auth --from state --to configured"
 )]
 struct Copy {
-    /// The label of a key-value store, or the component whose database it is
+    /// The label of a key-value store, or the component that owns the database
     name: String,
-    /// Where it is
+    /// Where the data is
     #[arg(long, value_name = "PLACE")]
     from: String,
-    /// Where it is to be
+    /// Where the data goes
     #[arg(long, value_name = "PLACE", default_value = "configured")]
     to: String,
 }
@@ -53,7 +53,7 @@ impl Store {
     }
 }
 
-/// What a PLACE says.
+/// A parsed PLACE.
 enum Named {
     Configured,
     State,
@@ -65,7 +65,7 @@ impl Copy {
     async fn run(self, app: &AppArgs) -> anyhow::Result<ExitCode> {
         let manifest = app.read()?;
         let state_dir = app.state_dir(manifest.state_dir());
-        // No secret is used, so none is made.
+        // No secrets are used, so none is created.
         let application = fill_in(manifest, default_url(), state::secrets_of(&state_dir))?;
         let state = StateFolder::open(&state_dir)?;
         let (from, to) = (named(&self.from, &self.name)?, named(&self.to, &self.name)?);
@@ -194,7 +194,7 @@ fn names(application: &Application) -> String {
     names.join(", ")
 }
 
-/// Reads a PLACE. What is wrong is not repeated: it may hold a password.
+/// Parses a PLACE. Errors do not repeat it: it may hold a password.
 fn named(text: &str, label: &str) -> anyhow::Result<Named> {
     let from_file;
     let text = match text.strip_prefix('@') {

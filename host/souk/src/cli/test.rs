@@ -1,8 +1,8 @@
-//! `souk test`: builds the application, starts it on a free port with a state folder of its own, and runs the command of
-//! `[application.tool.souk.test]` with its URL.
+//! `souk test`: builds the application, starts it on a free port with a separate state folder, and runs the command of
+//! `[application.tool.souk.test]` with the application's URL.
 //!
-//! The host runs as a process of its own, so that the application is tested as it will run, and its log can be kept apart
-//! from the command's output: it is shown when the command fails.
+//! The host runs as a separate process, so that the application is tested as it will run and the host's log stays apart
+//! from the command's output: the log is shown only when the command fails.
 
 use super::build::BuildEnvironment;
 use super::{ManifestArg, build, output, state_beside};
@@ -23,7 +23,7 @@ souk_manifest::fixed_limits! {
 
     /// How long `souk test` waits for the application to answer.
     const TEST_START_TIMEOUT: Duration = Duration::from_secs(120);
-    /// How often `souk test` looks whether the application answers.
+    /// How often `souk test` checks whether the application answers.
     const TEST_POLL_INTERVAL: Duration = Duration::from_millis(10);
 }
 
@@ -37,7 +37,7 @@ souk_manifest::fixed_limits! {
 pub(super) struct Test {
     #[command(flatten)]
     manifest: ManifestArg,
-    /// Runs this in place of the manifest's command
+    /// Run this instead of the manifest's command
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
@@ -57,8 +57,8 @@ impl Test {
         };
         let folder = tempfile::TempDir::with_prefix("souk-test-")?;
         let (state, log) = (folder.path().join("state"), folder.path().join("log"));
-        let what = build::What { manifest: &manifest, runtime_config: None, components: &[], state: &state };
-        build::run(what, false).await?;
+        let request = build::BuildRequest { manifest: &manifest, runtime_config: None, components: &[], state: &state };
+        build::run(request, false).await?;
         share_compiled(&state_beside(&manifest).join("cache"), &state);
         let program = std::env::current_exe()?;
         let mut host = start(&program, &manifest, &state, &folder.path().join("port"), &log)?;
@@ -82,13 +82,13 @@ impl Test {
         if status.success() {
             return Ok(ExitCode::SUCCESS);
         }
-        output::note(&format!("the application's log:\n{}", said(&log)));
+        output::note(&format!("the application's log:\n{}", read_log(&log)));
         anyhow::bail!("`{}` failed ({status})", command.last().map_or("", String::as_str))
     }
 }
 
-/// Lets the state have the compiled components in `cache`: nothing else of a start takes longer than a moment. Without it
-/// the test goes on as well.
+/// Links the compiled components in `cache` into the test's state folder: compiling is the only slow part of a start.
+/// If this fails, the test still works.
 fn share_compiled(cache: &Path, state: &Path) {
     for folder in [cache, state] {
         let _ = DirBuilder::new().recursive(true).mode(0o700).create(folder);
@@ -113,14 +113,14 @@ async fn wait(host: &mut Child, file: &Path, log: &Path) -> anyhow::Result<u16> 
             return Ok(port);
         }
         if host.try_wait()?.is_some() {
-            anyhow::bail!("the application does not start:\n{}", said(log).trim_end());
+            anyhow::bail!("the application does not start:\n{}", read_log(log).trim_end());
         }
-        anyhow::ensure!(start.elapsed() < TEST_START_TIMEOUT, "the application does not answer:\n{}", said(log));
+        anyhow::ensure!(start.elapsed() < TEST_START_TIMEOUT, "the application does not answer:\n{}", read_log(log));
         tokio::time::sleep(TEST_POLL_INTERVAL).await;
     }
 }
 
-/// Ends the host as an operator does. How it ends is no matter of the test.
+/// Stops the host as an operator does. The test's result does not depend on how it ends.
 async fn stop(host: &mut Child) {
     let process = host.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     if process.is_none_or(|process| rustix::process::kill_process(process, Signal::TERM).is_err()) {
@@ -129,6 +129,6 @@ async fn stop(host: &mut Child) {
     let _ = host.wait().await;
 }
 
-fn said(log: &Path) -> String {
+fn read_log(log: &Path) -> String {
     std::fs::read_to_string(log).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! `souk traces` and `souk trace`: what requests of the running host did.
+//! `souk traces` and `souk trace`: show what requests of the running host did.
 
 use super::{AppArgs, output};
 use crate::admin::RunningHost;
@@ -19,19 +19,19 @@ use std::process::ExitCode;
 pub(super) struct Traces {
     #[command(flatten)]
     app: AppArgs,
-    /// Only those with a span in this component
+    /// Only those with a span of this component
     #[arg(long, value_name = "COMPONENT")]
     component: Option<String>,
-    /// Only those with a request of this route, as the manifest has it
+    /// Only those with a request of this route, as written in the manifest
     #[arg(long, value_name = "ROUTE")]
     route: Option<String>,
     /// Only those with an error
     #[arg(long)]
     errors: bool,
-    /// Only those that took so many milliseconds
+    /// Only those that took at least this many milliseconds
     #[arg(long, value_name = "MS")]
     slower: Option<u64>,
-    /// How many
+    /// The most traces to print
     #[arg(long, value_name = "NUMBER", default_value_t = 20)]
     limit: u64,
     /// Print a JSON array
@@ -44,7 +44,7 @@ pub(super) struct Traces {
 pub(super) struct Trace {
     #[command(flatten)]
     app: AppArgs,
-    /// The trace: its id, or the request's (`x-request-id`; `trace` in the log)
+    /// The id of the trace, or of the request (`x-request-id`; `trace` in the log)
     id: String,
     /// Print a JSON object
     #[arg(long)]
@@ -104,10 +104,10 @@ fn line(trace: &TraceLine) -> String {
     format!("{trace_id}  {start}  {duration_ms:>9.2} ms  {spans:<9}  {} ({component}){error}", printable(name))
 }
 
-/// How wide the bars are.
+/// The width of the bars, in characters.
 const BAR: usize = 24;
 
-/// The spans, each below the one that it is a part of, with a bar for when it was.
+/// The spans, each below its parent, with a bar that shows its time.
 fn waterfall(trace: &TraceTree) -> String {
     let known: BTreeMap<&str, &TraceSpan> = trace.spans.iter().map(|span| (span.span_id.as_str(), span)).collect();
     let mut children: BTreeMap<Option<&str>, Vec<&TraceSpan>> = BTreeMap::new();
@@ -118,7 +118,7 @@ fn waterfall(trace: &TraceTree) -> String {
     let ends = trace.spans.iter().map(|span| start(span) + span.duration_ms).fold(f64::NEG_INFINITY, f64::max);
     let mut text = format!("trace {}\n", trace.trace_id);
     let mut open: Vec<(usize, &TraceSpan)> = below(&children, None, 0);
-    // A parent that is its own child, which only a stranger's ids could make, is not reached.
+    // A span that is its own ancestor is never reached; only ids from outside could make one.
     while let Some((depth, span)) = open.pop() {
         let from = start(span) - begins;
         let bar = bar(from, span.duration_ms, ends - begins);
@@ -140,7 +140,7 @@ fn waterfall(trace: &TraceTree) -> String {
     text
 }
 
-/// What is below a span, the first last.
+/// The children of a span, in reverse order.
 fn below<'t>(
     children: &BTreeMap<Option<&str>, Vec<&'t TraceSpan>>,
     of: Option<&str>,

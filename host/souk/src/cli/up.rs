@@ -1,6 +1,6 @@
-//! `souk up`: the application, served.
+//! `souk up`: starts the application and serves it.
 
-use super::package::{WishArgs, show_grants};
+use super::package::{ObtainArgs, show_grants};
 use super::port_file::PortFile;
 use super::service_manager::{self, Inherited};
 use super::{AppArgs, DEFAULT_LISTEN, fill_in};
@@ -37,20 +37,21 @@ pub(super) struct Up {
     #[command(flatten)]
     app: AppArgs,
     #[command(flatten)]
-    wish: WishArgs,
+    package_options: ObtainArgs,
     /// Build the components first [also: SPIN_ALWAYS_BUILD]
     #[arg(long)]
     build: bool,
-    /// Build a component anew whose sources change (`watch` under [component.NAME.build]), and let it serve
+    /// Rebuild a component whose sources change (`watch` under [component.NAME.build]), and deploy it
     #[arg(long)]
     watch: bool,
-    /// Where to serve HTTP; port 0 takes a free one [default: SPIN_HTTP_LISTEN_ADDR, or 127.0.0.1:3000]
+    /// The address for HTTP; port 0 takes a free one [default: SPIN_HTTP_LISTEN_ADDR, or 127.0.0.1:3000]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
     /// An environment variable for every component
     #[arg(short = 'e', long = "env", value_name = "K=V")]
     env: Vec<String>,
-    /// The component to run; may be given more than once. Routes of the others are not served; with NATS it is --only
+    /// Run only this component; may be given more than once. Without NATS, routes of others are not served; with NATS
+    /// it is --only
     #[arg(
         short = 'c',
         long = "component-id",
@@ -62,16 +63,16 @@ pub(super) struct Up {
     /// A key and its value for the key-value store `default`
     #[arg(long, value_name = "K=V")]
     key_value: Vec<String>,
-    /// Statements for the database `default`, or @FILE with some; @FILE:LABEL for another database
+    /// SQL statements for the database `default`, or @FILE with some; @FILE:LABEL for another database
     #[arg(long, value_name = "SQL")]
     sqlite: Vec<String>,
-    /// Start although a store or database has another place now that is empty, and the one before was not
+    /// Start even if a store or database has a new place that is empty, and its old place was not
     #[arg(long)]
     start_empty: bool,
-    /// In a test, let the server at this loopback URL answer the calls of a component's callers
+    /// For tests: let the server at this loopback URL answer the calls to a component
     #[arg(long, value_name = "COMPONENT=URL")]
     stand_in: Vec<String>,
-    /// Tell clients why a component failed (a panic's text and place), on this machine's own addresses alone
+    /// Tell clients why a component failed (a panic's text and place); only on loopback addresses
     #[arg(long)]
     dev: bool,
     /// Serve HTTPS with this PEM certificate chain
@@ -89,13 +90,13 @@ pub(super) struct Up {
     /// The PEM private key of that certificate
     #[arg(long, value_name = "FILE", requires = "admin_tls_cert")]
     admin_tls_key: Option<PathBuf>,
-    /// Serve the administration without TLS on an address that others reach
+    /// Serve the administration without TLS on an address that other machines can reach
     #[arg(long, requires = "admin")]
     admin_insecure: bool,
-    /// How the log is written
+    /// The format of the log
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: Format,
-    /// Write the port to this file once requests are answered; it is removed at the end
+    /// Write the port to this file once the host answers; it is removed at the end
     #[arg(long, value_name = "FILE")]
     port_file: Option<PathBuf>,
     /// Print warnings and errors only
@@ -106,21 +107,21 @@ pub(super) struct Up {
 }
 
 impl Up {
-    /// Takes the socket that a service manager hands over. To be called before a thread runs.
+    /// Takes the socket that a service manager hands over. Call it before any thread starts.
     pub(super) fn inherit(&mut self) -> anyhow::Result<()> {
         self.inherited = Inherited::take()?;
         Ok(())
     }
 
-    /// What `souk watch` does.
+    /// The arguments as `souk watch` uses them.
     pub(super) fn watching(self) -> Self {
         Up { build: true, watch: true, ..self }
     }
 
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        // Read before anything is done: a build takes time.
+        // Parse first: a build takes time.
         let seeds = self.seeds()?;
-        let packaged = self.app.obtain(&self.wish, self.quiet).await?;
+        let packaged = self.app.obtain(&self.package_options, self.quiet).await?;
         if packaged && self.build {
             anyhow::bail!(
                 "-f names a package, whose build commands are never run\n  fix: leave out --build, or name a manifest"
@@ -132,11 +133,16 @@ impl Up {
             let (manifest, state) = (self.app.manifest(), self.app.state_dir(None));
             let runtime_config = self.app.runtime_config_file.as_deref();
             if state::exists(&state) {
-                // Somebody who has the folder is found now, and not after the build.
+                // Check first that no other process holds the state folder, and not after the build.
                 drop(StateFolder::open(&state)?);
             }
-            let what = build::What { manifest: &manifest, runtime_config, components: &self.components, state: &state };
-            build::run(what, self.quiet).await?;
+            let request = build::BuildRequest {
+                manifest: &manifest,
+                runtime_config,
+                components: &self.components,
+                state: &state,
+            };
+            build::run(request, self.quiet).await?;
         }
         let start = Instant::now();
         let manifest = souk_manifest::read(&options)?;
@@ -146,7 +152,7 @@ impl Up {
         }
         output::log_notes();
         Ok(self.serve(manifest, options, seeds, &log, start).await.unwrap_or_else(|error| {
-            output::note(&format!("error: {}", super::whole(&error)));
+            output::note(&format!("error: {}", super::with_causes(&error)));
             ExitCode::FAILURE
         }))
     }
@@ -164,7 +170,7 @@ impl Up {
         let state = StateFolder::open(&state_dir)?;
         let tls = tls(self.tls_cert.as_deref(), self.tls_key.as_deref())?;
         let scheme = if tls.is_some() { "https" } else { "http" };
-        // Bound before the components are compiled, so that a port in use is found at once; served when all is ready.
+        // Bind before the components are compiled, so that a port in use is reported at once; serve when all is ready.
         let server = self.inherited.server(&self.listen()).await?;
         let address = server.address();
         self.check_dev(address)?;
@@ -201,7 +207,7 @@ impl Up {
         }
         let shutdown = CancellationToken::new();
         let drain = app.application().limits.drain;
-        // Before anything is taken, which a signal must not leave unanswered.
+        // Before any request or message is accepted: a signal must not leave one unanswered.
         signals::drain(shutdown.clone(), self.quiet)?;
         let deliveries = app.deliver(shutdown.clone()).await?.map(|deliveries| tokio::spawn(deliveries.finish(drain)));
         let serving = app.serve(shutdown.clone()).await?.map(|serving| tokio::spawn(serving.finish(drain)));
@@ -225,14 +231,14 @@ impl Up {
             changes: TaskTracker::new(),
         });
         signals::reload(admin.clone(), certificates)?;
-        // The administration is there until all has drained, so that a probe sees it.
+        // The administration stays until everything has drained, so that a probe can see the drain.
         let stop = CancellationToken::new();
         let _stopped = stop.clone().drop_guard();
         tokio::spawn(vital("the control socket", serve::serve_socket(admin.clone(), socket, stop.clone())));
         if let Some(listener) = listener {
             tokio::spawn(serve::serve_tcp(admin.clone(), listener, stop.clone()));
         }
-        // It is there until the end: the last metrics that are exported have what it has measured.
+        // The HTTP server's object lives until the end: the last export of metrics includes its measurements.
         let face = Edge::new(app.clone(), readiness, self.dev);
         let edge = server.run(face.clone(), tls, shutdown.clone());
         let edge = tokio::spawn(vital("the listener", edge));
@@ -259,7 +265,7 @@ impl Up {
             () = lost() => true,
             () = shutdown.cancelled() => false,
         };
-        // What is left serves what is under way.
+        // After this, only requests that have begun are served.
         shutdown.cancel();
         service_manager::stopping();
         let mut drained = edge.await?.unwrap_or_default();
@@ -288,7 +294,7 @@ impl Up {
     }
 }
 
-/// TLS with this certificate and key, where both are given.
+/// TLS with this certificate and key, if both are given.
 fn tls(certificate: Option<&Path>, key: Option<&Path>) -> Result<Option<Tls>, TlsError> {
     match (certificate, key) {
         (Some(certificate), Some(key)) => Tls::load(certificate, key).map(Some),
@@ -297,7 +303,7 @@ fn tls(certificate: Option<&Path>, key: Option<&Path>) -> Result<Option<Tls>, Tl
 }
 
 impl Up {
-    /// The servers of `--stand-in`.
+    /// The servers given by `--stand-in`.
     fn stand_ins(&self, application: &Application) -> anyhow::Result<BTreeMap<String, String>> {
         let stand_ins: BTreeMap<String, String> = given::pairs("--stand-in", &self.stand_in)?.into_iter().collect();
         for (component, url) in &stand_ins {
@@ -316,7 +322,7 @@ impl Up {
                 });
             if !loopback {
                 anyhow::bail!(
-                    "--stand-in: {url:?} is no address of this machine\n  fix: write `{component}=http://127.0.0.1:PORT`"
+                    "--stand-in: {url:?} is not a loopback address\n  fix: write `{component}=http://127.0.0.1:PORT`"
                 );
             }
             output::note(&format!("warning: the calls of `{component}` go to the stand-in at {url}"));
@@ -324,7 +330,7 @@ impl Up {
         Ok(stand_ins)
     }
 
-    /// How the manifest is read again.
+    /// How a reload reads the manifest again.
     fn reload(&self, options: &LoadOptions, state: &StateFolder, url: String, certificates: &[Tls]) -> Reload {
         let (options, state) = (options.clone(), state.clone());
         let manifest = move || {
@@ -336,19 +342,19 @@ impl Up {
         Reload { manifest: Box::new(manifest), certificates: certificates.to_vec() }
     }
 
-    /// The listener of `--admin`; bound before anything is compiled, as the public one.
+    /// The listener of `--admin`; like the public one, it is bound before anything is compiled.
     async fn listen_for_admin(&self) -> anyhow::Result<Option<Listener>> {
         let Some(address) = &self.admin else { return Ok(self.listen_for_console().await) };
         let tls = tls(self.admin_tls_cert.as_deref(), self.admin_tls_key.as_deref())?;
         Ok(Some(Listener::bind(address, tls, self.admin_insecure).await?))
     }
 
-    /// Whether a person at a terminal has started the host: then the console is there without being asked for.
+    /// Whether a person started the host in a terminal: then the console is served without `--admin`.
     fn is_by_hand(&self) -> bool {
         self.admin.is_none() && !self.quiet && self.log_format == Format::Text && std::io::stdout().is_terminal()
     }
 
-    /// A listener on this machine alone, at a free port. One that cannot be had is no reason not to start.
+    /// A listener on loopback at a free port. The host starts even if this fails.
     async fn listen_for_console(&self) -> Option<Listener> {
         if !self.is_by_hand() {
             return None;
@@ -357,7 +363,7 @@ impl Up {
         listener.inspect_err(|error| output::note(&format!("warning: no console: {error}"))).ok()
     }
 
-    /// With `--dev`, answers hold what attackers look for.
+    /// Refuses `--dev` on addresses that others can reach: its answers contain what attackers look for.
     fn check_dev(&self, address: SocketAddr) -> anyhow::Result<()> {
         if self.dev && !address.ip().to_canonical().is_loopback() {
             anyhow::bail!(
@@ -368,16 +374,16 @@ impl Up {
         Ok(())
     }
 
-    /// Where to serve.
+    /// The address to serve at.
     fn listen(&self) -> String {
         listen(self.listen.as_deref(), std::env::var("SPIN_HTTP_LISTEN_ADDR").ok())
     }
 
-    /// What to put into databases and stores.
+    /// The data for databases and stores.
     fn seeds(&self) -> anyhow::Result<Seeds> {
         let statement = |text: &String| {
             let Some(file) = text.strip_prefix('@') else { return Ok((None, text.clone())) };
-            // A file may have a colon in its name.
+            // A file name may contain a colon.
             let (file, label) = match file.rsplit_once(':').filter(|_| !Path::new(file).exists()) {
                 Some((file, label)) => (file, Some(label.to_owned())),
                 None => (file, None),
@@ -388,7 +394,7 @@ impl Up {
         Ok(Seeds { statements, keys: given::pairs("--key-value", &self.key_value)? })
     }
 
-    /// Fetches the components of this host that come from a URL or a registry and are not there yet.
+    /// Fetches the components of this host that come from a URL or a registry and are missing.
     async fn fetch(&self, application: &mut Application, state: &Path) -> anyhow::Result<()> {
         let part = application.restricted_to(&application.reachable());
         let wanted = part.here().filter_map(|component| {
@@ -402,19 +408,20 @@ impl Up {
             }
         })
         .await?;
-        // Where a version of a package lies is known once its digest is.
+        // The file of a package's version is known only when its digest is.
         fetch::locate(application, state);
         Ok(())
     }
 }
 
-/// The address that is given on the command line or by Spin's variable, or the usual one.
+/// The address from the command line, otherwise from Spin's variable, otherwise the default.
 fn listen(given: Option<&str>, spins: Option<String>) -> String {
     let spins = spins.filter(|address| !address.is_empty());
     given.map(str::to_owned).or(spins).unwrap_or_else(|| DEFAULT_LISTEN.to_owned())
 }
 
-/// The URL of the application that is served at `address`. Nothing reaches the wildcard addresses by their name.
+/// The URL of the application served at `address`; for a wildcard address, which is no valid destination, it has
+/// `localhost`.
 fn url(scheme: &str, address: SocketAddr) -> String {
     if address.ip().to_canonical().is_unspecified() {
         format!("{scheme}://localhost:{}", address.port())

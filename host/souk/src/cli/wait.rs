@@ -1,4 +1,4 @@
-//! `souk events wait`: until durable links have delivered everything that is due.
+//! `souk events wait`: waits until durable links have delivered everything that is due.
 
 use super::events::Messages;
 use super::output;
@@ -12,7 +12,7 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of `souk events wait`.
     pub(crate) const FIXED_LIMITS = "process";
 
-    /// How often `souk events wait` looks whether everything was delivered.
+    /// How often `souk events wait` checks whether everything was delivered.
     const EVENTS_POLL_INTERVAL: Duration = Duration::from_millis(20);
 }
 
@@ -30,7 +30,7 @@ impl Wait {
         loop {
             let found = messages.ask(Request::List { dead: false }).await?;
             let (waiting, dead): (Vec<_>, Vec<_>) = found.events.iter().partition(|event| event.state != "dead");
-            // What is stranded is delivered by no host that runs this application.
+            // A stranded message is ignored: no host of this application delivers it.
             let waiting = waiting.iter().filter(|event| event.state != "stranded" && !was_told_to_wait(event)).count();
             if waiting == 0 {
                 match dead.len() {
@@ -50,7 +50,7 @@ impl Wait {
     }
 }
 
-/// Whether a message waits for its time, and not because it has failed.
+/// Whether a message waits for its due time, and not because it failed.
 fn was_told_to_wait(event: &Event) -> bool {
     let due = event.due_at.as_deref().and_then(|due| humantime::parse_rfc3339(due).ok());
     event.attempts == 0 && event.reason.is_none() && due.is_some_and(|due| due > souk_manifest::clock::now())

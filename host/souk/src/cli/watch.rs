@@ -1,7 +1,7 @@
-//! `souk up --watch`: a component whose sources change is built and deployed, and nothing else restarts.
+//! `souk up --watch`: rebuilds and deploys a component whose sources change; nothing else restarts.
 //!
-//! Which files those are, `watch` under `[component.NAME.build]` says. A build that fails, and a version that does not fit,
-//! leave the old one serving; the terminal has the reason. Changes that come while something is built are built next.
+//! `watch` under `[component.NAME.build]` lists the sources. If a build fails or a version does not fit, the old
+//! version keeps serving and the terminal shows the reason. Changes during a build start another build after it.
 
 use super::{build, output};
 use crate::app::App;
@@ -19,26 +19,26 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of watching sources.
     pub(crate) const FIXED_LIMITS = "process";
 
-    /// The most changes of files that are noted while others are being built; what is lost beyond is seen with the next.
+    /// The most file changes that are queued during a build; a change beyond that is only noticed with the next one.
     const MAX_CHANGES: usize = 10_000, "changes";
-    /// How long no file may change before a build begins: editors write one file in several steps.
+    /// How long no file may change before a build starts: editors write a file in several steps.
     const QUIET_TIME: Duration = Duration::from_millis(50);
 }
 
-/// What is watched for one component.
+/// The watched files of one component.
 struct Watched {
     component: String,
     patterns: Vec<Pattern>,
 }
 
-/// Where builds take place.
+/// The paths that builds need.
 pub(super) struct Places {
     pub(super) manifest: PathBuf,
     pub(super) runtime_config: Option<PathBuf>,
     pub(super) state: PathBuf,
 }
 
-/// Watches the sources of the components of `app` until `stop`. Returns how many components that are.
+/// Watches the sources of the components of `app` until `stop`. Returns the number of watched components.
 ///
 /// # Errors
 /// When the system cannot watch a folder.
@@ -52,7 +52,7 @@ pub(super) fn start(app: &Arc<App>, places: Places, quiet: bool, stop: Cancellat
             let path = normal(&workdir.join(text));
             let pattern = path.to_str().and_then(|path| Pattern::new(path).ok());
             let Some(pattern) = pattern else {
-                anyhow::bail!("component `{}`: `watch` has {text:?}, which is no pattern of files", component.name);
+                anyhow::bail!("component `{}`: `watch` has {text:?}, which is not a file pattern", component.name);
             };
             folders.insert(folder_of(&path));
             patterns.push(pattern);
@@ -79,7 +79,7 @@ pub(super) fn start(app: &Arc<App>, places: Places, quiet: bool, stop: Cancellat
     Ok(count)
 }
 
-/// A path without `.` and `..`, which events do not have.
+/// The path without `.` and `..`, which events never contain.
 fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for part in path.components() {
@@ -92,7 +92,7 @@ fn normal(path: &Path) -> PathBuf {
     normal
 }
 
-/// The folder that holds all that a pattern can match.
+/// The folder that contains everything that a pattern can match.
 fn folder_of(pattern: &Path) -> PathBuf {
     let is_fixed = |part: &Component<'_>| !part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
     let fixed: PathBuf = pattern.components().take_while(is_fixed).collect();
@@ -105,7 +105,7 @@ async fn watch(
     quiet: bool,
     all: Vec<Watched>,
     mut changes: mpsc::Receiver<PathBuf>,
-    // Dropped, it watches no more.
+    // Dropping it ends the watch.
     _watcher: notify::RecommendedWatcher,
     stop: CancellationToken,
 ) {
@@ -116,7 +116,7 @@ async fn watch(
         }
         for component in changed {
             if let Err(error) = renew(&app, &places, quiet, component).await {
-                let text = super::whole(&error);
+                let text = super::with_causes(&error);
                 output::note(&format!(
                     "error: {text}\n  `{component}` serves as before; the next change is tried again"
                 ));
@@ -125,22 +125,22 @@ async fn watch(
     }
 }
 
-/// The components that a file belongs to.
+/// The components that use a file.
 fn components<'a>(all: &'a [Watched], path: &Path) -> BTreeSet<&'a str> {
     let concerned = all.iter().filter(|watched| watched.patterns.iter().any(|pattern| pattern.matches_path(path)));
     concerned.map(|watched| watched.component.as_str()).collect()
 }
 
-/// Builds a component, and deploys what came of it.
+/// Builds a component and deploys the result.
 async fn renew(app: &Arc<App>, places: &Places, quiet: bool, component: &str) -> anyhow::Result<()> {
     let names = [component.to_owned()];
-    let what = build::What {
+    let request = build::BuildRequest {
         manifest: &places.manifest,
         runtime_config: places.runtime_config.as_deref(),
         components: &names,
         state: &places.state,
     };
-    build::run(what, quiet).await?;
+    build::run(request, quiet).await?;
     let order = Order {
         component: component.to_owned(),
         bytes: None,

@@ -1,7 +1,7 @@
-//! `souk wit`: what the generator of each component's bindings needs, and how to call it.
+//! `souk wit`: writes the files that binding generators need for each component, and shows how to call the generators.
 //!
-//! `souk build` writes the same files before it builds. It goes on where a contract is missing, since a component may have
-//! its bindings from elsewhere; this command refuses.
+//! `souk build` writes the same files before it builds. It continues if a contract is missing, since a component may
+//! have other bindings; this command fails.
 
 use super::{ManifestArg, output};
 use crate::contracts::{Contracts, FILE};
@@ -27,7 +27,7 @@ impl Wit {
         let written = write(&plan, true)?;
         if written.is_empty() {
             output::note(
-                "no component needs a file: none has a dependency, or is depended on, and a folder for itself",
+                "no component needs a file: none has both a link to or from another component and its own folder",
             );
         }
         for (component, path) in written {
@@ -40,9 +40,9 @@ impl Wit {
     }
 }
 
-/// Writes the files of all components that have a folder for themselves; which are they? What is there and says the same is
-/// not touched, so that no build tool starts again. A `strict` one refuses what cannot be written; otherwise that is a
-/// warning.
+/// Writes the files of all components that have their own folder, and returns those components and files. An unchanged
+/// file is not touched, so that no build tool rebuilds. A `strict` run fails for a file that cannot be written;
+/// otherwise that is a warning.
 pub(super) fn write(plan: &BuildPlan, strict: bool) -> anyhow::Result<Vec<(String, PathBuf)>> {
     let wanted = own_folders(plan);
     let folder = plan.dir.join("wit");
@@ -69,8 +69,8 @@ pub(super) fn write(plan: &BuildPlan, strict: bool) -> anyhow::Result<Vec<(Strin
     Ok(written)
 }
 
-/// The components with contracts that are built in a folder of their own. In a folder of several the file would be of
-/// none.
+/// The components with contracts that are built in their own folder. If several components share a folder, the file
+/// would not match any of them.
 fn own_folders(plan: &BuildPlan) -> Vec<(&str, &BuildStep, &Path)> {
     let mut folders: BTreeMap<&Path, Vec<(&str, &BuildStep)>> = BTreeMap::new();
     for (name, step) in &plan.components {

@@ -1,17 +1,17 @@
-//! The contracts of an application, as WIT files in the folder `wit/` beside its manifest, and what the generators of
-//! bindings need of them.
+//! The contracts of an application, as WIT files in the folder `wit/` beside its manifest, and the files that binding
+//! generators need.
 //!
-//! A generator wants one file for each component: a world with what the component imports and exports, and the packages
-//! that it names. The manifest says all of that already, so the file is derived and never written by hand. It is Spin's
-//! `spin-dependencies.wit`, with Spin's package `root:component` and its world `root`, in the folder where the component
-//! is built: `spin_sdk::dependencies!()` and Spin's JavaScript tools look for it there, and every other generator takes it
-//! by its path. Spin writes imports alone; Souk adds the exports, which Spin leaves to each component.
+//! A generator needs one file for each component: a world with the component's imports and exports, and the packages
+//! that these name. The manifest has that information already, so the file is derived and never written by hand. It is
+//! Spin's `spin-dependencies.wit`, with Spin's package `root:component` and its world `root`, in the folder in which
+//! the component is built: `spin_sdk::dependencies!()` and Spin's JavaScript tools look for it there, and every other
+//! generator takes its path. Spin writes only imports; Souk adds the exports, which Spin leaves to each component.
 //!
-//! The packages are copied as text, so that comments stay where a reader of the generated code meets them. They are parsed
-//! before, and so is the result: what a generator would refuse is refused here, with its line.
+//! The packages are copied as text, so that comments reach the reader of the generated code. The packages and the
+//! result are parsed too: what a generator would reject is rejected here, with its line.
 //!
-//! What it refuses: a folder with two packages of which a file names none, an interface that no package has, a version that
-//! is left open where there are several.
+//! It rejects a file without a package name in a folder with two packages, an interface that no package has, and a
+//! missing version when there are several.
 
 mod package;
 #[cfg(test)]
@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use wit_parser::{Resolve, SourceMap, UnresolvedPackageGroup};
 
-/// The file that generators read.
+/// The name of the file that generators read.
 pub const FILE: &str = "spin-dependencies.wit";
 
 /// Why contracts cannot be used.
@@ -37,10 +37,10 @@ pub enum ContractError {
         /// What the system said.
         cause: std::io::Error,
     },
-    /// What a file says is wrong.
+    /// A file is not valid, or contradicts another file.
     #[error("{0}")]
     Wrong(String),
-    /// There is no such interface.
+    /// No file has the interface.
     #[error("no file in {} has `{wanted}`\n  fix: {fix}", folder.display())]
     Missing {
         /// The folder of contracts.
@@ -60,10 +60,10 @@ pub struct Contracts {
 }
 
 impl Contracts {
-    /// Reads the contracts in `folder` and the folders in it. Where there is no such folder there are none.
+    /// Reads the contracts in `folder` and its subfolders; none if the folder does not exist.
     ///
     /// # Errors
-    /// When a file cannot be read or is not WIT, or names what no file has.
+    /// When a file cannot be read or is not WIT, or refers to something that no file has.
     pub fn read(folder: &Path) -> Result<Contracts, ContractError> {
         let mut files = Vec::new();
         if folder.is_dir() {
@@ -85,10 +85,10 @@ impl Contracts {
         self.packages.iter().map(|(name, package)| (name.as_str(), &package.interfaces))
     }
 
-    /// The full names of the interfaces that `name` means, `namespace:package/interface@version`.
+    /// The full names, `namespace:package/interface@version`, of the interfaces that `name` refers to.
     ///
     /// # Errors
-    /// When there is none, or the version is left open and there are several.
+    /// When there is none, or the version is missing and there are several.
     pub fn find(&self, name: &DependencyName) -> Result<Vec<String>, ContractError> {
         let missing =
             |fix: String| ContractError::Missing { folder: self.folder.clone(), wanted: name.to_string(), fix };
@@ -123,7 +123,7 @@ impl Contracts {
     /// The text of [`FILE`] for a component with these imports and exports.
     ///
     /// # Errors
-    /// Those of [`Contracts::find`].
+    /// As [`Contracts::find`].
     pub fn dependencies(
         &self,
         imports: &[DependencyName],
@@ -156,7 +156,7 @@ impl Contracts {
         Ok(text)
     }
 
-    /// These packages and all that they use, and what those use.
+    /// These packages and, recursively, all that they use.
     fn with_their_own(&self, mut wanted: BTreeSet<String>) -> BTreeSet<String> {
         let mut all = BTreeSet::new();
         while let Some(name) = wanted.pop_first() {

@@ -1,4 +1,4 @@
-//! The files of one package of contracts, and their text as a package inside another file.
+//! The files of one package of contracts, and their text nested as a package inside another file.
 
 use super::{ContractError, parse};
 use souk_manifest::DependencyName;
@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// One package: the files of one folder that name it, and those beside them that name none.
+/// One package: the files of a folder that name it, and the files beside them without a package name.
 #[derive(Debug)]
 pub(super) struct Package {
     /// `namespace:package@version`.
@@ -18,7 +18,7 @@ pub(super) struct Package {
     files: Vec<(PathBuf, String)>,
 }
 
-/// Adds the WIT files in `folder` and the folders in it.
+/// Adds the WIT files in `folder` and its subfolders.
 pub(super) fn find_files(folder: &Path, files: &mut Vec<(PathBuf, String)>) -> Result<(), ContractError> {
     let unreadable = |path: &Path| {
         let path = path.to_owned();
@@ -66,7 +66,7 @@ pub(super) fn group(mut files: Vec<(PathBuf, String)>) -> Result<BTreeMap<String
             if let Some(Package { name, files, .. }) = packages.insert(package.name.clone(), package) {
                 let place = files.first().map(|(path, _)| path.display().to_string()).unwrap_or_default();
                 return Err(ContractError::Wrong(format!(
-                    "package {name} stands in two folders; one is that of {place}\n  fix: keep one of them"
+                    "package {name} stands in two folders, one of them that of {place}\n  fix: keep one of them"
                 )));
             }
         }
@@ -91,7 +91,7 @@ impl Package {
         Ok(Package { name: group.main.name.to_string(), interfaces, uses, files })
     }
 
-    /// Whether `name` is of this package.
+    /// Whether `name` refers to this package.
     pub(super) fn is(&self, name: &DependencyName) -> bool {
         match self.name.split_once('@') {
             Some((package, version)) => {
@@ -114,12 +114,13 @@ impl Package {
         self.files.iter().map(|(path, text)| (path.as_path(), text.as_str()))
     }
 
-    /// Its text as a package inside another file.
+    /// Its text, nested as a package inside another file.
     pub(super) fn nested(&self) -> String {
         let mut text = format!("package {} {{\n", self.name);
         for (_, file) in &self.files {
             let range = declaration(file).unwrap_or(0..0);
-            // A comment before the declaration is about the package; without it, it would be about what follows.
+            // A comment before the declaration describes the package; without the declaration it would describe what
+            // follows.
             let before = file.get(..range.start).unwrap_or_default().replace("///", "//");
             let after = file.get(range.end..).unwrap_or_default();
             for line in before.lines().chain(after.trim_start_matches(['\n', '\r']).lines()) {
@@ -135,7 +136,7 @@ impl Package {
     }
 }
 
-/// Where the text declares its package, from `package` to the semicolon.
+/// The range of the package declaration, from `package` to the semicolon.
 fn declaration(text: &str) -> Option<Range<usize>> {
     let mut at = 0;
     loop {
@@ -155,7 +156,7 @@ fn declaration(text: &str) -> Option<Range<usize>> {
     }
 }
 
-/// How long the block comment is with which `text` begins; they nest.
+/// The length of the block comment at the start of `text`; block comments nest.
 fn block_comment(text: &str) -> Option<usize> {
     let (mut depth, mut at) = (0_usize, 0);
     loop {

@@ -1,4 +1,4 @@
-//! GET of one file, over https or from this machine, with its redirects and bounds.
+//! Downloads one file, over https or from this machine, with limits and redirects.
 
 use super::connect::{Connector, connector};
 use bytes::Bytes;
@@ -26,38 +26,38 @@ souk_manifest::fixed_limits! {
     const MAX_REDIRECTS: usize = 5, "redirects";
 }
 
-/// Why a component was not got.
+/// Why a component could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refused {
     /// The server cannot be reached.
     #[error("it cannot be fetched: {0}")]
     Unreachable(String),
-    /// The server says nothing.
+    /// The server does not answer.
     #[error("the server did not answer within {} s", ANSWER_TIMEOUT.as_secs())]
     Late,
-    /// The server refuses.
+    /// The server refuses the request.
     #[error("the server answered {0}")]
     Status(StatusCode),
-    /// The server redirects to where no component may be fetched from.
+    /// The server redirects to a place from which no component may be fetched.
     #[error("it redirects to {to}, which {why}")]
     Redirect {
-        /// To where, without what logs somebody in.
+        /// The place, without credentials.
         to: String,
         /// Why not.
         why: &'static str,
     },
-    /// It is too large.
+    /// The file is too large.
     #[error("it is larger than {} MiB", .0 >> 20)]
     TooLarge(u64),
-    /// It is something else.
+    /// The file has another digest.
     #[error("its digest is sha256:{found}, and not sha256:{expected}")]
     Digest {
-        /// As the manifest says.
+        /// The digest in the manifest.
         expected: String,
-        /// As it is.
+        /// The digest of the file.
         found: String,
     },
-    /// A registry does not give it.
+    /// The registry does not provide it.
     #[error("{why}")]
     Package {
         /// What is wrong.
@@ -65,7 +65,7 @@ pub(super) enum Refused {
         /// What would fix it.
         fix: String,
     },
-    /// It cannot be kept.
+    /// The file cannot be stored.
     #[error("it cannot be written: {0}")]
     Disk(io::Error),
 }
@@ -100,18 +100,18 @@ impl Refused {
 /// Fetches files.
 pub(super) struct Client {
     client: legacy::Client<Connector, Empty<Bytes>>,
-    /// How large a file may be.
+    /// The largest allowed file.
     most: u64,
 }
 
 impl Client {
-    /// A client for files of at most `most` bytes that trusts the same authorities as components' requests.
+    /// A client for files of at most `most` bytes. It trusts the same certificate authorities as components' requests.
     pub(super) fn new(most: u64) -> Result<Self, Refused> {
         let connector = connector().map_err(|error| Refused::Unreachable(error.to_string()))?;
         Ok(Client { client: legacy::Client::builder(TokioExecutor::new()).build(connector), most })
     }
 
-    /// The body of what is at `url`.
+    /// The body of the file at `url`.
     pub(super) async fn get(&self, url: &Uri) -> Result<FileBody, Refused> {
         let mut url = url.clone();
         for _ in 0..=MAX_REDIRECTS {
@@ -141,7 +141,7 @@ impl Client {
     }
 }
 
-/// The deepest cause, which says what happened.
+/// The innermost cause, which says what happened.
 pub(crate) fn cause(error: &legacy::Error) -> String {
     let mut deepest = error.source();
     while let Some(next) = deepest.and_then(|error| error.source()) {
@@ -150,16 +150,16 @@ pub(crate) fn cause(error: &legacy::Error) -> String {
     deepest.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// Where a redirect from `url` to `location` leads.
+/// The URL to which a redirect from `url` to `location` leads.
 fn redirected(url: &Uri, location: &str) -> Result<Uri, Refused> {
     let absolute = match (location.starts_with("//"), location.starts_with('/'), url.scheme_str(), url.authority()) {
         (true, _, Some(scheme), _) => format!("{scheme}:{location}"),
         (false, true, Some(scheme), Some(authority)) => format!("{scheme}://{authority}{location}"),
         _ => location.to_owned(),
     };
-    // A fragment is the client's own business.
+    // A fragment is never sent.
     let absolute = absolute.split('#').next().unwrap_or_default();
-    let to: Uri = absolute.parse().map_err(|_| Refused::Redirect { to: "something".into(), why: "is no URL" })?;
+    let to: Uri = absolute.parse().map_err(|_| Refused::Redirect { to: "something".into(), why: "is not a URL" })?;
     let host = to.host().unwrap_or("nowhere").to_owned();
     if to.scheme_str() != Some("https") {
         return Err(Refused::Redirect { to: host, why: "is not https" });
@@ -170,7 +170,7 @@ fn redirected(url: &Uri, location: &str) -> Result<Uri, Refused> {
     }
 }
 
-/// A file that is being read, of a bounded size.
+/// The body of a file, limited in size.
 pub(super) struct FileBody {
     body: Incoming,
     most: u64,

@@ -1,6 +1,6 @@
-//! How downloads connect: a name that leads to an address of the local link is as good as that address, and is refused.
+//! How downloads connect: a name that resolves to a link-local address is refused, like the address itself.
 //!
-//! The check stands inside the connector, between resolving a name and connecting to what it resolved to.
+//! The check is inside the connector, between resolving a name and connecting to the result.
 
 use futures::future::BoxFuture;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -13,13 +13,14 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll};
 use tower_service::Service;
 
-/// The connector of downloads. Who uses it checks addresses that stand in a URL: a resolver is not asked for them.
+/// The connector of downloads. Its users must check addresses that are written in a URL, because those do not pass the
+/// resolver.
 pub(crate) type Connector = HttpsConnector<HttpConnector<CheckedResolver>>;
 
-/// A connector that trusts the same authorities as components' requests.
+/// A connector that trusts the same certificate authorities as components' requests.
 pub(crate) fn connector() -> anyhow::Result<Connector> {
     let mut tls = (*tls_config()?).clone();
-    // The connector sets its own.
+    // The connector sets its own protocols.
     tls.alpn_protocols.clear();
     let mut http = HttpConnector::new_with_resolver(CheckedResolver(GaiResolver::new()));
     http.enforce_http(false);
@@ -27,7 +28,7 @@ pub(crate) fn connector() -> anyhow::Result<Connector> {
     Ok(builder.enable_http1().enable_http2().wrap_connector(http))
 }
 
-/// Resolves names to addresses that may be connected to.
+/// Resolves names to addresses that may be used.
 #[derive(Clone)]
 pub(crate) struct CheckedResolver(GaiResolver);
 

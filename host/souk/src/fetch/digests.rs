@@ -1,7 +1,6 @@
-//! Which component a version of a package was, when it was fetched first: `components/versions.json` in the state folder.
+//! The digest of each package version when it was first fetched: `components/versions.json` in the state folder.
 //!
-//! A file that cannot be read is no file that says nothing: whoever deletes half of it must not get another component
-//! started.
+//! An unreadable file is an error and not an empty list: a damaged file must not let another component start.
 
 use super::client::Refused;
 use souk_manifest::Download;
@@ -12,10 +11,10 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 souk_manifest::fixed_limits! {
-    /// The fixed limits of what is noted.
+    /// The fixed limits of the list of digests.
     pub(super) const FIXED_LIMITS = "downloads of components";
 
-    /// The largest list of the digests that versions of packages have.
+    /// The largest list of the digests of package versions.
     const MAX_LIST_BYTES: u64 = 4 << 20, bytes;
 }
 
@@ -23,13 +22,13 @@ souk_manifest::fixed_limits! {
 #[derive(Debug, Default)]
 pub(super) struct Digests(BTreeMap<String, String>);
 
-/// Where the list is.
+/// The path of the list.
 pub(super) fn list(state: &Path) -> PathBuf {
     state::components_folder(state).join("versions.json")
 }
 
 impl Digests {
-    /// Reads the list; an empty one where there is none.
+    /// Reads the list; an empty one if there is no file.
     pub(super) fn read(state: &Path) -> Result<Self, Refused> {
         let path = list(state);
         let mut text = Vec::new();
@@ -45,15 +44,15 @@ impl Digests {
         })
     }
 
-    /// The digest of a component: the manifest's, or else the one that was found first.
+    /// The digest of a component: the manifest's, otherwise the recorded one.
     pub(super) fn of<'a>(&'a self, download: &'a Download) -> Option<&'a str> {
-        // Part of a path.
+        // It becomes part of a path.
         let is_digest = |text: &&str| text.len() == 64 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
         let noted = || self.0.get(&download.to_string()).map(String::as_str).filter(is_digest);
         download.digest().or_else(noted)
     }
 
-    /// Notes the digest of a version of a package.
+    /// Records the digest of a package version.
     pub(super) fn note(&self, download: &Download, digest: &str, state: &Path) -> Result<(), Refused> {
         let version = download.to_string();
         if matches!(download, Download::File { .. }) || self.0.get(&version).map(String::as_str) == Some(digest) {

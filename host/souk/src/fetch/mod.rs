@@ -1,12 +1,12 @@
-//! Components that the manifest names by a URL, or as a version of a package in a registry: fetched before anything is
-//! served, kept in the state folder under their digest, and compared with it at every start before anything reads them.
+//! Components that the manifest names by a URL, or as a version of a package in a registry. They are fetched before
+//! anything is served, stored in the state folder under their digest, and verified at every start before they are read.
 //!
-//! A download goes to a file of its own and takes its place only when it is what the manifest says, so that no half of
-//! one is ever found. Redirects are followed to https alone; nothing that could log somebody in is sent to a URL, and to
-//! a registry what the operator's `auth.json` has for it.
+//! A download goes to a temporary file, which takes its final place only when it matches the manifest, so that a
+//! partial file is never found there. Redirects are followed only to https. No credentials are sent to a URL; a
+//! registry gets those that the operator's `auth.json` has for it.
 //!
-//! Of a version of a package the manifest need not say the digest. It is noted when the component is fetched first, and
-//! from then on the version is that component and no other; who has it asks no registry.
+//! For a package version, the manifest need not give a digest. The digest is recorded when the component is first
+//! fetched. From then on the version always means that component, and a host that has it does not ask the registry.
 
 mod client;
 mod connect;
@@ -39,13 +39,13 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     .concat()
 }
 
-/// A component cannot be fetched. Names it, and the fix.
+/// A component cannot be fetched. Names the component and the fix.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The folder for components cannot be made.
+    /// The folder for components cannot be created.
     #[error(transparent)]
     State(#[from] StateError),
-    /// The component's server did not give it.
+    /// The component's server did not provide it.
     #[error("{manifest}:{line}: component `{component}`: {place}: {why}\n  fix: {fix}")]
     Refused {
         /// The manifest.
@@ -54,23 +54,23 @@ pub enum FetchError {
         line: usize,
         /// The component.
         component: String,
-        /// Where it was looked for.
+        /// The URL or package.
         place: String,
-        /// Why it was not got.
+        /// The reason.
         why: String,
         /// What would fix it.
         fix: String,
     },
 }
 
-/// Where the component with this digest is kept, in the state folder `state`.
+/// The path of the component with this digest in the state folder `state`.
 fn place(state: &Path, digest: &str) -> PathBuf {
     state::components_folder(state).join(format!("{digest}.wasm"))
 }
 
-/// Sets the files of the components that are downloaded, whether or not they are there.
+/// Sets the files of the components that are downloaded, whether or not the files exist.
 pub fn locate(application: &mut Application, state: &Path) {
-    // What cannot be read is reported by `fetch`, or by who does not find the file.
+    // An unreadable list is reported by `fetch`, or when a file is missing.
     let noted = Digests::read(state).unwrap_or_default();
     for component in application.components.values_mut() {
         if let Some(download) = &component.download {
@@ -89,15 +89,15 @@ pub struct Wanted {
     pub download: Download,
 }
 
-/// Fetches what is not in the state folder yet, or not as its digest says; `note` is told of each.
+/// Fetches what is missing in the state folder or differs from its digest; calls `note` for each component.
 ///
 /// # Errors
-/// When a component cannot be fetched, is too large, or is not what its digest says.
+/// When a component cannot be fetched, is too large, or differs from its digest.
 pub async fn fetch(wanted: Vec<Wanted>, manifest: &Path, state: &Path, note: impl Fn(&str)) -> Result<(), FetchError> {
     fetch_at_most(MAX_COMPONENT_BYTES, wanted, manifest, state, note).await
 }
 
-/// As [`fetch`], of components that have at most `most` bytes.
+/// As [`fetch`], for components of at most `most` bytes.
 async fn fetch_at_most(
     most: u64,
     wanted: Vec<Wanted>,
@@ -115,7 +115,7 @@ async fn fetch_at_most(
             if let Some(digest) = known
                 && is_there(&place(state, digest), digest).await
             {
-                // The manifest's digest is what counts from now on.
+                // From now on the manifest's digest is the version's.
                 return noted.note(&download, digest, state).map(|()| None);
             }
             let client = match &client {
@@ -143,7 +143,7 @@ async fn fetch_at_most(
             why: refused.to_string(),
         })?;
         let Some((digest, bytes)) = got else { continue };
-        // Who wants the same one elsewhere has to know what it is.
+        // Users who want the same component elsewhere need the digest.
         let named = if download.digest().is_none() { format!(", sha256:{digest}") } else { String::new() };
         let seconds = start.elapsed().as_secs_f64();
         note(&format!("  fetched {component}: {} KiB in {seconds:.1} s{named}", bytes >> 10));
@@ -151,7 +151,7 @@ async fn fetch_at_most(
     Ok(())
 }
 
-/// A version of a package is not what it was.
+/// A version of a package has changed.
 fn changed(before: &str, now: &str, state: &Path) -> Refused {
     Refused::Package {
         why: format!("the version has the component sha256:{now} now, and was sha256:{before}"),
@@ -162,7 +162,7 @@ fn changed(before: &str, now: &str, state: &Path) -> Refused {
     }
 }
 
-/// Gets a version of a package from its registry; `known` is the digest that it must have. Its digest and size.
+/// Gets a version of a package from its registry. `known` is the digest that it must have. Returns its digest and size.
 #[cfg(feature = "oci")]
 async fn from_registry(
     release: &Release,
@@ -181,7 +181,7 @@ async fn from_registry(_: &Release, _: Option<&str>, _: u64, _: &Path) -> Result
     })
 }
 
-/// Whether the file is there, and what its digest says. One that is not is fetched again.
+/// Whether the file exists and matches its digest. Otherwise it is fetched again.
 async fn is_there(path: &Path, digest: &str) -> bool {
     let (path, digest) = (path.to_owned(), digest.to_owned());
     let same = tokio::task::spawn_blocking(move || -> io::Result<bool> {
@@ -197,7 +197,7 @@ async fn is_there(path: &Path, digest: &str) -> bool {
     matches!(same.await, Ok(Ok(true)))
 }
 
-/// Downloads to a file of its own, which takes its place when it is right; its size.
+/// Downloads to a temporary file, which takes its final place when it is verified; returns its size.
 async fn get(client: &Client, url: &Uri, digest: &str, state: &Path) -> Result<u64, Refused> {
     let file = tempfile::NamedTempFile::new_in(state::components_folder(state)).map_err(Refused::Disk)?;
     let (mut hash, mut bytes) = (Sha256::new(), 0_u64);
@@ -215,7 +215,7 @@ async fn get(client: &Client, url: &Uri, digest: &str, state: &Path) -> Result<u
     Ok(bytes)
 }
 
-/// Puts a component that is what its digest says into its place.
+/// Moves a verified component to its place.
 fn keep(file: tempfile::NamedTempFile, digest: &str, state: &Path) -> Result<(), Refused> {
     file.as_file().sync_all().map_err(Refused::Disk)?;
     file.persist(place(state, digest)).map_err(|error| Refused::Disk(error.error))?;

@@ -1,8 +1,8 @@
-//! A version of a package, from its registry: as `wkg` and Spin find it.
+//! Finds a version of a package through its registry, as `wkg` and Spin do.
 //!
-//! The registry that the manifest names may say in `/.well-known/wasm-pkg/registry.json` which OCI registry has its
-//! packages, and below which path; one that says nothing has them itself. There `NAMESPACE/NAME:VERSION` is an artifact
-//! whose one layer is the component. Another protocol than OCI is refused.
+//! The registry in the manifest may state in `/.well-known/wasm-pkg/registry.json` which OCI registry holds its
+//! packages, and below which path; otherwise it holds them itself. There, `NAMESPACE/NAME:VERSION` is an artifact with
+//! one layer, the component. Any other protocol than OCI is refused.
 
 use super::client::{Client, Refused};
 use super::keep;
@@ -13,21 +13,21 @@ use souk_manifest::{Release, state};
 use std::path::Path;
 
 souk_manifest::fixed_limits! {
-    /// The fixed limits of packages' versions.
+    /// The fixed limits of package versions.
     pub(super) const FIXED_LIMITS = "downloads of components";
 
     /// The largest description of a registry.
     const MAX_DESCRIPTION_BYTES: u64 = 64 << 10, bytes;
 }
 
-/// What a registry says of itself.
+/// A registry's description of itself.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Description {
     preferred_protocol: Option<String>,
     oci: Option<Oci>,
     warg: Option<serde::de::IgnoredAny>,
-    // How it was written at first.
+    // The older form.
     oci_registry: Option<String>,
     oci_namespace_prefix: Option<String>,
 }
@@ -40,8 +40,8 @@ struct Oci {
     namespace_prefix: Option<String>,
 }
 
-/// Gets a version of at most `most` bytes into the state folder; its digest, which is `known` where that is known, and its
-/// size.
+/// Gets a version of at most `most` bytes into the state folder. Returns its digest, which must be `known` if that is
+/// given, and its size.
 pub(super) async fn get(
     release: &Release,
     known: Option<&str>,
@@ -49,7 +49,7 @@ pub(super) async fn get(
     state: &Path,
 ) -> Result<(String, u64), Refused> {
     let name = name(release, describe(release).await?)?;
-    // A registry elsewhere leads nobody to this machine's own without TLS.
+    // A remote registry must not redirect the host to a registry on this machine without TLS.
     let plain = release.is_here() && name.is_here();
     let registry = Registry::open(&name, plain, false)?;
     let Component { descriptor, digest, bytes } = registry.component().await?;
@@ -65,7 +65,7 @@ pub(super) async fn get(
     Ok((digest, bytes))
 }
 
-/// What the release's registry says of itself.
+/// Fetches the description of the release's registry.
 async fn describe(release: &Release) -> Result<Description, Refused> {
     let scheme = if release.is_here() { "http" } else { "https" };
     let url: Result<Uri, _> = format!("{scheme}://{}/.well-known/wasm-pkg/registry.json", release.registry()).parse();
@@ -82,7 +82,7 @@ async fn describe(release: &Release) -> Result<Description, Refused> {
     serde_json::from_slice(&text).map_err(|error| refused(format!("{url} does not describe a registry: {error}")))
 }
 
-/// Where a release is.
+/// The OCI name of a release.
 fn name(release: &Release, description: Description) -> Result<Name, Refused> {
     let Description { preferred_protocol, oci, warg, oci_registry, oci_namespace_prefix } = description;
     let other = match preferred_protocol {
@@ -90,13 +90,13 @@ fn name(release: &Release, description: Description) -> Result<Name, Refused> {
         None => (warg.is_some() && oci.is_none() && oci_registry.is_none()).then(|| "warg".to_owned()),
     };
     if let Some(other) = other {
-        return Err(refused(format!("the registry speaks the protocol {}, and not OCI's", other.escape_debug())));
+        return Err(refused(format!("the registry uses the protocol {}, and not OCI's", other.escape_debug())));
     }
     let Oci { registry, namespace_prefix } = oci.unwrap_or_default();
     let registry = oci_registry.or(registry).unwrap_or_else(|| release.registry().to_owned());
     let prefix = oci_namespace_prefix.or(namespace_prefix).unwrap_or_default();
     let (namespace, name) = release.package();
-    // A tag has no place for `+`.
+    // A tag cannot contain `+`.
     let tag = release.version().to_string().replace('+', "_");
     Ok(Name::parse(&format!("{registry}/{prefix}{namespace}/{name}:{tag}"))?)
 }

@@ -1,4 +1,4 @@
-//! Downloads from a server on this machine.
+//! Tests downloads from a server on this machine.
 
 use super::*;
 use axum::Router;
@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 const CODE: &[u8] = b"\0asm and more";
-/// How large a component may be here.
+/// The largest component in these tests.
 const MOST: u64 = 4 << 20;
 
-/// A server with a component, counting who asks, and its address.
+/// A server with a component, its address, the count of its requests, and the headers that they had.
 async fn server() -> (String, Arc<AtomicUsize>, Arc<Mutex<Vec<String>>>) {
     let (asked, seen) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
     let (counted, noted) = (asked.clone(), seen.clone());
@@ -44,7 +44,7 @@ async fn server() -> (String, Arc<AtomicUsize>, Arc<Mutex<Vec<String>>>) {
 }
 use futures::StreamExt as _;
 
-/// The application with a component that is at `url` and has `digest`.
+/// An application with a component at `url` with `digest`.
 fn application(url: &str, digest: &str) -> Application {
     let folder = tempfile::tempdir().unwrap();
     let manifest = folder.path().join("spin.toml");
@@ -64,7 +64,7 @@ fn digest() -> String {
     hex(&Sha256::digest(CODE))
 }
 
-/// Fetches what `application` needs into `state`; what was noted.
+/// Fetches what `application` needs into `state`; returns the notes.
 async fn fetched(application: &Application, state: &Path) -> Result<Vec<String>, FetchError> {
     let wanted = application.components.values().filter_map(|component| {
         let download = component.download.clone()?;

@@ -1,12 +1,12 @@
-//! What a connection is doing, so that one that does nothing can be closed.
+//! Tracks what a connection is doing, so that an inactive one can be closed.
 //!
-//! hyper has one timeout for both "between requests" and "inside the headers of a request"; the two need different
-//! values (a load balancer keeps quiet connections for a minute, a stranger must not send a header for that long). It
-//! has none for a response that nobody reads. So what happens on a connection is noted here, and one timer a connection
-//! looks at the notes.
+//! hyper has one timeout for both "between requests" and "inside the headers of a request", but the two need different
+//! values: a load balancer keeps idle connections for a minute, while a client must not take that long to send headers.
+//! hyper has no timeout for a response that nobody reads. So each connection records here what happens on it, and one
+//! timer per connection checks the record.
 //!
-//! A request that stands still for too long is ended; with HTTP/2 it alone, because a proxy's connection carries those of
-//! others.
+//! A request that makes no progress for too long is ended. With HTTP/2 only that request ends, because a proxy's
+//! connection also carries requests of others.
 
 use super::budget::{Account, EdgeBudget, End, Full, Owner, Stream};
 use parking_lot::{Mutex, MutexGuard};
@@ -22,14 +22,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 souk_manifest::fixed_limits! {
-    /// The fixed limits of a connection's notes.
+    /// The fixed limits of tracking connections.
     pub(crate) const FIXED_LIMITS = "http edge";
 
-    /// What arrives of a request's head before it counts for its peer.
+    /// How much of a request's head may arrive before it is charged to its peer.
     const MAX_UNCHARGED_HEAD_BYTES: u64 = 8 * 1024, bytes;
 }
 
-/// The notes of one connection.
+/// The recorded activity of one connection.
 pub struct Activity {
     notes: Mutex<Notes>,
     header_read: Duration,
@@ -41,31 +41,31 @@ pub struct Activity {
 struct Notes {
     requests: Vec<Noted>,
     next_id: u64,
-    /// When the last response ended; at first the connection's start.
+    /// When the last response ended; initially when the connection started.
     quiet_since: Instant,
-    /// When the first byte arrived that belongs to no request yet.
+    /// When the first byte of a request with an incomplete head arrived.
     arriving_since: Option<Instant>,
-    /// How much has arrived of that request's head, which hyper keeps until it is complete.
+    /// How much of that request's head has arrived, which hyper buffers until the head is complete.
     arriving: u64,
-    /// Its account, once it is more than a little.
+    /// The account of that head, once it is large enough to be charged.
     arriving_account: Option<Arc<Account>>,
     served: bool,
     http2: bool,
 }
 
-/// A request under way.
+/// A request in progress.
 struct Noted {
     id: u64,
-    /// The moment after which it has stood still for too long.
+    /// When it will have made no progress for too long.
     due: Instant,
-    /// Since when the host waits for the client; `None` while the client waits for the host.
+    /// When the host began to wait for the client; `None` while the client waits for the host.
     waiting: Option<Instant>,
-    /// Its stream, with HTTP/2.
+    /// Its HTTP/2 stream.
     stream: Option<Stream>,
 }
 
 impl Activity {
-    /// A connection that has just been opened.
+    /// The activity of a connection that was just opened.
     pub fn new(limits: &EdgeLimits) -> Arc<Self> {
         Arc::new(Activity {
             notes: Mutex::new(Notes {
@@ -88,7 +88,7 @@ impl Activity {
         self.notes.lock()
     }
 
-    /// Notes a request whose headers are complete; it is under way until the guard is dropped.
+    /// Records a request whose headers are complete; it is in progress until the guard is dropped.
     pub fn request<B>(self: &Arc<Self>, request: &http::Request<B>) -> UnderWay {
         let due = Instant::now() + self.idle;
         let mut notes = self.notes();
@@ -108,7 +108,7 @@ impl Activity {
         &self.ended
     }
 
-    /// Notes `bytes` that have arrived. Those of a head of HTTP/1.1 count for `owner`.
+    /// Records that `bytes` have arrived. Those of an HTTP/1.1 head are charged to `owner`.
     fn bytes_arrived(&self, bytes: u64, budget: &Arc<EdgeBudget>, owner: &Owner) -> Result<(), Full> {
         let (arriving, account) = {
             let mut notes = self.notes();
@@ -131,10 +131,11 @@ impl Activity {
         Ok(())
     }
 
-    /// When the connection has been still for too long, if nothing more happens on it.
+    /// When the connection will have been inactive for too long, if nothing more happens on it.
     fn deadline(&self) -> Instant {
         let notes = self.notes();
-        // The first that is due decides: a client that leaves one response unread must not live on by asking for more.
+        // The earliest deadline decides: a client that leaves one response unread must not survive by sending more
+        // requests.
         match (notes.requests.iter().map(|noted| noted.due).min(), notes.arriving_since) {
             (Some(due), _) => due,
             (None, Some(since)) => since + self.header_read,
@@ -143,20 +144,21 @@ impl Activity {
         }
     }
 
-    /// Since when no request has been under way; `None` while one is.
+    /// When the last request ended; `None` while one is in progress.
     pub fn idle_since(&self) -> Option<Instant> {
         let notes = self.notes();
         notes.requests.is_empty().then_some(notes.quiet_since)
     }
 
-    /// Since when all its requests have waited for the client; `None` while one is in the host's hands.
+    /// Since when all its requests have waited for the client; `None` while the host works on one.
     pub fn still_since(&self) -> Option<Instant> {
         let notes = self.notes();
         let moments: Option<Vec<_>> = notes.requests.iter().map(|noted| noted.waiting).collect();
         moments?.into_iter().max()
     }
 
-    /// Ends the streams that are due, and says whether there was one. It has the time of another pause to go.
+    /// Ends the streams that are due; returns whether there were any. A stream that is still there after another idle
+    /// timeout ends its connection.
     fn end_streams(&self, now: Instant) -> bool {
         let mut notes = self.notes();
         let mut ended = Vec::new();
@@ -175,7 +177,7 @@ impl Activity {
         !ended.is_empty()
     }
 
-    /// Returns when the connection has been still for too long.
+    /// Returns when the connection has been inactive for too long.
     pub async fn expired(&self) {
         loop {
             let (now, deadline) = (Instant::now(), self.deadline());
@@ -185,21 +187,22 @@ impl Activity {
                 }
                 return;
             }
-            // What begins meanwhile may be due sooner, but not sooner than the shorter of the two limits from then on.
+            // What begins in the meantime may have an earlier deadline, but not earlier than the shorter of the two
+            // limits from now.
             let look_again = now + self.header_read.min(self.idle);
             tokio::time::sleep_until(deadline.min(look_again)).await;
         }
     }
 }
 
-/// A request under way.
+/// A request in progress; dropping it ends the record.
 pub struct UnderWay {
     activity: Arc<Activity>,
     id: u64,
 }
 
 impl UnderWay {
-    /// How to end the request: its stream, or its connection. To be called in the task that serves it.
+    /// How to end the request: its stream or its connection. Call it in the task that serves the request.
     pub fn end(&self) -> End {
         let connection = self.activity.ended.clone();
         match super::streams::current() {
@@ -211,18 +214,18 @@ impl UnderWay {
         }
     }
 
-    /// The host waits for the client, until `due`.
+    /// Records that the host waits for the client until `due`.
     pub fn waits_until(&self, due: Instant) {
         let now = Instant::now();
         self.note(|noted| (noted.due, noted.waiting) = (due, Some(now)));
     }
 
-    /// The client waits for the host, until `due`.
+    /// Records that the client waits for the host until `due`.
     pub fn works_until(&self, due: Instant) {
         self.note(|noted| (noted.due, noted.waiting) = (due, None));
     }
 
-    /// The call of this request may take until `deadline`: only what is left of its response then can stand still.
+    /// The call of this request may take until `deadline`; after that, only the rest of its response can stall.
     pub fn call_until(&self, deadline: Instant) {
         self.works_until(deadline + self.activity.idle);
     }
@@ -242,7 +245,7 @@ impl Drop for UnderWay {
     }
 }
 
-/// A connection's stream that notes the bytes which arrive.
+/// A connection's stream that records arriving bytes.
 pub(super) struct Watched<S> {
     stream: S,
     activity: Arc<Activity>,
@@ -251,7 +254,7 @@ pub(super) struct Watched<S> {
 }
 
 impl<S> Watched<S> {
-    /// Watches `stream`; what arrives of a head is `owner`'s.
+    /// Watches `stream`; bytes of a request's head are charged to `owner`.
     pub(super) fn new(stream: S, activity: Arc<Activity>, budget: Arc<EdgeBudget>, owner: Owner) -> Self {
         Watched { stream, activity, budget, owner }
     }
@@ -263,7 +266,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         let poll = Pin::new(&mut self.stream).poll_read(cx, buf);
         let arrived = buf.filled().len().saturating_sub(before) as u64;
         if poll.is_ready() && arrived > 0 {
-            let full = |Full| io::Error::other("its peer has its share of memory");
+            let full = |Full| io::Error::other("its peer has used its share of memory");
             self.activity.bytes_arrived(arrived, &self.budget, &self.owner).map_err(full)?;
         }
         poll
@@ -339,7 +342,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert!(!activity.ended().is_cancelled());
-        // One that is no stream goes with its connection.
+        // A request without a stream of its own ends with its connection.
         other.waits_until(Instant::now());
         assert!(!activity.end_streams(Instant::now()));
     }

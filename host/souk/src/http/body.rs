@@ -1,9 +1,10 @@
-//! Responses' bodies at the edge: small ones are buffered.
+//! Response bodies in the HTTP server: small ones are buffered.
 //!
-//! What a guest says of a body's length is only compared with it (`souk_bindings::framing`); here the host says it itself
-//! where it knows. A guest's body has no length as a rule. A small one is read to its end before the response's head goes out: it then
-//! has a `content-length`, head and body leave in one write, and the guest's instance is free again at once. Without a
-//! length, HTTP/1.1 needs a chunked body; that and a delayed acknowledgement cost a stock server 44 ms a response.
+//! A length that a guest announces is only checked against the body (`souk_bindings::framing`); the host itself sets
+//! the length when it knows it. A guest's body usually has no length. The host reads a small one to its end before it
+//! sends the response's head: the response then has a `content-length`, head and body leave in one write, and the
+//! guest's instance is free again at once. Without a length, HTTP/1.1 needs a chunked body; together with a delayed
+//! acknowledgement that costs a typical server 44 ms per response.
 
 use super::outgoing::{Chunk, Outgoing};
 use bytes::{Bytes, BytesMut};
@@ -28,49 +29,49 @@ souk_manifest::fixed_limits! {
 
     /// The largest response body that is sent as a whole, with its length; a larger one is streamed.
     pub const MAX_SMALL_BODY_BYTES: usize = 64 * 1024, bytes;
-    /// How long to wait for the end of a small body. Components write a small body at once; a body that streams is
-    /// delayed by no more than this.
+    /// How long to wait for the end of a small body. Components write a small body at once; a streamed body is delayed
+    /// by no more than this.
     const SMALL_BODY_TIMEOUT: Duration = Duration::from_millis(10);
 }
 
-/// A file's content.
+/// The content of a file.
 pub(super) type FileBody = Pin<Box<dyn Body<Data = Bytes, Error = std::io::Error> + Send>>;
 
 /// A response's body on its way to the client.
 #[derive(Default)]
 pub struct EdgeBody {
-    /// What has been read already: goes first.
+    /// What has been read already; it is sent first.
     ready: Bytes,
     /// What the guest still writes.
     rest: Option<ResponseBody>,
-    /// What is still read from a file.
+    /// The rest that is read from a file.
     file: Option<FileBody>,
     trailers: Option<HeaderMap>,
     length: Option<u64>,
-    /// What the response is charged to; `None` until it is on its way.
+    /// The account of the response; `None` until it is being sent.
     outgoing: Option<Arc<Outgoing>>,
 }
 
 impl EdgeBody {
-    /// A body that is there already.
+    /// A body that is completely in memory.
     pub fn full(ready: Bytes) -> Self {
         EdgeBody { length: Some(ready.len() as u64), ready, rest: None, trailers: None, file: None, outgoing: None }
     }
 
-    /// A body that is read from a file while it is sent.
+    /// A body that is read from a file during sending.
     pub fn file(file: FileBody) -> Self {
         let mut body = EdgeBody::default();
         body.file = Some(file);
         body
     }
 
-    /// Charges it to `outgoing`: what is there now, and each part of the rest when it is there.
+    /// Charges the body to `outgoing`: the buffered part now, and each further part when it arrives.
     pub fn send(&mut self, outgoing: Arc<Outgoing>) {
         outgoing.charge(self.ready.len());
         self.outgoing = Some(outgoing);
     }
 
-    /// How many bytes it has, when that is known.
+    /// The length in bytes, if known.
     pub fn length(&self) -> Option<u64> {
         self.length
     }
@@ -82,7 +83,7 @@ impl EdgeBody {
         }
     }
 
-    /// Drops the content. The guest that still writes it may finish: it has done nothing wrong.
+    /// Drops the content. A guest that still writes may finish: it has done nothing wrong.
     fn clear(&mut self) {
         let rest = self.rest.take();
         *self = EdgeBody::default();
@@ -112,10 +113,10 @@ impl Body for EdgeBody {
         let polled = if let Some(rest) = &mut self.rest {
             ready!(Pin::new(rest).poll_frame(cx))
         } else if let Some(file) = &mut self.file {
-            // The file was cut short, or its disk failed: the log has it, and the client sees that the body breaks off.
+            // The file was cut short, or its disk failed: the log says so, and the client sees an incomplete body.
             ready!(file.as_mut().poll_frame(cx)).map(|read| {
                 read.map_err(|error| {
-                    tracing::warn!("a file that is being sent cannot be read on: {error}");
+                    tracing::warn!("the rest of a file that is being sent cannot be read: {error}");
                     Error::InternalError(None)
                 })
             })
@@ -148,10 +149,10 @@ impl Body for EdgeBody {
     }
 }
 
-/// Reads a small body to its end and gives the response a length. `to_head` says that the request was a HEAD.
+/// Reads a small body to its end and gives the response a length. `to_head` is set when the request was a HEAD.
 ///
 /// # Errors
-/// When the body broke off. The log has the reason.
+/// When the body ended early. The log has the reason.
 pub(super) async fn buffer_small_body(
     response: Response<ResponseBody>,
     to_head: bool,
@@ -160,7 +161,7 @@ pub(super) async fn buffer_small_body(
     let mut read = Read::default();
     if may_buffer(&head, to_head) {
         let ended = tokio::time::timeout(SMALL_BODY_TIMEOUT, read.read(&mut body)).await.unwrap_or(Ok(false));
-        // A guest may have written what it announced, and do something else before it ends the body.
+        // A guest may have written all that it announced, but do other work before it ends the body.
         if ended? || body.has_arrived() {
             if let Some(trailers) = read.trailers.take().filter(|trailers| !trailers.is_empty()) {
                 return Ok(with_trailers(head, read.bytes(), trailers));
@@ -168,7 +169,7 @@ pub(super) async fn buffer_small_body(
             return Ok(whole(Response::from_parts(head, read.bytes()), to_head));
         }
     }
-    // From here on the client's reading sets the pace.
+    // From here on, the client's reading sets the pace.
     Ok(Response::from_parts(
         head,
         EdgeBody {
@@ -182,8 +183,7 @@ pub(super) async fn buffer_small_body(
     ))
 }
 
-/// A response that is there as a whole, with trailers: HTTP/1.1 has room for them only where the head announces them and no
-/// length.
+/// A complete response with trailers. HTTP/1.1 allows them only if the head announces them and has no length.
 fn with_trailers(mut head: Parts, ready: Bytes, trailers: HeaderMap) -> Response<EdgeBody> {
     head.headers.remove(CONTENT_LENGTH);
     if let Some(announced) = framing::announce(&trailers) {
@@ -195,7 +195,7 @@ fn with_trailers(mut head: Parts, ready: Bytes, trailers: HeaderMap) -> Response
     )
 }
 
-/// A response that is there as a whole, with its length.
+/// A complete response with its length.
 pub(super) fn whole(response: Response<Bytes>, to_head: bool) -> Response<EdgeBody> {
     let (mut head, bytes) = response.into_parts();
     let trailers = Trailers::take(&mut head.extensions);
@@ -203,7 +203,8 @@ pub(super) fn whole(response: Response<Bytes>, to_head: bool) -> Response<EdgeBo
         return with_trailers(head, bytes, trailers);
     }
     head.headers.remove(TRAILER);
-    // RFC 9110, section 8.6: an answer to HEAD without content says no more of GET's length than its guest does.
+    // RFC 9110, section 8.6: an answer to HEAD without content must not claim a length for GET that the guest did not
+    // give.
     let silent = to_head && bytes.is_empty() || has_no_content(head.status);
     if !silent {
         head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
@@ -211,7 +212,7 @@ pub(super) fn whole(response: Response<Bytes>, to_head: bool) -> Response<EdgeBo
     Response::from_parts(head, EdgeBody::full(bytes))
 }
 
-/// The response that the manifest has of a route.
+/// The fixed response that the manifest declares for a route.
 pub(super) fn of_manifest(answer: &StaticResponse) -> Response<EdgeBody> {
     let mut response = Response::new(Bytes::from(answer.body.clone()));
     *response.status_mut() = answer.status;
@@ -219,7 +220,7 @@ pub(super) fn of_manifest(answer: &StaticResponse) -> Response<EdgeBody> {
     whole(response, false)
 }
 
-/// What has been read of a body. Most have one frame, which is not copied.
+/// The part of a body that has been read. Most bodies have one frame, which is not copied.
 #[derive(Default)]
 struct Read {
     first: Bytes,
@@ -228,7 +229,7 @@ struct Read {
 }
 
 impl Read {
-    /// Reads `body`, and says whether it has come to its end.
+    /// Reads `body`; returns whether it has ended.
     async fn read(&mut self, body: &mut ResponseBody) -> Result<bool, Error> {
         while self.first.len().max(self.all.len()) <= MAX_SMALL_BODY_BYTES {
             let Some(frame) = body.frame().await else { return Ok(true) };
@@ -254,7 +255,7 @@ impl Read {
 fn may_buffer(head: &Parts, to_head: bool) -> bool {
     let length = head.headers.get(CONTENT_LENGTH);
     if has_no_content(head.status) || to_head && length.is_some() {
-        // What the body is does not matter, and the guest may well have left it out.
+        // The body is not sent, and the guest may have left it out.
         return false;
     }
     let events = head.headers.get(CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"text/event-stream"));
@@ -262,7 +263,7 @@ fn may_buffer(head: &Parts, to_head: bool) -> bool {
     !events && length.is_none_or(|length: usize| length <= MAX_SMALL_BODY_BYTES)
 }
 
-/// Takes away the content that a response to HEAD and some statuses must not have: hyper does so for HTTP/1.1 only.
+/// Removes the content that a response to HEAD and some statuses must not have: hyper does so only for HTTP/1.1.
 pub(super) fn fit(response: &mut Response<EdgeBody>, to_head: bool) {
     let status = response.status();
     if !to_head && !has_no_content(status) {

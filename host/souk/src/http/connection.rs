@@ -1,4 +1,4 @@
-//! One connection, from its first byte to its last.
+//! Serves one connection, from its first byte to its last.
 
 use super::activity::Watched;
 use super::budget::Owner;
@@ -23,32 +23,32 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of connections.
     pub(crate) const FIXED_LIMITS = "http edge";
 
-    /// The most requests that one HTTP/2 connection may have under way.
+    /// The most concurrent requests on one HTTP/2 connection.
     const MAX_HTTP2_STREAMS: u32 = 128, "streams";
-    /// The connections of one peer up to which each may have so many requests under way.
+    /// How many connections of one peer may have that many concurrent requests.
     const MAX_CONNECTIONS_OF_MANY_STREAMS: usize = 32, "connections";
-    /// The most requests that each further HTTP/2 connection of the peer may have under way: the state of a request takes
-    /// memory before anything else can be known of it.
+    /// The most concurrent requests on each further HTTP/2 connection of the peer: each request's state takes memory
+    /// before the host knows anything else about it.
     const MAX_FURTHER_HTTP2_STREAMS: u32 = 16, "streams";
-    /// What the requests of an HTTP/2 connection may send together before the host reads it.
+    /// How much the requests of an HTTP/2 connection may send together before the host reads it.
     const HTTP2_WINDOW_BYTES: u32 = 1024 * 1024, bytes;
-    /// The most that one HTTP/2 request holds of a response that its client does not read.
+    /// How much of an unread response the host buffers for one HTTP/2 request.
     const MAX_HTTP2_SEND_BUFFER_BYTES: usize = 64 * 1024, bytes;
-    /// How long a connection stays open at shutdown for a request that is on its way already. A client cannot know of
-    /// the shutdown before the next response tells it; a network's round trip and a busy client fit in.
+    /// How long a connection stays open at shutdown for a request that is already on its way. A client learns about the
+    /// shutdown only from the next response; this time covers a network round trip and a busy client.
     const LINGER_TIME: Duration = Duration::from_millis(500);
 }
 
-/// hyper's settings, made once for all connections, by what a connection may speak, and how many its peer has.
+/// hyper's settings, created once for all connections, by protocol and by the number of the peer's connections.
 pub(super) struct Builders {
-    /// For the first connections of a peer.
+    /// For a peer's first connections.
     first: Protocols,
-    /// For its further ones.
+    /// For a peer's further connections.
     further: Protocols,
 }
 
 struct Protocols {
-    /// Either protocol, as the client begins.
+    /// The protocol is detected from the client's first bytes.
     any: Builder<StreamExecutor>,
     http1: Builder<StreamExecutor>,
     http2: Builder<StreamExecutor>,
@@ -63,8 +63,8 @@ impl Builders {
         }
     }
 
-    /// Those for a connection whose protocol was agreed on in its TLS handshake: it is that one or none (RFC 9113,
-    /// section 3.2). Without an agreement it is the client's to choose. Its peer has `of_peer` connections.
+    /// The settings for a connection whose protocol was agreed on in its TLS handshake, which is then the only one
+    /// allowed (RFC 9113, section 3.2). Without an agreement the client chooses. Its peer has `of_peer` connections.
     pub(super) fn agreed(&self, protocol: Option<&[u8]>, of_peer: usize) -> &Builder<StreamExecutor> {
         let many = of_peer > MAX_CONNECTIONS_OF_MANY_STREAMS;
         let protocols = if many { &self.further } else { &self.first };
@@ -89,7 +89,7 @@ fn builder(edge: &Edge, streams: u32) -> Builder<StreamExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        // Activity has two timeouts in its place.
+        // `Activity` has two timeouts instead.
         .header_read_timeout(None)
         .max_buf_size(usize::try_from(headers).unwrap_or(usize::MAX).max(8192));
     builder
@@ -103,14 +103,14 @@ fn builder(edge: &Edge, streams: u32) -> Builder<StreamExecutor> {
     builder
 }
 
-/// Returns once `shutdown` has been cancelled and requests that were on their way have had time to arrive.
+/// Returns some time after `shutdown` was cancelled, so that requests on their way can arrive.
 pub(super) async fn lingered(shutdown: &CancellationToken) {
     shutdown.cancelled().await;
     tokio::time::sleep(LINGER_TIME).await;
 }
 
-/// Serves `stream` until it ends, stands still for too long, must make room for another, or `shutdown` is cancelled and
-/// its requests are done.
+/// Serves `stream` until it ends, is inactive for too long, or must make room for another, or until `shutdown` is
+/// cancelled and its requests are finished.
 pub(super) async fn serve<S>(
     stream: S,
     place: &Connection,
@@ -125,7 +125,7 @@ pub(super) async fn serve<S>(
     let activity = place.activity().clone();
     let owner = Owner::of(&caller, &caller.peer, false);
     let watched = TokioIo::new(Watched::new(stream, activity.clone(), edge.budget().clone(), owner));
-    // One count for all that a request needs of its connection.
+    // One reference count for everything that a request needs of its connection.
     let shared = Arc::new((edge, caller, shutdown.clone()));
     let service = service_fn({
         let activity = activity.clone();
@@ -134,9 +134,9 @@ pub(super) async fn serve<S>(
             async move {
                 let (edge, caller, shutdown) = &*shared;
                 let http2 = request.version() == Version::HTTP_2;
-                // In a box of its own: a stream that waits for its task takes less.
+                // Boxed, so that a stream that waits for its task takes less memory.
                 let mut response = Box::pin(edge.answer(request, caller, under_way)).await;
-                // HTTP/2 has its own way to say so.
+                // HTTP/2 announces this in its own way.
                 if shutdown.is_cancelled() && !http2 {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
@@ -148,7 +148,7 @@ pub(super) async fn serve<S>(
     let (mut stopping, mut in_the_way) = (false, false);
     loop {
         tokio::select! {
-            // The connection first: a request that has arrived is served, whatever else is due.
+            // The connection comes first: a request that has arrived is served, whatever else is due.
             biased;
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
@@ -157,7 +157,7 @@ pub(super) async fn serve<S>(
                 return;
             }
             () = activity.ended().cancelled() => {
-                tracing::debug!(%peer, "connection closed: it stood still, and others needed what it held");
+                tracing::debug!(%peer, "connection closed: it made no progress, and others needed its memory");
                 return;
             }
             () = activity.expired() => {
@@ -172,7 +172,7 @@ pub(super) async fn serve<S>(
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
             }
-            // A request that came at the same moment is answered.
+            // A request that arrives at the same moment is still answered.
             () = lingered(place.closed()), if !in_the_way => {
                 in_the_way = true;
                 if activity.idle_since().is_some() {

@@ -1,11 +1,11 @@
-//! The open connections: how many there may be, how many of one peer, and which one goes when there are too many.
+//! The open connections: how many there may be in total and per peer, and which one is closed when there are too many.
 //!
-//! A connection without a request under way costs its client nothing, so one client could hold all of them. When none is
-//! left for a newcomer, the one goes that has been without a request for the longest; a peer that has its share makes
-//! room with its own. Where all have a request under way, the one goes whose client has let all of its requests stand still
-//! for longest: of the peer that has most, never of one that has fewer than the newcomer's. Connections for which the host
-//! has something to do stay: when all are such, newcomers wait in the kernel's queue, but one of a peer that has its share
-//! is closed, so that others get their turn.
+//! An idle connection costs its client nothing, so one client could hold all of them. When a new connection finds none
+//! left, the one that has been idle longest is closed; a peer that has used its share makes room with its own
+//! connections. If all have requests in progress, the connection is closed whose client has stalled all of its requests
+//! longest: one of the peer with the most connections, never of a peer with fewer than the new connection's.
+//! Connections on which the host has work to do stay open. When all are such, new connections wait in the kernel's
+//! queue; but one of a peer that has used its share is closed, so that others get their turn.
 
 use super::activity::Activity;
 use super::peer::Share;
@@ -22,9 +22,9 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of open connections.
     pub(crate) const FIXED_LIMITS = "http edge";
 
-    /// How long a connection must have been without a request before it makes room for one of another peer.
+    /// How long a connection must have been idle before it makes room for one of another peer.
     const MIN_IDLE: Duration = Duration::from_secs(1);
-    /// How many connections that stand still a look at all of them notes, to be closed one after the other.
+    /// How many stalled connections one search records, to be closed one after the other.
     const MAX_KNOWN_STILL: usize = 64, "connections";
 }
 
@@ -33,7 +33,7 @@ pub struct Connections {
     open: Mutex<Open>,
     most: usize,
     most_of_peer: usize,
-    /// Notified when a connection has closed, or is without a request.
+    /// Notified when a connection has closed or become idle.
     freed: Notify,
 }
 
@@ -42,8 +42,9 @@ struct Open {
     last: u64,
     all: BTreeMap<u64, Entry>,
     peers: HashMap<Share, usize>,
-    /// Those of a peer, or of all, that had stood still for longest when they were last looked for, the stillest first. All
-    /// others have moved since then, or later than these: so one that has not moved is still the stillest.
+    /// The connections that had stalled longest at the last search, per peer or overall, longest first. All other
+    /// connections have made progress since, or stalled later. So the first of these that has not made progress since
+    /// has still stalled longest.
     stillest: HashMap<Option<Share>, VecDeque<(Instant, u64)>>,
 }
 
@@ -53,17 +54,17 @@ struct Entry {
     closed: CancellationToken,
 }
 
-/// Whether a connection may be served.
+/// The decision whether a connection may be served.
 pub enum Admission {
-    /// It may.
+    /// It may be served.
     Admitted(Connection),
-    /// Its peer has its share, and a request under way on each: close it.
+    /// Its peer has used its share, with a request in progress on each connection: close this one.
     PeerIsFull,
-    /// All have a request under way: wait for one of them.
+    /// All connections have a request in progress: wait for one of them.
     AllAreBusy,
 }
 
-/// One open connection; closed when this is dropped.
+/// One open connection; dropping it closes it.
 pub struct Connection {
     all: Arc<Connections>,
     number: u64,
@@ -72,7 +73,7 @@ pub struct Connection {
 }
 
 impl Connections {
-    /// Room for `most` connections, and `most_of_peer` of one peer.
+    /// Allows `most` connections, and `most_of_peer` per peer.
     pub fn new(most: usize, most_of_peer: usize) -> Arc<Self> {
         Arc::new(Connections {
             open: Mutex::default(),
@@ -86,7 +87,7 @@ impl Connections {
         self.open.lock()
     }
 
-    /// Makes room for a connection that takes `share` and whose notes are `activity`.
+    /// Makes room for a connection that counts for `share` and whose activity is recorded in `activity`.
     pub fn admit(self: &Arc<Self>, share: Share, activity: Arc<Activity>) -> Admission {
         let mut open = self.open();
         if self.is_full(&open, share) && !open.close_one_of(share) {
@@ -106,12 +107,12 @@ impl Connections {
         share.is_bounded() && open.of(share) >= self.most_of_peer
     }
 
-    /// Closes the connection that has been without a request for the longest, if there is one.
+    /// Closes the connection that has been idle longest, if there is one.
     pub fn close_idlest(&self) -> bool {
         self.open().close_idlest(Instant::now())
     }
 
-    /// How many are open, and of the peer that has most.
+    /// How many connections are open, in total and of the peer with the most.
     pub fn uses(&self) -> Vec<Use> {
         let open = self.open();
         let largest = open.peers.iter().filter(|(share, _)| share.is_bounded()).map(|(_, count)| *count).max();
@@ -126,8 +127,8 @@ impl Connections {
         ]
     }
 
-    /// Returns when there may be room for one that was not admitted: a connection has closed. For those that fall idle
-    /// instead, ask again now and then.
+    /// Returns when there may be room for a connection that was not admitted, because another has closed. A connection
+    /// that becomes idle does not trigger this, so the caller must also retry at intervals.
     pub async fn freed(&self) {
         self.freed.notified().await;
     }
@@ -138,8 +139,8 @@ impl Open {
         self.peers.get(&share).copied().unwrap_or(0)
     }
 
-    /// Makes room among all connections for one of `share`: with one that is idle, whosever it is, or with the stillest of a
-    /// peer that has as many.
+    /// Makes room among all connections for one of `share`: closes an idle one of any peer, or the one that has stalled
+    /// longest of a peer with at least as many.
     fn close_one(&mut self, share: Share) -> bool {
         if let Some(before) = Instant::now().checked_sub(MIN_IDLE)
             && self.close_idlest(before)
@@ -153,23 +154,23 @@ impl Open {
         larger.into_iter().any(|share| self.close_one_of(share))
     }
 
-    /// Closes the connection that has been without a request for the longest, since `before` at least. It counts as closed
-    /// from now on.
+    /// Closes the connection that has been idle longest, at least since `before`. It no longer counts.
     fn close_idlest(&mut self, before: Instant) -> bool {
         let found = self.stillest(None, Activity::idle_since, before);
         self.close(found)
     }
 
-    /// Closes the connection of `share` that has stood still for longest, without a request or with requests that all wait
-    /// for the client. A newcomer has not had the time for one: so those that are idle do not go first.
+    /// Closes the connection of `share` that has stalled longest, idle or with requests that all wait for the client. A
+    /// new connection has had no time to send a request, so idle ones are not closed first.
     fn close_one_of(&mut self, share: Share) -> bool {
         let still = |activity: &Activity| activity.idle_since().or_else(|| activity.still_since());
         let found = self.stillest(Some(share), still, Instant::now());
         self.close(found)
     }
 
-    /// The connection, of one peer or of all, that has stood still for longest, by `since`, and since `before` at least. A
-    /// flood of newcomers asks for each of them: so a look at all connections finds several.
+    /// The connection, of one peer or of all, that has stalled longest according to `since`, and at least since
+    /// `before`. A flood of new connections asks once for each of them, so one search over all connections records
+    /// several.
     fn stillest(
         &mut self,
         of: Option<Share>,
@@ -221,18 +222,19 @@ impl Open {
 }
 
 impl Connection {
-    /// Its number, which no other has.
+    /// Its id, which no other connection has.
     pub fn number(&self) -> u64 {
         self.number
     }
 
-    /// How many connections its peer has; 0 where it is a trusted proxy's.
+    /// How many connections its peer has; 0 for a trusted proxy.
     pub fn of_peer(&self) -> usize {
         let open = self.all.open();
         open.all.get(&self.number).filter(|entry| entry.share.is_bounded()).map_or(0, |entry| open.of(entry.share))
     }
 
-    /// Counts it for `share` from now on: a proxy has said whose it is. `false` when that has as many as it may.
+    /// Counts it for `share` from now on, because a proxy has named its client. `false` when that client has reached
+    /// its limit.
     pub fn belongs_to(&self, share: Share) -> bool {
         let mut open = self.all.open();
         if self.all.is_full(&open, share) && !open.close_one_of(share) {
@@ -246,7 +248,7 @@ impl Connection {
         true
     }
 
-    /// The connection's notes.
+    /// The connection's recorded activity.
     pub fn activity(&self) -> &Arc<Activity> {
         &self.activity
     }
@@ -334,7 +336,7 @@ mod tests {
         let all = Connections::new(8, 4);
         let connections = [(); 4].map(|()| admitted(&all, "10.0.0.1"));
         let fifth = admitted(&all, "10.0.0.1");
-        // The first has gone; the second would be next, had it not just served a request.
+        // The first was closed. The second would be next, but it has just served a request.
         drop(connections[1].activity.request(&http::Request::new(())));
         let sixth = admitted(&all, "10.0.0.1");
         let closed = connections.each_ref().map(|c| c.closed.is_cancelled());

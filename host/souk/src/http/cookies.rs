@@ -3,11 +3,11 @@
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
 
-/// The cookie of a session of the administration. A browser sends the cookies of an address to all of its ports, so it comes
-/// to the public listener too.
+/// The cookie of an administration session. A browser sends an address's cookies to all ports of that address, so the
+/// public listener receives it too.
 pub(crate) const ADMIN_COOKIE: &str = "souk_admin";
 
-/// Takes the session's cookie out of a request for the application.
+/// Removes the session's cookie from a request for the application.
 pub(super) fn strip_admin(headers: &mut HeaderMap) {
     let is_ours = |pair: &str| pair.trim().split('=').next() == Some(ADMIN_COOKIE);
     let ours = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.split(';').any(is_ours));

@@ -1,4 +1,4 @@
-//! The way of one request: id, route, bounds, the component, and the response made fit for the wire.
+//! Handles one request: its id, route, limits and component, and a response that HTTP allows.
 
 use super::activity::UnderWay;
 use super::body::{self, EdgeBody, buffer_small_body};
@@ -29,62 +29,63 @@ use souk_runtime::{CallError, Failure, Plain, Pool};
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Answers while the host serves; the path is Spin's.
+/// Answers for as long as the host serves; the path is Spin's.
 const HEALTH: &str = "/.well-known/spin/health";
-/// What is served; the path and the answer are Spin's.
+/// Name and version of the application; the path and the answer are Spin's.
 const INFO: &str = "/.well-known/spin/info";
 /// Whether all routes can be served: 200 or 503.
 const READY: &str = "/.well-known/souk/ready";
 
-/// A variable of the environment: where it is set, requests come to components by `wasi:http` alone. For tests of both ways.
+/// An environment variable for tests of both request paths: when set, components get requests only by `wasi:http`.
 const WASI_HTTP_ONLY: &str = "SOUK_WASI_HTTP_ONLY";
 
-/// A request while it is answered.
+/// A request that is being answered.
 struct Answering<'a> {
     under_way: &'a UnderWay,
     /// Its client.
     peer: Peer,
     /// How to end it.
     end: &'a End,
-    /// What it holds; `None` until it is known what answers it.
+    /// Its memory account; `None` until it is known what answers the request.
     account: Option<Arc<Account>>,
-    /// When its call ends, at the latest.
+    /// The latest time at which its call ends.
     call_until: Instant,
-    /// How far its body got, where not all of it was read ahead.
+    /// The progress of its body, if the body was not read ahead completely.
     upload: Option<Arc<Progress>>,
-    /// What it crosses.
+    /// The boundary crossing that the request is recorded as.
     crossing: Crossing,
-    /// Its place in a trace.
+    /// Its span in a trace.
     span: Span,
 }
 
-/// A browser that has been here by TLS comes by TLS alone for a year, unless the component says otherwise.
+/// A browser that has used TLS once uses only TLS for a year, unless the component says otherwise.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
-/// The public face of an application.
+/// The public HTTP interface of an application.
 pub struct Edge {
     app: Arc<App>,
     budget: Arc<EdgeBudget>,
     connections: Arc<Connections>,
     trusted: TrustedProxies,
     readiness: Arc<Readiness>,
-    /// What requests cross that no route has.
+    /// The boundary for requests that match no route.
     unrouted: Boundary,
     turns: Arc<Turns>,
-    /// What was refused before a component saw it.
+    /// Counts the requests that were refused before they reached a component.
     refusals: Refusals,
-    /// No component gets a request as plain values.
+    /// Whether components get requests only by `wasi:http` and never as plain values.
     wasi_http_only: bool,
-    /// What serves the folders of the manifest, in its order.
+    /// The static file folders, in the manifest's order.
     files: Vec<StaticFiles>,
     /// The answer to [`INFO`].
     info: Bytes,
-    /// Whether clients are told why a component failed.
+    /// Whether responses tell clients why a component failed.
     dev: bool,
 }
 
 impl Edge {
-    /// The edge of `app`. With `dev`, clients are told why a component failed: they are its developers.
+    /// The HTTP interface of `app`. With `dev`, responses tell clients why a component failed: the clients are its
+    /// developers.
     pub fn new(app: Arc<App>, readiness: Arc<Readiness>, dev: bool) -> Arc<Self> {
         let application = app.application();
         let info = serde_json::json!({ "name": application.name, "version": application.version });
@@ -126,12 +127,12 @@ impl Edge {
         &self.app.application().limits
     }
 
-    /// What requests hold.
+    /// The memory budget of requests.
     pub fn budget(&self) -> &Arc<EdgeBudget> {
         &self.budget
     }
 
-    /// Counts what is refused.
+    /// The counters of refused requests.
     pub fn refusals(&self) -> &Refusals {
         &self.refusals
     }
@@ -141,12 +142,12 @@ impl Edge {
         &self.connections
     }
 
-    /// Who is believed when it names a client.
+    /// The proxies that are trusted to name a client.
     pub fn trusted(&self) -> &TrustedProxies {
         &self.trusted
     }
 
-    /// Answers one request. Never fails: what goes wrong becomes a response.
+    /// Answers one request. Never fails: an error becomes a response.
     pub async fn answer(&self, request: Request<Incoming>, caller: &Caller, under_way: UnderWay) -> Response<EdgeBody> {
         let start = Instant::now();
         let id = request::id(request.headers());
@@ -216,7 +217,7 @@ impl Edge {
             }
         };
         if head.method == Method::CONNECT {
-            // A 2xx would make a tunnel of the connection.
+            // A 2xx response would turn the connection into a tunnel.
             self.refusals.count("connect");
             return (error::response(StatusCode::NOT_IMPLEMENTED, "there is no proxy here: CONNECT is refused"), None);
         }
@@ -257,7 +258,7 @@ impl Edge {
             Handler::Remote(remote, _) => (self.limits().request_body.as_u64().min(remote.most() as u64), true),
         };
         if body.size_hint().lower() > limit {
-            // A client that asks first (RFC 9110, section 10.1.1) sends nothing when it is told no.
+            // A client that sends `expect` (RFC 9110, section 10.1.1) sends no body after a refusal.
             if !head.headers.contains_key(EXPECT) {
                 upload::discard(body, limit.saturating_mul(2)).await;
             }
@@ -291,7 +292,7 @@ impl Edge {
         let (upload, _turn) = match ready {
             Ok(ready) => ready,
             Err(refused) => {
-                // It may have been closed to make room; the answer has one again.
+                // The account may have been closed to make room; the refusal opens a new one.
                 answering.account = None;
                 return (self.refusal(&refused, limit), Some(component.clone()));
             }
@@ -308,14 +309,14 @@ impl Edge {
         let answer = match handler {
             Handler::Local(pool) => match self.plain(pool, &head, &upload, &context) {
                 Some(plain) => {
-                    // Charged until the component has it.
+                    // Charged until the component has received it.
                     let (body, _, _charge) = upload.into_ready();
                     match plain.handle(Request::from_parts(head, body), context).await {
                         Ok(response) => Ok(body::whole(response, to_head)),
                         Err(failed) => Ok(failure(&failed, trace, self.dev)),
                     }
                 }
-                // In a box: it is large, and most requests have no need of it.
+                // Boxed, because it is large and most requests do not need it.
                 None => match Box::pin(pool.handle(Request::from_parts(head, upload), context)).await {
                     Ok(response) => buffer_small_body(response, to_head).await,
                     Err(failed) => Ok(failure(&failed, trace, self.dev)),
@@ -333,7 +334,7 @@ impl Edge {
         let response = match answer {
             _ if answering.upload.as_ref().is_some_and(|upload| upload.has_exceeded()) => too_large(limit),
             Ok(response) => response,
-            // Nothing is out yet, and the log has the reason.
+            // Nothing was sent yet, and the log has the reason.
             Err(_) => error::response(StatusCode::INTERNAL_SERVER_ERROR, &format!("{component} failed")),
         };
         (response, Some(component.clone()))
@@ -344,7 +345,7 @@ impl Edge {
         refusal(refused, limit)
     }
 
-    /// The way of plain values, where the component and this request have it (`wit/http` says which do).
+    /// Handles the request as plain values, if the component and this request allow that (`wit/http` defines which do).
     fn plain(&self, pool: &Arc<Pool>, head: &Parts, upload: &Upload, context: &CallContext) -> Option<Plain> {
         let fits = upload.is_whole() && head.method != Method::HEAD && !head.headers.contains_key(EXPECT);
         if self.wasi_http_only || !fits || context.rest.is_some() {
@@ -353,7 +354,7 @@ impl Edge {
         pool.plain(context.draw)
     }
 
-    /// Waits until it is the turn of a request. `None` for one that needs none.
+    /// Waits for the request's turn to get an instance. `None` for a request that needs no turn.
     async fn turn(
         &self,
         caller: &Caller,
@@ -370,7 +371,7 @@ impl Edge {
         }
         let (abort, registration) = AbortHandle::new_pair();
         let turn = Abortable::new(self.turns.take(share, caller.connection), registration);
-        // What waits for others of its own peer makes room for them, too.
+        // A request that waits for others of its own peer can also be ended to make room for them.
         account.waits(End::Task(abort));
         answering.under_way.works_until(Instant::now() + self.limits().idle_timeout);
         let turn = turn.await.map_err(|_| Refused::NoMemory)?;
@@ -395,18 +396,18 @@ impl Edge {
     }
 }
 
-/// The response for a call that failed, which the log has in full.
+/// The response for a failed call; the log has all details.
 fn failure(failed: &CallError, trace: &str, dev: bool) -> Response<EdgeBody> {
     let component = &*failed.component;
     match failed.failure {
-        // Nobody's mistake, and there may be thousands of them.
+        // No component's fault, and there may be thousands of them.
         Failure::Overloaded | Failure::Unreachable => tracing::warn!(component, trace, "{failed}"),
         _ => tracing::error!(component, trace, "{failed}"),
     }
     error::from_call(failed, dev)
 }
 
-/// The answer of the host itself to a GET for `what`.
+/// The host's own answer to a GET for `what`.
 fn fixed(method: &Method, what: &str, content_type: &'static str, text: Bytes) -> Response<EdgeBody> {
     if method != Method::GET && method != Method::HEAD {
         let mut response = error::response(StatusCode::METHOD_NOT_ALLOWED, &format!("{what} is read with GET"));
@@ -423,9 +424,11 @@ fn fixed(method: &Method, what: &str, content_type: &'static str, text: Bytes) -
 fn refusal(refused: &Refused, limit: u64) -> Response<EdgeBody> {
     match refused {
         Refused::TooLarge => too_large(limit),
-        Refused::NoMemory => error::response(StatusCode::SERVICE_UNAVAILABLE, "too many bodies are on their way"),
+        Refused::NoMemory => {
+            error::response(StatusCode::SERVICE_UNAVAILABLE, "too many request bodies are being received")
+        }
         Refused::TooSlow => error::response(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
-        // There may be nobody left to read it.
+        // The client may be gone already.
         Refused::Broken => error::response(StatusCode::BAD_REQUEST, "the body broke off"),
     }
 }

@@ -1,4 +1,4 @@
-//! Errors that the edge answers itself.
+//! Error responses that the HTTP server creates itself.
 
 use super::body::EdgeBody;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -10,7 +10,7 @@ use souk_runtime::{CallError, Failure};
 struct Problem<'a> {
     status: u16,
     message: &'a str,
-    /// For the developer of the component, who has asked for it with `souk up --dev`.
+    /// For the component's developer, with `souk up --dev`.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
 }
@@ -20,9 +20,9 @@ pub(super) fn response(status: StatusCode, message: &str) -> Response<EdgeBody> 
     explained(status, message, None)
 }
 
-/// The same with a `reason`, if there is one.
+/// The same with a `reason`, if given.
 fn explained(status: StatusCode, message: &str, reason: Option<&str>) -> Response<EdgeBody> {
-    // Numbers and strings cannot fail to become JSON; an empty body would still carry the status.
+    // Numbers and strings always convert to JSON; and an empty body would still have the status.
     let body = serde_json::to_vec(&Problem { status: status.as_u16(), message, reason }).unwrap_or_default();
     let mut response = Response::new(EdgeBody::full(body.into()));
     *response.status_mut() = status;
@@ -34,13 +34,13 @@ fn explained(status: StatusCode, message: &str, reason: Option<&str>) -> Respons
     response
 }
 
-/// The response for a call into a component that failed; with `in_full`, it says what the log says.
+/// The response for a failed call of a component; with `in_full`, it contains the log's details.
 pub(super) fn from_call(error: &CallError, in_full: bool) -> Response<EdgeBody> {
     let reason = in_full.then_some(error.detail.as_str()).filter(|detail| !detail.is_empty());
     explained(status(error.failure), &error.message(), reason)
 }
 
-/// The status of a call that failed.
+/// The status for a failed call.
 pub(crate) fn status(failure: Failure) -> StatusCode {
     match failure {
         Failure::Overloaded | Failure::Unreachable => StatusCode::SERVICE_UNAVAILABLE,

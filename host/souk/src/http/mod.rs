@@ -1,8 +1,8 @@
-//! The HTTP edge: listening, connections with their timeouts, routing, and the way of a request into a component.
+//! The HTTP server: listening, connections with their timeouts, routing, and handing requests to components.
 //!
-//! hyper speaks HTTP/1.1 and HTTP/2 (with prior knowledge, or by ALPN under TLS). Everything that a client can make last
-//! or grow is bounded by [`souk_manifest::limits::EdgeLimits`]. Errors made here are JSON, `{"status": .., "message": ..}`, and
-//! name the component, never what happened inside it.
+//! hyper implements HTTP/1.1 and HTTP/2 (with prior knowledge, or by ALPN under TLS).
+//! [`souk_manifest::limits::EdgeLimits`] limits everything that a client could prolong or enlarge. Errors created here
+//! are JSON, `{"status": .., "message": ..}`, and name the component, but not what happened inside it.
 
 mod activity;
 mod body;

@@ -1,8 +1,8 @@
-//! A response's bytes on their way to the client, counted until they are written.
+//! Counts a response's bytes until they are written to the client.
 //!
-//! hyper takes a body's chunks before it can send them: a stream of HTTP/2 without a window keeps one, and so does a
-//! connection that nobody reads. So a chunk belongs to its request's account until its last byte has been written, and the
-//! request is under way as long.
+//! hyper takes a body's chunks before it can send them: an HTTP/2 stream without a window buffers one chunk, and so
+//! does a connection that nobody reads. So a chunk is charged to its request's account until its last byte has been
+//! written, and until then the request is in progress.
 
 use super::activity::UnderWay;
 use super::budget::{Account, End};
@@ -13,29 +13,29 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A response that is sent.
+/// A response that is being sent.
 pub struct Outgoing {
     under_way: UnderWay,
     account: Arc<Account>,
     end: End,
-    /// How long the client may let it stand still.
+    /// How long the client may stall it.
     patience: Duration,
     sending: Mutex<Sending>,
 }
 
 struct Sending {
-    /// Bytes that hyper has, and that are not written.
+    /// Bytes that hyper has taken but not written.
     outstanding: u64,
-    /// Since when it waits for the client, while some are outstanding.
+    /// Since when it has waited for the client, while some bytes are outstanding.
     since: Instant,
     pace: Pace,
-    /// When the call ends that still writes the body.
+    /// When the call that writes the body ends.
     call_until: Instant,
 }
 
 impl Outgoing {
-    /// A response of a request that is `under_way`. Its call may go on until `call_until`; the client may keep it waiting as
-    /// `pace` says.
+    /// A response of the request `under_way`. Its call may run until `call_until`; `pace` limits how long the client
+    /// may keep it waiting.
     pub fn new(under_way: UnderWay, account: Arc<Account>, end: End, pace: Pace, call_until: Instant) -> Arc<Self> {
         let sending = Sending { outstanding: 0, since: Instant::now(), pace, call_until };
         Arc::new(Outgoing { under_way, account, end, patience: pace.left(), sending: Mutex::new(sending) })
@@ -45,17 +45,17 @@ impl Outgoing {
         self.sending.lock()
     }
 
-    /// Charges `bytes` that the response holds, or is about to hand over.
+    /// Charges `bytes` that the response holds or is about to pass on.
     pub fn charge(&self, bytes: usize) {
         self.account.force(bytes as u64);
     }
 
-    /// Gives back what was charged for bytes that are not sent after all.
+    /// Gives back the charge for bytes that are not sent after all.
     pub fn discharge(&self, bytes: usize) {
         self.account.give_back(bytes as u64);
     }
 
-    /// Hands over `bytes`, which have been charged.
+    /// Passes on `bytes`, which were charged before.
     pub fn chunk(self: &Arc<Self>, bytes: Bytes) -> Chunk {
         let mut sending = self.sending();
         if sending.outstanding == 0 {

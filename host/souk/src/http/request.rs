@@ -1,4 +1,4 @@
-//! A client's request made into a component's: its id, and its target as `wasi:http` has it.
+//! Turns a client's request into a component's: its id, and its target in the form of `wasi:http`.
 
 use super::peer::Peer;
 use http::header::HOST;
@@ -14,15 +14,15 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of request ids.
     pub(crate) const FIXED_LIMITS = "http edge";
 
-    /// The longest request id that is taken from a client; in place of a longer one the host makes its own.
+    /// The longest request id that the host accepts from a client; it replaces a longer one by its own.
     const MAX_ID_BYTES: usize = 128, bytes;
 }
 
-/// Who is at the other end of a connection, and what it speaks.
+/// The other end of a connection, and its protocol.
 pub struct Caller {
-    /// The peer, who may be a proxy.
+    /// The peer, which may be a proxy.
     pub peer: Peer,
-    /// The number of its connection.
+    /// The id of its connection.
     pub connection: u64,
     scheme: Scheme,
     /// The peer, as the value of a header.
@@ -35,18 +35,18 @@ impl Caller {
         self.scheme == Scheme::HTTPS
     }
 
-    /// The other end of the connection with this number.
+    /// The other end of the connection with this id.
     pub fn new(peer: Peer, connection: u64, scheme: Scheme) -> Self {
         Caller { header: peer.header(), peer, connection, scheme }
     }
 
-    /// `client`, which is the peer or named by it, as the value of a header.
+    /// The header value for `client`, which is the peer or a client named by the peer.
     pub(super) fn header_of(&self, client: &Peer) -> HeaderValue {
         if *client == self.peer { self.header.clone() } else { client.header() }
     }
 }
 
-/// What a request's head takes of the host's memory.
+/// How much of the host's memory a request's head uses.
 pub(super) fn head_bytes(head: &Parts) -> u64 {
     const ENTRY: usize = 64;
     let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
@@ -54,7 +54,8 @@ pub(super) fn head_bytes(head: &Parts) -> u64 {
     (target + headers.sum::<usize>()) as u64
 }
 
-/// The client's request id where it is one (letters, digits and `-_.:+/=`, so that it cannot forge a log line), or a new one.
+/// The client's request id if it is valid (letters, digits and `-_.:+/=`, so that it cannot forge a log line),
+/// otherwise a new one.
 pub(super) fn id(headers: &HeaderMap) -> HeaderValue {
     let given = headers.get(REQUEST_ID).filter(|value| {
         let bytes = value.as_bytes();
@@ -66,20 +67,21 @@ pub(super) fn id(headers: &HeaderMap) -> HeaderValue {
         None => {
             let mut buffer = Uuid::encode_buffer();
             let id = Uuid::now_v7().as_hyphenated().encode_lower(&mut buffer);
-            // A UUID's text is a header value.
+            // A UUID's text is always a valid header value.
             HeaderValue::from_str(id).unwrap_or_else(|_| HeaderValue::from_static("-"))
         }
     }
 }
 
-/// The host that a request is for, by RFC 9112, section 3.2, and RFC 9113, section 8.3.1; `Err` says what is wrong with it.
+/// The host that a request is for, according to RFC 9112, section 3.2, and RFC 9113, section 8.3.1; `Err` explains what
+/// is wrong.
 pub(super) fn authority(head: &Parts) -> Result<Authority, &'static str> {
     let mut hosts = head.headers.get_all(HOST).iter();
     let authority = match (head.uri.authority(), hosts.next(), hosts.next()) {
         (_, _, Some(_)) => return Err("the request has more than one host header"),
         (None, None, None) if head.version == Version::HTTP_10 => Authority::from_static("localhost"),
         (_, None, None) if head.version == Version::HTTP_11 => return Err("the request has no host header"),
-        // An absolute target counts in HTTP/1.1, and `host` does not. HTTP/2 has one host, said twice or not.
+        // In HTTP/1.1 an absolute target overrides `host`. In HTTP/2 both must name the same host, if both are given.
         (Some(authority), Some(host), None) if head.version == Version::HTTP_2 && !is_same(authority, host) => {
             return Err("the request's :authority and its host header are not the same");
         }
@@ -94,12 +96,12 @@ pub(super) fn authority(head: &Parts) -> Result<Authority, &'static str> {
     Ok(authority)
 }
 
-/// Whether a `host` header names `authority`; letters' case is of no account.
+/// Whether a `host` header names `authority`, ignoring case.
 fn is_same(authority: &Authority, host: &HeaderValue) -> bool {
     host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes())
 }
 
-/// The request's target in absolute form: `wasi:http` has scheme and authority apart from the `host` header.
+/// The request's target in absolute form: `wasi:http` passes scheme and authority separately from the `host` header.
 pub(super) fn target(uri: &Uri, authority: Authority, caller: &Caller) -> Option<Uri> {
     let mut parts = http::uri::Parts::default();
     parts.scheme = Some(caller.scheme.clone());

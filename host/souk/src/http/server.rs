@@ -1,4 +1,4 @@
-//! The listener: accepts connections, survives what accepting can fail with, and drains when told to stop.
+//! The listener: accepts connections, handles the errors of accepting, and drains at shutdown.
 
 use super::activity::Activity;
 use super::connection::{self, Builders};
@@ -24,17 +24,17 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of accepting connections.
     pub(crate) const FIXED_LIMITS = "http edge";
 
-    /// The pause after a connection could not be accepted; it doubles each time.
+    /// The pause after a connection could not be accepted; it doubles with each failure.
     const MIN_BACKOFF: Duration = Duration::from_millis(5);
     /// The longest pause after a connection could not be accepted.
     const MAX_BACKOFF: Duration = Duration::from_secs(1);
-    /// How often to look whether one of the connections that were all busy is idle now.
+    /// How often to check whether a connection has become idle when all were busy.
     const ROOM_INTERVAL: Duration = Duration::from_millis(50);
-    /// The descriptors that are held back, so that connections are still accepted when the process has no more: each
-    /// serves one until others have closed.
+    /// The descriptors that are held in reserve, so that connections are still accepted when the process has no others:
+    /// each serves one connection until others have closed.
     const RESERVED_DESCRIPTORS: usize = 8, "descriptors";
-    /// The connections that wait in the kernel's queue to be accepted, if the system allows as many (net.core.somaxconn);
-    /// further ones are not answered.
+    /// The most connections that wait in the kernel's queue to be accepted, if the system allows that many
+    /// (net.core.somaxconn); further ones get no answer.
     const MAX_QUEUED_CONNECTIONS: u32 = 4_096, "connections";
     /// How often to report that connections are refused or not accepted.
     const REPORT_INTERVAL: Duration = Duration::from_secs(5);
@@ -48,7 +48,7 @@ pub struct ServerError {
     source: std::io::Error,
 }
 
-/// What the operator writes instead of `address`.
+/// What the operator should write instead of `address`.
 fn fix(address: &str, kind: ErrorKind) -> String {
     let plain = address.split_once("://").map_or(address, |(_, rest)| rest).trim_end_matches('/');
     let host_and_port = match (plain.parse::<IpAddr>(), plain.rsplit_once(':')) {
@@ -77,7 +77,7 @@ fn fix(address: &str, kind: ErrorKind) -> String {
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
-    /// Another process holds the socket too, and hands it to the next host.
+    /// Whether another process also holds the socket, and will hand it to the next host.
     inherited: bool,
 }
 
@@ -93,7 +93,7 @@ impl Server {
         Ok(Server { listener, address, inherited: false })
     }
 
-    /// Serves at a socket that another process has bound and keeps.
+    /// Serves on a socket that another process has bound and keeps.
     ///
     /// # Errors
     /// When it cannot be used.
@@ -110,8 +110,8 @@ impl Server {
         self.address
     }
 
-    /// Accepts until `shutdown` is cancelled; then waits for the requests under way, for the limit `drain` at most.
-    /// Returns whether all of them were finished.
+    /// Accepts connections until `shutdown` is cancelled; then waits for the requests in progress, at most for the
+    /// limit `drain`. Returns whether all of them finished.
     pub async fn run(self, edge: Arc<Edge>, tls: Option<Tls>, shutdown: CancellationToken) -> bool {
         let limits = edge.limits().clone();
         let acceptor = Acceptor {
@@ -122,9 +122,9 @@ impl Server {
             tls,
             shutdown: shutdown.clone(),
         };
-        // `None` once it is cancelled; what has been accepted then is still served.
+        // `None` after the cancellation; accepted connections are still served.
         shutdown.run_until_cancelled(acceptor.accept(&self.listener)).await;
-        // The clients in an inherited socket's queue are the next host's.
+        // The next host serves the clients that wait in an inherited socket's queue.
         if self.inherited {
             drop(self.listener);
         } else if let Err(error) = acceptor.accept_queued(self.listener) {
@@ -135,13 +135,13 @@ impl Server {
     }
 }
 
-/// Binds the first of the addresses that `address` stands for that can be bound.
+/// Binds the first of the addresses that `address` resolves to that can be bound.
 async fn listen(address: &str) -> std::io::Result<TcpListener> {
     let mut failed = None;
     for address in tokio::net::lookup_host(address).await? {
         let bound = || {
             let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-            // A port whose last connections are being closed can be bound again.
+            // Allows binding a port whose last connections are still being closed.
             socket.set_reuseaddr(true)?;
             socket.bind(address)?;
             socket.listen(MAX_QUEUED_CONNECTIONS)
@@ -154,7 +154,7 @@ async fn listen(address: &str) -> std::io::Result<TcpListener> {
     Err(failed.unwrap_or_else(|| ErrorKind::AddrNotAvailable.into()))
 }
 
-/// What a connection needs to be served.
+/// Everything that serving a connection needs.
 struct Acceptor {
     edge: Arc<Edge>,
     tls: Option<Tls>,
@@ -165,7 +165,7 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    /// Accepts until it is dropped.
+    /// Accepts connections until the future is dropped.
     async fn accept(&self, listener: &TcpListener) {
         let pauses =
             ExponentialBuilder::new().with_min_delay(MIN_BACKOFF).with_max_delay(MAX_BACKOFF).without_max_times();
@@ -185,7 +185,7 @@ impl Acceptor {
                             refusals.happened(|more| {
                             tracing::warn!(
                                 peer = %peer.address.ip(),
-                                "a connection was refused: its peer has as many as it may, each with a request under way; \
+                                "a connection was refused: its peer has reached its limit, each with a request in progress; \
                                  name it in `trusted_proxies` under [application.tool.souk] in spin.toml if it is a load \
                                  balancer ({more} more since the last such line)"
                             );
@@ -194,7 +194,8 @@ impl Acceptor {
                     }
                 }
                 Err(error) => {
-                    // One client's failed handshake, or the process is out of descriptors: neither ends the server.
+                    // Possibly one client's failed handshake, or the process is out of descriptors: neither ends the
+                    // server.
                     failures.happened(|more| {
                         tracing::warn!("accept failed: {error} ({more} more since the last such line)");
                     });
@@ -210,8 +211,8 @@ impl Acceptor {
         }
     }
 
-    /// A place for a connection from `peer`. Waits while all connections are busy: further ones wait in the kernel's
-    /// queue. `None` when the peer has as many as it may.
+    /// Admits a connection from `peer`. Waits while all connections are busy: further ones wait in the kernel's queue.
+    /// `None` when the peer has reached its limit.
     async fn admit(&self, peer: &Peer) -> Option<Connection> {
         let activity = Activity::new(self.edge.limits());
         loop {
@@ -219,17 +220,17 @@ impl Acceptor {
                 Admission::Admitted(place) => return Some(place),
                 Admission::PeerIsFull => return None,
                 Admission::AllAreBusy => {
-                    // Over time a busy one falls idle, which nobody reports.
+                    // A busy connection may become idle, which is not notified.
                     let _ = tokio::time::timeout(ROOM_INTERVAL, self.connections.freed()).await;
                 }
             }
         }
     }
 
-    /// Closes `listener`, but accepts first what the kernel has accepted for it: those clients have sent their requests
-    /// already, and a reset is all they would see.
+    /// Closes `listener`, but first accepts what the kernel has accepted for it: those clients have sent their requests
+    /// already, and would only see a reset.
     fn accept_queued(&self, listener: TcpListener) -> std::io::Result<()> {
-        // The queue itself is asked: tokio may not have heard yet that it holds something. It is not blocking, as before.
+        // Asks the queue itself, because tokio may not know yet that it has connections. The socket stays non-blocking.
         let listener = listener.into_std()?;
         loop {
             match listener.accept() {
@@ -256,7 +257,7 @@ impl Acceptor {
             shutdown: self.shutdown.clone(),
         };
         self.tasks.spawn(async move {
-            // Small responses must not wait for the acknowledgement of the last ones.
+            // A small response must not wait for the acknowledgement of the last one.
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(peer = %peer.address, "TCP_NODELAY: {error}");
             }
@@ -279,7 +280,7 @@ impl Acceptor {
             };
             let peer = client.map_or(peer, |client| served.edge.trusted().peer(client));
             if client.is_some() && !served.place.belongs_to(peer.share) {
-                tracing::debug!(peer = %peer.address, "connection closed: its peer has as many as it may");
+                tracing::debug!(peer = %peer.address, "connection closed: its peer has reached its limit");
                 return;
             }
             let stream = tokio::io::join(Cursor::new(first).chain(read), write);
@@ -288,7 +289,7 @@ impl Acceptor {
     }
 }
 
-/// A connection that has its place.
+/// A connection that was admitted.
 struct Served {
     edge: Arc<Edge>,
     tls: Option<Tls>,
@@ -322,8 +323,8 @@ impl Served {
     }
 }
 
-/// Serves `stream`, a connection that is there already, as one that was accepted from `peer`, until it ends or `shutdown` is
-/// cancelled. One that there is no room for is closed.
+/// Serves `stream`, an existing connection, like one that was accepted from `peer`, until it ends or `shutdown` is
+/// cancelled. If there is no room for it, it is closed.
 pub async fn serve_connection<S>(edge: Arc<Edge>, stream: S, peer: SocketAddr, shutdown: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -336,7 +337,7 @@ where
     }
 }
 
-/// Descriptors that are held back.
+/// Descriptors that are held in reserve.
 struct Reserve(Vec<File>);
 
 impl Reserve {
@@ -346,7 +347,7 @@ impl Reserve {
         reserve
     }
 
-    /// Holds back what is missing, as far as there is any.
+    /// Reserves the missing descriptors, as far as the system provides them.
     fn fill(&mut self) {
         while self.0.len() < RESERVED_DESCRIPTORS {
             match File::open("/dev/null") {
@@ -356,7 +357,7 @@ impl Reserve {
         }
     }
 
-    /// Gives one up; `false` when there is none.
+    /// Releases one; `false` when none is left.
     fn give(&mut self) -> bool {
         self.0.pop().is_some()
     }
@@ -367,7 +368,7 @@ fn is_out_of_descriptors(error: &std::io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| [Errno::MFILE, Errno::NFILE].contains(&errno))
 }
 
-/// Reports what happens often, now and then.
+/// Reports frequent events, but only at intervals.
 #[derive(Default)]
 pub(super) struct Report {
     last: Option<Instant>,
@@ -375,7 +376,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Calls `report` with how often it happened unreported, unless it was called a moment ago.
+    /// Calls `report` with the number of unreported events, unless it was called a moment ago.
     pub(super) fn happened(&mut self, report: impl FnOnce(u64)) {
         if self.last.is_some_and(|last| last.elapsed() < REPORT_INTERVAL) {
             self.more += 1;

@@ -1,12 +1,13 @@
 //! Files that the host serves itself: a route of `[[application.tool.souk.static]]`.
 //!
-//! What HTTP asks of a file server (ranges, conditions, entity tags, precompressed variants, content types) is
-//! `tower_http`'s `ServeDir`. How a file is opened is ours: the kernel resolves a path beneath the folder (`openat2` with
-//! `RESOLVE_BENEATH`), so that no link and no `..` leads out, whatever changes meanwhile. What is no plain file, or has a
-//! name that begins with a dot, is not there. Each file that is open counts in the application's `open_files`.
+//! `tower_http`'s `ServeDir` implements what HTTP requires of a file server (ranges, conditions, entity tags,
+//! precompressed variants, content types). Opening a file is our own code: the kernel resolves a path beneath the
+//! folder (`openat2` with `RESOLVE_BENEATH`), so that no link and no `..` leads out, even if the folder changes at the
+//! same time. Anything but a plain file, and any name that begins with a dot, counts as missing. Each open file counts
+//! in the application's `open_files`.
 //!
-//! Responses are small pages or long streams: the former are read to their end at once, so that a slow client holds no
-//! file open for them.
+//! Small responses are read to their end at once, so that a slow client keeps no file open for them; larger ones are
+//! streamed.
 
 use super::body::{self, EdgeBody, MAX_SMALL_BODY_BYTES};
 use super::error;
@@ -36,9 +37,9 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of files that the host serves.
     pub(crate) const FIXED_LIMITS = "http edge";
 
-    /// How much of a file is read at one time for a client.
+    /// How much of a file is read at a time for a client.
     const FILE_CHUNK_BYTES: usize = 64 * 1024, bytes;
-    /// The longest path of a file that is looked for.
+    /// The longest path of a file that the host looks up.
     const MAX_FILE_PATH_BYTES: usize = 1024, bytes;
 }
 
@@ -46,12 +47,12 @@ souk_manifest::fixed_limits! {
 pub(super) struct StaticFiles {
     serve: ServeDir<tower_http::services::fs::DefaultServeDirFallback, Folder>,
     fallback: Option<String>,
-    /// The route's path without a slash at its end; empty for `/...`.
+    /// The route's path without a trailing slash; empty for `/...`.
     prefix: String,
 }
 
 impl StaticFiles {
-    /// The files of `folder`; those that are open count in `budget`.
+    /// The files of `folder`; open files count in `budget`.
     pub(super) fn new(folder: &StaticFolder, budget: &Arc<ApplicationBudget>) -> Self {
         let opener = Folder { root: folder.folder.as_path().into(), budget: budget.clone() };
         let serve = ServeDir::with_backend("", opener)
@@ -64,7 +65,7 @@ impl StaticFiles {
         StaticFiles { serve, fallback: folder.fallback.clone(), prefix: folder.pattern.prefix().to_owned() }
     }
 
-    /// Answers a request for `path`, which is what the route's wildcard stands for.
+    /// Answers a request for `path`, the part of the URL that the route's wildcard matches.
     pub(super) async fn answer(
         &self,
         head: &Parts,
@@ -78,7 +79,7 @@ impl StaticFiles {
             return response;
         }
         if path.is_empty() {
-            // A page's relative links are relative to a folder.
+            // A page's relative links need a folder's path.
             return moved(&format!("{}/", self.prefix), query);
         }
         let Some(name) = name(path) else { return missing() };
@@ -96,7 +97,7 @@ impl StaticFiles {
         }
     }
 
-    /// What `ServeDir` answers; its errors are those of the system.
+    /// Asks `ServeDir`; errors come from the system.
     async fn ask(
         &self,
         head: &Parts,
@@ -116,7 +117,7 @@ impl StaticFiles {
     }
 }
 
-/// The path as a file's name, decoded; `None` for one that no file has here.
+/// The path decoded to a file's name; `None` when no file here can have it.
 fn name(path: &str) -> Option<String> {
     let name = percent_decode_str(path).decode_utf8().ok()?;
     // `//host/` in a redirect would lead to another server.
@@ -124,7 +125,7 @@ fn name(path: &str) -> Option<String> {
     (plain && name.len() <= MAX_FILE_PATH_BYTES).then(|| name.into_owned())
 }
 
-/// Whether a path is most likely a file's, and not a page's of an application in the browser.
+/// Whether a path most likely names a file, and not a page of a browser application.
 fn has_extension(name: &str) -> bool {
     Path::new(name).extension().is_some()
 }
@@ -151,13 +152,13 @@ fn missing() -> Response<EdgeBody> {
 fn failed(error: &io::Error, path: &str, trace: &str) -> Response<EdgeBody> {
     if error.kind() == io::ErrorKind::QuotaExceeded {
         tracing::warn!(trace, "the file {path} is not served: the application has as many open as `open_files` allows");
-        return error::response(StatusCode::SERVICE_UNAVAILABLE, "too many files are on their way");
+        return error::response(StatusCode::SERVICE_UNAVAILABLE, "too many files are being sent");
     }
     tracing::error!(trace, "the file {path} cannot be served: {error}");
     error::response(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read")
 }
 
-/// The response with what every file's has; a small body is read to its end.
+/// Adds the headers that every file's response has; reads a small body to its end.
 async fn finish(response: Response<ServeFileSystemResponseBody>, method: &Method) -> Response<EdgeBody> {
     let (mut head, file) = response.into_parts();
     if head.status.is_client_error() {
@@ -165,13 +166,13 @@ async fn finish(response: Response<ServeFileSystemResponseBody>, method: &Method
     }
     let headers = &mut head.headers;
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // Asked for again each time, by the entity tag: a page that was deployed is seen at once.
+    // Browsers check the entity tag each time, so that a newly deployed page is seen at once.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     if head.status == StatusCode::OK {
         headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     }
     if let Some(value) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) {
-        // Without it, browsers take text for Latin-1.
+        // Without a charset, browsers assume Latin-1.
         if value.starts_with("text/") && !value.contains("charset") {
             let value = HeaderValue::try_from(format!("{value}; charset=utf-8"));
             value.into_iter().for_each(|value| drop(headers.insert(CONTENT_TYPE, value)));
@@ -189,7 +190,7 @@ async fn finish(response: Response<ServeFileSystemResponseBody>, method: &Method
     }
 }
 
-/// A condition or a range that the file does not fit: the same status, with an error's body.
+/// The file does not match the request's condition or range: the same status, with an error body.
 fn refused(head: &http::response::Parts) -> Response<EdgeBody> {
     let mut response = error::response(head.status, "the file does not fit the request's condition or range");
     if let Some(range) = head.headers.get(CONTENT_RANGE) {
@@ -198,14 +199,14 @@ fn refused(head: &http::response::Parts) -> Response<EdgeBody> {
     response
 }
 
-/// The folder, as `ServeDir` looks into it.
+/// The folder in which `ServeDir` opens files.
 #[derive(Clone)]
 struct Folder {
     root: Arc<Path>,
     budget: Arc<ApplicationBudget>,
 }
 
-/// A file or folder that is open, and counted.
+/// An open file or folder, which counts in the budget.
 struct Opened {
     file: tokio::fs::File,
     metadata: Metadata,
@@ -213,16 +214,16 @@ struct Opened {
 }
 
 impl Folder {
-    /// Opens a plain file or a folder; everything else is not there. Blocks on the disk.
+    /// Opens a plain file or a folder; everything else counts as missing. Blocks on the disk.
     fn find(&self, path: &Path) -> io::Result<(File, Metadata, OpenFile)> {
         let counted = self.budget.open_file().ok_or(io::ErrorKind::QuotaExceeded)?;
         let root = File::open(&self.root)?;
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        // A pipe or a device must not hold the thread up.
+        // A pipe or a device must not block the thread.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         let file = rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve).map_err(|errno| match errno {
-            // A link that leads out, one that leads in a circle, a device without a driver, a name that is too long.
+            // A link that leads out, a circular link, a device without a driver, or a name that is too long.
             Errno::XDEV | Errno::LOOP | Errno::NXIO | Errno::NAMETOOLONG => io::ErrorKind::NotFound.into(),
             errno => io::Error::from(errno),
         })?;

@@ -1,7 +1,7 @@
-//! A task for each stream of HTTP/2, which can be ended: hyper resets a stream when its task is dropped.
+//! An abortable task for each HTTP/2 stream: hyper resets a stream when its task is dropped.
 //!
-//! Otherwise a response whose client gives it no window could be ended by nothing but its connection, which may carry the
-//! requests of others.
+//! Otherwise, to end a response whose client gives it no window, the host would have to close the connection, which may
+//! carry requests of others.
 
 use super::budget::Stream;
 use futures::future::{AbortHandle, Abortable};
@@ -27,7 +27,7 @@ where
         let done = Arc::new(AtomicBool::new(false));
         let stream = Stream { abort, done: done.clone() };
         tokio::spawn(STREAM.scope(stream, async move {
-            // Whether it was aborted makes no difference here.
+            // It makes no difference here whether it was aborted.
             let _ = Abortable::new(task, registration).await;
             done.store(true, Ordering::Release);
         }));

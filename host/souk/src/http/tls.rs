@@ -1,4 +1,4 @@
-//! TLS for a listener: a certificate chain and its key, read at the start and again when they have changed.
+//! TLS for a listener: a certificate chain and its key, read at start and again after a change.
 
 use parking_lot::RwLock;
 use std::path::{Path, PathBuf};
@@ -24,40 +24,40 @@ pub struct TlsError {
 /// Accepts TLS connections.
 #[derive(Clone)]
 pub struct Tls {
-    /// The certificate for the next connections.
+    /// The acceptor with the certificate for new connections.
     acceptor: Arc<RwLock<TlsAcceptor>>,
     certificate: PathBuf,
     key: PathBuf,
-    /// For clients of HTTP/1.1 alone.
+    /// For listeners that only speak HTTP/1.1.
     only_http1: bool,
 }
 
 impl Tls {
-    /// The same for a listener that speaks HTTP/1.1 alone.
+    /// The same for a listener that only speaks HTTP/1.1.
     pub fn http1_only(self) -> Self {
         let acceptor = only_http1(&self.acceptor.read());
         Tls { acceptor: Arc::new(RwLock::new(acceptor)), only_http1: true, ..self }
     }
 
-    /// Reads certificate and key once more, for the connections from now on.
+    /// Reads certificate and key again, for new connections.
     ///
     /// # Errors
-    /// As [`Tls::load`]; the certificate that was read before stays then.
+    /// As [`Tls::load`]; then the previous certificate stays in use.
     pub fn reload(&self) -> Result<(), TlsError> {
         let acceptor = Tls::read(&self.certificate, &self.key)?;
         *self.acceptor.write() = if self.only_http1 { only_http1(&acceptor) } else { acceptor };
         Ok(())
     }
 
-    /// When the certificate was changed last.
+    /// When the certificate file was last changed.
     pub fn changed(&self) -> Option<SystemTime> {
         std::fs::metadata(&self.certificate).ok()?.modified().ok()
     }
 
-    /// Begins to speak TLS on `stream`.
+    /// Accepts a TLS connection on `stream`.
     ///
     /// # Errors
-    /// When the client does not.
+    /// When the client's handshake fails.
     pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> std::io::Result<TlsStream<S>> {
         let acceptor = self.acceptor.read().clone();
         acceptor.accept(stream).await
@@ -108,14 +108,14 @@ impl Tls {
     }
 }
 
-/// The same certificate for HTTP/1.1 alone.
+/// The same certificate, for HTTP/1.1 only.
 fn only_http1(acceptor: &TlsAcceptor) -> TlsAcceptor {
     let mut config = ServerConfig::clone(acceptor.config());
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     TlsAcceptor::from(Arc::new(config))
 }
 
-/// Whether a PEM file holds a key behind a password: in PKCS #8, or as OpenSSL wrote them before.
+/// Whether a PEM file holds a key encrypted with a password: in PKCS #8, or in OpenSSL's older format.
 fn is_encrypted(pem: &[u8]) -> bool {
     let text = String::from_utf8_lossy(pem);
     text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") || text.contains("Proc-Type: 4,ENCRYPTED")

@@ -1,9 +1,10 @@
-//! Whose turn it is: how many requests of one peer are with components at one time, and which is next.
+//! Limits how many requests of one peer components handle at a time, and decides which request is next.
 //!
-//! A client may send thousands of requests at once. All of them would stand in the queue of a component, which is for all
-//! clients and is full some time. So a peer has so many turns; its further requests wait here, each connection for itself,
-//! and the connections take turns: a client that shares an address with a greedy one does not wait for all that came
-//! before. A connection that had nothing waiting is next, since it has asked for less than the others.
+//! A client may send thousands of requests at once. Without a limit they would all wait in a component's queue, which
+//! all clients share and which has a maximum length. So a peer has a limited number of turns. Its further requests wait
+//! here in a queue per connection, and the connections take turns: a client that shares an address with a greedy one
+//! does not wait for all of the greedy one's earlier requests. A connection without waiting requests goes first, since
+//! it has asked for less than the others.
 
 use super::peer::Share;
 use parking_lot::{Mutex, MutexGuard};
@@ -15,8 +16,8 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of turns.
     pub(crate) const FIXED_LIMITS = "http edge";
 
-    /// The most requests of one peer that are with components at one time; the others wait for their turn. Those for the
-    /// routes in `reserved_routes` and of a trusted proxy itself do not count.
+    /// The most requests of one peer that components handle at a time; the others wait for their turn. Requests for the
+    /// routes in `reserved_routes` and a trusted proxy's own requests do not count.
     pub(super) const MAX_PEER_REQUESTS: usize = 128, "requests";
 }
 
@@ -29,20 +30,20 @@ pub(super) struct Turns {
 #[derive(Default)]
 struct Peer {
     taken: usize,
-    /// Connections with requests that wait, the next first.
+    /// Connections with waiting requests, in the order of their turns.
     next: VecDeque<u64>,
     waiting: HashMap<u64, VecDeque<oneshot::Sender<Turn>>>,
 }
 
-/// A turn; the next begins when this is dropped.
+/// A turn; dropping it starts the next one.
 pub(super) struct Turn {
-    /// `None` once it has been passed on.
+    /// `None` after it was passed on.
     turns: Option<Arc<Turns>>,
     share: Share,
 }
 
 impl Turns {
-    /// As many turns as `most` for each peer.
+    /// Gives each peer at most `most` turns at a time.
     pub(super) fn new(most: usize) -> Arc<Self> {
         Arc::new(Turns { peers: Mutex::default(), most: most.max(1) })
     }
@@ -51,7 +52,7 @@ impl Turns {
         self.peers.lock()
     }
 
-    /// A turn of `share`, where one is there.
+    /// A turn for `share`, if one is free.
     pub(super) fn take_now(self: &Arc<Self>, share: Share) -> Option<Turn> {
         self.give(self.peers().entry(share).or_default(), share)
     }
@@ -63,7 +64,7 @@ impl Turns {
         })
     }
 
-    /// Waits for a turn of `share`, for a request of `connection`.
+    /// Waits for a turn for `share`, for a request of `connection`.
     pub(super) async fn take(self: &Arc<Self>, share: Share, connection: u64) -> Turn {
         let waiting = {
             let mut peers = self.peers();
@@ -79,11 +80,11 @@ impl Turns {
             queue.push_back(sender);
             receiver
         };
-        // The sender stays in the queue until it has sent.
+        // The sender stays in the queue until it has sent a turn.
         waiting.await.unwrap_or_else(|_| Turn { turns: Some(self.clone()), share })
     }
 
-    /// Gives a turn of `share` to the next that waits, or back.
+    /// Passes a turn of `share` to the next waiting request, or returns it.
     fn pass_on(self: &Arc<Self>, share: Share) {
         let mut peers = self.peers();
         let Some(peer) = peers.get_mut(&share) else { return };
@@ -98,7 +99,7 @@ impl Turns {
             let Some(sender) = sender else { continue };
             match sender.send(Turn { turns: Some(self.clone()), share }) {
                 Ok(()) => return,
-                // It waits no more. The turn is still there, and must not be passed on from within.
+                // The receiver is gone. The turn is still here, and dropping it must not pass it on again.
                 Err(mut turn) => turn.turns = None,
             }
         }
@@ -155,7 +156,7 @@ mod tests {
         let sent = waiting.swap_remove(0);
         drop(waiting);
         drop(first);
-        // Sent, and never taken.
+        // Sent, but never received.
         drop(sent);
         assert!((&mut last).now_or_never().is_some());
         drop(last);

@@ -1,19 +1,19 @@
-//! A request's body on its way to a component: bounded in size, and read ahead.
+//! A request's body on its way to a component: limited in size, and read ahead.
 //!
 //! A client may take as long as it likes to send a body, and an instance serves one request at a time: with a few dozen
-//! slow uploads a stranger could hold every instance of a component. So a body is read before an instance is taken, to
-//! its end or as far as [`READ_AHEAD_BYTES`]; only a client that has sent that much is waited for inside the sandbox. A
-//! component whose own bound is below `READ_AHEAD_BYTES` is never held up by a slow client.
+//! slow uploads one client could hold every instance of a component. So the host reads a body before it takes an
+//! instance, to its end or up to [`READ_AHEAD_BYTES`]; an instance only waits for a client that has sent that much. A
+//! component whose own limit is below `READ_AHEAD_BYTES` never waits for a slow client.
 //!
-//! A body for a component on another host is read to its end: it goes there in one message.
+//! A body for a component on another host is read to its end, because it goes there in one message.
 //!
-//! What is held of a body is charged to its request's account. A client that lets the host wait for the rest keeps what it
-//! holds only while nobody else of its share needs it: then the body is refused (503), since calling the component with
-//! half of it would be the very thing to avoid. And it has no fixed time for all of it, but a least rate.
+//! The memory for a body is charged to its request's account. A client that keeps the host waiting for the rest keeps
+//! this memory only while no other request of its share needs it. Otherwise the body is refused (503), because the
+//! component must not get a partial body. A body has no fixed time limit, but the client must keep a minimum rate.
 //!
-//! A component may answer without reading the rest. What is left is then read and dropped for a moment, because a client
-//! that still writes when its connection closes may never see the answer; and an answer that leaves before the body's end
-//! closes an HTTP/1 connection, and says so, because nobody knows whether another request would be read from it.
+//! A component may answer without reading the rest. The host then reads and discards the rest for a moment, because a
+//! client that still writes when its connection closes may never see the answer. An answer that is sent before the
+//! body's end also closes an HTTP/1 connection, and says so, because the host may not reach the next request.
 
 use super::activity::UnderWay;
 use super::budget::{Account, End, Full};
@@ -38,30 +38,31 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of request bodies.
     pub(crate) const FIXED_LIMITS = "http edge";
 
-    /// The most that is read of one request body before a component gets it. The bodies of an API end before it.
+    /// How much of a request body is read before a component gets it. The bodies of typical APIs are smaller.
     const READ_AHEAD_BYTES: usize = 256 * 1024, bytes;
-    /// What a request body counts for while its component reads it: as much may have arrived that is not read yet.
+    /// What a request body is charged while its component reads it: as much may have arrived unread.
     pub(super) const UPLOAD_WINDOW_BYTES: u32 = 256 * 1024, bytes;
-    /// The most of a request body that is copied when it arrives, so that it does not keep all that came with it.
+    /// Arriving parts of a request body up to this size are copied, so that they do not keep a whole receive buffer in
+    /// memory.
     const MAX_COPIED_BYTES: usize = 4 * 1024, bytes;
-    /// How long to read on in a request body that is refused or not wanted, so that its client gets to the answer.
+    /// How long to keep reading a request body that is refused or unwanted, so that its client gets to the answer.
     const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 }
 
-/// Why a body did not become an upload.
+/// Why a body was refused.
 pub(super) enum Refused {
     /// It is larger than the limit.
     TooLarge,
     /// It took too long.
     TooSlow,
-    /// Its client has its share of memory, or there is none.
+    /// Its client has used its share of memory, or there is no memory left.
     NoMemory,
     /// The client went away, or broke the protocol.
     Broken,
 }
 
 impl Refused {
-    /// Its name in measures.
+    /// Its name in metrics.
     pub(super) fn key(&self) -> &'static str {
         match self {
             Refused::TooLarge => "body-too-large",
@@ -78,19 +79,19 @@ impl From<Full> for Refused {
     }
 }
 
-/// What a body is read with.
+/// How a body is read.
 pub(super) struct Reading<'a> {
-    /// The most bytes that it may have.
+    /// The most bytes that the body may have.
     pub limit: u64,
-    /// Whether it is read to its end.
+    /// Whether to read it to its end.
     pub whole: bool,
     /// How long its client may keep the host waiting.
     pub pace: Pace,
-    /// What it is charged to.
+    /// The account to charge.
     pub account: &'a Arc<Account>,
     /// Its request.
     pub under_way: &'a UnderWay,
-    /// How to end the request, once its body is the component's.
+    /// How to end the request, once the component has its body.
     pub end: End,
 }
 
@@ -98,20 +99,20 @@ pub(super) struct Reading<'a> {
 #[derive(Default)]
 pub(super) struct Upload {
     ready: Bytes,
-    /// The memory that `ready` takes.
+    /// The charge for `ready`.
     held: Option<Charge>,
     trailers: Option<HeaderMap>,
     rest: Option<Bounded>,
 }
 
-/// Bytes of an account, given back when this is dropped.
+/// Bytes charged to an account; dropping it gives them back.
 pub(super) struct Charge {
     account: Arc<Account>,
     bytes: u64,
 }
 
 impl Charge {
-    /// Extends it to `bytes`.
+    /// Grows the charge to `bytes`.
     fn grow(&mut self, bytes: usize) -> Result<(), Full> {
         let more = (bytes as u64).saturating_sub(self.bytes);
         if more > 0 {
@@ -129,7 +130,7 @@ impl Drop for Charge {
 }
 
 impl Upload {
-    /// Reads ahead of `body`.
+    /// Reads the start of `body`, or all of it.
     ///
     /// # Errors
     /// When the body is too large, too slow or broken, or there is no memory for it.
@@ -149,7 +150,7 @@ impl Upload {
         };
         let (abort, registration) = AbortHandle::new_pair();
         account.waits(End::Task(abort));
-        // Aborted to make room for others.
+        // Others may abort it to make room.
         let read = Abortable::new(Self::read_ahead(&mut rest, reading), registration).await;
         account.works();
         let (mut upload, ended) = match read.unwrap_or(Err(Refused::NoMemory)) {
@@ -158,7 +159,7 @@ impl Upload {
                 if let (Refused::TooLarge, Some(body)) = (&refused, rest.body.take()) {
                     discard(body, limit).await;
                 }
-                // What is too slow, or has no room, is not waited for.
+                // Do not wait for a body that is too slow or has no room.
                 rest.body = None;
                 return Err(refused);
             }
@@ -172,7 +173,7 @@ impl Upload {
         Ok(upload)
     }
 
-    /// What came first, and whether that was all.
+    /// The first part of the body, and whether that was all.
     async fn read_ahead(body: &mut Bounded, reading: Reading<'_>) -> Result<(Self, bool), Refused> {
         let ahead = if reading.whole { usize::MAX } else { READ_AHEAD_BYTES };
         let mut pace = reading.pace;
@@ -215,17 +216,17 @@ impl Upload {
         Ok((Upload { ready, held: Some(held), trailers, rest: None }, ended))
     }
 
-    /// Whether all of it is there, and no trailers.
+    /// Whether the body is complete and without trailers.
     pub(super) fn is_whole(&self) -> bool {
         self.rest.is_none() && self.trailers.is_none()
     }
 
-    /// What has been read, with its trailers and the memory that it takes.
+    /// The part that was read, with its trailers and its charge.
     pub(super) fn into_ready(self) -> (Bytes, Option<HeaderMap>, Option<Charge>) {
         (self.ready, self.trailers, self.held)
     }
 
-    /// How far the body gets once it has been handed over; `None` when all of it is here.
+    /// The progress of the rest; `None` when the body is complete.
     pub(super) fn progress(&self) -> Option<Arc<Progress>> {
         self.rest.as_ref().map(|rest| rest.progress.clone())
     }
@@ -258,7 +259,7 @@ impl Body for Upload {
     }
 }
 
-/// How far a body got.
+/// The progress of a body.
 #[derive(Default)]
 pub(super) struct Progress {
     exceeded: AtomicBool,
@@ -266,29 +267,29 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Whether it turned out to be larger than its limit.
+    /// Whether the body exceeded its limit.
     pub(super) fn has_exceeded(&self) -> bool {
         self.exceeded.load(Ordering::Relaxed)
     }
 
-    /// Whether all of it was read.
+    /// Whether the body was read to its end.
     pub(super) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Relaxed)
     }
 }
 
-/// A body that ends with an error past `left` bytes, and says so in `progress`.
+/// A body that fails after `left` bytes and records that in `progress`.
 struct Bounded {
     /// `None` once it is dropped.
     body: Option<Incoming>,
     left: u64,
     progress: Arc<Progress>,
     account: Arc<Account>,
-    /// How to end the request while its component waits for more.
+    /// How to end the request while its component waits for more of the body.
     end: End,
     /// Whether the component waits for more.
     waiting: bool,
-    /// What may have arrived unread; `None` while it is read ahead.
+    /// The charge for bytes that may have arrived unread; `None` during reading ahead.
     window: Option<Charge>,
 }
 
@@ -337,22 +338,22 @@ impl Body for Bounded {
 }
 
 impl Drop for Bounded {
-    /// Reads on for a moment in what nobody wants any more.
+    /// Keeps reading the unwanted rest for a moment.
     fn drop(&mut self) {
         let (Some(body), false) = (self.body.take(), self.progress.has_ended()) else { return };
         let (window, left) = (self.window.take(), self.left);
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
                 discard(body, left).await;
-                // As much may have arrived meanwhile.
+                // Until here, as much may have arrived unread.
                 drop(window);
             });
         }
     }
 }
 
-/// Reads and drops a body that nobody wants, `most` bytes of it: a client that still writes when the connection closes
-/// may never see why.
+/// Reads and discards at most `most` bytes of an unwanted body: a client that still writes when the connection closes
+/// may never see the reason.
 pub(super) async fn discard(mut body: Incoming, most: u64) {
     let mut left = Some(most);
     let reading = async {
@@ -360,6 +361,6 @@ pub(super) async fn discard(mut body: Incoming, most: u64) {
             left = now.checked_sub(frame.data_ref().map_or(0, |data| data.len() as u64));
         }
     };
-    // Whether all of it came makes no difference to the answer.
+    // The answer does not depend on whether the whole body arrived.
     let _ = tokio::time::timeout(DISCARD_TIMEOUT, reading).await;
 }

@@ -1,18 +1,18 @@
-//! Rows that share what no two rows may share: all of them are found before the first row is taken.
+//! Finds rows that share a value which must be unique, before the first row is imported.
 //!
-//! Two accounts whose e-mails differ in letter case are one account here, and nobody but the operator can say whose it is.
-//! Which comes first in a collection says nothing, so neither is taken. That takes a look at all rows beforehand: they
-//! are read twice, with sixteen bytes and two numbers of each kept in memory.
+//! Two accounts whose e-mails differ only in letter case are one account here, and only the operator can say whose it
+//! is. The order in a collection decides nothing, so neither is imported. For that, all rows must be checked
+//! beforehand: they are read twice, with sixteen bytes and two numbers of each kept in memory.
 
 use super::{Kind, Place};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-/// Stands for a value.
+/// A digest of a value.
 type Mark = [u8; 16];
 
-/// The first row with a value, and the first one after it with the same.
+/// The first two rows with the same value.
 struct Rows {
     first: u64,
     second: Option<u64>,
@@ -26,7 +26,7 @@ pub(super) struct Doubles {
 }
 
 impl Doubles {
-    /// Reads all rows of `place`; there is nothing to find where rows of this kind may share everything.
+    /// Reads all rows of `place`; does nothing if rows of this kind have no unique field.
     ///
     /// # Errors
     /// When rows cannot be read.
@@ -51,15 +51,15 @@ impl Doubles {
         Ok(Doubles { field, shared: values })
     }
 
-    /// Why the row with this number is not taken.
+    /// Why the row with this number is refused.
     pub(super) fn refusal(&self, number: u64, row: &str) -> Option<String> {
         let rows = self.shared.get(&mark(&self.field, row)?)?;
         let other = rows.second.filter(|_| rows.first == number).unwrap_or(rows.first);
-        Some(format!("row {other} has the same `{}`, but for letter case: decide which of them it is", self.field))
+        Some(format!("row {other} has the same `{}`, but for letter case: keep only one of them", self.field))
     }
 }
 
-/// What stands for the value of `field` in a row, in letters of whichever case.
+/// The digest of the value of `field` in a row, ignoring letter case.
 fn mark(field: &str, row: &str) -> Option<Mark> {
     let row: serde_json::Value = serde_json::from_str(row).ok()?;
     let digest = Sha256::digest(row.get(field)?.as_str()?.to_lowercase());

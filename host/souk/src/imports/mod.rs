@@ -1,8 +1,8 @@
-//! Rows of another system, taken over by the components that know them.
+//! Imports rows of another system through the components that know them.
 //!
-//! The host reads rows and counts; it knows no table. A component that exports `souk:imports/rows` says which rows it takes
-//! and where they can be read, and judges each one. It is the component that owns the data: what a row must be like stands
-//! beside the statements that store it, and nobody else is granted its database.
+//! The host reads and counts rows; it knows no tables. A component that exports `souk:imports/rows` says which rows it
+//! imports and where they can be read, and judges each row. That component also owns the data: the rules for a row are
+//! beside the statements that store it, and no other component has access to its database.
 
 mod doubles;
 mod read;
@@ -14,7 +14,7 @@ pub(crate) use run::{Caller, Outcome, Run};
 use serde::Deserialize;
 use souk_manifest::limits::FixedLimit;
 
-/// The interface, without its version.
+/// The name of the interface, without its version.
 pub(crate) const INTERFACE: &str = "souk:imports/rows@";
 
 /// Every fixed limit of this module.
@@ -22,7 +22,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     [read::FIXED_LIMITS, run::FIXED_LIMITS].concat()
 }
 
-/// What keeps rows.
+/// A system that keeps rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum System {
@@ -31,14 +31,14 @@ pub(crate) enum System {
     Postgres,
 }
 
-/// How rows are read.
+/// How the rows of a system are read.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Source {
     pub(crate) system: System,
     pub(crate) read: String,
 }
 
-/// Rows of one kind.
+/// A kind of rows.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Kind {
@@ -49,7 +49,7 @@ pub(crate) struct Kind {
     pub(crate) distinct: Option<String>,
 }
 
-/// What became of a row.
+/// The component's decision about a row.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Verdict {

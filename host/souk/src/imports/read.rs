@@ -1,4 +1,4 @@
-//! Where rows are read: a file with a JSON object a line, a file of SQLite, PostgreSQL, or MongoDB.
+//! Reads rows: from a file with one JSON object per line, a SQLite file, PostgreSQL, or MongoDB.
 
 use super::{Kind, System};
 use anyhow::Context as _;
@@ -15,15 +15,15 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of reading rows for an import.
     pub(crate) const FIXED_LIMITS = "imports";
 
-    /// The longest row of a file.
+    /// The longest row in a file.
     const MAX_LINE_BYTES: u64 = 8 << 20, bytes;
-    /// How long MongoDB may take until a server of it answers.
+    /// How long a MongoDB server may take to answer.
     const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-    /// The rows that are read ahead.
+    /// How many rows are read ahead.
     const MAX_READ_AHEAD: usize = 2_000, "rows";
 }
 
-/// How a file of SQLite begins.
+/// The start of a SQLite file.
 const SQLITE: &[u8] = b"SQLite format 3\0";
 
 /// Where the rows are.
@@ -46,10 +46,10 @@ impl fmt::Display for Place {
 }
 
 impl Place {
-    /// Reads what the command line names: a URL, a file, or `@FILE` with a URL.
+    /// Parses the place from the command line: a URL, a file, or `@FILE` with a URL.
     ///
     /// # Errors
-    /// When it is neither; the message repeats no URL, which may hold a password.
+    /// When it is neither; the message does not repeat a URL, which may hold a password.
     pub(crate) fn parse(text: &str) -> anyhow::Result<Place> {
         if let Some(path) = text.strip_prefix('@') {
             let url = std::fs::read_to_string(path)
@@ -69,7 +69,7 @@ impl Place {
 
     fn of_url(url: &str) -> anyhow::Result<Place> {
         if PostgresAddress::is_meant(url) {
-            // What Prisma adds names the schema that PostgreSQL takes by itself.
+            // Prisma adds the name of the schema, which is PostgreSQL's default anyway.
             let url = url.strip_suffix("?schema=public").unwrap_or(url);
             let address = PostgresAddress::parse(url);
             return address
@@ -81,7 +81,7 @@ impl Place {
         })
     }
 
-    /// Reads the rows of this kind. The task ends when all are read, or with what was wrong.
+    /// Reads the rows of this kind. The task ends when all are read, or with an error.
     ///
     /// # Errors
     /// When rows of this kind cannot be read there.
@@ -117,7 +117,7 @@ impl Place {
     }
 }
 
-/// The lines of a file. mongoexport writes one object a line, and with `--jsonArray` brackets and commas around them.
+/// The lines of a file. mongoexport writes one object per line, and with `--jsonArray` brackets and commas around them.
 fn lines(path: &Path, to: &Sender<String>) -> anyhow::Result<()> {
     let file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
     let mut reader = BufReader::new(file);
@@ -147,7 +147,7 @@ fn lines(path: &Path, to: &Sender<String>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The documents of a collection, as mongoexport would write them.
+/// The documents of a collection, in mongoexport's format.
 #[cfg(feature = "mongodb")]
 async fn documents(url: &MongoUrl, collection: &str, to: &Sender<String>) -> anyhow::Result<()> {
     use futures::TryStreamExt as _;
@@ -162,7 +162,7 @@ async fn documents(url: &MongoUrl, collection: &str, to: &Sender<String>) -> any
     let collection = database.collection::<Document>(collection);
     let mut documents = collection.find(doc! {}).sort(doc! { "_id": 1 }).await.map_err(failed)?;
     while let Some(document) = documents.try_next().await.map_err(failed)? {
-        // A number is one, an ObjectId is `{"$oid": …}`: relaxed Extended JSON.
+        // Relaxed Extended JSON: a number stays a number, an ObjectId becomes `{"$oid": …}`.
         if to.send(serde_json::to_string(&document)?).await.is_err() {
             break;
         }

@@ -1,4 +1,4 @@
-//! An import: batches of rows to the component, verdicts into counts and a file.
+//! Runs an import: sends batches of rows to the component, counts its verdicts and writes refused rows to a file.
 
 use super::doubles::Doubles;
 use super::{Kind, Place, Verdict};
@@ -21,30 +21,30 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of an import.
     pub(crate) const FIXED_LIMITS = "imports";
 
-    /// The most rows that one call takes.
+    /// The most rows in one call.
     const MAX_BATCH_ROWS: usize = 200, "rows";
-    /// About as many bytes of rows are in one call.
+    /// Roughly the most bytes of rows in one call.
     const MAX_BATCH_BYTES: usize = 1 << 20, bytes;
-    /// The batches that are under way at one time, where their order does not matter.
+    /// The most batches at a time, when their order does not matter.
     const MAX_BATCHES: usize = 16, "batches";
 }
 
 /// How often progress is shown, in rows.
 const PROGRESS_ROWS: u64 = 10_000;
 
-/// Who makes the calls.
+/// What makes the calls.
 pub(crate) enum Caller {
-    /// A host that runs: a connection for each batch that is under way.
+    /// A running host, with one connection for each concurrent batch.
     Host(Vec<Mutex<RunningHost>>),
     /// This process.
     App(Arc<App>),
 }
 
 impl Caller {
-    /// Reaches the host at `socket` as often as batches may be under way.
+    /// Opens a connection to the host at `socket` for each concurrent batch.
     ///
     /// # Errors
-    /// When it has gone away.
+    /// When the host has stopped.
     pub(crate) async fn host(socket: &std::path::Path) -> anyhow::Result<Caller> {
         let mut hosts = Vec::new();
         for _ in 0..MAX_BATCHES {
@@ -54,10 +54,10 @@ impl Caller {
         Ok(Caller::Host(hosts))
     }
 
-    /// Calls a function; what it answers is read as `T`.
+    /// Calls a function and parses its answer as `T`.
     ///
     /// # Errors
-    /// When the call fails, or the function says so.
+    /// When the call fails, or the function returns an error.
     pub(crate) async fn call<T: serde::de::DeserializeOwned>(
         &self,
         lane: usize,
@@ -83,7 +83,7 @@ impl Caller {
     }
 }
 
-/// What is imported.
+/// An import.
 pub(crate) struct Run {
     pub(crate) caller: Caller,
     pub(crate) component: String,
@@ -91,11 +91,11 @@ pub(crate) struct Run {
     pub(crate) interface: String,
     pub(crate) kind: Kind,
     pub(crate) dry_run: bool,
-    /// Where rows go that were not taken as they are.
+    /// The file for rows that were refused or changed.
     pub(crate) refusals: PathBuf,
 }
 
-/// What became of the rows.
+/// The counts of an import.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) taken: u64,
@@ -111,10 +111,10 @@ impl Outcome {
 }
 
 impl Run {
-    /// Takes all rows of `place`; `progress` hears of some thousands.
+    /// Imports all rows of `place`; calls `progress` every few thousand rows.
     ///
     /// # Errors
-    /// When rows cannot be read, or the component does not take any. What was taken stays.
+    /// When rows cannot be read, or the component fails. Rows that were already imported stay.
     pub(crate) async fn all(self, place: Place, progress: impl Fn(&Outcome)) -> anyhow::Result<Outcome> {
         let doubles = Doubles::find(&place, &self.kind).await?;
         let (mut rows, reading) = place.rows(&self.kind)?;
@@ -170,7 +170,7 @@ impl Run {
         Ok(outcome)
     }
 
-    /// One batch, judged by the component, but for the rows that are refused already.
+    /// Sends one batch to the component, without the rows that are refused already.
     async fn take(
         &self,
         number: usize,
@@ -200,7 +200,7 @@ impl Run {
         Ok((rows, all))
     }
 
-    /// Writes a line about a row. The file is its owner's alone: rows of accounts have hashes of passwords.
+    /// Writes a line about a row. Only the owner may read the file: rows of accounts contain password hashes.
     fn note(
         &self,
         file: &mut Option<BufWriter<File>>,

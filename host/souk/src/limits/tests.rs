@@ -1,4 +1,4 @@
-//! Finds bounds in the sources of the host that `souk doctor` does not print.
+//! Finds limits in the host's sources that `souk doctor` does not print.
 
 use super::fixed_limits;
 use souk_manifest::limits::LimitValue;
@@ -6,13 +6,17 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Constants that look like a bound and are none: file, name, and what it is.
+/// Constants that look like a limit but are none: file, name, and what it is.
 const NO_BOUNDS: &[(&str, &str, &str)] = &[
     ("bindings/src/sqlite/value.rs", "CELL_BYTES", "the size of a type"),
     ("bindings/src/postgres/value.rs", "CELL_BYTES", "the size of a type"),
     #[cfg(feature = "mysql")]
     ("bindings/src/mysql/value.rs", "CELL_BYTES", "the size of a type"),
     ("bindings/src/sqlite/engine.rs", "PAGE_BYTES", "SQLite's default size of a page, in which files are counted"),
+    ("bindings/src/otel/logs.rs", "LINE_BYTES", "what a line counts for beside its text"),
+    ("bindings/src/tape/mod.rs", "ENTRY_BYTES", "what an entry counts for beside its texts"),
+    ("bindings/src/tape/mod.rs", "READ_BYTES", "the size of a number"),
+    ("bindings/src/tape/secrets.rs", "MIN_SECRET_BYTES", "what is long enough to be a secret"),
     ("codec/src/trail.rs", "RESERVE_STEP_BYTES", "the step in which a buffer grows"),
     ("manifest/src/secrets.rs", "SECRET_BYTES", "the exact size of a secret that is made"),
     ("souk/src/cli/event_table.rs", "MIN_WIDTH", "the layout of a table"),
@@ -22,16 +26,16 @@ const NO_BOUNDS: &[(&str, &str, &str)] = &[
     ("manifest/src/limits.rs", "DAY", "a unit of the table of limits that a manifest changes"),
 ];
 
-/// Folders of the host that are there with a feature alone.
+/// Parts of the host that exist only with a feature.
 const OPTIONAL: &[(&str, bool)] = &[
     ("bindings/src/mysql/", cfg!(feature = "mysql")),
     ("bindings/src/mqtt/", cfg!(feature = "mqtt")),
     ("bindings/src/outbound/url.rs", cfg!(any(feature = "mysql", feature = "mqtt"))),
 ];
 
-/// A source file without its tests and its comments.
+/// A source file without its tests and comments.
 struct Source {
-    /// From `host/` on.
+    /// The path below `host/`.
     path: String,
     text: String,
 }
@@ -40,7 +44,7 @@ fn sources() -> Vec<Source> {
     fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            // Templates are the code of applications.
+            // Templates are code of applications.
             if path.ends_with("scaffold/templates") {
                 continue;
             }
@@ -64,7 +68,7 @@ fn sources() -> Vec<Source> {
     files.retain(|path| !is_test(path) && !path.iter().any(|part| part == "tests"));
     let read = |path: &PathBuf| {
         let text = fs::read_to_string(path).unwrap();
-        // Tests in the file itself stand at its end.
+        // Unit tests are at the end of a file.
         let text = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default();
         let code = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>();
         let path = path.strip_prefix(host).unwrap().to_string_lossy().replace('\\', "/");
@@ -77,7 +81,7 @@ fn sources() -> Vec<Source> {
 }
 
 impl Source {
-    /// The text in the braces of `fixed_limits! { ... }`, and the rest of the file.
+    /// The text inside `fixed_limits! { ... }`, and the rest of the file.
     fn split(&self) -> (String, String) {
         let (mut tables, mut rest) = (String::new(), String::new());
         let mut within = false;
@@ -105,7 +109,7 @@ fn constants(text: &str) -> Vec<(String, String)> {
     declared.collect()
 }
 
-/// Whether a constant outside a table bounds something, by its name and its type.
+/// Whether a constant outside a table is a limit, judged by its name and its type.
 fn bounds(name: &str, kind: &str) -> bool {
     let number = ["usize", "u64", "u32", "u16", "u8", "i64", "i32"].contains(&kind);
     let starts = ["MAX_", "MIN_"].iter().any(|start| name.starts_with(start));
@@ -128,7 +132,7 @@ fn every_constant_that_bounds_something_stands_in_a_table() {
                 unused.remove(&excepted);
                 continue;
             }
-            // The codec is below the crate of the macro: a crate above it has its rows.
+            // The codec does not depend on the macro's crate; a crate that depends on both lists the codec's limits.
             let elsewhere = source.path.starts_with("codec/") && tables.contains(&format!("= souk_codec::{name},"));
             if bounds(&name, &kind) && !elsewhere {
                 outside += &format!("host/{}: {name}: {kind}\n", source.path);
@@ -137,9 +141,9 @@ fn every_constant_that_bounds_something_stands_in_a_table() {
     }
     assert!(
         outside.is_empty(),
-        "declare these in `souk_manifest::fixed_limits! {{ ... }}`, or say in NO_BOUNDS why they bound nothing:\n{outside}"
+        "declare these in `souk_manifest::fixed_limits! {{ ... }}`, or say in NO_BOUNDS why they are no limits:\n{outside}"
     );
-    assert!(unused.is_empty(), "NO_BOUNDS names constants that are not there: {unused:?}");
+    assert!(unused.is_empty(), "NO_BOUNDS names constants that do not exist: {unused:?}");
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! What `/metrics` answers, in Prometheus' text format: what was measured at the boundaries, and what is so now.
+//! What `/metrics` answers, in Prometheus' text format: measurements from the boundaries, and current values.
 //!
-//! What is counted on the way of a call is counted where it happens ([`souk_bindings::boundary`]). What has a value at each
-//! moment (instances, memory, connections, messages) is read when somebody asks ([`state`]), with one exception: how many
-//! messages wait is asked of a disk or of NATS, so a task asks every [`STATS_INTERVAL`] and an answer has its last note.
+//! Calls are measured where they happen ([`souk_bindings::boundary`]). Current values (instances, memory, connections,
+//! messages) are read for each answer ([`state`]), with one exception: counting waiting messages needs the disk or
+//! NATS, so a task counts them every [`STATS_INTERVAL`] and an answer has the last count.
 
 mod state;
 
@@ -20,59 +20,59 @@ use std::time::Duration;
 use tokio_util::task::AbortOnDropHandle;
 
 souk_manifest::fixed_limits! {
-    /// The fixed limits of measures.
+    /// The fixed limits of metrics.
     pub(crate) const FIXED_LIMITS = "administration";
 
-    /// How often it is asked how many messages wait, for the measures.
+    /// How often waiting messages are counted for the metrics.
     const STATS_INTERVAL: Duration = Duration::from_secs(5);
-    /// How long the answer may take.
+    /// How long such a count may take.
     const STATS_TIMEOUT: Duration = Duration::from_secs(3);
 }
 
-/// The measures of an application.
+/// The metrics of an application.
 pub struct Metrics {
     app: Arc<App>,
     readiness: Arc<Readiness>,
     losses: LogLosses,
     export_losses: Losses,
     messages: Arc<Mutex<Option<Stats>>>,
-    _asker: AbortOnDropHandle<()>,
+    _counting: AbortOnDropHandle<()>,
 }
 
 impl Metrics {
-    /// Begins to measure what is not counted where it happens.
+    /// Starts to measure what is not counted where it happens.
     pub fn start(app: &Arc<App>, readiness: &Arc<Readiness>, losses: LogLosses) -> Self {
         let messages: Arc<Mutex<Option<Stats>>> = Arc::default();
-        let asker = tokio::spawn(ask(app.clone(), messages.clone()));
+        let counting = tokio::spawn(count_messages(app.clone(), messages.clone()));
         Metrics {
             app: app.clone(),
             readiness: readiness.clone(),
             losses,
             export_losses: Losses::default(),
             messages,
-            _asker: AbortOnDropHandle::new(asker),
+            _counting: AbortOnDropHandle::new(counting),
         }
     }
 
-    /// How many messages of durable links wait, as last asked; `None` where there are none.
+    /// The last count of waiting messages of durable links; `None` if there are no durable links.
     pub(crate) fn messages(&self) -> Option<Stats> {
         *self.messages.lock()
     }
 
-    /// Where it is counted how many spans a collector did not get.
+    /// The counter of spans that a collector did not get.
     pub(crate) fn export_losses(&self) -> &Losses {
         &self.export_losses
     }
 
-    /// The text.
+    /// The metrics as text.
     ///
     /// # Errors
-    /// When two measures have one name, which is a mistake in the host.
+    /// When two metrics have the same name, which is a mistake in the host.
     pub fn text(&self) -> Result<String, prometheus::Error> {
         TextEncoder::new().encode_to_string(&self.gather()?)
     }
 
-    /// Everything as it is now.
+    /// All metrics with their current values.
     ///
     /// # Errors
     /// As [`Metrics::text`].
@@ -84,8 +84,8 @@ impl Metrics {
     }
 }
 
-/// Asks how many messages wait, again and again.
-async fn ask(app: Arc<App>, messages: Arc<Mutex<Option<Stats>>>) {
+/// Counts the waiting messages at intervals.
+async fn count_messages(app: Arc<App>, messages: Arc<Mutex<Option<Stats>>>) {
     let Some(queue) = app.queue() else { return };
     loop {
         let stats = tokio::time::timeout(STATS_TIMEOUT, queue.stats()).await;

@@ -1,4 +1,4 @@
-//! What is so at this moment: read from those who have it, into measures that live for one answer.
+//! Current values, read from the parts of the host into metrics that exist for one answer.
 
 use crate::app::App;
 use crate::readiness::Readiness;
@@ -11,11 +11,11 @@ use souk_manifest::limits::ByteSize;
 use souk_nats::Outage;
 use souk_runtime::{Engine, PoolUse};
 
-/// Measures for one answer.
+/// The metrics of one answer.
 struct Measures(Registry);
 
 impl Measures {
-    /// A measure with a value for each combination of its labels. What only grows is written as what it is.
+    /// Adds a metric with a value for each combination of its labels. Counters are written as their current value.
     fn add(&self, name: &str, help: &str, labels: &[&str], values: Vec<(Vec<&str>, f64)>) -> Result<(), Error> {
         if values.is_empty() {
             return Ok(());
@@ -36,15 +36,15 @@ impl Measures {
     }
 }
 
-/// What could not be told.
+/// What was lost on the way to its reader.
 pub(super) struct Lost {
-    /// Lines of the log.
+    /// Log lines.
     pub(super) lines: u64,
-    /// Spans, to a collector.
+    /// Spans for a collector.
     pub(super) spans: u64,
 }
 
-/// Everything.
+/// All current values.
 pub(super) fn gather(
     app: &App,
     readiness: &Readiness,
@@ -81,7 +81,7 @@ fn flag(yes: bool) -> f64 {
     if yes { 1.0 } else { 0.0 }
 }
 
-/// Counts lose nothing that matters as floats.
+/// As a float, a count loses no precision that matters.
 fn count(number: u64) -> f64 {
     number as f64
 }

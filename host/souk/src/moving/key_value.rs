@@ -1,43 +1,44 @@
-//! A copy of a key-value store, from one place to another, and the comparison of both.
+//! Copies a key-value store from one place to another, and compares both.
 //!
-//! Values are copied as they are. What components count with `increment` Redis keeps as digits and the others as eight
-//! bytes, and a value does not say that it is a number: such keys are named.
+//! Values are copied unchanged. Redis stores the counters of `increment` as digits, and the other stores use eight
+//! bytes; a value does not say that it is a counter. So a counter that is copied to or from Redis is no longer a
+//! number.
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use sha2::{Digest as _, Sha256};
 use souk_bindings::key_value::{MAX_BATCH_BYTES, MAX_VALUE_BYTES, Store, StoreError};
 use std::collections::HashSet;
 
-/// The values that fit into one batch, whatever their sizes.
+/// How many values fit into one batch, whatever their sizes.
 const BATCH: usize = MAX_BATCH_BYTES / MAX_VALUE_BYTES;
 
-/// The batches that are under way at one time.
+/// How many batches run at a time.
 const BATCHES: usize = 8;
 
-/// Why a store was not copied. What was copied stays.
+/// Why a store was not copied completely. What was already copied stays.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CopyError {
-    /// Reading.
+    /// Reading failed.
     #[error("the store that is copied: {0}\n  fix: let its server run, and run the same copy again: it goes on")]
     From(#[source] StoreError),
-    /// Writing.
+    /// Writing failed.
     #[error("the store that is copied to: {0}\n  fix: let its server run and have room, and run the same copy again")]
     To(#[source] StoreError),
-    /// Somebody uses it.
+    /// The target is in use.
     #[error(
         "the store that is copied to has keys, and no copy into it was begun from here\n  fix: name an empty one; what is \
          there is somebody's"
     )]
     NotEmpty,
-    /// The comparison.
+    /// The comparison failed.
     #[error(
         "the stores differ after the copy: {from} keys there, {to} here, or other values\n  fix: let nobody write to either, \
          empty the one that is copied to, and copy again"
     )]
     Differs {
-        /// Keys of the first.
+        /// Keys of the source.
         from: u64,
-        /// Keys of the second.
+        /// Keys of the target.
         to: u64,
     },
 }
@@ -64,8 +65,8 @@ impl Sum {
     }
 }
 
-/// Copies what `from` has to `to`, which must be empty unless the copy was begun before, and compares. Returns how many
-/// keys there are; `progress` hears of each thousand or so.
+/// Copies everything from `from` to `to`, which must be empty unless this copy was begun before, and compares both.
+/// Returns the number of keys; `progress` is called about every thousand keys.
 pub(crate) async fn copy(from: &Store, to: &Store, resumed: bool, progress: impl Fn(u64)) -> Result<u64, CopyError> {
     if !resumed && !to.keys(None).await.map_err(CopyError::To)?.keys.is_empty() {
         return Err(CopyError::NotEmpty);
@@ -73,7 +74,7 @@ pub(crate) async fn copy(from: &Store, to: &Store, resumed: bool, progress: impl
     let (mut sum, mut seen, mut page) = (Sum::default(), HashSet::new(), None);
     loop {
         let found = from.keys(page.as_deref()).await.map_err(CopyError::From)?;
-        // A listing may name a key twice.
+        // A listing may contain a key twice.
         let keys: Vec<String> = found.keys.into_iter().filter(|key| seen.insert(mark(key))).collect();
         let mut batches = Vec::new();
         for keys in keys.chunks(BATCH) {
@@ -89,14 +90,14 @@ pub(crate) async fn copy(from: &Store, to: &Store, resumed: bool, progress: impl
             break;
         }
     }
-    let there = whole(to).await.map_err(CopyError::To)?;
+    let there = checksum(to).await.map_err(CopyError::To)?;
     if sum != there {
         return Err(CopyError::Differs { from: sum.keys, to: there.keys });
     }
     Ok(sum.keys)
 }
 
-/// Copies these keys; returns them with their values. What is there already is not written again.
+/// Copies these keys and returns them with their values. Keys that exist in the target are not written again.
 async fn moved(from: &Store, to: &Store, keys: Vec<String>) -> Result<Vec<(String, Vec<u8>)>, CopyError> {
     let there = to.get_many(keys.clone()).await.map_err(CopyError::To)?;
     let entries = from.get_many(keys).await.map_err(CopyError::From)?;
@@ -111,8 +112,8 @@ async fn moved(from: &Store, to: &Store, keys: Vec<String>) -> Result<Vec<(Strin
     Ok(entries)
 }
 
-/// The checksum of all that a store has.
-async fn whole(store: &Store) -> Result<Sum, StoreError> {
+/// The checksum of a whole store.
+async fn checksum(store: &Store) -> Result<Sum, StoreError> {
     let (mut sum, mut seen, mut page) = (Sum::default(), HashSet::new(), None);
     loop {
         let found = store.keys(page.as_deref()).await?;
@@ -132,7 +133,7 @@ async fn whole(store: &Store) -> Result<Sum, StoreError> {
     }
 }
 
-/// Sixteen bytes that stand for a key: a store may have millions.
+/// A digest of sixteen bytes for a key: a store may have millions of keys.
 fn mark(key: &str) -> [u8; 16] {
     let digest = Sha256::digest(key);
     std::array::from_fn(|n| digest.get(n).copied().unwrap_or_default())

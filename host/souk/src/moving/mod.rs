@@ -1,9 +1,9 @@
-//! Where data is, and how it gets elsewhere.
+//! Where data is, and how it moves to another place.
 //!
-//! A change of the configuration gives a component another, empty place, and nothing else would say so: the shop would
-//! open without its customers. The state folder therefore remembers where each store and database was ([`places`]), and
-//! a start that finds an empty place where the one before had rows refuses. `souk store copy` moves the rows
-//! ([`key_value`], and `souk_bindings::moving` for databases).
+//! A changed configuration can give a component a new, empty place. Without a check the application would simply start
+//! without its data. So the state folder remembers where each store and database was ([`places`]), and a start refuses
+//! an empty place if the previous one had rows. `souk store copy` moves the rows ([`key_value`], and
+//! `souk_bindings::moving` for databases).
 
 mod key_value;
 mod places;

@@ -1,8 +1,8 @@
-//! What the state folder remembers of places: `places.json`, where each store and database was at the last start, whether
-//! it had rows, and which copies have not come to their end.
+//! The state folder's record of places: `places.json` has the place of each store and database at the last start,
+//! whether it had rows, and the copies that have not finished.
 //!
-//! A file says itself whether it has rows, so it is asked. A server that is no longer configured cannot be asked, so what
-//! was known of it counts. A database of PostgreSQL is taken to have rows once migrations have run in it.
+//! A file is checked for rows directly. A server that is no longer configured cannot be checked, so the record decides.
+//! A PostgreSQL database is assumed to have rows once migrations have run in it.
 
 use serde::{Deserialize, Serialize};
 use souk_bindings::key_value::{Store, Stores};
@@ -20,10 +20,10 @@ use std::time::Duration;
 use tokio_util::task::AbortOnDropHandle;
 
 souk_manifest::fixed_limits! {
-    /// The fixed limits of what is remembered of places.
+    /// The fixed limits of the record of places.
     const OWN_LIMITS = "places";
 
-    /// How often an empty store on a server is asked whether it has keys by now.
+    /// How often an empty store on a server is checked for keys.
     const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 }
 
@@ -32,10 +32,10 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     OWN_LIMITS.to_vec()
 }
 
-/// The application does not start, because its data is not where it is configured to be.
+/// The application does not start, because its data is not at the configured place.
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
-    /// The place is empty.
+    /// The new place is empty.
     #[error(
         "{what} is now in {now}, which is empty, and was in {before}, which is not\n  fix: copy it: `souk store copy {name} \
          --from {from} --to configured`; or start with nothing: `souk up --start-empty`"
@@ -43,16 +43,16 @@ pub enum PlaceError {
     Empty {
         /// The store or database.
         what: String,
-        /// The name for the copy.
+        /// The name for `souk store copy`.
         name: String,
-        /// Where it is now.
+        /// The place that is configured now.
         now: String,
-        /// Where it was.
+        /// The previous place.
         before: String,
-        /// What to write for that.
+        /// The argument of `souk store copy` for the previous place.
         from: String,
     },
-    /// A copy has broken off.
+    /// A copy is incomplete.
     #[error(
         "a copy of {name} to {to} has broken off, so what is there is not whole\n  fix: run the same `souk store copy {name}` \
          again: it goes on where it was"
@@ -60,7 +60,7 @@ pub enum PlaceError {
     HalfCopied {
         /// What was copied.
         name: String,
-        /// Where to.
+        /// The place that it was copied to.
         to: String,
     },
     /// The file cannot be read or written.
@@ -71,18 +71,18 @@ pub enum PlaceError {
         /// Why.
         cause: io::Error,
     },
-    /// A database cannot be asked.
+    /// A database cannot be read.
     #[error(transparent)]
     Migration(#[from] MigrationError),
 }
 
-/// What is remembered.
+/// The content of `places.json`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Places {
-    /// By `key-value/LABEL` and `database/COMPONENT`.
+    /// By the keys `key-value/LABEL` and `database/COMPONENT`.
     #[serde(default)]
     places: BTreeMap<String, Place>,
-    /// The copies that have begun and not ended: what is copied, where to, and where from.
+    /// The copies that have begun but not finished: what is copied, where to, and where from.
     #[serde(default)]
     copies: BTreeMap<String, BTreeMap<String, String>>,
 }
@@ -90,12 +90,12 @@ struct Places {
 /// A place, without a password.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Place {
-    /// In words.
+    /// A description for people.
     place: String,
-    /// The file, where it is one.
+    /// The file, if the place is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     file: Option<PathBuf>,
-    /// Whether it had rows when it was looked at last.
+    /// Whether it had rows at the last check.
     rows: bool,
 }
 
@@ -109,7 +109,7 @@ impl Place {
         Place { place, file: None, rows: false }
     }
 
-    /// What it is called.
+    /// Its description.
     pub(crate) fn shown(&self) -> &str {
         &self.place
     }
@@ -118,7 +118,7 @@ impl Place {
         self.file.as_deref().map_or(self.rows, has_rows)
     }
 
-    /// How `souk store copy` names it: a server may have a password, which is not remembered.
+    /// How `souk store copy` names it: a server's URL may have a password, which the record does not contain.
     fn argument(&self) -> String {
         match &self.file {
             Some(path) => format!("file:{}", path.display()),
@@ -141,7 +141,7 @@ pub(crate) fn store_place(place: Option<&KeyValuePlace>, application: &str, labe
     }
 }
 
-/// The place of the database that `component`'s migrations are for, and where it is without configuration.
+/// The place of the database that `component`'s migrations run in, and its default place.
 fn database_place(component: &Component, application: &Application, state: &StateFolder) -> Option<(Place, Place)> {
     component.migrations.as_ref()?;
     let label = migrations::sqlite_label(component).ok();
@@ -153,11 +153,11 @@ fn database_place(component: &Component, application: &Application, state: &Stat
     Some((now, Place::file(&by_itself)))
 }
 
-/// Compares where the data of this host's components is with where it was, and remembers it. Stores that are empty are
-/// watched by the task that is returned. Blocks on the disk: nothing else may run.
+/// Compares the places of this host's data with the recorded ones, and records them. The returned task watches stores
+/// that are empty. Blocks on the disk: nothing else may run.
 ///
 /// # Errors
-/// When a place is empty and the one before was not, or a copy has not come to its end.
+/// When a place is empty and the previous one was not, or a copy is incomplete.
 pub(crate) async fn check(
     application: &Application,
     stores: &Stores,
@@ -169,7 +169,7 @@ pub(crate) async fn check(
         let configured = application.key_value_places.get(label);
         let mut now = store_place(configured, &application.name, label, &state.key_value());
         let by_itself = store_place(None, &application.name, label, &state.key_value());
-        // A server that does not answer now has no say.
+        // A server that does not answer now is skipped.
         let store = stores.get(label).map(|store| Arc::new(store.unmeasured()));
         let has_keys = match &store {
             Some(store) => !store.keys(None).await.is_ok_and(|page| page.keys.is_empty()),
@@ -189,7 +189,7 @@ pub(crate) async fn check(
         places.must_be_whole(&component.name, &now)?;
         let key = format!("database/{}", component.name);
         now.rows = match (&component.database, &component.migrations) {
-            // Only where it is not what it was: that is one question to the server less.
+            // Only for a changed place, which saves a query to the server.
             (Some(DatabaseUrl::Postgres(address)), Some(dir)) if !places.is_same(&key, &now) => {
                 !migrations::postgres::is_new(address, &component.name, dir, &component.retired).await?
             }
@@ -206,7 +206,7 @@ pub(crate) async fn check(
     Ok((!empty.is_empty()).then(|| AbortOnDropHandle::new(tokio::spawn(watch(empty, state.clone())))))
 }
 
-/// Looks at empty stores until they are not, and remembers it.
+/// Checks empty stores until they have keys, and records that.
 async fn watch(mut empty: Vec<(String, Arc<Store>)>, state: StateFolder) {
     while !empty.is_empty() {
         tokio::time::sleep(WATCH_INTERVAL).await;
@@ -228,7 +228,7 @@ async fn watch(mut empty: Vec<(String, Arc<Store>)>, state: StateFolder) {
     }
 }
 
-/// Takes the places as they are configured, whatever was before.
+/// Records the configured places, whatever was recorded before.
 ///
 /// # Errors
 /// When the state folder cannot be written.
@@ -247,10 +247,10 @@ pub(crate) fn accept(application: &Application, state: &StateFolder) -> Result<(
     places.write(state)
 }
 
-/// Notes that a copy begins; whether the same was begun before and has not ended.
+/// Records that a copy begins; returns whether the same copy was begun before and is incomplete.
 ///
 /// # Errors
-/// When a copy from elsewhere to the same place has not ended, or the state folder cannot be written.
+/// When a copy from another place to the same one is incomplete, or the state folder cannot be written.
 pub(crate) fn begin(state: &StateFolder, name: &str, from: &str, to: &str) -> Result<bool, PlaceError> {
     let mut places = Places::read(state)?;
     let copies = places.copies.entry(name.to_owned()).or_default();
@@ -264,7 +264,7 @@ pub(crate) fn begin(state: &StateFolder, name: &str, from: &str, to: &str) -> Re
     }
 }
 
-/// Notes that a copy has ended, or has not begun.
+/// Records that a copy has finished or did not begin.
 ///
 /// # Errors
 /// When the state folder cannot be written.
@@ -297,7 +297,7 @@ impl Places {
         }
     }
 
-    /// Writes the file anew, and takes the place of the old one when it is whole.
+    /// Writes a new file, which replaces the old one when it is complete.
     fn write(&self, state: &StateFolder) -> Result<(), PlaceError> {
         let path = Places::path(state);
         let failed = |cause| PlaceError::File { path: path.clone(), cause };
@@ -308,7 +308,8 @@ impl Places {
         new.persist(&path).map(drop).map_err(|error| failed(error.error))
     }
 
-    /// Refuses a place that a copy has filled in part. Another place may be started from: a copy is given up so.
+    /// Refuses a place that an incomplete copy has filled. A start at another place is allowed: that is how to give up
+    /// a copy.
     fn must_be_whole(&self, name: &str, now: &Place) -> Result<(), PlaceError> {
         match self.copies.get(name).is_some_and(|copies| copies.contains_key(&now.place)) {
             true => Err(PlaceError::HalfCopied { name: name.to_owned(), to: now.place.clone() }),
@@ -320,7 +321,7 @@ impl Places {
         self.places.get(key).is_some_and(|before| before.place == now.place)
     }
 
-    /// Remembers where something is now, unless that is empty and where it was is not.
+    /// Records the current place, unless it is empty and the previous one is not.
     fn compare(&mut self, key: &str, now: Place, by_itself: Place, what: String, name: &str) -> Result<(), PlaceError> {
         let before = self.places.get(key).unwrap_or(&by_itself);
         if before.place != now.place && !now.rows && before.had_rows() {

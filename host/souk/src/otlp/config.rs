@@ -1,4 +1,4 @@
-//! Where traces and metrics go: OpenTelemetry's variables of the environment, as its specification has them.
+//! Where traces and metrics go, according to OpenTelemetry's environment variables.
 
 use anyhow::{Context as _, bail};
 use http::Uri;
@@ -10,18 +10,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 souk_manifest::fixed_limits! {
-    /// The fixed limits of what the environment says nothing of.
+    /// The fixed limits that apply without such variables.
     pub(super) const FIXED_LIMITS = "export of traces and metrics";
 
-    /// How long a request to the collector may take; `OTEL_EXPORTER_OTLP_TIMEOUT` says otherwise.
+    /// How long a request to the collector may take, unless `OTEL_EXPORTER_OTLP_TIMEOUT` is set.
     const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-    /// How long a span waits for others to be sent with; `OTEL_BSP_SCHEDULE_DELAY` says otherwise.
+    /// How long a span may wait to be sent together with others, unless `OTEL_BSP_SCHEDULE_DELAY` is set.
     const BATCH_DELAY: Duration = Duration::from_secs(5);
-    /// How often metrics are sent; `OTEL_METRIC_EXPORT_INTERVAL` says otherwise.
+    /// How often metrics are sent, unless `OTEL_METRIC_EXPORT_INTERVAL` is set.
     const METRICS_INTERVAL: Duration = Duration::from_secs(60);
 }
 
-/// Where one signal goes.
+/// The destination of one signal.
 #[derive(Clone)]
 pub(super) struct Signal {
     /// `traces` or `metrics`.
@@ -36,26 +36,26 @@ pub(super) struct Signal {
 pub(crate) struct Config {
     pub(super) traces: Option<Signal>,
     pub(super) metrics: Option<Signal>,
-    /// Log records of components; the host's own log stays where it is.
+    /// Log records of components; the host's own log is not exported.
     pub(super) logs: Option<Signal>,
     pub(super) resource: Resource,
-    /// How long a span waits for others to be sent with.
+    /// How long a span may wait to be sent together with others.
     pub(super) delay: Duration,
     /// How often metrics are sent.
     pub(super) interval: Duration,
 }
 
 impl Config {
-    /// What the environment asks for; `None` where it names no collector. `application` is the name that traces have where
-    /// it gives none, `version` the application's.
+    /// Reads the environment; `None` when it names no collector. `application` is the service name in traces unless the
+    /// environment gives one, and `version` is the application's.
     ///
     /// # Errors
-    /// When a variable has no value that it can have.
+    /// When a variable has an invalid value.
     pub(crate) fn read(application: &str, version: &str) -> anyhow::Result<Option<Self>> {
         read(|name| std::env::var(name).ok().filter(|value| !value.is_empty()), application, version)
     }
 
-    /// Whether traces go to a collector: then requests are recorded, whether or not anybody looks at them here.
+    /// Whether traces go to a collector. Then requests are recorded even if nobody reads the traces here.
     pub(crate) fn has_traces(&self) -> bool {
         self.traces.is_some()
     }
@@ -80,7 +80,7 @@ fn read(variable: impl Fn(&str) -> Option<String>, application: &str, version: &
     }))
 }
 
-/// Where the signal `name` goes; `None` where no collector is named for it, or it is switched off.
+/// The destination of the signal `name`; `None` when no collector is named for it, or it is switched off.
 fn signal(variable: &impl Fn(&str) -> Option<String>, name: &'static str) -> anyhow::Result<Option<Signal>> {
     let upper = name.to_ascii_uppercase();
     let exporter = format!("OTEL_{upper}_EXPORTER");
@@ -88,10 +88,10 @@ fn signal(variable: &impl Fn(&str) -> Option<String>, name: &'static str) -> any
         None | Some("otlp") => {}
         Some("none") => return Ok(None),
         Some(other) => {
-            bail!("{exporter}={other} is none that the host has\n  fix: use otlp or none; /metrics is Prometheus'")
+            bail!("{exporter}={other} is not supported\n  fix: use otlp or none; /metrics is Prometheus'")
         }
     }
-    // The one of a signal is used as it is, the common one is a base.
+    // A signal's own variable is used unchanged, the common one is a base URL.
     let (own, common) = (format!("OTEL_EXPORTER_OTLP_{upper}_ENDPOINT"), "OTEL_EXPORTER_OTLP_ENDPOINT");
     let (named, endpoint) = match (variable(&own), variable(common)) {
         (Some(endpoint), _) => (own.as_str(), endpoint),
@@ -104,15 +104,15 @@ fn signal(variable: &impl Fn(&str) -> Option<String>, name: &'static str) -> any
     };
     if let Some(protocol) = of("PROTOCOL").filter(|protocol| protocol != "http/protobuf") {
         bail!(
-            "OTEL_EXPORTER_OTLP_PROTOCOL={protocol} is none that the host speaks\n  fix: use http/protobuf, which collectors take \
+            "OTEL_EXPORTER_OTLP_PROTOCOL={protocol} is not supported\n  fix: use http/protobuf, which collectors take \
              at port 4318"
         );
     }
     if let Some(compression) = of("COMPRESSION").filter(|compression| compression != "none") {
-        bail!("OTEL_EXPORTER_OTLP_COMPRESSION={compression} is none that the host has\n  fix: use none");
+        bail!("OTEL_EXPORTER_OTLP_COMPRESSION={compression} is not supported\n  fix: use none");
     }
     let uri: Uri = endpoint.parse().ok().filter(Uri::is_http).with_context(|| {
-        format!("{named} is no URL of a collector\n  fix: use for example {named}=http://127.0.0.1:4318")
+        format!("{named} is not the URL of a collector\n  fix: use for example {named}=http://127.0.0.1:4318")
     })?;
     let timeout = match of("TIMEOUT") {
         None => REQUEST_TIMEOUT,
@@ -121,7 +121,7 @@ fn signal(variable: &impl Fn(&str) -> Option<String>, name: &'static str) -> any
     Ok(Some(Signal { name, endpoint: uri, headers: headers(of("HEADERS").as_deref())?, timeout }))
 }
 
-/// What a URL must be to be sent to.
+/// Whether a URL can be used for HTTP requests.
 trait IsHttp {
     fn is_http(&self) -> bool;
 }
@@ -132,7 +132,7 @@ impl IsHttp for Uri {
     }
 }
 
-/// `name=value,...`, values percent-encoded; they may be tokens, so no error has one.
+/// Parses `name=value,...` with percent-encoded values. They may be tokens, so no error shows one.
 fn headers(text: Option<&str>) -> anyhow::Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
@@ -140,7 +140,9 @@ fn headers(text: Option<&str>) -> anyhow::Result<HeaderMap> {
     for (name, value) in pairs(text.unwrap_or_default(), "OTEL_EXPORTER_OTLP_HEADERS")? {
         let header = HeaderName::try_from(&name).ok().zip(HeaderValue::try_from(value).ok());
         let (header, mut value) = header.with_context(|| {
-            format!("OTEL_EXPORTER_OTLP_HEADERS: `{name}` is no header\n  fix: write name=value, with commas between")
+            format!(
+                "OTEL_EXPORTER_OTLP_HEADERS: `{name}` is not a header\n  fix: write name=value, with commas between"
+            )
         })?;
         value.set_sensitive(true);
         headers.insert(header, value);
@@ -148,7 +150,7 @@ fn headers(text: Option<&str>) -> anyhow::Result<HeaderMap> {
     Ok(headers)
 }
 
-/// What is told of the host with everything.
+/// The resource attributes, which describe this host in every export.
 fn resource(variable: &impl Fn(&str) -> Option<String>, application: &str, version: &str) -> anyhow::Result<Resource> {
     let mut attributes = BTreeMap::from([("service.name".to_owned(), application.to_owned())]);
     if !version.is_empty() {
@@ -161,7 +163,7 @@ fn resource(variable: &impl Fn(&str) -> Option<String>, application: &str, versi
     Ok(Resource { attributes, ..Resource::default() })
 }
 
-/// An attribute that is a text.
+/// An attribute with a text value.
 pub(super) fn text(key: impl Into<String>, value: impl Into<String>) -> KeyValue {
     let value = AnyValue { value: Some(Value::StringValue(value.into())) };
     KeyValue { key: key.into(), value: Some(value), ..KeyValue::default() }
@@ -175,7 +177,8 @@ fn pairs(text: &str, name: &str) -> anyhow::Result<Vec<(String, String)>> {
     };
     let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
     let read = parts.map(|part| {
-        pair(part).with_context(|| format!("{name} is no list of pairs\n  fix: write key=value, with commas between"))
+        pair(part)
+            .with_context(|| format!("{name} is not a list of pairs\n  fix: write key=value, with commas between"))
     });
     read.collect()
 }
@@ -188,7 +191,7 @@ fn millis(variable: &impl Fn(&str) -> Option<String>, name: &str, usual: Duratio
 }
 
 fn number(name: &str, text: &str) -> anyhow::Result<u64> {
-    text.trim().parse().map_err(|_| anyhow::anyhow!("{name} is no number of milliseconds\n  fix: use {name}=5000"))
+    text.trim().parse().map_err(|_| anyhow::anyhow!("{name} is not a number of milliseconds\n  fix: use {name}=5000"))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! What components tell OpenTelemetry themselves (`wasi:otel`), on its way to the collector: metrics as they have aggregated
-//! them, and log records.
+//! Exports what components themselves report to OpenTelemetry (`wasi:otel`): the metrics that they have aggregated, and
+//! log records.
 //!
-//! Each resource says which component it is, below what the host says of itself. What waits is bounded in number and bytes;
-//! what has no room is dropped and counted with the spans.
+//! Each resource names the component, in addition to the host's own attributes. The queue is limited in number and
+//! bytes; what does not fit is dropped and counted with the spans.
 
 use super::config::text;
 use super::send::Sender;
@@ -28,16 +28,16 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 souk_manifest::fixed_limits! {
-    /// The fixed limits of what components tell OpenTelemetry.
+    /// The fixed limits of components' own telemetry.
     pub(super) const FIXED_LIMITS = "export of traces and metrics";
 
-    /// The most exports of metrics and log records of components that wait for the collector; further ones are dropped.
+    /// The most metrics exports and log records of components that wait for the collector; more are dropped.
     const MAX_QUEUED_TOLD: usize = 1_024, "records";
-    /// The most of them in one request to the collector.
+    /// The most of these in one request to the collector.
     const MAX_BATCH_TOLD: usize = 128, "records";
 }
 
-/// One that waits, as it will be sent.
+/// A waiting item, in the form in which it will be sent.
 enum Waiting {
     Metrics(Box<ResourceMetrics>),
     Log(Box<ResourceLogs>),
@@ -52,7 +52,7 @@ impl Waiting {
     }
 }
 
-/// The senders of both signals; `None` where the environment has none for it.
+/// The senders of both signals; `None` for a signal that the environment does not send.
 pub(super) struct GuestExport {
     pub(super) metrics: Option<Sender>,
     pub(super) logs: Option<Sender>,
@@ -62,7 +62,7 @@ pub(super) struct GuestExport {
 }
 
 impl GuestExport {
-    /// Takes what `telling` has from now on.
+    /// Takes everything that `telling` receives from now on.
     pub(super) fn new(
         telling: &souk_bindings::otel::Telling,
         metrics: Option<Sender>,
@@ -96,7 +96,7 @@ impl GuestExport {
         GuestExport { metrics, logs, waiting, bytes, losses }
     }
 
-    /// Sends what has come, `delay` after the first of it.
+    /// Sends what has arrived, `delay` after its first item.
     pub(super) async fn run(mut self, delay: Duration, stop: CancellationToken) {
         let mut batch = Vec::new();
         loop {
@@ -105,7 +105,7 @@ impl GuestExport {
                 taken = self.waiting.recv_many(&mut batch, MAX_BATCH_TOLD) => taken == 0,
             };
             if !stopped {
-                // More may come meanwhile; a host that stops does not wait for it.
+                // More may arrive in the meantime; a stopping host does not wait for it.
                 let _ = timeout(delay, stop.cancelled()).await;
             }
             while batch.len() < MAX_BATCH_TOLD
@@ -144,7 +144,7 @@ impl GuestExport {
     }
 }
 
-/// The host's resource with the component; what the guest calls itself comes after it, where the host says nothing.
+/// The host's resource attributes and the component; then the guest's own attributes that the host does not set.
 fn resource(origin: &Origin, component: &str, given: Option<types::Resource>) -> Resource {
     let mut resource = origin.resource.clone();
     resource.attributes.push(text("souk.component", component));

@@ -1,8 +1,8 @@
-//! What `/metrics` has, as OTLP has it: the same numbers under OpenTelemetry's own names.
+//! Converts the metrics of `/metrics` to OTLP: the same values under OpenTelemetry's names.
 //!
-//! Prometheus' names follow from OpenTelemetry's by a rule that cannot be undone (`http_request_method` is
-//! `http.request.method`, and `souk_callers_waiting` was ever only that), so the names that OpenTelemetry has stand in
-//! [`NAMES`] and [`LABELS`]; all others are the host's own, and the same in both.
+//! OpenTelemetry's names cannot be derived from Prometheus' (`http_request_method` is `http.request.method`, but
+//! `souk_callers_waiting` never had dots). So [`NAMES`] and [`LABELS`] list the names that OpenTelemetry defines; all
+//! others are the host's own and are the same in both systems.
 
 use super::Origin;
 use super::config::text;
@@ -16,7 +16,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use prometheus::proto::{self, MetricFamily, MetricType};
 use std::time::Duration;
 
-/// Measures that OpenTelemetry names, without what Prometheus adds for the unit.
+/// Metrics that OpenTelemetry names, without the suffix that Prometheus adds for the unit.
 const NAMES: [(&str, &str); 9] = [
     ("http_server_request_duration", "http.server.request.duration"),
     ("http_client_request_duration", "http.client.request.duration"),
@@ -29,7 +29,7 @@ const NAMES: [(&str, &str); 9] = [
     ("db_client_connection_max", "db.client.connection.max"),
 ];
 
-/// Labels that OpenTelemetry names; those of our own have a dot after `souk` alone.
+/// Labels that OpenTelemetry names. The host's own labels only have a dot after `souk`.
 const LABELS: [(&str, &str); 9] = [
     ("http_request_method", "http.request.method"),
     ("http_response_status_code", "http.response.status_code"),
@@ -42,7 +42,7 @@ const LABELS: [(&str, &str); 9] = [
     ("db_client_connection_state", "db.client.connection.state"),
 ];
 
-/// What the collector is sent for these measures, which were counted from `since` until `now`.
+/// The request to the collector for these metrics, which were counted from `since` until `now`.
 pub(super) fn request(
     origin: &Origin,
     families: &[MetricFamily],
@@ -76,14 +76,14 @@ fn metric(family: &MetricFamily, times: (u64, u64)) -> Option<Metric> {
         MetricType::GAUGE => metric::Data::Gauge(Gauge {
             data_points: points.iter().map(|point| number(point, point.get_gauge().get_value(), times)).collect(),
         }),
-        // The host has no others.
+        // The host has no metrics of other types.
         _ => return None,
     };
     let (name, unit) = named(family.name());
     Some(Metric { name, unit, description: family.help().to_owned(), data: Some(data), ..Metric::default() })
 }
 
-/// The name without what Prometheus adds, and the unit that this was.
+/// The name without Prometheus' suffixes, and the unit that a suffix stood for.
 fn named(name: &str) -> (String, String) {
     let name = name.strip_suffix("_total").unwrap_or(name);
     let (name, unit) = match (name.strip_suffix("_seconds"), name.strip_suffix("_bytes")) {
@@ -97,7 +97,7 @@ fn named(name: &str) -> (String, String) {
 }
 
 fn labels(point: &proto::Metric) -> Vec<KeyValue> {
-    // An empty label is none, in Prometheus as well.
+    // An empty label means no label, in Prometheus too.
     let labels = point.get_label().iter().filter(|label| !label.value().is_empty());
     let known = |label: &str| LABELS.iter().find(|(theirs, _)| *theirs == label).map(|(_, name)| (*name).to_owned());
     let pair = |label: &proto::LabelPair| {
@@ -116,7 +116,7 @@ fn number(point: &proto::Metric, value: f64, (since, now): (u64, u64)) -> Number
     }
 }
 
-/// Prometheus counts what is at most as large as a bound, OTLP what lies between two.
+/// Prometheus counts the values up to each bound, OTLP the values between two bounds.
 fn histogram(point: &proto::Metric, (since, now): (u64, u64)) -> HistogramDataPoint {
     let histogram = point.get_histogram();
     let (mut bounds, mut counts, mut below) = (Vec::new(), Vec::new(), 0);

@@ -1,14 +1,14 @@
-//! Export of traces and metrics by OTLP, HTTP with protobuf, to a collector that the environment names.
+//! Exports traces and metrics by OTLP (HTTP with protobuf) to the collector that the environment names.
 //!
-//! OpenTelemetry's own variables configure it ([`config`]), so that what is known of other programs holds here. What is sent
-//! are opentelemetry-proto's types, made from the host's own records ([`spans`], [`measures`]): its SDK would keep a second
-//! copy of each span and each measure, and its metrics cannot be made from ones that were counted elsewhere.
+//! OpenTelemetry's own variables configure it ([`config`]), as in other programs. The host converts its own records
+//! ([`spans`], [`measures`]) to opentelemetry-proto's types and does not use OpenTelemetry's SDK: the SDK would keep a
+//! second copy of each span and metric, and cannot export metrics that were counted elsewhere.
 //!
-//! **Nothing waits for a collector.** A span that ends goes into a bounded queue; where that is full, it is dropped and
-//! counted (`souk_export_lost_spans_total`). One task for each signal sends, tries again a few times ([`send`]), and drops
-//! what cannot be sent. Without a collector in the environment there is no queue, no task and no client.
+//! **Nothing waits for a collector.** A span that ends goes into a bounded queue. If the queue is full, the span is
+//! dropped and counted (`souk_export_lost_spans_total`). One task per signal sends, retries a few times ([`send`]), and
+//! drops what cannot be sent. Without a collector in the environment there is no queue, no task and no client.
 //!
-//! What it refuses: values of arguments, which only the administration's token `full` shows.
+//! It never exports the values of arguments, which only the administration's token `full` shows.
 
 mod config;
 mod guests;
@@ -41,13 +41,13 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of the export.
     const FIXED_LIMITS = "export of traces and metrics";
 
-    /// The most spans that wait for the collector; further ones are dropped and counted.
+    /// The most spans that wait for the collector; more are dropped and counted.
     const MAX_QUEUED_SPANS: usize = 4_096, "spans";
-    /// The most memory that waiting spans take.
+    /// The most memory that waiting spans use.
     const MAX_QUEUED_BYTES: usize = 16 << 20, bytes;
-    /// The most spans of one request to the collector.
+    /// The most spans in one request to the collector.
     const MAX_BATCH_SPANS: usize = 512, "spans";
-    /// How long a host that stops goes on to send what has not been sent.
+    /// How long a stopping host continues to send what is left.
     const END_TIMEOUT: Duration = Duration::from_secs(3);
 }
 
@@ -56,12 +56,12 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     [FIXED_LIMITS, config::FIXED_LIMITS, guests::FIXED_LIMITS, send::FIXED_LIMITS].concat()
 }
 
-/// Spans on their way to the collector.
+/// Counts the spans that were dropped.
 #[derive(Clone, Default)]
 pub(crate) struct Losses(Arc<AtomicU64>);
 
 impl Losses {
-    /// How many spans were dropped so far.
+    /// How many spans have been dropped so far.
     pub(crate) fn spans(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -71,7 +71,7 @@ impl Losses {
     }
 }
 
-/// The spans that wait, bounded in number and bytes.
+/// The waiting spans, limited in number and bytes.
 #[derive(Clone)]
 struct Queue {
     spans: mpsc::Sender<Arc<Record>>,
@@ -90,13 +90,13 @@ impl Queue {
     }
 }
 
-/// The export of one host; `None` inside where the environment names no collector.
+/// The export of one host; empty when the environment names no collector.
 pub(crate) struct Export {
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
 }
 
-/// What every request to the collector says of its sender.
+/// The description of the sender in every request to the collector.
 #[derive(Clone)]
 struct Origin {
     resource: Resource,
@@ -104,10 +104,11 @@ struct Origin {
 }
 
 impl Export {
-    /// Begins to send what `config` asks for: the spans of `boundaries`, what `metrics` has, and what components tell.
+    /// Starts to send what `config` asks for: the spans of `boundaries`, the metrics of `metrics`, and what components
+    /// record.
     ///
     /// # Errors
-    /// When there is no client for HTTPS.
+    /// When no HTTPS client can be created.
     pub(crate) fn start(config: Config, boundaries: &Boundaries, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
         let stop = CancellationToken::new();
         let mut tasks = Vec::new();
@@ -140,7 +141,7 @@ impl Export {
         Ok(Export { stop, tasks })
     }
 
-    /// Sends what has not been sent, for a bounded time, and ends.
+    /// Sends what is left, for a limited time, and ends.
     pub(crate) async fn finish(self) {
         self.stop.cancel();
         let all = futures::future::join_all(self.tasks);
@@ -182,7 +183,7 @@ impl SpanExport {
             }
             self.send(&mut batch).await;
         }
-        // What ended before the host did.
+        // Spans that ended before the host did.
         while waiting.try_recv().map(|record| batch.push(record)).is_ok() {
             if batch.len() >= MAX_BATCH_SPANS {
                 self.send(&mut batch).await;

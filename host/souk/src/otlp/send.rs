@@ -1,4 +1,4 @@
-//! One request to the collector, and what is done when it is not taken.
+//! Sends a request to the collector, and handles a collector that does not accept it.
 
 use super::config::Signal;
 use crate::fetch::{Connector, cause, connector};
@@ -17,11 +17,11 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of requests to the collector.
     pub(super) const FIXED_LIMITS = "export of traces and metrics";
 
-    /// How often a request is tried that the collector could not take; then it is dropped.
+    /// How many times a request is tried before it is dropped.
     const MAX_TRIES: usize = 4, "tries";
-    /// How long to wait before the second try; before each further one it is twice as long.
+    /// The pause before the second try; it doubles before each further one.
     const FIRST_BACKOFF: Duration = Duration::from_millis(500);
-    /// The most of the collector's answer that is read.
+    /// How much of the collector's answer is read.
     const MAX_ANSWER_BYTES: usize = 64 << 10, bytes;
 }
 
@@ -29,14 +29,14 @@ souk_manifest::fixed_limits! {
 pub(super) struct Sender {
     client: Client<Connector, Full<Bytes>>,
     signal: Signal,
-    /// Whether the last request was not taken: only a change is worth a line in the log.
+    /// Whether the last request failed: only a change is logged.
     failing: AtomicBool,
 }
 
-/// Why the collector has not taken a request.
+/// Why the collector did not accept a request.
 struct NotTaken {
     why: String,
-    /// Whether it may be taken later.
+    /// Whether a retry may succeed.
     passing: bool,
 }
 
@@ -46,7 +46,7 @@ impl Sender {
         Ok(Sender { client, signal, failing: AtomicBool::new(false) })
     }
 
-    /// Sends `message`, and tries again where that may help; `false` when it was given up.
+    /// Sends `message`, with retries when they may help; `false` when it was given up.
     pub(super) async fn send(&self, message: impl Message) -> bool {
         let body = Bytes::from(message.encode_to_vec());
         let backoff = ExponentialBuilder::default().with_min_delay(FIRST_BACKOFF).with_max_times(MAX_TRIES - 1);
@@ -81,12 +81,12 @@ impl Sender {
         let response = self.client.request(request).await;
         let response = response.map_err(|error| NotTaken { why: cause(&error), passing: true })?;
         let status = response.status();
-        // Read to its end, so that the connection serves the next request.
+        // Read the answer to its end, so that the connection can serve the next request.
         let _ = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
         if status.is_success() {
             return Ok(());
         }
-        // The ones that the specification has tried again.
+        // The statuses that the specification retries.
         let passing = [
             StatusCode::TOO_MANY_REQUESTS,
             StatusCode::BAD_GATEWAY,

@@ -1,4 +1,4 @@
-//! A record of a span as OTLP has it.
+//! Converts a span's record to OTLP.
 
 use super::Origin;
 use super::config::text;
@@ -11,10 +11,10 @@ use souk_bindings::trace::{Attribute, Kind, Record};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The flag of W3C's `traceparent` that a span is recorded.
+/// The flag in W3C's `traceparent` for a recorded span.
 const SAMPLED: u32 = 1;
 
-/// What the collector is sent for these spans.
+/// The request to the collector for these spans.
 pub(super) fn request(origin: &Origin, records: &[Arc<Record>]) -> ExportTraceServiceRequest {
     let spans = records.iter().map(|record| span(record)).collect();
     let scope = ScopeSpans { scope: Some(origin.scope.clone()), spans, ..ScopeSpans::default() };
@@ -80,7 +80,7 @@ fn kind(kind: Kind) -> SpanKind {
     }
 }
 
-/// Nanoseconds since 1970, which last until 2554.
+/// Nanoseconds since 1970; 64 bits are enough until 2554.
 pub(super) fn nanos(since: Duration) -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

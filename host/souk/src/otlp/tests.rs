@@ -1,4 +1,4 @@
-//! What is sent is what was measured, and what cannot be sent is counted and holds nothing up.
+//! Tests that the export sends what was measured, and that it counts what cannot be sent and blocks nothing.
 
 use super::*;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;

@@ -1,7 +1,7 @@
-//! The archive of a package's files: a gzipped tar that is the same, byte by byte, whenever its files are.
+//! The archive of a package's files: a gzipped tar that is byte for byte the same if its files are.
 //!
-//! In it are files and folders by plain paths, and nothing else. Reading one refuses everything else: the headers of
-//! long names and of extended attributes too, which would be read into memory whatever their size.
+//! It contains only files and folders with plain paths. Reading rejects everything else, including headers of long
+//! names and of extended attributes, which would be read into memory whatever their size.
 
 use super::{MAX_FILES, MAX_UNPACKED_BYTES, PackageError, shown};
 use flate2::read::GzDecoder;
@@ -12,7 +12,7 @@ use std::io::{self, Read, Write};
 use std::path::{Component as PathPart, Path, PathBuf};
 use tar::{Archive, Builder, EntryType, Header};
 
-/// A header that says nothing of who made the file and when.
+/// A header without the file's owner and times.
 pub(super) fn header(kind: EntryType, path: &str, size: u64) -> io::Result<Header> {
     let mut header = Header::new_ustar();
     header.set_path(path)?;
@@ -26,7 +26,7 @@ pub(super) fn header(kind: EntryType, path: &str, size: u64) -> io::Result<Heade
     Ok(header)
 }
 
-/// Writes `files`, each by its path in the package.
+/// Writes `files`, each under its path in the package.
 pub(super) fn write(files: &BTreeMap<String, PathBuf>, to: impl Write) -> Result<(), PackageError> {
     let zipped = GzBuilder::new().mtime(0).write(to, Compression::default());
     let mut tar = Builder::new(zipped);
@@ -49,14 +49,14 @@ pub(super) fn write(files: &BTreeMap<String, PathBuf>, to: impl Write) -> Result
 /// Unpacks an archive of the package `what` into `folder`.
 pub(super) fn read(what: &str, from: impl Read, folder: &Path) -> Result<(), PackageError> {
     let bad = |why: String| PackageError::bad(what, why);
-    // One more than is allowed, so that what is too much is seen and not cut off.
+    // One byte more than allowed, so that a larger archive is noticed and not truncated.
     let mut archive = Archive::new(GzDecoder::new(from).take(MAX_UNPACKED_BYTES + 1));
     let (mut files, mut bytes) = (0_usize, 0_u64);
     let entries = archive.entries().map_err(|error| bad(format!("its archive cannot be read: {error}")))?.raw(true);
     for entry in entries {
         let mut entry = entry.map_err(|error| bad(format!("its archive cannot be read: {error}")))?;
-        let path =
-            String::from_utf8(entry.path_bytes().into_owned()).map_err(|_| bad("has a path that is no text".into()))?;
+        let path = String::from_utf8(entry.path_bytes().into_owned())
+            .map_err(|_| bad("has a path that is not UTF-8".into()))?;
         let (kind, size) = (entry.header().entry_type(), entry.size());
         files += 1;
         bytes = bytes.saturating_add(size);
@@ -84,7 +84,7 @@ pub(super) fn read(what: &str, from: impl Read, folder: &Path) -> Result<(), Pac
     Ok(())
 }
 
-/// Makes the file `path` of the package `what`; one that is there is no second time.
+/// Creates the file `path` of the package `what`; fails if it exists already.
 pub(super) fn create(what: &str, path: &str, folder: &Path) -> Result<(PathBuf, File), PackageError> {
     let place = place(what, path, folder)?;
     if let Some(parent) = place.parent() {
@@ -99,7 +99,7 @@ pub(super) fn create(what: &str, path: &str, folder: &Path) -> Result<(PathBuf, 
     }
 }
 
-/// Where `path` of the package `what` lies in `folder`, which has no links in it.
+/// The place of `path` of the package `what` in `folder`, which contains no links.
 fn place(what: &str, path: &str, folder: &Path) -> Result<PathBuf, PackageError> {
     let plain = Path::new(path).components().all(|part| matches!(part, PathPart::Normal(_) | PathPart::CurDir));
     if path.is_empty() || path.contains('\0') || !plain {

@@ -1,28 +1,28 @@
-//! One component in a registry, as `wkg` publishes it: an artifact whose one layer is the component.
+//! A single component in a registry, as `wkg` publishes it: an artifact with one layer, the component.
 
 use super::registry::Registry;
 use super::{COMPONENT_TYPE, PackageError, hex_of, shown, size_of};
 use oci_client::manifest::{OciDescriptor, OciImageManifest};
 
-/// The type of a component, as `wkg` names it.
+/// The media type of a component's layer, as in `wkg`.
 const WASM_TYPE: &str = "application/wasm";
 
 /// A component in a registry.
 #[derive(Debug)]
 pub(crate) struct Component {
-    /// The layer that it is.
+    /// The layer that contains it.
     pub(crate) descriptor: OciDescriptor,
     /// Its SHA-256, as 64 lower-case hexadecimal digits.
     pub(crate) digest: String,
-    /// How large it says that it is.
+    /// Its size as declared in the artifact.
     pub(crate) bytes: u64,
 }
 
 impl Registry {
-    /// The component that the name stands for.
+    /// The component that the name refers to.
     ///
     /// # Errors
-    /// When the registry does not give it, or it is something else.
+    /// When the registry does not provide it, or it is something else.
     pub(crate) async fn component(&self) -> Result<Component, PackageError> {
         let (text, _) = self.manifest().await?;
         parse(&self.name().to_string(), &text)
@@ -36,7 +36,7 @@ fn parse(what: &str, text: &[u8]) -> Result<Component, PackageError> {
         PackageError::new(what, why, fix)
     };
     let manifest: OciImageManifest =
-        serde_json::from_slice(text).map_err(|error| wrong(format!("is no OCI artifact: {error}")))?;
+        serde_json::from_slice(text).map_err(|error| wrong(format!("is not an OCI artifact: {error}")))?;
     let mut layers = manifest.layers.into_iter();
     match (layers.next(), layers.next()) {
         (Some(layer), None) if layer.media_type == WASM_TYPE || layer.media_type == COMPONENT_TYPE => {

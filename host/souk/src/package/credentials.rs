@@ -1,8 +1,8 @@
-//! Who the operator is at a registry: from the `auth.json` that `podman`, `skopeo` and `docker login` write.
+//! The operator's login at a registry, from the `auth.json` that `podman`, `skopeo` and `docker login` write.
 //!
-//! An entry is for one registry, or for the repositories below one of its paths, and is never used for another. Its text
-//! is the one of HTTP's basic authentication, so it is handed on as it is and read by nobody. Programs that keep
-//! passwords (`credHelpers`, `credsStore`) are not started.
+//! An entry applies to one registry, or to the repositories below one of its paths, and is never used for another. Its
+//! value is that of HTTP's basic authentication and is passed on unchanged. Programs that store passwords
+//! (`credHelpers`, `credsStore`) are not started.
 
 use super::PackageError;
 use http::HeaderValue;
@@ -11,7 +11,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-/// The files in which credentials may be, in the order in which they are asked.
+/// The files that may contain credentials, in the order in which they are read.
 #[derive(Debug, Clone)]
 pub(super) struct Credentials {
     files: Vec<PathBuf>,
@@ -21,7 +21,7 @@ pub(super) struct Credentials {
 const HUB: [&str; 4] = ["docker.io", "index.docker.io", "registry-1.docker.io", "auth.docker.io"];
 
 impl Credentials {
-    /// The files of the user who runs the process.
+    /// The files of the user that runs the process.
     pub(super) fn of_user() -> Self {
         let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         if let Some(file) = variable("REGISTRY_AUTH_FILE") {
@@ -35,7 +35,7 @@ impl Credentials {
         Credentials { files: files.chain(docker.map(|folder| folder.join("config.json"))).collect() }
     }
 
-    /// What to say to `host` about `repository`; `None` when there is nothing for it.
+    /// The `authorization` header for `host` and `repository`; `None` when there is no entry for them.
     pub(super) fn find(&self, host: &str, repository: &str) -> Result<Option<HeaderValue>, PackageError> {
         for path in &self.files {
             let text = match fs::read(path) {
@@ -43,9 +43,10 @@ impl Credentials {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(PackageError::io(path.display(), &error)),
             };
-            // serde's message would name what stands there.
-            let broken = |why: &str| PackageError::new(path.display(), why, "log in again, which writes the file anew");
-            let file: Value = serde_json::from_slice(&text).map_err(|_| broken("is no JSON"))?;
+            // serde's message would quote the content.
+            let broken =
+                |why: &str| PackageError::new(path.display(), why, "log in again, which writes the file again");
+            let file: Value = serde_json::from_slice(&text).map_err(|_| broken("is not JSON"))?;
             let entries = file.get("auths").and_then(Value::as_object).into_iter().flatten();
             let fitting = entries.filter_map(|(key, entry)| Some((fits(key, host, repository)?, entry)));
             let Some((_, entry)) = fitting.max_by_key(|(length, _)| *length) else { continue };
@@ -53,7 +54,7 @@ impl Credentials {
                 continue;
             };
             let mut value = HeaderValue::from_str(&format!("Basic {auth}"))
-                .map_err(|_| broken(&format!("has an entry for {host} that is no Base64")))?;
+                .map_err(|_| broken(&format!("has an entry for {host} that is not Base64")))?;
             value.set_sensitive(true);
             return Ok(Some(value));
         }
@@ -61,10 +62,11 @@ impl Credentials {
     }
 }
 
-/// How much of `host/repository` the key of an entry names, which may be a URL; `None` when it is another one's.
+/// How much of `host/repository` an entry's key matches, which may be a URL; `None` when it is another registry's or
+/// path's.
 fn fits(key: &str, host: &str, repository: &str) -> Option<usize> {
     let key = key.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
-    // Docker writes the version of a protocol behind its own name.
+    // Docker appends a protocol version to its own name.
     let key = key.strip_suffix("/v1").or(key.strip_suffix("/v2")).unwrap_or(key);
     let (key_host, path) = key.split_once('/').unwrap_or((key, ""));
     let same = key_host.eq_ignore_ascii_case(host) || (HUB.contains(&key_host) && HUB.contains(&host));
@@ -78,7 +80,7 @@ pub(super) mod tests {
     use super::*;
     use std::path::Path;
 
-    /// Credentials out of one file.
+    /// Credentials from one file.
     pub(crate) fn from(path: &Path) -> Credentials {
         Credentials { files: vec![path.to_owned()] }
     }
@@ -113,6 +115,6 @@ pub(super) mod tests {
         }
         fs::write(&path, "{\"auths\": {\"r.test\": {\"auth\": \"s3cret").unwrap();
         let error = from(&path).find("r.test", "x").unwrap_err().to_string();
-        assert!(error.contains("is no JSON") && !error.contains("s3cret"), "{error}");
+        assert!(error.contains("is not JSON") && !error.contains("s3cret"), "{error}");
     }
 }

@@ -1,5 +1,5 @@
-//! What the state folder keeps of packages: each unpacked in a folder named after its digest, and which digest each name
-//! had when it was accepted.
+//! The packages in the state folder: each is unpacked in a folder named after its digest, and a file records the
+//! accepted digest of each name.
 
 use super::{PackageError, hex_of};
 use souk_manifest::state::{self, StateError};
@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The file with the digest of each name.
+/// The file with the accepted digest of each name.
 const ACCEPTED: &str = "accepted.json";
 
 /// The packages in one state folder.
@@ -21,18 +21,18 @@ impl Kept {
         Kept { state: state.to_owned() }
     }
 
-    /// The folder of all packages, made where it is missing.
+    /// The folder of all packages, created if missing.
     pub(super) fn make(&self) -> Result<PathBuf, StateError> {
         state::make_packages_folder(&self.state)
     }
 
-    /// The folder of the package with this digest, whether or not it is there.
+    /// The folder of the package with this digest, whether or not it exists.
     pub(super) fn folder(&self, digest: &str) -> PathBuf {
         state::packages_folder(&self.state).join(hex_of(digest).unwrap_or("none"))
     }
 
-    /// The digests of all names. A file that cannot be read is no file that says nothing: whoever deletes half of it must
-    /// not get another package started.
+    /// The accepted digests of all names. An unreadable file is an error and not an empty list: a damaged file must not
+    /// let another package start.
     pub(super) fn accepted(&self) -> Result<BTreeMap<String, String>, PackageError> {
         let path = state::packages_folder(&self.state).join(ACCEPTED);
         let text = match fs::read(&path) {
@@ -44,7 +44,7 @@ impl Kept {
         serde_json::from_slice(&text).map_err(|error| PackageError::new(path.display(), error, fix))
     }
 
-    /// Notes that `name` has been accepted with this digest.
+    /// Records that the operator accepted this digest for `name`.
     pub(super) fn accept(&self, name: &str, digest: &str) -> anyhow::Result<()> {
         let folder = self.make()?;
         let mut accepted = self.accepted()?;

@@ -1,6 +1,6 @@
-//! A package in a file: an OCI layout in a tar, as `skopeo` and others know it (`oci-archive:FILE`).
+//! A package in a file: an OCI layout in a tar, which `skopeo` and other tools can read (`oci-archive:FILE`).
 //!
-//! It is read where it lies: an index of its entries says where each blob begins.
+//! The file is read in place: an index of its entries says where each blob begins.
 
 use super::{MAX_ENTRIES, MAX_MANIFEST_BYTES, PackageError, archive, copy, digest_of, hex_of, parse};
 use oci_client::manifest::{OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageManifest};
@@ -16,13 +16,13 @@ use tar::{Archive, Builder, EntryType};
 const LAYOUT: &str = "oci-layout";
 const INDEX: &str = "index.json";
 
-/// One blob to write.
+/// One blob to be written.
 pub(super) struct Blob {
     pub(super) descriptor: OciDescriptor,
     pub(super) content: Content,
 }
 
-/// Where a blob's bytes are.
+/// The content of a blob.
 pub(super) enum Content {
     Bytes(Vec<u8>),
     File(PathBuf),
@@ -32,16 +32,16 @@ pub(super) enum Content {
 pub(crate) struct Layout {
     pub(super) path: PathBuf,
     file: Arc<File>,
-    /// Where each entry's bytes begin, and how many there are.
+    /// The offset and the length of each entry.
     entries: BTreeMap<String, (u64, u64)>,
-    /// The manifest, as it is, and its digest.
+    /// The manifest's bytes, and its digest.
     pub(super) text: Vec<u8>,
     pub(super) digest: String,
     pub(super) manifest: OciImageManifest,
 }
 
 impl Layout {
-    /// Opens the package at `path`. Reads it; meant for a thread that may block.
+    /// Opens the package at `path`. Reads the disk; for a thread that may block.
     pub(crate) fn open(path: &Path) -> Result<Self, PackageError> {
         let what = path.display().to_string();
         let open = || -> io::Result<_> {
@@ -72,7 +72,7 @@ impl Layout {
             .map_err(|error| PackageError::bad(&what, format!("its {INDEX} cannot be read: {error}")))?;
         let digest = match index.get("manifests").and_then(Value::as_array).map(Vec::as_slice) {
             Some([one]) => one.get("digest").and_then(Value::as_str).unwrap_or_default(),
-            _ => return Err(PackageError::bad(&what, "holds none or several, and not one package")),
+            _ => return Err(PackageError::bad(&what, "must hold exactly one package")),
         };
         let hex = hex_of(digest).ok_or_else(|| PackageError::bad(&what, "names no SHA-256 digest"))?;
         layout.text = layout.small(&what, &format!("blobs/sha256/{hex}"))?;
@@ -84,7 +84,7 @@ impl Layout {
         Ok(layout)
     }
 
-    /// A small entry.
+    /// Reads a small entry.
     fn small(&self, what: &str, name: &str) -> Result<Vec<u8>, PackageError> {
         let mut section = self.section(what, name)?;
         if section.left > MAX_MANIFEST_BYTES {
@@ -103,14 +103,14 @@ impl Layout {
         Ok(Section { file: self.file.clone(), at, left })
     }
 
-    /// The bytes of a blob, not compared yet.
+    /// The bytes of a blob, not yet verified.
     pub(super) fn blob(&self, descriptor: &OciDescriptor) -> Result<Section, PackageError> {
         let what = self.path.display().to_string();
         let hex = hex_of(&descriptor.digest).unwrap_or_default();
         self.section(&what, &format!("blobs/sha256/{hex}"))
     }
 
-    /// Copies a blob to `to`, and compares its digest.
+    /// Copies a blob to `to` and verifies its digest.
     pub(super) fn fetch(&self, descriptor: &OciDescriptor, to: &mut File) -> Result<(), PackageError> {
         let mut section = self.blob(descriptor)?;
         copy(&mut section, to, super::size_of(descriptor), &descriptor.digest)
@@ -118,7 +118,7 @@ impl Layout {
     }
 }
 
-/// A part of a file, read without moving anybody's place in it.
+/// A part of a file, read without changing the file's position.
 pub(super) struct Section {
     file: Arc<File>,
     at: u64,
@@ -138,7 +138,7 @@ impl Read for Section {
     }
 }
 
-/// Writes a package of the manifest `text` with its `blobs`; the digest of the manifest.
+/// Writes a package of the manifest `text` with its `blobs`; returns the digest of the manifest.
 pub(super) fn write(text: &[u8], blobs: &[Blob], tag: &str, to: impl Write) -> Result<String, PackageError> {
     let digest = digest_of(text);
     let mut entry = json!({

@@ -1,7 +1,8 @@
-//! `souk package`: an application's manifest, components and files as one package.
+//! `souk package`: makes a package of an application's manifest, components and files.
 //!
-//! In the manifest the components' `source` become their places in the package, and what builds and tests the application
-//! is left out. Never in a package: `.env`, `runtime-config.toml` and a state folder, whatever `files` says.
+//! In the package's manifest, each component's `source` is its path in the package, and the parts for building and
+//! testing are removed. A package never contains `.env`, `runtime-config.toml` or a state folder, whatever `files`
+//! says.
 
 use super::layout::{self, Blob, Content};
 use super::{
@@ -20,27 +21,27 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 use toml_edit::{DocumentMut, Item, Value};
 
-/// Parts of a package, each with its bytes.
+/// The parts of a package, each with its size in bytes.
 type Parts = Vec<(String, u64)>;
 
-/// What has been made.
+/// The result of making a package.
 pub(crate) struct Made {
     /// The digest of the package.
     pub(crate) digest: String,
-    /// What is in it, and how many bytes each part has.
+    /// The parts of the package, each with its size in bytes.
     pub(crate) parts: Parts,
 }
 
-/// Makes a package of the application of `manifest`, and writes it to `output` once it is whole. Reads and writes files;
-/// meant for a thread that may block.
+/// Makes a package of the application of `manifest`, and writes it to `output` when it is complete. Reads and writes
+/// files; for a thread that may block.
 ///
 /// # Errors
-/// When a component is not built, a file lies outside the manifest's folder or holds secrets, or something is too large.
+/// When a component is not built, a file is outside the manifest's folder or holds secrets, or something is too large.
 pub(crate) fn make(manifest: &Path, output: &Path) -> anyhow::Result<Made> {
     let plan = souk_manifest::load_package(manifest)?;
     let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let at = |error: io::Error| PackageError::io(output.display(), &error);
-    // Readable by those by whom the umask lets it be.
+    // The umask decides who may read it.
     let public = Permissions::from_mode(0o666);
     let archived = NamedTempFile::new_in(folder).map_err(at)?;
     let (blobs, parts) = blobs(manifest, &plan, &archived)?;
@@ -109,7 +110,7 @@ fn blobs(manifest: &Path, plan: &PackagePlan, archived: &NamedTempFile) -> Resul
     Ok((blobs, parts))
 }
 
-/// The path of a component in the package; `None` when it has none of its own and lies outside the folder.
+/// The path of a component in the package; `None` when it has no table of its own and is outside the folder.
 fn title(code: &PackagedCode, dir: &Path) -> Option<String> {
     if code.has_table {
         return Some(place(&code.component));
@@ -150,7 +151,7 @@ fn rewritten(manifest: &Path, plan: &PackagePlan) -> Result<String, PackageError
     Ok(document.to_string())
 }
 
-/// Every file that is no component: by its path in the package, where it is.
+/// All files except components: each path in the package, with the file's location.
 fn files(plan: &PackagePlan, blobs: &[Blob]) -> Result<BTreeMap<String, PathBuf>, PackageError> {
     let mut found = Vec::new();
     for files in &plan.files {
@@ -165,7 +166,7 @@ fn files(plan: &PackagePlan, blobs: &[Blob]) -> Result<BTreeMap<String, PathBuf>
     for file in found {
         let refuse = |why: &str, fix: &str| PackageError::new(file.display(), why, fix);
         let outside = || refuse("lies outside the folder of the manifest", "copy it into the folder");
-        // A link is packaged as the file that it leads to, which must be one of the application's.
+        // A link is packaged as the file that it points to, which must be one of the application's.
         let target = file.canonicalize().map_err(|error| PackageError::io(file.display(), &error))?;
         if !target.starts_with(&real) {
             return Err(outside());
@@ -193,12 +194,12 @@ fn is_operators(path: &Path) -> bool {
     name == ".env" || name == "runtime-config.toml" || path.ancestors().skip(1).any(state::exists)
 }
 
-/// The files below a folder of the application.
+/// Collects the files below a folder of the application.
 fn collect(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), PackageError> {
     let wrong = |error: io::Error| PackageError::io(folder.display(), &error);
     for entry in fs::read_dir(folder).map_err(wrong)? {
         let entry = entry.map_err(wrong)?;
-        // A link to a folder could lead in circles.
+        // A link to a folder could be circular.
         match entry.file_type().map_err(wrong)? {
             kind if kind.is_dir() => collect(&entry.path(), found)?,
             _ if entry.path().is_file() => found.push(entry.path()),

@@ -1,13 +1,13 @@
-//! Applications as OCI packages: made, pushed, pulled, unpacked, and started.
+//! Applications as OCI packages: making, pushing, pulling, unpacking and starting them.
 //!
-//! A package is an OCI artifact: the manifest, each component and one archive with all other files are its blobs, of
-//! Spin's media types where Spin has one. In a file it is an OCI layout in a tar; in a registry it is what every tool for
-//! registries copies. The types of OCI are those of `oci-client`. Its client is not used: it sends credentials to
-//! whatever address a registry names, follows redirects to anywhere, and reads manifests of any size.
+//! A package is an OCI artifact. Its blobs are the manifest, each component and one archive of all other files, with
+//! Spin's media types where Spin has one. In a file it is an OCI layout in a tar; in a registry any registry tool can
+//! copy it. The OCI types come from `oci-client`. Its client is not used, because it sends credentials to whatever
+//! address a registry names, follows redirects to anywhere, and reads manifests of any size.
 //!
-//! What is pulled is somebody else's. Refused: a blob that is not what its digest says, or larger than it says; paths
-//! that leave the folder; links, devices and everything else that is neither file nor folder; a tag that names another
-//! digest than the one that was accepted.
+//! A pulled package is not trusted. The host refuses: a blob that differs from its digest or exceeds its declared size;
+//! paths that leave the folder; links, devices and anything else that is neither file nor folder; a tag whose digest is
+//! not the accepted one.
 
 mod archive;
 mod component;
@@ -23,7 +23,7 @@ mod token;
 pub(crate) use component::Component;
 pub(crate) use make::make;
 pub(crate) use name::{Name, Package};
-pub(crate) use obtain::{Wish, kept, obtain, package_file};
+pub(crate) use obtain::{ObtainOptions, kept, obtain, package_file};
 pub(crate) use registry::{Registry, push};
 
 use oci_client::manifest::{OciDescriptor, OciImageManifest};
@@ -37,15 +37,15 @@ souk_manifest::fixed_limits! {
 
     /// The largest manifest of a package in a registry or file.
     const MAX_MANIFEST_BYTES: u64 = 4 << 20, bytes;
-    /// The largest component, or archive of files, of a package.
+    /// The largest component, or archive of files, in a package.
     const MAX_BLOB_BYTES: u64 = 256 << 20, bytes;
     /// The most bytes that a package may have in a registry.
     const MAX_PACKAGE_BYTES: u64 = 1 << 30, bytes;
     /// The most components that a package may have.
     const MAX_COMPONENTS: usize = 256, "components";
-    /// The most entries of a package in a file that are looked at: its blobs, and the folders that they are in.
+    /// The most entries that are read of a package in a file: its blobs, and their folders.
     const MAX_ENTRIES: usize = 1024, "entries";
-    /// The most bytes that the files of a package may have once they are unpacked.
+    /// The largest total size of a package's files after unpacking.
     const MAX_UNPACKED_BYTES: u64 = 1 << 30, bytes;
     /// The most files and folders in the archive of a package.
     const MAX_FILES: usize = 20_000, "files";
@@ -58,15 +58,15 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     [LIMITS, registry::FIXED_LIMITS].concat()
 }
 
-/// The type of the package, and of its configuration: name and version.
+/// The media type of the package, and of its configuration (name and version).
 const APPLICATION_TYPE: &str = "application/vnd.souk.application.v1+json";
-/// The type of `spin.toml`.
+/// The media type of `spin.toml`.
 const SPIN_TOML_TYPE: &str = "application/vnd.souk.manifest.v1+toml";
-/// The type of a component, as Spin names it.
+/// The media type of a component, as in Spin.
 const COMPONENT_TYPE: &str = oci_client::manifest::WASM_LAYER_MEDIA_TYPE;
-/// The type of the archive of all other files, as Spin names it.
+/// The media type of the archive of all other files, as in Spin.
 const FILES_TYPE: &str = "application/vnd.wasm.content.bundle.v1.tar+gzip";
-/// The annotation that says where a blob goes.
+/// The annotation with a blob's path in the application.
 const TITLE: &str = "org.opencontainers.image.title";
 
 /// A package cannot be made, read, pushed or pulled.
@@ -76,7 +76,7 @@ pub(crate) struct PackageError {
     what: String,
     why: String,
     fix: String,
-    /// Whether nobody answered, so that a copy that is kept may do.
+    /// Whether the registry did not answer, so that a stored copy may be used.
     away: bool,
 }
 
@@ -89,7 +89,7 @@ impl PackageError {
         PackageError { away: true, ..self }
     }
 
-    /// What is wrong, and the fix.
+    /// The error and its fix.
     pub(crate) fn into_parts(self) -> (String, String) {
         (format!("{}: {}", self.what, self.why), self.fix)
     }
@@ -115,7 +115,7 @@ fn digest_of(bytes: &[u8]) -> String {
     named(Sha256::new_with_prefix(bytes))
 }
 
-/// The hexadecimal digits of a digest of the one kind that is used: they are parts of paths.
+/// The hexadecimal digits of a SHA-256 digest, the only kind that is used; they become parts of paths.
 fn hex_of(digest: &str) -> Option<&str> {
     let hex = digest.strip_prefix("sha256:")?;
     (hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))).then_some(hex)
@@ -126,10 +126,10 @@ fn size_of(descriptor: &OciDescriptor) -> u64 {
     u64::try_from(descriptor.size).unwrap_or(u64::MAX)
 }
 
-/// Reads and checks the manifest of the package `what`, whose digest has been compared.
+/// Parses and checks the manifest of the package `what`, whose digest was already verified.
 fn parse(what: &str, text: &[u8]) -> Result<OciImageManifest, PackageError> {
     let manifest: OciImageManifest = serde_json::from_slice(text)
-        .map_err(|error| PackageError::bad(what, format!("is no OCI artifact: {error}")))?;
+        .map_err(|error| PackageError::bad(what, format!("is not an OCI artifact: {error}")))?;
     if manifest.config.media_type != APPLICATION_TYPE {
         let why = format!("is of type {}, and not {APPLICATION_TYPE}", shown(&manifest.config.media_type));
         let fix = "name a package that `souk push` has pushed; a single component is a `source` in spin.toml";
@@ -159,12 +159,12 @@ fn parse(what: &str, text: &[u8]) -> Result<OciImageManifest, PackageError> {
     Ok(manifest)
 }
 
-/// A stranger's text, short and printable.
+/// Text from a package or registry, made short and printable.
 fn shown(text: &str) -> String {
     text.chars().take(100).flat_map(char::escape_debug).collect()
 }
 
-/// Copies exactly `size` bytes, which must have the digest.
+/// Copies exactly `size` bytes, which must have this digest.
 fn copy(from: &mut impl Read, to: &mut impl Write, size: u64, digest: &str) -> io::Result<()> {
     let (mut hash, mut buffer, mut left) = (Sha256::new(), vec![0; 1 << 16], size);
     loop {

@@ -1,4 +1,4 @@
-//! What `-f` names: a manifest, a package in a file, or one in a registry.
+//! Parses the value of `-f`: a manifest, a package in a file, or a package in a registry.
 
 use super::PackageError;
 use oci_client::Reference;
@@ -17,13 +17,13 @@ pub(crate) enum Package {
 }
 
 impl Package {
-    /// The package that `named` is; `None` for a manifest or its folder.
+    /// The package that `named` refers to; `None` for a manifest or its folder.
     pub(crate) fn of(named: &Path) -> Option<Self> {
         if named.exists() {
             return is_layout(named).then(|| Package::File(named.to_owned()));
         }
         let text = named.to_str()?;
-        // A file that is not there yet is no server.
+        // A path to a missing file is not a registry's name.
         if text.starts_with(['.', '/']) || text.ends_with(".toml") {
             return None;
         }
@@ -40,7 +40,8 @@ impl std::fmt::Display for Package {
     }
 }
 
-/// Whether a file is a tar, as no manifest is. Its entries have any order: other tools write layouts too.
+/// Whether a file is a tar, which a manifest never is. The order of its entries does not matter: other tools write
+/// layouts too.
 fn is_layout(path: &Path) -> bool {
     let mut head = [0_u8; 512];
     let mut read = || File::open(path)?.read_exact(&mut head);
@@ -52,7 +53,7 @@ fn is_layout(path: &Path) -> bool {
 pub(crate) struct Name(Reference);
 
 impl Name {
-    /// Reads a name; the registry stands in it, since no registry is everybody's.
+    /// Parses a name, which must include the registry, because there is no default registry.
     pub(crate) fn parse(text: &str) -> Result<Self, PackageError> {
         const FIX: &str = "write REGISTRY/REPOSITORY:TAG, say `registry.example.com/shop/store:1.0.0`";
         let wrong = |why: &str| PackageError::new(format!("`{}`", super::shown(text)), why, FIX);
@@ -60,7 +61,7 @@ impl Name {
         if !(registry.contains(['.', ':']) || registry == "localhost") {
             return Err(wrong("names no registry"));
         }
-        let reference: Reference = text.parse().map_err(|_| wrong("is no name of a package in a registry"))?;
+        let reference: Reference = text.parse().map_err(|_| wrong("is not the name of a package in a registry"))?;
         if reference.digest().is_some_and(|digest| super::hex_of(digest).is_none()) {
             return Err(wrong("has a digest other than SHA-256"));
         }
@@ -72,7 +73,7 @@ impl Name {
         self.0.resolve_registry()
     }
 
-    /// Whether the registry is this machine.
+    /// Whether the registry is on this machine.
     pub(crate) fn is_here(&self) -> bool {
         let authority = self.authority();
         is_loopback(authority.rsplit_once(':').map_or(authority, |(host, _)| host))
@@ -83,12 +84,12 @@ impl Name {
         self.0.repository()
     }
 
-    /// The digest, where the name has one.
+    /// The digest, if the name has one.
     pub(super) fn digest(&self) -> Option<&str> {
         self.0.digest()
     }
 
-    /// The last part of a manifest's path: its digest, or else its tag.
+    /// The last part of a manifest's path: the digest, otherwise the tag.
     pub(super) fn version(&self) -> &str {
         self.0.digest().or(self.0.tag()).unwrap_or("latest")
     }

@@ -1,4 +1,4 @@
-//! From a name to a folder with the application: fetched, compared, unpacked, and accepted.
+//! Turns a name into a folder with the application: fetches, verifies, accepts and unpacks the package.
 
 use super::kept::Kept;
 use super::layout::Layout;
@@ -12,12 +12,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use tempfile::{NamedTempFile, TempDir};
 
-/// How a package is asked for.
+/// How to get a package.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Wish<'a> {
+pub(crate) struct ObtainOptions<'a> {
     /// The digest that the operator accepts.
     pub(crate) accept: Option<&'a str>,
-    /// Whether the registry, on this machine, speaks HTTP without TLS.
+    /// Whether to speak HTTP without TLS to a registry on this machine.
     pub(crate) plain_http: bool,
 }
 
@@ -28,11 +28,11 @@ pub(crate) struct Obtained {
     pub(crate) folder: PathBuf,
     /// Its digest.
     pub(crate) digest: String,
-    /// What the operator should know: that the registry was away.
+    /// A warning for the operator: the registry did not answer.
     pub(crate) warning: Option<String>,
 }
 
-/// Where the blobs of a package are.
+/// The source of a package's blobs.
 enum Source {
     File(Layout),
     Registry(Registry),
@@ -47,10 +47,10 @@ impl Source {
     }
 }
 
-/// The folder of a package that was obtained before, as its digest is known: without asking anybody.
+/// The folder of a package that was obtained before, found by its recorded digest, without asking the registry.
 ///
 /// # Errors
-/// When it is not there.
+/// When it does not exist.
 pub(crate) fn kept(package: &Package, state: &Path) -> Result<PathBuf, PackageError> {
     let kept = Kept::of(state);
     let digest = match package {
@@ -66,17 +66,17 @@ pub(crate) fn kept(package: &Package, state: &Path) -> Result<PathBuf, PackageEr
     })
 }
 
-/// Gets a package into the state folder, where its digest is the one that was accepted, or none has been yet.
+/// Gets a package into the state folder, if its digest is the accepted one, or none was accepted yet.
 ///
 /// # Errors
-/// When it cannot be got, is not what its digests say, or another digest was accepted.
-pub(crate) async fn obtain(package: &Package, state: &Path, wish: Wish<'_>) -> anyhow::Result<Obtained> {
+/// When it cannot be fetched, differs from its digests, or another digest was accepted.
+pub(crate) async fn obtain(package: &Package, state: &Path, options: ObtainOptions<'_>) -> anyhow::Result<Obtained> {
     let kept = Kept::of(state);
     let name = match package {
         Package::File(path) => {
             let path = path.clone();
             let layout = tokio::task::spawn_blocking(move || Layout::open(&path)).await??;
-            expect(package, &layout.digest, wish.accept)?;
+            expect(package, &layout.digest, options.accept)?;
             let (digest, manifest) = (layout.digest.clone(), layout.manifest.clone());
             let folder = unpack(package, &Source::File(layout), &manifest, &digest, &kept).await?;
             return Ok(Obtained { folder, digest, warning: None });
@@ -85,31 +85,33 @@ pub(crate) async fn obtain(package: &Package, state: &Path, wish: Wish<'_>) -> a
     };
     let accepted = name.digest().map(str::to_owned).or(kept.accepted()?.remove(&name.to_string()));
     let there = accepted.as_ref().filter(|digest| kept.folder(digest).is_dir());
-    // A digest names one package for ever.
+    // A digest always names the same package.
     if let (Some(digest), true) = (there, name.digest().is_some()) {
-        expect(package, digest, wish.accept)?;
+        expect(package, digest, options.accept)?;
         return Ok(Obtained { folder: kept.folder(digest), digest: digest.clone(), warning: None });
     }
-    let registry = Registry::open(name, wish.plain_http, false)?;
+    let registry = Registry::open(name, options.plain_http, false)?;
     let (text, digest) = match registry.manifest().await {
         Ok(found) => found,
         Err(error)
-            if error.away && there.is_some() && wish.accept.is_none_or(|wish| there.is_some_and(|d| d == wish)) =>
+            if error.away
+                && there.is_some()
+                && options.accept.is_none_or(|accepted| there.is_some_and(|d| d == accepted)) =>
         {
             let digest = there.cloned().unwrap_or_default();
-            let warning = Some(format!("{error}; the package that is kept is started, {digest}"));
+            let warning = Some(format!("{error}; the stored package is started, {digest}"));
             return Ok(Obtained { folder: kept.folder(&digest), digest, warning });
         }
         Err(error) => return Err(error.into()),
     };
-    check_accepted(name, &digest, accepted.as_deref(), wish.accept)?;
+    check_accepted(name, &digest, accepted.as_deref(), options.accept)?;
     let manifest = super::parse(&name.to_string(), &text)?;
     let folder = unpack(package, &Source::Registry(registry), &manifest, &digest, &kept).await?;
     kept.accept(&name.to_string(), &digest)?;
     Ok(Obtained { folder, digest, warning: None })
 }
 
-/// Refuses a digest that is neither the one that was accepted before nor the one that is accepted now.
+/// Refuses a digest that was neither accepted before nor is accepted now.
 fn check_accepted(name: &Name, digest: &str, before: Option<&str>, now: Option<&str>) -> Result<(), PackageError> {
     match (now, before) {
         (Some(now), _) => expect(name, digest, Some(now)),
@@ -122,18 +124,18 @@ fn check_accepted(name: &Name, digest: &str, before: Option<&str>, now: Option<&
     }
 }
 
-/// Refuses a package that is not the one that the operator accepts.
+/// Refuses a package other than the one that the operator accepts.
 fn expect(package: impl ToString, digest: &str, accept: Option<&str>) -> Result<(), PackageError> {
     match accept {
         Some(accept) if accept != digest => {
-            let why = format!("is the package {digest}, and `--accept` says {}", shown(accept));
+            let why = format!("is the package {digest}, but `--accept` says {}", shown(accept));
             Err(PackageError::new(package, why, "find out which of the two you want"))
         }
         _ => Ok(()),
     }
 }
 
-/// Unpacks a package into its folder, which is there as a whole or not at all.
+/// Unpacks a package into its folder, which appears only when it is complete.
 async fn unpack(
     package: &Package,
     source: &Source,
@@ -155,14 +157,14 @@ async fn unpack(
         tokio::task::spawn_blocking(move || put(&what, &layer, blob, &into)).await??;
     }
     match fs::rename(folder.path(), &place) {
-        // Another command was faster.
+        // Another process was faster.
         Err(_) if place.is_dir() => {}
         renamed => renamed?,
     }
     Ok(place)
 }
 
-/// Puts one blob, which has been compared, into the folder.
+/// Puts one verified blob into the folder.
 fn put(what: &str, layer: &OciDescriptor, mut blob: NamedTempFile, folder: &Path) -> Result<(), PackageError> {
     let title = layer.annotations.as_ref().and_then(|all| all.get(TITLE));
     let path = match (layer.media_type.as_str(), title) {
@@ -175,14 +177,14 @@ fn put(what: &str, layer: &OciDescriptor, mut blob: NamedTempFile, folder: &Path
     std::io::copy(blob.as_file_mut(), &mut file).map(drop).map_err(|error| PackageError::io(place.display(), &error))
 }
 
-/// Gets the package `name` from its registry and writes it to a file, as `souk package` would; its digest.
+/// Gets the package `name` from its registry and writes it to a file like `souk package`; returns its digest.
 ///
 /// # Errors
-/// When it cannot be got, or is not what its digests say.
-pub(crate) async fn package_file(name: &Name, wish: Wish<'_>, output: &Path) -> anyhow::Result<String> {
-    let registry = Registry::open(name, wish.plain_http, false)?;
+/// When it cannot be fetched, or differs from its digests.
+pub(crate) async fn package_file(name: &Name, options: ObtainOptions<'_>, output: &Path) -> anyhow::Result<String> {
+    let registry = Registry::open(name, options.plain_http, false)?;
     let (text, digest) = registry.manifest().await?;
-    expect(name, &digest, wish.accept)?;
+    expect(name, &digest, options.accept)?;
     let manifest = super::parse(&name.to_string(), &text)?;
     let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let parts = TempDir::new_in(folder)?;

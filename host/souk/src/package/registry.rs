@@ -1,8 +1,9 @@
-//! A registry's client: what of OCI's distribution protocol packages need.
+//! A registry client: the part of OCI's distribution protocol that packages need.
 //!
-//! It speaks https, or http to this machine where the operator says so (`--plain-http`). Credentials and tokens go to the
-//! registry alone, and credentials to a server of tokens only under its own name. Redirects are followed without either.
-//! What it reads is bounded by what was announced, before it is read. Nothing of either is logged.
+//! It speaks https, or http to this machine if the operator asks for it (`--plain-http`). The registry's credentials
+//! and tokens go only to the registry; a separate token server gets only the credentials stored under its own name.
+//! Redirects are followed without credentials and tokens. Every read is limited by the announced size before it starts.
+//! Neither credentials nor tokens are logged.
 
 use super::credentials::Credentials;
 use super::layout::{Layout, Section};
@@ -35,11 +36,11 @@ souk_manifest::fixed_limits! {
 
     /// How long a registry may take to answer, and to send the next bytes.
     const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-    /// How long a registry may take to take a blob and to answer.
+    /// How long a registry may take to receive a blob and to answer.
     const UPLOAD_TIMEOUT: Duration = Duration::from_secs(600);
     /// The most redirects that are followed for one blob.
     const MAX_REDIRECTS: usize = 5, "redirects";
-    /// The largest answer of a server of tokens.
+    /// The largest answer of a token server.
     const MAX_TOKEN_BYTES: u64 = 64 << 10, bytes;
     /// How much of a registry's error is read.
     const MAX_ERROR_BYTES: u64 = 4 << 10, bytes;
@@ -52,18 +53,18 @@ pub(crate) struct Registry {
     client: legacy::Client<Connector, Body>,
     name: Name,
     scheme: &'static str,
-    /// What is asked for, as a token's scope has it.
+    /// The actions that a token must allow, in the syntax of its scope.
     actions: &'static str,
     credentials: Credentials,
-    /// What the registry has asked for.
+    /// The `authorization` header that the registry has asked for.
     authorization: Mutex<Option<HeaderValue>>,
 }
 
 impl Registry {
-    /// A client for the repository of `name`, which is asked for nothing yet.
+    /// A client for the repository of `name`; it sends nothing yet.
     ///
     /// # Errors
-    /// When the registry is one that nothing is fetched from.
+    /// When the registry's address is not allowed.
     pub(crate) fn open(name: &Name, plain_http: bool, push: bool) -> Result<Self, PackageError> {
         Registry::with(name, plain_http, push, Credentials::of_user())
     }
@@ -88,7 +89,7 @@ impl Registry {
         Ok(registry)
     }
 
-    /// What it is asked for.
+    /// The name of the package.
     pub(super) fn name(&self) -> &Name {
         &self.name
     }
@@ -106,14 +107,14 @@ impl Registry {
         text.parse().map_err(|_| self.error("the name makes no URL"))
     }
 
-    /// Whether a URL is of the registry itself.
+    /// Whether a URL belongs to the registry itself.
     fn is_own(&self, url: &Uri) -> bool {
         let authority = url.authority().map(http::uri::Authority::as_str);
         url.scheme_str() == Some(self.scheme)
             && authority.is_some_and(|a| a.eq_ignore_ascii_case(self.name.authority()))
     }
 
-    /// Sends one request; `authorization` is for its server.
+    /// Sends one request; `authorization` is for that server only.
     async fn once(
         &self,
         method: &Method,
@@ -138,7 +139,7 @@ impl Registry {
         answer.map_err(|error| self.away(format!("the registry cannot be reached: {}", cause(&error))))
     }
 
-    /// Sends a request to the registry itself, once more with what it asks for when it asks for something.
+    /// Sends a request to the registry itself; if the registry asks for a login, sends it again with one.
     async fn send(
         &self,
         method: Method,
@@ -157,7 +158,7 @@ impl Registry {
         self.once(&method, url, &headers, body(), Some(authorization)).await
     }
 
-    /// What the registry asks for.
+    /// The `authorization` header that answers the registry's challenge.
     async fn authorize(&self, challenge: Challenge) -> Result<HeaderValue, PackageError> {
         let repository = self.name.repository();
         let nobody = |host: &str| {
@@ -171,8 +172,8 @@ impl Registry {
             }
             Challenge::Bearer { url } => url,
         };
-        self.check(&url, "its server of tokens")?;
-        // Under the name of that server, which is the registry's own or another's: then nothing of the registry's is sent.
+        self.check(&url, "its token server")?;
+        // Credentials stored under that server's own name, so another server never gets the registry's.
         let host = url.authority().map(ToString::to_string).unwrap_or_default();
         let credentials = self.credentials.find(&host, repository)?;
         let answer = self.once(&Method::GET, &url, &HeaderMap::new(), empty(), credentials).await?;
@@ -180,17 +181,17 @@ impl Registry {
             return Err(nobody(&host));
         }
         let text = self.read(answer.into_body(), MAX_TOKEN_BYTES).await?;
-        bearer(&text).ok_or_else(|| self.error("its server of tokens gives none"))
+        bearer(&text).ok_or_else(|| self.error("its token server returns no token"))
     }
 
-    /// Refuses a URL that a registry names and that nothing is sent to.
+    /// Refuses a URL from a registry to which nothing may be sent.
     fn check(&self, url: &Uri, what: &str) -> Result<(), PackageError> {
         let plain = url.scheme_str() == Some("http") && self.scheme != "http";
         let why = if plain { Err("is http") } else { Download::check(url) };
         why.map_err(|why| self.error(format!("{what} {why}")))
     }
 
-    /// GET of something in the repository, with its redirects.
+    /// GET of something in the repository, following redirects.
     async fn get(&self, path: &str, headers: HeaderMap) -> Result<Response<Incoming>, PackageError> {
         let mut url = self.url(path)?;
         for _ in 0..=MAX_REDIRECTS {
@@ -210,7 +211,7 @@ impl Registry {
         Err(self.error(format!("redirects more than {MAX_REDIRECTS} times")))
     }
 
-    /// Where an answer leads.
+    /// The URL that a response's `location` refers to.
     fn location(&self, from: &Uri, headers: &HeaderMap) -> Result<Uri, PackageError> {
         let location = headers.get(LOCATION).and_then(|location| location.to_str().ok()).unwrap_or_default();
         let absolute = match (location.starts_with('/'), from.scheme_str(), from.authority()) {
@@ -220,10 +221,10 @@ impl Registry {
             _ => location.to_owned(),
         };
         let url: Result<Uri, _> = absolute.parse();
-        url.ok().filter(|url| url.authority().is_some()).ok_or_else(|| self.error("leads to something that is no URL"))
+        url.ok().filter(|url| url.authority().is_some()).ok_or_else(|| self.error("gives an invalid URL in `location`"))
     }
 
-    /// What a registry says when it refuses.
+    /// The error for a refusal of the registry, with the registry's message.
     async fn refused(&self, answer: Response<Incoming>) -> PackageError {
         let status = answer.status();
         let text = self.read(answer.into_body(), MAX_ERROR_BYTES).await.unwrap_or_default();
@@ -248,7 +249,7 @@ impl Registry {
         Ok(bytes)
     }
 
-    /// Reads a body of at most `most` bytes; more are refused before they are read, where they are announced.
+    /// Reads a body of at most `most` bytes; a longer announced body is refused before it is read.
     async fn stream(
         &self,
         mut body: Incoming,
@@ -272,7 +273,7 @@ impl Registry {
         }
     }
 
-    /// The manifest that the name stands for, and its digest.
+    /// The manifest that the name refers to, and its digest.
     pub(super) async fn manifest(&self) -> Result<(Vec<u8>, String), PackageError> {
         let accept = [(ACCEPT, HeaderValue::from_static(OCI_IMAGE_MEDIA_TYPE))].into_iter().collect();
         let answer = self.get(&format!("manifests/{}", self.name.version()), accept).await?;
@@ -286,7 +287,7 @@ impl Registry {
         }
     }
 
-    /// Gets a blob, which must have the size and the digest that its descriptor says.
+    /// Gets a blob, which must have the size and the digest of its descriptor.
     pub(crate) async fn blob(&self, descriptor: &OciDescriptor, to: &mut File) -> Result<(), PackageError> {
         let answer = self.get(&format!("blobs/{}", descriptor.digest), HeaderMap::new()).await?;
         let (mut hash, mut bytes) = (Sha256::new(), 0_u64);
@@ -304,7 +305,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Puts a blob of the layout into the repository, where it is not there yet; whether it was sent.
+    /// Uploads a blob of the layout to the repository, unless it exists there; returns whether it was sent.
     async fn put_blob(&self, layout: &Layout, blob: &OciDescriptor) -> Result<bool, PackageError> {
         let there = self.url(&format!("blobs/{}", blob.digest))?;
         if self.send(Method::HEAD, &there, HeaderMap::new(), empty).await?.status() == StatusCode::OK {
@@ -321,13 +322,14 @@ impl Registry {
             return Err(self.error("wants the upload at another address"));
         }
         let joint = if upload.query().is_some() { '&' } else { '?' };
-        let upload: Uri =
-            format!("{upload}{joint}digest={}", blob.digest).parse().map_err(|_| self.error("leads nowhere"))?;
+        let upload: Uri = format!("{upload}{joint}digest={}", blob.digest)
+            .parse()
+            .map_err(|_| self.error("gives an invalid upload address"))?;
         let headers = [
             (CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
             (CONTENT_LENGTH, HeaderValue::from(size_of(blob))),
         ];
-        // Opened here, so that what is missing is an error and not half a body.
+        // Open it here first, so that a missing blob is an error and not a partial body.
         layout.blob(blob)?;
         let body = || match layout.blob(blob) {
             Ok(section) => streamed(section, size_of(blob)),
@@ -340,7 +342,7 @@ impl Registry {
         Ok(true)
     }
 
-    /// Names the manifest of the layout.
+    /// Uploads the layout's manifest under the package's name.
     async fn put_manifest(&self, layout: &Layout) -> Result<(), PackageError> {
         let version = self.name.digest().unwrap_or(self.name.version());
         let url = self.url(&format!("manifests/{version}"))?;
@@ -355,10 +357,10 @@ impl Registry {
     }
 }
 
-/// Pushes a package; `note` is told of each blob. Its digest.
+/// Pushes a package and calls `note` for each blob; returns the digest.
 ///
 /// # Errors
-/// When the registry does not take it.
+/// When the registry rejects it.
 pub(crate) async fn push(registry: &Registry, file: &Path, note: impl Fn(&str)) -> Result<String, PackageError> {
     let layout = Layout::open(file)?;
     for blob in [&layout.manifest.config].into_iter().chain(&layout.manifest.layers) {
@@ -383,7 +385,7 @@ fn streamed(section: Section, size: u64) -> Body {
             return None;
         }
         let most = usize::try_from(left).unwrap_or(usize::MAX).min(1 << 16);
-        // Read where it is sent: 64 KiB out of the page cache.
+        // A blocking read in an async context: 64 KiB from the page cache.
         let mut buffer = vec![0; most];
         let chunk = section.read_exact(&mut buffer).map(|()| Frame::data(Bytes::from(buffer)));
         let left = if chunk.is_ok() { left - most as u64 } else { 0 };

@@ -1,4 +1,4 @@
-//! Registries that mean harm, or are away.
+//! Tests with registries that attack the client or do not answer.
 
 use super::credentials::tests::from;
 use super::registry::Registry;
@@ -14,12 +14,12 @@ use std::path::Path;
 use std::sync::Arc;
 use tempfile::TempDir;
 
-/// What a server on this machine was sent: the path, and who the client said to be.
+/// The requests to a server on this machine: the path, and the `authorization` header.
 type Seen = Arc<Mutex<Vec<(String, Option<String>)>>>;
 
 #[derive(Clone)]
 struct Fake {
-    /// What the registry does with a request for a blob: the repository says so.
+    /// The other server's URL. The repository's name decides how the registry answers a request for a blob.
     elsewhere: String,
     manifest: Arc<Mutex<Vec<u8>>>,
     seen: Seen,
@@ -78,7 +78,7 @@ async fn blob(State(fake): State<Fake>, Part((kind, digest)): Part<(String, Stri
     }
 }
 
-/// A registry and another server, and what each was sent.
+/// A registry and another server, and the requests that each received.
 struct Servers {
     registry: String,
     elsewhere: String,
@@ -132,7 +132,7 @@ impl Servers {
         Registry::with(&name, true, false, from(&path)).unwrap()
     }
 
-    /// Gets a blob that is `a blob`; what is wrong with it.
+    /// Gets the blob `a blob`; returns the error.
     async fn blob(&self, client: &Registry) -> Result<(), String> {
         let descriptor = OciDescriptor { digest: digest_of(b"a blob"), size: 6, ..OciDescriptor::default() };
         let mut file = tempfile::tempfile().unwrap();
@@ -151,11 +151,11 @@ async fn credentials_go_to_their_registry_and_along_no_redirect() {
     let basic = Some("Basic c2VjcmV0".to_owned());
     assert_eq!(said, [None, basic.clone(), basic], "first nothing, and then what is asked for");
     assert_eq!(*servers.seen_elsewhere.lock(), [("blob".to_owned(), None)]);
-    // A registry that asks for nothing is told nothing.
+    // A registry that asks for no login gets no credentials.
     let client = servers.client("redirect", &own);
     client.manifest().await.unwrap();
     assert!(servers.fake.seen.lock().last().unwrap().1.is_none());
-    // Without an entry the error says what to do, and has nothing of another's.
+    // Without an entry the error says what to do, and shows nothing of another registry's entry.
     let error = servers.client("basic", &[("r.test", "b3RoZXI=")]).manifest().await.unwrap_err().to_string();
     assert!(
         error.contains("asks who you are") && error.contains("skopeo login") && !error.contains("b3RoZXI"),
@@ -182,7 +182,7 @@ async fn a_server_of_tokens_gets_what_is_under_its_own_name_alone() {
     servers.client("foreign", &[own, theirs]).manifest().await.unwrap();
     assert_eq!(servers.seen_elsewhere.lock()[1].1.as_deref(), Some("Basic dGhlaXJz"));
     let error = servers.client("metadata", &[own]).manifest().await.unwrap_err().to_string();
-    assert!(error.contains("its server of tokens is an address of the local link"), "{error}");
+    assert!(error.contains("its token server is an address of the local link"), "{error}");
 }
 
 #[tokio::test]
@@ -223,7 +223,7 @@ fn http_is_for_this_machine_and_the_local_link_is_no_registry() {
     assert!(open("169.254.169.254/a:1", false).unwrap_err().contains("is an address of the local link"));
 }
 
-/// A package of nothing but a manifest, which `fake` serves as its one blob.
+/// A package with only a manifest, which `fake` serves as its single blob.
 fn package_of(text: &str) -> Vec<u8> {
     let blob = |kind: &str, bytes: &[u8]| serde_json::json!({ "mediaType": kind, "digest": digest_of(bytes), "size": bytes.len() });
     let layers = [blob(SPIN_TOML_TYPE, text.as_bytes())];
@@ -238,10 +238,10 @@ async fn a_tag_that_names_another_package_starts_nothing_until_it_is_accepted() 
     let package = Package::of(Path::new(&name("good"))).unwrap();
     let state = servers.folder.path().join("state");
     let get = async |package: &Package, accept: Option<&str>| {
-        obtain(package, &state, Wish { accept, plain_http: true }).await.map_err(|error| error.to_string())
+        obtain(package, &state, ObtainOptions { accept, plain_http: true }).await.map_err(|error| error.to_string())
     };
     let serve = |text: &[u8]| *servers.fake.manifest.lock() = text.to_vec();
-    // The one blob that the registry has is a manifest that says `a blob`.
+    // The registry's only blob is a manifest with the text `a blob`.
     let first = package_of("a blob");
     serve(&first);
     let obtained = get(&package, None).await.unwrap();
@@ -261,10 +261,10 @@ async fn a_tag_that_names_another_package_starts_nothing_until_it_is_accepted() 
     let accepted = get(&package, Some(&digest_of(&second))).await.unwrap();
     assert_ne!(accepted.folder, obtained.folder);
     assert_eq!(get(&package, None).await.unwrap().digest, digest_of(&second));
-    // By its digest it is started without asking anybody.
+    // By its digest the package starts without a request to the registry.
     let by_digest = Package::of(Path::new(&format!("127.0.0.1:9/good@{}", digest_of(&first)))).unwrap();
     assert_eq!(get(&by_digest, None).await.unwrap().folder, obtained.folder);
-    // And a registry that gives something else for a digest is refused.
+    // A registry that returns other content for a digest is refused.
     let wrong = Package::of(Path::new(&format!("{}/good@{}", servers.registry, digest_of(b"third")))).unwrap();
     assert!(get(&wrong, None).await.unwrap_err().contains("the registry gives another package"));
 }
@@ -276,18 +276,18 @@ async fn a_package_that_is_kept_starts_while_its_registry_is_away() {
     let text = package_of("a blob");
     servers.fake.manifest.lock().clone_from(&text);
     let good = Package::of(Path::new(&format!("{}/good:1", servers.registry))).unwrap();
-    let wish = Wish { accept: None, plain_http: true };
-    let obtained = obtain(&good, &state, wish).await.unwrap();
+    let options = ObtainOptions { accept: None, plain_http: true };
+    let obtained = obtain(&good, &state, options).await.unwrap();
     assert!(obtained.warning.is_none());
     let accepted = state.join("packages/accepted.json");
     let noted = fs::read_to_string(&accepted).unwrap();
     for away in ["127.0.0.1:9/good:1".to_owned(), format!("{}/down:1", servers.registry)] {
         let package = Package::of(Path::new(&away)).unwrap();
-        assert!(obtain(&package, &state, wish).await.is_err(), "{away}: nothing is kept under this name");
+        assert!(obtain(&package, &state, options).await.is_err(), "{away}: nothing is kept under this name");
         fs::write(&accepted, noted.replace(&good.to_string(), &away)).unwrap();
-        let kept = obtain(&package, &state, wish).await.unwrap();
+        let kept = obtain(&package, &state, options).await.unwrap();
         assert!(kept.folder == obtained.folder && kept.warning.unwrap().contains(&obtained.digest), "{away}");
     }
     fs::write(&accepted, "{").unwrap();
-    assert!(obtain(&good, &state, wish).await.unwrap_err().to_string().contains("accepted.json"));
+    assert!(obtain(&good, &state, options).await.unwrap_err().to_string().contains("accepted.json"));
 }

@@ -1,4 +1,4 @@
-//! Packages in files: made, unpacked, and refused.
+//! Tests that packages in files are made, unpacked and refused correctly.
 
 use super::layout::Layout;
 use super::*;
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 const CODE: &[u8] = b"\0asm of a component";
 
-/// An application in a folder, `extra` being more of its manifest; its files are there.
+/// An application in a folder, with its files; `extra` is added to its manifest.
 fn application(extra: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let text = format!(
@@ -48,7 +48,7 @@ async fn a_package_has_the_application_and_nothing_of_the_operators() {
     let package = Package::of(&folder.path().join("package")).unwrap();
     let state = folder.path().join("state");
     assert!(kept(&package, &state).is_err());
-    let obtained = obtain(&package, &state, Wish::default()).await.unwrap();
+    let obtained = obtain(&package, &state, ObtainOptions::default()).await.unwrap();
     assert_eq!((&obtained.digest, &obtained.folder), (&first.digest, &kept(&package, &state).unwrap()));
     let read = |path: &str| fs::read(obtained.folder.join(path)).unwrap();
     assert_eq!(read("components/a.wasm"), CODE);
@@ -61,8 +61,8 @@ async fn a_package_has_the_application_and_nothing_of_the_operators() {
         assert!(!obtained.folder.join(path).exists(), "{path}");
     }
     souk_manifest::load_package(&obtained.folder).unwrap();
-    let wish = Wish { accept: Some("sha256:0"), plain_http: false };
-    assert!(obtain(&package, &state, wish).await.unwrap_err().to_string().contains("`--accept` says sha256:0"));
+    let options = ObtainOptions { accept: Some("sha256:0"), plain_http: false };
+    assert!(obtain(&package, &state, options).await.unwrap_err().to_string().contains("`--accept` says sha256:0"));
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn what_belongs_in_no_package_is_refused() {
     }
 }
 
-/// A tar with one entry of any kind and path, as a stranger makes it.
+/// A tar with entries of any kind and path, as an attacker could make it.
 fn archive_of(entries: &[(EntryType, &str, &str)]) -> Vec<u8> {
     let mut tar = Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
     for (kind, path, content) in entries {
@@ -185,7 +185,7 @@ fn a_file_that_was_changed_is_no_package() {
         fs::write(&path, bytes).unwrap();
         Layout::open(&path)
     };
-    // The manifest of the package, and not what it is called by.
+    // The digest in the index is that of the manifest, so a changed manifest is noticed.
     let error = replaced("vnd.souk.manifest.v1", "vnd.souk.manifest.v2").map(drop).unwrap_err().to_string();
     assert!(error.contains("its digest is sha256:"), "{error}");
     let hex = hex_of(&made.digest).unwrap();
@@ -227,7 +227,7 @@ fn a_package_is_judged_by_what_it_announces() {
         (with(vec![blob("text/plain", 1)]), "is not one spin.toml"),
         (text(APPLICATION_TYPE, vec![]), "is not one spin.toml"),
         (with(vec![nameless]), "without a SHA-256 digest"),
-        ("{".to_owned(), "is no OCI artifact"),
+        ("{".to_owned(), "is not an OCI artifact"),
     ] {
         let error = parse("p", text.as_bytes()).map(drop).unwrap_err().to_string();
         assert!(error.contains(why) && error.contains("fix: "), "{error}");

@@ -1,4 +1,5 @@
-//! What a registry asks for when it refuses a request: basic authentication, or a token from the server that it names.
+//! The challenge with which a registry refuses a request: basic authentication, or a token from the server that it
+//! names.
 
 use http::header::HeaderValue;
 use http::{HeaderMap, Uri, header};
@@ -9,15 +10,16 @@ use serde::Deserialize;
 pub(super) enum Challenge {
     /// Name and password, with each request.
     Basic,
-    /// A token of this server.
+    /// A token from this server.
     Bearer {
-        /// Where to ask for one, with everything that has to be asked.
+        /// The URL to get one from, with all parameters.
         url: Uri,
     },
 }
 
 impl Challenge {
-    /// The challenge of a refusal, for these actions on a repository; `None` when it has none that is understood.
+    /// The challenge of a refusal, for these actions on a repository; `None` when there is none that the client
+    /// understands.
     pub(super) fn of(headers: &HeaderMap, repository: &str, actions: &str) -> Option<Self> {
         headers
             .get_all(header::WWW_AUTHENTICATE)
@@ -42,7 +44,7 @@ fn parse(text: &str, repository: &str, actions: &str) -> Option<Challenge> {
     Some(Challenge::Bearer { url })
 }
 
-/// The value of one of `name="value", name=value`.
+/// The value of `wanted` in a list `name="value", name=value`.
 fn parameter(mut text: &str, wanted: &str) -> Option<String> {
     loop {
         let (name, rest) = text.split_once('=')?;
@@ -61,14 +63,14 @@ fn encoded(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
-/// The answer of a server of tokens.
+/// The answer of a token server.
 #[derive(Deserialize)]
 struct Answer {
     token: Option<String>,
     access_token: Option<String>,
 }
 
-/// The header with the token of an answer.
+/// The `authorization` header with the token of an answer.
 pub(super) fn bearer(answer: &[u8]) -> Option<HeaderValue> {
     let answer: Answer = serde_json::from_slice(answer).ok()?;
     let token = answer.token.filter(|token| !token.is_empty()).or(answer.access_token)?;

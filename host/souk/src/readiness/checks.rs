@@ -1,4 +1,4 @@
-//! How each need is asked for, again and again.
+//! Checks each need at intervals.
 
 use super::needs::Kind;
 use crate::app::App;
@@ -13,15 +13,15 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of readiness.
     pub(crate) const FIXED_LIMITS = "readiness";
 
-    /// How often it is asked whether what the components need is there.
+    /// How often the needs of components are checked.
     pub(super) const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-    /// How long the answer may take; later is like none.
+    /// How long a check may take; a later answer counts as none.
     const CHECK_TIMEOUT: Duration = Duration::from_millis(1500);
-    /// A disk with less room for the host's user than this counts as full.
+    /// A disk with less free space for the host's user than this counts as full.
     const MIN_FREE_BYTES: u64 = 1 << 20, bytes;
 }
 
-/// Asks for what `kind` says, and tells `note` each answer.
+/// Checks `kind` at intervals, and passes each result to `note`.
 pub(super) async fn run(app: Arc<App>, kind: Kind, note: impl Fn(Result<(), String>)) {
     loop {
         let answer = tokio::time::timeout(CHECK_TIMEOUT, ask(&app, &kind)).await;
@@ -30,7 +30,7 @@ pub(super) async fn run(app: Arc<App>, kind: Kind, note: impl Fn(Result<(), Stri
     }
 }
 
-/// Waits until it is worth asking again: sooner where the connection to NATS has told that it changed.
+/// Waits for the next check, which comes earlier when the connection to NATS has changed.
 async fn wait(app: &App, kind: &Kind) {
     let pause = tokio::time::sleep(CHECK_INTERVAL);
     match (kind, app.remote()) {
@@ -79,7 +79,7 @@ async fn ask(app: &App, kind: &Kind) -> Result<(), String> {
         },
         Kind::Host(component) => match app.remote().map(Remote::nats) {
             Some(nats) => match is_served(nats, component).await {
-                // Where this host may not ask, a call finds it out.
+                // If this host may not check, a call will find out.
                 Some(true) | None => Ok(()),
                 Some(false) => Err(format!("none answers; fix: start one: `souk up --only {component}`")),
             },
@@ -88,7 +88,7 @@ async fn ask(app: &App, kind: &Kind) -> Result<(), String> {
     }
 }
 
-/// Whether the disk of `folder` has room.
+/// Whether the disk of `folder` has free space.
 fn disk(folder: &Path) -> Result<(), String> {
     let disk = statvfs(folder).map_err(|error| error.to_string())?;
     if disk.f_flag.contains(StatVfsMountFlags::RDONLY) {

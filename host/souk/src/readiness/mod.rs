@@ -1,14 +1,15 @@
-//! Whether this host can serve its routes: what `/readyz` and `/.well-known/souk/ready` say.
+//! Whether this host can serve its routes: the answers of `/readyz` and `/.well-known/souk/ready`.
 //!
-//! A host is ready when every component that one of its routes needs, also through links, has what it needs: its database,
-//! its stores, the queue of its durable links, room on the disk, and a host for what runs elsewhere ([`needs`]). A
-//! component with `readiness = "ignore"` counts as having all of it. A host that drains is not ready.
+//! A host is ready when every component that one of its routes needs, directly or through links, has what it needs: its
+//! database, its stores, the queue of its durable links, free disk space, and a host for components that run elsewhere
+//! ([`needs`]). A component with `readiness = "ignore"` counts as having everything. A draining host is not ready.
 //!
-//! Nothing is asked while a request waits: each need has a task that asks again every [`checks::CHECK_INTERVAL`] and notes
-//! the answer; a request for the state reads the notes. One failed question is enough, and one good one ends it.
+//! No request waits for a check: each need has a task that checks it every [`checks::CHECK_INTERVAL`] and records the
+//! result, and a request for the state reads the records. One failed check makes the host unready, and one successful
+//! check ends that.
 //!
-//! What is not asked: whether a component answers sensibly. A component that traps serves no request less than its code
-//! says.
+//! It does not check whether a component answers sensibly: a component that traps does what its code says, on this host as
+//! on any other.
 
 pub(crate) mod checks;
 mod needs;
@@ -30,27 +31,27 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     checks::FIXED_LIMITS.to_vec()
 }
 
-/// What is known of one need.
+/// The last result for a need.
 enum Answer {
-    /// It has not been asked for yet.
+    /// It has not been checked yet.
     Unknown(SystemTime),
-    /// It is there.
+    /// It is available.
     Good,
-    /// It is not, since then; why, for those who may see it.
+    /// It has been missing since then; the reason is only for those who may see it.
     Bad { since: SystemTime, why: String },
 }
 
-/// One need, of the components that have it.
+/// A need, with its components and last result.
 struct Noted {
     what: String,
     components: Vec<String>,
     answer: Answer,
 }
 
-/// What is known of all.
+/// The records of all needs.
 struct Notes {
     all: Mutex<Vec<Noted>>,
-    /// Whether all are good.
+    /// Whether all results are good.
     good: AtomicBool,
 }
 
@@ -59,7 +60,7 @@ impl Notes {
         self.all.lock()
     }
 
-    /// Notes the answer for the need `number`, and logs what has changed.
+    /// Records the result for the need `number`, and logs a change.
     fn note(&self, number: usize, answer: Result<(), String>) {
         let mut all = self.all();
         let Some(noted) = all.get_mut(number) else { return };
@@ -91,12 +92,12 @@ pub struct Readiness {
     _checks: Vec<AbortOnDropHandle<()>>,
 }
 
-/// What is said of it.
+/// The report on readiness.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// Whether the host can serve all of its routes.
     pub ready: bool,
-    /// Whether it is about to stop.
+    /// Whether the host is about to stop.
     pub draining: bool,
     /// What its components lack.
     pub lacks: Vec<Lack>,
@@ -121,7 +122,7 @@ impl fmt::Display for Lack {
 }
 
 impl Readiness {
-    /// Begins to look after `app`, which drains from `draining` on.
+    /// Starts to check the needs of `app`, which drains when `draining` is cancelled.
     pub fn start(app: &Arc<App>, state: &StateFolder, draining: CancellationToken) -> Arc<Self> {
         let now = souk_manifest::clock::now();
         let needs = needs::of(app, state);
@@ -150,14 +151,14 @@ impl Readiness {
         self.draining.is_cancelled()
     }
 
-    /// What its components lack, with the reasons where whoever asks may see them.
+    /// What its components lack; with the reasons only for those who may see them.
     pub fn report(&self, with_reasons: bool) -> Report {
         let all = self.notes.all();
         let mut lacks = Vec::new();
         for noted in all.iter() {
             let (since, why) = match &noted.answer {
                 Answer::Good => continue,
-                Answer::Unknown(since) => (since, "it has not been asked yet"),
+                Answer::Unknown(since) => (since, "it has not been checked yet"),
                 Answer::Bad { since, why } => (since, why.as_str()),
             };
             lacks.extend(noted.components.iter().map(|component| Lack {

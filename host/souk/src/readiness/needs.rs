@@ -1,4 +1,4 @@
-//! What the components that a route needs must have: read from the manifest and from what was opened at the start.
+//! The needs of the components that routes use, from the manifest and from what was opened at the start.
 
 use crate::app::App;
 use souk_bindings::postgres::Granted;
@@ -8,11 +8,11 @@ use souk_manifest::{Application, Component, DatabaseUrl, KeyValuePlace, Postgres
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// How a need is asked for.
+/// How a need is checked.
 pub(super) enum Kind {
-    /// Room on the disk of a folder, and leave to write there.
+    /// Free space on the disk of a folder, and permission to write there.
     Disk(PathBuf),
-    /// A PostgreSQL server, as one component reaches it.
+    /// A PostgreSQL server, reached with one component's grants.
     Postgres(Box<(Granted, PostgresAddress)>),
     /// The connection to NATS.
     Nats,
@@ -22,19 +22,19 @@ pub(super) enum Kind {
     Queue,
     /// A host that runs a component.
     Host(String),
-    /// That no other service answers the patterns of a component of this host.
+    /// No other service answers the patterns of a component of this host.
     Patterns(String),
 }
 
 /// A need of some components.
 pub(super) struct Need {
-    /// For the report, which everybody may read: no user, no password, no path.
+    /// The description for the report, which everybody may read: no user, password or path.
     pub(super) what: String,
     pub(super) components: Vec<String>,
     pub(super) kind: Kind,
 }
 
-/// The needs of all components that a route needs.
+/// The needs of all components that a route uses.
 pub(super) fn of(app: &App, state: &StateFolder) -> Vec<Need> {
     let application = app.application();
     let mut needs = Needs(BTreeMap::new());
@@ -50,7 +50,7 @@ pub(super) fn of(app: &App, state: &StateFolder) -> Vec<Need> {
     needs.0.into_values().collect()
 }
 
-/// Needs by what tells them apart.
+/// Needs, by a unique key.
 struct Needs(BTreeMap<String, Need>);
 
 impl Needs {
@@ -58,7 +58,7 @@ impl Needs {
         self.add_as(component, what.clone(), what, kind);
     }
 
-    /// The same where what it is called does not tell it from others; `key` does.
+    /// The same with a separate `key`, for a description that is not unique.
     fn add_as(&mut self, component: &str, key: String, what: String, kind: impl FnOnce() -> Kind) {
         let need = self.0.entry(key).or_insert_with(|| Need { what, components: Vec::new(), kind: kind() });
         if !need.components.iter().any(|known| known == component) {
@@ -124,7 +124,7 @@ fn here(needs: &mut Needs, app: &App, component: &Component, state: &StateFolder
     }
 }
 
-/// Whether calls of a component of this host go over NATS.
+/// Whether a component of this host makes calls over NATS.
 fn uses_nats(application: &Application, component: &Component) -> bool {
     let elsewhere = |name: &str| application.components.contains_key(name) && !application.runs_here(name);
     application.nats.is_some()

@@ -1,10 +1,11 @@
 //! Recorded calls, one file each, in the folder `recordings` of the state folder.
 //!
-//! A file has what a component was asked and what its imports answered, so it may hold passwords, tokens and personal data:
-//! it has mode 0600, goes after a day, and is no part of a backup. Values of secret variables are in none.
+//! A file has a component's call and the answers of its imports, so it may contain passwords, tokens and personal data.
+//! It has mode 0600, is deleted after a day, and is not part of a backup. It never contains the values of secret
+//! variables.
 //!
-//! **Bounded.** So many files of so many bytes are kept; the oldest go. Where the disk is slower than the calls, a call is
-//! not kept, and the log says so.
+//! **Bounded.** The number and total size of the files are limited; the oldest are deleted. If the disk is slower than
+//! the calls, a call is not recorded, and the log says so.
 
 mod replay;
 
@@ -31,27 +32,27 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of recorded calls.
     pub(crate) const FIXED_LIMITS = "recordings";
 
-    /// The most recorded calls that are kept; the oldest go.
+    /// The most recorded calls that are kept; the oldest are deleted.
     const MAX_RECORDINGS: usize = 10_000, "calls";
-    /// The most bytes that recorded calls take on disk; the oldest go.
+    /// The most bytes that recorded calls may use on disk; the oldest are deleted.
     const MAX_ALL_BYTES: u64 = 256 << 20, bytes;
     /// How long a recorded call is kept.
     const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
-    /// How often it is looked for recorded calls that are too old, and the log says what is being recorded.
+    /// How often old recorded calls are deleted, and the log says what is being recorded.
     const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
-    /// The most recorded calls that wait for the disk; further ones are not kept.
+    /// The most recorded calls that wait for the disk; more are not recorded.
     const MAX_WAITING: usize = 64, "calls";
 }
 
-/// How the names of files end.
+/// The extension of the files.
 const EXTENSION: &str = "json";
 
-/// Where recordings lie in the state folder `state`.
+/// The folder of recordings in the state folder `state`.
 fn folder(state: &Path) -> PathBuf {
     state.join("recordings")
 }
 
-/// Keeps recorded calls; cheap to clone.
+/// Stores recorded calls; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Recordings {
     kept: Arc<Kept>,
@@ -60,18 +61,18 @@ pub(crate) struct Recordings {
 
 struct Kept {
     folder: PathBuf,
-    /// The oldest first, with their sizes.
+    /// The files with their sizes, oldest first.
     files: Mutex<VecDeque<(PathBuf, u64)>>,
     waiting: Arc<Semaphore>,
     numbers: AtomicU64,
 }
 
 impl Recordings {
-    /// Begins to record what `application` says; `None` where it says nothing and nothing is left of earlier. Blocks on the
-    /// disk.
+    /// Starts to record what `application` asks for; `None` when it asks for nothing and no earlier recordings are
+    /// left. Blocks on the disk.
     ///
     /// # Errors
-    /// When the folder cannot be made or read.
+    /// When the folder cannot be created or read.
     pub(crate) fn open(state: &Path, application: &Application) -> Result<Option<Self>, StartError> {
         let names: Vec<_> = application.here().filter(|one| one.is_recorded).map(|one| one.name.clone()).collect();
         let folder = folder(state);
@@ -95,7 +96,7 @@ impl Recordings {
         Ok(Some(Recordings { kept, _sweeper: sweeper }))
     }
 
-    /// Takes recordings.
+    /// The function that stores recordings.
     pub(crate) fn sink(&self) -> Arc<dyn Fn(Recording) + Send + Sync> {
         let kept = self.kept.clone();
         Arc::new(move |recording| kept.keep(recording))
@@ -106,7 +107,7 @@ impl Kept {
     fn keep(self: &Arc<Self>, recording: Recording) {
         let component = recording.head.component.clone();
         let Ok(permit) = self.waiting.clone().try_acquire_owned() else {
-            tracing::warn!(%component, "a call of `{component}` is not recorded: {MAX_WAITING} wait for the disk already");
+            tracing::warn!(%component, "a call of `{component}` is not recorded: {MAX_WAITING} are already waiting for the disk");
             return;
         };
         let (kept, number) = (self.clone(), self.numbers.fetch_add(1, Ordering::Relaxed));
@@ -127,7 +128,7 @@ impl Kept {
         });
     }
 
-    /// Removes what is too old or too much.
+    /// Deletes recordings that are too old or too many.
     fn prune(&self) {
         let mut files = self.files.lock();
         let mut bytes: u64 = files.iter().map(|(_, bytes)| bytes).sum();
@@ -145,7 +146,7 @@ impl Kept {
     }
 }
 
-/// Whether a recording of this name is too old to be kept.
+/// Whether a recording with this name is too old to keep.
 fn is_old(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let made = name.split('-').next().and_then(|time| time.parse().ok()).map_or(Duration::ZERO, Duration::from_millis);
@@ -157,13 +158,13 @@ fn write(path: &Path, recording: &Recording) -> io::Result<(PathBuf, u64)> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     let written = file.write_all(&json);
     if written.is_err() {
-        // Half a recording is none.
+        // A partial recording is useless.
         fs::remove_file(path)?;
     }
     written.map(|()| (path.to_owned(), json.len() as u64))
 }
 
-/// The files of recordings, the oldest first.
+/// The files of recordings, oldest first.
 fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -176,7 +177,7 @@ fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Removes what is too old and says what is recorded, for as long as the host runs.
+/// Deletes old recordings and logs what is recorded, for as long as the host runs.
 async fn sweep(kept: Arc<Kept>, names: Vec<String>) {
     let mut tick = tokio::time::interval(SWEEP_INTERVAL);
     loop {
@@ -190,12 +191,12 @@ async fn sweep(kept: Arc<Kept>, names: Vec<String>) {
             );
         }
         let kept = kept.clone();
-        // It only fails where it panics, which the next one would too.
+        // It fails only if it panics, which the next run would do too.
         drop(tokio::task::spawn_blocking(move || kept.prune()).await);
     }
 }
 
-/// The recorded calls of a trace, or of a request's id; all where none is named. Those that cannot be read are left out.
+/// The recorded calls of a trace or of a request id, or all of them. Unreadable ones are left out.
 ///
 /// # Errors
 /// When the folder cannot be read.

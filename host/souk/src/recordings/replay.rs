@@ -1,7 +1,7 @@
-//! The replay of a recorded call: the component alone, on a state of its own that is empty and goes afterwards.
+//! Replays a recorded call: the component alone, with a separate empty state that is deleted afterwards.
 //!
-//! Every import is answered from the recording: links have nobody behind them, and the bindings ask the tape before they do
-//! anything. So a replay has no effect, and needs no host, no database and no network.
+//! Every import is answered from the recording: links lead to no component, and the bindings ask the recording before
+//! they do anything. So a replay has no effect, and needs no host, database or network.
 
 use crate::app::ReplayGrants;
 use anyhow::Context as _;
@@ -18,34 +18,34 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use wasmtime::component::Linker;
 
-/// What came of a replay.
+/// The result of a replay.
 #[derive(Debug)]
 pub(crate) struct Replayed {
     /// How many imports it called as recorded.
     pub imports: usize,
-    /// Where it differed first among its imports.
+    /// The first difference among its imports.
     pub difference: Option<Difference>,
-    /// The other answer, where the imports were the same.
+    /// The different answer, if the imports were the same.
     pub answer: Option<Answer>,
 }
 
-/// Replays calls of the components of an application.
+/// Replays calls of an application's components.
 pub(crate) struct Replayer<'a> {
     application: &'a Application,
     engine: Engine,
     fairness: Fairness,
     grants: ReplayGrants,
-    /// The code of each file as it is linked, by the component and the file.
+    /// The linked code, by component and file.
     compiled: BTreeMap<(String, PathBuf), Compiled>,
-    // After what uses it.
+    // Dropped after everything that uses it.
     _folder: TempDir,
 }
 
 impl<'a> Replayer<'a> {
-    /// Nothing is compiled yet; compiled code is kept in `cache`.
+    /// Starts with nothing compiled; compiled code is kept in `cache`.
     ///
     /// # Errors
-    /// When the state for replays cannot be made.
+    /// When the state for replays cannot be created.
     pub(crate) async fn new(application: &'a Application, cache: &Path) -> anyhow::Result<Self> {
         let folder = TempDir::new()?;
         let state = StateFolder::open(folder.path())?;
@@ -62,7 +62,7 @@ impl<'a> Replayer<'a> {
     /// Runs the call of `recording` again, with the code of `file`.
     ///
     /// # Errors
-    /// When the component cannot be loaded, or does not have what was called.
+    /// When the component cannot be loaded, or lacks the called function.
     pub(crate) async fn replay(&mut self, recording: &Recording, file: &Path) -> anyhow::Result<Replayed> {
         let name = &recording.head.component;
         let declared = self.application.components.get(name).with_context(|| {
@@ -103,8 +103,8 @@ impl<'a> Replayer<'a> {
     }
 }
 
-/// Whether a replay has the answer that was recorded. A call that waited for an import until its deadline fails at once where
-/// it is replayed.
+/// Whether a replay has the recorded answer. A call that waited for an import until its deadline fails at once during a
+/// replay, so two failures count as equal.
 fn is_same(now: &Answer, recorded: &Answer) -> bool {
     now == recorded || matches!((now, recorded), (Answer::Failed(_), Answer::Failed(_)))
 }

@@ -1,4 +1,4 @@
-//! The files that a command would write, all of them before the first is.
+//! The files that a command is going to write, all known before the first is written.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,7 +30,7 @@ impl std::error::Error for ScaffoldError {}
 #[derive(Debug)]
 pub(crate) struct Changes {
     folder: PathBuf,
-    /// By path in the folder.
+    /// By path below the folder.
     files: BTreeMap<PathBuf, String>,
     notes: Vec<String>,
 }
@@ -40,7 +40,7 @@ impl Changes {
         Changes { folder: folder.to_owned(), files: BTreeMap::new(), notes: Vec::new() }
     }
 
-    /// A file that must not be there yet; one that says the same stays.
+    /// A file that must not exist yet, unless with the same text.
     pub(super) fn create(&mut self, path: impl AsRef<Path>, text: String) -> Result<(), ScaffoldError> {
         match self.read(&path) {
             Some(existing) if existing == text => Ok(()),
@@ -55,14 +55,14 @@ impl Changes {
         }
     }
 
-    /// A file that may be there, with new contents.
+    /// A file that may exist, with new content.
     pub(super) fn replace(&mut self, path: impl AsRef<Path>, text: String) {
         if self.read(&path).as_ref() != Some(&text) {
             self.files.insert(path.as_ref().to_owned(), text);
         }
     }
 
-    /// The text of a file as it will be; `None` when there is none.
+    /// The text that a file will have; `None` when there is no file.
     pub(super) fn read(&self, path: impl AsRef<Path>) -> Option<String> {
         let path = path.as_ref();
         self.files.get(path).cloned().or_else(|| std::fs::read_to_string(self.folder.join(path)).ok())
@@ -73,17 +73,17 @@ impl Changes {
         &self.folder
     }
 
-    /// Something that the user must know.
+    /// Adds a note for the user.
     pub(super) fn note(&mut self, text: impl Into<String>) {
         self.notes.push(text.into());
     }
 
-    /// What the user must know.
+    /// The notes for the user.
     pub(crate) fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// The paths of the files, each in the folder.
+    /// The paths of the files below the folder.
     pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
         self.files.keys().map(PathBuf::as_path)
     }

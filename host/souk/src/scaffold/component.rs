@@ -1,5 +1,5 @@
-//! `souk add COMPONENT`: a component with its tables in the manifest, its contract where it exports one, its migrations and
-//! its test.
+//! `souk add COMPONENT`: creates a component with its tables in the manifest, its test, and if needed its contract and
+//! migrations.
 
 use super::libraries::Library;
 use super::manifest::ManifestEdit;
@@ -15,20 +15,20 @@ use toml_edit::InlineTable;
 pub(crate) struct NewComponent {
     /// Its name.
     pub name: String,
-    /// What it is for.
+    /// What it does.
     pub kind: Kind,
-    /// Where it keeps things.
+    /// Where it keeps data.
     pub storage: Storage,
-    /// What it is written in.
+    /// Its language.
     pub language: Language,
-    /// A checkout of Souk whose libraries it uses in place of copies.
+    /// A checkout of Souk whose libraries it uses instead of copies.
     pub souk: Option<String>,
 }
 
-/// What a component is for.
+/// What a component does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// It answers requests.
+    /// It answers HTTP requests.
     Http {
         /// The route, which ends in `/...`.
         route: String,
@@ -37,12 +37,12 @@ pub(crate) enum Kind {
     Exports {
         /// The interface.
         interface: DependencyName,
-        /// Whether it takes calls of durable links.
+        /// Whether it receives calls of durable links.
         durable: bool,
     },
 }
 
-/// Where a component keeps things.
+/// Where a component keeps data.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Storage {
     /// In SQLite.
@@ -53,24 +53,24 @@ pub(crate) struct Storage {
     pub key_value: bool,
 }
 
-/// What a component is written in.
+/// The language of a component.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Language {
     /// Rust, with spin-sdk.
     #[default]
     Rust,
-    /// JavaScript, with componentize-js: answers requests.
+    /// JavaScript, with componentize-js: answers HTTP requests.
     Javascript,
     /// Python, with componentize-py: exports a contract.
     Python,
 }
 
-/// The sources, the test and the contract of one shape of component.
+/// The source, the test and the contract of one kind of component.
 pub(super) struct Shape {
     pub source: &'static str,
     pub test: &'static str,
     contract: Option<&'static str>,
-    /// SQLite's and PostgreSQL's tables.
+    /// The tables for SQLite and for PostgreSQL.
     tables: Option<(&'static str, &'static str)>,
 }
 
@@ -102,16 +102,16 @@ macro_rules! tables {
     };
 }
 
-/// A component that answers requests, keeps nothing and calls nobody.
+/// A component that answers requests, keeps no data and calls no other component.
 pub(super) const HTTP: Shape = shape!("http", "http");
-/// Those that call another one, by what that one exports.
+/// Components that call another one, by the contract that the other one exports.
 pub(super) const LINKED: [(&str, Shape); 3] = [
     ("greetings", shape!("http_linked_greetings", "http_linked_greetings")),
     ("values", shape!("http_linked_values", "http_linked_values")),
     ("inbox", shape!("http_linked_inbox", "http_linked_inbox")),
 ];
 
-/// The contracts that [`LINKED`] knows, by the same names.
+/// The contracts of [`LINKED`], by the same names.
 pub(super) const CONTRACTS: [(&str, &str); 3] = [
     ("greetings", include_str!("templates/wit/greetings.wit")),
     ("values", include_str!("templates/wit/values.wit")),
@@ -144,7 +144,7 @@ impl NewComponent {
     }
 }
 
-/// The names that a contract has in Rust and in WIT.
+/// The names that a contract has in Rust, Python and WIT.
 pub(super) struct ContractNames {
     /// `acme:links@0.1.0`.
     package: String,
@@ -199,13 +199,13 @@ impl ContractNames {
     }
 }
 
-/// A word with its first letter in upper case.
+/// A word with an upper-case first letter.
 fn capitalized(word: &str) -> String {
     let mut letters = word.chars();
     letters.next().map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + letters.as_str())
 }
 
-/// What no module of Rust can be called.
+/// Words that cannot be a Rust module's name.
 const KEYWORDS: [&str; 43] = [
     "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate", "do", "dyn", "else",
     "enum", "extern", "false", "final", "fn", "for", "if", "impl", "in", "let", "loop", "macro", "match", "mod",
@@ -213,10 +213,10 @@ const KEYWORDS: [&str; 43] = [
     "type", "unsafe", "use",
 ];
 
-/// Adds a component to the application whose manifest is called `manifest` in `folder`.
+/// Adds a component to the application with the manifest `manifest` in `folder`.
 ///
 /// # Errors
-/// When it cannot be added as it is described, or something of it is there already.
+/// When it cannot be added as described, or some of it exists already.
 pub(crate) fn add(folder: &std::path::Path, manifest: &str, new: &NewComponent) -> Result<Changes, ScaffoldError> {
     let name = new.name.as_str();
     souk_manifest::check_component(name).map_err(|why| {
@@ -294,7 +294,7 @@ pub(crate) fn add(folder: &std::path::Path, manifest: &str, new: &NewComponent) 
     Ok(changes)
 }
 
-/// The sources of a component in Rust, its package and its test.
+/// The source, package and test of a component in Rust.
 fn rust(
     changes: &mut Changes,
     edit: &mut ManifestEdit,
@@ -322,7 +322,7 @@ fn rust(
     edit.test_command("cargo test")
 }
 
-/// Where the test of a component is.
+/// The path of a component's test.
 pub(super) fn test_file(component: &str) -> String {
     format!("tests/{}.rs", component.replace('-', "_"))
 }
@@ -331,7 +331,7 @@ fn database_variable(component: &str) -> String {
     format!("{}_database_url", component.replace('-', "_").to_lowercase())
 }
 
-/// The tables of a component in the manifest.
+/// The manifest's tables for a component.
 fn tables(new: &NewComponent, gaps: &[(&str, &str)]) -> String {
     let name = &new.name;
     let mut text = String::new();
@@ -377,7 +377,7 @@ fn tables(new: &NewComponent, gaps: &[(&str, &str)]) -> String {
     text
 }
 
-/// The file of a component, the command that makes it, and what it is made from.
+/// A component's file, the command that builds it, and the sources to watch.
 fn build(new: &NewComponent) -> (String, &'static str, &'static str) {
     let name = &new.name;
     match new.language {

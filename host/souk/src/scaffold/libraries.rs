@@ -1,7 +1,7 @@
-//! The libraries that components and tests of an application use, as sources in this program.
+//! The libraries for components and tests of an application, included in this program as source code.
 //!
-//! In their repository they take versions, lints and dependencies from its workspace. What is written for an application
-//! says them itself, as `cargo package` would.
+//! In their repository they inherit versions, lints and dependencies from the workspace. The copy in an application has
+//! all of these written out, as `cargo package` does.
 
 use super::{Changes, ScaffoldError};
 use toml_edit::{DocumentMut, InlineTable, Item, TableLike, Value};
@@ -18,7 +18,7 @@ pub(super) enum Library {
     Test,
 }
 
-/// The files of a library: its name in the library, and its text.
+/// The files of a library: the path in the library, and the text.
 macro_rules! files {
     ($place:literal: $($file:literal),+ $(,)?) => {
         &[$(($file, include_str!(concat!("../../../../", $place, "/", $file)))),+]
@@ -29,7 +29,7 @@ impl Library {
     #[cfg(test)]
     pub(super) const ALL: [Library; 4] = [Library::Database, Library::KeyValue, Library::Variables, Library::Test];
 
-    /// What it is called.
+    /// Its name.
     pub(super) fn name(self) -> &'static str {
         match self {
             Library::Database => "souk-database",
@@ -39,7 +39,7 @@ impl Library {
         }
     }
 
-    /// Where it is in a checkout of Souk.
+    /// Its path in a checkout of Souk.
     pub(super) fn place(self) -> &'static str {
         match self {
             Library::Database => "components/libraries/database",
@@ -69,7 +69,7 @@ impl Library {
     }
 }
 
-/// Writes a library into the application, and returns where it is. One that is there is left as it is.
+/// Writes a library into the application and returns its path. An existing one stays unchanged.
 pub(super) fn write(changes: &mut Changes, library: Library) -> Result<String, ScaffoldError> {
     let folder = format!("libraries/{}", library.name());
     if changes.read(format!("{folder}/Cargo.toml")).is_some() {
@@ -88,7 +88,7 @@ pub(super) fn write(changes: &mut Changes, library: Library) -> Result<String, S
     Ok(folder)
 }
 
-/// The text without what only tests of Souk itself need: such a line follows one that says so.
+/// Removes the lines that only Souk's own tests need: each follows a line with one of these attributes.
 fn without_own_tests(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut lines = text.lines();
@@ -103,7 +103,7 @@ fn without_own_tests(text: &str) -> String {
     kept
 }
 
-/// The manifest of a library with what its workspace says.
+/// The manifest of a library, with the values that it inherits from its workspace.
 fn manifest(text: &str) -> Result<String, ScaffoldError> {
     let fault =
         |what: &str| ScaffoldError::new(format!("a library of souk: {what}"), "this is a fault of souk: report it");
@@ -141,13 +141,13 @@ fn manifest(text: &str) -> Result<String, ScaffoldError> {
     Ok(manifest.to_string())
 }
 
-/// The keys of a table whose value the workspace has.
+/// The keys of a table that inherit their value from the workspace.
 fn inherited(table: &dyn TableLike) -> Vec<(String, Item)> {
     let from_workspace = |item: &Item| item.get("workspace").and_then(Item::as_bool) == Some(true);
     table.iter().filter(|(_, item)| from_workspace(item)).map(|(name, item)| (name.to_owned(), item.clone())).collect()
 }
 
-/// A dependency as the workspace has it, with what the library adds. Another library is beside it.
+/// A dependency as in the workspace, with what the library adds. Another library is in the folder beside it.
 fn dependency(name: &str, shared: &Item, own: &Item) -> InlineTable {
     let mut table = match (shared.as_str(), shared.as_table_like()) {
         (Some(version), _) => InlineTable::from_iter([("version", Value::from(version))]),

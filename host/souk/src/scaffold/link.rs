@@ -1,7 +1,7 @@
-//! `souk add --link CALLER CALLEE`: what a component must say to call another.
+//! `souk add --link CALLER CALLEE`: lets a component call another.
 //!
-//! The manifest gets the dependency. A caller that nobody has changed since it was made gets code that makes the calls, and
-//! a test of it; to any other, the command says how to call.
+//! The manifest gets the dependency. If the caller's files are unchanged since their creation, it also gets code that
+//! makes the calls, and a test of it; otherwise the command explains how to call.
 
 use super::component::{CONTRACTS, ContractNames, HTTP, LINKED, test_file};
 use super::manifest::ManifestEdit;
@@ -12,18 +12,18 @@ use std::path::Path;
 /// A link to add.
 #[derive(Debug, Clone)]
 pub(crate) struct NewLink {
-    /// The component that calls.
+    /// The calling component.
     pub caller: String,
-    /// The component that is called.
+    /// The called component.
     pub callee: String,
-    /// Which of its interfaces; all of them when none is named.
+    /// The interface to call; `None` for all that the callee exports.
     pub interface: Option<DependencyName>,
 }
 
-/// Adds a link to the application whose manifest is called `manifest` in `folder`.
+/// Adds a link to the application with the manifest `manifest` in `folder`.
 ///
 /// # Errors
-/// When one of the two components is missing, or it is not known what the callee exports.
+/// When one of the components does not exist, or the callee's exports are not known.
 pub(crate) fn add_link(folder: &Path, manifest: &str, link: &NewLink) -> Result<Changes, ScaffoldError> {
     let NewLink { caller, callee, interface } = link;
     let mut changes = Changes::new(folder);
@@ -31,7 +31,7 @@ pub(crate) fn add_link(folder: &Path, manifest: &str, link: &NewLink) -> Result<
     for name in [caller, callee] {
         if edit.component(name).is_none() {
             let known = edit.components().join(", ");
-            let fix = format!("name one that there is ({known}), or make it with `souk add {name}`");
+            let fix = format!("name an existing one ({known}), or create it with `souk add {name}`");
             return Err(ScaffoldError::new(format!("there is no component `{name}`"), fix));
         }
     }
@@ -65,7 +65,7 @@ pub(crate) fn add_link(folder: &Path, manifest: &str, link: &NewLink) -> Result<
     Ok(changes)
 }
 
-/// Writes the calls into a caller that is as it was made. Whether it was.
+/// Writes the calls into a caller that is unchanged since its creation; returns whether it was unchanged.
 fn write_caller(changes: &mut Changes, link: &NewLink, base: &str, names: &ContractNames) -> bool {
     let NewLink { caller, callee, .. } = link;
     let contract = changes.read(&names.file);
@@ -80,7 +80,7 @@ fn write_caller(changes: &mut Changes, link: &NewLink, base: &str, names: &Contr
     files.retain(|(path, ..)| changes.read(path).is_some());
     let untouched = [("component", caller.as_str()), ("base", base)];
     let as_made = |(path, made, _): &(String, &str, &str)| changes.read(path) == Some(template::fill(made, &untouched));
-    // A source and its test.
+    // Both the source and its test must be unchanged.
     if files.len() != 2 || !files.iter().all(as_made) {
         return false;
     }
@@ -93,7 +93,7 @@ fn write_caller(changes: &mut Changes, link: &NewLink, base: &str, names: &Contr
     true
 }
 
-/// Whether all functions of an interface are for durable links, as far as its file says: they return `delivery-error`.
+/// Whether all functions of an interface are for durable links, judged by its file: they return `delivery-error`.
 fn is_durable(folder: &Path, interface: &str) -> bool {
     let Ok(name) = DependencyName::parse(interface) else { return false };
     let file = folder.join(ContractNames::of(&name).file);

@@ -4,14 +4,14 @@ use super::{Changes, ScaffoldError};
 use std::fmt::Write as _;
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, Value};
 
-/// The manifest while it is edited.
+/// The manifest during an edit.
 pub(super) struct ManifestEdit {
     name: String,
     document: DocumentMut,
 }
 
 impl ManifestEdit {
-    /// The manifest called `name` in the changes' folder.
+    /// Opens the manifest `name` in the folder of `changes`.
     pub(super) fn open(changes: &Changes, name: &str) -> Result<ManifestEdit, ScaffoldError> {
         let path = changes.folder().join(name);
         let text = changes.read(name).ok_or_else(|| {
@@ -44,7 +44,7 @@ impl ManifestEdit {
         table.map(|table| table.iter().map(|(name, _)| name.to_owned()).collect()).unwrap_or_default()
     }
 
-    /// The route of a component, when a trigger has one.
+    /// The route of a component, if it has one.
     pub(super) fn route(&self, component: &str) -> Option<&str> {
         let triggers = self.document.get("trigger")?.get("http")?.as_array_of_tables()?;
         let own = triggers.iter().find(|table| table.get("component").and_then(Item::as_str) == Some(component));
@@ -58,7 +58,7 @@ impl ManifestEdit {
         there?.get("component")?.as_str()
     }
 
-    /// The interfaces that a component's own table says it exports.
+    /// The interfaces in a component's `exports`.
     pub(super) fn exports(&self, component: &str) -> Vec<String> {
         let exports = self.component(component).and_then(|table| table.get("tool")?.get("souk")?.get("exports"));
         let exports = exports.and_then(Item::as_array).into_iter().flatten();
@@ -79,7 +79,7 @@ impl ManifestEdit {
         Ok(())
     }
 
-    /// Declares a variable with this value, where none of this name is declared.
+    /// Declares a variable with this value, unless the name is already declared.
     pub(super) fn variable(&mut self, name: &str, value: InlineTable) {
         let variables = self.document.entry("variables").or_insert_with(|| Item::Table(Table::new()));
         if let Some(table) = variables.as_table_like_mut()
@@ -89,14 +89,14 @@ impl ManifestEdit {
         }
     }
 
-    /// Whether the command that tests the application is one of `tool`.
+    /// Whether the command that tests the application runs `tool`.
     pub(super) fn tests_with(&self, tool: &str) -> bool {
         let table = self.document.get("application").and_then(|table| table.get("tool")?.get("souk")?.get("test"));
         let command = table.and_then(|table| table.get("command")?.as_str());
         command.is_some_and(|command| command.starts_with(tool))
     }
 
-    /// Sets the command that tests the application, where it has none.
+    /// Sets the command that tests the application, unless it has one.
     pub(super) fn test_command(&mut self, command: &str) -> Result<(), ScaffoldError> {
         let tool = self.document.get("application").and_then(|table| table.get("tool"));
         if tool.and_then(|tool| tool.get("souk")?.get("test")).is_some() {
@@ -108,7 +108,7 @@ impl ManifestEdit {
         self.append(&tables)
     }
 
-    /// Lets `caller` depend on these interfaces of `callee`; `durable` says which of them are durable links.
+    /// Adds these interfaces of `callee` as dependencies of `caller`; those in `durable` become durable links.
     pub(super) fn link(&mut self, caller: &str, callee: &str, interfaces: &[String], durable: &[String]) {
         let Some(component) = self.document.get_mut("component").and_then(|table| table.get_mut(caller)) else {
             return;
@@ -138,13 +138,13 @@ impl ManifestEdit {
         }
     }
 
-    /// Hands the edited manifest to the changes.
+    /// Passes the edited manifest to `changes`.
     pub(super) fn close(self, changes: &mut Changes) {
         changes.replace(self.name, self.document.to_string());
     }
 }
 
-/// A table that is there for the tables in it alone.
+/// A table that only contains other tables.
 fn implicit() -> Item {
     let mut table = Table::new();
     table.set_implicit(true);

@@ -1,19 +1,20 @@
-//! Applications and components that are written for whoever begins one: `souk new` and `souk add`.
+//! Creates new applications and components: `souk new` and `souk add`.
 //!
-//! What is written builds, starts and passes its own test at once; nothing in it is left to fill in. The templates are part
-//! of the program, so that it needs no other place, and the applications in `examples/` are made by it: a test compares.
+//! The result builds, starts and passes its own test at once; the user need not fill in anything. The templates are
+//! part of the program, so that it needs no other files. The applications in `examples/` are created with it: a test
+//! compares them.
 //!
-//! A command first works out every file that it would write, and then writes all of them: what cannot be written, or would
-//! replace a file that somebody wrote, is refused before anything is there. `spin.toml` and `Cargo.toml` are edited as
-//! documents, so comments and order stay.
+//! A command first computes every file that it is going to write, and then writes all of them. So it fails before it
+//! writes anything if a file cannot be written or would replace a user's file. `spin.toml` and `Cargo.toml` are edited
+//! as documents, so comments and order stay.
 //!
 //! # Where the libraries come from
 //!
-//! A component may use libraries of Souk's (a database, a key-value store), and its test uses `souk-test`. They are in no
-//! registry, so `souk add` writes their sources into the application's folder `libraries/`, out of the program: that works
-//! without a network, fits the host that wrote them, and can be read. A dependency on a git repository would need one that
-//! can be reached, and clone all of it. In an application that is made with `--souk DIR`, they stay where they are, in a
-//! checkout of Souk.
+//! A component may use Souk's libraries (for a database or a key-value store), and its test uses `souk-test`. They are
+//! not published in a registry. So `souk add` writes their source code, which is part of the program, into the
+//! application's folder `libraries/`: that works without a network, fits the host's version, and users can read it. A
+//! dependency on a git repository would need a reachable repository and clone all of it. With `--souk DIR`, the
+//! application uses the libraries in that checkout of Souk.
 
 mod changes;
 mod component;
@@ -32,10 +33,10 @@ pub(crate) use link::{NewLink, add_link};
 
 use std::path::Path;
 
-/// A new application in `folder`, called `name`.
+/// Creates a new application `name` in `folder`.
 ///
 /// # Errors
-/// When the name cannot be one, or there is something in the folder already.
+/// When the name is invalid, or the folder is not empty.
 pub(crate) fn new(folder: &Path, name: &str) -> Result<Changes, ScaffoldError> {
     souk_manifest::check_component(name).map_err(|why| {
         ScaffoldError::new(

@@ -1,14 +1,14 @@
 //! Components in JavaScript and Python.
 //!
-//! Their tools take the same file as Rust's, `spin-dependencies.wit`, so all that differs is the build command and the
-//! sources. JavaScript's components are of WASI 0.2: they say so by exporting its handler, whose packages are written into
-//! `wit/deps`, because the tool wants them in the file.
+//! Their tools read the same file as Rust's, `spin-dependencies.wit`, so only the build command and the sources differ.
+//! JavaScript components use WASI 0.2: they export its HTTP handler, whose packages are written into `wit/deps`,
+//! because the tool needs them in that file.
 
 use super::component::{Kind, NewComponent, Storage, test_file};
 use super::manifest::ManifestEdit;
 use super::{Changes, ScaffoldError, template};
 
-/// What JavaScript's components export to answer requests.
+/// The export with which JavaScript components answer requests.
 pub(super) const JAVASCRIPT_HANDLER: &str = "wasi:http/incoming-handler@0.2.10";
 
 macro_rules! deps {
@@ -17,7 +17,7 @@ macro_rules! deps {
     };
 }
 
-/// WASI 0.2 as its handler uses it.
+/// The packages of WASI 0.2 that its HTTP handler uses.
 const WASI: &[(&str, &str)] = deps![
     "clocks/monotonic-clock.wit",
     "http/handler.wit",
@@ -36,7 +36,8 @@ const LINKED_TEST_JS: &str = include_str!("templates/javascript/http_linked_gree
 const REQUIREMENTS: &str = include_str!("templates/python/requirements.txt");
 const GREETINGS_PY: &str = include_str!("templates/python/greetings.py");
 
-/// The files of a component in JavaScript that a link to one that greets changes: as they are made, and as they are then.
+/// The files of a JavaScript component that a link to a greeting component changes: path, text at creation, and text
+/// with the link.
 pub(super) fn javascript_files(component: &str) -> [(String, &'static str, &'static str); 2] {
     [
         (format!("{component}/app.js"), HTTP_JS, LINKED_JS),
@@ -44,7 +45,7 @@ pub(super) fn javascript_files(component: &str) -> [(String, &'static str, &'sta
     ]
 }
 
-/// The files of a component in JavaScript, which answers requests.
+/// The files of a JavaScript component, which answers requests.
 pub(super) fn javascript(
     changes: &mut Changes,
     edit: &mut ManifestEdit,
@@ -67,7 +68,7 @@ pub(super) fn javascript(
     edit.test_command("node --test tests/*.test.mjs")
 }
 
-/// The files of a component in Python, which exports a contract.
+/// The files of a Python component, which exports a contract.
 pub(super) fn python(
     changes: &mut Changes,
     edit: &mut ManifestEdit,

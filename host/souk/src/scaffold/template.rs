@@ -1,11 +1,11 @@
-//! The templates, and how their gaps are filled: `<<name>>`, which no language here uses.
+//! The templates, and how to fill their gaps: `<<name>>`, which has no meaning in any of the languages.
 
 /// The manifest of a new application.
 pub(super) const MANIFEST: &str = include_str!("templates/application/spin.toml");
-/// What of it is not for version control.
+/// The list of files that are not for version control.
 pub(super) const GITIGNORE: &str = include_str!("templates/application/gitignore");
 
-/// The text with its gaps filled; a gap without a value stays, which a test finds.
+/// Fills the gaps of a text; a gap without a value stays, and a test finds it.
 pub(super) fn fill(template: &str, values: &[(&str, &str)]) -> String {
     let mut text = template.to_owned();
     for (name, value) in values {

@@ -71,7 +71,7 @@ fn every_kind_of_component_makes_a_manifest_that_is_read_and_leaves_no_gap() {
     }
 }
 
-/// In Rust, `<<` shifts, but in no template.
+/// In Rust, `<<` is also the shift operator, but no template uses it.
 fn no_gap_is_left(app: &Path) {
     for (path, text) in files(app).into_iter().filter(|(path, _)| !path.starts_with(app.join("libraries"))) {
         assert!(!text.contains("<<"), "{}: {text}", path.display());
@@ -187,7 +187,7 @@ fn nothing_is_written_where_something_is_in_the_way() {
 fn a_library_is_written_with_all_its_files_and_what_its_workspace_says() {
     for library in Library::ALL {
         let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(library.place());
-        // Files of modules that only tests of Souk itself need.
+        // Files of modules that only Souk's own tests need.
         let root = std::fs::read_to_string(place.join("src/lib.rs")).unwrap();
         let servers: BTreeSet<_> = root
             .split("#[cfg(feature = \"servers\")]\n")

@@ -1,4 +1,4 @@
-//! The Cargo workspace of an application whose components, or some of them, are in Rust: its `Cargo.toml`.
+//! The Cargo workspace (`Cargo.toml`) of an application with components in Rust.
 
 use super::libraries::Library;
 use super::{Changes, ScaffoldError, libraries, template};
@@ -6,16 +6,16 @@ use toml_edit::{DocumentMut, InlineTable, Item, Table, Value};
 
 const WORKSPACE: &str = include_str!("templates/rust/workspace.toml");
 const COMPONENT: &str = include_str!("templates/rust/component.toml");
-/// Where it stands.
+/// Its path.
 const FILE: &str = "Cargo.toml";
 
-/// The workspace while it is edited.
+/// The workspace during an edit.
 pub(super) struct WorkspaceEdit {
     document: DocumentMut,
 }
 
 impl WorkspaceEdit {
-    /// The application's workspace, or a new one.
+    /// Opens the application's workspace, or starts a new one.
     pub(super) fn open(changes: &mut Changes, application: &str) -> Result<WorkspaceEdit, ScaffoldError> {
         let text = match changes.read(FILE) {
             Some(text) => text,
@@ -26,12 +26,12 @@ impl WorkspaceEdit {
             text.parse().map_err(|error: toml_edit::TomlError| wrong(error.message().to_owned()))?;
         if document.get("workspace").is_none() {
             let fix = "add an empty `[workspace]` to it: components in Rust are members of the application's workspace";
-            return Err(ScaffoldError::new(format!("{FILE} is no workspace"), fix));
+            return Err(ScaffoldError::new(format!("{FILE} is not a workspace"), fix));
         }
         Ok(WorkspaceEdit { document })
     }
 
-    /// Adds a member, with its `Cargo.toml`. `features` are those of spin-sdk.
+    /// Adds a member with its `Cargo.toml`; `features` are the features of spin-sdk that it uses.
     pub(super) fn member(
         &mut self,
         changes: &mut Changes,
@@ -64,7 +64,7 @@ impl WorkspaceEdit {
         changes.create(format!("{name}/Cargo.toml"), manifest.to_string())
     }
 
-    /// Lets the members, or the tests, depend on a library. `souk` is a checkout of Souk that has it.
+    /// Adds a library as a dependency of the members, or of the tests. `souk` is a checkout of Souk that contains it.
     pub(super) fn library(
         &mut self,
         changes: &mut Changes,
@@ -93,19 +93,19 @@ impl WorkspaceEdit {
         Ok(())
     }
 
-    /// The checkout of Souk that the application's libraries are in, when they are in one.
+    /// The checkout of Souk that contains the application's libraries, if they are not copies.
     pub(super) fn checkout(&self) -> Option<String> {
         let path = self.document.get("dev-dependencies")?.get(Library::Test.name())?.get("path")?.as_str()?;
         Some(path.strip_suffix(Library::Test.place())?.trim_end_matches('/').to_owned())
     }
 
-    /// Hands the edited workspace to the changes.
+    /// Passes the edited workspace to `changes`.
     pub(super) fn close(self, changes: &mut Changes) {
         changes.replace(FILE, self.document.to_string());
     }
 }
 
-/// A dependency that the workspace describes, with these features.
+/// A dependency inherited from the workspace, with these features.
 fn inherited(features: &[&str]) -> InlineTable {
     let mut table = InlineTable::new();
     table.insert("workspace", true.into());

@@ -1,5 +1,5 @@
-//! The log as JSON, an object a line: `time`, `level`, `component`, `version`, `trace` and `message`, those of them that a
-//! record has, and then its other fields by their names.
+//! The log as JSON, one object per line: first `time`, `level`, `component`, `version`, `trace` and `message`, if the
+//! record has them, then its other fields under their names.
 
 use serde::Serializer as _;
 use serde::ser::SerializeMap as _;
@@ -11,7 +11,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// The fields that come first, in their order.
+/// The fields that come first, in this order.
 const FIRST: [&str; 4] = ["component", "version", "trace", "message"];
 
 /// The format.
@@ -49,7 +49,7 @@ where
     }
 }
 
-/// The fields of a record, in their order.
+/// The fields of a record, in output order.
 #[derive(Default)]
 struct Fields(Vec<(&'static str, Value)>);
 

@@ -1,8 +1,8 @@
-//! A bound on warnings and errors that repeat.
+//! Limits repeated warnings and errors.
 //!
-//! It is in the log itself and not where the warnings are written, so that no warning can be without it. A kind is one
-//! place in the code and one component, so that a busy kind hides no other. Information (the access log) and what guests
-//! print are left alone: the one grows with the requests that are served, the other has a budget of its own.
+//! The limit is in the log itself and not at each warning, so that it covers every warning. A kind is one place in the
+//! code and one component, so that a frequent kind does not hide others. Information (the access log) and guests'
+//! output are not limited here: the access log grows only with the requests, and guests' output has its own budget.
 
 use parking_lot::Mutex;
 use souk_bindings::LineBudget;
@@ -20,14 +20,13 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of lines that repeat.
     pub(crate) const FIXED_LIMITS = "process";
 
-    /// The most log lines of one kind in a second; the rest is counted.
+    /// The most log lines of one kind per second; the rest is only counted.
     pub const MAX_REPEATS: usize = 50, "lines";
-    /// The most kinds of log lines that are told apart; those of further components share the budget of their place in
-    /// the source.
+    /// The most kinds of log lines with their own count; further components share one count per place in the source.
     const MAX_KINDS: usize = 4096, "kinds";
 }
 
-/// A format that leaves out what repeats too often.
+/// A format that drops lines that repeat too often.
 pub(super) struct Throttled<F> {
     format: F,
     budgets: Mutex<HashMap<(Identifier, String), Arc<LineBudget>>>,
@@ -80,7 +79,7 @@ where
     }
 }
 
-/// The event's field `component`.
+/// Reads the event's field `component`.
 #[derive(Default)]
 struct Component(String);
 

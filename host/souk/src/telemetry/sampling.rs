@@ -1,7 +1,7 @@
-//! Which requests have a trace: OpenTelemetry's variables of the environment.
+//! Which requests have a trace, according to OpenTelemetry's environment variables.
 //!
-//! Where nobody could look at a trace (no administration listener, no collector) and nothing is said, there are none, and
-//! they cost nothing.
+//! Without these variables, and with nobody to look at traces (no administration listener and no collector), there are
+//! no traces, and they cost nothing.
 
 use anyhow::bail;
 use souk_bindings::trace::Tracer;
@@ -9,10 +9,10 @@ use souk_bindings::trace::Tracer;
 const SAMPLER: &str = "OTEL_TRACES_SAMPLER";
 const ARGUMENT: &str = "OTEL_TRACES_SAMPLER_ARG";
 
-/// The tracer that the environment asks for; `watched` where somebody could look at traces.
+/// The tracer that the environment asks for; `watched` means that somebody could look at traces.
 ///
 /// # Errors
-/// When a variable has no value that it can have.
+/// When a variable has an invalid value.
 pub(crate) fn tracer(watched: bool) -> anyhow::Result<Tracer> {
     from(|name| std::env::var(name).ok().filter(|value| !value.is_empty()), watched)
 }
@@ -38,7 +38,7 @@ fn from(variable: impl Fn(&str) -> Option<String>, watched: bool) -> anyhow::Res
         "parentbased_always_off" => Tracer::sampled(0.0, true),
         "parentbased_traceidratio" => Tracer::sampled(ratio()?, true),
         other => bail!(
-            "{SAMPLER}={other} is none that the host knows\n  fix: use always_on, always_off, traceidratio or \
+            "{SAMPLER}={other} is not supported\n  fix: use always_on, always_off, traceidratio or \
              parentbased_traceidratio"
         ),
     })

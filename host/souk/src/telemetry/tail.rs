@@ -1,7 +1,7 @@
 //! The log's last lines, for the administration API.
 //!
-//! What is written to stderr is copied here line by line, into room that is used again, so a line costs a copy and no
-//! allocation. The lines are as stderr has them, without colours.
+//! Each line for stderr is copied here into a reused buffer, so a line costs a copy and no allocation. The lines are
+//! the same as on stderr, without colours.
 
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -13,9 +13,9 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of the log's last lines.
     pub(crate) const FIXED_LIMITS = "process";
 
-    /// The log's last lines that the administration API can show.
+    /// How many of the log's last lines the administration API can show.
     const MAX_KEPT_LINES: usize = 1_000, "lines";
-    /// The most that is kept of one of them.
+    /// How much of each of these lines is kept.
     const MAX_KEPT_LINE_BYTES: usize = 4 << 10, bytes;
 }
 
@@ -26,7 +26,7 @@ pub struct LogTail(Arc<Mutex<Kept>>);
 #[derive(Default)]
 struct Kept {
     lines: VecDeque<Vec<u8>>,
-    /// How many lines there were before the first of these.
+    /// How many lines came before the first kept one.
     before: u64,
 }
 
@@ -44,7 +44,7 @@ impl LogTail {
         kept.lines.push_back(room);
     }
 
-    /// The last `most` lines of those after number `after`, and the number of the last line of all.
+    /// The last `most` lines after number `after`, and the number of the last line.
     pub fn lines(&self, after: Option<u64>, most: usize) -> (Vec<String>, u64) {
         let kept = self.0.lock();
         let all = kept.lines.len();
@@ -55,7 +55,7 @@ impl LogTail {
     }
 }
 
-/// A line without the codes that colour it on a terminal: an escape, a bracket, and all up to a letter.
+/// Removes the codes that colour a line on a terminal: an escape, a bracket, and everything up to a letter.
 fn plain(line: &str) -> String {
     let mut parts = line.split('\u{1b}');
     let mut plain = parts.next().unwrap_or_default().to_owned();
@@ -66,7 +66,7 @@ fn plain(line: &str) -> String {
     plain
 }
 
-/// Writes where `W` does, and keeps the last lines.
+/// Writes to `W`'s destination, and keeps the last lines.
 pub(super) struct Tee<W> {
     writer: W,
     tail: LogTail,
@@ -87,7 +87,7 @@ impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Tee<W> {
 }
 
 impl<W: Write> Write for Tee<W> {
-    // A record is written as a whole.
+    // A record is written in one call.
     fn write(&mut self, record: &[u8]) -> io::Result<usize> {
         self.tail.push(record);
         self.writer.write_all(record)?;

@@ -1,4 +1,4 @@
-//! Runs this program again, counts, and reads what was counted.
+//! Runs this program again under counters and reads the counts.
 
 use super::served::{COMMAND, MARKS, ROWS};
 use serde::{Deserialize, Serialize};
@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-/// What one request costs.
+/// The cost of one request.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Costs {
-    /// How often memory is asked for.
+    /// Memory allocations.
     pub allocations: u64,
-    /// System calls of the thread that serves.
+    /// System calls of the serving thread.
     pub system_calls: u64,
     /// Instructions of the process.
     pub instructions: u64,
@@ -21,13 +21,13 @@ pub(crate) struct Costs {
 /// The costs of all rows.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Recorded {
-    /// The compiler that the instructions are of.
+    /// The compiler for which the instructions were counted.
     pub rustc: String,
-    /// One request of each row.
+    /// The cost of one request of each row.
     pub rows: BTreeMap<String, Costs>,
 }
 
-/// Counts with state in `folder`: `requests` of each row, and `instrumented` where each takes long.
+/// Counts with state in `folder`: `requests` of each row, and `instrumented` requests under slow instrumentation.
 pub(crate) fn count(folder: &Path, requests: usize, instrumented: usize) -> Recorded {
     let state = folder.join("state");
     let program = std::env::current_exe().unwrap();
@@ -37,7 +37,7 @@ pub(crate) fn count(folder: &Path, requests: usize, instrumented: usize) -> Reco
         assert!(run.status.success(), "{command:?}: {}", String::from_utf8_lossy(&run.stderr));
         String::from_utf8(run.stdout).unwrap()
     };
-    // The first compiles the components and fills the databases.
+    // The first run compiles the components and fills the databases.
     let allocations = serve(&mut Command::new(&program), requests);
     let calls = folder.join("calls");
     let strace = debian::found_or_installed(&["strace"], "strace");
@@ -49,7 +49,7 @@ pub(crate) fn count(folder: &Path, requests: usize, instrumented: usize) -> Reco
     serve(&mut valgrind, instrumented);
     let calls = system_calls(&std::fs::read_to_string(calls).unwrap());
     let rows = ROWS.iter().enumerate().map(|(at, row)| {
-        // The parts of the profile end at the marks: every second one is that of a row.
+        // The profile's parts end at the marks: every second part belongs to a row.
         let part = format!("{}.{}", profile.display(), at * 2 + 2);
         let costs = Costs {
             allocations: allocations_of(&allocations, row.name),

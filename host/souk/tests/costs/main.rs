@@ -1,17 +1,18 @@
-//! What one request costs, counted and not timed: `cargo test -p souk --features full --test costs`.
+//! Counts what one request costs, without measuring time: `cargo test -p souk --features full --test costs`.
 //!
-//! A machine that others use, as CI's is, tells little by its clock. So this counts what a change of the code moves and a
-//! neighbour does not: how often a request asks for memory, its system calls, and its instructions. The application runs
-//! in this process, on one thread, and its client is at the other end of a connection in memory ([`served`]). The process
-//! runs itself three times: as it is, under `strace`, and under Valgrind's `callgrind` ([`counted`]).
+//! On a shared machine such as CI's, time measurements say little. So this test counts what a code change affects and a
+//! neighbour does not: a request's memory allocations, system calls and instructions. The application runs in this
+//! process, on one thread, and its client is at the other end of an in-memory connection ([`served`]). The process runs
+//! itself three times: plainly, under `strace`, and under Valgrind's `callgrind` ([`counted`]).
 //!
-//! The first two must equal what is recorded in `recorded.json`, instructions may differ by [`TOLERANCE`]; rows in which
-//! several threads take part, by more. Instructions depend on the compiler as well: with another one than the file names, or
-//! another profile than `dev`, they are shown and not compared. A change that means to cost less or more writes the file
-//! again in its commit: `UPDATE_SNAPSHOTS=1`. Of 300,000 of the instructions of the static document, two thirds are the
-//! connection in memory, which copies its 150 KB twice.
+//! Allocations and system calls must equal the numbers in `recorded.json`; instructions may differ by [`TOLERANCE`],
+//! and rows with several threads by more. Instructions also depend on the compiler: with another compiler than
+//! recorded, or another profile than `dev`, they are shown but not compared. A change that is meant to cost less or
+//! more rewrites the file in its commit: `UPDATE_SNAPSHOTS=1`. Of the 300,000 instructions for the static document, two
+//! thirds belong to the in-memory connection, which copies its 150 KB twice.
 //!
-//! A binary without the test harness: `strace` follows the first thread of a process, and tests run on others.
+//! This binary has no test harness: `strace` follows the first thread of a process, but a harness runs tests on other
+//! threads.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a test may stop
 
 mod counted;
@@ -25,15 +26,15 @@ use std::process::{Command, ExitCode};
 #[global_allocator]
 static ALLOCATOR: Counting = COUNTING;
 
-/// How far instructions may be from what is recorded: addresses and hashes differ from run to run.
+/// How much instructions may differ from the recorded number: addresses and hashes vary from run to run.
 const TOLERANCE: f64 = 0.03;
-/// The same where several threads take part, and for memory too: who wakes whom how often differs.
+/// The same for rows with several threads, and for allocations too: how often threads wake each other varies.
 const TOLERANCE_OF_THREADS: f64 = 0.1;
-/// The requests of a row that are counted.
+/// How many requests of a row are counted.
 const REQUESTS: usize = 1_000;
 /// The same under Valgrind, where each takes fifty times as long.
 const REQUESTS_INSTRUMENTED: usize = 200;
-/// How this test is called, for those who name the tests to run.
+/// The name of this test, for test filters.
 const NAME: &str = "requests_cost_what_is_recorded";
 
 fn main() -> ExitCode {
@@ -69,7 +70,7 @@ fn compare() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let recorded: Recorded = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
-    // In `release` nothing is asserted.
+    // In the profile `release` this test asserts nothing.
     let same_compiler = recorded.rustc == now.rustc && cfg!(debug_assertions);
     let mut differs = recorded.rows.len() != now.rows.len();
     println!("{:<24} {:>12} {:>12} {:>14}   recorded", "one request", "allocations", "system calls", "instructions");

@@ -1,7 +1,8 @@
-//! Applications in this process, on one thread, and requests to them over a connection in memory.
+//! Runs applications in this process, on one thread, and sends them requests over an in-memory connection.
 //!
-//! The client writes the same bytes each time and reads into one buffer, so that all it costs is its part of the
-//! connection. Where the requests of a row begin and end is marked so that `strace` and `callgrind` see it.
+//! The client writes the same bytes each time and reads into one buffer, so that it costs almost nothing besides its
+//! part of the connection. The start and end of a row's requests are marked in a way that `strace` and `callgrind` can
+//! see.
 
 use souk::app::{App, Seeds, add_examples};
 use souk::http::{Edge, serve_connection};
@@ -14,28 +15,28 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio_util::sync::CancellationToken;
 
-/// The first argument of a process that serves and asks.
+/// The first argument of a process that serves and sends requests.
 pub(crate) const COMMAND: &str = "serve-and-ask";
 
-/// The folder in which marks are looked for; it does not exist.
+/// The folder of the marks; it does not exist.
 pub(crate) const MARKS: &str = "/souk-costs";
 
-/// The requests before those that count: instances are made, statements prepared, tables grown.
+/// The requests before the counted ones: they create instances, prepare statements and grow tables.
 const WARM_UP: usize = 50;
 
-/// What is asked.
+/// A kind of request.
 pub(crate) struct Row {
     pub name: &'static str,
-    /// Of which application.
+    /// The application that it is sent to.
     app: &'static str,
     method: &'static str,
     path: &'static str,
-    /// JSON; empty for none.
+    /// JSON; empty for no body.
     body: &'static str,
-    /// Whether somebody asks whom the application knows.
+    /// Whether a registered user sends it.
     by_user: bool,
-    /// Whether all of it happens on the thread that serves. Where others take part, they now and then do for several
-    /// requests at one time what is else done for each.
+    /// Whether everything happens on the serving thread. Other threads sometimes handle several requests at once, which
+    /// otherwise happens once per request.
     pub on_one_thread: bool,
 }
 
@@ -45,7 +46,7 @@ impl Row {
     }
 }
 
-/// All rows; those of one application stand together.
+/// All rows; rows of the same application are together.
 pub(crate) const ROWS: [Row; 8] = [
     Row::get("hello", "probe", "/self/hello"),
     Row::get("404 of the gateway", "store", "/api/nothing"),
@@ -72,8 +73,8 @@ pub(crate) fn manifest(app: &str) -> PathBuf {
     }
 }
 
-/// Asks each row `requests` times; applications keep their state in `state`. Prints a row's allocations, one a line: the
-/// median over its requests, so that what a thread beside does now and then does not count.
+/// Sends `requests` requests of each row; applications keep their state in `state`. Prints each row's allocations, one
+/// per line: the median over its requests, so that occasional work of other threads does not count.
 pub(crate) fn run(requests: usize, state: &Path) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -89,7 +90,7 @@ pub(crate) fn run(requests: usize, state: &Path) {
     });
 }
 
-/// Registers somebody; the token that comes back.
+/// Registers a user and returns the token.
 async fn register(edge: &Arc<Edge>) -> String {
     let process = std::process::id();
     let body = format!(r#"{{"name":"Costs","email":"costs-{process}@example.com","password":"Costs123!x"}}"#);
@@ -115,7 +116,7 @@ async fn edge(app: &str, state: &Path) -> Arc<Edge> {
     if examples.components.values().any(|component| component.seed.is_some()) {
         add_examples(&examples, &state).await.unwrap();
     }
-    // It looks at nothing any more: its questions would be counted.
+    // Stops the readiness checks: they would be counted.
     let draining = CancellationToken::new();
     draining.cancel();
     Edge::new(app.clone(), Readiness::start(&app, &state, draining), false)
@@ -131,7 +132,7 @@ struct Client {
 }
 
 impl Client {
-    /// A connection of its own, with one request that is sent again and again; `fields` are lines of its head.
+    /// A separate connection, with one request that is sent repeatedly; `fields` are lines of its head.
     fn new(edge: &Arc<Edge>, method: &str, path: &str, fields: &str, body: &str) -> Self {
         let (stream, served) = tokio::io::duplex(256 * 1024);
         let peer = ([127, 0, 0, 1], 1).into();
@@ -160,7 +161,7 @@ impl Client {
         counts[counts.len() / 2]
     }
 
-    /// One request; how long the response is. Nothing here asks for memory.
+    /// Sends one request and returns the response's length. Nothing here allocates.
     async fn next(&mut self) -> usize {
         self.stream.write_all(&self.request).await.unwrap();
         let (mut read, mut whole) = (0, None);
@@ -193,7 +194,7 @@ impl Client {
 /// What stands before a length.
 const FIELD: &[u8] = b"\r\ncontent-length: ";
 
-/// Marks a place in what the process does: by its name for `callgrind`, by a system call for `strace`.
+/// Marks a place in the run: by its name for `callgrind`, and by a system call for `strace`.
 #[inline(never)]
 pub(crate) fn mark(what: &str) {
     let _ = Path::new(MARKS).join(what).metadata();

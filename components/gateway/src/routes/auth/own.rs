@@ -2,7 +2,7 @@
 //! account, and set a password with a reset token from an operator.
 
 use super::{SessionView, UserView, strong_password};
-use crate::authorize::{bearer, token_error};
+use crate::authorize::{self, token_error};
 use crate::bindings::accounts::{self, Session};
 use crate::bindings::self_service;
 use crate::credentials::is_email;
@@ -133,7 +133,7 @@ fn account_email(session: &Session) -> Option<&str> {
 
 fn token(request: &Request<'_>) -> Result<String, Error> {
     let header = request.header("authorization");
-    bearer(header.as_deref()).map(str::to_owned).ok_or_else(Error::no_token)
+    authorize::token(header.as_deref()).map(str::to_owned)
 }
 
 fn password_change(body: &Fields<'_>) -> Result<(String, String), Error> {

@@ -9,7 +9,7 @@ use crate::bindings::refunds::NewRefund;
 use crate::http::error::Error;
 use crate::http::json::{Fields, Value};
 use crate::http::query;
-use crate::validate::{Checked, Input, amount, boolean, positive, whole};
+use crate::validate::{Checked, Input, amount, boolean, explain_amount, positive, whole};
 use time::format_description::BorrowedFormatItem;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
@@ -67,6 +67,7 @@ fn check_key(key: Option<&str>) -> Result<(), Error> {
 pub(super) fn new_refund(body: &Fields<'_>, idempotency_key: Option<String>) -> Result<NewRefund, Error> {
     let mut input = Input::new(body, &["amount"]);
     let cents = input.optional("amount", positive_amount);
+    let cents = input.explain("amount", cents, explain_amount);
     input.finish(Some(()))?;
     check_key(idempotency_key.as_deref())?;
     if cents.is_some() && idempotency_key.is_none() {

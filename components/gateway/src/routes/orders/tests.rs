@@ -5,6 +5,7 @@ use super::*;
 use crate::bindings::orders::{
     Checkout, Filter, Found, Item, Money, Order, Page, PaymentSession, Search, Sort, Unpayable,
 };
+use crate::http::body::without_fields;
 use crate::routes::openapi::example;
 use crate::routes::recorded::{cases, expected, sent, title};
 use serde_json::Value as Json;
@@ -35,7 +36,9 @@ fn refused_requests_have_the_recorded_status_and_body() {
     for case in cases(&["orders-create", "orders-list", "orders-get", "orders-status"]) {
         match answer(&case) {
             Err(error) => {
-                let (status, body) = sent(error);
+                let body =
+                    if case["method"] == "GET" { None } else { without_fields(case["body"].as_str().unwrap_or("")) };
+                let (status, body) = sent(body.iter().fold(error, |error, why| error.unread(why)));
                 // The recording does not contain the upper-case id that was sent.
                 let text = body.to_string().replace(&ID.to_uppercase(), "{{OA|upper}}");
                 assert_eq!((status, text), (expected(&case).0, expected(&case).1.to_string()), "{}", title(&case));

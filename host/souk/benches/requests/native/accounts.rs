@@ -1,4 +1,4 @@
-//! Accounts: argon2id with the parameters of the store, HS256, and a look at the account for each token.
+//! Accounts: argon2id with the store's parameters, HS256 tokens, and a read of the account for each token.
 
 use super::writable;
 use argon2::{Argon2, PasswordHash, PasswordHasher, PasswordVerifier};
@@ -43,7 +43,7 @@ impl Accounts {
         statement.query_row([email], |row| row.get(0)).ok()
     }
 
-    /// Whose token this is.
+    /// The e-mail of the token's user.
     pub(super) fn verify(&self, headers: &HeaderMap) -> Result<String, StatusCode> {
         let header = headers.get("authorization").and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
         let token = header.ok_or(StatusCode::UNAUTHORIZED)?;

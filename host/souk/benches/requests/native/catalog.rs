@@ -1,4 +1,4 @@
-//! The catalogue: one statement a request, on a connection that nobody uses now.
+//! The catalogue: one statement per request, on a free connection.
 
 use axum::extract::{Path, Query, State};
 use axum::routing::get;
@@ -42,7 +42,7 @@ struct PageQuery {
 
 type Database = Arc<Vec<Mutex<Connection>>>;
 
-/// The catalogue's routes over the database that the store has made.
+/// The catalogue's routes over the store's product database.
 pub(super) fn routes(database: &str) -> Router {
     let open = || Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     let connections: Database = Arc::new((0..4).map(|_| Mutex::new(open())).collect());
@@ -62,7 +62,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Product> {
     })
 }
 
-/// A connection that nobody uses now; there are more of them than threads.
+/// Runs `query` on a free connection; there are more connections than threads.
 fn with<T>(database: &Database, query: impl FnOnce(&Connection) -> T) -> T {
     let free = database.iter().find_map(|c| c.try_lock().ok());
     query(&free.unwrap_or_else(|| database[0].lock().unwrap()))

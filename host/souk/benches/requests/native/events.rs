@@ -1,5 +1,5 @@
-//! The webhook: the signature, then the event in a queue on disk, then 200; a thread applies what is queued, each event in
-//! one transaction with the note that it was seen.
+//! The webhook: it checks the signature, stores the event in a queue on disk, and answers 200. A thread applies the
+//! queued events, each in one transaction that also records the event as seen.
 
 use super::writable;
 use axum::Router;
@@ -14,7 +14,7 @@ use sha2::Sha256;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 
-/// What events are signed with.
+/// The secret that signs the events.
 pub(crate) const SECRET: &str = "whsec_benchmark";
 
 struct Events {
@@ -58,7 +58,7 @@ fn is_signed(headers: &HeaderMap, body: &[u8]) -> bool {
     mac.verify_slice(&pairs.map(Result::unwrap).collect::<Vec<_>>()).is_ok()
 }
 
-/// Applies the event that was stored first.
+/// Applies the oldest event.
 fn apply(queue: &Connection, inbox: &Connection) {
     let first = "SELECT id, event FROM queue ORDER BY id LIMIT 1";
     let (id, event): (i64, String) =

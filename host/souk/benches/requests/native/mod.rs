@@ -1,4 +1,5 @@
-//! The baseline: axum with rusqlite, and with sqlx for PostgreSQL, as one would write the same services by hand in one process.
+//! The baseline: the same services in one process, as a developer would write them by hand with axum, rusqlite and (for
+//! PostgreSQL) sqlx.
 
 mod accounts;
 mod catalog;
@@ -14,8 +15,8 @@ use axum::routing::get;
 use axum::serve::ListenerExt;
 use axum::{Json, Router};
 
-/// The command that starts this benchmark's own binary as the native server; it reads the products of `database` and
-/// keeps what it writes in `folder`, reads and writes in PostgreSQL what is at `url`, and asks the `provider`.
+/// The command that starts this benchmark's own binary as the native server. The server reads the products of
+/// `database`, writes to `folder` and to the PostgreSQL at `url`, and uses the payment provider at `provider`.
 pub(crate) fn command(
     database: &std::path::Path,
     folder: &std::path::Path,
@@ -53,7 +54,7 @@ fn run(app: impl Future<Output = Router>) {
     });
 }
 
-/// A database that is written: what was committed is on disk, as the host has it.
+/// A database for writing: a commit is on disk when it returns, as in the host.
 fn writable(folder: &str, name: &str, schema: &str) -> rusqlite::Connection {
     let connection = rusqlite::Connection::open(std::path::Path::new(folder).join(name)).unwrap();
     connection.pragma_update(None, "journal_mode", "wal").unwrap();

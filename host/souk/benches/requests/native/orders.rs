@@ -1,5 +1,6 @@
-//! Orders: the same three commits as the store makes for one (the order, the payment provider's session, and the
-//! session noted with the order), each on disk before the next. The provider is asked over HTTP: see [`super::provider`].
+//! Orders: the same three commits as the store makes for an order (the order, the payment provider's session, and the
+//! session's data with the order), each on disk before the next. The provider is reached over HTTP: see
+//! [`super::provider`].
 
 use super::accounts::Accounts;
 use super::provider::{Client, Session};
@@ -88,7 +89,7 @@ async fn create(
 }
 
 impl Orders {
-    /// Stores the order, its lines and its page to be.
+    /// Stores the order, its lines and an empty payment session.
     fn create(&self, owner: &str, order: NewOrder) -> Result<Stored, StatusCode> {
         let mut lines: Vec<Priced> = Vec::new();
         {
@@ -122,7 +123,7 @@ impl Orders {
         Ok(Stored { id, total, count, created_at, lines })
     }
 
-    /// Notes the page with the order, which must still be payable, and answers.
+    /// Stores the payment session with the order, which must still be payable, and returns the answer.
     fn answer(&self, order: &Stored, session: &Session) -> Result<(StatusCode, Json<Value>), StatusCode> {
         let Stored { id, total, count, created_at, lines } = order;
         let Session { id: session, url, success_url, cancel_url, expires_at } = session;

@@ -1,5 +1,6 @@
-//! Orders in PostgreSQL, with sqlx: the same statements and commits as the store makes for one. The payment provider is
-//! asked over HTTP, and its session is in SQLite, as the sandbox's is: see [`super::provider`].
+//! Orders in PostgreSQL, with sqlx: the same statements and commits as the store makes for an order. The payment
+//! provider is reached over HTTP and keeps its sessions in SQLite, as the store's sandbox does: see
+//! [`super::provider`].
 
 use super::accounts::Accounts;
 use super::provider::{Client, Session};
@@ -24,7 +25,7 @@ const SCHEMA: [&str; 4] = [
         expires_at timestamptz)",
 ];
 
-/// The order, its lines and its page to be, in one statement.
+/// Stores the order, its lines and an empty payment session, in one statement.
 const CREATE: &str =
     "WITH made AS (INSERT INTO native_orders (id, owner, total, items) VALUES ($1, $2, $3, $4) RETURNING *),
     lines AS (INSERT INTO native_items SELECT id, line.* FROM made,
@@ -32,7 +33,7 @@ const CREATE: &str =
     session AS (INSERT INTO native_sessions (order_id) SELECT id FROM made)
     SELECT to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') FROM made";
 
-/// The page of an order, and the order's status from then on.
+/// Stores the payment session of an order and returns the order's status after that.
 const SAVE: &str = "UPDATE native_sessions SET session = $2, url = $3, success_url = $4, cancel_url = $5,
     expires_at = to_timestamp($6::bigint) WHERE order_id = $1 AND session IS NULL
     RETURNING (SELECT status FROM native_orders WHERE id = native_sessions.order_id FOR NO KEY UPDATE)";

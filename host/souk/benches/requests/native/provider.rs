@@ -1,9 +1,9 @@
-//! The payment provider: a process of its own that stands in for Stripe and that both sides ask, and the native side's
-//! client of it.
+//! The payment provider, a separate process that stands in for Stripe and that both sides use; and the native server's
+//! client for it.
 //!
-//! The provider of a real shop is somebody else's server, so it is asked over HTTP, over connections that stay open, by
-//! one client that all share: a form with a bearer key and an idempotency key, answered with JSON. Its CPU is in nobody's
-//! figure.
+//! The provider of a real shop is another company's server. So each side sends it HTTP requests, over connections that
+//! stay open, through one shared client: a form with a bearer key and an idempotency key, answered with JSON. No figure
+//! includes the provider's CPU time.
 
 use super::writable;
 use axum::extract::State;
@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The sandbox's, as far as a new session touches it.
+/// The sandbox's schema, as far as a new session needs it.
 const SCHEMA: &str = "
     CREATE TABLE sessions (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, idempotency_key TEXT UNIQUE,
         digest BLOB NOT NULL, created INTEGER NOT NULL, expires_at INTEGER NOT NULL, status TEXT NOT NULL DEFAULT 'open',
@@ -94,14 +94,14 @@ async fn create(State(sessions): State<Sessions>, headers: HeaderMap, body: Stri
     })))
 }
 
-/// Who asks the provider.
+/// The native server's client of the provider.
 #[derive(Clone)]
 pub(crate) struct Client {
     http: reqwest::Client,
     url: String,
 }
 
-/// What is read of the provider's answer.
+/// The members of the provider's answer that the client reads.
 #[derive(Deserialize)]
 pub(crate) struct Session {
     pub id: String,
@@ -114,12 +114,12 @@ pub(crate) struct Session {
 impl Client {
     /// A client of the provider that listens at `address`.
     pub(crate) fn new(address: &str) -> Client {
-        // reqwest has no provider of TLS of its own; that one is there already is no fault.
+        // reqwest here has no TLS provider of its own. The call fails when one is installed already, which is fine.
         let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
         Client { http: reqwest::Client::new(), url: format!("http://{address}/v1/checkout/sessions") }
     }
 
-    /// Opens the page on which `order` is paid.
+    /// Creates the payment session of `order`.
     pub(crate) async fn open(&self, order: &str, lines: Vec<Line<'_>>) -> Session {
         let request = self
             .http

@@ -1,11 +1,13 @@
-//! Deployments on several hosts: the host that is asked checks, prepares and tries out the version, records that all hosts
-//! are to run it ([`intents`](souk_links::cluster::intents)), and lets it serve; then the others follow, one after the other.
+//! Deployments on several hosts. The host that gets the request checks, prepares and tries out the version, records
+//! that all hosts must run it ([`intents`](souk_links::cluster::intents)), and lets it serve. Then the other hosts
+//! follow, one after the other.
 //!
-//! The record decides: a host that is killed before it has written leaves the old version everywhere, and one that is killed
-//! after that the new one. A host follows an intent once: where it cannot, because the version does not fit it or cannot
-//! start, it says so and serves what it did, and tries again when it starts or the next version comes.
+//! The record decides: if the host is killed before it writes the record, the old version stays everywhere; if it is
+//! killed after that, all hosts get the new one. A host tries to follow an intent once. If it cannot, because the
+//! version does not fit or does not start, it logs that and keeps its version; it tries again when it starts or when
+//! the next version comes.
 //!
-//! Without a `cluster_secret` nothing would prove who deploys, so a host that is not alone refuses.
+//! Without a `cluster_secret` a host could not prove who deploys, so it refuses to deploy unless it is the only host.
 
 use super::super::App;
 use super::at_start::no_file;
@@ -28,11 +30,11 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of deployments on several hosts.
     pub(crate) const FIXED_LIMITS = "deployments";
 
-    /// How often a host looks which versions the others have agreed on.
+    /// How often a host checks which versions the others have agreed on.
     const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 }
 
-/// An intent that is to be written.
+/// An intent that is about to be recorded.
 struct Draft<'a> {
     component: &'a str,
     digest: &'a str,
@@ -43,12 +45,12 @@ struct Draft<'a> {
     source: &'a str,
 }
 
-/// Which intents could not be followed, so that each is told once.
+/// The intents that could not be followed, so that each is logged once.
 #[derive(Default)]
-struct Told {
-    /// They do not fit: not tried again.
+struct Logged {
+    /// Intents that do not fit, by component: not tried again.
     refused: BTreeMap<String, u64>,
-    /// Their files are missing, or there is no room for them, by component and number: tried again.
+    /// Intents with a missing file or without room for it, by component and number: tried again.
     missing: BTreeSet<(String, u64)>,
 }
 
@@ -57,7 +59,7 @@ fn refused(component: &str, error: impl std::fmt::Display) -> DeployError {
 }
 
 impl App {
-    /// Whether a version may be deployed here at all; hears what others have deployed.
+    /// Whether a version may be deployed here at all; first reads what other hosts have deployed.
     pub(super) async fn may_deploy(&self, component: &str) -> Result<(), DeployError> {
         let Some(intents) = &self.deployments.intents else {
             let others = match &self.remote {
@@ -69,11 +71,11 @@ impl App {
                            stop the others";
             return if others { Err(refused(component, message)) } else { Ok(()) };
         };
-        self.hear(intents).await.map_err(|error| refused(component, error))
+        self.read_agreed(intents).await.map_err(|error| refused(component, error))
     }
 
-    /// Looks what the hosts have agreed on, and keeps it.
-    async fn hear(&self, intents: &Intents) -> Result<(), RecordError> {
+    /// Reads what the hosts have agreed on, and stores it.
+    async fn read_agreed(&self, intents: &Intents) -> Result<(), RecordError> {
         match intents.look().await? {
             Look::Same => {}
             Look::New(agreed) => self.keep_agreed(&agreed),
@@ -90,7 +92,8 @@ impl App {
         }
     }
 
-    /// Lets a version serve all calls, at this host and then at the others; where the hosts have `agreed` on it, here.
+    /// Lets a version serve all calls, on this host and then on the others. If the hosts have already `agreed` on it,
+    /// only here.
     pub(super) async fn let_serve(
         &self,
         declared: &Declared,
@@ -126,7 +129,8 @@ impl App {
         served
     }
 
-    /// Records that all hosts run what this one does already, where they have not agreed on it; the number of that.
+    /// Records that all hosts run this host's version, unless they have agreed on it already; returns the number of
+    /// that agreement.
     pub(super) async fn agree_on_active(
         &self,
         declared: &Declared,
@@ -154,7 +158,7 @@ impl App {
         Ok(Some(number))
     }
 
-    /// Hands the file to the other hosts and records that they are to run it.
+    /// Gives the file to the other hosts and records that they must run it.
     async fn agree(&self, intents: &Intents, draft: &Draft<'_>) -> Result<(), DeployError> {
         let file = block_in_place(|| self.deployments.kept.read(draft.digest));
         let file = file.ok_or_else(|| {
@@ -184,7 +188,7 @@ impl App {
             IntentError::Record(error) => refused(
                 draft.component,
                 format_args!(
-                    "whether the hosts agree on it is not known: {error}\n  where it was recorded they all go to it by \
+                    "whether the agreement was recorded is not known: {error}\n  if it was, all hosts go to it by \
                      themselves, this one too"
                 ),
             ),
@@ -194,7 +198,7 @@ impl App {
         Ok(())
     }
 
-    /// Writes down why a version does not serve.
+    /// Records why a version does not serve.
     fn note(&self, component: &str, number: u64, why: &str) {
         let mut book = self.book(component);
         book.note(number, why);
@@ -204,15 +208,15 @@ impl App {
         self.deployments.books.lock().insert(component.to_owned(), book);
     }
 
-    /// Who asks for a deployment, as the other hosts are told.
-    pub(super) fn asker(&self, by: String) -> String {
+    /// The name of the requester, as the other hosts see it.
+    pub(super) fn requester(&self, by: String) -> String {
         match &self.deployments.intents {
             Some(_) => format!("{by}, at {}", machine::name()),
             None => by,
         }
     }
 
-    /// Goes to the versions that the hosts of the application agree on, until `stop`.
+    /// Goes to the versions that the application's hosts agree on, until `stop`.
     pub fn follow(self: &Arc<Self>, stop: CancellationToken) {
         if self.deployments.intents.is_some() {
             tokio::spawn(vital("a look for deployments", self.clone().follow_all(stop)));
@@ -223,9 +227,9 @@ impl App {
         let Some(intents) = &self.deployments.intents else { return };
         let mut tick = tokio::time::interval(LOOK_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut told = Told::default();
+        let mut logged = Logged::default();
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
-            match stop.run_until_cancelled(self.hear(intents)).await {
+            match stop.run_until_cancelled(self.read_agreed(intents)).await {
                 None => return,
                 Some(Ok(())) => {}
                 Some(Err(error)) => {
@@ -235,27 +239,27 @@ impl App {
             }
             for (component, intent) in intents.known().intents {
                 let is_new = intent.number > self.book(&component).agreed;
-                let is_refused = told.refused.get(&component) == Some(&intent.number);
+                let is_refused = logged.refused.get(&component) == Some(&intent.number);
                 if is_new && !is_refused && self.pools.contains_key(&component) {
-                    self.go_to(intents, &component, &intent, &mut told).await;
+                    self.go_to(intents, &component, &intent, &mut logged).await;
                 }
             }
         }
     }
 
     /// Follows an intent.
-    async fn go_to(self: &Arc<Self>, intents: &Intents, component: &str, intent: &Intent, told: &mut Told) {
+    async fn go_to(self: &Arc<Self>, intents: &Intents, component: &str, intent: &Intent, logged: &mut Logged) {
         let file = match self.file_of(intents, component, intent).await {
             Ok(file) => file,
             Err(error) => {
-                if told.missing.insert((component.to_owned(), intent.number)) {
+                if logged.missing.insert((component.to_owned(), intent.number)) {
                     tracing::error!(component, "{error}");
                 }
                 return;
             }
         };
         let _turn = self.deployments.turn.lock().await;
-        // Deployed here meanwhile, by whoever was asked.
+        // In the meantime the version was deployed here by a request.
         if intents.of(component).as_ref() != Some(intent) || intent.number <= self.book(component).agreed {
             return;
         }
@@ -269,14 +273,14 @@ impl App {
         };
         match self.deploy_in_turn(order, Some(intent)).await {
             Ok(done) => tracing::info!(component, "component `{component}`: {}", done.message),
-            // What there was no room for is tried again.
+            // A file without room is tried again.
             Err(error @ DeployError::NotKept { .. }) => {
-                if told.missing.insert((component.to_owned(), intent.number)) {
+                if logged.missing.insert((component.to_owned(), intent.number)) {
                     tracing::error!(component, "{error}");
                 }
             }
             Err(error) => {
-                told.refused.insert(component.to_owned(), intent.number);
+                logged.refused.insert(component.to_owned(), intent.number);
                 tracing::error!(
                     component,
                     "component `{component}`: version {}, which the hosts have agreed on, does not serve here: {error}",
@@ -286,7 +290,7 @@ impl App {
         }
     }
 
-    /// The file of an intent, which has its digest.
+    /// The file of an intent, verified by its digest.
     async fn file_of(&self, intents: &Intents, component: &str, intent: &Intent) -> Result<Vec<u8>, String> {
         if let Some(file) = block_in_place(|| self.deployments.kept.read(&intent.digest)) {
             return Ok(file);

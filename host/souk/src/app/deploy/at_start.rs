@@ -1,4 +1,4 @@
-//! What a start learns of versions, and what it writes down of them when it has come to its end.
+//! What a start learns about versions, and what it records about them when it is complete.
 
 use super::super::App;
 use super::super::error::StartError;
@@ -11,8 +11,8 @@ use souk_manifest::Application;
 use souk_nats::Nats;
 use std::collections::BTreeMap;
 
-/// What the hosts of `application` have agreed on, for its components here, with their files in the state folder. What cannot be
-/// trusted is told and left out.
+/// Reads what the hosts of `application` have agreed on for the components here, and puts the versions' files into the
+/// state folder. An untrusted file is logged and left out.
 ///
 /// # Errors
 /// When NATS does not answer.
@@ -53,7 +53,7 @@ fn not_kept(component: &str, cause: std::io::Error) -> StartError {
     StartError::Versions(DeployError::NotKept { component: component.to_owned(), cause })
 }
 
-/// Why an intent is not followed whose file this host does not get.
+/// Why this host does not follow an intent whose file it cannot get.
 pub(super) fn no_file(component: &str, intent: &Intent, is_other: bool) -> String {
     let what = if is_other { "is not what was deployed" } else { "is not whole" };
     format!(
@@ -64,11 +64,11 @@ pub(super) fn no_file(component: &str, intent: &Intent, is_other: bool) -> Strin
 }
 
 impl App {
-    /// Writes down which version of each component serves, and returns a line for each that is not what the manifest named
-    /// when the host ran last. To be called when the start has come to its end: one that fails changes nothing.
+    /// Records which version of each component serves, and returns a line for each component whose version is not the
+    /// one that the manifest named at the last run. Call it when the start is complete: a failed start changes nothing.
     ///
     /// # Errors
-    /// When it cannot be written. Blocks on the disk.
+    /// When it cannot be recorded. Blocks on the disk.
     pub fn keep_versions(&self) -> Result<Vec<String>, DeployError> {
         let (mut lines, chosen) = (Vec::new(), std::mem::take(&mut *self.deployments.chosen.lock()));
         let (kept, mut is_new) = (&self.deployments.kept, false);
@@ -122,7 +122,7 @@ impl App {
             self.deployments.books.lock().insert(component, book);
         }
         if is_new {
-            // Only now: one component's file may be kept for another's book.
+            // Only now, because one component's file may still be needed by another's book.
             kept.collect().map_err(|cause| DeployError::NotKept { component: "all".to_owned(), cause })?;
         }
         Ok(lines)

@@ -1,7 +1,7 @@
-//! What must hold of a new version before one call sees it.
+//! What must be true of a new version before it gets a call.
 //!
-//! Its imports are linked as at a start, its exports are compared with what every caller imports, routes and tables of Nest
-//! are looked at, and so are the durable messages that wait for it. Everything that is wrong is said at once.
+//! Its imports are linked as at a start, its exports are compared with every caller's imports, and its routes, its Nest
+//! tables and the durable messages that wait for it are checked. All mistakes are reported at once.
 
 use super::super::App;
 use super::super::migrations;
@@ -18,15 +18,15 @@ use std::sync::Arc;
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentFunc;
 
-/// What is wrong with a version, and what its migrations would do.
+/// The mistakes of a version, and the migrations that it would run.
 pub(super) struct Checked {
-    /// The linked version; `None` where something is wrong.
+    /// The linked version; `None` when something is wrong.
     pub(super) compiled: Option<Compiled>,
     /// What is wrong.
     pub(super) mistakes: Vec<Diagnostic>,
     /// Migrations that run before it serves.
     pub(super) pending: Vec<String>,
-    /// What an operator should know and is no fault.
+    /// Information for the operator that is not a mistake.
     pub(super) notes: Vec<String>,
 }
 
@@ -43,7 +43,7 @@ impl App {
         let pending = match migrations::rehearse(&self.application, declared, self.shared.databases()).await {
             Ok(pending) => pending,
             Err(error) => {
-                let fix = "mend the migrations: nothing of them has run";
+                let fix = "correct the migrations: none of them has run";
                 mistakes.push(self.application.mistake(declared, error.to_string(), fix));
                 Vec::new()
             }
@@ -51,7 +51,7 @@ impl App {
         Checked { compiled, mistakes, pending, notes }
     }
 
-    /// Links a version to what it depends on, as a start does.
+    /// Links a version to its dependencies, as a start does.
     pub(super) fn link_version(&self, declared: &Declared, code: Component) -> (Option<Compiled>, Vec<Diagnostic>) {
         let codes = BTreeMap::from([(declared.name.clone(), code)]);
         let mut wiring = Wiring::new(self.surroundings(&self.shared), codes);
@@ -60,7 +60,7 @@ impl App {
         (compiled, wiring.mistakes)
     }
 
-    /// What callers on this host import must be there, with the same types.
+    /// Checks that everything that callers on this host import exists with the same types.
     fn check_callers(&self, declared: &Declared, pool: &Arc<Pool>, exported: &Exported) -> Vec<Diagnostic> {
         let (engine, mut mistakes) = (self.engine.wasmtime(), Vec::new());
         for caller in self.application.here() {
@@ -92,7 +92,8 @@ impl App {
         mistakes
     }
 
-    /// What is called otherwise than by links: functions on NATS, what schedules call, and the patterns of Nest.
+    /// Checks functions that are called in other ways than by links on this host: over NATS, by schedules, and by Nest
+    /// patterns.
     fn check_served(
         &self,
         declared: &Declared,
@@ -119,7 +120,7 @@ impl App {
             };
             let before = signature(name, &function.ty);
             let now = exported.function(interface, name);
-            // Other hosts have callers of the old type, which is the subject that they call.
+            // Callers on other hosts use the old type, which is part of the subject that they call.
             let by_links = !by_schedule(interface, name) && !by_pattern(interface, name);
             if by_links && now.is_some_and(|now| can_call(&function.ty, &now.ty)) {
                 continue;
@@ -129,8 +130,7 @@ impl App {
                 let now = now.unwrap_or_else(|| "nothing".to_owned());
                 let message =
                     format!("`{interface}#{name}` is not what it was, and {who}\n  before: {before}\n  now:    {now}");
-                let fix =
-                    "export the old version of the interface beside the new one, or stop all hosts and start them anew";
+                let fix = "export the old version of the interface beside the new one, or stop all hosts and start them again";
                 mistakes.push(self.application.mistake(declared, message, fix));
             }
         }
@@ -144,7 +144,7 @@ impl App {
         mistakes
     }
 
-    /// Durable messages that wait for the component must fit what it takes then.
+    /// Checks that the durable messages that wait for the component fit its new exports.
     async fn check_messages(&self, declared: &Declared, pool: &Arc<Pool>, exported: &Exported) -> Vec<Diagnostic> {
         let (Some(queue), mut mistakes) = (&self.queue, Vec::new()) else { return Vec::new() };
         let active = pool.active();
@@ -191,7 +191,7 @@ impl App {
     }
 }
 
-/// Whether callers that are built for `before` may call what is there `now`.
+/// Whether callers that were built for `before` may call `now`.
 fn can_call(before: &ComponentFunc, now: &ComponentFunc) -> bool {
     matches!((FunctionCodec::of(before), FunctionCodec::of(now)), (Ok(before), Ok(now)) if before.can_call(&now))
 }

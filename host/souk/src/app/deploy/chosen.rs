@@ -1,9 +1,9 @@
-//! Which version of each component a start loads.
+//! Chooses which version of each component a start loads.
 //!
-//! The version that served last does so again, from the file that was kept, unless the file at the manifest's `source` has
-//! changed since: then that is a new version. `spin.toml` stays the truth about everything but code.
+//! The version that served last serves again, from its stored file, unless the file at the manifest's `source` has
+//! changed since: that is a new version. For everything but code, `spin.toml` decides.
 //!
-//! Of several hosts, one that was away runs what the others have agreed on meanwhile. A file at `source` that neither this
+//! A host that was away runs what the other hosts have agreed on in the meantime. A file at `source` that neither this
 //! host nor the intent knows is newer than both.
 
 use super::kept::{Book, Kept, digest};
@@ -13,14 +13,14 @@ use souk_runtime::VersionId;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// Why a version runs.
+/// The reason why a version runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Why {
-    /// The component has none yet.
+    /// The component has no version yet.
     First,
-    /// It served when the host ran last, and is what the manifest names.
+    /// It served at the last run, and is the file that the manifest names.
     AsBefore,
-    /// It was deployed, and is not what the manifest names.
+    /// It was deployed, and is not the file that the manifest names.
     Deployed,
     /// The hosts of the application have agreed on it.
     Agreed,
@@ -33,20 +33,20 @@ pub(crate) enum Why {
 pub(crate) struct Chosen {
     /// Its file.
     pub path: PathBuf,
-    /// Which it is.
+    /// Its version id.
     pub id: VersionId,
-    /// Why it is that one.
+    /// The reason for the choice.
     pub why: Why,
-    /// The digest of the file at `source`; that of the version where there is none.
+    /// The digest of the file at `source`; the version's digest if there is no such file.
     pub source: String,
-    /// What is known of the component's versions.
+    /// The record of the component's versions.
     pub book: Book,
-    /// What the hosts have agreed on since; the book knows its number.
+    /// The hosts' agreement since then; the book has its number.
     pub intent: Option<Intent>,
 }
 
-/// Chooses the version of every component that `application` loads here, where `agreed` has what the hosts have agreed on and
-/// whose file is here. Blocks on the disk. Returns what is wrong as well.
+/// Chooses the version of every component that `application` loads here. `agreed` has the hosts' agreements whose files
+/// are here. Blocks on the disk. Returns the mistakes too.
 pub(crate) fn choose(
     application: &Application,
     kept: &Kept,
@@ -102,7 +102,7 @@ pub(crate) fn choose(
                 new(agreed + 1, Why::First, Book { agreed, last: agreed, ..Book::default() })
             }
             (Some(book), source) => match (book.active().cloned(), source) {
-                // Nothing serves by the book: as if there were none.
+                // No version in the book serves: choose as if there were no book.
                 (None, _) => new(book.last + 1, Why::First, book),
                 (Some(active), Some(now)) if *now != book.source && *now != active.digest => {
                     new(book.last + 1, Why::SourceChanged, book)
@@ -112,10 +112,10 @@ pub(crate) fn choose(
                     let as_named = now == active.digest;
                     let path =
                         if as_named && source.is_some() { component.source.clone() } else { kept.file(&active.digest) };
-                    if !as_named && let Err(what) = whole(&path, &active.digest) {
+                    if !as_named && let Err(what) = check_file(&path, &active.digest) {
                         let message = format!("its version {} {what}", active.number);
-                        let fix = "deploy it again: `souk up` starts what the manifest names once versions/ in the state folder lacks \
-                                   the component's .json";
+                        let fix = "deploy it again; for that, remove the component's .json from versions/ in the state folder, so \
+                                   that `souk up` starts what the manifest names";
                         mistakes.push(application.mistake(component, message, fix));
                         continue;
                     }
@@ -135,20 +135,20 @@ pub(crate) fn choose(
     (chosen, mistakes)
 }
 
-/// Whether the version with this digest is the one that serves by the book.
+/// Whether the book's active version has this digest.
 fn serves(book: Option<&Book>, digest: &str) -> bool {
     book.and_then(Book::active).is_some_and(|active| active.digest == digest)
 }
 
-/// Whether the file at `source` is no newer than what the hosts have agreed on: this host has served from it, or the host knew
-/// it that has written the intent.
+/// Whether the file at `source` is not newer than the hosts' agreement: this host has served from it, or the host that
+/// wrote the intent knew it.
 fn is_older(source: Option<&str>, book: Option<&Book>, intent: &Intent) -> bool {
     let Some(source) = source else { return true };
     let seen_here = book.is_some_and(|book| book.source == source) || serves(book, source);
     seen_here || source == intent.digest || intent.known.iter().any(|known| known == source)
 }
 
-fn whole(path: &std::path::Path, expected: &str) -> Result<(), String> {
+fn check_file(path: &std::path::Path, expected: &str) -> Result<(), String> {
     match std::fs::read(path) {
         Ok(bytes) if digest(&bytes) == expected => Ok(()),
         Ok(_) => Err(format!("is not what was deployed: {} has other bytes", path.display())),
@@ -156,10 +156,55 @@ fn whole(path: &std::path::Path, expected: &str) -> Result<(), String> {
     }
 }
 
-/// How measures name a version: by the application's for the first one, and its number.
+/// The name of a version in metrics: the application's version for the first one, otherwise its number.
 pub(crate) fn label(application: &str, number: u64) -> String {
     match number {
         1 => application.to_owned(),
         _ => format!("{application}+{number}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kept::Record;
+    use super::*;
+
+    #[test]
+    fn a_file_that_neither_the_host_nor_the_intent_knows_is_newer() {
+        let intent = Intent {
+            number: 3,
+            digest: "agreed".into(),
+            size: 1,
+            at: String::new(),
+            by: String::new(),
+            known: vec!["older".into()],
+            previous: None,
+        };
+        let mut book = Book::default();
+        let record = Record {
+            number: 0,
+            digest: "served".into(),
+            size: 1,
+            at: String::new(),
+            by: String::new(),
+            imports: Vec::new(),
+            exports: Vec::new(),
+            note: None,
+        };
+        let number = book.add(None, record);
+        book.serve(number, "seen");
+        for (source, book, older) in [
+            (None, None, true),
+            (Some("agreed"), None, true),
+            (Some("older"), None, true),
+            (Some("seen"), None, false),
+            (Some("served"), None, false),
+            (Some("seen"), Some(&book), true),
+            (Some("served"), Some(&book), true),
+            (Some("new"), Some(&book), false),
+        ] {
+            assert_eq!(is_older(source, book, &intent), older, "{source:?}");
+        }
+        assert_eq!((book.number(None), book.number(Some(3)), book.number(Some(1))), (2, 3, 2));
     }
 }

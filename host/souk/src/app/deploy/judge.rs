@@ -1,30 +1,31 @@
-//! Whether a version that is tried out may stay: one function of what became of calls.
+//! Decides whether a version on trial may stay, from the results of calls alone.
 //!
-//! Traps, limits of memory and failures count from the first call. The errors of a contract are answers, and mostly the
-//! caller's mistake, so these are compared with the old version's in the same time, from [`MIN_REFUSED`] calls on; slowness
-//! likewise, by the median from [`MIN_MEDIAN`] calls on and by the slowest hundredth from [`MIN_P99`].
+//! Traps, memory limits and failures count from the first call. A contract's errors are answers, and mostly the
+//! caller's mistake; so they are compared with the old version's at the same time, once each has [`MIN_REFUSED`] calls.
+//! Slowness is compared in the same way: by the median from [`MIN_MEDIAN`] calls on, and by the 99th percentile from
+//! [`MIN_P99`] calls on.
 
 use souk_runtime::Counts;
 use std::time::Duration;
 
 souk_manifest::fixed_limits! {
-    /// The fixed limits of versions that are tried out.
+    /// The fixed limits of trials.
     pub(crate) const FIXED_LIMITS = "deployments";
 
-    /// How many calls of both versions there must be before the errors of contracts are compared.
+    /// How many calls each version needs before the errors of contracts are compared.
     const MIN_REFUSED: u64 = 20, "calls";
-    /// How many calls of both versions there must be before their medians are compared, and before the new one may serve all.
+    /// How many calls each version needs before their medians are compared, and before the new one may serve all calls.
     const MIN_MEDIAN: u64 = 50, "calls";
-    /// How many calls of both versions there must be before their slowest hundredths are compared.
+    /// How many calls each version needs before their 99th percentiles are compared.
     const MIN_P99: u64 = 1_000, "calls";
 }
 
-/// What a version must keep to while it is tried out.
+/// The terms of a trial.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Terms {
-    /// How many of [`DRAWS`](souk_bindings::call::DRAWS) draws get it.
+    /// How many of [`DRAWS`](souk_bindings::call::DRAWS) draws go to the new version.
     pub share: u16,
-    /// How long it is tried out.
+    /// How long the trial takes.
     pub time: Duration,
     /// The share of its calls that may fail, or may fail more often than the old version's.
     pub max_errors: f64,
@@ -32,16 +33,16 @@ pub struct Terms {
     pub max_slowdown: f64,
 }
 
-/// What becomes of the version.
+/// The decision on a version.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Verdict {
-    /// It is tried out further.
+    /// The trial continues.
     Wait,
-    /// The time is over, and too few calls came to judge it: it is tried out further.
+    /// The time is over, but there were too few calls to decide: the trial continues.
     TooFew,
     /// It serves all calls from now on.
     Promote,
-    /// It is taken away, because of this.
+    /// It is rolled back, for this reason.
     RollBack(String),
 }
 
@@ -53,7 +54,7 @@ fn percent(rate: f64) -> String {
     format!("{:.1} %", rate * 100.0)
 }
 
-/// The verdict on `new` beside `old` after `elapsed`.
+/// Decides on `new`, compared with `old`, after `elapsed`.
 pub(super) fn judge(terms: &Terms, elapsed: Duration, old: &Counts, new: &Counts) -> Verdict {
     if let Some(why) = fault(terms, old, new) {
         return Verdict::RollBack(why);
@@ -68,20 +69,23 @@ pub(super) fn judge(terms: &Terms, elapsed: Duration, old: &Counts, new: &Counts
 fn fault(terms: &Terms, old: &Counts, new: &Counts) -> Option<String> {
     let more = |of_new: u64, of_old: u64| rate(of_new, new.calls.max(1)) > rate(of_old, old.calls.max(1));
     let calls = new.calls;
-    // First, because the trap that follows is its effect.
+    // First, because it causes the trap that follows.
     if new.memory > 0 && more(new.memory, old.memory) {
-        return Some(format!("it met its limit of memory {} times in {calls} calls", new.memory));
+        return Some(format!("it reached its limit of memory {} times in {calls} calls", new.memory));
     }
     if new.trapped > 0 && more(new.trapped, old.trapped) {
         let (of_new, of_old) = (new.trapped, old.trapped);
-        return Some(format!("{of_new} of {calls} calls trapped; of the old version's {} it were {of_old}", old.calls));
+        return Some(format!(
+            "{of_new} of {calls} calls trapped; of the old version's {} calls {of_old} did",
+            old.calls
+        ));
     }
     let (failed, failed_before) = (rate(new.failed(), calls), rate(old.failed(), old.calls));
     if failed > terms.max_errors && failed > failed_before {
         let (most, before) = (percent(terms.max_errors), percent(failed_before));
         let (of_new, failed) = (new.failed(), percent(failed));
         return Some(format!(
-            "{of_new} of {calls} calls failed, {failed}; {most} may, and of the old version's {before} did"
+            "{of_new} of {calls} calls failed ({failed}); {most} may fail, and of the old version's calls {before} did"
         ));
     }
     let both = |least: u64| new.calls >= least && old.calls >= least;
@@ -93,7 +97,7 @@ fn fault(terms: &Terms, old: &Counts, new: &Counts) -> Option<String> {
         if refused > before + terms.max_errors.max(chance) {
             let (refused, before) = (percent(refused), percent(before));
             return Some(format!(
-                "{refused} of {calls} calls were answered with an error; of the old version's {before}"
+                "{refused} of {calls} calls were answered with an error, of the old version's calls {before}"
             ));
         }
     }
@@ -102,7 +106,8 @@ fn fault(terms: &Terms, old: &Counts, new: &Counts) -> Option<String> {
     {
         if both(least) && f64::from(of_new) > f64::from(of_old) * terms.max_slowdown {
             return Some(format!(
-                "{what} of {calls} calls took {of_new} us or more, of the old version's {of_old} us; {} times as long may",
+                "{what} of {calls} calls took {of_new} us or more, and of the old version's {of_old} us; at most {} times \
+                 as long is allowed",
                 terms.max_slowdown
             ));
         }
@@ -134,7 +139,7 @@ mod tests {
         assert_eq!(verdict(59, counts(900), counts(60)), Verdict::Wait);
         assert_eq!(verdict(60, counts(900), counts(49)), Verdict::TooFew);
         assert_eq!(verdict(60, counts(900), counts(50)), Verdict::Promote);
-        // As bad as before is no reason.
+        // Errors as frequent as before are no reason to roll back.
         let bad = |calls| Counts { refused: calls / 3, errors: calls / 50, trapped: calls / 100, ..counts(calls) };
         assert_eq!(verdict(60, bad(10_000), bad(1_000)), Verdict::Promote);
     }

@@ -1,10 +1,10 @@
-//! The versions that a host keeps of its components, in the state folder.
+//! The versions of components that a host stores in the state folder.
 //!
-//! `versions/files/DIGEST.wasm` are the components' files, each once; `versions/COMPONENT.json` is the [`Book`] of one
-//! component, which names the version that serves. A book is replaced by a rename, so a host that is killed at any point
-//! leaves the old one or the new one whole, and with it exactly one version that serves. A file is there before a book names
-//! it, and is removed when no book does any more. `versions/agreed` is what the hosts of the application have agreed on, as it
-//! was last accepted.
+//! `versions/files/DIGEST.wasm` are the components' files, each stored once. `versions/COMPONENT.json` is the [`Book`]
+//! of a component, which names the active version. A book is replaced by a rename, so a host that is killed at any
+//! point leaves the complete old book or the complete new one, each with exactly one active version. A file exists
+//! before a book names it, and is removed when no book names it any more. `versions/agreed` is the last accepted
+//! agreement of the application's hosts.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -18,18 +18,18 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of versions.
     pub(crate) const FIXED_LIMITS = "deployments";
 
-    /// The most versions that are kept of a component; the one that serves and the one before are always.
+    /// The most versions that are stored of a component; the active version and the previous one always are.
     const MAX_KEPT: usize = 5, "versions";
-    /// The most bytes that the files of all versions may take; beyond that the oldest go that neither serve nor did just
-    /// before.
+    /// The most bytes that the files of all versions may use; beyond that the oldest are removed, except active and
+    /// previous versions.
     const MAX_KEPT_BYTES: u64 = 1 << 30, bytes;
 }
 
-/// A version of a component, as it is written down.
+/// A version of a component, as recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
-    /// Counts the versions of the component, from 1; never given twice.
+    /// Counts the component's versions from 1; a number is never used twice.
     pub number: u64,
     /// The SHA-256 of its file, in hexadecimal.
     pub digest: String,
@@ -37,13 +37,13 @@ pub struct Record {
     pub size: u64,
     /// When it was deployed (RFC 3339).
     pub at: String,
-    /// Who deployed it: `start`, or who asked for it.
+    /// Who deployed it: `start`, or the requester.
     pub by: String,
     /// The interfaces that it imports.
     pub imports: Vec<String>,
     /// The interfaces that it exports.
     pub exports: Vec<String>,
-    /// What became of it, where it does not serve because of that.
+    /// Why it does not serve, if something happened to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
@@ -56,19 +56,20 @@ fn is_zero(number: &u64) -> bool {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Book {
-    /// The number of the version that serves.
+    /// The number of the active version.
     pub active: u64,
-    /// The one that served before.
+    /// The number of the version that was active before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<u64>,
-    /// The SHA-256 of the manifest's `source` when the active version began to serve: another one there is a new version.
+    /// The SHA-256 of the manifest's `source` when the active version began to serve; a different file there is a new
+    /// version.
     pub source: String,
-    /// The highest number so far.
+    /// The highest number used so far.
     pub last: u64,
-    /// The number of the last intent of all hosts that was followed, or was overruled by a newer file here.
+    /// The number of the last agreement of all hosts that was followed, or was replaced by a newer file here.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub agreed: u64,
-    /// Those that are kept, the oldest first.
+    /// The stored versions, oldest first.
     pub versions: Vec<Record>,
 }
 
@@ -78,24 +79,25 @@ impl Book {
         self.versions.iter().find(|version| version.number == number)
     }
 
-    /// The version that serves.
+    /// The active version.
     pub(crate) fn active(&self) -> Option<&Record> {
         self.version(self.active)
     }
 
-    /// The number of a new version: `agreed`, which all hosts have for it, or the next here where that was given already.
+    /// The number of a new version: `agreed`, the number on all hosts, or the next number here if that one is already
+    /// used.
     pub(crate) fn number(&self, agreed: Option<u64>) -> u64 {
         agreed.unwrap_or_default().max(self.last + 1)
     }
 
-    /// Adds a version under its [`number`](Book::number), which is returned.
+    /// Adds a version and returns its [`number`](Book::number).
     pub(crate) fn add(&mut self, agreed: Option<u64>, record: Record) -> u64 {
         self.last = self.number(agreed);
         self.versions.push(Record { number: self.last, ..record });
         self.last
     }
 
-    /// Lets a version serve that is in the book.
+    /// Makes a version of the book active.
     pub(crate) fn serve(&mut self, number: u64, source: &str) {
         if self.active != number && self.active().is_some() {
             self.previous = Some(self.active);
@@ -104,7 +106,7 @@ impl Book {
         source.clone_into(&mut self.source);
     }
 
-    /// Says of a version why it does not serve.
+    /// Records why a version does not serve.
     pub(crate) fn note(&mut self, number: u64, note: &str) {
         if let Some(version) = self.versions.iter_mut().find(|version| version.number == number) {
             version.note = Some(note.to_owned());
@@ -115,7 +117,7 @@ impl Book {
         number == self.active || Some(number) == self.previous || number == self.last
     }
 
-    /// Forgets the oldest beyond the number that is kept.
+    /// Removes the oldest versions beyond the limit.
     fn prune(&mut self) {
         while self.versions.len() > MAX_KEPT {
             let Some(oldest) = self.versions.iter().position(|version| !self.must_keep(version.number)) else { break };
@@ -136,7 +138,7 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
 }
 
 impl Kept {
-    /// The versions in a state folder; nothing is read or made yet.
+    /// The versions in a state folder; reads and creates nothing yet.
     pub(crate) fn of(state: &Path) -> Self {
         Kept { folder: state.join("versions") }
     }
@@ -145,7 +147,7 @@ impl Kept {
         self.folder.join(format!("{component}.json"))
     }
 
-    /// Where the file with this digest is, or would be.
+    /// The path of the file with this digest, whether or not it exists.
     pub(crate) fn file(&self, digest: &str) -> PathBuf {
         self.folder.join("files").join(format!("{digest}.wasm"))
     }
@@ -162,7 +164,7 @@ impl Kept {
         }
     }
 
-    /// Keeps a file under its digest.
+    /// Stores a file under its digest.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -174,16 +176,16 @@ impl Kept {
         self.write(&path, bytes)
     }
 
-    /// Writes the book of a component, and removes what is kept no longer.
+    /// Writes the book of a component, and removes the files that are no longer needed.
     ///
     /// # Errors
-    /// When it cannot be written: the old book stands then.
+    /// When it cannot be written; then the old book stays.
     pub(crate) fn save(&self, component: &str, book: &mut Book) -> io::Result<()> {
         self.save_alone(component, book)?;
         self.collect()
     }
 
-    /// Writes the book of a component, while others are yet to be written: no file is removed that one of these may name.
+    /// Writes the book of a component without removing files, because books that are written later may need them.
     ///
     /// # Errors
     /// As [`Kept::save`].
@@ -192,17 +194,17 @@ impl Kept {
         self.write(&self.book_file(component), &serde_json::to_vec_pretty(book).map_err(io::Error::other)?)
     }
 
-    /// The file with this digest, if it is there and whole.
+    /// The file with this digest, if it exists and is complete.
     pub(crate) fn read(&self, wanted: &str) -> Option<Vec<u8>> {
         fs::read(self.file(wanted)).ok().filter(|bytes| digest(bytes) == wanted)
     }
 
-    /// What the hosts have agreed on, as it was last accepted.
+    /// The last accepted agreement of the hosts.
     pub(crate) fn agreed(&self) -> Option<Vec<u8>> {
         fs::read(self.folder.join("agreed")).ok()
     }
 
-    /// Keeps what the hosts have agreed on.
+    /// Stores the agreement of the hosts.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -210,7 +212,7 @@ impl Kept {
         self.write(&self.folder.join("agreed"), agreed)
     }
 
-    /// Under the name stands what stood there, or all of `bytes`, also after a loss of power.
+    /// Replaces the file atomically, even if the power fails: it has the old content or all of `bytes`.
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(self.folder.join("files"))?;
         let new = path.with_extension("new");
@@ -222,7 +224,8 @@ impl Kept {
         File::open(parent)?.sync_all()
     }
 
-    /// Removes the files that no book names; first takes versions out of books while all files take too much.
+    /// Removes the files that no book names; before that, removes versions from books while all files together are too
+    /// large.
     ///
     /// # Errors
     /// When the folder cannot be read or written.

@@ -1,4 +1,4 @@
-//! The versions of components, as an operator sees them.
+//! The list of components' versions for an operator.
 
 use super::super::App;
 use super::kept::Record;
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use souk_bindings::call::DRAWS;
 use souk_runtime::Counts;
 
-/// A version as an operator sees it.
+/// A version in the list.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VersionFacts {
@@ -14,26 +14,26 @@ pub struct VersionFacts {
     pub component: String,
     /// `active`, `canary`, `previous` or `kept`.
     pub state: String,
-    /// How many of 100 calls get a version that is tried out.
+    /// For a version on trial: how many of 100 calls it gets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub percent: Option<f64>,
-    /// What is written down of it.
+    /// Its record.
     #[serde(flatten)]
     pub record: Record,
-    /// What became of its calls, while it is compared with another.
+    /// The results of its calls, while it is compared with another version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calls: Option<CallFacts>,
 }
 
-/// What became of the calls of a version that is tried out.
+/// The results of a version's calls during a trial.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CallFacts {
-    /// All that have ended.
+    /// The calls that have ended.
     pub calls: u64,
-    /// Those that failed.
+    /// The calls that failed.
     pub failed: u64,
-    /// The middle duration, in microseconds.
+    /// The median duration, in microseconds.
     pub median_us: u32,
 }
 

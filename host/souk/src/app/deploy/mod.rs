@@ -1,12 +1,13 @@
-//! New versions of components, while the application runs.
+//! Deploys new versions of components while the application runs.
 //!
-//! A deployment has five steps: the code is compiled beside what serves, checked against everything that is known of the
-//! component ([`check`]), one instance is made, then calls get it, all of them or a share on trial ([`mod@judge`]), and the version
-//! before ends its calls and gives its memory back. A step that fails leaves everything as it was. What serves is written down
-//! ([`kept`]) and serves again after a restart ([`chosen`]). Of several hosts, all go to it ([`agreed`]).
+//! A deployment has five steps. It compiles the code beside the active version; checks it against everything that is
+//! known about the component ([`check`]); creates one instance; gives it calls, all of them or a share on trial
+//! ([`mod@judge`]); and lets the previous version end its calls and release its memory. A step that fails leaves
+//! everything unchanged. The active version is recorded ([`kept`]) and serves again after a restart ([`chosen`]). If
+//! there are several hosts, all go to it ([`agreed`]).
 //!
-//! One deployment runs at a time. A deployment changes code alone: grants, limits and variables are those of the manifest that
-//! the host has started with.
+//! Only one deployment runs at a time. It changes only code: grants, limits and variables stay those of the manifest
+//! with which the host started, or which it last reloaded.
 
 mod agreed;
 pub(super) mod at_start;
@@ -44,9 +45,9 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of deployments.
     const OWN_LIMITS = "deployments";
 
-    /// How often a version that is tried out is judged, at most.
+    /// The shortest interval between two judgements of a version on trial.
     const JUDGE_INTERVAL: Duration = Duration::from_millis(10);
-    /// How often it is judged while no call ends.
+    /// How often it is judged while no calls end.
     const IDLE_JUDGE_INTERVAL: Duration = Duration::from_millis(100);
 }
 
@@ -58,10 +59,10 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
 /// Why nothing was deployed.
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
-    /// There is no such component, or it does not run here.
+    /// The component does not exist, or does not run here.
     #[error("{0}")]
     NotHere(String),
-    /// What was asked for cannot be.
+    /// The request cannot be fulfilled.
     #[error("{0}")]
     Refused(String),
     /// The new version is wrong.
@@ -69,10 +70,10 @@ pub enum DeployError {
     Wrong {
         /// The component.
         component: String,
-        /// What.
+        /// The mistakes.
         errors: ManifestErrors,
     },
-    /// It cannot be written down.
+    /// The versions cannot be recorded.
     #[error(
         "component `{component}`: its versions cannot be written down: {cause}\n  fix: make room in the state folder, and make it writable"
     )]
@@ -84,45 +85,45 @@ pub enum DeployError {
     },
 }
 
-/// What to deploy.
+/// A request to deploy.
 pub struct Order {
     /// The component.
     pub component: String,
-    /// Its file; the one at the manifest's `source` where none is given.
+    /// Its file; `None` for the one at the manifest's `source`.
     pub bytes: Option<Vec<u8>>,
-    /// How it is tried out; it serves all calls at once where it is not.
+    /// The terms of a trial; `None` to serve all calls at once.
     pub trial: Option<Terms>,
-    /// Who asks.
+    /// Who asks for it.
     pub by: String,
-    /// Say what would happen, and do nothing.
+    /// Only report what would happen.
     pub check: bool,
 }
 
-/// What a deployment has done, or would do.
+/// What a deployment did, or would do.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Deployed {
     /// The component.
     pub component: String,
-    /// The version; 0 where none was made.
+    /// The version; 0 if none was created.
     pub version: u64,
-    /// What happened, or would.
+    /// What happened, or would happen.
     pub message: String,
 }
 
-/// What is known of the versions of an application's components.
+/// The state of the versions of an application's components.
 pub(super) struct Deployments {
     kept: Kept,
-    /// What all hosts have agreed on; none without a `cluster_secret`.
+    /// The agreements of all hosts; none without a `cluster_secret`.
     intents: Option<Intents>,
     books: Mutex<BTreeMap<String, Book>>,
-    /// What the start has loaded, until it is written down.
+    /// The versions that the start has loaded, until they are recorded.
     chosen: Mutex<BTreeMap<String, Chosen>>,
     trials: Mutex<BTreeMap<String, Trial>>,
-    /// What components were declared to be when a reload last changed what they are given.
+    /// The declaration of each component whose grants a reload has changed.
     reloaded: Mutex<BTreeMap<String, Declared>>,
-    /// Components that the manifest lacks since a reload: they take no calls.
+    /// Components that are missing from the reloaded manifest: they take no calls.
     gone: Mutex<BTreeSet<String>>,
-    /// Held by the one deployment that runs.
+    /// Held by the running deployment.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -146,7 +147,7 @@ fn now() -> String {
     humantime::format_rfc3339_seconds(clock::now()).to_string()
 }
 
-/// What is written down of a version.
+/// The record of a version.
 fn record(code: &Compiled, digest: &str, size: u64, by: &str) -> Record {
     let ty = code.code.component_type();
     let engine = code.code.engine();
@@ -162,7 +163,7 @@ fn record(code: &Compiled, digest: &str, size: u64, by: &str) -> Record {
     }
 }
 
-/// Whether the version that serves can go on with the migration in `file`.
+/// Whether the active version keeps working after the migration in `file`.
 fn is_additive(declared: &Declared, file: &str) -> bool {
     let number = file.split('_').next().and_then(|number| number.parse().ok());
     number.is_some_and(|number: i32| declared.additive.contains(&number))
@@ -172,15 +173,15 @@ impl App {
     /// Deploys a new version.
     ///
     /// # Errors
-    /// When something is wrong with it; nothing has changed then.
+    /// When something is wrong with it; then nothing has changed.
     pub async fn deploy(self: &Arc<Self>, order: Order) -> Result<Deployed, DeployError> {
         let _turn = self.deployments.turn.lock().await;
         self.may_deploy(&order.component).await?;
-        let by = self.asker(order.by);
+        let by = self.requester(order.by);
         self.deploy_in_turn(Order { by, ..order }, None).await
     }
 
-    /// Deploys a new version: one that was asked for, or one that the hosts have agreed on.
+    /// Deploys a new version, either requested or agreed on by the hosts.
     async fn deploy_in_turn(self: &Arc<Self>, order: Order, agreed: Option<&Intent>) -> Result<Deployed, DeployError> {
         let (declared, pool) = self.here(&order.component)?;
         let source = block_in_place(|| std::fs::read(&declared.source).ok());
@@ -279,7 +280,7 @@ impl App {
         }
     }
 
-    /// What the manifest says of a component since the last reload.
+    /// The declaration of a component since the last reload.
     fn declared_now(&self, declared: &Declared) -> Declared {
         self.deployments.reloaded.lock().get(&declared.name).unwrap_or(declared).clone()
     }
@@ -301,14 +302,14 @@ impl App {
         }
     }
 
-    /// The number of the next version: that of the intent which it follows, or one that no host has given.
+    /// The number of the next version: the number of the intent that it follows, or one that no host has used.
     fn next_number(&self, component: &str, agreed: Option<&Intent>) -> u64 {
         let known = || self.deployments.intents.as_ref()?.of(component).map(|intent| intent.number + 1);
         let number = agreed.map(|intent| intent.number).or_else(known);
         self.book(component).number(number)
     }
 
-    /// What is known of a component's versions.
+    /// The book of a component.
     fn book(&self, component: &str) -> Book {
         self.deployments.books.lock().get(component).cloned().unwrap_or_default()
     }
@@ -322,7 +323,7 @@ impl App {
         compiled.map_err(|error| DeployError::Refused(error.to_string()))
     }
 
-    /// Makes one instance of a version, and writes it down where that goes well.
+    /// Creates one instance of a version; if that succeeds, stores and records the version.
     async fn prepare(
         &self,
         declared: &Declared,
@@ -332,14 +333,14 @@ impl App {
         (kept, bytes, digest): (Kept, Vec<u8>, String),
     ) -> Result<Arc<Version>, DeployError> {
         let number = written.number;
-        // Symbols are beside the manifest's file, and of no other.
+        // Symbols exist only beside the manifest's file.
         if block_in_place(|| std::fs::read(&declared.source)).ok().as_ref() == Some(&bytes) {
             compiled = compiled.with_symbols_of(&declared.source);
         }
         let label = chosen::label(&self.application.version, number);
         let id = VersionId { number, digest: digest.as_str().into(), label };
         let version = pool.prepare(VersionConfig { id, compiled, grants: pool.grants() }).await.map_err(|error| {
-            let fix = "a version that cannot start is not deployed: mend it";
+            let fix = "a version that cannot start is not deployed: correct it";
             DeployError::Refused(format!("nothing was deployed: {error}\n  fix: {fix}"))
         })?;
         let mut book = self.book(&declared.name);
@@ -354,7 +355,7 @@ impl App {
         Ok(version)
     }
 
-    /// Lets a version serve all calls: first in the book, so that a host that is killed now starts with it.
+    /// Lets a version serve all calls. It is recorded first, so that a host that is killed now starts with it.
     fn serve_version(
         &self,
         declared: &Declared,
@@ -375,7 +376,7 @@ impl App {
     }
 }
 
-/// Says when a version that takes no more calls has ended its last one.
+/// Logs when a version that gets no more calls has ended its last one.
 fn drained(component: String, version: Arc<Version>) {
     tokio::spawn(async move {
         version.drained().await;

@@ -1,10 +1,10 @@
 //! A changed manifest, applied to the running application as far as that is possible.
 //!
-//! Variables, environment, outgoing hosts and most limits of a component are what its instances are made with, so new instances
-//! get the new ones, and the old ones end their calls: the same code becomes a version of its own for a moment ([`limits`]
-//! says which). Routes are replaced all at once, where all that they lead to runs already. A component that the manifest lacks
-//! takes no more calls, where nothing but its routes led to it. Everything else a start wires together; what of it has changed
-//! is named, and waits for a restart. Nothing is applied when one part is wrong.
+//! Variables, environment, allowed outbound hosts and most limits take effect when an instance is created. So new
+//! instances get the new values and the old ones end their calls: for this, the same code briefly becomes a separate
+//! version ([`limits`] lists which limits). Routes are replaced all at once, if all their components are already
+//! running. A component that is missing from the new manifest takes no more calls, if only routes led to it. Everything
+//! else is wired at start: a change of it is reported and waits for a restart. Nothing is applied if any part is wrong.
 
 mod gone;
 mod limits;
@@ -19,16 +19,16 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-/// What a reload has done.
+/// The result of a reload.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
-    /// What is applied, a line each.
+    /// What was applied, one line each.
     pub applied: Vec<String>,
-    /// What has changed and is not, a line each.
+    /// What has changed but was not applied, one line each.
     pub left: Vec<String>,
 }
 
-/// What somebody would see of a part of the manifest: without the lines of its text, which move.
+/// The content of a part of the manifest, without its line numbers, which may shift.
 fn text(part: &impl Debug) -> String {
     let text = format!("{part:?}");
     let mut parts = text.split("line: ");
@@ -39,7 +39,7 @@ fn text(part: &impl Debug) -> String {
     without
 }
 
-/// The keys of a component that have changed and are read by a start alone.
+/// The changed keys of a component that only a start applies.
 fn left_of(old: &Declared, new: &Declared) -> Vec<&'static str> {
     let differ = |a: &dyn Debug, b: &dyn Debug| text(&a) != text(&b);
     let all: [(&str, &dyn Debug, &dyn Debug); 17] = [
@@ -64,7 +64,7 @@ fn left_of(old: &Declared, new: &Declared) -> Vec<&'static str> {
     all.into_iter().filter(|(_, old, new)| differ(old, new)).map(|(key, ..)| key).collect()
 }
 
-/// The keys of a component that have changed and are applied.
+/// The changed keys of a component that a reload applies.
 fn applied_of(old: &Declared, new: &Declared) -> Vec<String> {
     let all = [
         ("variables", old.variables != new.variables),
@@ -76,7 +76,7 @@ fn applied_of(old: &Declared, new: &Declared) -> Vec<String> {
     changed.chain(limits::changed(&old.limits, &new.limits)).collect()
 }
 
-/// What of the application itself has changed.
+/// The changes of the application itself, which only a start applies.
 fn left_of_application(old: &Application, new: &Application) -> Vec<String> {
     let all: [(&str, &dyn Debug, &dyn Debug); 7] = [
         ("triggers of Redis", &old.redis_triggers, &new.redis_triggers),
@@ -91,10 +91,10 @@ fn left_of_application(old: &Application, new: &Application) -> Vec<String> {
 }
 
 impl App {
-    /// Applies what has changed in `new`, the manifest as it is now.
+    /// Applies the changes in `new`, the current manifest.
     ///
     /// # Errors
-    /// When something in it is wrong; nothing has changed then.
+    /// When something in it is wrong; then nothing has changed.
     pub async fn reload(self: &Arc<Self>, new: &Application) -> Result<Reloaded, DeployError> {
         let _turn = self.deployments.turn.lock().await;
         let mut done = Reloaded::default();
@@ -125,7 +125,7 @@ impl App {
             let live = self.live_limits(&old.limits, &new_one.limits);
             let mut kept: Vec<String> = left_of(old, new_one).into_iter().map(str::to_owned).collect();
             kept.extend(limits::changed(&live, &new_one.limits));
-            // What is left stays as it was, also in what the component is given.
+            // Keys that a reload does not apply keep their old values, also in the component's grants.
             let given = Declared {
                 variables: new_one.variables.clone(),
                 environment: new_one.environment.clone(),
@@ -174,8 +174,8 @@ impl App {
         Ok(done)
     }
 
-    /// The routes of `new`, where they differ and all that they lead to runs; otherwise what keeps them from it, and what
-    /// is wrong.
+    /// The routes of `new`, if they differ and all their components run; otherwise the reason against it, and the
+    /// mistakes.
     fn routing_of(&self, new: &Application) -> (Option<Routing>, Option<String>, Vec<Diagnostic>) {
         let old = self.routing();
         // The folders of static files stay those of the start.
@@ -199,13 +199,13 @@ impl App {
         (Some(routing), None, mistakes)
     }
 
-    /// Whether something that is applied differs from what the component has now.
+    /// Whether a key that a reload applies differs from the component's current value.
     fn changed(&self, name: &str, old: &Declared, new: &Declared) -> bool {
         let reloaded = self.deployments.reloaded.lock();
         !applied_of(reloaded.get(name).unwrap_or(old), new).is_empty()
     }
 
-    /// The code that serves, linked anew, with what the component may reach by `new`.
+    /// The active code, linked again with the grants of `new`.
     fn with_grants(&self, new: &Declared, pool: &Arc<Pool>) -> Result<(VersionConfig, Changed), Vec<Diagnostic>> {
         let active = pool.active();
         let grants = self.shared.grant(new, &self.application, &self.state).map_err(|mistake| vec![mistake])?;
@@ -220,7 +220,7 @@ impl App {
     }
 }
 
-/// What a reload changes of a component.
+/// The changes of a component that a reload applies.
 struct Changed {
     keys: Vec<String>,
     declared: Declared,

@@ -1,4 +1,4 @@
-//! Back to a version that is kept: its file is deployed once more, through the same checks.
+//! Goes back to a stored version: deploys its file again, with the same checks.
 
 use super::super::App;
 use super::kept::digest;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::task::block_in_place;
 
 impl App {
-    /// Goes back to a version that is kept, the one before where none is named; a version that is tried out is taken away.
+    /// Goes back to a stored version, by default the previous one. A version on trial is removed instead.
     ///
     /// # Errors
     /// As [`App::deploy`].

@@ -1,4 +1,4 @@
-//! A version that is tried out: its share of the calls, and the task that judges it until it serves or is taken away.
+//! A version on trial: its share of the calls, and the task that judges it until it serves or is removed.
 
 use super::super::App;
 use super::judge::{Terms, Verdict, judge};
@@ -11,7 +11,7 @@ use tokio::task::block_in_place;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-/// A version that is tried out.
+/// A version on trial.
 pub(super) struct Trial {
     pub(super) version: Arc<Version>,
     pub(super) number: u64,
@@ -20,17 +20,17 @@ pub(super) struct Trial {
 }
 
 impl App {
-    /// Lets the version that is tried out serve all calls now.
+    /// Lets the version on trial serve all calls now.
     ///
     /// # Errors
-    /// When none is.
+    /// When no version is on trial.
     pub async fn promote(self: &Arc<Self>, component: &str, by: &str) -> Result<Deployed, DeployError> {
         let _turn = self.deployments.turn.lock().await;
         let (declared, pool) = self.here(component)?;
         let trial = self.deployments.trials.lock().remove(component);
         let Some(Trial { version, number, .. }) = trial else {
             let message = format!(
-                "component `{component}`: no version is tried out\n  fix: `souk deploy {component} --canary 5%`"
+                "component `{component}`: no version is on trial\n  fix: `souk deploy {component} --canary 5%`"
             );
             return Err(DeployError::Refused(message));
         };
@@ -56,14 +56,14 @@ impl App {
         terms: Terms,
     ) {
         pool.try_out(version.clone(), terms.share);
-        // Weak, because the application holds the judge.
+        // A weak reference, because the application holds the task.
         let judge =
             tokio::spawn(watch(Arc::downgrade(self), declared.name.clone(), version.clone(), number, source, terms));
         let trial = Trial { version, number, share: terms.share, _judge: AbortOnDropHandle::new(judge) };
         self.deployments.trials.lock().insert(declared.name.clone(), trial);
     }
 
-    /// Takes the version away that is tried out, and writes down why.
+    /// Removes the version on trial, and records why.
     pub(super) fn end_trial(&self, component: &str, why: &str) {
         let Some(trial) = self.deployments.trials.lock().remove(component) else { return };
         if let Some(version) = self.pools.get(component).and_then(|pool| pool.withdraw()) {
@@ -79,9 +79,9 @@ impl App {
     }
 }
 
-/// Judges a version until it serves or is taken away.
+/// Judges a version until it serves or is removed.
 async fn watch(app: Weak<App>, component: String, version: Arc<Version>, number: u64, source: String, terms: Terms) {
-    let (start, mut told) = (Instant::now(), false);
+    let (start, mut warned) = (Instant::now(), false);
     loop {
         let _ = tokio::time::timeout(IDLE_JUDGE_INTERVAL, version.tally().changed()).await;
         let Some(app) = app.upgrade() else { return };
@@ -90,7 +90,7 @@ async fn watch(app: Weak<App>, component: String, version: Arc<Version>, number:
         match judge(&terms, start.elapsed(), &old, &new) {
             Verdict::Wait => {}
             Verdict::TooFew => {
-                if !std::mem::replace(&mut told, true) {
+                if !std::mem::replace(&mut warned, true) {
                     tracing::warn!(
                         %component,
                         "version {number} of component `{component}` has had {} calls, too few to judge it: it is tried out \
@@ -114,7 +114,7 @@ async fn watch(app: Weak<App>, component: String, version: Arc<Version>, number:
                     return app
                         .end_trial(&component, "it could not be written down, or the other hosts could not be told");
                 }
-                // The trial holds this task: it ends with it.
+                // The trial owns this task, and both end here.
                 app.deployments.trials.lock().remove(&component);
                 return;
             }

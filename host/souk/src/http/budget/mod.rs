@@ -1,16 +1,18 @@
-//! The bytes of requests and responses at the edge, by owner: connection, peer, application.
+//! The memory for requests and responses in the HTTP server, by owner: connection, peer, application.
 //!
-//! A request has an [`Account`] from its head to the last byte of its response. What it holds of the host's memory is
-//! charged there: its head, the body that is read ahead, the response that its client has not read. An account counts for
-//! its connection, its peer and the application, each with a bound; so a client can take its own share and no more.
+//! A request has an [`Account`] from its head to the last byte of its response. The account is charged with the host's
+//! memory that the request uses: its head, the body that is read ahead, and the response that its client has not read.
+//! It counts towards its connection, its peer and the application. Each of these has a limit, so a client can use only
+//! its own share.
 //!
-//! Who asks for more than a share has does not fail at once: a client that lets the host wait, for the rest of a body or
-//! for its reading, keeps what it holds only until somebody else of the same share needs it. The account that has stood
-//! still for longest is ended first. When the application's share is full, it is one of the peer that holds most, never
-//! one of a peer that holds less than the asker. Accounts whose call runs wait for nobody but the host, and are not ended.
+//! A request that exceeds a share does not fail at once. An account that waits for its client (for the rest of a body,
+//! or for the client to read) keeps its memory only until another request of the same share needs it: then the account
+//! that has waited longest is ended. When the application's share is full, an account of the peer with the most memory
+//! is ended, never one of a peer that has less than the new request's. Accounts whose call is running wait only for the
+//! host and are not ended.
 //!
-//! Instances are lent by the same rule: while calls wait for one ([`EdgeBudget::free_instance`]), the account ends that
-//! has kept one waiting for its client for longest.
+//! The same rule applies to instances: while calls wait for an instance ([`EdgeBudget::free_instance`]), the account is
+//! ended whose instance has waited longest for its client.
 
 mod owners;
 #[cfg(test)]
@@ -31,19 +33,20 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 souk_manifest::fixed_limits! {
-    /// The fixed limits of the edge's memory.
+    /// The fixed limits of the HTTP server's memory.
     pub(crate) const FIXED_LIMITS = "http edge";
 
-    /// What a request counts for beside its head and bodies, from its head to the end of its response: the state of its
-    /// call and of its stream.
+    /// What a request is charged besides its head and bodies, from its head to the end of its response: the state of
+    /// its call and of its stream.
     pub(super) const REQUEST_BYTES: u64 = 8 * 1024, bytes;
-    /// The part of `request_memory` that is kept for the routes in `reserved_routes`: one in so many bytes.
+    /// The part of `request_memory` that is reserved for the routes in `reserved_routes`: the budget divided by this
+    /// number.
     const RESERVED_PART: u64 = 8, "parts";
-    /// How long a client must have kept an instance waiting, before it loses it to a call that waits for one.
+    /// How long an instance must have waited for a client before it may be taken away for a waiting call.
     const MIN_STALL: Duration = Duration::from_millis(500);
 }
 
-/// What the requests of all connections hold.
+/// The memory that the requests of all connections use.
 pub struct EdgeBudget {
     owners: Mutex<Owners>,
     bounds: Bounds,
@@ -52,20 +55,20 @@ pub struct EdgeBudget {
 
 struct Bounds {
     all: u64,
-    /// What routes without a reserve may take of it.
+    /// The limit for routes without a reserve.
     unreserved: u64,
     peer: u64,
     connection: u64,
 }
 
-/// A share is full, and nothing in it stands still.
+/// A share is full, and no account in it waits for its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
 
-/// Whom a request counts for.
+/// The owner of a request's memory.
 #[derive(Clone)]
 pub struct Owner {
-    /// Its connection; `None` where that is of many clients.
+    /// Its connection; `None` if it carries requests of many clients.
     pub connection: Option<u64>,
     /// Its client.
     pub share: Share,
@@ -74,20 +77,20 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// Whom a request of `client`, on the connection of `caller`, counts for.
+    /// The owner of a request of `client` on the connection of `caller`.
     pub fn of(caller: &Caller, client: &Peer, reserved: bool) -> Self {
         let connection = (!caller.peer.is_proxy()).then_some(caller.connection);
         Owner { connection, share: client.share, reserved }
     }
 }
 
-/// How to end a request whose client lets it stand still.
+/// How to end a request whose client makes no progress.
 #[derive(Clone)]
 pub enum End {
-    /// Something that is awaited, which then fails.
+    /// A task, whose result then is an error.
     Task(AbortHandle),
-    /// A stream of HTTP/2: it is reset. One whose task is done, with data that still wait to be sent, goes with its
-    /// connection.
+    /// An HTTP/2 stream, which is reset. If its task has finished but data still wait to be sent, its connection is
+    /// closed.
     Stream(Stream, CancellationToken),
     /// The connection.
     Connection(CancellationToken),
@@ -98,7 +101,7 @@ pub enum End {
 pub struct Stream {
     /// Ends the task, and with it the stream.
     pub abort: AbortHandle,
-    /// Whether it has ended by itself.
+    /// Whether the task has finished by itself.
     pub done: Arc<AtomicBool>,
 }
 
@@ -129,20 +132,20 @@ impl EdgeBudget {
         self.owners.lock()
     }
 
-    /// Opens the account of a request that holds `bytes` already.
+    /// Opens the account of a request that already uses `bytes`.
     ///
     /// # Errors
     /// When one of its shares is full.
     pub fn open(self: &Arc<Self>, owner: Owner, bytes: u64) -> Result<Arc<Account>, Full> {
         let id = self.owners().open(owner);
-        // Closed again when there is no memory.
+        // Dropping it closes the account, also when there is no memory.
         let account = Arc::new(Account { budget: self.clone(), id });
         account.take(bytes.saturating_add(REQUEST_BYTES))?;
         Ok(account)
     }
 
-    /// Opens the account of a request that is refused. When its shares are full, nothing in them stands still; but the
-    /// refusal will, if its client does not read it, and is ended by the next.
+    /// Opens the account of a refused request, even if its shares are full. At this moment no account in them waits for
+    /// its client; but if the client does not read the refusal, the next request can end this account.
     pub fn open_whatever(self: &Arc<Self>, owner: Owner) -> Arc<Account> {
         let id = self.owners().open(owner);
         let account = Arc::new(Account { budget: self.clone(), id });
@@ -150,7 +153,7 @@ impl EdgeBudget {
         account
     }
 
-    /// The bound of `group` for an account that may use the reserve, or may not.
+    /// The limit of `group` for an account that may or may not use the reserve.
     fn bound(&self, group: &Group, reserved: bool) -> u64 {
         match group {
             Group::Connection(_) => self.bounds.connection,
@@ -161,7 +164,8 @@ impl EdgeBudget {
         }
     }
 
-    /// Takes `bytes` for the account `id`. While they do not fit, what stands still in the full share is ended.
+    /// Charges `bytes` to the account `id`. While they do not fit, it ends accounts in the full share that wait for
+    /// their clients.
     fn take(&self, id: u64, bytes: u64, whatever: bool) -> Result<(), Full> {
         let (mut ended, mut exceeded) = (Vec::new(), Vec::new());
         let taken = {
@@ -182,7 +186,7 @@ impl EdgeBudget {
         if !ended.is_empty() {
             self.report(ended.len());
         }
-        // Not under the lock: an end may drop other accounts.
+        // After the lock is released: an `End` may drop other accounts.
         ended.into_iter().for_each(End::run);
         taken
     }
@@ -190,15 +194,15 @@ impl EdgeBudget {
     fn report(&self, count: usize) {
         self.report.lock().happened(|more| {
             tracing::warn!(
-                "{count} requests were ended that waited for their clients: these have their share of the memory for \
+                "{count} requests were ended that waited for their clients: these have used their share of the memory for \
                  requests, and ask for more (limits `connection_memory`, `peer_memory`, `request_memory`); {more} times more \
                  since the last such line"
             );
         });
     }
 
-    /// Ends the request that has kept an instance of `component` waiting for its client for longest, when that is longer
-    /// than [`MIN_STALL`]. To be called while calls wait for an instance.
+    /// Ends the request that has kept an instance of `component` waiting longest for its client, if longer than
+    /// [`MIN_STALL`]. Call it while calls wait for an instance.
     pub fn free_instance(&self, component: &Arc<str>) {
         let before = Instant::now().checked_sub(MIN_STALL);
         let ended =
@@ -208,7 +212,7 @@ impl EdgeBudget {
         }
     }
 
-    /// How much is used: of all, and of the peer that holds most.
+    /// How much is in use: in total, and by the peer with the most.
     pub fn uses(&self) -> Vec<Use> {
         let owners = self.owners();
         vec![
@@ -218,14 +222,14 @@ impl EdgeBudget {
     }
 }
 
-/// What one request holds. Closed when it is dropped.
+/// The memory of one request. Dropping it closes the account.
 pub struct Account {
     budget: Arc<EdgeBudget>,
     id: u64,
 }
 
 impl Account {
-    /// Takes `bytes` more.
+    /// Charges `bytes` more.
     ///
     /// # Errors
     /// When one of its shares is full.
@@ -233,12 +237,12 @@ impl Account {
         self.budget.take(self.id, bytes, false)
     }
 
-    /// Takes `bytes` more of what is there already and has no other place.
+    /// Charges `bytes` more for data that already exist and cannot be refused.
     pub fn force(&self, bytes: u64) {
         if bytes == 0 {
             return;
         }
-        // Cannot fail.
+        // With `true` this cannot fail.
         let _ = self.budget.take(self.id, bytes, true);
     }
 
@@ -247,12 +251,12 @@ impl Account {
         self.budget.owners().give_back(self.id, bytes);
     }
 
-    /// From now on the host waits for the client; when that takes too long for others, `end` ends it.
+    /// From now on the host waits for the client; `end` ends the request if others need its memory.
     pub fn waits(&self, end: End) {
         self.budget.owners().waits(self.id, Instant::now(), Some(end));
     }
 
-    /// The client has done something, and the host waits on.
+    /// The client has made progress; the host continues to wait.
     pub fn moved(&self) {
         self.budget.owners().waits(self.id, Instant::now(), None);
     }

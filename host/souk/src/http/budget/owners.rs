@@ -1,4 +1,5 @@
-//! The books of the edge's budget: what each account holds, for whom, and since when it has stood still.
+//! The accounts of the HTTP server's memory: how much each holds, for which owner, and since when it waits for its
+//! client.
 
 use super::{End, Owner};
 use crate::http::peer::Share;
@@ -7,7 +8,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Those who share something.
+/// Accounts that share a limit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Group {
     /// The requests of a connection.
@@ -25,7 +26,7 @@ struct Held {
     group: Group,
     bytes: u64,
     accounts: usize,
-    /// Accounts that wait for their clients, with the moment of the last movement: the first has stood still for longest.
+    /// Accounts that wait for their clients, each with the time of its last progress: the first has waited longest.
     still: BTreeSet<(Instant, u64)>,
 }
 
@@ -33,18 +34,18 @@ struct Entry {
     bytes: u64,
     reserved: bool,
     share: Share,
-    /// The numbers of its groups: its connection, where that is one client's; its client; and where its call has an instance,
-    /// these.
+    /// The ids of its groups: its connection, if that has a single client; its client; and the instances of a
+    /// component, if its call has one.
     groups: [Option<u64>; GROUPS],
     still: Option<Instant>,
     end: Option<End>,
 }
 
-/// How many groups an account has at most, beside that of all.
+/// The most groups of an account, besides the group of all.
 const GROUPS: usize = 3;
 
-/// Finds what the host has numbered itself. No client chooses such a number, so it needs no hash that nobody can foresee,
-/// and a request asks some thirty times.
+/// A hasher for ids that the host assigns. No client chooses such an id, so the hash need not be unpredictable, and a
+/// request needs some thirty lookups.
 #[derive(Default)]
 struct Numbered(u64);
 
@@ -58,7 +59,7 @@ impl Hasher for Numbered {
     }
 
     fn write_u64(&mut self, number: u64) {
-        // Spreads the numbers over the upper bits too, which tables look at.
+        // Spreads the ids over the upper bits too, which hash tables use.
         self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 }
@@ -90,7 +91,7 @@ impl Owners {
         id
     }
 
-    /// Counts the account for `group` too.
+    /// Adds the account to `group` too.
     pub(super) fn join(&mut self, id: u64, group: Group) {
         let Some(entry) = self.accounts.get_mut(&id) else { return };
         let known = self.numbers.get(&group).copied();
@@ -115,12 +116,12 @@ impl Owners {
         self.groups.get(self.numbers.get(group)?)
     }
 
-    /// What all hold.
+    /// The memory of all accounts.
     pub(super) fn taken(&self) -> u64 {
         self.taken
     }
 
-    /// What the peer holds that holds most, of those with a bound.
+    /// The memory of the peer that holds most, among peers with a limit.
     pub(super) fn largest_peer(&self) -> u64 {
         self.peers().filter(|(share, _)| share.is_bounded()).map(|(_, bytes)| bytes).max().unwrap_or(0)
     }
@@ -132,8 +133,8 @@ impl Owners {
         })
     }
 
-    /// The share of account `id` in which there is no place for `bytes` more, if there is one: the smallest first, and none
-    /// of `but`.
+    /// The group of account `id` that has no room for `bytes` more, if there is one: smaller groups first, without the
+    /// groups in `but`.
     pub(super) fn full(
         &self,
         id: u64,
@@ -150,7 +151,7 @@ impl Owners {
         groups.chain([(&Group::All, self.taken)]).find(full).map(|(group, _)| group.clone())
     }
 
-    /// Adds `bytes` to an account that is open.
+    /// Adds `bytes` to an open account.
     pub(super) fn add(&mut self, id: u64, bytes: u64) {
         let Some(entry) = self.accounts.get_mut(&id) else { return };
         entry.bytes += bytes;
@@ -162,7 +163,7 @@ impl Owners {
         }
     }
 
-    /// Takes `bytes` off an account. One that has been ended holds nothing any more.
+    /// Takes `bytes` off an account. An ended account holds nothing any more.
     pub(super) fn give_back(&mut self, id: u64, bytes: u64) {
         let Some(entry) = self.accounts.get_mut(&id) else { return };
         let bytes = bytes.min(entry.bytes);
@@ -175,8 +176,7 @@ impl Owners {
         }
     }
 
-    /// The account waits for its client since `now`; `end` says how to end it, where that has changed. Without one it is
-    /// not waited for.
+    /// Records that the account waits for its client since `now`; `end`, if given, replaces the way to end it.
     pub(super) fn waits(&mut self, id: u64, now: Instant, end: Option<End>) {
         let Some(entry) = self.accounts.get_mut(&id) else { return };
         if end.is_some() {
@@ -193,7 +193,7 @@ impl Owners {
         }
     }
 
-    /// The account waits for the host.
+    /// Records that the account waits for the host.
     pub(super) fn works(&mut self, id: u64) {
         let Some(entry) = self.accounts.get_mut(&id) else { return };
         let Some(before) = entry.still.take() else { return };
@@ -204,8 +204,8 @@ impl Owners {
         }
     }
 
-    /// Closes the account of `group` that has stood still for longest, but not `but`, nor one that has moved since
-    /// `before`. What is returned ends it. For the application's share, it is one of the peer that holds most.
+    /// Closes the account of `group` that has waited longest, except `but` and accounts with progress since `before`,
+    /// and returns what ends its request. For the application's share, the account is one of the peer that holds most.
     pub(super) fn end_stillest(&mut self, group: &Group, but: u64, before: Option<Instant>) -> Option<End> {
         let group = match group {
             Group::All => {
@@ -236,7 +236,7 @@ impl Owners {
         end
     }
 
-    /// Forgets an account.
+    /// Removes an account.
     pub(super) fn close(&mut self, id: u64) {
         let Some(entry) = self.accounts.remove(&id) else { return };
         self.taken -= entry.bytes;
@@ -255,7 +255,7 @@ impl Owners {
         }
     }
 
-    /// Whether nobody holds anything.
+    /// Whether no account holds anything.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.taken == 0 && self.accounts.is_empty() && self.groups.is_empty() && self.numbers.is_empty()

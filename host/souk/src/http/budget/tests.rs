@@ -1,10 +1,10 @@
-//! Whose account ends when a share is full, and that nothing is left in the books.
+//! Tests which account ends when a share is full, and that closed accounts leave nothing behind.
 
 use super::*;
 use proptest::prelude::*;
 use souk_manifest::limits::ByteSize;
 
-/// All have 64 accounts of nothing but themselves, a peer 16, a connection 4.
+/// The application has room for 64 empty accounts, a peer for 16, a connection for 4.
 fn budget() -> Arc<EdgeBudget> {
     EdgeBudget::new(&EdgeLimits {
         request_memory: ByteSize::b(64 * REQUEST_BYTES),
@@ -19,7 +19,7 @@ fn owner(peer: u8, connection: u64) -> Owner {
     Owner { connection, share: Share::of([10, 0, 0, peer].into()), reserved: false }
 }
 
-/// An account that stands still, and what ends it.
+/// An account that waits for its client, and the token that its end cancels.
 fn still(budget: &Arc<EdgeBudget>, owner: Owner) -> (Arc<Account>, CancellationToken) {
     let account = budget.open(owner, 0).unwrap();
     let end = CancellationToken::new();
@@ -52,7 +52,7 @@ fn a_full_peer_makes_room_with_its_own_and_no_neighbour_notices() {
     let greedy: Vec<_> = (0..40).map(|connection| still(&budget, owner(1, connection))).collect();
     assert_eq!(ended(&greedy).iter().filter(|ended| **ended).count(), 40 - 16);
     assert!(!neighbour.1.is_cancelled());
-    // More of what is there already is never refused, and others make room for it.
+    // Data that already exist are never refused; other accounts make room for them.
     greedy[39].0.force(8 * REQUEST_BYTES);
     assert_eq!(ended(&greedy).iter().filter(|ended| **ended).count(), 40 - 8);
 }
@@ -60,7 +60,7 @@ fn a_full_peer_makes_room_with_its_own_and_no_neighbour_notices() {
 #[test]
 fn when_all_is_full_the_peer_that_holds_most_makes_room_for_those_that_hold_less() {
     let budget = budget();
-    // 3 peers have their share, one has less; the reserve is left.
+    // 3 peers have used their share, one less; only the reserve is left.
     let greedy: Vec<_> =
         (1..=3).map(|peer| (0..16).map(|c| still(&budget, owner(peer, c))).collect::<Vec<_>>()).collect();
     let modest: Vec<_> = (0..8).map(|c| still(&budget, owner(4, c))).collect();
@@ -68,7 +68,7 @@ fn when_all_is_full_the_peer_that_holds_most_makes_room_for_those_that_hold_less
     let newcomer = still(&budget, owner(5, 1));
     assert!(ended(&modest).iter().all(|ended| !ended));
     assert_eq!(ended(greedy.iter().flatten()).iter().filter(|ended| **ended).count(), 1);
-    // Where nothing of a larger peer stands still, the newcomer is refused, but not a route with a reserve.
+    // If no account of a larger peer waits for its client, a new request is refused, but not on a route with a reserve.
     greedy.iter().flatten().chain(&modest).chain([&newcomer]).for_each(|(account, _)| account.works());
     assert!(budget.open(owner(6, 1), 0).is_err());
     let reserved = Owner { reserved: true, ..owner(6, 1) };
@@ -103,7 +103,7 @@ fn a_trusted_proxys_own_requests_have_no_share_of_one_peer() {
     assert!(ended(&all).iter().all(|ended| !ended));
 }
 
-/// Something that happens to the accounts.
+/// A step in a random sequence.
 #[derive(Debug, Clone)]
 enum Step {
     Open { peer: u8, connection: u64, bytes: u64 },

@@ -1,28 +1,28 @@
-//! The lines of `forwarded` (RFC 7239) and `x-forwarded-for`, read into hops.
+//! Parses the headers `forwarded` (RFC 7239) and `x-forwarded-for` into hops.
 //!
-//! Read here and not by a library: the crates for it split at commas within quotes, or take what is no header for one.
-//! Both let a client move its proxy's entry: with `host="` it opens a quote that swallows what the proxy adds, or with a
-//! host of `a,for=...` it adds an entry after the proxy's. So a line must be as the RFC's grammar has it from end to end,
-//! or it names nobody.
+//! Souk has its own parser, because the available crates split at commas inside quotes or accept invalid headers.
+//! Either lets a client manipulate its proxy's entry: `host="` opens a quote that swallows what the proxy adds, and a
+//! host of `a,for=...` adds an entry after the proxy's. So a line must follow the RFC's grammar from start to end;
+//! otherwise it names nobody.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// One stop on a request's way.
+/// One hop on a request's path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Hop {
-    /// Its address; the port is 0 where it is not named.
+    /// Its address; the port is 0 if it is not given.
     Address(SocketAddr),
-    /// `unknown`, a made-up name, or nothing.
+    /// `unknown`, an obfuscated name, or nothing.
     Hidden,
 }
 
-/// The hops of a line of `x-forwarded-for`: addresses between commas.
+/// The hops of an `x-forwarded-for` line: addresses separated by commas.
 pub(super) fn list(line: &[u8]) -> Option<Vec<Hop>> {
     let line = std::str::from_utf8(line).ok()?;
     Some(line.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(hop).collect())
 }
 
-/// The hops of a line of `forwarded`; `None` when it is none.
+/// The hops of a `forwarded` line; `None` when the line is invalid.
 pub(super) fn standard(line: &[u8]) -> Option<Vec<Hop>> {
     let mut rest = Rest(line);
     let mut hops = Vec::new();
@@ -39,7 +39,7 @@ pub(super) fn standard(line: &[u8]) -> Option<Vec<Hop>> {
     }
 }
 
-/// Pairs between semicolons, each name at most once.
+/// Pairs separated by semicolons, each name at most once.
 fn element(rest: &mut Rest<'_>) -> Option<Hop> {
     let mut names: Vec<String> = Vec::new();
     let mut found = Hop::Hidden;
@@ -61,7 +61,7 @@ fn element(rest: &mut Rest<'_>) -> Option<Hop> {
     }
 }
 
-/// An address: with or without a port, that of IPv6 in brackets or, without a port, bare.
+/// An address with or without a port. An IPv6 address is in brackets, or bare if it has no port.
 fn hop(text: &str) -> Hop {
     let in_brackets = || {
         let (address, port) = text.strip_prefix('[')?.split_once(']')?;
@@ -80,12 +80,12 @@ fn hop(text: &str) -> Hop {
     }
 }
 
-/// A port; one that a proxy hides (`_port`) is 0.
+/// A port; a port that a proxy hides (`_port`) becomes 0.
 fn number(text: &str) -> Option<u16> {
     if text.starts_with('_') { Some(0) } else { text.parse().ok() }
 }
 
-/// What is left of a line.
+/// The rest of a line.
 struct Rest<'a>(&'a [u8]);
 
 impl<'a> Rest<'a> {
@@ -128,7 +128,7 @@ impl<'a> Rest<'a> {
     }
 }
 
-/// RFC 9110, section 5.6.2; and what a bare address of a careless proxy has beside.
+/// A token character of RFC 9110, section 5.6.2, or one that careless proxies write in a bare address.
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:[]".contains(&byte)
 }

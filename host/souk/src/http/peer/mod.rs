@@ -1,14 +1,14 @@
-//! Who is at the other end: the client of a request, whose share of the host it takes, and the address that is logged.
+//! Identifies the client of a request, whose share of the host it uses, and the address that is logged.
 //!
-//! This is decided here and nowhere else. A *peer* is the other end of the TCP connection, unless the manifest trusts that
-//! (`trusted_proxies`): then it is the client that the proxy names, by PROXY protocol for the whole connection
-//! ([`proxy_protocol`]), or in `forwarded` or `x-forwarded-for` for each request. Of a chain of proxies, the last that is
-//! not trusted counts, because each names only the one before it, and the first may name anybody.
+//! This is the only place that decides it. The *peer* is normally the other end of the TCP connection. If the manifest
+//! trusts that end (`trusted_proxies`), the peer is the client that the proxy names: by PROXY protocol for the whole
+//! connection ([`proxy_protocol`]), or in `forwarded` or `x-forwarded-for` for each request. In a chain of proxies the
+//! last untrusted one counts, because each proxy only knows the one before it, and the first may claim anything.
 //!
-//! A header from a peer that is not trusted changes nothing. Where a trusted proxy names nobody that can be read, or names
-//! two in the two headers (it makes one of them and passes the other on, as its client made it up), all such requests are
-//! of one peer, the proxy: a client gains nothing by confusing it. A proxy's own requests, with neither header, are of a
-//! peer without a bound.
+//! Headers of an untrusted peer change nothing. A trusted proxy may name nobody readable, or two different clients in
+//! the two headers (it writes one header and passes the other on, as its client invented it). All such requests belong
+//! to one peer, the proxy, so a client gains nothing by confusing it. A proxy's own requests, with neither header,
+//! belong to a peer without a limit.
 
 mod forwarded;
 pub(super) mod proxy_protocol;
@@ -23,7 +23,8 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 const FORWARDED: HeaderName = http::header::FORWARDED;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Whose share of the host something takes: of IPv6 the network's, because one client has all its addresses.
+/// Identifies whose share of the host something uses. For IPv6 it is the network, because one client owns all addresses
+/// in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Share {
     network: IpAddr,
@@ -40,12 +41,12 @@ impl Share {
         Share { network, bounded: true }
     }
 
-    /// That of a trusted proxy itself, which has no bound of one peer.
+    /// The share of a trusted proxy itself, to which a peer's limits do not apply.
     fn of_proxy(address: IpAddr) -> Self {
         Share { bounded: false, ..Share::of(address) }
     }
 
-    /// Whether the bounds of one peer hold for it.
+    /// Whether a peer's limits apply to it.
     pub fn is_bounded(&self) -> bool {
         self.bounded
     }
@@ -59,11 +60,11 @@ impl Share {
 /// The client of a connection or of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
-    /// Its address; the port is 0 where a proxy has not named it.
+    /// Its address; the port is 0 if a proxy has not given it.
     pub address: SocketAddr,
-    /// Whose share it takes.
+    /// The share that it uses.
     pub share: Share,
-    /// Whether this is a trusted proxy, which may name another for each request.
+    /// Whether this is a trusted proxy, which may name another client for each request.
     proxy: bool,
 }
 
@@ -72,24 +73,24 @@ impl Peer {
         Peer { address, share: Share::of(address.ip()), proxy: false }
     }
 
-    /// Whether the connection is of a trusted proxy, and so of many clients.
+    /// Whether the connection comes from a trusted proxy, and so carries many clients.
     pub fn is_proxy(&self) -> bool {
         self.proxy
     }
 
     /// The address as the value of a header.
     pub fn header(&self) -> HeaderValue {
-        // An address's text is a header value.
+        // An address's text is always a valid header value.
         HeaderValue::try_from(self.address.to_string()).unwrap_or_else(|_| HeaderValue::from_static("-"))
     }
 }
 
-/// The proxies that are believed.
+/// The trusted proxies.
 #[derive(Debug, Clone, Default)]
 pub struct TrustedProxies(Vec<IpNet>);
 
 impl TrustedProxies {
-    /// Those of the manifest.
+    /// The proxies that the manifest trusts.
     pub fn new(networks: &[IpNet]) -> Self {
         TrustedProxies(networks.to_vec())
     }
@@ -129,8 +130,8 @@ impl TrustedProxies {
         }
     }
 
-    /// Goes from hop to hop, the last first, up to one that is not trusted. `lines` are those of a header, the last first,
-    /// each with its hops in order, or `None` where it cannot be read.
+    /// Goes from hop to hop, last to first, to the first that is not trusted. `lines` are a header's lines, last to
+    /// first, each with its hops in order, or `None` if it is unreadable.
     fn last_untrusted(&self, lines: impl Iterator<Item = Option<Vec<Hop>>>) -> Named {
         let mut named = Named::Nobody;
         for line in lines {
@@ -143,17 +144,17 @@ impl TrustedProxies {
                 }
             }
         }
-        // All are trusted: it is the first.
+        // All hops are trusted: the result is the first hop.
         named
     }
 }
 
-/// Whom a header names.
+/// The client that a header names.
 enum Named {
-    /// Nobody: it is not there, or empty.
+    /// Nobody: the header is missing or empty.
     Nobody,
     /// The client at this address.
     Client(SocketAddr),
-    /// Somebody whose address is hidden, or cannot be read.
+    /// A client whose address is hidden or unreadable.
     Unknown,
 }

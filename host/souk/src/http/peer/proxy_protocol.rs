@@ -1,7 +1,7 @@
-//! PROXY protocol, versions 1 and 2: a trusted proxy names the client before the connection's first byte.
+//! PROXY protocol, versions 1 and 2: a trusted proxy names the client at the start of the connection.
 //!
-//! It is optional: a trusted proxy that begins with anything else is read as it is. Peers that are not trusted never get
-//! here; to them a PROXY header is a request that is none.
+//! It is optional: if a trusted proxy's connection starts with anything else, that is the request. Untrusted peers
+//! never get here; from them a PROXY header is an invalid request.
 
 use bytes::{Bytes, BytesMut};
 use ppp::{v1, v2};
@@ -10,23 +10,23 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 souk_manifest::fixed_limits! {
-    /// The fixed limits of PROXY protocol.
+    /// The fixed limits of the PROXY protocol.
     pub(crate) const FIXED_LIMITS = "http edge";
 
-    /// The longest header of PROXY protocol; a connection with a longer one is closed.
+    /// The longest PROXY protocol header; a connection with a longer one is closed.
     const MAX_PROXY_HEADER_BYTES: usize = 4 * 1024, bytes;
-    /// The longest of its version 1, as its description has it.
+    /// The longest header of its version 1, as the specification says.
     const MAX_PROXY_LINE_BYTES: usize = 107, bytes;
 }
 
-/// How version 1 begins.
+/// The start of a version 1 header.
 const TEXT: &[u8] = b"PROXY ";
-/// How version 2 begins.
+/// The start of a version 2 header.
 const BINARY: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-/// Version 2 says its length in the last two of these.
+/// A version 2 header gives its length in the last two of these bytes.
 const BINARY_HEAD: usize = 16;
 
-/// Reads the header, if there is one: the client that it names, if any, and what has been read after it.
+/// Reads the header, if there is one. Returns the client that it names, if any, and what was read after it.
 ///
 /// # Errors
 /// When the header is wrong, or the connection ends within it.
@@ -42,16 +42,16 @@ pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(O
             _ => {}
         }
         if stream.read_buf(&mut read).await? == 0 {
-            // What came is no request either; the server says so.
+            // This is not a valid request either; the server will say so.
             return Ok((None, read.freeze()));
         }
     }
 }
 
-/// How long the header at the beginning of `read` is.
+/// The length of the header at the start of `read`.
 enum Length {
     Known(usize),
-    /// It takes more bytes to know.
+    /// More bytes are needed.
     Unknown,
     /// There is no header.
     Nothing,
@@ -75,7 +75,7 @@ fn length(read: &[u8]) -> io::Result<Length> {
     Ok(Length::Nothing)
 }
 
-/// The client that a whole header names; `None` when it is the proxy itself, or is not said.
+/// The client that a complete header names; `None` when the header stands for the proxy itself or names nobody.
 fn parse(header: &[u8]) -> io::Result<Option<SocketAddr>> {
     let wrong = |error: &dyn std::fmt::Display| {
         io::Error::new(ErrorKind::InvalidData, format!("the header of PROXY protocol is wrong: {error}"))

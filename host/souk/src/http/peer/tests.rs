@@ -1,4 +1,4 @@
-//! Whom a connection and a request are counted for.
+//! Tests which peer a connection and a request count for.
 
 use super::forwarded::{list, standard};
 use super::*;
@@ -16,7 +16,7 @@ fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
     headers
 }
 
-/// The client of a request with `lines` that comes from `from`.
+/// The client of a request with `lines` that comes from address `from`.
 fn client(from: &str, lines: &[(&'static str, &str)]) -> Peer {
     let trusted = trusted();
     let peer = trusted.peer(SocketAddr::new(from.parse().unwrap(), 4321));
@@ -62,7 +62,7 @@ fn of_a_chain_the_last_hop_that_is_not_trusted_is_the_client() {
 fn a_client_that_confuses_its_proxy_takes_the_share_of_one_peer() {
     let one = Share::of("10.0.0.1".parse().unwrap());
     for lines in [
-        // The two headers name two: one of them is the client's own.
+        // The two headers name different clients: the client wrote one of them.
         &[("forwarded", "for=203.0.113.9"), ("x-forwarded-for", "192.0.2.1")][..],
         // A quote that would swallow what the proxy adds.
         &[("forwarded", "for=203.0.113.9;host=\", for=192.0.2.1")],
@@ -97,7 +97,7 @@ fn address() -> impl Strategy<Value = SocketAddr> {
     (ip, any::<u16>()).prop_map(|(ip, port)| SocketAddr::new(ip.to_canonical(), port))
 }
 
-/// A part of what proxies and those who forge them write.
+/// A fragment as written by proxies and by clients that forge headers.
 fn piece() -> impl Strategy<Value = String> {
     prop_oneof![
         address().prop_map(|address| format!("for=\"{address}\"")),
@@ -128,7 +128,7 @@ proptest! {
             let joined = format!("{forged}, {added}");
             let lines = if same_line { vec![(name, joined.as_str())] } else { vec![(name, forged.as_str()), (name, added.as_str())] };
             let peer = trusted.client(&proxy, &headers(&lines));
-            // Itself, or somebody who is nobody: the proxy, with the share of one peer.
+            // The client itself, or the proxy with the share of one peer.
             prop_assert!([own.ip(), proxy.address.ip()].contains(&peer.address.ip()), "{lines:?} gave {peer:?}");
             prop_assert!(peer.share.is_bounded());
             if !same_line {
@@ -192,10 +192,11 @@ proptest! {
     }
 }
 
-/// What was read after a header, and what was not read.
+/// The bytes that were read after a header, and the bytes that were not read.
 type Read = (Vec<u8>, Vec<u8>);
 
-/// What a header in `bytes` names, when `step` bytes arrive at a time; what was read after it, and what was not read.
+/// Reads a header from `bytes`, of which `step` arrive at a time. Returns the client that it names, and both parts of
+/// the rest.
 fn read_in_steps(bytes: Vec<u8>, step: usize) -> std::io::Result<(Option<SocketAddr>, Read)> {
     let chunks: Vec<_> =
         bytes.chunks(step).map(|chunk| Ok::<_, std::io::Error>(bytes::Bytes::copy_from_slice(chunk))).collect();

@@ -1,8 +1,9 @@
-//! Components that the manifest lacks when it is read again.
+//! Components that are missing when the manifest is read again.
 //!
-//! One to which nothing but routes led takes no more calls; its instances are idle then and give their memory back. When the
-//! manifest has it again, it takes calls again. What a start has wired to it, such as links, deliveries, schedules, patterns,
-//! channels or subjects on NATS, nothing takes back while the host runs: then the component stays until the next start.
+//! A component to which only routes led takes no more calls; its instances become idle and release their memory. When
+//! it is in the manifest again, it takes calls again. A start also wires links, deliveries, schedules, patterns,
+//! channels and NATS subjects to a component, and none of these can be undone while the host runs: then the component
+//! stays until the next start.
 
 use super::super::super::App;
 use super::super::super::routes::Routing;
@@ -10,12 +11,12 @@ use souk_links::durable;
 use souk_manifest::{Application, Component as Declared};
 
 impl App {
-    /// Whether the component is gone from the manifest since a reload, and takes no calls.
+    /// Whether a reload has removed the component, so that it takes no calls.
     pub fn is_gone(&self, component: &str) -> bool {
         self.deployments.gone.lock().contains(component)
     }
 
-    /// What is said to whoever calls one that is gone.
+    /// The message for a caller of a removed component.
     pub(crate) fn gone_text(&self, component: &str) -> String {
         format!(
             "component `{component}` is gone from the manifest since it was reloaded\n  fix: name another, or write it into the \
@@ -23,13 +24,13 @@ impl App {
         )
     }
 
-    /// Whether a component may go which `new` lacks; otherwise what keeps it, as a part of a sentence.
+    /// Whether a component that `new` lacks may be removed; otherwise the reason, as a part of a sentence.
     pub(super) fn may_go(&self, old: &Declared, new: &Application, routing: Option<&Routing>) -> Result<(), String> {
         let name = &old.name;
         let now = self.routing();
         let routes = routing.map_or(&now.routes, |routing| &routing.routes);
         if routes.iter().any(|route| route.component == *name || route.middleware.contains(name)) {
-            return Err("has a route, as triggers of HTTP are left".to_owned());
+            return Err("its route stays, because the changed HTTP triggers are not applied".to_owned());
         }
         let depends = |other: &&Declared| {
             new.components.contains_key(&other.name) && other.dependencies.iter().any(|one| one.component == *name)
@@ -49,7 +50,7 @@ impl App {
         Ok(())
     }
 
-    /// Lets components take no calls, and others take calls again. Returns what that changed.
+    /// Stops calls to the components in `gone`, and allows calls to those in `back`. Returns a line for each change.
     pub(super) fn leave(&self, gone: Vec<String>, back: Vec<String>) -> Vec<String> {
         let mut all = self.deployments.gone.lock();
         let mut lines = Vec::new();

@@ -1,8 +1,8 @@
 //! Which limits of a component a reload applies.
 //!
-//! Those of an instance and of a call are the version's, so a new version has the new ones. How many instances, deliveries and
-//! bytes of a call there may be is what the start has made room for and handed out, and how a message is delivered again its
-//! workers know: these wait for the next start, and so does what is larger than the engine has room for.
+//! The limits of an instance and of a call belong to a version, so a new version has the new ones. The start has
+//! already allocated the numbers of instances and deliveries and the bytes of a call, and the delivery workers know
+//! their retry settings: these limits wait for the next start, and so does any value beyond the engine's capacity.
 
 use super::super::super::App;
 use souk_manifest::limits::ComponentLimits;
@@ -14,7 +14,7 @@ pub(super) fn changed(old: &ComponentLimits, new: &ComponentLimits) -> Vec<Strin
     rows.map(|(row, _)| format!("limit `{}`", row.key)).collect()
 }
 
-/// What is applied of `new`, where the component has started with `old` and the engine has room for instances as `most` has them.
+/// The part of `new` that is applied, when the component started with `old` and the engine has capacity for `most`.
 fn live(old: &ComponentLimits, new: &ComponentLimits, most: &ComponentLimits) -> ComponentLimits {
     ComponentLimits {
         memory: if new.memory > most.memory { old.memory } else { new.memory },
@@ -30,7 +30,7 @@ fn live(old: &ComponentLimits, new: &ComponentLimits, most: &ComponentLimits) ->
 }
 
 impl App {
-    /// What is applied of the limits `new` of a component that has started with `old`.
+    /// The part of the limits `new` that is applied to a component that started with `old`.
     pub(super) fn live_limits(&self, old: &ComponentLimits, new: &ComponentLimits) -> ComponentLimits {
         let mut most = old.clone();
         for component in self.application.here() {
