@@ -437,7 +437,9 @@ fn a_payment_that_the_provider_reports_when_asked_pays_the_order_once_whenever_i
 fn a_payment_that_does_not_fit_its_order_changes_nothing_and_prevents_another_payment() {
     for db in both() {
         let made = order(&db, None, 5);
-        assert!(matches!(page::paid(&db, &made, payment(4, 0)), Error::Conflict(text) if text.contains("being checked")));
+        assert!(
+            matches!(page::paid(&db, &made, payment(4, 0)), Error::Conflict(text) if text.contains("being checked"))
+        );
         assert_eq!(store::find(&db, &made.id, None).unwrap().status, Status::Pending);
         let refunded = page::paid(&db, &made, payment(5, 5));
         assert!(matches!(refunded, Error::Conflict(text) if text == "an order that is REFUNDED cannot be paid"));
