@@ -91,6 +91,9 @@ impl Store {
     }
 
     /// Does an operation of a guest.
+    ///
+    /// What asks a server is in a box: of these futures the largest would else give all of them its 14 KB, which wasmtime
+    /// moves nine times for each read of a file.
     async fn operation<T: Serialize + DeserializeOwned>(
         &self,
         name: &str,
@@ -152,10 +155,10 @@ impl Store {
     pub async fn probe(&self) -> Result<(), StoreError> {
         match &*self.kind {
             Kind::File(_) => Ok(()),
-            Kind::Nats(bucket) => bucket.get_versioned(PROBED_KEY).await.map(drop),
-            Kind::Redis(database) => database.exists(PROBED_KEY).await.map(drop),
+            Kind::Nats(bucket) => Box::pin(bucket.get_versioned(PROBED_KEY)).await.map(drop),
+            Kind::Redis(database) => Box::pin(database.exists(PROBED_KEY)).await.map(drop),
             #[cfg(feature = "mongodb")]
-            Kind::Mongo(collection) => collection.version(PROBED_KEY).await.map(drop),
+            Kind::Mongo(collection) => Box::pin(collection.version(PROBED_KEY)).await.map(drop),
         }
     }
 
@@ -177,10 +180,10 @@ impl Store {
         self.operation("get", || format!("{key:?}"), async {
             match &*self.kind {
                 Kind::File(file) => file.get_versioned(key).map(value),
-                Kind::Nats(bucket) => bucket.get_versioned(key).await.map(value),
-                Kind::Redis(database) => database.get(key).await,
+                Kind::Nats(bucket) => Box::pin(bucket.get_versioned(key)).await.map(value),
+                Kind::Redis(database) => Box::pin(database.get(key)).await,
                 #[cfg(feature = "mongodb")]
-                Kind::Mongo(collection) => collection.get_versioned(key).await.map(value),
+                Kind::Mongo(collection) => Box::pin(collection.get_versioned(key)).await.map(value),
             }
         })
         .await
@@ -192,10 +195,10 @@ impl Store {
         self.operation("get-versioned", || format!("{key:?}"), async {
             match &*self.kind {
                 Kind::File(file) => file.get_versioned(key),
-                Kind::Nats(bucket) => bucket.get_versioned(key).await,
-                Kind::Redis(database) => database.get_versioned(key).await,
+                Kind::Nats(bucket) => Box::pin(bucket.get_versioned(key)).await,
+                Kind::Redis(database) => Box::pin(database.get_versioned(key)).await,
                 #[cfg(feature = "mongodb")]
-                Kind::Mongo(collection) => collection.get_versioned(key).await,
+                Kind::Mongo(collection) => Box::pin(collection.get_versioned(key)).await,
             }
         })
         .await
@@ -207,10 +210,10 @@ impl Store {
         self.operation("version", || format!("{key:?}"), async {
             match &*self.kind {
                 Kind::File(file) => file.version(key),
-                Kind::Nats(bucket) => Ok(bucket.get_versioned(key).await?.map(|(_, version)| version)),
-                Kind::Redis(database) => database.version(key).await,
+                Kind::Nats(bucket) => Ok(Box::pin(bucket.get_versioned(key)).await?.map(|(_, version)| version)),
+                Kind::Redis(database) => Box::pin(database.version(key)).await,
                 #[cfg(feature = "mongodb")]
-                Kind::Mongo(collection) => collection.version(key).await,
+                Kind::Mongo(collection) => Box::pin(collection.version(key)).await,
             }
         })
         .await
@@ -220,7 +223,9 @@ impl Store {
     pub async fn exists(&self, key: &str) -> Result<bool, StoreError> {
         check_key(key)?;
         match &*self.kind {
-            Kind::Redis(database) => self.operation("exists", || format!("{key:?}"), database.exists(key)).await,
+            Kind::Redis(database) => {
+                self.operation("exists", || format!("{key:?}"), Box::pin(database.exists(key))).await
+            }
             _ => Ok(self.version(key).await?.is_some()),
         }
     }
@@ -232,10 +237,10 @@ impl Store {
         self.operation("keys", || format!("{from:?}"), async {
             match &*self.kind {
                 Kind::File(file) => file.keys(from),
-                Kind::Nats(bucket) => bucket.keys(from).await,
-                Kind::Redis(database) => database.keys(from).await,
+                Kind::Nats(bucket) => Box::pin(bucket.keys(from)).await,
+                Kind::Redis(database) => Box::pin(database.keys(from)).await,
                 #[cfg(feature = "mongodb")]
-                Kind::Mongo(collection) => collection.keys(from).await,
+                Kind::Mongo(collection) => Box::pin(collection.keys(from)).await,
             }
         })
         .await
@@ -248,10 +253,10 @@ impl Store {
         self.operation("get-many", || arguments, async {
             match &*self.kind {
                 Kind::File(file) => file.get_many(keys).await,
-                Kind::Nats(bucket) => bucket.get_many(keys).await,
-                Kind::Redis(database) => database.get_many(keys).await,
+                Kind::Nats(bucket) => Box::pin(bucket.get_many(keys)).await,
+                Kind::Redis(database) => Box::pin(database.get_many(keys)).await,
                 #[cfg(feature = "mongodb")]
-                Kind::Mongo(collection) => collection.get_many(keys).await,
+                Kind::Mongo(collection) => Box::pin(collection.get_many(keys)).await,
             }
         })
         .await
@@ -276,10 +281,10 @@ impl Store {
         self.operation("set-many", || arguments, async {
             match &*self.kind {
                 Kind::File(file) => file.set_many(entries).await,
-                Kind::Nats(bucket) => bucket.set_many(entries).await,
-                Kind::Redis(database) => database.set_many(entries).await,
+                Kind::Nats(bucket) => Box::pin(bucket.set_many(entries)).await,
+                Kind::Redis(database) => Box::pin(database.set_many(entries)).await,
                 #[cfg(feature = "mongodb")]
-                Kind::Mongo(collection) => collection.set_many(entries).await,
+                Kind::Mongo(collection) => Box::pin(collection.set_many(entries)).await,
             }
         })
         .await
@@ -292,10 +297,10 @@ impl Store {
         self.operation("delete-many", || arguments, async {
             match &*self.kind {
                 Kind::File(file) => file.delete_many(keys).await,
-                Kind::Nats(bucket) => bucket.delete_many(keys).await,
-                Kind::Redis(database) => database.delete_many(keys).await,
+                Kind::Nats(bucket) => Box::pin(bucket.delete_many(keys)).await,
+                Kind::Redis(database) => Box::pin(database.delete_many(keys)).await,
                 #[cfg(feature = "mongodb")]
-                Kind::Mongo(collection) => collection.delete_many(keys).await,
+                Kind::Mongo(collection) => Box::pin(collection.delete_many(keys)).await,
             }
         })
         .await
@@ -308,10 +313,10 @@ impl Store {
         self.operation("increment", || arguments, async {
             match &*self.kind {
                 Kind::File(file) => file.increment(key, delta).await,
-                Kind::Nats(bucket) => bucket.increment(&key, delta).await,
-                Kind::Redis(database) => database.increment(&key, delta).await,
+                Kind::Nats(bucket) => Box::pin(bucket.increment(&key, delta)).await,
+                Kind::Redis(database) => Box::pin(database.increment(&key, delta)).await,
                 #[cfg(feature = "mongodb")]
-                Kind::Mongo(collection) => collection.increment(&key, delta).await,
+                Kind::Mongo(collection) => Box::pin(collection.increment(&key, delta)).await,
             }
         })
         .await
@@ -328,10 +333,10 @@ impl Store {
         self.operation("swap", || arguments, async {
             match &*self.kind {
                 Kind::File(file) => file.swap(key, expected, value).await,
-                Kind::Nats(bucket) => bucket.swap(&key, expected, value).await,
-                Kind::Redis(database) => database.swap(&key, expected, &value).await,
+                Kind::Nats(bucket) => Box::pin(bucket.swap(&key, expected, value)).await,
+                Kind::Redis(database) => Box::pin(database.swap(&key, expected, &value)).await,
                 #[cfg(feature = "mongodb")]
-                Kind::Mongo(collection) => collection.swap(&key, expected, value).await,
+                Kind::Mongo(collection) => Box::pin(collection.swap(&key, expected, value)).await,
             }
         })
         .await
