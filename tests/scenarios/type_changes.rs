@@ -70,11 +70,14 @@ fn caller_of_two() -> String {
     )
 }
 
+/// A function: its name, its parameters with their types, and the type of its result.
+type Function = (&'static str, Vec<(&'static str, &'static str)>, &'static str);
+
 /// The contract as a component exports it.
 #[derive(Debug, Clone)]
 struct World {
     interface: &'static str,
-    functions: Vec<(&'static str, Vec<(&'static str, &'static str)>, &'static str)>,
+    functions: Vec<Function>,
 }
 
 const OTHERS: [&str; 9] = ["u8", "s8", "u16", "s32", "s64", "f32", "f64", "bool", "char"];

@@ -134,7 +134,7 @@ impl Session {
     }
 
     /// The session as it was when it was created: the answer to an idempotent replay.
-    pub(crate) fn as_created(mut self) -> Self {
+    pub(crate) fn into_created(mut self) -> Self {
         self.status = Status::Open;
         self.payment = None;
         self.expires_at = self.created + LIFETIME_SECONDS;

@@ -88,7 +88,7 @@ pub(crate) fn create(
         return Ok(Created::New(session));
     }
     let known = one(run(sql::REPLAY, &[key.map_or(Value::Null, text), text(&new_session.digest)])?)?;
-    Ok(known.map_or(Created::KeyReused, |session| Created::Replayed(session.as_created())))
+    Ok(known.map_or(Created::KeyReused, |session| Created::Replayed(session.into_created())))
 }
 
 /// The session with this id.

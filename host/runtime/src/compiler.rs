@@ -146,7 +146,7 @@ impl Compiler {
             .map_err(|e| failed(format!("{} does not start: {e}", program.file.display())))?;
         let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let give = async {
-            let Some(mut input) = input else { return None };
+            let mut input = input?;
             // One that has died says why below.
             let _ = input.write_all(&u64::try_from(code.len()).unwrap_or(u64::MAX).to_le_bytes()).await;
             let _ = input.write_all(code).await;

@@ -50,7 +50,8 @@ async fn an_intent_reaches_the_other_hosts_and_its_number_only_rises() {
             // Two components at once, of two hosts: neither is lost.
             let (w, p) = (format!("w{number}"), format!("p{number}"));
             let (first, second) = tokio::join!(write(&one, "web", number, &w), write(&other, "products", number, &p));
-            (first.unwrap(), second.unwrap());
+            first.unwrap();
+            second.unwrap();
             for host in [&one, &other] {
                 if let Look::New(bytes) = host.look().await.unwrap() {
                     kept = bytes;
