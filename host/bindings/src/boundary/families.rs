@@ -1,11 +1,12 @@
-//! What is measured at boundaries, under the names of OpenTelemetry's semantic conventions as Prometheus writes them:
-//! `http.server.request.duration` is `http_server_request_duration_seconds`. HTTP, database and RPC names are those of
-//! version 1.45, where they are stable; `messaging` is in development there, and what begins with `souk` is our own.
+//! The metrics of boundaries. Their names are those of OpenTelemetry's semantic conventions, as Prometheus writes them:
+//! `http.server.request.duration` is `http_server_request_duration_seconds`. The HTTP, database and RPC names come from
+//! version 1.45, where they are stable. The `messaging` names are still in development there. Names that begin with
+//! `souk` are our own.
 //!
-//! The crate is `prometheus`: its histograms are handles that are found once and then cost a few atomic operations, where
-//! OpenTelemetry's SDK looks its attributes up at each call; its text is the format that Prometheus' own parser takes
-//! (that of `prometheus-client` is OpenMetrics alone); and what it gathers are plain structures, from which an exporter for
-//! OTLP is a translation.
+//! We use the crate `prometheus` for three reasons. Its histograms are handles that are looked up once and then cost a
+//! few atomic operations; OpenTelemetry's SDK looks its attributes up at each call. Its text format is the one that
+//! Prometheus' own parser accepts; `prometheus-client` writes OpenMetrics only. And it gathers plain structures, which
+//! an OTLP exporter only has to translate.
 
 use super::OTHER;
 use crate::trace::Kind;
@@ -19,9 +20,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// Seconds, for requests: those that the conventions advise.
+/// Seconds, for requests: the buckets that the conventions recommend.
 const REQUEST_BUCKETS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
-/// Seconds, for what happens inside: a row is read in microseconds.
+/// Seconds, for operations inside the host: reading a row takes microseconds.
 const CALL_BUCKETS: &[f64] =
     &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
 
@@ -31,15 +32,15 @@ pub(super) struct Family {
     /// Whether its first labels are a request's method and status.
     request: bool,
     crosses: Crosses,
-    /// What its other labels are called.
+    /// The names of its other labels.
     names: [&'static str; 3],
     live: Live,
 }
 
-/// How many boundaries there are with the same labels.
+/// The number of boundaries with the same labels.
 type Live = Arc<Mutex<HashMap<[String; 3], usize>>>;
 
-/// What crosses.
+/// The kind of operation that crosses.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Crosses {
     Requests,
@@ -162,7 +163,8 @@ impl Family {
 /// The measures of one boundary.
 pub(super) struct Place {
     vec: HistogramVec,
-    /// Of those without an error, found once there is one; `None` where method and status tell them apart.
+    /// The histogram of operations without an error, created at the first one; `None` for requests, which method and
+    /// status tell apart.
     good: Option<OnceLock<Histogram>>,
     labels: [String; 3],
     crosses: Crosses,
@@ -170,8 +172,8 @@ pub(super) struct Place {
     live: Live,
 }
 
-/// The last of the boundaries with the same labels takes its series along: those of a version that is gone would stay for
-/// ever, and more with each deployment.
+/// The last of the boundaries with the same labels removes their series. Otherwise the series of old versions would
+/// stay for ever, and each deployment would add more.
 impl Drop for Place {
     fn drop(&mut self) {
         let mut live = self.live.lock();
@@ -181,14 +183,14 @@ impl Drop for Place {
             return;
         }
         live.remove(&self.labels);
-        // Under the lock: a boundary that is made at the same time creates its series again afterwards.
+        // This runs under the lock: a boundary that is created at the same time creates its series again afterwards.
         for family in self.vec.collect() {
             for series in family.get_metric() {
                 let all: HashMap<&str, &str> =
                     series.get_label().iter().map(|label| (label.name(), label.value())).collect();
                 let mut own = self.names.iter().zip(&self.labels);
                 if own.all(|(name, value)| all.get(name).is_some_and(|found| found == value)) {
-                    // It is there: it has just been read, and nobody else takes it away.
+                    // This cannot fail: the series has just been read, and only this code removes series.
                     let _ = self.vec.remove(&all);
                 }
             }
@@ -197,7 +199,7 @@ impl Drop for Place {
 }
 
 impl Place {
-    /// Which side of what a span is that crosses here.
+    /// The kind of the spans that cross here.
     pub(super) fn kind(&self) -> Kind {
         match self.crosses {
             Crosses::Requests => Kind::Server,
@@ -208,13 +210,13 @@ impl Place {
         }
     }
 
-    /// The component that crosses; empty where it is known to the call alone.
+    /// The calling component; empty where only the call knows it.
     pub(super) fn component(&self) -> &str {
         let [component, ..] = &self.labels;
         component
     }
 
-    /// What a span is called until more is known of it.
+    /// The span's name until a more exact one is known.
     pub(super) fn span_name(&self) -> Cow<'_, str> {
         let [_, two, three] = &self.labels;
         match self.crosses {
@@ -226,7 +228,7 @@ impl Place {
         }
     }
 
-    /// The route of a request; empty for what is none.
+    /// The route of a request; empty for everything else.
     pub(super) fn route(&self) -> &str {
         match (self.crosses, &self.labels) {
             (Crosses::Requests, [_, route, _]) => route,
@@ -245,7 +247,7 @@ impl Place {
                 let labels = [error.unwrap_or_default(), one, two, three];
                 self.vec.with_label_values(&labels).observe(took.as_secs_f64());
             }
-            // A request that has no answer.
+            // A request without an answer.
             (error, None) => self.record_request(OTHER, Err(error.unwrap_or(OTHER)), took),
         }
     }

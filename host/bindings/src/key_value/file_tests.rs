@@ -1,4 +1,4 @@
-//! What a file alone does.
+//! Behaviour that only the store in a file has.
 
 use super::*;
 use tempfile::TempDir;
@@ -96,7 +96,7 @@ async fn of_writes_that_wait_together_one_that_is_refused_leaves_nothing_and_the
     let rivals = [swap("one"), swap("one")];
     let refused = store.clone();
     let refused = tokio::spawn(async move { refused.increment("text".into(), 1).await });
-    // Nobody is left to hear of this one, so it is not done.
+    // The caller of this write has gone, so it is not done.
     let gone = swap("gone");
     while store.waiting.len() < 10 {
         tokio::task::yield_now().await;

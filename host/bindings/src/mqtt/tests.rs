@@ -1,4 +1,4 @@
-//! The binding on a real broker, by way of the older interface, whose functions a test can call without a guest.
+//! The binding on a real broker, through the older interface, because a test can call its functions without a guest.
 
 use super::spin_2::wit::{Error, HostConnection, Qos};
 use crate::Ctx;
@@ -10,7 +10,7 @@ use wasmtime::component::Resource;
 
 type Handle = Resource<super::host::Handle>;
 
-/// An instance that may reach what `entries` say.
+/// An instance that may reach what `entries` allow.
 fn reaching(entries: &[&str]) -> Ctx {
     ctx(|grants| grants.outbound = Dialer::default().grant(&allow(entries)))
 }
@@ -126,7 +126,7 @@ async fn an_idle_connection_is_kept_alive_and_a_broker_that_never_answers_is_giv
             assert_eq!(byte[..read], [0xc0, 0], "no PINGREQ");
             stream.write_all(&[0xd0, 0]).await.unwrap();
         }
-        // From here on it is silent.
+        // From here on the broker is silent.
         (stream, listener)
     });
     let mut ctx = reaching(LOOPBACK);

@@ -1,6 +1,6 @@
 use super::*;
 
-/// The list of these entries, as the manifest reads them.
+/// The list of these entries, parsed as in the manifest.
 pub(crate) fn allow(entries: &[&str]) -> AllowedHosts {
     let entries = entries.iter().map(|entry| AllowedHost::parse(entry, entry).unwrap());
     AllowedHosts::new("tested", entries.collect())
