@@ -208,7 +208,7 @@ impl Connection {
                 Effect::None | Effect::Stays => inside,
             },
             Err(Failure { session: After::Untouched, .. }) => inside,
-            // A failed COMMIT has ended the transaction; PostgreSQL's state says whether this one did.
+            // A COMMIT that fails ends the transaction, but one that PostgreSQL cannot parse does not: ask PostgreSQL.
             Err(Failure { session: After::Refused | After::Stale, .. }) if inside && statement.may_end() => {
                 match lease.is_aborted().await {
                     Ok(aborted) => aborted,
