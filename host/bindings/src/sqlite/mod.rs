@@ -156,7 +156,7 @@ souk_manifest::fixed_limits! {
     /// How much one write may write to log, temporary files and indexes, as a multiple of the largest database.
     pub const WRITE_FACTOR: u64 = 4, "times";
     /// The most long reads and writes of one component that run at the same time, on all its databases; others wait. It
-    /// is low, so that one component cannot use all of SQLite's memory.
+    /// is less than the readers of two databases, so that one component cannot use all of SQLite's memory.
     pub const MAX_STATEMENTS: usize = 4, "statements";
     /// How often a read is tried that runs out of memory; another component's statement may have caused this.
     pub const MEMORY_TRIES: u32 = 3, "times";
