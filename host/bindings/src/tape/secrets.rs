@@ -38,7 +38,7 @@ impl Secrets {
         self.values.iter().any(|value| text.contains(value))
     }
 
-    /// `text` with the values removed.
+    /// `text` with the values replaced.
     pub fn hide(&self, text: &str) -> String {
         self.hidden.apply(text)
     }
