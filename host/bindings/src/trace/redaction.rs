@@ -25,7 +25,7 @@ impl Redaction {
         Redaction(hidden)
     }
 
-    /// `text` with [`HIDDEN`] in place of these values.
+    /// `text` with `***` in place of these values.
     pub fn apply(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |text, secret| match text.contains(secret) {
             true => text.replace(secret, HIDDEN),
