@@ -188,7 +188,7 @@ impl Pool {
             _ if format!("{error:#}").contains("fuel allocated for hostcalls has been exhausted") => {
                 let (component, most) = (self.component(), self.limits.call_bytes.as_u64());
                 let detail = format!(
-                    "it handed over more than {most} bytes of values in one call; split them, or raise `call_bytes` under \
+                    "it passed more than {most} bytes of values in one call; split them, or raise `call_bytes` under \
                      [component.{component}.tool.souk.limits] in spin.toml"
                 );
                 self.error(Failure::Trapped, detail)

@@ -88,7 +88,7 @@ impl Compiler {
             let (compiler, name, source) = (compiler.clone(), name.clone(), source.clone());
             move || {
                 let code = load::component(&bytes).map(Cow::into_owned).map_err(|e| {
-                    let message = format!("{source} is a core module of which no component can be made: {e}");
+                    let message = format!("{source} is a core module that cannot be made a component: {e}");
                     error(&name, message, "build it for the target wasm32-wasip2")
                 })?;
                 let entry = compiler.program.is_some().then(|| entry(&compiler.engine, &code));
@@ -102,8 +102,8 @@ impl Compiler {
         {
             self.run(program, &name, &source, &code).await?;
             if !self.has(entry) {
-                let message = format!("{source} was compiled, and its code is not in {}", self.cache.display());
-                return Err(error(&name, message, "see whether the disk is full and the state folder is writable"));
+                let message = format!("{source} was compiled, but its code is not in {}", self.cache.display());
+                return Err(error(&name, message, "check whether the disk is full and the state folder is writable"));
             }
         }
         tokio::task::spawn_blocking({
@@ -129,7 +129,7 @@ impl Compiler {
         let failed = |why: String| {
             let message = format!("{source} could not be compiled: {why}");
             let fix =
-                "look whether memory is short; if the compiler fails at this file each time, report it with the file";
+                "check whether memory is short; if the compiler fails on this file every time, report it with the file";
             error(name, message, fix)
         };
         // The process must not see the host's secrets.
@@ -328,7 +328,7 @@ mod tests {
                 "echo the compiler has a fault >&2; kill -9 $$",
                 "ended with signal: 9 (SIGKILL): the compiler has a fault",
             ),
-            ("exit 0", "was compiled, and its code is not in"),
+            ("exit 0", "was compiled, but its code is not in"),
             ("echo too many things; exit 3", "web.wasm cannot be loaded: too many things"),
         ] {
             let compiler = compiler(dir.path(), shell(script));

@@ -174,10 +174,10 @@ impl Pool {
         let PlainResponse { status, fields, body } = response;
         let (mut head, ()) = http::Response::new(()).into_parts();
         head.status = StatusCode::from_u16(status)
-            .map_err(|_| self.refused(format_args!("the guest answered with the status {status}, which is none")))?;
+            .map_err(|_| self.refused(format_args!("the guest answered with the invalid status {status}")))?;
         head.headers = HeaderMap::with_capacity(fields.len() + 4);
         for (name, value) in fields {
-            let wrong = || self.refused(format_args!("the guest's response has a header `{name}` that is none"));
+            let wrong = || self.refused(format_args!("the guest's response has an invalid header `{name}`"));
             let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
             let value = HeaderValue::from_maybe_shared(value).map_err(|_| wrong())?;
             head.headers.append(key, value);

@@ -34,7 +34,7 @@ impl Conflicts {
     pub(super) async fn again(&mut self, label: &Arc<str>) -> Result<(), StoreError> {
         self.0 += 1;
         if self.0 >= MAX_TRIES {
-            let cause = format!("somebody else wrote the key first, {MAX_TRIES} times in a row");
+            let cause = format!("another write of the key came first, {MAX_TRIES} times in a row");
             return Err(StoreError::Server { label: label.clone(), cause });
         }
         if let Some(max_pause) = max_pause(self.0) {

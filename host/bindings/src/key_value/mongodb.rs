@@ -291,7 +291,7 @@ async fn connect(url: &MongoUrl) -> anyhow::Result<Database> {
     // The parser's message may repeat a part of the URL that it could not read.
     let mut options = ClientOptions::parse(url.expose()).await.map_err(|error| match *error.kind {
         ErrorKind::InvalidTlsConfig { message, .. } => anyhow::anyhow!(message),
-        _ => anyhow::anyhow!("its `url` has an option that the driver does not know, or a value that it does not take"),
+        _ => anyhow::anyhow!("its `url` has an option that the driver does not know, or a value that it refuses"),
     })?;
     options.app_name.get_or_insert_with(|| "souk".to_owned());
     options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);

@@ -383,7 +383,7 @@ impl Bucket {
         let back = timeout(OUTAGE_GRACE.saturating_sub(since.elapsed()), outage.wait_for(|now| *now == Outage::None));
         match back.await {
             Ok(Ok(_)) => Ok(()),
-            _ => Err(self.unavailable(format!("NATS is away since {:.0?}", since.elapsed()))),
+            _ => Err(self.unavailable(format!("NATS has been away for {:.0?}", since.elapsed()))),
         }
     }
 

@@ -197,7 +197,7 @@ async fn a_write_that_somebody_else_always_comes_before_is_given_up() {
     connection.jetstream().publish_with_headers(subject, headers, "".into()).await.unwrap().await.unwrap();
     for failure in [store.set("k".into(), vec![2]).await.err(), store.delete_many(vec!["k".into()]).await.err()] {
         let Some(StoreError::Server { cause, .. }) = failure else { panic!("{failure:?}") };
-        assert_eq!(cause, "somebody else wrote the key first, 100 times in a row");
+        assert_eq!(cause, "another write of the key came first, 100 times in a row");
     }
     assert_eq!(store.get("k").await.unwrap(), Some(vec![1]));
 }

@@ -429,9 +429,9 @@ fn replace_if_stuck(mut engine: OwnedMutexGuard<Engine>, database: &Database, wh
     if !engine.in_transaction() {
         return;
     }
-    tracing::error!(label = %database.label, error = %why, "sqlite: a rollback failed; the writer is opened anew");
+    tracing::error!(label = %database.label, error = %why, "sqlite: a rollback failed; the writer is opened again");
     match open_writer(&database.path, database.most) {
         Ok(fresh) => *engine = fresh,
-        Err(e) => tracing::error!(label = %database.label, error = %e, "sqlite: the writer cannot be opened anew"),
+        Err(e) => tracing::error!(label = %database.label, error = %e, "sqlite: the writer cannot be opened again"),
     }
 }

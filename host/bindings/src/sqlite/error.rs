@@ -117,7 +117,7 @@ pub(super) fn to_guest_spilled(most: u64) -> Error {
 /// The error of a component whose own statements kept one waiting for too long.
 pub(super) fn to_guest_crowded() -> Error {
     Error::Io(format!(
-        "{} statements of the component were under way for more than {} s; run fewer at one time, or shorter ones",
+        "{} statements of the component were running for more than {} s; run fewer at the same time, or shorter ones",
         super::MAX_STATEMENTS,
         super::BUSY_TIMEOUT.as_secs()
     ))

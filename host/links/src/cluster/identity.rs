@@ -97,11 +97,11 @@ impl fmt::Display for Difference {
             Difference::NewClusterSecret => f.write_str(
                 "`cluster_secret` under [nats] of runtime-config.toml is set here, and the others have none",
             ),
-            Difference::OtherClusterSecret => f.write_str(
-                "`cluster_secret` under [nats] of runtime-config.toml is another one than that of the others",
-            ),
+            Difference::OtherClusterSecret => {
+                f.write_str("`cluster_secret` under [nats] of runtime-config.toml differs from that of the others")
+            }
             Difference::Secret { variable, by } => {
-                write!(f, "the secret variable `{}` has another value than at {}", printable(variable), printable(by))
+                write!(f, "the secret variable `{}` differs from its value at {}", printable(variable), printable(by))
             }
             Difference::Place { component, what, here, recorded, by } => write!(
                 f,

@@ -126,14 +126,14 @@ struct Signed {
 pub enum Forged {
     /// Its HMAC is wrong.
     #[error(
-        "what the hosts are to run was written by somebody who has not their `cluster_secret`: nothing of it is run\n  fix: look \
-         who may publish on NATS; where `cluster_secret` was changed, deploy again"
+        "the record of what the hosts must run was written without their `cluster_secret`: nothing of it is run\n  \
+         fix: check who may publish on NATS; if `cluster_secret` was changed, deploy again"
     )]
     Unsigned,
     /// It is an old record.
     #[error(
-        "what the hosts are to run was replaced by an older record (number {number}; {known} is known): nothing of it is run\n  \
-         fix: look who may publish on NATS, and deploy again from this host"
+        "the record of what the hosts must run was replaced by an older one (number {number}; {known} is known): \
+         nothing of it is run\n  fix: check who may publish on NATS, and deploy again from this host"
     )]
     Replayed {
         /// Its number.
@@ -158,10 +158,10 @@ pub enum Look {
 #[derive(Debug, thiserror::Error)]
 pub enum IntentError {
     /// JetStream does not answer.
-    #[error("what the hosts are to run cannot be written: {0}")]
+    #[error("the record of what the hosts must run cannot be written: {0}")]
     Record(#[from] RecordError),
     /// Another host has deployed the component meanwhile.
-    #[error("version {number} was deployed meanwhile ({by})\n  fix: see `souk versions`, and deploy again")]
+    #[error("version {number} was deployed in the meantime ({by})\n  fix: see `souk versions`, and deploy again")]
     Overtaken {
         /// The other version's number.
         number: u64,
@@ -169,7 +169,7 @@ pub enum IntentError {
         by: String,
     },
     /// Other hosts keep writing the record.
-    #[error("what the hosts are to run changes all the time\n  fix: deploy again")]
+    #[error("the record of what the hosts must run keeps changing\n  fix: deploy again")]
     Contended,
 }
 
@@ -313,7 +313,7 @@ impl Intents {
         match tokio::time::timeout(MAX_TURN_WAIT, Turn::take(&self.nats)).await {
             Ok(Ok(turn)) => Some(turn),
             Ok(Err(error)) => {
-                tracing::debug!("whose turn it is to deploy is not known: {error}");
+                tracing::debug!("cannot find out which host has the turn to deploy: {error}");
                 None
             }
             Err(_) => None,

@@ -64,7 +64,7 @@ pub enum ClusterError {
         differences: Vec<Difference>,
     },
     /// The record cannot be read or written.
-    #[error("what the hosts of the application have agreed on is not known: {0}")]
+    #[error("cannot read what the hosts of the application have agreed on: {0}")]
     Record(#[from] RecordError),
     /// The record was written by another program.
     #[error(
@@ -76,7 +76,7 @@ pub enum ClusterError {
         bucket: String,
     },
     /// Other hosts keep writing the record.
-    #[error("the record of what the hosts have agreed on changes all the time\n  fix: start this host again")]
+    #[error("the record of what the hosts have agreed on keeps changing\n  fix: start this host again")]
     Contended,
 }
 
@@ -92,7 +92,7 @@ pub async fn join(nats: &Nats, application: &Application, places: &Places, host:
     let ours = Identity::of(application, places, host);
     match agree(nats, &ours).await {
         Err(ClusterError::Record(error)) if !ours.has_secret() => {
-            tracing::warn!("whether this host belongs to the others on this NATS is not known: {error}");
+            tracing::warn!("cannot check whether this host belongs to the other hosts on this NATS: {error}");
             Ok(())
         }
         agreed => agreed,
@@ -110,7 +110,7 @@ pub async fn visit(nats: &Nats, application: &Application, places: &Places) -> R
             Err(ClusterError::Differs { application: application.name.clone(), differences })
         }
         Err(ClusterError::Record(error)) if !Identity::of(application, places, "").has_secret() => {
-            tracing::warn!("whether this host belongs to the others on this NATS is not known: {error}");
+            tracing::warn!("cannot check whether this host belongs to the other hosts on this NATS: {error}");
             Ok(())
         }
         compared => compared.map(drop),

@@ -62,7 +62,7 @@ async fn a_host_that_differs_is_refused_whichever_came_first_and_no_secret_is_sh
         ("postgres://me:0ther@db.test/staging", "k3y", Some(SECRET), ["products", "db.test:5432/staging"]),
         ("sqlite:products", "k3y", Some(SECRET), ["products", "state folder staging"]),
         (POSTGRES, "0therkey", Some(SECRET), ["secret variable `key`", "host "]),
-        (POSTGRES, "k3y", Some("an0ther secret of it"), ["`cluster_secret`", "another one"]),
+        (POSTGRES, "k3y", Some("an0ther secret of it"), ["`cluster_secret`", "differs"]),
         (POSTGRES, "k3y", None, ["`cluster_secret`", "set here"]),
     ] {
         for production_first in [true, false] {

@@ -266,7 +266,7 @@ async fn rows_in_a_transaction_are_read_whole_and_what_is_too_large_leaves_it_op
 }
 
 #[tokio::test]
-async fn a_statement_that_was_prepared_before_its_table_changed_is_prepared_anew() {
+async fn a_statement_that_was_prepared_before_its_table_changed_is_prepared_again() {
     let f = Fixture::with("CREATE TABLE t (n int4)").await;
     let c = f.connect();
     for _ in 0..2 {
