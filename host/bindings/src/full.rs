@@ -4,7 +4,7 @@
 use rusqlite::{Connection, ErrorCode};
 
 /// An I/O error on a disk with fewer free bytes than this means that the disk is full.
-const NEARLY_NONE: u64 = 64 * 1024;
+const MIN_FREE_BYTES: u64 = 64 * 1024;
 
 /// Whether the file or the disk is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(crate) fn what_is_full(error: &rusqlite::Error, connection: &Connection) -> 
     }
     let free = connection.path().and_then(free);
     if code == Some(ErrorCode::SystemIoFailure) {
-        return free.is_some_and(|free| free < NEARLY_NONE).then_some(Full::Disk);
+        return free.is_some_and(|free| free < MIN_FREE_BYTES).then_some(Full::Disk);
     }
     Some(decide(room(connection), free))
 }
@@ -32,7 +32,7 @@ pub(crate) fn what_is_full(error: &rusqlite::Error, connection: &Connection) -> 
 fn decide(room: Option<u64>, free: Option<u64>) -> Full {
     match (room, free) {
         (Some(room), Some(free)) if free < room => Full::Disk,
-        (None, Some(free)) if free < NEARLY_NONE => Full::Disk,
+        (None, Some(free)) if free < MIN_FREE_BYTES => Full::Disk,
         _ => Full::File,
     }
 }

@@ -70,13 +70,13 @@ impl Drop for AbortedOnDrop<'_> {
 }
 
 /// The measurements of a request to a version of the component, through any interface.
-pub(super) struct Asked {
+pub(super) struct RequestMeasurement {
     crossing: Crossing,
     /// The version, if it is compared with another one, and the start of the request.
     counted: Option<(Arc<Version>, Instant)>,
 }
 
-impl Asked {
+impl RequestMeasurement {
     /// Begins the request; `headers` and `context` get its place in a trace.
     pub(super) fn begin(version: &InUse, headers: &mut HeaderMap, context: &mut CallContext) -> Self {
         let crossing = version.0.requests.open(&context.span);
@@ -85,7 +85,7 @@ impl Asked {
         // For spans that the guest creates itself.
         context.span.write(headers);
         let counted = version.0.tally.is_on().then(|| (version.0.clone(), Instant::now()));
-        Asked { crossing, counted }
+        RequestMeasurement { crossing, counted }
     }
 
     /// Records the answer.
@@ -168,13 +168,13 @@ impl Pool {
         B::Error: Into<Error>,
     {
         let version = self.choose(context.draw);
-        let asked = Asked::begin(&version, request.headers_mut(), &mut context);
+        let measurement = RequestMeasurement::begin(&version, request.headers_mut(), &mut context);
         if version.0.grants().recorder.is_some() {
             // Boxed, because it is rare and the future of a request is already large.
-            return asked.end(Box::pin(self.answer_recorded(version, request, context, run)).await);
+            return measurement.end(Box::pin(self.answer_recorded(version, request, context, run)).await);
         }
         let mut answer = pin!(self.answer_crossing(version, request, context, run));
-        asked.end(answer.as_mut().await)
+        measurement.end(answer.as_mut().await)
     }
 
     /// Like [`Pool::answer_crossing`], and records the request.

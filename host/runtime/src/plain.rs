@@ -9,7 +9,7 @@
 //! ([`Plain`]).
 
 use super::error::{CallError, Failure};
-use super::http::Asked;
+use super::http::RequestMeasurement;
 use super::panic;
 use super::pool::{InUse, Lease, Pool};
 use super::recorded;
@@ -121,10 +121,10 @@ impl Plain {
         mut context: CallContext,
     ) -> std::result::Result<http::Response<Bytes>, CallError> {
         let Plain { pool, version } = self;
-        let asked = Asked::begin(&version, request.headers_mut(), &mut context);
+        let measurement = RequestMeasurement::begin(&version, request.headers_mut(), &mut context);
         let tape = version.0.record_plain(&request, &mut context);
         let mut answer = pin!(pool.answer_plain(version, request, context));
-        let answered = asked.end(answer.as_mut().await);
+        let answered = measurement.end(answer.as_mut().await);
         if let Some(tape) = tape {
             recorded::end_plain(&tape, &answered);
         }

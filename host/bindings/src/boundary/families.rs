@@ -31,7 +31,7 @@ pub(super) struct Family {
     vec: HistogramVec,
     /// Whether its first labels are a request's method and status.
     request: bool,
-    crosses: Crosses,
+    crosses: CrossingKind,
     /// The names of its other labels.
     names: [&'static str; 3],
     live: Live,
@@ -42,7 +42,7 @@ type Live = Arc<Mutex<HashMap<[String; 3], usize>>>;
 
 /// The kind of operation that crosses.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Crosses {
+enum CrossingKind {
     Requests,
     Calls,
     Links,
@@ -69,8 +69,8 @@ pub(super) struct Families {
 impl Families {
     pub(super) fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let family = |name: &str, help: &str, buckets: &[f64], crosses: Crosses, labels: [&'static str; 3]| {
-            let request = matches!(crosses, Crosses::Requests | Crosses::Outgoing);
+        let family = |name: &str, help: &str, buckets: &[f64], crosses: CrossingKind, labels: [&'static str; 3]| {
+            let request = matches!(crosses, CrossingKind::Requests | CrossingKind::Outgoing);
             let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
             let own: &[&str] = match request {
                 true => &["http_request_method", "http_response_status_code", "error_type"],
@@ -97,49 +97,49 @@ impl Families {
                 "http_server_request_duration_seconds",
                 "Duration of HTTP requests of clients, up to the response's head.",
                 REQUEST_BUCKETS,
-                Crosses::Requests,
+                CrossingKind::Requests,
                 ["souk_component", "http_route", "souk_version"],
             )?,
             calls: family(
                 "rpc_server_call_duration_seconds",
                 "Duration of calls into a component, waiting for an instance included.",
                 CALL_BUCKETS,
-                Crosses::Calls,
+                CrossingKind::Calls,
                 ["souk_component", "souk_version", "rpc_method"],
             )?,
             links: family(
                 "rpc_client_call_duration_seconds",
                 "Duration of calls over links, as the component that calls sees them.",
                 CALL_BUCKETS,
-                Crosses::Links,
+                CrossingKind::Links,
                 ["souk_component", "souk_target", "rpc_method"],
             )?,
             operations: family(
                 "db_client_operation_duration_seconds",
                 "Duration of statements and key-value operations.",
                 CALL_BUCKETS,
-                Crosses::Operations,
+                CrossingKind::Operations,
                 ["souk_component", "db_system_name", "db_namespace"],
             )?,
             outgoing: family(
                 "http_client_request_duration_seconds",
                 "Duration of HTTP requests of components, up to the response's head.",
                 REQUEST_BUCKETS,
-                Crosses::Outgoing,
+                CrossingKind::Outgoing,
                 ["souk_component", "souk_version", "souk_target"],
             )?,
             stored: family(
                 "messaging_client_operation_duration_seconds",
                 "Duration of storing a message of a durable link.",
                 CALL_BUCKETS,
-                Crosses::Stored,
+                CrossingKind::Stored,
                 ["souk_component", "souk_target", "rpc_method"],
             )?,
             deliveries: family(
                 "messaging_process_duration_seconds",
                 "Duration of deliveries of messages; error_type is what became of a message that was not delivered.",
                 CALL_BUCKETS,
-                Crosses::Deliveries,
+                CrossingKind::Deliveries,
                 ["souk_component", "souk_version", "rpc_method"],
             )?,
             failures,
@@ -151,30 +151,30 @@ impl Families {
 
 impl Family {
     /// The measures of one boundary.
-    pub(super) fn place(&self, labels: [&str; 3]) -> Place {
+    pub(super) fn metrics(&self, labels: [&str; 3]) -> BoundaryMetrics {
         let good = (!self.request).then(OnceLock::new);
         let labels = labels.map(str::to_owned);
         *self.live.lock().entry(labels.clone()).or_default() += 1;
         let (names, live) = (self.names, self.live.clone());
-        Place { vec: self.vec.clone(), good, labels, crosses: self.crosses, names, live }
+        BoundaryMetrics { vec: self.vec.clone(), good, labels, crosses: self.crosses, names, live }
     }
 }
 
 /// The measures of one boundary.
-pub(super) struct Place {
+pub(super) struct BoundaryMetrics {
     vec: HistogramVec,
     /// The histogram of operations without an error, created at the first one; `None` for requests, which method and
     /// status tell apart.
     good: Option<OnceLock<Histogram>>,
     labels: [String; 3],
-    crosses: Crosses,
+    crosses: CrossingKind,
     names: [&'static str; 3],
     live: Live,
 }
 
 /// The last of the boundaries with the same labels removes their series. Otherwise the series of old versions would
 /// stay for ever, and each deployment would add more.
-impl Drop for Place {
+impl Drop for BoundaryMetrics {
     fn drop(&mut self) {
         let mut live = self.live.lock();
         let Some(left) = live.get_mut(&self.labels) else { return };
@@ -198,15 +198,15 @@ impl Drop for Place {
     }
 }
 
-impl Place {
+impl BoundaryMetrics {
     /// The kind of the spans that cross here.
     pub(super) fn kind(&self) -> Kind {
         match self.crosses {
-            Crosses::Requests => Kind::Server,
-            Crosses::Calls => Kind::Internal,
-            Crosses::Links | Crosses::Operations | Crosses::Outgoing => Kind::Client,
-            Crosses::Stored => Kind::Producer,
-            Crosses::Deliveries => Kind::Consumer,
+            CrossingKind::Requests => Kind::Server,
+            CrossingKind::Calls => Kind::Internal,
+            CrossingKind::Links | CrossingKind::Operations | CrossingKind::Outgoing => Kind::Client,
+            CrossingKind::Stored => Kind::Producer,
+            CrossingKind::Deliveries => Kind::Consumer,
         }
     }
 
@@ -220,18 +220,18 @@ impl Place {
     pub(super) fn span_name(&self) -> Cow<'_, str> {
         let [_, two, three] = &self.labels;
         match self.crosses {
-            Crosses::Requests | Crosses::Outgoing => "HTTP".into(),
-            Crosses::Calls | Crosses::Links => three.as_str().into(),
-            Crosses::Operations => two.as_str().into(),
-            Crosses::Stored => format!("store {three}").into(),
-            Crosses::Deliveries => "deliver".into(),
+            CrossingKind::Requests | CrossingKind::Outgoing => "HTTP".into(),
+            CrossingKind::Calls | CrossingKind::Links => three.as_str().into(),
+            CrossingKind::Operations => two.as_str().into(),
+            CrossingKind::Stored => format!("store {three}").into(),
+            CrossingKind::Deliveries => "deliver".into(),
         }
     }
 
     /// The route of a request; empty for everything else.
     pub(super) fn route(&self) -> &str {
         match (self.crosses, &self.labels) {
-            (Crosses::Requests, [_, route, _]) => route,
+            (CrossingKind::Requests, [_, route, _]) => route,
             _ => "",
         }
     }

@@ -21,9 +21,9 @@ mod usage;
 
 use crate::call::CallContext;
 use crate::otel::Telling;
-use crate::trace::{Attribute, Begun, Kind, Span, Tracer};
+use crate::trace::{Attribute, Kind, OpenSpan, Span, Tracer};
 pub use families::Registry;
-use families::{Families, Family, Place};
+use families::{BoundaryMetrics, Families, Family};
 use http::{Method, StatusCode};
 use prometheus::IntCounterVec;
 use std::sync::Arc;
@@ -76,7 +76,7 @@ impl Boundaries {
     }
 
     fn boundary(&self, family: impl Fn(&Families) -> &Family, labels: [&str; 3]) -> Boundary {
-        Boundary(self.families.as_ref().map(|families| Arc::new(family(families).place(labels))))
+        Boundary(self.families.as_ref().map(|families| Arc::new(family(families).metrics(labels))))
     }
 
     /// Requests of clients for a route, which is a pattern of the manifest.
@@ -158,7 +158,7 @@ pub struct ComponentBoundaries {
 
 /// A place at which calls cross; cheap to clone.
 #[derive(Clone, Default)]
-pub struct Boundary(Option<Arc<Place>>);
+pub struct Boundary(Option<Arc<BoundaryMetrics>>);
 
 impl Boundary {
     /// A boundary that records nothing.
@@ -170,11 +170,11 @@ impl Boundary {
     pub fn open(&self, at: &Span) -> Crossing {
         match &self.0 {
             None => Crossing(None),
-            Some(place) => Crossing(Some(Crossed {
-                place: place.clone(),
+            Some(metrics) => Crossing(Some(Crossed {
+                metrics: metrics.clone(),
                 start: Instant::now(),
                 span: match at.is_recorded() {
-                    true => at.begin(place.kind(), &place.span_name(), place.component()),
+                    true => at.begin(metrics.kind(), &metrics.span_name(), metrics.component()),
                     false => None,
                 },
             })),
@@ -187,10 +187,10 @@ impl Boundary {
 pub struct Crossing(Option<Crossed>);
 
 struct Crossed {
-    place: Arc<Place>,
+    metrics: Arc<BoundaryMetrics>,
     start: Instant,
     /// Its span, if the call has a recorded trace.
-    span: Option<Box<Begun>>,
+    span: Option<Box<OpenSpan>>,
 }
 
 /// The error of a crossing that was dropped before it was closed.
@@ -200,7 +200,7 @@ impl Crossing {
     /// Sets the boundary, where it is only known after the crossing has begun.
     pub fn at(&mut self, boundary: &Boundary) {
         if let (Some(crossed), Some(known)) = (&mut self.0, &boundary.0) {
-            crossed.place.clone_from(known);
+            crossed.metrics.clone_from(known);
             if let Some(span) = &mut crossed.span {
                 span.moved_to(known.component());
             }
@@ -219,7 +219,7 @@ impl Crossing {
         self.span().map_or_else(|| outer.clone(), |span| span.span())
     }
 
-    fn span(&self) -> Option<&Begun> {
+    fn span(&self) -> Option<&OpenSpan> {
         self.0.as_ref()?.span.as_deref()
     }
 
@@ -271,19 +271,19 @@ impl Crossing {
 
     /// Closes a request: with the status of its response, or the reason why there is none.
     pub fn close_request(mut self, method: &Method, outcome: Result<StatusCode, &'static str>) {
-        let Some(Crossed { place, start, span }) = self.0.take() else { return };
-        place.record_request(known_method(method), outcome, start.elapsed());
+        let Some(Crossed { metrics, start, span }) = self.0.take() else { return };
+        metrics.record_request(known_method(method), outcome, start.elapsed());
         let Some(mut span) = span else { return };
-        span.rename(format!("{} {}", known_method(method), place.route()).trim_end());
+        span.rename(format!("{} {}", known_method(method), metrics.route()).trim_end());
         span.note("http.request.method", Attribute::text(known_method(method)));
-        if place.kind() == Kind::Server && !place.route().is_empty() {
-            span.note("http.route", Attribute::text(place.route()));
+        if metrics.kind() == Kind::Server && !metrics.route().is_empty() {
+            span.note("http.route", Attribute::text(metrics.route()));
         }
         match outcome {
             Ok(status) => {
                 span.note("http.response.status_code", Attribute::number(status.as_u16()));
                 // OpenTelemetry's conventions: a 4xx status is an error in a client's span, not in a server's.
-                let failed = status.is_server_error() || place.kind() == Kind::Client && status.is_client_error();
+                let failed = status.is_server_error() || metrics.kind() == Kind::Client && status.is_client_error();
                 span.end(failed.then_some(status.as_str()));
             }
             Err(error) => span.end(Some(error)),
@@ -293,7 +293,7 @@ impl Crossing {
 
 impl Crossed {
     fn close(self, error: Option<&'static str>) {
-        self.place.record(error, self.start.elapsed());
+        self.metrics.record(error, self.start.elapsed());
         if let Some(span) = self.span {
             span.end(error);
         }

@@ -96,14 +96,14 @@ souk_manifest::fixed_limits! {
 }
 
 /// A request body whose beginning has already been read.
-struct Begun {
+struct PartlyRead {
     ready: Bytes,
     /// The part that the guest has not written yet.
     rest: Option<WasiBody>,
     trailers: Option<HeaderMap>,
 }
 
-impl Body for Begun {
+impl Body for PartlyRead {
     type Data = Bytes;
     type Error = Error;
 
@@ -155,7 +155,7 @@ pub(super) async fn with_length(mut body: WasiBody) -> Result<WasiBody, Error> {
     };
     let ended = tokio::time::timeout(READ_AHEAD_TIMEOUT, read).await.unwrap_or(Ok(false))?;
     let rest = (!ended).then_some(body);
-    Ok(Begun { ready: ready.freeze(), rest, trailers }.boxed_unsync())
+    Ok(PartlyRead { ready: ready.freeze(), rest, trailers }.boxed_unsync())
 }
 
 /// The error of a body from the network, or from a component.

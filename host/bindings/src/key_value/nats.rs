@@ -356,7 +356,7 @@ impl Bucket {
                 Ok(stored) => return Ok((!stored.duplicate).then_some(stored.sequence)),
                 Err(error) => error,
             };
-            match said(&error).map(|said| (said.error_code(), said.to_string())) {
+            match jetstream_error(&error).map(|error| (error.error_code(), error.to_string())) {
                 _ if error.kind() == PublishErrorKind::StreamNotFound => sleep(RETRY_INTERVAL).await,
                 Some((code, _)) if CONFLICTS.contains(&code) => return Ok(None),
                 Some((code, _)) if FULL.contains(&code) => return Err(StoreError::Full),
@@ -419,7 +419,7 @@ const CONFLICTS: [ErrorCode; 2] =
 const FULL: [ErrorCode; 2] = [ErrorCode::ACCOUNT_RESOURCES_EXCEEDED, ErrorCode::INSUFFICIENT_RESOURCES];
 
 /// The error of JetStream itself, among the causes of `error`.
-fn said<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e jetstream::Error> {
+fn jetstream_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e jetstream::Error> {
     let mut chain = std::iter::successors(Some(error), |cause| (*cause).source());
     chain.find_map(|cause| cause.downcast_ref())
 }

@@ -94,7 +94,7 @@ impl Database {
 
     /// The value of `key`.
     pub(super) async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.again(script(READ, &[key]).arg(MAX_VALUE_BYTES)).await? {
+        match self.run_repeatable(script(READ, &[key]).arg(MAX_VALUE_BYTES)).await? {
             Value::Array(values) => Ok(values.into_iter().next().and_then(bytes)),
             other => Err(self.too_large(&other)),
         }
@@ -102,7 +102,7 @@ impl Database {
 
     /// The value of `key` and its version.
     pub(super) async fn get_versioned(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
-        match self.again(script(VERSION, &[key]).arg(&self.salt).arg(MAX_VALUE_BYTES)).await? {
+        match self.run_repeatable(script(VERSION, &[key]).arg(&self.salt).arg(MAX_VALUE_BYTES)).await? {
             Value::Nil => Ok(None),
             Value::Array(found) => {
                 let mut found = found.into_iter();
@@ -115,18 +115,18 @@ impl Database {
 
     /// Only the version of `key`.
     pub(super) async fn version(&self, key: &str) -> Result<Option<Version>, StoreError> {
-        let digest = self.again(script(VERSION, &[key]).arg(&self.salt)).await?;
+        let digest = self.run_repeatable(script(VERSION, &[key]).arg(&self.salt)).await?;
         self.digest(digest)
     }
 
     /// Whether there is such a key.
     pub(super) async fn exists(&self, key: &str) -> Result<bool, StoreError> {
-        self.again(cmd("EXISTS").arg(key)).await
+        self.run_repeatable(cmd("EXISTS").arg(key)).await
     }
 
     /// The values of `keys`, in their order.
     pub(super) async fn get_many(&self, keys: Vec<String>) -> Result<Vec<(String, Option<Vec<u8>>)>, StoreError> {
-        match self.again(script(READ, &keys).arg(MAX_BATCH_BYTES)).await? {
+        match self.run_repeatable(script(READ, &keys).arg(MAX_BATCH_BYTES)).await? {
             Value::Array(values) => Ok(keys.into_iter().zip(values.into_iter().map(bytes)).collect()),
             _ => Err(StoreError::BatchTooLarge),
         }
@@ -141,7 +141,7 @@ impl Database {
         for (key, value) in &entries {
             set.arg(key).arg(value);
         }
-        self.once(&set).await
+        self.run_once(&set).await
     }
 
     /// Deletes `keys`, all or none; a missing key is not an error.
@@ -149,18 +149,18 @@ impl Database {
         if keys.is_empty() {
             return Ok(());
         }
-        self.once(cmd("DEL").arg(&keys)).await
+        self.run_once(cmd("DEL").arg(&keys)).await
     }
 
     /// Adds `delta` to the number under `key`, and returns the sum.
     pub(super) async fn increment(&self, key: &str, delta: i64) -> Result<i64, StoreError> {
-        self.once(cmd("INCRBY").arg(key).arg(delta)).await
+        self.run_once(cmd("INCRBY").arg(key).arg(delta)).await
     }
 
     /// Sets `key` to `value` if its version is still `expected` (`None`: if there is still no such key).
     pub(super) async fn swap(&self, key: &str, expected: Option<Version>, value: &[u8]) -> Result<Swap, StoreError> {
         let expected = expected.map_or_else(String::new, |Version(digest)| format!("{digest:032x}"));
-        match self.once(script(SWAP, &[key]).arg(&self.salt).arg(expected).arg(value)).await? {
+        match self.run_once(script(SWAP, &[key]).arg(&self.salt).arg(expected).arg(value)).await? {
             Value::Int(_) => Ok(Swap::Done),
             digest => Ok(Swap::Stale(self.digest(digest)?)),
         }
@@ -170,7 +170,8 @@ impl Database {
     pub(super) async fn keys(&self, from: Option<&str>) -> Result<Page, StoreError> {
         let mut cursor: u64 = from.map_or(Ok(0), str::parse).map_err(|_| StoreError::Cursor)?;
         loop {
-            let scan: (u64, Vec<Vec<u8>>) = self.again(cmd("SCAN").arg(cursor).arg("COUNT").arg(KEYS_PAGE)).await?;
+            let scan: (u64, Vec<Vec<u8>>) =
+                self.run_repeatable(cmd("SCAN").arg(cursor).arg("COUNT").arg(KEYS_PAGE)).await?;
             cursor = scan.0;
             let keys = scan.1.into_iter().filter(|key| key.len() <= MAX_KEY_BYTES);
             // One answer may contain a key twice.
@@ -182,15 +183,15 @@ impl Database {
     }
 
     /// Runs a command that may run twice.
-    async fn again<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
+    async fn run_repeatable<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
         match self.attempt(command).await {
-            Err(Failure::Lost(_)) => self.once(command).await,
+            Err(Failure::Lost(_)) => self.run_once(command).await,
             done => done.map_err(|failure| self.error(failure)),
         }
     }
 
     /// Runs a command that must not run twice.
-    async fn once<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
+    async fn run_once<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
         self.attempt(command).await.map_err(|failure| self.error(failure))
     }
 
@@ -198,10 +199,10 @@ impl Database {
         let (number, mut connection) = self.current.lock().clone();
         let failure = match timeout(SERVER_TIMEOUT, command.query_async(&mut connection)).await {
             Ok(Ok(done)) => return Ok(done),
-            Ok(Err(error)) if error.is_timeout() => Failure::Silent,
+            Ok(Err(error)) if error.is_timeout() => Failure::NoAnswer,
             Ok(Err(error)) if error.is_unrecoverable_error() => Failure::Lost(error),
             Ok(Err(error)) => return Err(Failure::Refused(error)),
-            Err(_) => Failure::Silent,
+            Err(_) => Failure::NoAnswer,
         };
         self.renew(number);
         Err(failure)
@@ -218,7 +219,7 @@ impl Database {
 
     fn error(&self, failure: Failure) -> StoreError {
         match failure {
-            Failure::Silent => self.unavailable(format!("no answer within {SERVER_TIMEOUT:?}")),
+            Failure::NoAnswer => self.unavailable(format!("no answer within {SERVER_TIMEOUT:?}")),
             Failure::Lost(error) => self.unavailable(error.to_string()),
             Failure::Refused(error) => {
                 let said = error.to_string();
@@ -265,7 +266,7 @@ enum Failure {
     /// The connection was lost, or there was none.
     Lost(RedisError),
     /// The server gave no answer.
-    Silent,
+    NoAnswer,
     /// The server refused the command.
     Refused(RedisError),
 }

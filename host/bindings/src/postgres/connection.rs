@@ -2,7 +2,7 @@
 
 use super::error::{After, Failure, failed};
 use super::pool::{Lease, Pool};
-use super::run::{Kept, Nowhere, Sink, run};
+use super::run::{DiscardRows, Kept, Sink, run};
 use super::statement::{Effect, Statement};
 use super::stream::{RowStream, Unread};
 use super::{
@@ -133,7 +133,7 @@ impl Connection {
     pub async fn execute(&self, sql: String, params: Vec<ParameterValue>) -> Result<u64, Error> {
         let statement = check(&sql)?;
         let session = self.session.lock().await;
-        self.run(session, statement, sql.into(), params, &mut Nowhere).await
+        self.run(session, statement, sql.into(), params, &mut DiscardRows).await
     }
 
     async fn keep(

@@ -81,9 +81,9 @@ fn arguments(statement: &sqlx::postgres::PgStatement, params: &[ParameterValue])
 }
 
 /// Drops the rows.
-pub(super) struct Nowhere;
+pub(super) struct DiscardRows;
 
-impl Sink for Nowhere {
+impl Sink for DiscardRows {
     async fn columns(&mut self, _: &[Column]) -> Result<(), Stop> {
         Ok(())
     }

@@ -107,7 +107,7 @@ impl Engine {
 
     /// Runs `work` with the lock timeout and the value size of a blocking thread, and no limit on its time.
     pub(super) fn blocking<T>(&self, work: impl FnOnce(&Engine) -> Result<T, Stop>) -> Result<T, Stop> {
-        if self.gauge.given_up() {
+        if self.gauge.is_cancelled() {
             return Err(Stop::Gone);
         }
         self.gauge.end_never();
@@ -243,7 +243,7 @@ impl Engine {
             }
             Some(ErrorCode::OutOfMemory) if inline => Stop::Overflow,
             Some(ErrorCode::OutOfMemory) => Stop::NoMemory,
-            Some(ErrorCode::OperationInterrupted) if self.gauge.given_up() => Stop::Gone,
+            Some(ErrorCode::OperationInterrupted) if self.gauge.is_cancelled() => Stop::Gone,
             Some(ErrorCode::OperationInterrupted | ErrorCode::DatabaseBusy | ErrorCode::TooBig) if inline => {
                 Stop::Overflow
             }

@@ -77,7 +77,7 @@ impl Gauge {
         self.virtual_table.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn given_up(&self) -> bool {
+    pub(super) fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Acquire) == self.run.load(Ordering::Relaxed)
     }
 
@@ -145,7 +145,7 @@ impl Gauge {
             return false;
         }
         // A read on an async thread is too small to write temporary files.
-        (if end == NEVER { self.spill.is_too_much() } else { self.now() >= end }) || self.given_up()
+        (if end == NEVER { self.spill.is_too_much() } else { self.now() >= end }) || self.is_cancelled()
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) use guest::GuestSpan;
 pub use guest::{Event, Guest};
 pub(crate) use ids::FIXED_LIMITS as ID_LIMITS;
 pub use ids::{Parent, SpanId, TraceId};
-pub(crate) use record::Begun;
+pub(crate) use record::OpenSpan;
 pub use record::{Attribute, Kind, Record};
 pub use redaction::Redaction;
 pub(crate) use ring::FIXED_LIMITS;
@@ -191,9 +191,9 @@ impl Span {
 
     /// Begins a span below this one; `None` when nothing is recorded. An empty `component` means the parent's
     /// component.
-    pub(crate) fn begin(&self, kind: Kind, name: &str, component: &str) -> Option<Box<Begun>> {
+    pub(crate) fn begin(&self, kind: Kind, name: &str, component: &str) -> Option<Box<OpenSpan>> {
         let place = self.0.as_ref().filter(|place| place.recorded)?;
-        Some(Box::new(Begun::new(place, kind, name, component)))
+        Some(Box::new(OpenSpan::new(place, kind, name, component)))
     }
 
     /// Begins a span for a call that leaves this host, and makes it the span of `context`. Dropped without an end, it
@@ -245,7 +245,7 @@ impl Span {
 
 /// A call on its way to another host.
 #[must_use = "dropped, it counts as cancelled"]
-pub struct Leaving(Option<Box<Begun>>);
+pub struct Leaving(Option<Box<OpenSpan>>);
 
 impl Leaving {
     /// Ends the span.

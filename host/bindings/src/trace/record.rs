@@ -118,7 +118,7 @@ impl Record {
 }
 
 /// A span that has begun.
-pub(crate) struct Begun {
+pub(crate) struct OpenSpan {
     place: Place,
     id: SpanId,
     parent: Option<SpanId>,
@@ -130,12 +130,12 @@ pub(crate) struct Begun {
     detail: Option<Box<str>>,
 }
 
-impl Begun {
+impl OpenSpan {
     pub(super) fn new(at: &Arc<Place>, kind: Kind, name: &str, component: &str) -> Self {
         let id = SpanId::new(&at.tracing.numbers);
         let component = if component.is_empty() { at.component.clone() } else { component.into() };
         let (state, tracing) = (at.state.clone(), at.tracing.clone());
-        Begun {
+        OpenSpan {
             place: Place { trace: at.trace, span: Some(id), recorded: true, state, component, tracing },
             id,
             parent: at.span,
@@ -175,7 +175,7 @@ impl Begun {
     }
 
     pub(crate) fn end(self, error: Option<&str>) {
-        let Begun { place, id, parent, kind, name, start, began, attributes, detail } = self;
+        let OpenSpan { place, id, parent, kind, name, start, began, attributes, detail } = self;
         let Place { trace, component, tracing, state, .. } = place;
         let (duration, error) = (began.elapsed(), error.map(Box::from));
         let detail = detail.filter(|_| error.is_some());
