@@ -16,7 +16,7 @@ pub struct ApplicationBudget {
 }
 
 impl ApplicationBudget {
-    /// Takes one open file of the budget, until what it returns is dropped; `None` when all are taken.
+    /// Takes one open file of the budget, until the returned value is dropped; `None` when all are in use.
     pub fn open_file(self: &Arc<Self>) -> Option<OpenFile> {
         self.files.try_take(1).then(|| OpenFile(self.clone()))
     }

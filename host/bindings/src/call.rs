@@ -1,6 +1,6 @@
-//! What travels with every call: its deadline, its trace id and how many links it has crossed.
+//! The context that travels with every call: its deadline, its trace id and the number of links that it has crossed.
 //!
-//! A context is made once at the edge (an HTTP request, a `souk call`) and handed on by every link and every
+//! A context is made once at the edge (an HTTP request, a `souk call`) and passed on by every link and every
 //! `*.spin.internal` request, so a whole tree of calls shares one deadline and one trace id.
 
 mod path;
@@ -33,7 +33,7 @@ pub struct CallContext {
     pub deadline: Instant,
     /// The request id, as taken from `x-request-id` or made at the edge; in every log line of the call.
     pub trace: Arc<str>,
-    /// How many links and internal requests lie between the edge and here.
+    /// The number of links and internal requests between the edge and this call.
     pub hops: u8,
     /// A random number below [`DRAWS`], drawn once for a whole tree of calls and never chosen by a client. It decides
     /// which version of each component the calls of the tree reach while a new version is tried out.

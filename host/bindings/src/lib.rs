@@ -146,7 +146,7 @@ pub struct Grants {
     pub outbound: outbound::Granted,
     /// The component's HTTP client, which holds its allow-list.
     pub http: Arc<http_client::Client>,
-    /// What the component shares with all others of the application.
+    /// The budgets that it shares with all components of the application.
     pub budget: Arc<budget::ApplicationBudget>,
     /// The boundaries that its calls cross.
     pub boundaries: ComponentBoundaries,
@@ -158,7 +158,7 @@ pub struct Grants {
     pub usage: Arc<Usage>,
     /// Where its metrics and log records for OpenTelemetry go.
     pub telling: otel::Telling,
-    /// What the component may print to the log in a second, in bytes.
+    /// How many bytes the component may print to the log in a second.
     pub output: Arc<LineBudget>,
 }
 

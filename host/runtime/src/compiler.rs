@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_off_is_no_component() {
+    fn an_incomplete_file_is_not_compiled() {
         let mut whole = 3u64.to_le_bytes().to_vec();
         whole.extend(b"abcd");
         assert_eq!(read(&mut &whole[..]).unwrap(), b"abc");

@@ -16,7 +16,7 @@ pub enum Failure {
     Deadline,
     /// The guest trapped: a panic, an out-of-memory, a host import that failed.
     Trapped,
-    /// No instance could be made.
+    /// No instance could be created.
     Instantiation,
     /// The call crossed too many links or internal requests.
     TooManyHops,

@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_counted_until_it_is_asked_for_and_then_from_nothing() {
+    fn nothing_is_counted_before_the_start_and_then_from_zero() {
         let tally = Tally::default();
         tally.note(Outcome::Trapped, Duration::from_millis(1));
         assert_eq!(tally.counts(), Counts::default());

@@ -82,13 +82,13 @@ impl Families {
         };
         let failures = Opts::new(
             "souk_component_failures_total",
-            "Calls into a component that failed: refused, trapped, too late, and the like.",
+            "Calls into a component that failed, for example refused, trapped or too late.",
         );
         let failures = IntCounterVec::new(failures, &["souk_component", "error_type"])?;
         registry.register(Box::new(failures.clone()))?;
         let refusals = Opts::new(
             "souk_http_refusals_total",
-            "Connections and requests that were refused before a component had seen them.",
+            "Connections and requests that were refused before they reached a component.",
         );
         let refusals = IntCounterVec::new(refusals, &["error_type"])?;
         registry.register(Box::new(refusals.clone()))?;
@@ -102,7 +102,7 @@ impl Families {
             )?,
             calls: family(
                 "rpc_server_call_duration_seconds",
-                "Duration of calls into a component, waiting for an instance included.",
+                "Duration of calls into a component, including the wait for an instance.",
                 CALL_BUCKETS,
                 CrossingKind::Calls,
                 ["souk_component", "souk_version", "rpc_method"],
@@ -137,7 +137,7 @@ impl Families {
             )?,
             deliveries: family(
                 "messaging_process_duration_seconds",
-                "Duration of deliveries of messages; error_type is what became of a message that was not delivered.",
+                "Duration of deliveries of messages; error_type says why a message was not delivered.",
                 CALL_BUCKETS,
                 CrossingKind::Deliveries,
                 ["souk_component", "souk_version", "rpc_method"],

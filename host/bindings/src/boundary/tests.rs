@@ -100,7 +100,7 @@ fn switched_off_nothing_is_kept() {
 }
 
 #[test]
-fn a_tick_counts_for_whoever_computes_and_not_for_the_caller_that_waits_for_it() {
+fn a_tick_counts_for_the_computing_instance_and_not_for_its_waiting_caller() {
     let (caller, callee) = (Arc::new(Usage::default()), Arc::new(Usage::default()));
     let tick = || [&caller, &callee].map(|usage| usage.tick());
     tick();

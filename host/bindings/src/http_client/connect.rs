@@ -23,7 +23,7 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of connecting to other services.
     pub(crate) const FIXED_LIMITS = "http client";
 
-    // A connection attempt can outlive its request in the pool, so it has a bound of its own.
+    // A connection attempt can outlive its request in the pool, so it has its own time limit.
     /// How long it may take to resolve a name, connect and finish the TLS handshake, whatever the component asks for.
     pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 }

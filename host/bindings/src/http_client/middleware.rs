@@ -25,7 +25,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttp, WasiHttpCtxV
 /// The host for a request that does not name one.
 const NO_HOST: &str = "self";
 
-/// The `wasi:http` hooks for requests that a middleware hands on.
+/// The `wasi:http` hooks for requests that a middleware passes on.
 pub(crate) struct NextHooks {
     client: Arc<Client>,
     /// The call that the instance serves now.

@@ -184,7 +184,7 @@ async fn hosts_that_fill_a_bucket_together_lose_nothing_that_was_acknowledged() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_write_that_somebody_else_always_comes_before_is_given_up() {
+async fn a_write_that_always_conflicts_is_given_up() {
     let cluster = Nats::cluster();
     let connection = nats(&cluster.url()).await;
     let store = Store::in_nats(&connection, None, "auth").await.unwrap();

@@ -34,7 +34,7 @@ on_every_kind! {
     keys_values_and_batches_have_bounds_and_the_bound_itself_is_allowed
     concurrent_increments_lose_nothing
     an_increment_refuses_what_is_not_its_number_and_what_would_overflow
-    of_concurrent_swaps_from_one_state_exactly_one_wins
+    exactly_one_of_several_concurrent_swaps_wins
     changes_by_swap_of_eight_writers_lose_nothing
     a_swap_is_refused_after_a_change_and_after_a_deletion
 }
@@ -192,7 +192,7 @@ async fn an_increment_refuses_what_is_not_its_number_and_what_would_overflow(pla
     assert_eq!(store.increment("moved".into(), 3).await.unwrap(), 2);
 }
 
-async fn of_concurrent_swaps_from_one_state_exactly_one_wins(place: &TestStore) {
+async fn exactly_one_of_several_concurrent_swaps_wins(place: &TestStore) {
     let stores = [Arc::new(place.open().await), Arc::new(place.open().await)];
     let mut value = None;
     for round in 0..5 {

@@ -48,7 +48,7 @@ async fn messages_of_every_quality_of_service_arrive_in_their_order() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_none_is_refused_and_the_connection_goes_on() {
+async fn an_invalid_message_is_refused_and_the_connection_stays_usable() {
     let broker = Mosquitto::start();
     let mut ctx = reaching(LOOPBACK);
     let c = open(&mut ctx, &address(&broker), "", "").await.unwrap();
@@ -63,7 +63,7 @@ async fn a_message_that_is_none_is_refused_and_the_connection_goes_on() {
 }
 
 #[tokio::test]
-async fn a_broker_that_was_not_granted_and_an_address_that_is_none_are_told_apart() {
+async fn a_broker_that_was_not_granted_and_an_invalid_address_have_different_errors() {
     let broker = Mosquitto::start();
     let here = address(&broker);
     for (entries, address) in [

@@ -66,7 +66,7 @@ async fn every_type_goes_there_and_comes_back() {
 }
 
 #[tokio::test]
-async fn mistakes_are_told_by_their_case_and_the_connection_goes_on() {
+async fn each_mistake_has_its_own_error_and_the_connection_stays_usable() {
     let mut ctx = reaching(LOOPBACK);
     let c = open(&mut ctx, &MariaDb::shared().database()).await;
     let syntax = query(&mut ctx, &c, "SELEC 1", vec![]).await.unwrap_err();
@@ -103,7 +103,7 @@ async fn a_dropped_connection_rolls_back_and_an_instance_that_holds_one_serves_n
 }
 
 #[tokio::test]
-async fn what_was_not_granted_or_is_away_is_told_without_a_password() {
+async fn a_server_that_was_not_granted_or_is_away_is_reported_without_a_password() {
     let url = MariaDb::shared().database();
     let port = MariaDb::shared().port();
     for (entries, address) in [

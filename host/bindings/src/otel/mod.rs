@@ -37,7 +37,7 @@ pub use generated::wasi::otel::{metrics as metric, types};
 pub use tracing::State;
 
 souk_manifest::fixed_limits! {
-    /// The fixed limits of what components tell OpenTelemetry.
+    /// The fixed limits of the components' own telemetry.
     pub(crate) const FIXED_LIMITS = "telemetry of components";
 
     /// The most spans that a component creates in one call; further ones are dropped and counted.

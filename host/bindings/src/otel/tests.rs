@@ -111,7 +111,7 @@ async fn spans_are_bounded_and_those_that_are_not_ended_end_with_the_call() {
 }
 
 #[tokio::test]
-async fn metrics_and_logs_go_to_who_takes_them_and_say_when_there_is_no_room() {
+async fn metrics_and_logs_go_to_the_sink_and_are_refused_when_it_has_no_room() {
     let mut ctx = ctx(|_| {});
     let metrics = || metric::ResourceMetrics {
         resource: types::Resource { attributes: Vec::new(), schema_url: None },

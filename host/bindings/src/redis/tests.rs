@@ -61,7 +61,7 @@ async fn any_command_gives_its_answer_as_a_flat_list() {
 }
 
 #[tokio::test]
-async fn a_server_that_was_not_granted_and_an_address_that_is_none_are_invalid_addresses() {
+async fn a_server_that_was_not_granted_and_a_malformed_address_are_invalid_addresses() {
     let url = Redis::shared().database();
     for (entries, address) in [
         (&["redis://127.0.0.1:1"][..], url.as_str()),
@@ -123,7 +123,7 @@ async fn an_answer_that_is_too_large_is_an_error_and_ends_its_connection_alone()
 }
 
 #[tokio::test]
-async fn an_instance_holds_so_many_connections_and_dropped_ones_make_room() {
+async fn an_instance_holds_a_limited_number_of_connections_and_dropped_ones_make_room() {
     let url = Redis::shared().database();
     let mut ctx = reaching(LOOPBACK);
     let mut held = Vec::new();

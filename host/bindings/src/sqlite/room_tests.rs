@@ -12,7 +12,7 @@ fn wal_bytes(f: &Fixture) -> u64 {
 const MIB: u64 = 1 << 20;
 
 #[tokio::test]
-async fn readers_that_overlap_do_not_keep_the_log_growing_and_are_told_why_they_ended() {
+async fn overlapping_readers_do_not_keep_the_log_growing_and_get_the_reason_of_their_end() {
     let f = Fixture::sized("CREATE TABLE t (n, b); INSERT INTO t VALUES (0, zeroblob(200000))", 2 * MIB).await;
     let (reader, writer) = (f.connect(), f.connect());
     let endless = format!("SELECT c.n, t.n FROM ({}) AS c, t", count_to(FOR_EVER));

@@ -43,7 +43,7 @@ pub(super) struct Spill {
     budget: Arc<SpillBudget>,
     calls: AtomicU64,
     epoch: Instant,
-    /// When the system was last asked, in milliseconds since the epoch.
+    /// When the count was last read, in milliseconds since the epoch.
     asked: AtomicU64,
     /// The thread's count when the run began.
     before: AtomicU64,

@@ -1,4 +1,4 @@
-//! Hosts that deploy, and somebody who can only publish on NATS.
+//! Hosts that deploy, and a client that can only publish on NATS.
 
 use super::intents::{Forged, Intent, IntentError, Intents, Look};
 use super::tests::{SECRET, application, connected};
@@ -73,7 +73,7 @@ async fn an_intent_reaches_the_other_hosts_and_its_number_only_rises() {
 }
 
 #[tokio::test]
-async fn who_can_only_publish_cannot_deploy_and_not_replay_a_deployment_either() {
+async fn a_client_that_can_only_publish_can_neither_deploy_nor_replay_a_deployment() {
     let server = Server::start();
     let application = with(&server, Some(SECRET));
     let nats = connected(&server, &application).await;

@@ -50,7 +50,7 @@ async fn a_public_name_that_leads_to_a_special_address_is_refused() {
 }
 
 #[tokio::test]
-async fn of_a_names_addresses_only_those_that_are_granted_are_tried() {
+async fn only_the_granted_addresses_of_a_name_are_tried() {
     let server = serve(async |_| Response::new(Full::from("here"))).await;
     let port = server.rsplit(':').next().unwrap().to_owned();
     let hosts = allow(&["http://both.test:*", "http://127.0.0.1:*"]);

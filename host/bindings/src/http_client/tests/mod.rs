@@ -223,7 +223,7 @@ async fn a_redirect_is_the_guests_to_follow() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_a_protocol_error() {
+async fn an_answer_that_is_not_http_is_a_protocol_error() {
     let server = serve_bytes(b"SSH-2.0-OpenSSH_9.9\r\n", true).await;
     assert!(matches!(send(&client(loopback()), get(&server)).await, Err(Error::HttpProtocolError)));
 }

@@ -125,7 +125,7 @@ async fn columns_are_named_when_there_are_no_rows_and_after_the_schema_changed()
 }
 
 #[tokio::test]
-async fn errors_are_in_the_words_of_sqlite_and_name_no_path() {
+async fn errors_are_sqlites_own_and_name_no_path() {
     let f = Fixture::new("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL CHECK (name <> ''))").await;
     let c = f.connect();
     ok(&c, "INSERT INTO t VALUES (1, 'a')").await;
@@ -197,7 +197,7 @@ async fn a_read_over_the_budget_gives_the_same_result() {
 }
 
 #[tokio::test]
-async fn a_change_with_common_table_expressions_is_no_read() {
+async fn a_change_with_common_table_expressions_is_not_a_read() {
     let f = Fixture::new("CREATE TABLE t (n)").await;
     let c = f.connect();
     let result = ok(&c, "WITH x(n) AS (VALUES (1), (2)) INSERT INTO t SELECT n FROM x RETURNING n").await;
