@@ -40,7 +40,7 @@ pub enum Misframed {
         /// What is wrong with it.
         kind: &'static str,
     },
-    /// A `content-length` that is no number.
+    /// A `content-length` that is not a number.
     #[error(
         "the guest's content-length is {0:?}, which is not one number; fix: leave content-length out, the host sets it"
     )]

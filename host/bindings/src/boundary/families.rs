@@ -52,7 +52,7 @@ enum CrossingKind {
     Deliveries,
 }
 
-/// All measures.
+/// All metrics.
 pub(super) struct Families {
     pub(super) registry: Registry,
     pub(super) requests: Family,
@@ -150,7 +150,7 @@ impl Families {
 }
 
 impl Family {
-    /// The measures of one boundary.
+    /// The metrics of one boundary.
     pub(super) fn metrics(&self, labels: [&str; 3]) -> BoundaryMetrics {
         let good = (!self.request).then(OnceLock::new);
         let labels = labels.map(str::to_owned);
@@ -160,7 +160,7 @@ impl Family {
     }
 }
 
-/// The measures of one boundary.
+/// The metrics of one boundary.
 pub(super) struct BoundaryMetrics {
     vec: HistogramVec,
     /// The histogram of operations without an error, created at the first one; `None` for requests, which method and

@@ -149,7 +149,7 @@ async fn in_mongodb(url: &MongoUrl, collection: &str, label: &str) -> Result<Sto
 
 /// For builds without the MongoDB client.
 #[cfg(not(feature = "mongodb"))]
-#[expect(clippy::unused_async, reason = "the other one is")]
+#[expect(clippy::unused_async, reason = "the function with the feature awaits")]
 async fn in_mongodb(_: &MongoUrl, _: &str, _: &str) -> Result<Store, String> {
     Err("this souk was built without MongoDB; build it with `--features mongodb`, or `full`".to_owned())
 }

@@ -54,7 +54,7 @@ pub struct Page {
     pub next: Option<String>,
 }
 
-/// Adds to a number in Spin's format: 8 bytes, little endian. Stores in files and in NATS use it.
+/// Adds to a number in Spin's format: 8 bytes, little endian. All stores except those in Redis use it.
 pub(super) fn add(number: Option<Vec<u8>>, delta: i64) -> Result<i64, StoreError> {
     let number = match number {
         Some(bytes) => i64::from_le_bytes(bytes.try_into().map_err(|_| StoreError::NotANumber)?),

@@ -50,7 +50,7 @@
 //!
 //! Parameters are sent as the types that PostgreSQL expects (`parameter.rs`), and results are converted as in Spin
 //! (`value.rs`).
-#![allow(clippy::result_large_err, reason = "the interface's error, which every function has, is what it is")]
+#![allow(clippy::result_large_err, reason = "the interface defines the large error type")]
 
 mod address;
 mod connection;

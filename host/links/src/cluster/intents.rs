@@ -41,7 +41,7 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of deployments on several hosts.
     pub(crate) const FIXED_LIMITS = "cluster";
 
-    /// How many file digests an intent lists as older than itself.
+    /// The most files that an intent lists as not newer than its own.
     const MAX_KNOWN: usize = 16, "files";
     /// How often a host tries to write the record while others write it too.
     const MAX_INTENT_WRITES: usize = 32, "attempts";
