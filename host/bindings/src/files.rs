@@ -64,7 +64,7 @@ fn copy(root: &Path, state: &Path, component: &str, files: &BTreeMap<String, Pat
         }
         let inside = Path::new(guest.trim_start_matches('/'));
         if !inside.components().all(|part| matches!(part, Part::Normal(_))) {
-            let message = format!("the destination `{guest}` of `{shown}` is no absolute path, or has `..` in it");
+            let message = format!("the destination `{guest}` of `{shown}` is not an absolute path, or has `..` in it");
             return refused(message, "write where the component finds it, from `/` on");
         }
         let target = folder.join(inside);
@@ -153,7 +153,7 @@ mod tests {
         for (component, guest, host, expected) in [
             ("web", "/x", "../outside.txt", "outside the manifest's folder"),
             ("web", "/x", "absent.txt", "absent.txt"),
-            ("web", "/../x", "static/a.txt", "no absolute path, or has `..`"),
+            ("web", "/../x", "static/a.txt", "not an absolute path, or has `..`"),
             ("..", "/x", "static/a.txt", "name of a folder"),
             ("a/b", "/x", "static/a.txt", "name of a folder"),
             ("", "/x", "static/a.txt", "name of a folder"),

@@ -131,7 +131,9 @@ fn name_fault(name: &str) -> Option<String> {
         && !name.contains("__")
         && !name.ends_with('_');
     (!valid).then(|| {
-        format!("{name:?} is no variable name: it needs lower-case letters, digits and single underscores between them")
+        format!(
+            "{name:?} is not a variable name: it needs lower-case letters, digits and single underscores between them"
+        )
     })
 }
 

@@ -267,7 +267,7 @@ impl Context<'_> {
             Ok(_) => Ok(()),
             Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some("55P03") => {
                 let reason = format!("another host has run migrations there for {} s or more", wait.as_secs());
-                let fix = "wait until it is done; if it is not running, look in pg_locks for who has the advisory lock";
+                let fix = "wait until it is done; if it is not running, look in pg_locks for the session with the advisory lock";
                 Err(self.error(reason, fix))
             }
             Err(e) => Err(self.unreadable(&e)),
@@ -291,7 +291,7 @@ impl Context<'_> {
     fn failed(&self, migration: &Migration, error: MigrateError) -> MigrationError {
         let error = match error {
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error,
-            other => return self.error(other.to_string(), "let only this application change its tables of history"),
+            other => return self.error(other.to_string(), "let only this application change its history tables"),
         };
         let sqlx::Error::Database(database) = &error else {
             // We do not know whether the transaction was committed; the history will show it.
@@ -324,9 +324,10 @@ fn is_transient(error: &sqlx::Error) -> bool {
 fn explain(error: &sqlx::Error) -> (String, &'static str) {
     match error {
         sqlx::Error::Io(error) => (error.to_string(), UNREACHABLE),
-        sqlx::Error::Tls(error) => {
-            (format!("TLS: {error}"), "see whether the server has TLS, and `sslmode` in the component's `database_url`")
-        }
+        sqlx::Error::Tls(error) => (
+            format!("TLS: {error}"),
+            "check whether the server has TLS, and `sslmode` in the component's `database_url`",
+        ),
         sqlx::Error::Database(error) => {
             let code = error.code().unwrap_or_default();
             let fix = match code.get(..2).unwrap_or_default() {
@@ -337,7 +338,7 @@ fn explain(error: &sqlx::Error) -> (String, &'static str) {
             };
             (error.message().to_owned(), fix)
         }
-        other => (other.to_string(), "see whether a PostgreSQL server listens there"),
+        other => (other.to_string(), "check whether a PostgreSQL server listens there"),
     }
 }
 

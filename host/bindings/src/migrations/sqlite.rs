@@ -165,7 +165,7 @@ impl Context<'_> {
             component: self.component.to_owned(),
             database: self.database.label().to_owned(),
             reason: error.to_string(),
-            fix: "see whether the file is a SQLite database that only this application changes",
+            fix: "check whether the file is a SQLite database that only this application changes",
         }
     }
 

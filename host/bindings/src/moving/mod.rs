@@ -47,7 +47,7 @@ pub enum MoveError {
         cause: String,
     },
     /// PostgreSQL failed.
-    #[error("{place}: {cause}\n  fix: correct what it says, and run the same copy again: it goes on where it was")]
+    #[error("{place}: {cause}\n  fix: correct this, and run the same copy again: it continues where it stopped")]
     Target {
         /// The database, without a password.
         place: String,

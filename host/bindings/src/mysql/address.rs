@@ -34,7 +34,7 @@ impl Address {
                 "verify-identity" => MySqlSslMode::VerifyIdentity,
                 _ => {
                     return Err(
-                        "`ssl-mode` is none of disabled, preferred, required, verify-ca, verify-identity".into()
+                        "`ssl-mode` is not one of disabled, preferred, required, verify-ca, verify-identity".into()
                     );
                 }
             };

@@ -30,11 +30,11 @@ pub(super) fn read(bytes: &[u8], budget: &mut BytesLeft) -> Result<String, Malfo
     let sign = reader.u16()?;
     let scale = usize::from(reader.u16()?);
     if sign & !NEGATIVE != 0 {
-        return Err(Malformed("NaN or infinity, which is no decimal"));
+        return Err(Malformed("NaN or infinity, which is not a decimal"));
     }
     let groups = (0..count).map(|_| reader.u16()).collect::<Result<Vec<_>, _>>()?;
     if groups.iter().any(|group| *group >= 10_000) {
-        return Err(Malformed("a decimal with digits that are none"));
+        return Err(Malformed("a decimal with invalid digits"));
     }
     let group = |at: i32| usize::try_from(at).ok().and_then(|at| groups.get(at)).copied().unwrap_or(0);
     let sign = if sign == NEGATIVE { "-" } else { "" };
