@@ -267,7 +267,7 @@ impl Context<'_> {
             Ok(_) => Ok(()),
             Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some("55P03") => {
                 let reason = format!("another host has run migrations there for {} s or more", wait.as_secs());
-                let fix = "wait until it is done; if it is not running, look in pg_locks for the session with the advisory lock";
+                let fix = "wait until it is done; if none is running, find the owner of the advisory lock in pg_locks";
                 Err(self.error(reason, fix))
             }
             Err(e) => Err(self.unreadable(&e)),
