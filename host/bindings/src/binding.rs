@@ -2,8 +2,8 @@
 //!
 //! Each binding has one [`Binding`] in its own folder; [`BINDINGS`](crate::BINDINGS) lists them. Start-up,
 //! `souk doctor` and the messages about imports go through that list, so none of them knows a binding by name. Only the
-//! types differ from binding to binding: what is opened at start-up and what an instance gets. For these each binding has
-//! its own `open` and `grant`, which start-up's list of grants calls.
+//! types differ from binding to binding: what is opened at start-up and what an instance gets. For these each binding
+//! has its own `open` and `grant`, which start-up's list of grants calls.
 
 use crate::Ctx;
 use souk_manifest::limits::FixedLimit;
