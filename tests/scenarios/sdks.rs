@@ -111,7 +111,7 @@ async fn a_module_that_is_no_handler_says_what_it_lacks() {
         ("(module)", ["it exports no interface", "take it away from the trigger", "wasi:http/incoming-handler@0.2"]),
         (
             r#"(module (import "env" "magic" (func)))"#,
-            ["is a core module of which no component can be made", "magic", "wasm32-wasip2"],
+            ["is a core module that cannot be made a component", "magic", "wasm32-wasip2"],
         ),
     ] {
         let refusal = App::inline(manifest).component("module.wasm", module).start_fails().await;

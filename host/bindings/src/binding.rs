@@ -1,9 +1,9 @@
-//! What every binding says of itself.
+//! The description that every binding gives of itself.
 //!
-//! Each has one [`Binding`], in its own folder, and [`BINDINGS`](crate::BINDINGS) lists them. Start-up, `souk doctor` and
-//! the messages about imports go through that list, so none of them knows a binding by name. What differs from binding
-//! to binding in its types, what is opened and what an instance is given, is a `open` and a `grant` of its own, which
-//! start-up's list of grants calls.
+//! Each binding has one [`Binding`] in its own folder; [`BINDINGS`](crate::BINDINGS) lists them. Start-up,
+//! `souk doctor` and the messages about imports go through that list, so none of them knows a binding by name. Only the
+//! types differ from binding to binding: what is opened at start-up and what an instance gets. For these each binding
+//! has its own `open` and `grant`, which start-up's list of grants calls.
 
 use crate::Ctx;
 use souk_manifest::limits::FixedLimit;
@@ -11,17 +11,18 @@ use souk_manifest::{Application, Component};
 use std::collections::BTreeMap;
 use wasmtime::component::Linker;
 
-/// One binding: the interfaces that it answers, and what is to be known of it.
+/// One binding: the interfaces that it provides, and its description.
 pub struct Binding {
-    /// What `souk up` calls it where it lists what a component is granted.
+    /// Its name in the list of grants that `souk up` prints.
     pub name: &'static str,
-    /// How the names of its interfaces begin.
+    /// The prefixes of its interfaces' names.
     pub interfaces: &'static [&'static str],
-    /// The key of a component's table that grants something of it.
+    /// The key in a component's table of the manifest that grants its use.
     pub key: &'static str,
-    /// Whether a component that imports it is granted nothing of it, and would be refused all.
+    /// Whether the component has no grant for it, so that every call of a component that imports it would be refused.
     pub is_missing: fn(&Component) -> bool,
-    /// What a component is granted of it, for who starts the application. No value of a variable and no password.
+    /// The component's grants, as text for the operator who starts the application. Never contains the value of a
+    /// variable or a password.
     pub describe: fn(&Component) -> Vec<String>,
     /// Its fixed limits.
     pub fixed_limits: fn() -> Vec<FixedLimit>,
@@ -30,17 +31,17 @@ pub struct Binding {
 }
 
 impl Binding {
-    /// Whether it answers `import`.
+    /// Whether it provides `import`.
     pub fn answers(&self, import: &str) -> bool {
         self.interfaces.iter().any(|interface| import.starts_with(interface))
     }
 
-    /// For [`is_missing`](Self::is_missing), of what needs no grant.
+    /// An [`is_missing`](Self::is_missing) for bindings that need no grant.
     pub(crate) const fn never(_: &Component) -> bool {
         false
     }
 
-    /// For [`describe`](Self::describe), of what another binding describes already.
+    /// A [`describe`](Self::describe) for bindings whose grants another binding describes.
     pub(crate) const fn nothing(_: &Component) -> Vec<String> {
         Vec::new()
     }

@@ -1,7 +1,7 @@
-//! What all instances of an application may take together: linear memory, and open files.
+//! The budgets that all instances of an application share: linear memory and open files.
 //!
-//! The bounds of one instance times their number is more than most machines have. Whoever asks for what would exceed the
-//! sum fails; what others have already is theirs.
+//! The limits of one instance, multiplied by the number of instances, exceed what most machines have. A request that
+//! would exceed the shared budget fails; what other instances already hold stays theirs.
 
 pub use souk_manifest::budget::Budget;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use std::sync::Arc;
 pub struct ApplicationBudget {
     /// Bytes of the linear memories of all instances.
     pub memory: Budget,
-    /// Files that guests have open, and the host for clients.
+    /// Files that guests have open, and that the host has open for clients.
     pub files: Budget,
 }
 
 impl ApplicationBudget {
-    /// Takes one open file of the budget, until what it returns is dropped; `None` when all are taken.
+    /// Takes one open file of the budget, until the returned value is dropped; `None` when all are in use.
     pub fn open_file(self: &Arc<Self>) -> Option<OpenFile> {
         self.files.try_take(1).then(|| OpenFile(self.clone()))
     }

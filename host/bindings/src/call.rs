@@ -1,6 +1,6 @@
-//! What travels with every call: its deadline, its trace id and how many links it has crossed.
+//! The context that travels with every call: its deadline, its trace id and the number of links that it has crossed.
 //!
-//! A context is made once at the edge (an HTTP request, a `souk call`) and handed on by every link and every
+//! A context is made once at the edge (an HTTP request, a `souk call`) and passed on by every link and every
 //! `*.spin.internal` request, so a whole tree of calls shares one deadline and one trace id.
 
 mod path;
@@ -23,7 +23,7 @@ souk_manifest::fixed_limits! {
     pub const MAX_HOPS: u8 = 16, "hops";
 }
 
-/// How many draws there are: a share of calls is a hundredth of a per cent at least.
+/// The number of possible draws: the smallest share of calls is a hundredth of a per cent.
 pub const DRAWS: u16 = 10_000;
 
 /// The context of one call; cheap to clone.
@@ -33,22 +33,24 @@ pub struct CallContext {
     pub deadline: Instant,
     /// The request id, as taken from `x-request-id` or made at the edge; in every log line of the call.
     pub trace: Arc<str>,
-    /// How many links and internal requests lie between the edge and here.
+    /// The number of links and internal requests between the edge and this call.
     pub hops: u8,
-    /// A number below [`DRAWS`], drawn once for a whole tree of calls, never by a client: it says which version of each
-    /// component the calls of the tree see while a new one is tried out.
+    /// A random number below [`DRAWS`], drawn once for a whole tree of calls and never chosen by a client. It decides
+    /// which version of each component the calls of the tree reach while a new version is tried out.
     pub draw: u16,
-    /// What comes after the component, when it is middleware in this call. A call that it makes over a link has none.
+    /// The components after this one, if it is middleware in this call. Calls that it makes over links do not have
+    /// this.
     pub rest: Option<Chain>,
     /// Its place in a trace; empty when it has none.
     pub span: Span,
-    /// The functions that led to it on this host.
+    /// The functions on this host that led to this call.
     pub path: CallPath,
-    /// Where its imports are recorded, or what a replay answers them from; of this component's call alone.
+    /// The tape on which its imports are recorded, or from which a replay answers them. Only for this component's own
+    /// call.
     pub tape: Option<Arc<Tape>>,
 }
 
-/// The components that a request still has to pass, the one that answers at the end; never empty.
+/// The components that a request still has to pass; the last one answers it. Never empty.
 #[derive(Debug, Clone)]
 pub struct Chain {
     components: Arc<[Arc<str>]>,
@@ -80,7 +82,8 @@ impl CallContext {
         CallContext { deadline, trace: trace.into(), hops: 0, draw, rest: None, span, path, tape }
     }
 
-    /// The context for a callee that may take `timeout` at most; `None` when the call has crossed [`MAX_HOPS`] already.
+    /// The context for a callee that may take at most `timeout`; `None` when the call has already crossed [`MAX_HOPS`]
+    /// links.
     pub fn next(&self, timeout: Duration) -> Option<Self> {
         let hops = self.hops.checked_add(1).filter(|h| *h <= MAX_HOPS)?;
         let deadline = self.deadline.min(Instant::now() + timeout);

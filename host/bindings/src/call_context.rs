@@ -1,7 +1,7 @@
-//! What a component may know of the call that it answers: `souk:call/context`.
+//! `souk:call/context`: what a component can learn about the call that it serves.
 //!
-//! It gives the id that a client has from its answer, and an operator from the log, so that a row in a component's own
-//! history can name the request that made it. It has no span id: spans belong to the trace exporter.
+//! It gives the request id, which a client gets with its answer and an operator finds in the log. So a row in a
+//! component's own history can name the request that made it. There is no span id: spans belong to the trace exporter.
 
 use crate::Ctx;
 use crate::binding::Binding;

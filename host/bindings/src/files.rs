@@ -1,9 +1,9 @@
 //! The `files` of a component: copied at start-up into `<state>/files/COMPONENT/`, which the guest sees read-only as
 //! `/`, as in Spin's copy mode.
 //!
-//! The manifest says which files; a copy holds them still: what the guest sees is what was there at start-up, and there
-//! is no link in it that could lead out. Everything copied must lie inside the manifest's folder once symbolic links
-//! are followed, and outside the state folder, which holds the data of other components.
+//! The manifest says which files. Because they are copied, the guest sees them as they were at start-up, and no
+//! symbolic link can lead out of the folder. Everything copied must lie inside the manifest's folder once symbolic
+//! links are followed, and outside the state folder, which holds the data of other components.
 
 use souk_manifest::{Application, Component, Diagnostic};
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use std::path::{Component as Part, Path, PathBuf};
 /// folder. It blocks: for start-up.
 ///
 /// # Errors
-/// When an entry names nothing or leads out of the manifest's folder, and when copying fails.
+/// When an entry matches nothing or leads out of the manifest's folder, and when copying fails.
 pub fn grant(application: &Application, component: &Component, state: &Path) -> Result<Option<PathBuf>, Diagnostic> {
     if component.files.is_empty() {
         return Ok(None);
@@ -54,7 +54,7 @@ fn copy(root: &Path, state: &Path, component: &str, files: &BTreeMap<String, Pat
     for (guest, file) in files {
         let real = fs::canonicalize(file).map_err(|error| io_fault(file, &error))?;
         if real.starts_with(&state) {
-            // A wide pattern such as `**/*` meets the state folder without meaning it.
+            // A wide pattern such as `**/*` matches the state folder by accident.
             continue;
         }
         let shown = file.strip_prefix(&root).unwrap_or(file).display();
@@ -64,7 +64,7 @@ fn copy(root: &Path, state: &Path, component: &str, files: &BTreeMap<String, Pat
         }
         let inside = Path::new(guest.trim_start_matches('/'));
         if !inside.components().all(|part| matches!(part, Part::Normal(_))) {
-            let message = format!("the destination `{guest}` of `{shown}` is no absolute path, or has `..` in it");
+            let message = format!("the destination `{guest}` of `{shown}` is not an absolute path, or has `..` in it");
             return refused(message, "write where the component finds it, from `/` on");
         }
         let target = folder.join(inside);
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
     use tempfile::TempDir;
 
-    /// An application with some files and, beside it, one that is none of its business.
+    /// An application with some files and, outside its folder, a file that it must not read.
     fn application() -> TempDir {
         let dir = tempfile::tempdir().unwrap();
         for (path, text) in [
@@ -106,7 +106,7 @@ mod tests {
         dir
     }
 
-    /// Copies `files`, given as (guest's path, path from the application's folder), and lists what is there then.
+    /// Copies `files`, given as (guest's path, path from the application's folder), and lists the copies.
     fn run(dir: &TempDir, component: &str, files: &[(&str, &str)]) -> Result<Vec<String>, Refused> {
         let root = dir.path().join("app");
         let files = files.iter().map(|(guest, host)| ((*guest).to_owned(), root.join(host))).collect();
@@ -153,7 +153,7 @@ mod tests {
         for (component, guest, host, expected) in [
             ("web", "/x", "../outside.txt", "outside the manifest's folder"),
             ("web", "/x", "absent.txt", "absent.txt"),
-            ("web", "/../x", "static/a.txt", "no absolute path, or has `..`"),
+            ("web", "/../x", "static/a.txt", "not an absolute path, or has `..`"),
             ("..", "/x", "static/a.txt", "name of a folder"),
             ("a/b", "/x", "static/a.txt", "name of a folder"),
             ("", "/x", "static/a.txt", "name of a folder"),

@@ -1,12 +1,13 @@
-//! Where a message of a guest ends: the host counts, and what the guest says is only compared with the count.
+//! Where a guest's HTTP message ends: the host counts the bytes, and only compares the length that the guest declares
+//! with the count.
 //!
 //! Messages of several guests follow each other on one connection. A guest that could say where its message ends, or
-//! speak for the connection, could put the rest of it into somebody else's. So every head that leaves a guest passes
-//! [`response_head`] or [`request_head`], and every body is counted with [`Count`], whichever way it goes: to a client,
-//! to another component, to another host over NATS, or to a server outside.
+//! speak for the connection, could put the rest of it into another guest's message. So every head that leaves a guest
+//! passes [`response_head`] or [`request_head`], and every body is counted with [`Count`], wherever it goes: to a
+//! client, to another component, to another host over NATS, or to a server outside.
 //!
-//! A body never has more bytes than were declared. One that differs is an error: before anything is out the caller gets
-//! 500 in its place, and later the connection or the stream breaks off.
+//! A body never has more bytes than were declared. A body of another length is an error: if nothing has been sent yet,
+//! the caller gets 500 instead; otherwise the connection or the stream is cut off.
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
@@ -16,7 +17,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use wasmtime_wasi_http::Error;
 
-/// Headers that belong to a connection, which is the host's, and `host`, which is the URI's.
+/// Headers that describe the connection, which only the host may set, and `host`, which comes from the URI.
 const CONNECTION_HEADERS: [HeaderName; 8] = [
     CONNECTION,
     HOST,
@@ -28,7 +29,7 @@ const CONNECTION_HEADERS: [HeaderName; 8] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// What a guest says of its message and cannot be.
+/// A false or impossible statement of a guest about its message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Misframed {
     /// A status that only the host may send, or none at all.
@@ -39,7 +40,7 @@ pub enum Misframed {
         /// What is wrong with it.
         kind: &'static str,
     },
-    /// A `content-length` that is no number.
+    /// A `content-length` that is not a number.
     #[error(
         "the guest's content-length is {0:?}, which is not one number; fix: leave content-length out, the host sets it"
     )]
@@ -69,7 +70,7 @@ pub enum Misframed {
 }
 
 impl Misframed {
-    /// How many bytes the body has, as far as that is known.
+    /// The number of the body's bytes, if it is known.
     fn sent(&self) -> Option<u64> {
         match self {
             Misframed::Short { sent, .. } | Misframed::Long { sent, .. } => Some(*sent),
@@ -99,7 +100,7 @@ impl Count {
     /// Counts `bytes` more.
     ///
     /// # Errors
-    /// When they are more than was declared: none of them may be sent.
+    /// When the total is more than was declared: none of these bytes may be sent.
     pub fn add(&mut self, bytes: usize) -> Result<(), Misframed> {
         let sent = self.sent.saturating_add(bytes as u64);
         match self.declared {
@@ -111,7 +112,7 @@ impl Count {
         }
     }
 
-    /// The body has ended.
+    /// Checks the count at the end of the body.
     ///
     /// # Errors
     /// When more was declared.
@@ -132,7 +133,7 @@ impl Count {
         self.declared.map(|declared| declared.saturating_sub(self.sent))
     }
 
-    /// Compares a body of `length` bytes that is there as a whole.
+    /// Checks a complete body of `length` bytes.
     ///
     /// # Errors
     /// When another length was declared.
@@ -142,17 +143,17 @@ impl Count {
     }
 }
 
-/// Whether a response of this status has no content, whatever its guest writes (RFC 9110, sections 15.3.5, 15.3.6 and
-/// 15.4.5).
+/// Whether a response of this status has no content, even if the guest writes some (RFC 9110, sections 15.3.5, 15.3.6
+/// and 15.4.5).
 pub fn has_no_content(status: StatusCode) -> bool {
     matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-/// Checks a guest's response and takes out of its head what is not the guest's to say. Returns the count of its body; an
-/// answer to HEAD, and a status without content, has none to compare.
+/// Checks the head of a guest's response and removes the headers that only the host may set. Returns the counter for
+/// its body; an answer to HEAD, or a status without content, has no declared length to compare.
 ///
 /// # Errors
-/// When the status, or the length, cannot be.
+/// When the status or the length is not allowed.
 pub fn response_head(head: &mut response::Parts, to_head: bool) -> Result<Count, Misframed> {
     let kind = match head.status.as_u16() {
         ..200 => Some("informational"),
@@ -164,7 +165,7 @@ pub fn response_head(head: &mut response::Parts, to_head: bool) -> Result<Count,
     }
     let declared = clean(&mut head.headers)?;
     if head.status == StatusCode::NO_CONTENT || head.status == StatusCode::RESET_CONTENT {
-        // RFC 9110, section 8.6; a 205 says itself that it is empty.
+        // RFC 9110, section 8.6: a 204 must not have a `content-length`. A 205 is always empty and needs none.
         head.headers.remove(CONTENT_LENGTH);
         return Ok(Count::default());
     }
@@ -172,13 +173,13 @@ pub fn response_head(head: &mut response::Parts, to_head: bool) -> Result<Count,
     Ok(Count { declared: declared.filter(|_| counted), sent: 0 })
 }
 
-/// Takes out of the head of a guest's request what is not the guest's to say, and returns the count of its body.
+/// Removes the headers of a guest's request that only the host may set, and returns the counter for its body.
 ///
-/// `te: trailers` is kept: it is the one connection header that HTTP/2 has (RFC 9113, section 8.2.2), gRPC servers ask
-/// for it, and the host's client does take trailers.
+/// `te: trailers` is kept: it is the one connection header that HTTP/2 has (RFC 9113, section 8.2.2), gRPC servers
+/// require it, and the host's client accepts trailers.
 ///
 /// # Errors
-/// When the length is none.
+/// When the declared length is not a number.
 pub fn request_head(head: &mut request::Parts) -> Result<Count, Misframed> {
     let takes_trailers = names(&head.headers, TE).any(|name| name.eq_ignore_ascii_case("trailers"));
     let declared = clean(&mut head.headers)?;
@@ -188,7 +189,7 @@ pub fn request_head(head: &mut request::Parts) -> Result<Count, Misframed> {
     Ok(Count { declared, sent: 0 })
 }
 
-/// Takes out of trailers what would be read as a part of the head.
+/// Removes trailers that a receiver would treat as a part of the head.
 pub fn clean_trailers(trailers: &mut HeaderMap) {
     let forged: Vec<HeaderName> = trailers.keys().filter(|name| !may_trail(name)).cloned().collect();
     for name in forged {
@@ -196,13 +197,13 @@ pub fn clean_trailers(trailers: &mut HeaderMap) {
     }
 }
 
-/// The value of `trailer` that announces these trailers; `None` of none.
+/// The value of the header `trailer` that announces these trailers; `None` when there are none.
 pub fn announce(trailers: &HeaderMap) -> Option<HeaderValue> {
     join(trailers.keys().map(HeaderName::as_str))
 }
 
-/// Whether a frame is one of no bytes. Over HTTP/2 it would be a frame of the connection all the same, and clients close a
-/// connection that brings many of them, with everybody's streams.
+/// Whether a frame has no bytes. HTTP/2 would still send a frame for it, and clients close a connection with many empty
+/// frames, together with all its streams.
 pub fn is_empty(frame: &Frame<Bytes>) -> bool {
     frame.data_ref().is_some_and(Bytes::is_empty)
 }
@@ -211,8 +212,8 @@ fn may_trail(name: &HeaderName) -> bool {
     *name != CONTENT_LENGTH && *name != TRAILER && !CONNECTION_HEADERS.contains(name)
 }
 
-/// Takes out what belongs to the connection, and leaves of `content-length` one number at the most, and of `trailer` what
-/// may be one.
+/// Removes the headers that belong to the connection. Reduces `content-length` to at most one number, and `trailer` to
+/// names that may be trailers.
 fn clean(headers: &mut HeaderMap) -> Result<Option<u64>, Misframed> {
     for name in CONNECTION_HEADERS {
         headers.remove(name);
@@ -231,8 +232,8 @@ fn clean(headers: &mut HeaderMap) -> Result<Option<u64>, Misframed> {
     Ok(declared)
 }
 
-/// The length that a head declares: digits alone, and where it is said more than once always the same (RFC 9110, section
-/// 8.6).
+/// The length that a head declares: only digits, and the same number if it is declared more than once (RFC 9110,
+/// section 8.6).
 fn declared(headers: &HeaderMap) -> Result<Option<u64>, Misframed> {
     let mut declared = None;
     for value in headers.get_all(CONTENT_LENGTH) {
@@ -267,10 +268,10 @@ fn join<'a>(names: impl Iterator<Item = &'a str>) -> Option<HeaderValue> {
     HeaderValue::try_from(text).ok().filter(|value| !value.is_empty())
 }
 
-/// Is told of a body that is not as long as declared.
+/// Called when a body does not have its declared length.
 type Report = Box<dyn FnOnce(&Misframed) + Send>;
 
-/// A guest's body of a request, counted.
+/// The body of a guest's request, with its bytes counted.
 pub struct Counted<B> {
     body: B,
     count: Count,
@@ -303,14 +304,14 @@ impl<B: Body<Data = Bytes, Error = Error> + Unpin> Body for Counted<B> {
             }
         };
         let Some(frame) = next else {
-            // A body that has failed already is not looked at again.
+            // A body that has already failed is not checked again.
             let short = self.count.end().err().filter(|_| self.report.is_some());
             return Poll::Ready(short.map(|misframed| Err(self.fail(&misframed))));
         };
         let frame = match frame {
             Ok(frame) => frame,
             Err(error) => {
-                // wasmtime counts as well, and says it first where it can.
+                // wasmtime also counts, and may report the error first.
                 if let (Error::HttpRequestBodySize(sent), Some(declared)) = (&error, self.count.declared) {
                     let sent = sent.unwrap_or(u64::MAX);
                     let short = Misframed::Short { declared, sent };
@@ -334,7 +335,7 @@ impl<B: Body<Data = Bytes, Error = Error> + Unpin> Body for Counted<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        // A sender that is told of the end does not look for what is missing.
+        // A sender that sees the end here would not poll again, and so miss the error for missing bytes.
         self.count.end().is_ok() && self.body.is_end_stream()
     }
 

@@ -1,21 +1,21 @@
-//! Why a SQLite file does not grow: it has reached its own bound, or the disk has no room. SQLite has one code for both,
-//! and what helps differs.
+//! Why a SQLite file cannot grow: it has reached its own limit, or the disk is full. SQLite has one error code for
+//! both, but the fix differs.
 
 use rusqlite::{Connection, ErrorCode};
 
-/// Free bytes of a disk below which a failure of its input or output means that it is full.
-const NEARLY_NONE: u64 = 64 * 1024;
+/// An I/O error on a disk with fewer free bytes than this means that the disk is full.
+const MIN_FREE_BYTES: u64 = 64 * 1024;
 
-/// What is full.
+/// Whether the file or the disk is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Full {
-    /// The file has as many pages as it may have.
+    /// The file has the most pages that it may have.
     File,
     /// The disk.
     Disk,
 }
 
-/// What `error`, which an operation of `connection` has met, says is full; `None` when it says something else.
+/// What is full, according to an `error` of `connection`; `None` when the error means something else.
 pub(crate) fn what_is_full(error: &rusqlite::Error, connection: &Connection) -> Option<Full> {
     let code = error.sqlite_error_code();
     if !matches!(code, Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure)) {
@@ -23,21 +23,21 @@ pub(crate) fn what_is_full(error: &rusqlite::Error, connection: &Connection) -> 
     }
     let free = connection.path().and_then(free);
     if code == Some(ErrorCode::SystemIoFailure) {
-        return free.is_some_and(|free| free < NEARLY_NONE).then_some(Full::Disk);
+        return free.is_some_and(|free| free < MIN_FREE_BYTES).then_some(Full::Disk);
     }
     Some(decide(room(connection), free))
 }
 
-/// The smaller of the two is what the write has met.
+/// The smaller of the two stopped the write.
 fn decide(room: Option<u64>, free: Option<u64>) -> Full {
     match (room, free) {
         (Some(room), Some(free)) if free < room => Full::Disk,
-        (None, Some(free)) if free < NEARLY_NONE => Full::Disk,
+        (None, Some(free)) if free < MIN_FREE_BYTES => Full::Disk,
         _ => Full::File,
     }
 }
 
-/// The bytes that the file of `connection` may still take by its own bound.
+/// The bytes by which the file of `connection` may still grow within its own limit.
 fn room(connection: &Connection) -> Option<u64> {
     let pragma = |name| -> Option<u64> {
         let value: i64 = connection.pragma_query_value(None, name, |row| row.get(0)).ok()?;
@@ -47,7 +47,7 @@ fn room(connection: &Connection) -> Option<u64> {
     Some(most.saturating_sub(used).saturating_mul(pragma("page_size")?))
 }
 
-/// The bytes that the disk of the file at `path` has for the host's user.
+/// The free bytes on the disk of the file at `path`, for the host's user.
 fn free(path: &str) -> Option<u64> {
     let disk = rustix::fs::statvfs(path).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))

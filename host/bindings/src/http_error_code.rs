@@ -1,7 +1,7 @@
-//! `http-error-code` of `wasi:http/types@0.2`: what kind of failure ended a body.
+//! `http-error-code` of `wasi:http/types@0.2`: the kind of failure that ended a body.
 //!
-//! wasmtime's own looks for an error code of that interface, and finds none: what it keeps with the stream is the error that
-//! both versions of `wasi:http` share.
+//! wasmtime's own function looks for an error code of that interface and does not find it, because wasmtime stores the
+//! error type that both versions of `wasi:http` share with the stream.
 
 use crate::Ctx;
 use wasmtime::StoreContextMut;
@@ -20,7 +20,7 @@ fn http_error_code(ctx: &mut Ctx, error: Resource<StreamError>) -> wasmtime::Res
     })
 }
 
-/// The code of an error that can end a body; of one that cannot, that the protocol was broken.
+/// The code for an error that can end a body; for any other error, the code of a protocol error.
 fn code(error: &Error) -> ErrorCode {
     match error {
         Error::ConnectionTerminated => ErrorCode::ConnectionTerminated,

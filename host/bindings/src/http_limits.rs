@@ -1,13 +1,13 @@
 //! How much of the host's memory the `wasi:http` values of one instance may take.
 //!
 //! wasmtime keeps `fields`, `request` and `response` in the instance's table of resources and bounds the size of each
-//! `fields`, but neither their sum nor the other texts of a request. So the bound on one is a function of how many
-//! resources the instance has: an honest one has few, each as large as wasmtime allows; past [`FEW_RESOURCES`], new
-//! ones may have [`SMALL_BYTES`]. In all that is [`FEW_RESOURCES`] and [`COUNT_INTERVAL`] times [`LARGE_BYTES`], and
-//! [`MAX_RESOURCES`](super::MAX_RESOURCES) times [`SMALL_BYTES`]: 52 MiB, somewhat less than the default of an
-//! instance's own memory.
+//! `fields`, but neither their sum nor the other texts of a request. So the limit on one value depends on how many
+//! resources the instance has. An honest instance has few, and each may be as large as wasmtime allows; beyond
+//! [`FEW_RESOURCES`], new ones may have at most [`SMALL_BYTES`]. The sum is at most ([`FEW_RESOURCES`] +
+//! [`COUNT_INTERVAL`]) × [`LARGE_BYTES`] + [`MAX_RESOURCES`](super::MAX_RESOURCES) × [`SMALL_BYTES`]: 52 MiB, a little
+//! less than the default of an instance's own memory.
 //!
-//! wasmtime has a setting for new `fields` alone. The functions in [`add_to_linker`] stand in for its own where a guest
+//! wasmtime's setting covers only new `fields`. The functions in [`add_to_linker`] replace wasmtime's own where a guest
 //! could get around it: a copy of large `fields`, and a request's method, authority and path.
 
 mod wasi_0_2;
@@ -25,22 +25,22 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of HTTP requests and responses of a component.
     pub(crate) const FIXED_LIMITS = "components";
 
-    /// The resources of one instance up to which each set of HTTP headers may be large.
+    /// The number of resources up to which each set of HTTP headers of an instance may be large.
     pub const FEW_RESOURCES: usize = 128, "handles";
-    /// The most that one set of HTTP headers takes in an instance of few resources; wasmtime's default.
+    /// The most bytes of one set of HTTP headers in an instance with few resources; wasmtime's default.
     pub const LARGE_BYTES: usize = 128 << 10, bytes;
-    /// The most that one set of HTTP headers takes in an instance of many resources: what servers commonly take as a
+    /// The most bytes of one set of HTTP headers in an instance with many resources: the usual limit of servers for a
     /// request's head.
     pub const SMALL_BYTES: usize = 8 << 10, bytes;
     /// After how many calls of `wasi:http` the resources of an instance are counted again.
     const COUNT_INTERVAL: u32 = 32, "calls";
-    /// The longest method: of the registered ones, `UPDATEREDIRECTREF` is the longest.
+    /// The longest method; the longest registered one is `UPDATEREDIRECTREF`.
     const MAX_METHOD_BYTES: usize = 64, bytes;
     /// The longest authority of a request: a name of 255 bytes, a port, and space for user information.
     const MAX_AUTHORITY_BYTES: usize = 1 << 10, bytes;
 }
 
-/// How many resources an instance has, counted now and then.
+/// The number of an instance's resources, counted from time to time.
 #[derive(Debug, Default)]
 pub(crate) struct ResourceCount {
     calls: u32,
@@ -48,7 +48,7 @@ pub(crate) struct ResourceCount {
 }
 
 impl ResourceCount {
-    /// Sets the bound on the next `fields`. To be called before each call of `wasi:http`.
+    /// Sets the limit on the next `fields`. Call it before each call of `wasi:http`.
     pub(crate) fn set_limit(&mut self, table: &mut ResourceTable, http: &mut WasiHttpCtx) {
         if self.calls.is_multiple_of(COUNT_INTERVAL) {
             self.many = table.iter_mut().nth(FEW_RESOURCES).is_some();
@@ -62,13 +62,13 @@ impl ResourceCount {
     }
 }
 
-/// What wasmtime counts for `fields`.
+/// The size of `fields`, as wasmtime counts it.
 fn size(fields: &HeaderMap) -> usize {
     fields.iter().map(|(name, value)| name.as_str().len() + value.len() + size_of_val(value)).sum()
 }
 
-/// Refuses a copy of `fields` that is too large for an instance with many resources. A copy shares the bytes until the guest
-/// changes it, which is when wasmtime makes another.
+/// Refuses a copy of `fields` that is too large for an instance with many resources. A copy shares the bytes until the
+/// guest changes it; then wasmtime makes a real copy.
 fn check_copy(ctx: &mut Ctx, fields: &Resource<FieldMap>) -> wasmtime::Result<()> {
     let bytes = size(ctx.table.get(fields)?);
     ctx.http();
@@ -113,7 +113,8 @@ fn set_path(ctx: &mut Ctx, request: Resource<Request>, path: Option<String>) -> 
     HostRequest::set_path_with_query(&mut ctx.http(), request, path)
 }
 
-/// Replaces the functions of `wasi:http` whose memory wasmtime does not bound. To be called after its own are linked.
+/// Replaces the functions of `wasi:http` whose memory wasmtime does not bound. Call it after wasmtime's own functions
+/// are linked.
 ///
 /// # Errors
 /// When the interface is not linked.
@@ -126,7 +127,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// Replaces them in `wasi:http/types@0.3`.
+/// Replaces these functions in `wasi:http/types@0.3`.
 fn bound_0_3(types: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
     types.func_wrap("[method]fields.clone", |mut store: StoreContextMut<'_, Ctx>, (fields,)| {
         Ok((clone(store.data_mut(), fields)?,))
@@ -150,7 +151,7 @@ mod tests {
     use bytes::Bytes;
     use http_body_util::Empty;
 
-    /// Fills a new `fields` with values until it is refused; its size.
+    /// Fills a new `fields` with values until one is refused; returns its size.
     fn fill(ctx: &mut Ctx, fields: &Resource<FieldMap>) -> usize {
         let own = || Resource::new_own(fields.rep());
         while HostFields::append(&mut ctx.http(), own(), "x".into(), vec![b'x'; 4_000]).is_ok() {}

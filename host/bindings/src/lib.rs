@@ -1,9 +1,10 @@
-//! The host's side of every interface that a component may import: one file (or folder) an interface, all of one shape.
+//! The host's side of every interface that a component may import: one file or folder for each interface, all with the
+//! same structure.
 //!
-//! Each describes itself by a [`Binding`], is opened at start-up by a function `open`, says by a function `grant` what a
-//! component is given of it, and reads that from [`Grants`] in the store's [`Ctx`].
-//! Every component is linked with every binding; a call that was not granted answers with the interface's own
-//! `access-denied` (or its equivalent), as in Spin.
+//! Each binding describes itself with a [`Binding`]. Its function `open` opens it at start-up, its function `grant`
+//! returns what a component is granted, and its functions read these grants from [`Grants`] in the store's [`Ctx`].
+//! Every component is linked with every binding; a call without a grant fails with the interface's own `access-denied`
+//! (or its equivalent), as in Spin.
 
 mod binding;
 pub mod boundary;
@@ -64,8 +65,8 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of resources.
     pub(crate) const FIXED_LIMITS = "components";
 
-    /// The most resources (HTTP requests, fields, streams, open stores ...) that one instance holds. They take the
-    /// host's memory, so a component that leaks them traps long before the host notices.
+    /// The most resources (HTTP requests, fields, streams, open stores ...) that one instance holds. They use the
+    /// host's memory, so a component that leaks them traps long before the host is short of memory.
     const MAX_RESOURCES: usize = 4_096, "handles";
 }
 
@@ -86,14 +87,14 @@ pub const BINDINGS: &[Binding] = &[
     wasi::BINDING,
 ];
 
-/// A binding that is a cargo feature: its name, how the names of the interfaces begin, and whether it is there.
+/// A binding that is a cargo feature: its name, the prefixes of its interfaces' names, and whether this build has it.
 type Feature = (&'static str, &'static [&'static str], bool);
 const FEATURES: &[Feature] = &[
     ("mysql", &["spin:mysql/", "fermyon:spin/mysql@"], cfg!(feature = "mysql")),
     ("mqtt", &["spin:mqtt/", "fermyon:spin/mqtt@"], cfg!(feature = "mqtt")),
 ];
 
-/// The cargo feature that the host lacks and that would answer `import`.
+/// The cargo feature that would provide `import` and that this build lacks.
 pub fn missing_feature(import: &str) -> Option<&'static str> {
     missing(FEATURES, import)
 }
@@ -145,24 +146,24 @@ pub struct Grants {
     pub outbound: outbound::Granted,
     /// The component's HTTP client, which holds its allow-list.
     pub http: Arc<http_client::Client>,
-    /// What the component shares with all others of the application.
+    /// The budgets that it shares with all components of the application.
     pub budget: Arc<budget::ApplicationBudget>,
     /// The boundaries that its calls cross.
     pub boundaries: ComponentBoundaries,
-    /// What is left out of the arguments that traces have of calls into it; `None` where they have none.
+    /// The fields that traces leave out of the arguments of calls into it; `None` if traces have no arguments.
     pub traced_values: Option<Arc<trace::Redaction>>,
-    /// Who records calls into it; `None` where nobody does.
+    /// The recorder of calls into it; `None` if they are not recorded.
     pub recorder: Option<Arc<tape::Recorder>>,
-    /// What all of its instances take.
+    /// The resource usage of all its instances.
     pub usage: Arc<Usage>,
     /// Where its metrics and log records for OpenTelemetry go.
     pub telling: otel::Telling,
-    /// What the component may print to the log in a second, in bytes.
+    /// How many bytes the component may print to the log in a second.
     pub output: Arc<LineBudget>,
 }
 
 impl Grants {
-    /// A component that may reach nothing but what `http` allows; start-up fills in the rest.
+    /// The grants of a component that may only reach what `http` allows; start-up adds the rest.
     pub fn nothing(component: Arc<str>, limits: ComponentLimits, http: Arc<http_client::Client>) -> Self {
         Grants {
             component,
@@ -208,7 +209,7 @@ pub struct Ctx {
     pub outbound: outbound::State,
     /// Memory and tables of the instance; for `Store::limiter`.
     pub limits: InstanceLimits,
-    /// What the instance holds of the processor.
+    /// The instance's slice of processor time.
     pub slice: Slice,
     hooks: http_client::Hooks,
     next: http_client::NextHooks,
@@ -256,7 +257,7 @@ impl Ctx {
         })
     }
 
-    /// Turns the instance to another call.
+    /// Prepares the instance for its next call.
     pub fn begin(&mut self, call: CallContext) {
         self.stdio.begin(&call.trace);
         self.otel.end();
@@ -265,8 +266,8 @@ impl Ctx {
         self.call = call;
     }
 
-    /// Why the guest failed, as far as it said so on its standard error in this call. For the log and for operators: it can
-    /// name what callers must not learn.
+    /// The last lines that the guest printed to its standard error in this call, which may say why it failed. Only for
+    /// the log and operators: they can contain what callers must not learn.
     pub fn last_words(&self) -> Option<String> {
         self.stdio.last_words()
     }
@@ -277,12 +278,13 @@ impl Ctx {
         WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.next }
     }
 
-    /// The call is over: what it printed without an end of line goes to the log now, under its own trace id. Returns
-    /// whether the instance may serve another call: not when it holds a transaction of this one.
+    /// Ends the call: output without an end of line goes to the log now, under the call's own trace id. Returns whether
+    /// the instance may serve another call: not when it still has a transaction of this one open, or when the call was
+    /// recorded.
     pub fn end(&mut self) -> bool {
         self.stdio.flush();
         self.otel.end();
-        // What a call leaves in its instance would be in no recording of the next one.
+        // State that this call leaves in the instance would be missing in the recording of the next call.
         let used_up = self.call.tape.is_some();
         !used_up
             && !self.sqlite.holds_transaction()
@@ -310,7 +312,7 @@ impl WasiHttpView for Ctx {
 /// Links every binding.
 ///
 /// # Errors
-/// When two bindings define the same name, which is a mistake in the host.
+/// When two bindings define the same name, which is a bug in the host.
 pub fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     release_candidate::add_to_linker(linker)?;
     rdbms_2::add_to_linker(linker)?;

@@ -1,7 +1,7 @@
-//! A bound on what may be logged in a second: of one component's output, or of one warning that repeats.
+//! A limit on what is logged in a second: the output of one component, or one repeated warning.
 //!
-//! What does not fit is counted and dropped, and the count is reported once when the second is over, also when nothing
-//! more comes. A second begins with the first line after the last one has ended, so that a quiet log costs nothing.
+//! Lines that do not fit are counted and dropped; the count is reported once when the second is over, even if no more
+//! lines come. A second begins with the first line after the previous second has ended, so a quiet log costs nothing.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of budgets of lines.
     pub(crate) const FIXED_LIMITS = "output of components";
 
-    /// The time over which what a component prints is counted.
+    /// The period over which a component's output is counted.
     const PERIOD: Duration = Duration::from_secs(1);
 }
 
-/// What may be logged in a second, in bytes or lines, as its owner counts.
+/// How much may be logged in a second, in bytes or lines; its owner chooses the unit.
 #[derive(Debug)]
 pub struct LineBudget {
     per_second: usize,
@@ -32,15 +32,15 @@ struct State {
 }
 
 impl LineBudget {
-    /// A budget of `per_second`, of which nothing is used.
+    /// An unused budget of `per_second`.
     pub fn new(per_second: usize) -> Arc<Self> {
         Arc::new(LineBudget { per_second, state: Mutex::new(State { begun: Instant::now(), used: 0, dropped: 0 }) })
     }
 
-    /// Whether a line that counts as `cost` may be logged. If not, it is dropped, and `report` is called at the end of the
-    /// second with the number of lines that were, once for all of them.
+    /// Whether a line that counts as `cost` may be logged. If not, the caller drops it, and at the end of the second
+    /// `report` is called once with the number of all dropped lines.
     ///
-    /// The report needs a runtime of tokio; without one the line is dropped all the same.
+    /// The report needs a tokio runtime; without one, lines are dropped without a report.
     pub fn admits(self: &Arc<Self>, cost: usize, report: impl FnOnce(u64) + Send + 'static) -> bool {
         let mut state = self.state();
         let now = Instant::now();
@@ -90,7 +90,7 @@ mod tests {
         for _ in 0..3 {
             assert_eq!((admitted(), admitted()), (10, 0));
             assert!(reports.try_recv().is_err(), "the second is not over");
-            // Nothing else happens, and the report comes.
+            // The report comes although nothing else happens.
             assert_eq!(reports.recv().await, Some(1990));
         }
         tokio::time::sleep(PERIOD).await;

@@ -1,7 +1,7 @@
-//! How much memory one instance may take: the sum over all linear memories, and the size of each table.
+//! The memory limits of one instance: the sum of all its linear memories, and the size of each table.
 //!
-//! wasmtime's own `StoreLimits` bounds each memory alone, so a component of several memories would have several times
-//! its share; hence this one. A growth that is refused is `-1` to the guest, which most guests turn into an abort.
+//! wasmtime's own `StoreLimits` limits each memory separately, so a component with several memories could use several
+//! times its limit. When growth is refused, the guest gets `-1`, and most guests then abort.
 
 use crate::boundary::Usage;
 use crate::budget::ApplicationBudget;
@@ -18,18 +18,18 @@ souk_manifest::fixed_limits! {
     pub const MAX_CORE_INSTANCES: usize = 32, "core instances";
     /// The most tables in one component; each core module has one or two.
     pub const MAX_TABLES: usize = 16, "tables";
-    /// The most memories in one component; a service has one, a statically composed component one for each part.
+    /// The most memories in one component; a service has one, a statically composed component has one for each part.
     pub const MAX_MEMORIES: usize = 4, "memories";
 }
 
-/// The bounds of one instance and what it has taken.
+/// The limits of one instance and how much it uses.
 pub struct InstanceLimits {
     component: Arc<str>,
     memory: usize,
     table_elements: usize,
     taken: usize,
     reported: bool,
-    /// Something was refused since the last call.
+    /// Whether growth was refused since [`take_refused`](Self::take_refused) was last called.
     refused: bool,
     budget: Arc<ApplicationBudget>,
     usage: Arc<Usage>,
@@ -54,12 +54,12 @@ impl InstanceLimits {
         }
     }
 
-    /// Whether the instance has met a limit of its own since this was asked last.
+    /// Whether the instance has reached one of its own limits since the last call of this function.
     pub fn take_refused(&mut self) -> bool {
         std::mem::take(&mut self.refused)
     }
 
-    /// Says once an instance which limit it met, because the guest's own message will not.
+    /// Logs, once for each instance, which limit it has reached, because the guest's own message will not say it.
     fn refuse(&mut self, key: &str, limit: usize, unit: &str) -> bool {
         self.refused = true;
         if !self.reported {
@@ -76,7 +76,7 @@ impl InstanceLimits {
 }
 
 impl InstanceLimits {
-    /// The same for the limit of all instances together.
+    /// Does the same for the limit of all instances together.
     fn refuse_for_all(&mut self) -> bool {
         if !self.reported {
             self.reported = true;

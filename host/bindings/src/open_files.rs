@@ -1,8 +1,8 @@
-//! How many files one instance may have open, and all instances together.
+//! The limits on open files: of one instance, and of all instances together.
 //!
-//! wasmtime keeps a guest's descriptors in the instance's table of resources and has no bound on them. So they are
-//! counted there, every few calls of WASI, and with every one once there are too many: the table is then closed for new
-//! resources, which ends the guest's call, and with it its instance and its files.
+//! wasmtime keeps a guest's descriptors in the instance's resource table, without a limit. So this module counts them
+//! there: every few calls of WASI, and on every call once there are too many. Then it closes the table for new
+//! resources, which traps the guest's next attempt and so ends its instance and closes its files.
 
 use crate::MAX_RESOURCES;
 use crate::budget::ApplicationBudget;
@@ -14,15 +14,15 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of open files.
     pub(crate) const FIXED_LIMITS = "components";
 
-    /// The most files that one instance has open: more than any web service reads at one time.
+    /// The most open files of one instance: more than any web service reads at the same time.
     pub const MAX_OPEN_FILES: usize = 128, "files";
-    /// The most files that one instance has open while the application has more than its limit `open_files`.
+    /// The most open files of one instance while the application has more than its limit `open_files`.
     const FAIR_OPEN_FILES: usize = 8, "files";
     /// After how many calls of WASI the files are counted again.
     const COUNT_INTERVAL: u32 = 16, "calls";
 }
 
-/// Stands in a free place of a table that is closed.
+/// Fills the free places of a closed table.
 struct Closed;
 
 /// The open files of one instance.
@@ -39,8 +39,7 @@ impl OpenFiles {
         OpenFiles { component, budget, calls: 0, open: 0, closed: None }
     }
 
-    /// Closes the table for new resources when the instance has too many files open. To be called before each call of
-    /// WASI.
+    /// Closes the table for new resources when the instance has too many files open. Call it before each call of WASI.
     pub(crate) fn check(&mut self, table: &mut ResourceTable) {
         self.calls = self.calls.wrapping_add(1);
         if self.closed.is_none() && !self.calls.is_multiple_of(COUNT_INTERVAL) {
@@ -56,7 +55,7 @@ impl OpenFiles {
         } else if let Some(places) = self.closed.take() {
             table.set_max_capacity(MAX_RESOURCES);
             for place in places {
-                // It is there, because the guest does not know of it.
+                // It still exists, because the guest does not know it.
                 let _ = table.delete(place);
             }
         }
@@ -75,7 +74,7 @@ impl OpenFiles {
             Vec::new()
         });
         table.set_max_capacity(0);
-        // Places that the guest has freed are used again whatever the capacity.
+        // Freed places can be used again regardless of the capacity, so fill them.
         while let Ok(place) = table.push(Closed) {
             places.push(place);
         }
@@ -105,7 +104,7 @@ mod tests {
         (OpenFiles::new("tested".into(), budget.clone()), table)
     }
 
-    /// Opens files until that fails; how many are open.
+    /// Opens files until that fails; returns the open ones.
     fn open(files: &mut OpenFiles, table: &mut ResourceTable) -> Vec<Resource<Descriptor>> {
         std::iter::from_fn(|| {
             files.check(table);
@@ -119,7 +118,7 @@ mod tests {
     fn an_instance_that_opens_files_in_a_loop_is_stopped_and_may_go_on_when_it_has_closed_some() {
         let budget = Arc::new(ApplicationBudget::default());
         let (mut files, mut table) = instance(&budget);
-        // Free places do not help.
+        // Free places in the table do not help.
         let others: Vec<_> = (0..1_000).map(|_| table.push(()).unwrap()).collect();
         others.into_iter().for_each(|other| table.delete(other).unwrap());
         let mut all = open(&mut files, &mut table);

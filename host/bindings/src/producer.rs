@@ -1,14 +1,14 @@
-//! How the host feeds a guest's stream: keys, rows, whatever a binding hands out in batches.
+//! Feeds a guest's stream with the keys, rows or other items that a binding produces in batches.
 //!
-//! Every stream that a binding gives to a guest is a [`Producer`] over a [`Source`]. The producer alone deals with
-//! wasmtime's contract, so that a source cannot break it:
+//! Every stream that a binding gives to a guest is a [`Producer`] over a [`Source`]. Only the producer deals with
+//! wasmtime's contract, so a source cannot break it:
 //!
-//! - A guest gets as many items as it asked for, at most. wasmtime 48 would keep what is too many, but then forgets that
-//!   the stream has ended and polls its producer again. What a source gives beyond that waits here.
-//! - After its end a source is dropped, and never polled again; whoever asks once more is told of the end again.
+//! - A guest gets at most as many items as it asked for. wasmtime 48 would keep extra items, but would then forget that
+//!   the stream has ended and poll its producer again. So the producer keeps the extra items.
+//! - After its end a source is dropped and never polled again; further reads get the end again.
 //! - "Completed" without an item is an error to wasmtime, so an empty batch asks the source for the next one.
-//! - A read of length zero asks whether items are ready. It is answered at once; the next read gives or awaits them.
-//! - A read that the guest cancels leaves the source as it is, and the next read goes on with it.
+//! - A read of length zero asks whether items are ready. It completes at once; the next read returns or awaits them.
+//! - A read that the guest cancels does not change the source; the next read continues with it.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -17,37 +17,37 @@ use tokio::sync::oneshot;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Destination, StreamProducer, StreamResult, VecBuffer};
 
-/// Some items, or why there are no more; `None` at the end.
+/// Some items, or the error that ends the stream; `None` at the end.
 pub(super) type Batch<S> = Option<Result<Vec<<S as Source>::Item>, <S as Source>::Error>>;
 
-/// Items as they come.
+/// A source of items that arrive over time.
 pub(super) trait Source: Sized + Send + Unpin + 'static {
-    /// One of them.
+    /// The type of the items.
     type Item: Send + Sync + 'static;
-    /// Why there are no more.
+    /// The error that can end it.
     type Error: Send + 'static;
 
-    /// Some of the next items, best at most `wanted`: more are kept until the guest reads them. Not called after an
-    /// error, the end, or when [`Source::is_done`].
+    /// Some of the next items, preferably at most `wanted`: more are buffered until the guest reads them. Not called
+    /// after an error, the end, or when [`Source::is_done`].
     fn poll_batch(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<Batch<Self>>;
 
     /// Whether the end is known to be reached.
     fn is_done(&self) -> bool;
 }
 
-/// Feeds a guest's stream, and says at its end how the source ended.
+/// Feeds a guest's stream, and reports at its end how the source ended.
 pub(super) struct Producer<S: Source> {
     /// `None` after its end.
     source: Option<S>,
-    /// Items that the source gave and no read has asked for yet.
+    /// Items from the source that no read has asked for yet.
     ready: VecDeque<S::Item>,
-    /// `None` when the outcome was told already.
+    /// `None` when the outcome was already reported.
     end: Option<oneshot::Sender<Result<(), S::Error>>>,
 }
 
 impl<S: Source> Producer<S> {
-    /// Feeds what `source` gives. `end` gets the outcome, unless it was told beforehand; it is dropped when the guest
-    /// drops the stream early.
+    /// A producer of the items of `source`. `end`, if given, gets the outcome; it is dropped when the guest drops the
+    /// stream early.
     pub(super) fn new(source: S, end: Option<oneshot::Sender<Result<(), S::Error>>>) -> Self {
         Producer { source: Some(source), ready: VecDeque::new(), end }
     }
@@ -68,7 +68,7 @@ impl<S: Source> Producer<S> {
         Poll::Ready(())
     }
 
-    /// Takes at most `room` of the items that are ready, and says whether they are the last.
+    /// Takes at most `room` of the ready items, and returns whether they are the last.
     fn take(&mut self, room: usize) -> (Vec<S::Item>, bool) {
         let items = self.ready.drain(..room.min(self.ready.len())).collect();
         if self.ready.is_empty() && self.source.as_ref().is_some_and(Source::is_done) {
@@ -80,13 +80,13 @@ impl<S: Source> Producer<S> {
     fn finish(&mut self, outcome: Result<(), S::Error>) {
         self.source = None;
         if let Some(end) = self.end.take() {
-            // The guest may have dropped the future: then it does not want to know.
+            // The guest may have dropped the future; then nobody needs the outcome.
             drop(end.send(outcome));
         }
     }
 }
 
-// Nothing in it is pinned.
+// It relies on pinning nothing.
 impl<S: Source> Unpin for Producer<S> {}
 
 impl<S: Source, D: 'static> StreamProducer<D> for Producer<S> {
@@ -100,7 +100,7 @@ impl<S: Source, D: 'static> StreamProducer<D> for Producer<S> {
         mut destination: Destination<'a, S::Item, VecBuffer<S::Item>>,
         finish: bool,
     ) -> Poll<wasmtime::Result<StreamResult>> {
-        // A reader in the host has no bound of its own.
+        // A reader in the host sets no limit.
         let room = destination.remaining(&mut store).unwrap_or(usize::MAX);
         if room == 0 {
             return Poll::Ready(Ok(StreamResult::Completed));

@@ -1,24 +1,24 @@
-//! A producer over sources that do all that a source may do, read in every way that a guest can read.
+//! A producer over sources with every allowed behaviour, read in every way that a guest can read.
 
 use super::*;
 use proptest::prelude::*;
 use std::task::Waker;
 
-/// What a source does when it is asked.
+/// What a source does when it is polled.
 #[derive(Debug, Clone)]
 enum Step {
-    /// Gives this many items, whatever was wanted.
+    /// Returns this many items, regardless of `wanted`.
     Give(usize),
-    /// Has none yet.
+    /// Has no items yet.
     Wait,
 }
 
-/// Follows its steps, and panics when it is asked after its end, as an `async fn` would.
+/// Follows its steps, and panics when it is polled after its end, as an `async fn` would.
 struct Script {
     steps: VecDeque<Step>,
     given: usize,
     fails: bool,
-    /// The end is known with the last items, or is found out only by asking.
+    /// Whether it announces its end with the last items, or only when it is polled again.
     tells: bool,
     over: bool,
 }
@@ -72,7 +72,7 @@ proptest! {
             }
             let (items, ended) = producer.take(*room);
             prop_assert!(items.len() <= *room);
-            // wasmtime traps a guest whose read was completed with nothing.
+            // wasmtime traps a guest whose read completes with no items.
             prop_assert!(ended || !items.is_empty());
             read.extend(items);
             last = ended;

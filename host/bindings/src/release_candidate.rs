@@ -1,7 +1,8 @@
-//! The last release candidate of WASI 0.3, by its own names: its functions and resources are those of 0.3.0.
+//! Links the last release candidate of WASI 0.3 under its own names: its functions and resources are those of 0.3.0.
 //!
-//! `souk_runtime` gives a component the names of the release before it compiles it. What is left is a component that has
-//! an interface in both versions, as Python's SDK 5 makes them: one name can be there once only.
+//! `souk_runtime` renames a component's interfaces to the release's names before it compiles the component. That is not
+//! possible for a component that has an interface in both versions, as Python's SDK 5 creates them, because a name may
+//! occur only once. This module is for such components.
 
 use crate::Ctx;
 use wasmtime::component::Linker;
@@ -14,7 +15,7 @@ use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView as _};
 use wasmtime_wasi_http::p3::bindings::http;
 use wasmtime_wasi_http::{WasiHttp, WasiHttpView as _};
 
-/// The name of `interface` in the release candidate.
+/// The release candidate's name of `interface`.
 pub fn name(interface: &str) -> String {
     format!("{interface}@0.3.0-rc-2026-03-15")
 }
@@ -32,7 +33,7 @@ macro_rules! link {
 /// Links the interfaces of WASI 0.3.
 ///
 /// # Errors
-/// When one is there already.
+/// When one is already linked.
 pub(crate) fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     link!(linker, Ctx::cli, WasiCli:
         "wasi:cli/exit" cli::exit,

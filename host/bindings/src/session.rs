@@ -1,19 +1,19 @@
-//! What a guest's connection keeps between two statements: an open transaction, and that one was lost.
+//! The state of a guest's connection between two statements: idle, an open transaction, or a lost one.
 //!
-//! The bindings of databases share it. `T` is what holds the transaction: SQLite's writer, a connection of a pool.
+//! The database bindings share it. `T` holds the transaction: SQLite's writer, or a pool's connection.
 
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Where a connection stands.
+/// The state of a connection.
 pub(crate) enum State<T> {
     /// Outside a transaction.
     Idle,
-    /// Inside one.
+    /// Inside a transaction.
     Open(T),
-    /// Inside one as far as the guest knows, but it ended: a statement of it was cancelled or failed, or its session
-    /// died.
+    /// The guest believes to be inside a transaction, but it has ended: a statement was cancelled or failed, or the
+    /// session died.
     Lost,
 }
 
@@ -24,7 +24,7 @@ pub(crate) struct Session<T> {
 }
 
 impl<T> Session<T> {
-    /// Outside a transaction; `transactions` counts those of the instance.
+    /// A session outside a transaction; `transactions` counts the open transactions of the instance.
     pub(crate) fn new(transactions: Arc<AtomicUsize>) -> Self {
         Session { state: State::Idle, transactions }
     }
@@ -33,12 +33,12 @@ impl<T> Session<T> {
         &self.state
     }
 
-    /// What counts the instance's transactions.
+    /// The counter of the instance's open transactions.
     pub(crate) fn transactions(&self) -> &Arc<AtomicUsize> {
         &self.transactions
     }
 
-    /// Sets the state, and returns the one before.
+    /// Sets the state, and returns the old one.
     pub(crate) fn set(&mut self, state: State<T>) -> State<T> {
         let (was, is) = (!matches!(self.state, State::Idle), !matches!(state, State::Idle));
         match (was, is) {
@@ -52,7 +52,7 @@ impl<T> Session<T> {
 
 impl<T> Drop for Session<T> {
     fn drop(&mut self) {
-        // What holds the transaction is dropped with the state.
+        // Dropping the old state drops the transaction.
         self.set(State::Idle);
     }
 }

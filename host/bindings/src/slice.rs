@@ -1,8 +1,8 @@
-//! The processor permit of an instance that computes for long, and where its processor time is counted.
+//! The processor permit of an instance that computes for long, and the counter of its processor time.
 //!
-//! `souk-runtime` gives such permits out (see its `fairness`). It is kept here, in the instance's context, so that host
-//! functions can give it back before they wait: a link calls its callee within the caller's own task, and the caller must
-//! not keep the permit from others, its callee among them, meanwhile.
+//! `souk-runtime` grants these permits (see its `fairness`). The permit is kept here, in the instance's context, so
+//! that host functions can give it back before they wait. For example, a link calls its callee within the caller's own
+//! task; meanwhile the caller must not keep the permit from others, such as its callee.
 
 use crate::boundary::{Running, Usage};
 use parking_lot::Mutex;
@@ -17,7 +17,7 @@ pub struct Slice {
 }
 
 impl Slice {
-    /// That of an instance whose processor time `usage` counts.
+    /// The slice of an instance whose processor time `usage` counts.
     pub fn of(usage: &Arc<Usage>) -> Self {
         Slice { permit: Arc::default(), usage: usage.clone() }
     }
@@ -32,7 +32,7 @@ impl Slice {
         self.permit.lock().take();
     }
 
-    /// The instance computes on this thread until what is returned is dropped.
+    /// Marks the instance as computing on this thread, until the returned value is dropped.
     pub fn compute(&self) -> Running {
         Running::begin(&self.usage)
     }

@@ -1,13 +1,14 @@
-//! A guest's stdout and stderr, one log record a line (target `guest`, fields `component`, `stream`, `trace`).
+//! A guest's stdout and stderr: each line becomes a log record (target `guest`, fields `component`, `stream`, `trace`).
 //!
-//! What a guest writes to stdout is information; what it writes to stderr is a warning, which `--quiet` keeps. An empty
-//! line says nothing and makes no record.
+//! A guest's stdout is logged as information; its stderr as a warning, which `--quiet` still shows. An empty line makes
+//! no record.
 //!
-//! A guest must not be able to forge or flood. Control characters are escaped, so one line stays one record; invalid
-//! UTF-8 becomes U+FFFD; a line longer than [`MAX_LINE_BYTES`] is cut into several records. Writing never waits and keeps at
-//! most one line an instance and stream. All instances of a component together log [`MAX_OUTPUT_BYTES`] bytes a second; what
-//! they print beyond that is dropped, and one line a second says how much. So a guest that prints without end costs its own
-//! processor time and loses lines, while the host's memory, its disk and the lines of others stay as they are.
+//! A guest must not be able to forge or flood the log. Control characters are escaped, so one line stays one record;
+//! invalid UTF-8 becomes U+FFFD; a line longer than [`MAX_LINE_BYTES`] is split into several records. Writing never
+//! waits, and buffers at most one line for each instance and stream. All instances of a component together log at most
+//! [`MAX_OUTPUT_BYTES`] a second; more is dropped, and one line a second reports how many lines. So a guest that prints
+//! endlessly uses its own processor time and loses lines, but does not affect the host's memory, its disk or the lines
+//! of others.
 
 use super::line_budget::LineBudget;
 use parking_lot::{Mutex, MutexGuard};
@@ -24,15 +25,15 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of what components print.
     pub(crate) const FIXED_LIMITS = "output of components";
 
-    /// The longest piece of a line in one log record; a longer line is split.
+    /// The longest line in one log record; a longer line is split.
     const MAX_LINE_BYTES: usize = 8 * 1024, bytes;
     /// The most that one component logs in a second.
     pub(super) const MAX_OUTPUT_BYTES: usize = 256 * 1024, bytes;
-    /// What each line counts besides its text: time, component and trace are logged with it.
+    /// How many bytes each line counts for in addition to its text: time, component and trace are logged with it.
     const LINE_OVERHEAD_BYTES: usize = 128, bytes;
-    /// The most of what a component printed last that is told with its failure.
+    /// The most bytes of a component's last output that are reported with its failure.
     const MAX_LAST_WORDS_BYTES: usize = 512, bytes;
-    /// The most that a component hands over in one write.
+    /// The most bytes that a component passes in one write.
     const MAX_WRITE_BYTES: usize = 64 * 1024, bytes;
 }
 
@@ -43,7 +44,7 @@ pub(super) struct Stdio {
 }
 
 impl Stdio {
-    /// The streams of one instance; `budget` is that of its component.
+    /// The streams of one instance; `budget` belongs to its component.
     pub(super) fn new(component: &Arc<str>, budget: &Arc<LineBudget>, trace: &Arc<str>) -> Self {
         let stream = |name| {
             let (component, budget) = (component.clone(), budget.clone());
@@ -62,7 +63,7 @@ impl Stdio {
         }
     }
 
-    /// Why the guest failed, as far as it said so on its standard error: its panic, or the last line.
+    /// Why the guest failed, according to its standard error: its panic, or the last line.
     pub(super) fn last_words(&self) -> Option<String> {
         self.stderr.0.flush();
         self.stderr.0.state().last.reason()
@@ -75,7 +76,7 @@ impl Stdio {
     }
 }
 
-/// A handle to one stream; the guest may open any number, all of the same line.
+/// A handle to one stream; a guest may open many, and all write to the same line.
 #[derive(Clone)]
 pub(super) struct Stream(Arc<Output>);
 
@@ -147,12 +148,13 @@ impl Drop for Output {
     }
 }
 
-/// What a guest said last in a call. A panic of Rust takes two lines, where and what; others write what is wrong last.
+/// The last output of a guest in a call. A panic of Rust prints two lines, the place and the message; other languages
+/// print the error last.
 #[derive(Default)]
 struct LastWords {
-    /// `panicked at FILE:LINE:COLUMN`, and `: TEXT` once that has come.
+    /// `panicked at FILE:LINE:COLUMN`, followed by `: TEXT` once that line has arrived.
     panic: Option<String>,
-    /// Whether the panic's text comes next.
+    /// Whether the next line is the panic's text.
     incomplete: bool,
     line: String,
 }
@@ -203,7 +205,7 @@ impl Lines {
                 }
                 self.partial.clear();
             } else if self.partial.len() == MAX_LINE_BYTES {
-                // The cut falls between two characters: the start of one that is not complete stays for the next piece.
+                // The cut is between two characters: an incomplete character stays for the next piece.
                 let cut = MAX_LINE_BYTES - incomplete_tail(&self.partial);
                 let tail = self.partial.split_off(cut);
                 emit(&self.partial);
@@ -220,7 +222,7 @@ impl Lines {
     }
 }
 
-/// How many bytes at the end begin a character that continues after them.
+/// The number of bytes at the end that are the start of an incomplete character.
 fn incomplete_tail(bytes: &[u8]) -> usize {
     match bytes.utf8_chunks().last() {
         Some(last) if std::str::from_utf8(last.invalid()).is_err_and(|error| error.error_len().is_none()) => {
@@ -230,8 +232,8 @@ fn incomplete_tail(bytes: &[u8]) -> usize {
     }
 }
 
-/// The text without what moves a terminal's cursor, ends a line or turns the reading direction: nobody's text may forge a
-/// record of the log.
+/// The text with everything escaped that moves a terminal's cursor, ends a line or changes the reading direction, so
+/// that it cannot forge a log record.
 pub fn printable(untrusted: &str) -> String {
     let mut text = String::with_capacity(untrusted.len());
     for char in untrusted.chars() {
@@ -289,7 +291,7 @@ impl OutputStream for Stream {
         Ok(())
     }
 
-    /// A flush ends no line: std flushes where it likes.
+    /// A flush does not end a line, because std flushes at any place.
     fn flush(&mut self) -> StreamResult<()> {
         Ok(())
     }
@@ -386,7 +388,7 @@ mod tests {
         #[test]
         fn no_bytes_whatever_make_a_record_too_long_or_unprintable(bytes in prop::collection::vec(any::<u8>(), 0..40_000)) {
             for line in lines(&[&bytes]) {
-                // An escape takes at most ten times the byte that it stands for.
+                // An escape has at most ten times the bytes of the character it stands for.
                 prop_assert!(line.len() <= MAX_LINE_BYTES * 10);
                 prop_assert!(!line.contains(|c: char| c.is_control() && c != '\t'));
             }

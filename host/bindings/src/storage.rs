@@ -1,9 +1,9 @@
-//! Why a file that SQLite keeps cannot be opened, for the operator: the cause, and what helps.
+//! Explains to the operator why a SQLite file cannot be opened: the cause, and the fix.
 
 use rusqlite::ErrorCode;
 use std::io;
 
-/// What is wrong, without the path and label that the error's context repeats, and the fix.
+/// The cause, without the path and label, which the error's context already has, and the fix.
 pub fn why_not_opened(error: &anyhow::Error) -> (String, &'static str) {
     let cause = error.chain().find(|cause| cause.is::<rusqlite::Error>() || cause.is::<io::Error>());
     let message = cause.map_or_else(|| format!("{error:#}"), ToString::to_string);

@@ -1,4 +1,4 @@
-//! What the bindings' tests share.
+//! Helpers that the bindings' tests share.
 
 use super::*;
 use crate::http_client::{Client, Internal, tls_config};
@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// The state of an instance of the component `tested`, granted what `grant` adds.
+/// The state of an instance of the component `tested`, with the grants that `grant` adds.
 pub(crate) fn ctx(grant: impl FnOnce(&mut Grants)) -> Ctx {
     let component: Arc<str> = "tested".into();
     let tls = tls_config().unwrap();
@@ -17,7 +17,7 @@ pub(crate) fn ctx(grant: impl FnOnce(&mut Grants)) -> Ctx {
     Ctx::new(Arc::new(grants), CallContext::new("trace", Duration::from_secs(60))).unwrap()
 }
 
-/// What this thread logs, one record a line, until `_guard` is dropped.
+/// Captures what this thread logs, one record per line, until `_guard` is dropped.
 pub(crate) struct Log {
     text: Arc<Mutex<Vec<u8>>>,
     _guard: tracing::subscriber::DefaultGuard,
@@ -46,7 +46,7 @@ impl Log {
     }
 }
 
-/// A store as the runtime makes it.
+/// A store with the runtime's settings.
 pub(crate) fn store(ctx: Ctx) -> wasmtime::Store<Ctx> {
     let mut config = wasmtime::Config::new();
     config.wasm_component_model_async(true);

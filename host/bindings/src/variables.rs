@@ -1,9 +1,9 @@
-//! Variables: those that the manifest gives to the component, with their values as resolved at start-up.
+//! Variables that the manifest gives to the component, with their values as resolved at start-up.
 //!
 //! Three interfaces read them: `spin:variables@3.0.0`, and the synchronous `fermyon:spin/variables@2.0.0` and
-//! `wasi:config/store`, which handlers of WASI 0.2 and functions typed `func` can call.
+//! `wasi:config/store`, which WASI 0.2 handlers and synchronous functions (`func`) can call.
 //!
-//! Values may be secret: they are in no log line, no error and no `Debug` of the host. Names are the guest's own words,
+//! Values may be secret, so they appear in no log line, error or `Debug` output of the host. Names come from the guest,
 //! so an error may repeat them.
 
 use crate::Ctx;
@@ -49,14 +49,15 @@ pub const BINDING: Binding = Binding {
     name: "variables",
     interfaces: &["spin:variables/", "fermyon:spin/variables@", "wasi:config/"],
     key: "variables",
-    // SDKs import it for whoever uses them; a name that was not granted is an error that says so.
+    // SDKs always import it, even if a component reads no variable. Reading a variable that was not granted fails with
+    // a clear error.
     is_missing: Binding::never,
     describe: |component| component.variables.keys().cloned().collect(),
     fixed_limits: || FIXED_LIMITS.to_vec(),
     add_to_linker,
 };
 
-/// What `component` is granted: its variables with their values, templates resolved.
+/// The variables that `component` is granted, with their values and resolved templates.
 pub fn grant(component: &Component) -> BTreeMap<String, String> {
     component.variables.iter().map(|(name, value)| (name.clone(), value.expose().to_string())).collect()
 }
@@ -79,7 +80,7 @@ impl wit_2::Host for Ctx {
     }
 }
 
-/// A name that is no variable's has no value here: the interface knows keys of any form.
+/// An invalid variable name has no value here, because the interface allows any key.
 impl store::Host for Ctx {
     fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<String>, store::Error>> {
         Ok(Ok(self.grants.variables.get(&key).cloned()))
@@ -119,8 +120,8 @@ souk_manifest::fixed_limits! {
     const MAX_NAME_BYTES: usize = 256, bytes;
 }
 
-/// What is wrong with a variable's name, by Spin's rule: lower-case ASCII letters, digits and single underscores,
-/// with a letter first and no underscore last.
+/// What is wrong with a variable's name, according to Spin's rule: lower-case ASCII letters, digits and single
+/// underscores, with a letter first and no underscore last.
 fn name_fault(name: &str) -> Option<String> {
     if name.len() > MAX_NAME_BYTES {
         return Some(format!("a variable's name has at most {MAX_NAME_BYTES} bytes"));
@@ -130,7 +131,9 @@ fn name_fault(name: &str) -> Option<String> {
         && !name.contains("__")
         && !name.ends_with('_');
     (!valid).then(|| {
-        format!("{name:?} is no variable name: it needs lower-case letters, digits and single underscores between them")
+        format!(
+            "{name:?} is not a variable name: it needs lower-case letters, digits and single underscores between them"
+        )
     })
 }
 

@@ -1,7 +1,7 @@
-//! WASI itself for one instance: environment, real clocks and randomness, output to the log, files to read.
+//! WASI for one instance: environment, real clocks and randomness, output to the log, read-only files.
 //!
-//! There are no arguments, no stdin, and no sockets or name look-ups of the guest's own: what goes out goes through the
-//! bindings, behind their allow-lists.
+//! There are no arguments, no stdin, and no direct sockets or name look-ups: all outgoing traffic goes through the
+//! bindings and their allow-lists.
 
 use crate::binding::Binding;
 use crate::stdio::{self, Stdio};
@@ -16,11 +16,11 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of WASI.
     pub(crate) const FIXED_LIMITS = "components";
 
-    /// The most random bytes that a component gets in one call; the host holds them meanwhile. A call for more traps.
+    /// The most random bytes that a component gets in one call; the host holds them in memory. A call for more traps.
     const MAX_RANDOM_BYTES: u64 = 1 << 20, bytes;
 }
 
-/// The binding. What the manifest grants of WASI are files.
+/// The binding. Files are the only part of WASI that the manifest grants.
 pub(crate) const BINDING: Binding = Binding {
     name: "files",
     interfaces: &["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"],
@@ -35,7 +35,7 @@ fn fixed_limits() -> Vec<FixedLimit> {
     [FIXED_LIMITS, open_files::FIXED_LIMITS, stdio::FIXED_LIMITS].concat()
 }
 
-/// std of wasm32-wasip2 imports WASI 0.2 even where the component's own contract is 0.3.
+/// Rust's std for wasm32-wasip2 imports WASI 0.2 even if the component's own contract is 0.3.
 fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi::p3::add_to_linker(linker)
@@ -58,7 +58,8 @@ pub(super) fn context(grants: &Grants, stdio: &Stdio, tape: Option<&Arc<Tape>>) 
         tape::equip(&mut wasi, tape);
     }
     if let Some(folder) = &grants.files {
-        // One `open` of a local folder; it is in the kernel's cache. Everything else on files runs on blocking threads.
+        // This opens one local folder, which is in the kernel's cache. All other file operations run on blocking
+        // threads.
         wasi.preopened_dir(folder, "/", FsPerms::ReadOnly).map_err(|error| {
             let component = &grants.component;
             wasmtime::format_err!(

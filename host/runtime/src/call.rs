@@ -1,7 +1,7 @@
 //! One typed call into a component.
 //!
-//! It runs in its caller's task: a task of its own costs more than the call of a small function. Only what a guest does
-//! after its return has one, and a call that its caller polls within another store's event loop.
+//! It runs in its caller's task, because a new task costs more than the call of a small function. Only the work of a
+//! guest after its return, and a call from within another store's event loop, run in their own task.
 
 use super::error::{CallError, Failure};
 use super::panic;
@@ -19,14 +19,14 @@ use wasmtime::component::Val;
 use wasmtime::{Result, Trap};
 
 impl Pool {
-    /// Calls the function at position `function` of the component's exports, in the task of whoever polls this. Dropping
-    /// the future drops the callee's instance and all that it holds.
+    /// Calls the function at position `function` of the component's exports, in the caller's task. Dropping the future
+    /// drops the callee's instance and everything that it holds.
     ///
-    /// Not for callers inside another store's event loop, see [`Pool::call_from_spawned`]; a host function that its guest
-    /// waits for (`func_new_async`) is outside.
+    /// Not for callers inside another store's event loop, see [`Pool::call_from_spawned`]; a host function for which
+    /// its guest waits (`func_new_async`) is outside.
     ///
     /// # Errors
-    /// When no instance was to be had, the guest trapped, or `context`'s deadline passed.
+    /// When no instance was available, the guest trapped, or `context`'s deadline passed.
     pub async fn call(
         self: &Arc<Self>,
         function: usize,
@@ -40,7 +40,7 @@ impl Pool {
         Ok(results)
     }
 
-    /// Like [`Pool::call`], with as many places for results as the function has.
+    /// Like [`Pool::call`], but writes the results into `results`, which has a place for each.
     ///
     /// # Errors
     /// As [`Pool::call`].
@@ -56,7 +56,7 @@ impl Pool {
         self.call_version(version, position, params, results, context).await
     }
 
-    /// Where a function of the component's table is in `version`.
+    /// The position in `version` of a function in the component's table.
     pub(super) fn position_in(&self, version: &InUse, function: usize) -> Result<usize, CallError> {
         let position = version.0.position(function);
         position.ok_or_else(|| self.error(Failure::NotExported, format_args!("function {function}")))
@@ -131,7 +131,7 @@ impl Pool {
         Ok(())
     }
 
-    /// Calls the guest until it returns. Gives the lease back where the guest is not done then.
+    /// Calls the guest until it returns. Returns the lease if the guest still works after its return.
     async fn run(
         self: &Arc<Self>,
         version: InUse,
@@ -151,8 +151,8 @@ impl Pool {
         }
     }
 
-    /// Lets a guest go on after its return, until the deadline of its call. Its result stands whatever becomes of that,
-    /// and nobody waits for it, so it has a task of its own.
+    /// Lets a guest go on after its return, until the deadline of its call. This cannot change the call's result and
+    /// nobody waits for it, so it runs in a new task.
     pub(super) fn go_on(self: Arc<Self>, mut lease: Lease, deadline: tokio::time::Instant, trace: Arc<str>) {
         tokio::spawn(async move {
             let ended = match tokio::time::timeout_at(deadline, finish(&mut lease)).await {
@@ -169,12 +169,13 @@ impl Pool {
         });
     }
 
-    /// The error of a call that was not over when its deadline passed.
+    /// The error of a call that had not ended at its deadline.
     pub(super) fn late(&self) -> CallError {
         self.error(Failure::Deadline, "raise its limit `call_deadline`, or that of a caller, if it needs longer")
     }
 
-    /// The error of a call whose guest trapped with `error`. What the guest said of it comes first, then where it was.
+    /// The error of a call whose guest trapped with `error`. The text begins with what the guest printed, followed by
+    /// its stack.
     pub(super) async fn trapped(&self, error: &wasmtime::Error, lease: &mut Lease) -> CallError {
         let guest = lease.instance.store.data_mut();
         if guest.limits.take_refused() {
@@ -183,11 +184,11 @@ impl Pool {
         // The epoch callback interrupts a guest whose deadline has passed.
         match error.downcast_ref::<Trap>() {
             Some(Trap::Interrupt) => self.late(),
-            // wasmtime has no type for this one.
+            // wasmtime has no type for this error.
             _ if format!("{error:#}").contains("fuel allocated for hostcalls has been exhausted") => {
                 let (component, most) = (self.component(), self.limits.call_bytes.as_u64());
                 let detail = format!(
-                    "it handed over more than {most} bytes of values in one call; split them, or raise `call_bytes` under \
+                    "it passed more than {most} bytes of values in one call; split them, or raise `call_bytes` under \
                      [component.{component}.tool.souk.limits] in spin.toml"
                 );
                 self.error(Failure::Trapped, detail)
@@ -195,7 +196,7 @@ impl Pool {
             _ => {
                 let report = Report::of(error, guest.last_words(), guest.call.path);
                 let symbols = lease.version.0.compiled.symbols.clone();
-                // In a box: it is seldom, and a call is large enough.
+                // Boxed, because it is rare and the future of a call is already large.
                 let text = Box::pin(async move { report.text(symbols.as_ref()).await }).await;
                 self.error(Failure::Trapped, text)
             }
@@ -203,7 +204,7 @@ impl Pool {
     }
 }
 
-/// Calls the guest and waits for its results; says whether it is done with them.
+/// Calls the guest and waits for its results; returns whether it does nothing after its return.
 async fn invoke(lease: &mut Lease, function: usize, params: &[Val], results: &mut [Val]) -> Result<bool> {
     let instance = &mut lease.instance;
     let Some(func) = instance.functions.get(function).copied() else {
@@ -218,7 +219,7 @@ async fn invoke(lease: &mut Lease, function: usize, params: &[Val], results: &mu
     panic::drive(&slice, call).await?
 }
 
-/// Waits until the guest has ended what it does after its return: only then is its instance free.
+/// Waits until the guest has ended its work after its return; only then its instance is free.
 async fn finish(lease: &mut Lease) -> Result<()> {
     let store = &mut lease.instance.store;
     let slice = store.data().slice.clone();

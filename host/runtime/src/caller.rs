@@ -1,8 +1,8 @@
-//! The type of a function as its caller knows it, which may be another than that of the version that answers.
+//! The type of a function as its caller knows it. It may differ from the type in the version that is called.
 //!
-//! A component is replaced while its callers run, and a contract may gain optional fields and cases meanwhile. So a call
-//! says for which type it is made. Where that is the version's own, which is the rule, nothing is done but the comparison
-//! of two digests; otherwise values are made into those of the other type, where each has exactly one
+//! A component is replaced while its callers run, and a contract may gain optional fields and cases. So each call
+//! states the type that its caller was built for. Usually this is the version's own type; then only two digests are
+//! compared. Otherwise each value is converted to the other type, if every value has exactly one counterpart there
 //! ([`FunctionCodec::can_call`]).
 
 use super::error::{CallError, Failure};
@@ -26,28 +26,28 @@ impl CallerType {
     /// The type of the function `name`.
     ///
     /// # Errors
-    /// When it has what cannot cross a link.
+    /// When it has a type that cannot cross a link.
     pub fn of(name: &str, ty: &ComponentFunc) -> Result<Self, CodecError> {
         Ok(CallerType { digest: digest(name, ty), codec: FunctionCodec::of(ty)? })
     }
 
-    /// That which `signature` describes; `None` of a text that describes none.
+    /// The type that `signature` describes; `None` if it is not a signature.
     pub fn read(signature: &str) -> Option<Self> {
         Some(CallerType { digest: digest_of(signature), codec: FunctionCodec::read(signature)? })
     }
 
-    /// The same with values of at most `most` bytes in memory.
+    /// The same type, with values of at most `most` bytes in memory.
     #[must_use]
     pub fn within(self, most: u64) -> Self {
         CallerType { codec: self.codec.within(most), ..self }
     }
 
-    /// By which two types are told apart.
+    /// The digest of the type; equal for equal types.
     pub fn digest(&self) -> &str {
         &self.digest
     }
 
-    /// Its values as JSON.
+    /// The codec of its values.
     pub fn codec(&self) -> &FunctionCodec {
         &self.codec
     }
@@ -57,7 +57,7 @@ impl CallerType {
 pub(super) struct OwnType {
     digest: String,
     ty: ComponentFunc,
-    /// Made for the first caller of another type.
+    /// Created for the first caller with another type.
     codec: OnceLock<Option<Arc<FunctionCodec>>>,
 }
 
@@ -77,7 +77,7 @@ impl Pool {
     /// Calls a function like [`Pool::call`], for a caller that is built for the type `caller`.
     ///
     /// # Errors
-    /// As [`Pool::call`]; and when the version that answers has a type that such a caller cannot call.
+    /// As [`Pool::call`]; and when the version's type is one that such a caller cannot call.
     pub async fn call_from(
         self: &Arc<Self>,
         caller: &CallerType,
@@ -90,7 +90,8 @@ impl Pool {
         Ok(results)
     }
 
-    /// The same, with as many places for results as the caller's type has.
+    /// Like [`Pool::call_from`], but writes the results into `results`, which has a place for each result of the
+    /// caller's type.
     ///
     /// # Errors
     /// As [`Pool::call_from`].
@@ -107,12 +108,12 @@ impl Pool {
         if version.0.types.get(position).is_some_and(|own| own.digest == caller.digest) {
             return self.call_version(version, position, params, results, context).await;
         }
-        // Boxed, so that a call of the same type need not be as large.
+        // Boxed, so that the future of a call with the same type stays smaller.
         Box::pin(self.call_other(caller, version, position, params, results, context)).await
     }
 
-    /// Like [`Pool::call_from`], in a task of its own, which ends with the future: for callers inside another store's event
-    /// loop, in which wasmtime 48 runs no second one ("Recursive `run_concurrent` calls not supported").
+    /// Like [`Pool::call_from`], in a new task, which ends with the future. For callers inside another store's event
+    /// loop, because wasmtime 48 cannot run a second one in it ("Recursive `run_concurrent` calls not supported").
     ///
     /// # Errors
     /// As [`Pool::call_from`].

@@ -1,14 +1,13 @@
-//! Where components are compiled: in a process beside the host.
+//! Compiles components in a separate process.
 //!
-//! The compiler takes three times the memory that the whole host needs afterwards, and what an allocator gives back of it
-//! is a matter of luck. So a host that serves lets its own program compile, as a process of its own for each file
-//! ([`compile_for_host`]), which leaves the code in the code cache and ends; the host loads it from there, as it does at
-//! every later start. A file on which the compiler dies is then the end of that process alone, also when it is deployed
-//! into a running host.
+//! The compiler needs three times the memory that the whole host needs afterwards, and an allocator may not return it
+//! to the system. So a serving host starts its own program as a new process for each file ([`compile_for_host`]). The
+//! process writes the code to the code cache and ends; the host loads it from there, as at every later start. If the
+//! compiler crashes on a file, only that process ends, also when the file is deployed into a running host.
 //!
-//! What is in the cache only wasmtime knows, and it does not tell before it compiles: so the name of an entry is made here
-//! as wasmtime makes it ([`entry`]), and a test compares the two. Where the code is not in the cache in the end, the file
-//! is refused: it is never compiled in the host instead.
+//! Only wasmtime knows what is in the cache, and it has no function to ask. So this module computes the name of an
+//! entry as wasmtime does ([`entry`]), and a test compares the two. If the code is not in the cache afterwards, the
+//! file is refused; it is never compiled in the host instead.
 
 use crate::component::{CompileError, is_component};
 use crate::engine::{EngineError, cache, config};
@@ -32,11 +31,11 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of compiling.
     pub(crate) const FIXED_LIMITS = "components";
 
-    /// The most that is kept of what the process that compiles says when it fails.
+    /// The most bytes that are kept of the error output of the process that compiles.
     const MESSAGE_BYTES: u64 = 64 << 10, bytes;
 }
 
-/// How that process ends when the file is at fault, and not the process.
+/// The exit code of that process when the file is wrong.
 const REFUSED: u8 = 3;
 
 /// A program that compiles: it runs [`compile_for_host`] with the folder that is its last argument.
@@ -48,14 +47,14 @@ pub struct Program {
     pub arguments: Vec<OsString>,
 }
 
-/// Makes code of components' files.
+/// Compiles components' files.
 #[derive(Clone)]
 pub struct Compiler {
     engine: wasmtime::Engine,
     cache: PathBuf,
     /// `None` compiles in this process.
     program: Option<Arc<Program>>,
-    /// As many processes at one time as there are processors.
+    /// Allows as many processes at the same time as there are processors.
     turns: Arc<Semaphore>,
 }
 
@@ -69,7 +68,7 @@ impl Compiler {
     /// Compiles the component at `source`, or loads it from the code cache.
     ///
     /// # Errors
-    /// When the file is missing or is no component, or the process that compiles fails.
+    /// When the file is missing or is not a component, or the process that compiles fails.
     pub async fn compile(&self, name: &str, source: &Path) -> Result<Component, CompileError> {
         let bytes = tokio::fs::read(source).await.map_err(|e| {
             let fix = "run `souk build` (or `souk up --build`)";
@@ -81,7 +80,7 @@ impl Compiler {
     /// Compiles a component's file, which is called `source` in errors.
     ///
     /// # Errors
-    /// When it is no component, or the process that compiles fails.
+    /// When it is not a component, or the process that compiles fails.
     pub async fn compile_bytes(&self, name: &str, source: &str, bytes: Vec<u8>) -> Result<Component, CompileError> {
         let (compiler, name, source) = (self.clone(), name.to_owned(), source.to_owned());
         let stopped = |e: tokio::task::JoinError| error(&name, format!("compiling was stopped: {e}"), "try again");
@@ -89,7 +88,7 @@ impl Compiler {
             let (compiler, name, source) = (compiler.clone(), name.clone(), source.clone());
             move || {
                 let code = load::component(&bytes).map(Cow::into_owned).map_err(|e| {
-                    let message = format!("{source} is a core module of which no component can be made: {e}");
+                    let message = format!("{source} is a core module that cannot be made a component: {e}");
                     error(&name, message, "build it for the target wasm32-wasip2")
                 })?;
                 let entry = compiler.program.is_some().then(|| entry(&compiler.engine, &code));
@@ -103,8 +102,8 @@ impl Compiler {
         {
             self.run(program, &name, &source, &code).await?;
             if !self.has(entry) {
-                let message = format!("{source} was compiled, and its code is not in {}", self.cache.display());
-                return Err(error(&name, message, "see whether the disk is full and the state folder is writable"));
+                let message = format!("{source} was compiled, but its code is not in {}", self.cache.display());
+                return Err(error(&name, message, "check whether the disk is full and the state folder is writable"));
             }
         }
         tokio::task::spawn_blocking({
@@ -130,10 +129,10 @@ impl Compiler {
         let failed = |why: String| {
             let message = format!("{source} could not be compiled: {why}");
             let fix =
-                "look whether memory is short; if the compiler fails at this file each time, report it with the file";
+                "check whether memory is short; if the compiler fails on this file every time, report it with the file";
             error(name, message, fix)
         };
-        // The secrets of the host are none of its business.
+        // The process must not see the host's secrets.
         let mut child = Command::new(&program.file)
             .args(&program.arguments)
             .arg(&self.cache)
@@ -147,10 +146,10 @@ impl Compiler {
         let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let give = async {
             let mut input = input?;
-            // One that has died says why below.
+            // If the process has ended, the reason follows below.
             let _ = input.write_all(&u64::try_from(code.len()).unwrap_or(u64::MAX).to_le_bytes()).await;
             let _ = input.write_all(code).await;
-            // It is open until the process has ended: when this host dies, it closes.
+            // It stays open until the process has ended, and closes if this host dies.
             Some(input)
         };
         let (_input, said, complaint) = tokio::join!(give, text(output), text(errors));
@@ -165,19 +164,19 @@ impl Compiler {
     }
 }
 
-/// All that a process prints, as far as it is kept.
+/// The output of a process, up to the limit.
 async fn text(stream: Option<impl AsyncRead + Unpin>) -> String {
     let mut text = Vec::new();
     if let Some(stream) = stream {
         let mut kept = stream.take(MESSAGE_BYTES);
-        // What it said before it broke off is worth telling.
+        // Output before a read error is still worth reporting.
         let _ = kept.read_to_end(&mut text).await;
         let _ = tokio::io::copy(&mut kept.into_inner(), &mut tokio::io::sink()).await;
     }
     String::from_utf8_lossy(&text).trim().to_owned()
 }
 
-/// How the process ended, with what it said.
+/// How the process ended, with its output.
 fn died(status: ExitStatus, complaint: &str) -> String {
     match complaint {
         "" => format!("the process that compiles it ended with {status}"),
@@ -185,9 +184,9 @@ fn died(status: ExitStatus, complaint: &str) -> String {
     }
 }
 
-/// What the process does that compiles for a host: reads one component (its length as 8 bytes, then itself) from its
-/// standard input, compiles it and leaves the code in the folder `cache`. Ends with [`REFUSED`], and the reason on its
-/// standard output, where the file is at fault. Ends the process when its input closes before it is done.
+/// The work of the process that compiles for a host. It reads one component from its standard input (8 bytes of length,
+/// then the file), compiles it, and writes the code to the folder `cache`. If the file is wrong, it returns [`REFUSED`]
+/// and prints the reason to its standard output. It ends the process when its input closes early.
 pub fn compile_for_host(cache: &Path) -> ExitCode {
     let failed = |why: &dyn std::fmt::Display| {
         eprintln!("{why}");
@@ -201,7 +200,7 @@ pub fn compile_for_host(cache: &Path) -> ExitCode {
         Ok(engine) => engine,
         Err(error) => return failed(&error),
     };
-    // A host that has died wants no code.
+    // If the host has died, nobody needs the code.
     std::thread::spawn(|| {
         let _ = std::io::stdin().read(&mut [0]);
         std::process::exit(1);
@@ -228,15 +227,15 @@ fn read(input: &mut impl std::io::Read) -> std::io::Result<Vec<u8>> {
     }
 }
 
-/// An engine that compiles what a host's engine can load. How instances get their memory is no part of that.
+/// An engine that compiles what a host's engine can load. The memory settings of instances do not matter for that.
 fn engine(folder: &Path) -> Result<wasmtime::Engine, EngineError> {
     let mut config = config();
     config.cache(Some(cache(folder)?));
     wasmtime::Engine::new(&config).map_err(EngineError::of)
 }
 
-/// The name of the entry that wasmtime's cache has for `code`, compiled by `engine`: of what its code depends on. See
-/// `CodeBuilder::compile_cached` in wasmtime.
+/// The name of the entry for `code` in wasmtime's cache, when `engine` compiles it. It covers everything that the
+/// compiled code depends on. See `CodeBuilder::compile_cached` in wasmtime.
 fn entry(engine: &wasmtime::Engine, code: &[u8]) -> String {
     let (dwarf_package, intrinsics): (Option<&[u8]>, Option<&str>) = (None, None);
     let mut hasher = Sha256Hasher::default();
@@ -244,7 +243,7 @@ fn entry(engine: &wasmtime::Engine, code: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(hasher.0.finalize())
 }
 
-/// Takes all bytes that are hashed.
+/// A `Hasher` that passes all bytes to SHA-256.
 #[derive(Default)]
 struct Sha256Hasher(Sha256);
 
@@ -263,7 +262,7 @@ fn error(component: &str, message: String, fix: &str) -> CompileError {
     CompileError { component: component.to_owned(), message, fix: fix.to_owned() }
 }
 
-/// wasmtime does not take `code`.
+/// The error for `code` that wasmtime refuses.
 fn refused(name: &str, source: &str, code: &[u8], cause: &str) -> CompileError {
     if is_component(code) {
         let fix = "build it with fewer parts, or raise its limits `memory` and `table_elements`";
@@ -281,7 +280,7 @@ mod tests {
         Compiler::new(engine(cache).unwrap(), cache, program)
     }
 
-    /// A program that takes what it is given and then does this.
+    /// A program that reads its input and then runs `script`.
     fn shell(script: &str) -> Option<Program> {
         Some(Program { file: "/bin/sh".into(), arguments: vec!["-c".into(), script.into()] })
     }
@@ -329,7 +328,7 @@ mod tests {
                 "echo the compiler has a fault >&2; kill -9 $$",
                 "ended with signal: 9 (SIGKILL): the compiler has a fault",
             ),
-            ("exit 0", "was compiled, and its code is not in"),
+            ("exit 0", "was compiled, but its code is not in"),
             ("echo too many things; exit 3", "web.wasm cannot be loaded: too many things"),
         ] {
             let compiler = compiler(dir.path(), shell(script));
@@ -354,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_off_is_no_component() {
+    fn an_incomplete_file_is_not_compiled() {
         let mut whole = 3u64.to_le_bytes().to_vec();
         whole.extend(b"abcd");
         assert_eq!(read(&mut &whole[..]).unwrap(), b"abc");

@@ -1,4 +1,4 @@
-//! A compiled component: its code, what it exports, and the linked template that instances are made from.
+//! A compiled component: its code, its exports, and the linked template for instances.
 
 use super::handler::HandlerIndices;
 use crate::refusal::refusal;
@@ -13,25 +13,25 @@ use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 
 /// The export that makes a component an HTTP handler, without its patch release.
 const HTTP_HANDLER: &str = "wasi:http/handler@0.3.";
-/// The same in WASI 0.2.
+/// The export that makes a component an HTTP handler in WASI 0.2.
 const HTTP_HANDLER_0_2: &str = "wasi:http/incoming-handler@0.2.";
 
-/// How a component's file begins: wasm's magic number, and the version and layer of the component model.
+/// The first bytes of a component's file: wasm's magic number, and the version and layer of the component model.
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 
-/// Whether a file is a component, as far as its first bytes tell.
+/// Whether a file is a component, judged by its first bytes.
 pub(crate) fn is_component(file: &[u8]) -> bool {
     file.starts_with(COMPONENT)
 }
 
-/// A component's code could not be made ready.
+/// A component could not be compiled or linked.
 #[derive(Debug, Clone)]
 pub struct CompileError {
     /// The component.
     pub component: String,
-    /// What was wrong.
+    /// The cause.
     pub message: String,
-    /// What would fix it.
+    /// The fix.
     pub fix: String,
 }
 
@@ -52,12 +52,13 @@ pub struct Function {
     pub name: String,
     /// Its type.
     pub ty: ComponentFunc,
-    /// Where it is in the component.
+    /// Its index in the component.
     pub(super) index: ComponentExportIndex,
 }
 
 impl Function {
-    /// Whether it answers requests as plain values: it is for the host, and nobody can be linked to it.
+    /// Whether it answers requests as plain values. Only the host calls such a function; no component can be linked to
+    /// it.
     pub fn is_http(&self) -> bool {
         self.interface == plain::INTERFACE
     }
@@ -108,7 +109,7 @@ impl Exported {
     }
 }
 
-/// The release of WASI that a component speaks.
+/// The release of WASI that a component uses.
 fn wasi(engine: &wasmtime::Engine, component: &Component) -> Option<&'static str> {
     let ty = component.component_type();
     let names = ty.imports(engine).chain(ty.exports(engine)).map(|(name, _)| name);
@@ -122,43 +123,44 @@ fn wasi(engine: &wasmtime::Engine, component: &Component) -> Option<&'static str
     })
 }
 
-/// Whether `interface` is `release` with the number of a patch: a release candidate has other types.
+/// Whether `interface` belongs to `release`, with any patch number; a release candidate has other types and does not
+/// count.
 fn is_release(interface: &str, release: &str) -> bool {
     interface.strip_prefix(release).is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// A component that is compiled and linked; instances are made from it. Cheap to clone.
+/// A compiled and linked component, from which instances are created. Cheap to clone.
 #[derive(Clone)]
 pub struct Compiled {
     /// The component's name in the manifest.
     pub name: Arc<str>,
     /// What it exports.
     pub exported: Exported,
-    /// The release of WASI that it speaks, `0.2` or `0.3`: the newest of its imports and exports. `None` of a component
-    /// that has nothing to do with WASI.
+    /// The release of WASI that it uses, `0.2` or `0.3`: the newest among its imports and exports. `None` for a
+    /// component without WASI.
     pub wasi: Option<&'static str>,
     /// Its code, with the types of its imports and exports.
     pub code: Component,
-    /// Where its source lines are looked for when it fails.
+    /// The symbols that give its source lines when it fails.
     pub symbols: Option<Arc<Symbols>>,
     pub(super) pre: InstancePre<Ctx>,
     pub(super) handler: Option<HandlerIndices>,
-    /// Where it answers requests as plain values.
+    /// The function that answers requests as plain values, if it has one.
     pub(super) plain: Option<ComponentExportIndex>,
 }
 
 impl Compiled {
-    /// The same, with the source lines of what was loaded from `file`.
+    /// The same component, with the symbols of `file`, from which it was loaded.
     #[must_use]
     pub fn with_symbols_of(self, file: &Path) -> Self {
         Compiled { symbols: Symbols::of(file), ..self }
     }
 
-    /// Checks every import of `component` against `linker` and makes the template for instances. Interfaces of WASI and
-    /// Spin that the host does not have are named in a warning, and a call to one traps.
+    /// Checks every import of `component` against `linker` and creates the template for instances. A warning names the
+    /// interfaces of WASI and Spin that the host does not have; a call to one traps.
     ///
     /// # Errors
-    /// When another import is satisfied by nothing.
+    /// When nothing provides another import.
     pub fn link(
         name: Arc<str>,
         engine: &wasmtime::Engine,
@@ -178,7 +180,7 @@ impl Compiled {
             );
         }
         let exported = Exported::of(engine, component);
-        // A component that has both is called by the newer one.
+        // A component with both is called through the newer one.
         let handler = match (exported.http_0_3, exported.http_0_2) {
             (true, _) => Some(HandlerIndices::wasi_0_3(&pre).map_err(error)?),
             (false, true) => Some(HandlerIndices::wasi_0_2(&pre).map_err(error)?),

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use wasmtime::{Cache, CacheConfig, Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-/// What one instance of a component may consist of. The pool sets aside addresses for it, not memory.
+/// The parts that one instance of a component may have. The pool reserves addresses for them, not memory.
 const CORE_INSTANCES: u32 = MAX_CORE_INSTANCES as u32;
 const MEMORIES: u32 = MAX_MEMORIES as u32;
 const TABLES: u32 = MAX_TABLES as u32;
@@ -24,11 +24,12 @@ souk_manifest::fixed_limits! {
 
     /// The processor time that a call uses before it yields to others.
     const CPU_SLICE: Duration = Duration::from_millis(5);
-    /// The stacks of one instance: a call uses one, and one more for each synchronous export that it is suspended in.
+    /// The stacks of one instance: a call uses one, and another one for each synchronous export in which it is
+    /// suspended.
     const STACKS: u32 = 2, "stacks";
-    // With `pagemap_scan` only the pages written since are reset.
-    /// The memory that a dropped instance leaves mapped, so that the next one does not fault it in again: 160 us of
-    /// processor time for a fresh instance against 441, because only the pages written since are reset.
+    // With `pagemap_scan` only the pages that were written are reset.
+    /// The memory that a dropped instance leaves mapped, so that the next one causes fewer page faults: a new instance
+    /// then takes 160 us of processor time instead of 441, because only the pages that were written are reset.
     const KEEP_RESIDENT_BYTES: usize = 1 << 20, bytes;
     /// The part of a table that a dropped instance leaves mapped.
     const TABLE_KEEP_RESIDENT_BYTES: usize = 64 << 10, bytes;
@@ -61,12 +62,12 @@ pub struct Engine {
     sampled: Sampled,
 }
 
-/// What the ticker counts processor time for: one a component.
+/// The components for which the ticker counts processor time.
 type Sampled = Arc<Mutex<Vec<Arc<Usage>>>>;
 
 impl Engine {
-    /// Starts the engine with room for `limits` (one item a component) and compiled code kept in `folder`, where `program`
-    /// puts it; without one it compiles itself.
+    /// Starts the engine with room for `limits` (one item for each component), and with its code cache in `folder`.
+    /// `program` compiles into the cache; without one the engine compiles itself.
     ///
     /// # Errors
     /// When the cache folder cannot be used or the address space does not hold the pool.
@@ -101,19 +102,20 @@ impl Engine {
         Ok(Engine { wasmtime, compiler, stop, ticker: Some(ticker), sampled })
     }
 
-    /// Starts an engine on which what a call costs can be counted: no clock interrupts a guest, and its memory needs few
-    /// addresses, of which an instrumented process has not many. Not to serve with: a guest that never ends holds its thread.
+    /// Starts an engine for counting the cost of calls: no clock interrupts a guest, and its memory needs few
+    /// addresses, because an instrumented process does not have many. Do not serve with it: an endless guest blocks its
+    /// thread.
     ///
     /// # Errors
     /// When the cache folder cannot be used.
     pub fn start_counted(folder: &Path) -> Result<Self, EngineError> {
         let mut config = config();
         config
-            // Named, so that code uses nothing that this processor has beyond others: it is the same everywhere.
+            // A named target, so that the code uses no special features of this processor and is the same everywhere.
             .target(&format!("{}-unknown-linux-gnu", std::env::consts::ARCH))
             .map_err(EngineError::of)?
             .allocation_strategy(InstanceAllocationStrategy::OnDemand)
-            // The addresses that a memory has from the beginning; it moves when it needs more.
+            // The addresses that are reserved for a memory; it moves when it needs more.
             .memory_reservation(64 << 20)
             .cache(Some(cache(folder)?));
         let wasmtime = wasmtime::Engine::new(&config).map_err(EngineError::of)?;
@@ -126,12 +128,12 @@ impl Engine {
         self.sampled.lock().push(usage.clone());
     }
 
-    /// How much processor time a tick stands for.
+    /// The processor time of one tick.
     pub fn tick() -> Duration {
         CPU_SLICE
     }
 
-    /// What makes code for it.
+    /// The compiler for this engine.
     pub fn compiler(&self) -> &Compiler {
         &self.compiler
     }
@@ -158,7 +160,7 @@ pub(crate) fn pool<'a>(limits: impl Iterator<Item = &'a ComponentLimits>) -> Poo
         memory = memory.max(limit.memory.as_u64());
         table = table.max(limit.table_elements);
     }
-    // Instances that are being dropped still hold their slots: a quarter more than may be in use.
+    // A quarter more than may be in use, because instances that are being dropped still occupy their slots.
     let instances = instances.max(1).saturating_add(instances / 4).saturating_add(4);
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(instances)
@@ -186,7 +188,7 @@ pub(crate) fn cache(folder: &Path) -> Result<Cache, EngineError> {
     Cache::new(config).map_err(EngineError::of)
 }
 
-/// What code depends on.
+/// The settings that compiled code depends on.
 pub(crate) fn config() -> Config {
     let mut config = Config::new();
     config.wasm_component_model_async(true).epoch_interruption(true).parallel_compilation(true);

@@ -1,7 +1,7 @@
-//! Why a call into a component did not end with its result.
+//! Why a call into a component failed.
 //!
 //! Each error has two texts: [`CallError::message`] may go to another component or an HTTP client, and names the
-//! component and what happened; `detail` (a trap's cause and backtrace, an instantiation error) goes to the log alone.
+//! component and what happened; `detail` (a trap's cause and backtrace, an instantiation error) only goes to the log.
 
 use souk_bindings::printable;
 use std::fmt;
@@ -16,7 +16,7 @@ pub enum Failure {
     Deadline,
     /// The guest trapped: a panic, an out-of-memory, a host import that failed.
     Trapped,
-    /// No instance could be made.
+    /// No instance could be created.
     Instantiation,
     /// The call crossed too many links or internal requests.
     TooManyHops,
@@ -24,9 +24,9 @@ pub enum Failure {
     NotExported,
     /// No host that runs the component could be reached. Nothing was started.
     Unreachable,
-    /// The call was on its way to, or at, another host that is not heard of any more. Whether it was done, nobody knows.
+    /// The other host that got the call, or should get it, no longer answers. It is unknown whether the call was done.
     Lost,
-    /// What was sent is not what the component takes, or its answer not what its caller can read.
+    /// The arguments do not fit the component's type, or the caller cannot read its answer.
     Mismatch,
     /// The call is larger than a message between hosts may be. Nothing was started.
     RequestTooLarge,
@@ -35,7 +35,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Its name in measures.
+    /// Its name in metrics.
     pub fn key(self) -> &'static str {
         match self {
             Failure::Overloaded => "overloaded",
@@ -77,14 +77,14 @@ pub struct CallError {
     pub component: Arc<str>,
     /// What happened.
     pub failure: Failure,
-    /// For the log alone.
+    /// Details, only for the log.
     pub detail: String,
 }
 
 impl CallError {
     /// An error whose detail is `detail`.
     pub fn new(component: &Arc<str>, failure: Failure, detail: impl fmt::Display) -> Self {
-        // A backtrace holds names that the guest has chosen: they must not begin a log record of their own.
+        // A backtrace contains names that the guest has chosen; they must not be able to forge a log record.
         CallError { component: component.clone(), failure, detail: printable(&one_line(&detail.to_string())) }
     }
 
@@ -107,7 +107,7 @@ impl CallError {
     }
 }
 
-/// A text of several lines on one.
+/// Puts a text of several lines on one line.
 fn one_line(text: &str) -> String {
     text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" | ")
 }

@@ -1,9 +1,9 @@
 //! Fairness between busy components: CPU slices by epoch, and the "hot" semaphore.
 //!
-//! A guest that computes without waiting would keep a thread of the runtime for itself; two would stop a host of two
-//! threads. So every guest yields after a slice of CPU time, and one that has used up a slice must hold one of
-//! (threads - 1) permits to go on: one thread is always free for calls that are short. Measured with two busy loops on
-//! two threads: other calls' median 0.1 ms, against 5 to 10 ms with yields alone. Password hashing is such a guest.
+//! A guest that computes without waiting (for example to hash passwords) would occupy a thread of the runtime; two
+//! would stop a host with two threads. So every guest yields after a slice of CPU time, and a guest that has used up a
+//! slice must hold one of (threads - 1) permits to go on: one thread is always free for short calls. Measured with two
+//! busy loops on two threads, the median of other calls is 0.1 ms; with yields alone it is 5 to 10 ms.
 
 use super::profile::Profiler;
 use souk_bindings::Ctx;
@@ -19,13 +19,12 @@ pub struct Fairness {
 }
 
 impl Fairness {
-    /// For a runtime of `threads` worker threads.
+    /// The permits for a runtime with `threads` worker threads.
     pub fn new(threads: usize) -> Self {
         Fairness { hot: Arc::new(Semaphore::new(threads.saturating_sub(1).max(1))) }
     }
 
-    /// Makes `store` yield after every slice and end with a trap once its call's deadline has passed, and `profiler`
-    /// see what it does.
+    /// Makes `store` yield after every slice, trap once its call's deadline has passed, and give samples to `profiler`.
     pub(super) fn govern(&self, store: &mut Store<Ctx>, profiler: &Profiler) {
         let (hot, held, profiler) = (self.hot.clone(), store.data().slice.clone(), profiler.clone());
         store.epoch_deadline_callback(move |ctx| {
@@ -38,7 +37,7 @@ impl Fairness {
             Ok(UpdateDeadline::YieldCustom(
                 1,
                 Box::pin(async move {
-                    // Even the only busy guest lets waiting tasks run first.
+                    // Waiting tasks run first, even if this is the only busy guest.
                     tokio::task::yield_now().await;
                     if let Ok(permit) = hot.acquire_owned().await {
                         held.hold(permit);

@@ -1,9 +1,9 @@
-//! How an instance handles one HTTP request: as WASI 0.3 has it (`wasi:http/handler`), or as WASI 0.2 does
-//! (`wasi:http/incoming-handler`), in which most components of other hosts are built.
+//! How an instance handles one HTTP request: through WASI 0.3 (`wasi:http/handler`), or through WASI 0.2
+//! (`wasi:http/incoming-handler`), which most components for other hosts use.
 //!
-//! Both take the same request, hand the response's head to the same channel, and write its body while the reader of the
-//! response drives the call. An instance that handled a request of WASI 0.2 is not used again: engines of other languages
-//! keep state from one request to the next, and a JavaScript instance that was reused served one request in two seconds.
+//! Both take the same request, send the response's head to the same channel, and write its body while the reader of the
+//! response drives the call. An instance that has handled a WASI 0.2 request is not reused: engines of other languages
+//! keep state from one request to the next, and a reused JavaScript instance took two seconds for a request.
 
 use super::http::{CallProgress, Head, Refusal};
 use super::panic;
@@ -27,7 +27,7 @@ use wasmtime_wasi_http::p3::Request;
 use wasmtime_wasi_http::p3::bindings::{Service, ServiceIndices};
 use wasmtime_wasi_http::{Error, WasiHttpView};
 
-/// Where the handler is in a component.
+/// The handler's indices in a component.
 #[derive(Clone)]
 pub(super) enum HandlerIndices {
     /// `wasi:http/handler@0.3`.
@@ -71,7 +71,7 @@ impl Handler {
         matches!(self, Handler::Wasi03(_))
     }
 
-    /// Runs the guest on `request` until it is done, also with what it does after its response's head.
+    /// Runs the guest on `request` until all its work is done, including the work after its response's head.
     ///
     /// # Errors
     /// When the guest traps.
@@ -114,7 +114,7 @@ where
         });
         let answer = match service.handle(accessor, request).await? {
             Ok(mut response) => accessor.with(|mut store| {
-                // wasmtime would read the length, and end the whole call where it is no number.
+                // wasmtime would parse the length, and end the whole call if it is not a number.
                 let headers: HeaderMap = std::mem::take(&mut response.headers).into();
                 let (mut head, ()) = http::Response::new(()).into_parts();
                 (head.status, head.headers) = (response.status, headers);
@@ -129,7 +129,7 @@ where
             Err(code) => Err(Refusal::Code(code.into())),
         };
         progress.answered.store(answer.is_ok(), Ordering::Relaxed);
-        // Nobody may be there to take it any more: the task is then about to be dropped.
+        // The receiver may be gone; then this task is about to be dropped.
         let _ = head.send(answer);
         std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
         wasmtime::error::Ok(())

@@ -1,16 +1,16 @@
 //! One HTTP request into a component, whichever handler it has (see [`handler`](super::handler)).
 //!
-//! The guest may still write its body when the response's head is there, so the body carries the call with it until it
-//! is read to its end; then the instance goes back to the pool. A client that goes away drops the body, which ends the
-//! call and the instance with it. (hyper notices a client that has gone only where nothing of it is left unread: the
-//! deadline ends the call of one that has sent more than its request.)
+//! The guest may still write its body after the response's head, so the body owns the call until it is read to its end;
+//! then the instance goes back to the pool. When a client goes away, the body is dropped, which ends the call and its
+//! instance. (hyper only notices that a client has gone if no input of it is unread. If a client has sent more than its
+//! request, the deadline ends its call.)
 //!
-//! A call that ends by force (a trap, its deadline) closes the guest's streams, and to a reader that looks like their
-//! proper end. So the call says first that it was aborted, and the body then ends with an error: a client must be able to
-//! tell half a response from a whole one.
+//! A call that is aborted (by a trap or its deadline) closes the guest's streams, which looks to a reader like their
+//! normal end. So the call is first marked as aborted, and then the body ends with an error: a client must be able to
+//! tell an incomplete response from a complete one.
 //!
-//! Where a response ends, the host decides ([`framing`]). wasmtime counts bodies too, but the error that it makes of a
-//! short one is lost where the reader has not yet taken what came before it; so it is not told of the length.
+//! The host decides where a response ends ([`framing`]). wasmtime counts bodies too, but its error for a short body is
+//! lost if the reader has not yet read the preceding bytes; so wasmtime does not get the length.
 
 use super::error::{CallError, Failure};
 use super::pool::{InUse, Pool};
@@ -36,25 +36,25 @@ use wasmtime_wasi_http::{Error, WasiBody};
 /// A response with the count of its body, or why there is none.
 pub(super) type Head = Result<(http::Response<WasiBody>, Count), Refusal>;
 
-/// Why a guest's answer is no response.
+/// Why a guest's answer is not a valid response.
 pub(super) enum Refusal {
-    /// The guest said so.
+    /// The guest returned this error code.
     Code(Error),
     /// Its head cannot be sent.
     Head(Misframed),
 }
 
-/// A call under way; dropping it ends it.
+/// A running call; dropping it ends it.
 type Call = BoxFuture<'static, Result<(), CallError>>;
 
 /// The progress of a call, shared with the reader of its response.
 pub(super) struct CallProgress {
-    /// Who answers, and in which call, for the log.
+    /// The component that answers, for the log.
     component: Arc<str>,
     trace: Arc<str>,
-    /// The response's head is out.
+    /// Whether the response's head was sent.
     pub(super) answered: AtomicBool,
-    /// The call was ended before the guest was done.
+    /// Whether the call was ended before the guest was done.
     aborted: AtomicBool,
 }
 
@@ -69,26 +69,26 @@ impl Drop for AbortedOnDrop<'_> {
     }
 }
 
-/// A request that a version of the component has been asked, by whichever interface: what is measured of it.
-pub(super) struct Asked {
+/// The measurements of a request to a version of the component, through any interface.
+pub(super) struct RequestMeasurement {
     crossing: Crossing,
-    /// Its version, while that is compared with another one, and when it began.
+    /// The version, if it is compared with another one, and the start of the request.
     counted: Option<(Arc<Version>, Instant)>,
 }
 
-impl Asked {
-    /// It begins; `headers` and `context` get its place in a trace.
+impl RequestMeasurement {
+    /// Begins the request; `headers` and `context` get its place in a trace.
     pub(super) fn begin(version: &InUse, headers: &mut HeaderMap, context: &mut CallContext) -> Self {
         let crossing = version.0.requests.open(&context.span);
         crossing.enter(context);
         context.path.push(version.0.http_step);
-        // For spans that the guest makes of its own.
+        // For spans that the guest creates itself.
         context.span.write(headers);
         let counted = version.0.tally.is_on().then(|| (version.0.clone(), Instant::now()));
-        Asked { crossing, counted }
+        RequestMeasurement { crossing, counted }
     }
 
-    /// It is answered.
+    /// Records the answer.
     pub(super) fn end<B>(mut self, answered: Answered<B>) -> Answered<B> {
         if let Err(error) = &answered {
             self.crossing.fails(|| error.to_string());
@@ -111,22 +111,22 @@ impl Asked {
 /// A response, or why there is none.
 type Answered<B> = Result<http::Response<B>, CallError>;
 
-/// Runs `call` in a task, which ends when what is returned is dropped.
+/// Runs `call` in a task, which ends when the returned future is dropped.
 fn spawned(call: Call) -> Call {
     let task = AbortOnDropHandle::new(tokio::spawn(call));
-    // A task that was stopped has nobody who asks how it ended; one that panicked has dropped its sender.
+    // Nobody waits for the result of a stopped task; a task that panicked has dropped its sender.
     Box::pin(async move { task.await.unwrap_or(Ok(())) })
 }
 
 impl Pool {
     /// Lets the component answer `request`. Dropping the future, or the response's body before its end, ends the call.
     ///
-    /// The call runs in whatever polls this future and then the body: a task of its own would cost every request two
-    /// hops. A caller that is itself a guest cannot do that, see [`Pool::handle_spawned`].
+    /// The call runs in the task that polls this future and then the body: a new task would cost every request two
+    /// switches. A caller that is itself a guest must use [`Pool::handle_spawned`].
     ///
     /// # Errors
-    /// When no instance was to be had, the guest trapped, answered with an error code, or `context`'s deadline passed
-    /// before the response's head.
+    /// When no instance was available, when the guest trapped or answered with an error code, or when `context`'s
+    /// deadline passed before the response's head.
     pub async fn handle<B>(
         self: &Arc<Self>,
         request: http::Request<B>,
@@ -139,8 +139,8 @@ impl Pool {
         self.answer(request, context, |call| call).await
     }
 
-    /// Like [`Pool::handle`], in a task of its own: for callers inside another store's event loop, in which wasmtime 48
-    /// runs no second one.
+    /// Like [`Pool::handle`], in a new task. For callers inside another store's event loop, because wasmtime 48 cannot
+    /// run a second one in it.
     ///
     /// # Errors
     /// As [`Pool::handle`].
@@ -156,7 +156,7 @@ impl Pool {
         self.answer(request, context, spawned).await
     }
 
-    /// Drives the call, as `run` runs it, until its response's head is there.
+    /// Drives the call that `run` starts until it has the response's head.
     async fn answer<B>(
         self: &Arc<Self>,
         mut request: http::Request<B>,
@@ -168,16 +168,16 @@ impl Pool {
         B::Error: Into<Error>,
     {
         let version = self.choose(context.draw);
-        let asked = Asked::begin(&version, request.headers_mut(), &mut context);
+        let measurement = RequestMeasurement::begin(&version, request.headers_mut(), &mut context);
         if version.0.grants().recorder.is_some() {
-            // In a box: it is seldom, and a request is large enough.
-            return asked.end(Box::pin(self.answer_recorded(version, request, context, run)).await);
+            // Boxed, because it is rare and the future of a request is already large.
+            return measurement.end(Box::pin(self.answer_recorded(version, request, context, run)).await);
         }
         let mut answer = pin!(self.answer_crossing(version, request, context, run));
-        asked.end(answer.as_mut().await)
+        measurement.end(answer.as_mut().await)
     }
 
-    /// The same as [`Pool::answer_crossing`], and it is recorded.
+    /// Like [`Pool::answer_crossing`], and records the request.
     async fn answer_recorded<B>(
         self: &Arc<Self>,
         version: InUse,
@@ -233,7 +233,7 @@ impl Pool {
                     head => return head.map(Result::ok),
                 }
             }
-            // There will be no answer. The call says why when it ends.
+            // There will be no answer. The end of the call gives the reason.
             if call.is_some() { Poll::Pending } else { Poll::Ready(None) }
         })
         .await;
@@ -273,7 +273,7 @@ impl Pool {
         if let Err(error) = &result
             && progress.answered.load(Ordering::Relaxed)
         {
-            // After the head nobody reads this result any more, so the log has it from here.
+            // Nobody reads this result after the head, so it is logged here.
             tracing::error!(component = %self.component(), trace = %trace, "{error}");
             if let (Some(version), Some(outcome)) = (counted, Outcome::of_failure(error.failure)) {
                 version.tally.note(outcome, self.call_deadline());
@@ -295,7 +295,8 @@ impl Pool {
         B::Error: Into<Error>,
     {
         let mut lease = self.lease(version, context).await?;
-        // After the lease, so that it goes first: the reader knows of the abort before the store closes the streams.
+        // Declared after the lease, so that it is dropped first: the reader learns of the abort before the store closes
+        // the streams.
         let mut aborted = AbortedOnDrop(Some(progress));
         let instance = &mut lease.instance;
         let Some(handler) = instance.handler.clone() else {
@@ -312,7 +313,7 @@ impl Pool {
                 Ok(())
             }
             Err(error) => {
-                // Before it is looked for where the guest was, which can take a while.
+                // Before the stack of the guest is resolved, which can take a while.
                 drop(aborted);
                 Err(self.trapped(&error, &mut lease).await)
             }
@@ -320,18 +321,18 @@ impl Pool {
     }
 }
 
-/// A response's body, with the call that writes it. Why one breaks off is in the log.
+/// A response's body, with the call that writes it. The log says why a body breaks off.
 pub struct ResponseBody {
     body: WasiBody,
     count: Count,
     call: Option<Call>,
     progress: Arc<CallProgress>,
-    /// The reader has been told that it breaks off.
+    /// Whether the reader has got the error that ends it.
     broken: bool,
 }
 
 impl ResponseBody {
-    /// Whether all that the guest has announced has been read.
+    /// Whether all bytes that the guest has declared were read.
     pub fn has_arrived(&self) -> bool {
         self.count.is_complete() && !self.broken
     }
@@ -341,26 +342,26 @@ impl ResponseBody {
         self.progress.aborted.load(Ordering::Acquire)
     }
 
-    /// Spawns the call as a task: for a reader that may stop reading, since a call that nobody drives would keep
-    /// its instance, and what it holds of the processor, past its deadline.
+    /// Spawns the call as a task: for a reader that may stop reading. A call that nobody drives would keep its instance
+    /// and its processor permit beyond its deadline.
     pub fn spawned(mut self) -> Self {
         self.call = self.call.take().map(spawned);
         self
     }
 
-    /// Leaves what is still to come unread. The guest may finish its call, as its instance is as good as before.
+    /// Stops reading the body. The guest may still finish its call, so that its instance can be reused.
     pub fn detach(mut self) {
         self.finish();
     }
 
-    /// Lets the call go on. Whoever reads the body drives it.
+    /// Lets the call go on. The reader of the body drives it.
     fn drive(&mut self, cx: &mut Context<'_>) {
         if self.call.as_mut().is_some_and(|call| call.as_mut().poll(cx).is_ready()) {
             self.call = None;
         }
     }
 
-    /// Breaks the body off with `error`, which `why` explains to the log.
+    /// Ends the body with `error`, and logs the reason `why`.
     fn break_off(&mut self, error: Error, why: &dyn std::fmt::Display) -> Option<Result<Frame<Bytes>, Error>> {
         if std::mem::replace(&mut self.broken, true) {
             return None;
@@ -370,9 +371,9 @@ impl ResponseBody {
         Some(Err(error))
     }
 
-    /// The guest has written all of it and may go on after its return: let it finish, and keep the instance. Mostly
-    /// there is nothing left but to give the instance back, which needs no task. What a guest still does then is not
-    /// waited for when the host stops: its response is out.
+    /// Called when the guest has written all of the body: lets it finish its work, and keeps the instance. Usually it
+    /// only remains to give the instance back, which needs no task. A stopping host does not wait for such work,
+    /// because the response is already sent.
     fn finish(&mut self) {
         self.drive(&mut Context::from_waker(Waker::noop()));
         if let Some(call) = self.call.take() {
@@ -383,7 +384,7 @@ impl ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        // A reader that knows the length stops before it has seen the end of the stream.
+        // A reader that knows the length stops before it sees the end of the stream.
         if !self.broken && (self.has_arrived() || self.is_end_stream()) {
             self.finish();
         }
@@ -407,7 +408,7 @@ impl Body for ResponseBody {
         };
         Poll::Ready(match next {
             None if self.is_aborted() && !self.has_arrived() => {
-                // The call has said why.
+                // The call has logged the reason.
                 self.broken = true;
                 Some(Err(Error::InternalError(Some("the call was ended before its response".into()))))
             }
@@ -436,8 +437,8 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        // In this order: streams that an abort has closed are seen as closed only after it.
-        // A body that lacks something has not ended: its reader must come and hear of it.
+        // The order matters: a stream that an abort closes looks closed only after the abort is marked. A body with
+        // missing bytes has not ended: its reader must poll again and get the error.
         self.broken
             || self.body.is_end_stream() && (self.has_arrived() || !self.is_aborted() && self.count.end().is_ok())
     }

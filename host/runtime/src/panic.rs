@@ -1,8 +1,8 @@
-//! A panic of the host itself, while it serves a guest, fails that one call.
+//! Contains panics of the host: a panic while it serves a guest fails only that call.
 //!
-//! HTTP calls run in the task of their connection, and a message from another host waits for its answer: without this, a
-//! panic in a binding would end the connection, or leave the caller waiting for its deadline. The instance is not used
-//! again, since the panic may have left it half changed.
+//! HTTP calls run in the task of their connection, and a message from another host waits for its answer: without this,
+//! a panic in a binding would end the connection, or leave the caller waiting for its deadline. The instance is not
+//! reused, because the panic may have left it in an inconsistent state.
 
 use souk_bindings::Slice;
 use std::any::Any;
@@ -11,14 +11,14 @@ use std::pin::Pin;
 use std::task::Poll;
 use wasmtime::Result;
 
-/// Runs `call`, a guest's, makes an error of its panic, and gives the permit of `slice` back whenever it waits: a guest
-/// that waits is not busy, and must not keep a busy one from running.
+/// Runs a guest's `call`, turns a panic into an error, and gives the permit of `slice` back whenever the call waits: a
+/// waiting guest is not busy, and must not stop a busy one from running.
 ///
-/// It takes the call by reference, because a call is a future of kilobytes: each function that takes one by value keeps
-/// two copies of it, and four in a row made every call move 40 KB.
+/// It takes the call by reference, because its future has kilobytes: each function that takes it by value keeps two
+/// copies, and four such functions made every call move 40 KB.
 ///
 /// # Errors
-/// That of `call`, or that the host panicked.
+/// The error of `call`, or that the host panicked.
 pub(super) async fn drive<T>(slice: &Slice, mut call: Pin<&mut impl Future<Output = Result<T>>>) -> Result<T> {
     std::future::poll_fn(|cx| {
         let computing = slice.compute();

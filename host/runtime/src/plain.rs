@@ -1,14 +1,15 @@
 //! Requests to components that answer them as plain values (`souk:http/handler`, in `wit/http`).
 //!
-//! `wasi:http` makes of a request a resource, with fields that are one, two streams, three futures and a task; a component
-//! that reads its body at once and writes its answer at once has no use for any of it, and pays for all. So it may export
-//! a function of two records beside it. Everything around the call is the same: version, instance, deadline, boundary,
-//! framing, errors.
+//! `wasi:http` represents a request as a resource, with another resource for its fields, two streams, three futures and
+//! a task. A component that reads its whole body and writes its whole answer at once needs none of them, but pays for
+//! all. So it may also export a function from one record to another. Everything around the call is the same: version,
+//! instance, deadline, boundary, framing, errors.
 //!
-//! Only who has a request as a whole can use it, and a response must fit too; the caller decides that ([`Plain`]).
+//! Only a caller that has the complete request can use it, and the response must fit too; the caller decides this
+//! ([`Plain`]).
 
 use super::error::{CallError, Failure};
-use super::http::Asked;
+use super::http::RequestMeasurement;
 use super::panic;
 use super::pool::{InUse, Lease, Pool};
 use super::recorded;
@@ -30,7 +31,7 @@ pub(super) const INTERFACE: &str = "souk:http/handler@1.0.0";
 /// Its function.
 pub(super) const FUNCTION: &str = "handle";
 
-/// A request, as the interface has it.
+/// The interface's request.
 #[derive(ComponentType, Lower)]
 #[component(record)]
 pub(super) struct PlainRequest {
@@ -41,7 +42,7 @@ pub(super) struct PlainRequest {
     body: Bytes,
 }
 
-/// A response, as the interface has it.
+/// The interface's response.
 #[derive(ComponentType, Lift)]
 #[component(record)]
 pub(super) struct PlainResponse {
@@ -50,7 +51,7 @@ pub(super) struct PlainResponse {
     body: Bytes,
 }
 
-/// Whether a function of this type is the interface's.
+/// Whether a function has the interface's type.
 pub(super) fn fits(ty: &ComponentFunc) -> bool {
     let is_bytes = |ty: &Type| matches!(ty, Type::List(list) if list.ty() == Type::U8);
     let is_pair = |ty: Type| {
@@ -97,7 +98,7 @@ pub struct Plain {
 }
 
 impl Pool {
-    /// The version that a request with this draw gets, where it answers requests as plain values.
+    /// The version for a request with this draw, if it answers requests as plain values.
     pub fn plain(self: &Arc<Self>, draw: u16) -> Option<Plain> {
         let version = self.choose(draw);
         version.0.compiled.plain.is_some().then(|| Plain { pool: self.clone(), version })
@@ -109,20 +110,21 @@ impl Pool {
 }
 
 impl Plain {
-    /// Lets the component answer `request`, in the task of whoever polls this. Dropping the future ends the call.
+    /// Lets the component answer `request`, in the caller's task. Dropping the future ends the call.
     ///
     /// # Errors
-    /// When no instance was to be had, the guest trapped or gave what is no response, or `context`'s deadline passed.
+    /// When no instance was available, the guest trapped or returned an invalid response, or `context`'s deadline
+    /// passed.
     pub async fn handle(
         self,
         mut request: http::Request<Bytes>,
         mut context: CallContext,
     ) -> std::result::Result<http::Response<Bytes>, CallError> {
         let Plain { pool, version } = self;
-        let asked = Asked::begin(&version, request.headers_mut(), &mut context);
+        let measurement = RequestMeasurement::begin(&version, request.headers_mut(), &mut context);
         let tape = version.0.record_plain(&request, &mut context);
         let mut answer = pin!(pool.answer_plain(version, request, context));
-        let answered = asked.end(answer.as_mut().await);
+        let answered = measurement.end(answer.as_mut().await);
         if let Some(tape) = tape {
             recorded::end_plain(&tape, &answered);
         }
@@ -149,7 +151,7 @@ impl Pool {
         self.response(response)
     }
 
-    /// Calls the guest until it returns. Gives the lease back where the guest is not done then.
+    /// Calls the guest until it returns. Returns the lease if the guest still works after its return.
     async fn run_plain(
         self: &Arc<Self>,
         version: InUse,
@@ -167,15 +169,15 @@ impl Pool {
         }
     }
 
-    /// A guest's response, checked as one that comes by `wasi:http` is.
+    /// A guest's response, checked like a response through `wasi:http`.
     fn response(&self, response: PlainResponse) -> std::result::Result<http::Response<Bytes>, CallError> {
         let PlainResponse { status, fields, body } = response;
         let (mut head, ()) = http::Response::new(()).into_parts();
         head.status = StatusCode::from_u16(status)
-            .map_err(|_| self.refused(format_args!("the guest answered with the status {status}, which is none")))?;
+            .map_err(|_| self.refused(format_args!("the guest answered with the invalid status {status}")))?;
         head.headers = HeaderMap::with_capacity(fields.len() + 4);
         for (name, value) in fields {
-            let wrong = || self.refused(format_args!("the guest's response has a header `{name}` that is none"));
+            let wrong = || self.refused(format_args!("the guest's response has an invalid header `{name}`"));
             let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
             let value = HeaderValue::from_maybe_shared(value).map_err(|_| wrong())?;
             head.headers.append(key, value);
@@ -186,7 +188,7 @@ impl Pool {
     }
 }
 
-/// Calls the guest and waits for its response; says whether it is done with it.
+/// Calls the guest and waits for its response; returns whether it does nothing after its return.
 async fn invoke(lease: &mut Lease, request: http::Request<Bytes>) -> Result<(PlainResponse, bool)> {
     let instance = &mut lease.instance;
     let Some(handle) = instance.plain else { wasmtime::bail!("{INTERFACE} is not there") };
@@ -200,7 +202,7 @@ async fn invoke(lease: &mut Lease, request: http::Request<Bytes>) -> Result<(Pla
     panic::drive(&slice, call).await?
 }
 
-/// `request` as the interface has it.
+/// Converts `request` to the interface's type.
 fn plain(request: http::Request<Bytes>) -> PlainRequest {
     let (head, body) = request.into_parts();
     let uri = head.uri;
@@ -213,7 +215,7 @@ fn plain(request: http::Request<Bytes>) -> PlainRequest {
     }
 }
 
-/// The lines of a head.
+/// Headers as the lines of a message's head.
 fn fields(headers: &HeaderMap) -> Bytes {
     let length = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     let mut lines = BytesMut::with_capacity(length);
@@ -232,7 +234,7 @@ mod tests {
     use wasmtime::component::Component;
     use wasmtime::component::types::ComponentItem;
 
-    /// Whether the function of an interface with these types is taken.
+    /// Whether the function of an interface with these types is accepted.
     fn is_taken(request: &str, response: &str, function: &str) -> bool {
         let text = format!(
             r#"(component (import "{INTERFACE}" (instance

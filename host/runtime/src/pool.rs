@@ -1,8 +1,8 @@
-//! One component that runs: its versions, and its instances, which are made on demand, lent to one call at a time, and bounded
-//! in number over all versions.
+//! A running component: its versions and its instances. Instances are created on demand and lent to one call at a time;
+//! their number is limited across all versions.
 //!
-//! Links, routes and deliveries hold the pool, and never a version: a call is given one when it begins and keeps it. Which
-//! one is a look at two pointers under a lock that nobody holds for longer.
+//! Links, routes and deliveries hold the pool, never a version: a call gets a version when it begins, and keeps it.
+//! Choosing it reads two pointers under a lock that is never held for longer.
 
 use super::error::{CallError, Failure};
 use super::fairness::Fairness;
@@ -27,16 +27,16 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of calls.
     pub(crate) const FIXED_LIMITS = "components";
 
-    /// What a call may carry beside values of the limit `call_bytes`: the longest SQL statement.
+    /// How many bytes a call may carry in addition to the limit `call_bytes`: enough for the longest SQL statement.
     const CALL_OVERHEAD: usize = 1 << 20, bytes;
-    /// How often a call that waits for an instance asks again for one that a client keeps waiting.
+    /// How often a call that waits for an instance asks again to end a call whose client keeps an instance waiting.
     const PRESSURE_INTERVAL: Duration = Duration::from_millis(100);
 }
 
-/// Asked for an instance of the component while calls wait for one.
+/// Called with the component's name while calls wait for an instance of it.
 type Pressure = Box<dyn Fn(&Arc<str>) + Send + Sync>;
 
-/// What a pool is made from.
+/// The configuration of a pool.
 pub struct PoolConfig {
     /// The version that serves.
     pub version: VersionConfig,
@@ -48,18 +48,18 @@ pub struct PoolConfig {
     pub boundaries: Boundaries,
 }
 
-/// How many instances of a pool are in use.
+/// The use of a pool's instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolUse {
-    /// Those that serve a call.
+    /// Instances that serve a call.
     pub busy: usize,
-    /// Those that are kept for the next one.
+    /// Instances that are kept for the next call.
     pub idle: usize,
-    /// Callers that wait for one.
+    /// Callers that wait for an instance.
     pub waiting: usize,
 }
 
-/// Which versions calls get.
+/// The versions that calls get.
 struct Serving {
     active: Arc<Version>,
     /// A version that is tried out, and the draws below which a call gets it.
@@ -73,12 +73,12 @@ pub struct Pool {
     fairness: Fairness,
     profiler: Profiler,
     serving: RwLock<Serving>,
-    /// The functions of all versions so far, interface and name: a link knows one by its place here.
+    /// The functions of all versions so far, by interface and name. A link refers to a function by its index here.
     table: RwLock<Vec<(String, String)>>,
-    /// One permit an instance that may exist.
+    /// One permit for each instance that may exist.
     slots: Arc<Semaphore>,
     waiting: AtomicUsize,
-    /// Deliveries of messages to it.
+    /// The boundary of deliveries of messages to it.
     deliveries: Boundary,
     failures: Failures,
     pressure: OnceLock<Pressure>,
@@ -125,12 +125,12 @@ impl Pool {
             Some((canary, share)) if draw < *share => canary,
             _ => &serving.active,
         };
-        // With the lock held: a version that is retired has all its calls counted.
+        // Under the lock, so that all calls of a version are counted when it is retired.
         version.begin();
         InUse(version.clone())
     }
 
-    /// Where samples of its processor time go.
+    /// The profiler that gets samples of its processor time.
     pub(super) fn profiler(&self) -> &Profiler {
         &self.profiler
     }
@@ -145,15 +145,16 @@ impl Pool {
         self.serving.read().canary.clone()
     }
 
-    /// The place of `interface#name` in the component's table, by which all versions know it.
+    /// The index of `interface#name` in the component's table, which is the same for all versions.
     pub fn position(&self, interface: &str, name: &str) -> Option<usize> {
         self.table.read().iter().position(|(of, function)| of == interface && function == name)
     }
 
-    /// A new version, which gets no call yet, with one instance made, so that code that cannot start is found now.
+    /// Creates a new version, which gets no calls yet. It also creates one instance, so that code that cannot start
+    /// fails now.
     ///
     /// # Errors
-    /// When the guest traps while it is made.
+    /// When the guest traps while its instance is created.
     pub async fn prepare(self: &Arc<Self>, config: VersionConfig) -> Result<Arc<Version>, CallError> {
         let version = {
             let mut table = self.table.write();
@@ -176,7 +177,7 @@ impl Pool {
         Ok(version)
     }
 
-    /// Gives calls with a draw below `share` to `version`; both versions begin to count what becomes of calls.
+    /// Gives calls with a draw below `share` to `version`; both versions begin to count the outcomes of calls.
     pub fn try_out(&self, version: Arc<Version>, share: u16) {
         let mut serving = self.serving.write();
         serving.active.tally.start();
@@ -184,7 +185,7 @@ impl Pool {
         serving.canary = Some((version, share));
     }
 
-    /// Lets `version` serve; the one that did takes no more calls and is returned.
+    /// Makes `version` the one that serves. The old version takes no more calls and is returned.
     pub fn promote(&self, version: Arc<Version>) -> Arc<Version> {
         version.serve_again();
         let old = {
@@ -198,7 +199,7 @@ impl Pool {
         old
     }
 
-    /// Takes the version away that is tried out.
+    /// Removes the version that is tried out.
     pub fn withdraw(&self) -> Option<Arc<Version>> {
         let canary = {
             let mut serving = self.serving.write();
@@ -212,8 +213,8 @@ impl Pool {
         })
     }
 
-    /// Lets `pressure` know while calls wait for an instance, so that it ends a call whose own caller keeps an instance
-    /// waiting. Counts once.
+    /// Sets a function that is called while calls wait for an instance, so that it can end a call whose own caller
+    /// keeps an instance waiting. Only the first call has an effect.
     pub fn on_pressure(&self, pressure: impl Fn(&Arc<str>) + Send + Sync + 'static) {
         let _ = self.pressure.set(Box::new(pressure));
     }
@@ -223,18 +224,18 @@ impl Pool {
         &self.component
     }
 
-    /// The component's limits at the start, of which some count until the end: how many instances, deliveries and bytes of
-    /// a call.
+    /// The component's limits at the start. Some of them never change: the number of instances, of deliveries, and of
+    /// bytes of a call.
     pub fn limits(&self) -> &ComponentLimits {
         &self.limits
     }
 
-    /// One of its limits as it is now: a reload gives a version others.
+    /// The current value of one of its limits, which a reload can change.
     pub fn limit<T>(&self, of: impl FnOnce(&ComponentLimits) -> T) -> T {
         of(&self.serving.read().active.grants().limits)
     }
 
-    /// How many instances serve a call now.
+    /// The number of instances that serve a call now.
     pub fn busy(&self) -> u64 {
         self.limits.instances.saturating_sub(self.slots.available_permits() as u64)
     }
@@ -244,7 +245,7 @@ impl Pool {
         self.active().grants().clone()
     }
 
-    /// What deliveries of messages to it cross.
+    /// The boundary that deliveries of messages to it cross.
     pub fn deliveries(&self) -> &Boundary {
         &self.deliveries
     }
@@ -259,12 +260,12 @@ impl Pool {
         self.limit(|limits| limits.call_deadline)
     }
 
-    /// How long an instance may stand unused.
+    /// How long an instance may stay unused.
     pub fn idle_limit(&self) -> Duration {
         self.limit(|limits| limits.idle)
     }
 
-    /// How many instances are in use now.
+    /// The current use of its instances.
     pub fn in_use(&self) -> PoolUse {
         let most = usize::try_from(self.limits.instances).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         PoolUse {
@@ -274,13 +275,13 @@ impl Pool {
         }
     }
 
-    /// Drops the instances that nobody has used for the limit `idle`, and with them their memory.
+    /// Drops the instances that were not used for the limit `idle`, which frees their memory.
     pub fn sweep(&self) {
         let idle = self.idle_limit();
         self.versions().iter().for_each(|version| version.sweep(idle));
     }
 
-    /// Those that take calls.
+    /// The versions that take calls.
     fn versions(&self) -> Vec<Arc<Version>> {
         let serving = self.serving.read();
         let canary = serving.canary.iter().map(|(version, _)| version);
@@ -292,15 +293,15 @@ impl Pool {
         CallError::new(&self.component, failure, detail)
     }
 
-    /// An instance of `version` for one call: an idle one, a new one, or, when as many as may exist are busy, the next that is
-    /// free.
+    /// An instance of `version` for one call: an idle one, a new one, or, when all allowed instances are busy, the next
+    /// free one.
     pub(super) async fn lease(self: &Arc<Self>, version: InUse, call: CallContext) -> Result<Lease, CallError> {
         let permit = match self.slots.clone().try_acquire_owned() {
             Ok(permit) => permit,
-            // What is rare is in a box, so that it takes no room in every call.
+            // The rare case is boxed, so that it does not enlarge the future of every call.
             Err(_) => Box::pin(self.wait_for_slot(&call)).await?,
         };
-        // A call that is recorded or replayed finds nothing that another one left.
+        // A recorded or replayed call must not find any state of another call.
         let idle = if call.tape.is_some() { None } else { version.0.take_idle() };
         let mut instance = match idle {
             Some(mut instance) => {
@@ -310,7 +311,7 @@ impl Pool {
             None => Box::pin(self.instantiate(&version.0, call)).await?,
         };
         instance.uses += 1;
-        // The epoch went on while the instance was idle: its slice starts now.
+        // The epoch has advanced while the instance was idle, so its slice starts now.
         instance.store.set_epoch_deadline(1);
         Ok(Lease { instance, pool: self.clone(), _permit: permit, version })
     }
@@ -384,28 +385,28 @@ impl Pool {
     }
 }
 
-/// An instance on loan. Dropped as it is, the instance goes too; [`Lease::give_back`] keeps it for the next call.
+/// An instance on loan. Dropping it drops the instance; [`Lease::give_back`] keeps it for the next call.
 pub(super) struct Lease {
-    // Before the permit: the instance must be gone when the next one may be made.
+    // Dropped before the permit, because the instance must be gone before the next one may be created.
     pub(super) instance: Instance,
     pool: Arc<Pool>,
     _permit: OwnedSemaphorePermit,
-    // Last: the version has ended its calls when their instances are gone.
+    // Dropped last: a version's calls have ended only when their instances are gone.
     pub(super) version: InUse,
 }
 
 impl Lease {
-    /// Ends a call that succeeded and whose instance may serve no other: what it printed without an end of line goes to
-    /// the log before it is dropped.
+    /// Ends a successful call whose instance may not serve another: output without an end of line goes to the log
+    /// before the instance is dropped.
     pub(super) fn finish(mut self) {
         self.end();
     }
 
-    /// Ends a call that succeeded. The instance is kept unless it has served enough calls, or holds something that the
-    /// next call must not find (an open transaction).
+    /// Ends a successful call. The instance is kept unless it has served its maximum of calls, or holds something that
+    /// the next call must not find (an open transaction).
     pub(super) fn give_back(mut self) {
         let clean = self.end();
-        // In this order the instance is dropped before its permit, and the permit before the version's count.
+        // This order drops the instance before its permit, and the permit before the version's count.
         let Lease { version, _permit, pool: _pool, mut instance } = self;
         if clean && instance.uses < version.0.grants().limits.max_reuse {
             instance.idle_since = Instant::now();
@@ -413,7 +414,7 @@ impl Lease {
         }
     }
 
-    /// Ends the call; says whether the instance is as it was before.
+    /// Ends the call; returns whether the instance can be reused.
     fn end(&mut self) -> bool {
         let ctx = self.instance.store.data_mut();
         ctx.slice.release();

@@ -1,10 +1,10 @@
-//! What a component spends its processor time on: a profile that the Firefox profiler opens, sampled while somebody asks.
+//! Profiles of a component's processor time, for the Firefox profiler, sampled on request.
 //!
-//! The clock of processor slices interrupts a guest that computes when it ticks, every five milliseconds; that is a sample of
-//! its stack. A guest that only begins to compute after the tick is interrupted as well, by the tick before; such a one is
-//! no sample, or a component of many short calls would seem to compute all the time.
+//! Every five milliseconds, the clock of processor slices interrupts each guest that computes; that gives a sample of
+//! its stack. A guest that only begins to compute after the tick is also interrupted, because of the previous tick.
+//! This does not count as a sample; otherwise a component with many short calls would seem to compute all the time.
 //!
-//! While nobody asks it costs a look at a flag at such an interruption.
+//! Without a request it costs one check of a flag at each interruption.
 
 use super::error::CallError;
 use super::{Engine, Failure, Pool};
@@ -21,13 +21,13 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of profiles.
     pub(crate) const FIXED_LIMITS = "profiles";
 
-    /// The longest time that a component is profiled for at once.
+    /// The longest time of one profile.
     pub const MAX_PROFILE_TIME: Duration = Duration::from_secs(60);
     /// The most samples of a profile; further ones are left out.
     const MAX_SAMPLES: usize = 50_000, "samples";
 }
 
-/// Where the samples of one component go; cheap to clone.
+/// Collects the samples of one component; cheap to clone.
 #[derive(Clone, Default)]
 pub(super) struct Profiler(Arc<State>);
 
@@ -44,14 +44,14 @@ struct Taken {
 
 /// A profile of a component.
 pub struct Profile {
-    /// The file.
+    /// The profile's file.
     pub json: Vec<u8>,
-    /// How many samples it has.
+    /// The number of its samples.
     pub samples: usize,
 }
 
 impl Profiler {
-    /// The guest of `store` was interrupted by the clock.
+    /// Called when the clock has interrupted the guest of `store`.
     pub(super) fn sample(&self, store: &StoreContextMut<'_, Ctx>) {
         if !self.0.on.load(Ordering::Relaxed) || !Running::has_seen_a_tick() {
             return;
@@ -62,7 +62,7 @@ impl Profiler {
         }
     }
 
-    /// Begins a profile, until what is returned is dropped; `None` when there is one already.
+    /// Begins a profile, which ends when the returned value is dropped; `None` when one is already being taken.
     fn begin(&self, code: &Component, name: &str) -> wasmtime::Result<Option<Profiling<'_>>> {
         let mut profile = self.0.profile.lock();
         if profile.is_some() {
@@ -75,7 +75,7 @@ impl Profiler {
     }
 }
 
-/// A profile that is taken; dropped, it ends without one.
+/// A profile that is being taken; dropping it ends it without a result.
 struct Profiling<'a>(&'a Profiler);
 
 impl Profiling<'_> {
@@ -92,10 +92,10 @@ impl Drop for Profiling<'_> {
 }
 
 impl Pool {
-    /// Profiles the version that serves for `time`; `None` when somebody else profiles it now.
+    /// Profiles the active version for `time`; `None` when it is already being profiled.
     ///
     /// # Errors
-    /// When wasmtime makes no profile of it.
+    /// When wasmtime cannot profile it.
     pub async fn profile(&self, time: Duration) -> Result<Option<Profile>, CallError> {
         let failed = |error: wasmtime::Error| CallError::new(self.component(), Failure::Mismatch, format!("{error:#}"));
         let version = self.active();

@@ -1,6 +1,6 @@
-//! Calls that are recorded, and their replay; what a recording has is in [`souk_bindings::tape`].
+//! Recorded calls and their replay; [`souk_bindings::tape`] describes the content of a recording.
 //!
-//! A recorded call has an instance that nobody used before, because a used one holds what earlier calls left.
+//! A recorded call gets a new instance, because a used one contains state of earlier calls.
 
 use super::component::Compiled;
 use super::error::{CallError, Failure};
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use wasmtime::component::Val;
 use wasmtime_wasi_http::{Error, WasiBody};
 
-/// What writes the values of each function; `None` where JSON cannot carry them.
+/// The codec of each function's values; `None` if JSON cannot represent them.
 pub(super) fn codecs(compiled: &Compiled) -> Vec<Option<Arc<FunctionCodec>>> {
     compiled.exported.functions.iter().map(|function| FunctionCodec::of(&function.ty).ok().map(Arc::new)).collect()
 }
@@ -29,7 +29,7 @@ impl Version {
         self.grants().recorder.as_ref()?.begin(context, &self.id().digest, question)
     }
 
-    /// Begins to record a call of a function, where the component is recorded.
+    /// Begins to record a call of a function, if the component is recorded.
     pub(super) fn record_call(
         &self,
         position: usize,
@@ -43,7 +43,7 @@ impl Version {
         Some((self.record(context, Question::Function { interface, name, arguments })?, codec))
     }
 
-    /// Begins to record a request that is asked as plain values, where the component is recorded.
+    /// Begins to record a request that arrives as plain values, if the component is recorded.
     pub(super) fn record_plain(&self, request: &http::Request<Bytes>, context: &mut CallContext) -> Option<Arc<Tape>> {
         self.grants().recorder.as_ref()?;
         self.record(context, question(request, true, shown_bytes(request.body())))
@@ -83,7 +83,7 @@ fn question<B>(request: &http::Request<B>, plain: bool, body: String) -> Questio
     }
 }
 
-/// A call of a function has ended.
+/// Records the end of a call of a function.
 pub(super) fn end_call(tape: &Tape, codec: &FunctionCodec, called: &Result<(), CallError>, results: &[Val]) {
     match called {
         Err(error) => end_failed(tape, error),
@@ -94,14 +94,14 @@ pub(super) fn end_call(tape: &Tape, codec: &FunctionCodec, called: &Result<(), C
     }
 }
 
-/// A call has failed. One that never came to the component is not kept: there is nothing of it to run again.
+/// Records that a call failed. A call that never reached the component is not kept, because there is nothing to replay.
 fn end_failed(tape: &Tape, error: &CallError) {
     if matches!(error.failure, Failure::Trapped | Failure::Deadline) {
         tape.ends(Answer::Failed(error.failure.key().to_owned()));
     }
 }
 
-/// A request that was asked as plain values is answered.
+/// Records the answer to a request that arrived as plain values.
 pub(super) fn end_plain(tape: &Tape, answered: &Result<http::Response<Bytes>, CallError>) {
     match answered {
         Err(error) => end_failed(tape, error),
@@ -109,14 +109,14 @@ pub(super) fn end_plain(tape: &Tape, answered: &Result<http::Response<Bytes>, Ca
     }
 }
 
-/// A request has failed with this error, if any.
+/// Records the error of a request, if it failed.
 pub(super) fn end_request(tape: &Tape, error: Option<&CallError>) {
     if let Some(error) = error {
         end_failed(tape, error);
     }
 }
 
-/// The body of the response with this head, which is recorded when it has been read.
+/// The body of the response with this head; it is recorded when it was read.
 pub(super) fn end_response(tape: Arc<Tape>, head: &http::response::Parts, body: WasiBody) -> WasiBody {
     let (status, headers) = (head.status.as_u16(), shown_headers(&head.headers));
     let end = move |body: Option<Vec<u8>>, _| match body {
@@ -135,7 +135,7 @@ fn response_of<B>(response: &http::Response<B>, body: &[u8]) -> Answer {
 }
 
 impl Pool {
-    /// Runs a recorded call again: its imports answer from `tape`, which is of the same recording.
+    /// Runs a recorded call again: its imports answer from `tape`, which belongs to the same recording.
     ///
     /// # Errors
     /// When the component has no such function, or the recording was changed by hand.

@@ -1,7 +1,7 @@
-//! Why a component cannot be linked, for the one who built it: the interface with its version, what of it does not fit,
-//! and the SDK that does.
+//! Explains to a component's author why it cannot be linked: the interface with its version, the part that does not
+//! fit, and an SDK that would fit.
 //!
-//! wasmtime's own words begin with the interface, go on about what it is made of, and know nothing of SDKs.
+//! wasmtime's own error describes the internals of the interface and does not know SDKs.
 
 use crate::component::CompileError;
 use crate::stub::is_host_interface;
@@ -36,7 +36,7 @@ const WASI: &str = "0.2.x, 0.3.0-rc-2026-03-15 and 0.3.0";
 /// The SDKs for these.
 const SDK: &str = "for Rust spin-sdk 5, 6 or 7";
 
-/// The refusal of the component `name`, which `error` has kept from being linked.
+/// The refusal of the component `name`, which cannot be linked because of `error`.
 pub(crate) fn refusal(
     name: &str,
     engine: &wasmtime::Engine,
@@ -56,7 +56,7 @@ pub(crate) fn refusal(
     CompileError { component: name.to_owned(), message, fix }
 }
 
-/// What is wrong with the import of `interface`, by `error`, and what to do.
+/// What is wrong with the import of `interface`, according to `error`, and the fix.
 fn explain(interface: &str, error: &str) -> (String, String) {
     let (path, _) = interface.split_once('@').unwrap_or((interface, ""));
     let package = path.split_once('/').map_or(path, |(package, _)| package);

@@ -1,9 +1,9 @@
-//! Interfaces of WASI and Spin that the host does not have. Tools import all that their world names, whether a component
-//! uses it or not (Python's SDK 96 interfaces for a hello), so such an import is no reason to refuse a component: its
-//! functions are there, and a call to one traps with the function's name.
+//! Stubs for interfaces of WASI and Spin that the host does not have. Tools import everything that their world names,
+//! even if the component does not use it (Python's SDK imports 96 interfaces for a hello world). So such an import is
+//! no reason to refuse a component: its functions exist, and a call to one traps with the function's name.
 //!
-//! What this refuses: a contract that no dependency answers, and an interface that the host has. That is never a stub, so
-//! a function that is missing in it is a mistake to report at the start.
+//! It creates no stub for a contract that no dependency provides. It also creates none for an interface that the host
+//! has, so that a missing function in such an interface is reported at the start.
 
 use souk_bindings::{Ctx, missing_feature};
 use wasm_encoder::{ComponentImportSection, ComponentTypeRef, CoreTypeSection, ModuleType};
@@ -11,21 +11,22 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre, Linker, ResourceType};
 use wasmtime::{Engine, Result, bail};
 
-/// How the names of interfaces begin that are the host's to answer; others are contracts.
+/// The prefixes of interfaces that the host provides; all others are contracts.
 const HOST_NAMESPACES: &[&str] = &["wasi:", "spin:", "fermyon:", "souk:call/"];
 
-/// Whether `interface` is the host's to answer.
+/// Whether the host has to provide `interface`.
 pub fn is_host_interface(interface: &str) -> bool {
     HOST_NAMESPACES.iter().any(|namespace| interface.starts_with(namespace))
 }
 
-/// A resource of an interface that the host does not have: there never is one.
+/// A resource of an interface that the host does not have; it can never exist.
 enum Absent {}
 
-/// The template for instances of `component`, with the host's interfaces that `linker` lacks, which are now stubs.
+/// The template for instances of `component`, and the names of the host's interfaces that `linker` lacks, which are
+/// stubs now.
 ///
 /// # Errors
-/// When something else is missing, or of another type.
+/// When another import is missing, or has another type.
 pub(crate) fn link(
     engine: &Engine,
     component: &Component,
@@ -60,8 +61,8 @@ fn missing(engine: &Engine, component: &Component, linker: &Linker<Ctx>) -> Resu
 
 /// Whether `linker` has the interface `name`, in this version or one that may stand in for it.
 ///
-/// A linker tells nobody what it has, but how it refuses a component that imports a module by that name: what it has is
-/// none, or there is nothing.
+/// A linker has no function to ask, so this tries to link a component that imports a module with that name. The error
+/// shows whether the linker has an instance there or nothing.
 fn has(engine: &Engine, linker: &Linker<Ctx>, name: &str) -> Result<bool> {
     let (mut types, mut imports) = (CoreTypeSection::new(), ComponentImportSection::new());
     types.ty().module(&ModuleType::new());
@@ -77,7 +78,7 @@ fn has(engine: &Engine, linker: &Linker<Ctx>, name: &str) -> Result<bool> {
 
 /// Defines the interfaces `missing` in `linker`.
 fn define(engine: &Engine, component: &Component, linker: &mut Linker<Ctx>, missing: &[String]) -> Result<()> {
-    // An interface may use a resource of one that comes before it, which is then another's to define.
+    // An interface may use a resource of an earlier interface, which defines it.
     let mut known = Vec::new();
     for (interface, item) in component.component_type().imports(engine) {
         let ComponentItem::ComponentInstance(instance) = item.ty else { continue };
@@ -110,7 +111,7 @@ fn define(engine: &Engine, component: &Component, linker: &mut Linker<Ctx>, miss
     Ok(())
 }
 
-/// What a call to a stub ends with.
+/// The error of a call to a stub.
 fn absent(function: &str) -> Result<()> {
     if let Some(feature) = missing_feature(function) {
         bail!("called {function}, and this souk was built without the feature `{feature}`: `--features full` has it");
@@ -146,7 +147,7 @@ mod tests {
         Component::new(engine, wat::parse_str(text).unwrap()).unwrap()
     }
 
-    /// A component that calls a function of each kind of an interface by its exports.
+    /// A component whose exports call functions of missing interfaces, one of each kind.
     const GUEST: &str = r#"(component
         (import "wasi:io/poll@0.2.3" (instance $poll
             (export "pollable" (type (sub resource)))

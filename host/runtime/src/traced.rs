@@ -1,7 +1,6 @@
 //! The arguments and results of calls in traces, for a component whose manifest allows it (`trace_arguments`).
 //!
-//! They are written as JSON, as `souk call` reads and prints them, without the values of secret variables, and only so much
-//! of them as a span keeps.
+//! They are JSON, as in `souk call`, without the values of secret variables, and cut to the limit of a span.
 
 use super::component::Compiled;
 use souk_bindings::Grants;
@@ -14,20 +13,21 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of values in traces.
     pub(crate) const FIXED_LIMITS = "traces";
 
-    /// The most JSON of a call's arguments or result that is written to keep its beginning; longer ones are left out.
+    /// The most bytes of JSON for a call's arguments or result, of which a trace keeps the beginning; larger values are
+    /// left out.
     const MAX_TRACED_BYTES: usize = 64 << 10, bytes;
 }
 
 /// Writes the values of one function for traces; cheap to clone.
 #[derive(Clone)]
 pub(super) struct TracedValues {
-    /// `None` where JSON cannot carry them.
+    /// `None` if JSON cannot represent them.
     codec: Option<Arc<FunctionCodec>>,
     hidden: Arc<Redaction>,
 }
 
 impl TracedValues {
-    /// One for each function of `compiled`; none where `grants` do not allow them.
+    /// One for each function of `compiled`; empty if `grants` do not allow them.
     pub(super) fn of(compiled: &Compiled, grants: &Grants) -> Vec<Self> {
         let Some(hidden) = &grants.traced_values else { return Vec::new() };
         let functions = compiled.exported.functions.iter();

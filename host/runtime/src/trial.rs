@@ -1,6 +1,6 @@
-//! What became of the calls of one version, while it is compared with another.
+//! The outcomes of the calls of one version, while it is compared with another.
 //!
-//! Counted only then: otherwise a call costs one look at a flag.
+//! They are only counted then; otherwise a call costs one check of a flag.
 
 use super::error::Failure;
 use parking_lot::Mutex;
@@ -12,26 +12,27 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of versions that are tried out.
     pub(crate) const FIXED_LIMITS = "deployments";
 
-    /// The most durations of calls that are kept of each of two versions while they are compared, the latest ones.
+    /// The most durations of calls that are kept for each of two versions while they are compared; the latest ones are
+    /// kept.
     const MAX_DURATIONS: usize = 10_000, "durations";
 }
 
 /// How a call of a version ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// As its contract says it may, well.
+    /// With a result, and without an error.
     Good,
-    /// With the error of its contract: an answer, and mostly the caller's mistake.
+    /// With an error of its contract: this is an answer, and usually the caller's mistake.
     Refused,
     /// With a status of 500 or more.
     ServerError,
-    /// By a trap, or without an instance.
+    /// With a trap, or without an instance.
     Trapped,
     /// Its deadline passed.
     Late,
 }
 
-/// The counts.
+/// Counts the outcomes of calls.
 #[derive(Default)]
 pub struct Tally {
     on: AtomicBool,
@@ -56,31 +57,31 @@ struct Ring {
 pub struct Counts {
     /// All calls that have ended.
     pub calls: u64,
-    /// Those that ended with the error of a contract.
+    /// Calls that ended with an error of the contract.
     pub refused: u64,
-    /// Those that ended with a status of 500 or more.
+    /// Calls that ended with a status of 500 or more.
     pub errors: u64,
-    /// Those that trapped, or had no instance.
+    /// Calls that trapped, or got no instance.
     pub trapped: u64,
-    /// Those whose deadline passed.
+    /// Calls whose deadline passed.
     pub late: u64,
-    /// How often an instance met a limit of memory.
+    /// How often an instance reached a limit of memory.
     pub memory: u64,
-    /// The middle one of the durations, in microseconds; 0 when there is none.
+    /// The median duration, in microseconds; 0 without calls.
     pub median_us: u32,
-    /// 99 of 100 are shorter, in microseconds.
+    /// The 99th percentile of the durations, in microseconds.
     pub p99_us: u32,
 }
 
 impl Counts {
-    /// Those that failed by no choice of the contract.
+    /// Calls that failed, without errors of the contract.
     pub fn failed(&self) -> u64 {
         self.errors + self.trapped + self.late
     }
 }
 
 impl Tally {
-    /// Begins to count, from nothing.
+    /// Begins to count from zero.
     pub fn start(&self) {
         for count in [&self.good, &self.refused, &self.errors, &self.trapped, &self.late, &self.memory] {
             count.store(0, Ordering::Relaxed);
@@ -99,7 +100,7 @@ impl Tally {
         self.on.load(Ordering::Relaxed)
     }
 
-    /// A call ended after `time`.
+    /// Counts a call that ended after `time`.
     pub(super) fn note(&self, outcome: Outcome, time: Duration) {
         if !self.is_on() {
             return;
@@ -116,7 +117,7 @@ impl Tally {
         self.changed.notify_waiters();
     }
 
-    /// An instance met a limit of memory.
+    /// Counts an instance that reached a limit of memory.
     pub(super) fn note_memory(&self) {
         if self.is_on() {
             self.memory.fetch_add(1, Ordering::Relaxed);
@@ -124,12 +125,12 @@ impl Tally {
         }
     }
 
-    /// Waits for the next end of a call.
+    /// Waits until the next call ends.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    /// The counts now.
+    /// The current counts.
     pub fn counts(&self) -> Counts {
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let (good, refused, errors) = (load(&self.good), load(&self.refused), load(&self.errors));
@@ -161,7 +162,8 @@ impl Ring {
 }
 
 impl Outcome {
-    /// What a failure of a call says of the version; `None` when it says nothing, as of a call that was not begun.
+    /// The outcome that a failure means for the version; `None` for a failure that does not concern it, such as a call
+    /// that was not begun.
     pub(super) fn of_failure(failure: Failure) -> Option<Self> {
         match failure {
             Failure::Trapped | Failure::Instantiation | Failure::NotExported => Some(Outcome::Trapped),
@@ -176,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_counted_until_it_is_asked_for_and_then_from_nothing() {
+    fn nothing_is_counted_before_the_start_and_then_from_zero() {
         let tally = Tally::default();
         tally.note(Outcome::Trapped, Duration::from_millis(1));
         assert_eq!(tally.counts(), Counts::default());

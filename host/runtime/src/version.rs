@@ -1,7 +1,7 @@
-//! One version of a component: its code, its instances and what became of its calls.
+//! One version of a component: its code, its instances and the outcomes of its calls.
 //!
-//! A component has one version that serves, and while a new one is tried out or old calls end, some more. All of them share
-//! the component's limits, so the pool counts the instances of all; a version owns those that it has made.
+//! A component has one version that serves, and more while a new one is tried out or old calls end. All versions share
+//! the component's limits, so the pool counts the instances of all; each version owns its own instances.
 
 use super::caller::OwnType;
 use super::component::Compiled;
@@ -23,27 +23,27 @@ use tokio::time::Instant;
 use wasmtime::Store;
 use wasmtime::component::Func;
 
-/// Which version of a component it is.
+/// Identifies a version of a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionId {
     /// Counts the versions of the component, from 1.
     pub number: u64,
-    /// The SHA-256 of its file as it was given, in hexadecimal.
+    /// The SHA-256 of its original file, in hexadecimal.
     pub digest: Arc<str>,
-    /// How measures name it.
+    /// Its name in metrics.
     pub label: String,
 }
 
 impl VersionId {
-    /// The first version of a component, of a file with this digest.
+    /// The first version of a component, from a file with this digest.
     pub fn first(digest: impl Into<Arc<str>>, label: impl Into<String>) -> Self {
         VersionId { number: 1, digest: digest.into(), label: label.into() }
     }
 }
 
-/// What a version is made from.
+/// The configuration of a version.
 pub struct VersionConfig {
-    /// Which it is.
+    /// Its id.
     pub id: VersionId,
     /// The linked component.
     pub compiled: Compiled,
@@ -67,35 +67,35 @@ pub struct Version {
     id: VersionId,
     pub(super) compiled: Compiled,
     grants: Arc<Grants>,
-    /// Where the functions of the component's table are in this version; `None` where it has no such function.
+    /// The position in this version of each function in the component's table; `None` if the version lacks it.
     positions: Vec<Option<usize>>,
-    /// The most recently used last, so that a quiet component needs few instances.
+    /// Idle instances, the most recently used last, so that a component with few calls needs few instances.
     idle: Mutex<Vec<Instance>>,
     busy: AtomicUsize,
-    /// It takes no more calls, and keeps no instance.
+    /// Whether it takes no more calls and keeps no instances.
     retired: AtomicBool,
-    /// Told when a retired version has ended its last call.
+    /// Notified when a retired version has ended its last call.
     pub(super) drained: Notify,
     /// The types of its functions, in the order of [`Compiled::exported`].
     pub(super) types: Vec<OwnType>,
-    /// Calls of its functions, in the same order.
+    /// The boundaries of its functions' calls, in the same order.
     pub(super) calls: Vec<Boundary>,
-    /// Its functions in the path of a call, in the same order.
+    /// The steps of its functions in the path of a call, in the same order.
     pub(super) steps: Vec<Step>,
-    /// HTTP requests in it.
+    /// The step of HTTP requests in the path of a call.
     pub(super) http_step: Step,
-    /// What traces have of its functions' values, in the same order; empty where they have nothing.
+    /// Writers of its functions' values to traces, in the same order; empty if traces have no values.
     pub(super) values: Vec<TracedValues>,
-    /// What writes the values of its functions to recordings, in the same order; empty where nobody records it.
+    /// The codecs that write its functions' values to recordings, in the same order; empty if it is not recorded.
     pub(super) codecs: Vec<Option<Arc<FunctionCodec>>>,
-    /// HTTP requests that it answers.
+    /// The boundary of HTTP requests that it answers.
     pub(super) requests: Boundary,
-    /// What became of its calls, while it is compared with another version.
+    /// The outcomes of its calls, while it is compared with another version.
     pub(super) tally: Tally,
 }
 
 impl Version {
-    /// The version, whose functions the component knows by their places in `table`.
+    /// A version; the component refers to its functions by their indices in `table`.
     pub(super) fn new(config: VersionConfig, table: &[(String, String)], boundaries: &Boundaries) -> Arc<Self> {
         let VersionConfig { id, compiled, grants } = config;
         let (name, exported) = (&compiled.name, &compiled.exported);
@@ -123,7 +123,7 @@ impl Version {
         })
     }
 
-    /// Which version it is.
+    /// Its id.
     pub fn id(&self) -> &VersionId {
         &self.id
     }
@@ -138,27 +138,27 @@ impl Version {
         &self.grants
     }
 
-    /// What became of its calls since it is compared with another version.
+    /// The outcomes of its calls since the comparison with another version began.
     pub fn tally(&self) -> &Tally {
         &self.tally
     }
 
-    /// How many of its instances serve a call now.
+    /// The number of its instances that serve a call now.
     pub fn busy(&self) -> usize {
         self.busy.load(Ordering::Acquire)
     }
 
-    /// How many of its instances wait for a call.
+    /// The number of its instances that wait for a call.
     pub fn idle(&self) -> usize {
         self.instances().len()
     }
 
-    /// Where the function at this place of the component's table is in this version.
+    /// The position in this version of the function with this index in the component's table.
     pub(super) fn position(&self, function: usize) -> Option<usize> {
         self.positions.get(function).copied().flatten()
     }
 
-    /// How many results the function at this place has.
+    /// The number of results of the function at this position.
     pub(super) fn results(&self, position: usize) -> usize {
         self.compiled.exported.functions.get(position).map_or(0, |function| function.ty.results().len())
     }
@@ -167,7 +167,7 @@ impl Version {
         self.busy.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// An instance of this version has ended its call, and is gone or kept.
+    /// Called when an instance of this version has ended its call, and is dropped or kept.
     pub(super) fn end(&self) {
         if self.busy.fetch_sub(1, Ordering::AcqRel) == 1 && self.is_retired() {
             self.drained.notify_waiters();
@@ -186,7 +186,7 @@ impl Version {
     /// Keeps an instance for the next call; a retired version keeps none.
     pub(super) fn keep(&self, instance: Instance) {
         let mut instances = self.instances();
-        // Asked with the lock held: who retires it empties the list afterwards.
+        // Checked under the lock, because retiring empties the list afterwards.
         if !self.is_retired() {
             instances.push(instance);
         }
@@ -197,7 +197,7 @@ impl Version {
         self.retired.load(Ordering::Acquire)
     }
 
-    /// It takes no more calls, and gives the memory of its idle instances back. Calls that run go on.
+    /// Stops taking calls, and drops its idle instances. Running calls go on.
     pub(super) fn retire(&self) {
         self.retired.store(true, Ordering::Release);
         let old = std::mem::take(&mut *self.instances());
@@ -220,7 +220,7 @@ impl Version {
         }
     }
 
-    /// Drops the instances that nobody has used for `idle`, and with them their memory.
+    /// Drops the instances that were not used for `idle`, which frees their memory.
     pub(super) fn sweep(&self, idle: Duration) {
         let old: Vec<Instance> = {
             let mut instances = self.instances();

@@ -1,8 +1,9 @@
 //! Tasks that the host cannot do without: deliveries, intakes of messages, sweepers, the clock of fairness.
 //!
-//! A panic ends a task and nothing else, so without this a host whose deliveries have died would go on and look well. A
-//! vital task that panics is logged, and the host ends with an error as soon as it can: whoever runs it starts it again, and
-//! what was stored is delivered then. Calls of guests are none: their panics are [contained](super::panic).
+//! A panic ends only its own task. Without this module, a host whose deliveries have died would go on and look healthy.
+//! A panic of a vital task is logged, and the host ends with an error as soon as it can. The operator's service manager
+//! restarts it, and then stored messages are delivered. Calls of guests are not vital tasks: their panics are
+//! [contained](super::panic).
 
 use super::panic::message;
 use futures::FutureExt as _;
@@ -11,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
 use tokio_util::sync::CancellationToken;
 
-/// Of the process, as a panic is a mistake of the program.
+/// One for the process, because a panic is a bug in the program.
 static LOST: LazyLock<CancellationToken> = LazyLock::new(CancellationToken::new);
 
 /// Returns when a vital task has panicked.
@@ -19,13 +20,13 @@ pub async fn lost() {
     LOST.cancelled().await;
 }
 
-/// Runs `task`, which does `what`; `None` when it panicked.
+/// Runs `task`, which the log calls `what`; `None` when it panicked.
 pub async fn vital<T>(what: &'static str, task: impl Future<Output = T>) -> Option<T> {
     let ended = AssertUnwindSafe(task).catch_unwind().await;
     ended.map_err(|panic| lose(what, &*panic)).ok()
 }
 
-/// The same of a thread.
+/// Like [`vital`], for the work of a thread.
 pub fn vital_thread<T>(what: &'static str, work: impl FnOnce() -> T) -> Option<T> {
     let ended = catch_unwind(AssertUnwindSafe(work));
     ended.map_err(|panic| lose(what, &*panic)).ok()
@@ -33,7 +34,7 @@ pub fn vital_thread<T>(what: &'static str, work: impl FnOnce() -> T) -> Option<T
 
 fn lose(what: &str, panic: &(dyn Any + Send)) {
     tracing::error!(
-        "{what} panicked, which is a mistake in Souk: {}; the host ends, because it cannot do without: start it again",
+        "{what} panicked, which is a mistake in Souk: {}; the host ends, because it needs it to run: start it again",
         message(panic)
     );
     LOST.cancel();

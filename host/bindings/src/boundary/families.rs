@@ -1,11 +1,12 @@
-//! What is measured at boundaries, under the names of OpenTelemetry's semantic conventions as Prometheus writes them:
-//! `http.server.request.duration` is `http_server_request_duration_seconds`. HTTP, database and RPC names are those of
-//! version 1.45, where they are stable; `messaging` is in development there, and what begins with `souk` is our own.
+//! The metrics of boundaries. Their names are those of OpenTelemetry's semantic conventions, as Prometheus writes them:
+//! `http.server.request.duration` is `http_server_request_duration_seconds`. The HTTP, database and RPC names come from
+//! version 1.45, where they are stable. The `messaging` names are still in development there. Names that begin with
+//! `souk` are our own.
 //!
-//! The crate is `prometheus`: its histograms are handles that are found once and then cost a few atomic operations, where
-//! OpenTelemetry's SDK looks its attributes up at each call; its text is the format that Prometheus' own parser takes
-//! (that of `prometheus-client` is OpenMetrics alone); and what it gathers are plain structures, from which an exporter for
-//! OTLP is a translation.
+//! We use the crate `prometheus` for three reasons. Its histograms are handles that are looked up once and then cost a
+//! few atomic operations; OpenTelemetry's SDK looks its attributes up at each call. Its text format is the one that
+//! Prometheus' own parser accepts; `prometheus-client` writes OpenMetrics only. And it gathers plain structures, which
+//! an OTLP exporter only has to translate.
 
 use super::OTHER;
 use crate::trace::Kind;
@@ -19,9 +20,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// Seconds, for requests: those that the conventions advise.
+/// Seconds, for requests: the buckets that the conventions recommend.
 const REQUEST_BUCKETS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
-/// Seconds, for what happens inside: a row is read in microseconds.
+/// Seconds, for operations inside the host: reading a row takes microseconds.
 const CALL_BUCKETS: &[f64] =
     &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
 
@@ -30,18 +31,18 @@ pub(super) struct Family {
     vec: HistogramVec,
     /// Whether its first labels are a request's method and status.
     request: bool,
-    crosses: Crosses,
-    /// What its other labels are called.
+    crosses: CrossingKind,
+    /// The names of its other labels.
     names: [&'static str; 3],
     live: Live,
 }
 
-/// How many boundaries there are with the same labels.
+/// The number of boundaries with the same labels.
 type Live = Arc<Mutex<HashMap<[String; 3], usize>>>;
 
-/// What crosses.
+/// The kind of operation that crosses.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Crosses {
+enum CrossingKind {
     Requests,
     Calls,
     Links,
@@ -51,7 +52,7 @@ enum Crosses {
     Deliveries,
 }
 
-/// All measures.
+/// All metrics.
 pub(super) struct Families {
     pub(super) registry: Registry,
     pub(super) requests: Family,
@@ -68,8 +69,8 @@ pub(super) struct Families {
 impl Families {
     pub(super) fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let family = |name: &str, help: &str, buckets: &[f64], crosses: Crosses, labels: [&'static str; 3]| {
-            let request = matches!(crosses, Crosses::Requests | Crosses::Outgoing);
+        let family = |name: &str, help: &str, buckets: &[f64], crosses: CrossingKind, labels: [&'static str; 3]| {
+            let request = matches!(crosses, CrossingKind::Requests | CrossingKind::Outgoing);
             let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
             let own: &[&str] = match request {
                 true => &["http_request_method", "http_response_status_code", "error_type"],
@@ -81,13 +82,13 @@ impl Families {
         };
         let failures = Opts::new(
             "souk_component_failures_total",
-            "Calls into a component that failed: refused, trapped, too late, and the like.",
+            "Calls into a component that failed, for example refused, trapped or too late.",
         );
         let failures = IntCounterVec::new(failures, &["souk_component", "error_type"])?;
         registry.register(Box::new(failures.clone()))?;
         let refusals = Opts::new(
             "souk_http_refusals_total",
-            "Connections and requests that were refused before a component had seen them.",
+            "Connections and requests that were refused before they reached a component.",
         );
         let refusals = IntCounterVec::new(refusals, &["error_type"])?;
         registry.register(Box::new(refusals.clone()))?;
@@ -96,49 +97,49 @@ impl Families {
                 "http_server_request_duration_seconds",
                 "Duration of HTTP requests of clients, up to the response's head.",
                 REQUEST_BUCKETS,
-                Crosses::Requests,
+                CrossingKind::Requests,
                 ["souk_component", "http_route", "souk_version"],
             )?,
             calls: family(
                 "rpc_server_call_duration_seconds",
-                "Duration of calls into a component, waiting for an instance included.",
+                "Duration of calls into a component, including the wait for an instance.",
                 CALL_BUCKETS,
-                Crosses::Calls,
+                CrossingKind::Calls,
                 ["souk_component", "souk_version", "rpc_method"],
             )?,
             links: family(
                 "rpc_client_call_duration_seconds",
                 "Duration of calls over links, as the component that calls sees them.",
                 CALL_BUCKETS,
-                Crosses::Links,
+                CrossingKind::Links,
                 ["souk_component", "souk_target", "rpc_method"],
             )?,
             operations: family(
                 "db_client_operation_duration_seconds",
                 "Duration of statements and key-value operations.",
                 CALL_BUCKETS,
-                Crosses::Operations,
+                CrossingKind::Operations,
                 ["souk_component", "db_system_name", "db_namespace"],
             )?,
             outgoing: family(
                 "http_client_request_duration_seconds",
                 "Duration of HTTP requests of components, up to the response's head.",
                 REQUEST_BUCKETS,
-                Crosses::Outgoing,
+                CrossingKind::Outgoing,
                 ["souk_component", "souk_version", "souk_target"],
             )?,
             stored: family(
                 "messaging_client_operation_duration_seconds",
                 "Duration of storing a message of a durable link.",
                 CALL_BUCKETS,
-                Crosses::Stored,
+                CrossingKind::Stored,
                 ["souk_component", "souk_target", "rpc_method"],
             )?,
             deliveries: family(
                 "messaging_process_duration_seconds",
-                "Duration of deliveries of messages; error_type is what became of a message that was not delivered.",
+                "Duration of deliveries of messages; error_type says why a message was not delivered.",
                 CALL_BUCKETS,
-                Crosses::Deliveries,
+                CrossingKind::Deliveries,
                 ["souk_component", "souk_version", "rpc_method"],
             )?,
             failures,
@@ -149,30 +150,31 @@ impl Families {
 }
 
 impl Family {
-    /// The measures of one boundary.
-    pub(super) fn place(&self, labels: [&str; 3]) -> Place {
+    /// The metrics of one boundary.
+    pub(super) fn metrics(&self, labels: [&str; 3]) -> BoundaryMetrics {
         let good = (!self.request).then(OnceLock::new);
         let labels = labels.map(str::to_owned);
         *self.live.lock().entry(labels.clone()).or_default() += 1;
         let (names, live) = (self.names, self.live.clone());
-        Place { vec: self.vec.clone(), good, labels, crosses: self.crosses, names, live }
+        BoundaryMetrics { vec: self.vec.clone(), good, labels, crosses: self.crosses, names, live }
     }
 }
 
-/// The measures of one boundary.
-pub(super) struct Place {
+/// The metrics of one boundary.
+pub(super) struct BoundaryMetrics {
     vec: HistogramVec,
-    /// Of those without an error, found once there is one; `None` where method and status tell them apart.
+    /// The histogram of operations without an error, created at the first one; `None` for requests, which method and
+    /// status tell apart.
     good: Option<OnceLock<Histogram>>,
     labels: [String; 3],
-    crosses: Crosses,
+    crosses: CrossingKind,
     names: [&'static str; 3],
     live: Live,
 }
 
-/// The last of the boundaries with the same labels takes its series along: those of a version that is gone would stay for
-/// ever, and more with each deployment.
-impl Drop for Place {
+/// The last of the boundaries with the same labels removes their series. Otherwise the series of old versions would
+/// stay for ever, and each deployment would add more.
+impl Drop for BoundaryMetrics {
     fn drop(&mut self) {
         let mut live = self.live.lock();
         let Some(left) = live.get_mut(&self.labels) else { return };
@@ -181,14 +183,14 @@ impl Drop for Place {
             return;
         }
         live.remove(&self.labels);
-        // Under the lock: a boundary that is made at the same time creates its series again afterwards.
+        // This runs under the lock: a boundary that is created at the same time creates its series again afterwards.
         for family in self.vec.collect() {
             for series in family.get_metric() {
                 let all: HashMap<&str, &str> =
                     series.get_label().iter().map(|label| (label.name(), label.value())).collect();
                 let mut own = self.names.iter().zip(&self.labels);
                 if own.all(|(name, value)| all.get(name).is_some_and(|found| found == value)) {
-                    // It is there: it has just been read, and nobody else takes it away.
+                    // This cannot fail: the series has just been read, and only this code removes series.
                     let _ = self.vec.remove(&all);
                 }
             }
@@ -196,40 +198,40 @@ impl Drop for Place {
     }
 }
 
-impl Place {
-    /// Which side of what a span is that crosses here.
+impl BoundaryMetrics {
+    /// The kind of the spans that cross here.
     pub(super) fn kind(&self) -> Kind {
         match self.crosses {
-            Crosses::Requests => Kind::Server,
-            Crosses::Calls => Kind::Internal,
-            Crosses::Links | Crosses::Operations | Crosses::Outgoing => Kind::Client,
-            Crosses::Stored => Kind::Producer,
-            Crosses::Deliveries => Kind::Consumer,
+            CrossingKind::Requests => Kind::Server,
+            CrossingKind::Calls => Kind::Internal,
+            CrossingKind::Links | CrossingKind::Operations | CrossingKind::Outgoing => Kind::Client,
+            CrossingKind::Stored => Kind::Producer,
+            CrossingKind::Deliveries => Kind::Consumer,
         }
     }
 
-    /// The component that crosses; empty where it is known to the call alone.
+    /// The calling component; empty where only the call knows it.
     pub(super) fn component(&self) -> &str {
         let [component, ..] = &self.labels;
         component
     }
 
-    /// What a span is called until more is known of it.
+    /// The span's name until a more exact one is known.
     pub(super) fn span_name(&self) -> Cow<'_, str> {
         let [_, two, three] = &self.labels;
         match self.crosses {
-            Crosses::Requests | Crosses::Outgoing => "HTTP".into(),
-            Crosses::Calls | Crosses::Links => three.as_str().into(),
-            Crosses::Operations => two.as_str().into(),
-            Crosses::Stored => format!("store {three}").into(),
-            Crosses::Deliveries => "deliver".into(),
+            CrossingKind::Requests | CrossingKind::Outgoing => "HTTP".into(),
+            CrossingKind::Calls | CrossingKind::Links => three.as_str().into(),
+            CrossingKind::Operations => two.as_str().into(),
+            CrossingKind::Stored => format!("store {three}").into(),
+            CrossingKind::Deliveries => "deliver".into(),
         }
     }
 
-    /// The route of a request; empty for what is none.
+    /// The route of a request; empty for everything else.
     pub(super) fn route(&self) -> &str {
         match (self.crosses, &self.labels) {
-            (Crosses::Requests, [_, route, _]) => route,
+            (CrossingKind::Requests, [_, route, _]) => route,
             _ => "",
         }
     }
@@ -245,7 +247,7 @@ impl Place {
                 let labels = [error.unwrap_or_default(), one, two, three];
                 self.vec.with_label_values(&labels).observe(took.as_secs_f64());
             }
-            // A request that has no answer.
+            // A request without an answer.
             (error, None) => self.record_request(OTHER, Err(error.unwrap_or(OTHER)), took),
         }
     }

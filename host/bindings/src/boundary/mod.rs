@@ -1,16 +1,18 @@
-//! Where a call crosses from one side to another: what is the same at all of these places.
+//! Boundaries: the places where a call passes from one side to another, and what all of them have in common.
 //!
-//! There are six: a request in, a link call, a database statement, a key-value operation, an outgoing request, and a
-//! durable hand-over or delivery. Each is a [`Boundary`], made once at the start with everything that is known then, so
-//! that a call that crosses it only [opens](Boundary::open) a [`Crossing`] and closes it with what became of it. That is
-//! measured ([`families`]) and, where the call has a trace, a span of it ([`trace`](crate::trace)); a recording or a denial
-//! of a single call belong here too, and in no function in between.
+//! There are six kinds: an incoming request, a link call, a database statement, a key-value operation, an outgoing
+//! request, and the storing or delivery of a durable message. Each is a [`Boundary`], created once at the start with
+//! everything that is known then. A call that crosses it only [opens](Boundary::open) a [`Crossing`] and closes it with
+//! its outcome. The crossing is measured ([`families`]) and, if the call has a trace, becomes a span
+//! ([`trace`](crate::trace)). Recording or denying a single call also belongs here, not into the functions in between.
 //!
-//! Switched off, a boundary is nothing, and a crossing costs one branch. Switched on, it costs two looks at the clock and a
-//! few counters, and no allocation where the call succeeds; a trace costs a branch more where the call has none.
+//! A boundary that is switched off does nothing: a crossing costs one branch. Switched on, a crossing reads the clock
+//! twice and updates a few counters, without an allocation if the call succeeds. Tracing adds one branch for a call
+//! without a trace.
 //!
-//! **Bounded.** What distinguishes measures is known at the start (components, functions, routes, labels), or is one of a
-//! fixed list (errors, known methods and status codes): neither a client nor a guest can make their number grow.
+//! **Bounded.** Every label value is known at the start (components, functions, routes, labels of stores) or comes from
+//! a fixed list (errors, known methods and status codes). So neither a client nor a guest can make the number of series
+//! grow.
 
 mod families;
 #[cfg(test)]
@@ -19,19 +21,19 @@ mod usage;
 
 use crate::call::CallContext;
 use crate::otel::Telling;
-use crate::trace::{Attribute, Begun, Kind, Span, Tracer};
+use crate::trace::{Attribute, Kind, OpenSpan, Span, Tracer};
 pub use families::Registry;
-use families::{Families, Family, Place};
+use families::{BoundaryMetrics, Families, Family};
 use http::{Method, StatusCode};
 use prometheus::IntCounterVec;
 use std::sync::Arc;
 use tokio::time::Instant;
 pub use usage::{Running, Usage};
 
-/// What a value is that is not one of those that are told apart.
+/// The label value for everything outside the fixed list.
 const OTHER: &str = "_OTHER";
 
-/// The boundaries of an application: where what happens at them is kept.
+/// The boundaries of an application, with the registry of their metrics and the tracer.
 #[derive(Clone, Default)]
 pub struct Boundaries {
     families: Option<Arc<Families>>,
@@ -40,20 +42,20 @@ pub struct Boundaries {
 }
 
 impl Boundaries {
-    /// They keep nothing.
+    /// Boundaries that record nothing.
     pub fn off() -> Self {
         Boundaries::default()
     }
 
-    /// They measure.
+    /// Boundaries that measure.
     ///
     /// # Errors
-    /// When two measures have one name, which is a mistake in the host.
+    /// When two metrics have the same name, which is a bug in the host.
     pub fn measured() -> Result<Self, prometheus::Error> {
         Ok(Boundaries { families: Some(Arc::new(Families::new()?)), ..Boundaries::default() })
     }
 
-    /// The same, where calls also have traces of `tracer`.
+    /// The same boundaries, which also record traces with `tracer`.
     pub fn traced(self, tracer: Tracer) -> Self {
         Boundaries { tracer, ..self }
     }
@@ -63,18 +65,18 @@ impl Boundaries {
         &self.tracer
     }
 
-    /// Where metrics and log records of components' own go.
+    /// Where the components' own metrics and log records go.
     pub fn telling(&self) -> &Telling {
         &self.telling
     }
 
-    /// What was measured; `None` when they are off.
+    /// The registry of the metrics; `None` when the boundaries are off.
     pub fn registry(&self) -> Option<&Registry> {
         self.families.as_ref().map(|families| &families.registry)
     }
 
     fn boundary(&self, family: impl Fn(&Families) -> &Family, labels: [&str; 3]) -> Boundary {
-        Boundary(self.families.as_ref().map(|families| Arc::new(family(families).place(labels))))
+        Boundary(self.families.as_ref().map(|families| Arc::new(family(families).metrics(labels))))
     }
 
     /// Requests of clients for a route, which is a pattern of the manifest.
@@ -102,7 +104,7 @@ impl Boundaries {
         self.boundary(|families| &families.operations, ["", system, label])
     }
 
-    /// Requests of `component` to others: outside, or to a component of the application.
+    /// HTTP requests of `component`, to the outside or to a component of the application.
     pub fn outgoing(&self, component: &str, inside: bool) -> Boundary {
         let target = if inside { "inside" } else { "outside" };
         self.boundary(|families| &families.outgoing, [component, "", target])
@@ -118,7 +120,7 @@ impl Boundaries {
         self.boundary(|families| &families.deliveries, [component, "", ""])
     }
 
-    /// What the edge refuses.
+    /// Connections and requests that the edge refuses.
     pub fn refusals(&self) -> Refusals {
         Refusals(self.families.as_ref().map(|families| families.refusals.clone()))
     }
@@ -130,7 +132,7 @@ impl Boundaries {
 }
 
 impl Boundaries {
-    /// What `component` crosses by itself.
+    /// The boundaries that `component` crosses by its imports.
     pub fn of_component(&self, component: &str) -> ComponentBoundaries {
         ComponentBoundaries {
             sqlite: self.statements(component, "sqlite"),
@@ -150,29 +152,29 @@ pub struct ComponentBoundaries {
     pub postgres: Boundary,
     /// HTTP requests to components of the application.
     pub inside: Boundary,
-    /// HTTP requests to others.
+    /// HTTP requests to the outside.
     pub outside: Boundary,
 }
 
 /// A place at which calls cross; cheap to clone.
 #[derive(Clone, Default)]
-pub struct Boundary(Option<Arc<Place>>);
+pub struct Boundary(Option<Arc<BoundaryMetrics>>);
 
 impl Boundary {
-    /// A place that keeps nothing.
+    /// A boundary that records nothing.
     pub fn off() -> Self {
         Boundary(None)
     }
 
-    /// A call begins to cross; `at` is the place in its trace.
+    /// Opens a crossing; `at` is the call's place in its trace.
     pub fn open(&self, at: &Span) -> Crossing {
         match &self.0 {
             None => Crossing(None),
-            Some(place) => Crossing(Some(Crossed {
-                place: place.clone(),
+            Some(metrics) => Crossing(Some(Crossed {
+                metrics: metrics.clone(),
                 start: Instant::now(),
                 span: match at.is_recorded() {
-                    true => at.begin(place.kind(), &place.span_name(), place.component()),
+                    true => at.begin(metrics.kind(), &metrics.span_name(), metrics.component()),
                     false => None,
                 },
             })),
@@ -180,108 +182,108 @@ impl Boundary {
     }
 }
 
-/// A call that crosses a boundary. Dropped before it is closed, it was cancelled.
+/// A call that crosses a boundary. If it is dropped before it is closed, it counts as cancelled.
 #[must_use = "a crossing that is dropped counts as cancelled"]
 pub struct Crossing(Option<Crossed>);
 
 struct Crossed {
-    place: Arc<Place>,
+    metrics: Arc<BoundaryMetrics>,
     start: Instant,
-    /// Its part of a trace, where the call has one that is recorded.
-    span: Option<Box<Begun>>,
+    /// Its span, if the call has a recorded trace.
+    span: Option<Box<OpenSpan>>,
 }
 
-/// The error of a crossing that nobody waited for.
+/// The error of a crossing that was dropped before it was closed.
 const CANCELLED: &str = "cancelled";
 
 impl Crossing {
-    /// It crosses at `boundary`, as is known only now.
+    /// Sets the boundary, where it is only known after the crossing has begun.
     pub fn at(&mut self, boundary: &Boundary) {
         if let (Some(crossed), Some(known)) = (&mut self.0, &boundary.0) {
-            crossed.place.clone_from(known);
+            crossed.metrics.clone_from(known);
             if let Some(span) = &mut crossed.span {
                 span.moved_to(known.component());
             }
         }
     }
 
-    /// What is done in `context` from here on is a part of it.
+    /// Makes this crossing the parent span of everything that is done in `context` from here on.
     pub fn enter(&self, context: &mut CallContext) {
         if let Some(span) = self.span() {
             context.span = span.span();
         }
     }
 
-    /// The place in the trace of what is a part of it; that of `outer` where it is not recorded.
+    /// The place in the trace for operations inside this crossing; `outer` if it is not recorded.
     pub fn place(&self, outer: &Span) -> Span {
         self.span().map_or_else(|| outer.clone(), |span| span.span())
     }
 
-    fn span(&self) -> Option<&Begun> {
+    fn span(&self) -> Option<&OpenSpan> {
         self.0.as_ref()?.span.as_deref()
     }
 
-    /// Says something of it to its trace; where it has none, `value` is not asked for.
+    /// Adds an attribute to its span; without a span, `value` is not called.
     pub fn note(&mut self, name: &'static str, value: impl FnOnce() -> Attribute) {
         if let Some(span) = self.0.as_mut().and_then(|crossed| crossed.span.as_mut()) {
             span.note(name, value());
         }
     }
 
-    /// Says what it is to its trace, more exactly than the boundary does.
+    /// Gives its span a more exact name than the boundary's.
     pub fn name(&mut self, name: impl FnOnce() -> String) {
         if let Some(span) = self.0.as_mut().and_then(|crossed| crossed.span.as_mut()) {
             span.rename(&name());
         }
     }
 
-    /// The SQL statement that it is.
+    /// Adds the SQL statement to its span.
     pub fn statement(&mut self, statement: &str) {
         self.name(|| crate::trace::operation(statement));
         self.note("db.query.text", || Attribute::text(crate::trace::without_values(statement)));
     }
 
-    /// How many rows the statement gave or changed.
+    /// Adds the number of rows that the statement returned or changed.
     pub fn rows(&mut self, rows: impl TryInto<i64>) {
         self.note("db.response.returned_rows", || Attribute::number(rows));
     }
 
-    /// Says to its trace why it fails, more exactly than its error does.
+    /// Adds the reason of its failure to its span, more exact than the error's name.
     pub fn fails(&mut self, why: impl FnOnce() -> String) {
         if let Some(span) = self.0.as_mut().and_then(|crossed| crossed.span.as_mut()) {
             span.fails(&why());
         }
     }
 
-    /// It is over, with this error, if any; errors are few, and known when the host is built.
+    /// Closes the crossing, with this error if it failed. Error names are few, and fixed when the host is built.
     pub fn close(mut self, error: Option<&'static str>) {
         if let Some(crossed) = self.0.take() {
             crossed.close(error);
         }
     }
 
-    /// The same for what gave a result; `name` names its error.
+    /// Closes the crossing with this result; `name` returns the name of its error.
     pub fn close_with<T, E>(self, result: &Result<T, E>, name: impl FnOnce(&E) -> &'static str) {
         if self.0.is_some() {
             self.close(result.as_ref().err().map(name));
         }
     }
 
-    /// A request is over: with a response of this status, or without one for this reason.
+    /// Closes a request: with the status of its response, or the reason why there is none.
     pub fn close_request(mut self, method: &Method, outcome: Result<StatusCode, &'static str>) {
-        let Some(Crossed { place, start, span }) = self.0.take() else { return };
-        place.record_request(known_method(method), outcome, start.elapsed());
+        let Some(Crossed { metrics, start, span }) = self.0.take() else { return };
+        metrics.record_request(known_method(method), outcome, start.elapsed());
         let Some(mut span) = span else { return };
-        span.rename(format!("{} {}", known_method(method), place.route()).trim_end());
+        span.rename(format!("{} {}", known_method(method), metrics.route()).trim_end());
         span.note("http.request.method", Attribute::text(known_method(method)));
-        if place.kind() == Kind::Server && !place.route().is_empty() {
-            span.note("http.route", Attribute::text(place.route()));
+        if metrics.kind() == Kind::Server && !metrics.route().is_empty() {
+            span.note("http.route", Attribute::text(metrics.route()));
         }
         match outcome {
             Ok(status) => {
                 span.note("http.response.status_code", Attribute::number(status.as_u16()));
-                // A client's mistake is none of a server (OpenTelemetry's conventions); of a client it is.
-                let failed = status.is_server_error() || place.kind() == Kind::Client && status.is_client_error();
+                // OpenTelemetry's conventions: a 4xx status is an error in a client's span, not in a server's.
+                let failed = status.is_server_error() || metrics.kind() == Kind::Client && status.is_client_error();
                 span.end(failed.then_some(status.as_str()));
             }
             Err(error) => span.end(Some(error)),
@@ -291,7 +293,7 @@ impl Crossing {
 
 impl Crossed {
     fn close(self, error: Option<&'static str>) {
-        self.place.record(error, self.start.elapsed());
+        self.metrics.record(error, self.start.elapsed());
         if let Some(span) = self.span {
             span.end(error);
         }
@@ -306,7 +308,7 @@ impl Drop for Crossing {
     }
 }
 
-/// The methods of RFC 9110 and 5789; all others are one.
+/// The method, if RFC 9110 or 5789 defines it; [`OTHER`] for all others.
 fn known_method(method: &Method) -> &str {
     match *method {
         Method::GET
@@ -327,7 +329,7 @@ fn known_method(method: &Method) -> &str {
 pub struct Refusals(Option<IntCounterVec>);
 
 impl Refusals {
-    /// One more; reasons are few, and known when the host is built.
+    /// Counts one refusal. Reasons are few, and fixed when the host is built.
     pub fn count(&self, reason: &'static str) {
         if let Some(counters) = &self.0 {
             counters.with_label_values(&[reason]).inc();
@@ -340,7 +342,7 @@ impl Refusals {
 pub struct Failures(Option<(IntCounterVec, Arc<str>)>);
 
 impl Failures {
-    /// One more.
+    /// Counts one failure.
     pub fn count(&self, error: &'static str) {
         if let Some((counters, component)) = &self.0 {
             counters.with_label_values(&[&**component, error]).inc();

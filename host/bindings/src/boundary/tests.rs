@@ -1,4 +1,4 @@
-//! What crosses is measured once, and nothing that a stranger chooses makes another measure.
+//! Each crossing is measured once, and nothing that a stranger chooses creates another series.
 
 use super::*;
 use prometheus::TextEncoder;
@@ -67,7 +67,7 @@ fn a_crossing_of_a_call_with_a_trace_is_a_span_below_the_callers() {
     assert_eq!((&*statement.name, statement.parent), ("SELECT", Some(outer.span)));
     assert_eq!(statement.text("db.query.text"), Some("select a from b where c = ?"));
     assert_eq!(statement.error.as_deref(), Some("busy"));
-    // A store is no component's: it is the caller's that asks it.
+    // A store's boundary has no component of its own: the span names the calling component.
     assert_eq!(of("gateway").unwrap().error.as_deref(), Some("cancelled"));
 }
 
@@ -100,7 +100,7 @@ fn switched_off_nothing_is_kept() {
 }
 
 #[test]
-fn a_tick_counts_for_whoever_computes_and_not_for_the_caller_that_waits_for_it() {
+fn a_tick_counts_for_the_computing_instance_and_not_for_its_waiting_caller() {
     let (caller, callee) = (Arc::new(Usage::default()), Arc::new(Usage::default()));
     let tick = || [&caller, &callee].map(|usage| usage.tick());
     tick();

@@ -1,14 +1,14 @@
-//! What a component takes of the machine: processor time and memory, of all of its instances.
+//! The resource usage of a component: processor time and memory of all its instances.
 
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// What one component takes; shared by its instances.
+/// The resource usage of one component; shared by its instances.
 ///
-/// Processor time is sampled: the clock of processor slices looks at each tick how many instances of the component compute,
-/// and counts a tick for each. A component that has computed for a second has some two hundred, however short its calls.
-/// (Fuel would be exact, and slow every block of code.)
+/// Processor time is sampled: at each tick, the clock of processor slices counts one tick for every instance of the
+/// component that is computing. A second of computing gives about two hundred ticks, however short the calls are. (Fuel
+/// would be exact, but would slow down every block of code.)
 #[derive(Debug, Default)]
 pub struct Usage {
     computing: AtomicU32,
@@ -19,7 +19,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// A tick of the clock.
+    /// Called at each tick of the clock.
     pub fn tick(&self) {
         self.passed.fetch_add(1, Ordering::Relaxed);
         let computing = self.computing.load(Ordering::Relaxed);
@@ -28,7 +28,7 @@ impl Usage {
         }
     }
 
-    /// At how many ticks an instance has computed.
+    /// The number of ticks at which an instance was computing.
     pub fn ticks(&self) -> u64 {
         self.ticks.load(Ordering::Relaxed)
     }
@@ -48,25 +48,25 @@ impl Usage {
 }
 
 thread_local! {
-    /// Whose computing this thread does.
+    /// The instance that computes on this thread.
     static COMPUTES: RefCell<Option<Computing>> = const { RefCell::new(None) };
 }
 
-/// An instance that computes on this thread, until this is dropped on the same thread. One that called it there, and whose
-/// computing this is a part of, does not compute meanwhile.
+/// An instance that computes on this thread, until this value is dropped on the same thread. If another instance called
+/// it on this thread, that instance does not count as computing meanwhile.
 pub struct Running {
     caller: Option<Computing>,
 }
 
-/// An instance of this component computes.
+/// One instance of a component that is computing.
 struct Computing {
     usage: Arc<Usage>,
-    /// At which tick of the clock it began.
+    /// The tick of the clock at which it began.
     since: u64,
 }
 
 impl Running {
-    /// An instance of the component with this usage begins to compute.
+    /// Marks that an instance of the component with this usage begins to compute.
     pub fn begin(usage: &Arc<Usage>) -> Self {
         let since = usage.passed.load(Ordering::Relaxed);
         let caller = COMPUTES.replace(Some(Computing { usage: usage.clone(), since }));
@@ -77,7 +77,7 @@ impl Running {
         Running { caller }
     }
 
-    /// Whether the clock has ticked since the instance began that computes on this thread.
+    /// Whether the clock has ticked since the instance on this thread began to compute.
     pub fn has_seen_a_tick() -> bool {
         let seen = |computing: &Computing| computing.usage.passed.load(Ordering::Relaxed) > computing.since;
         COMPUTES.with_borrow(|computing| computing.as_ref().is_some_and(seen))

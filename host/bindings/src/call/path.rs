@@ -1,7 +1,7 @@
 //! The functions that led to a call, for the report of its failure.
 //!
-//! It travels with every call, so it is a few numbers and no text: each function that can be called gets its number once,
-//! when its component is made ready.
+//! It travels with every call, so it consists of a few numbers, not of text: each function that can be called gets its
+//! number once, when its component is prepared.
 
 use parking_lot::RwLock;
 use std::collections::HashMap;
@@ -11,16 +11,16 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of paths.
     pub(crate) const FIXED_LIMITS = "calls";
 
-    /// The most functions that the path of a call has; of a longer one the last are kept.
+    /// The most functions in the path of a call; of a longer path the last ones are kept.
     const MAX_STEPS: usize = 8, "functions";
 }
 
-/// The number of one function; 0 is one that there was no number for.
+/// The number of one function; 0 when all numbers were used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Step(u16);
 
-/// The names of all functions so far. They are of the manifest and of the components' contracts, and one that is there
-/// again, in a new version, has its number already.
+/// The names of all functions so far. They come from the manifest and from the components' contracts. A function that a
+/// new version of a component has again keeps its number.
 #[derive(Default)]
 struct Names {
     names: Vec<Arc<str>>,
@@ -59,7 +59,7 @@ pub struct CallPath {
 }
 
 impl CallPath {
-    /// The call has come to `step`.
+    /// Adds `step`, which the call has reached.
     pub fn push(&mut self, step: Step) {
         match self.steps.get_mut(usize::from(self.length)) {
             Some(place) => {
@@ -75,7 +75,7 @@ impl CallPath {
         }
     }
 
-    /// All of them; `None` where there are none.
+    /// The names of all functions in the path; `None` when it is empty.
     pub fn text(&self) -> Option<String> {
         let steps = self.steps.get(..usize::from(self.length))?;
         let names: Vec<Arc<str>> = steps.iter().filter_map(|step| step.name()).collect();

@@ -1,9 +1,10 @@
 //! A response's body on its way to the guest: passed on frame by frame, as the guest reads, under its time limits.
-//! Nothing of it is buffered here. While the guest does not read, nothing is read from the connection, and the clock
-//! between bytes stands still: it measures the sender, not the reader.
+//! Nothing is buffered here. While the guest does not read, nothing is read from the connection, and the timeout
+//! between bytes is paused: it measures the sender, not the reader.
 //!
-//! A request's body on its way out: a guest's body has no length as a rule, and not every server takes a chunked one. So
-//! a small body that the guest writes at once is read to its end before the head goes out, and has a `content-length`.
+//! Request bodies: a guest's body usually has no declared length, and not every server accepts a chunked body. So if
+//! the guest writes a small body at once, the host reads it to its end before it sends the head, and sets
+//! `content-length`.
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -18,13 +19,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::{Error, WasiBody};
 
-/// A body with its time limits and its place among the requests under way.
+/// A body with its time limits and its permit, which counts it among the requests in progress.
 pub(super) struct Limited<B> {
     /// `None` once it has ended or failed, which frees the connection before the guest drops the body.
     body: Option<(B, Option<OwnedSemaphorePermit>)>,
     between_bytes: Option<Duration>,
     deadline: Instant,
-    /// Runs while the sender is waited for.
+    /// Runs while the host waits for the sender.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -39,7 +40,7 @@ impl<B: Body> Limited<B> {
         Limited { body, between_bytes, deadline, timer: None }
     }
 
-    /// Waits for the sender, at most for the time that it has.
+    /// Waits for the sender until its time limit.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         let deadline = self.deadline;
         let between = self.between_bytes.and_then(|time| Instant::now().checked_add(time));
@@ -90,19 +91,19 @@ souk_manifest::fixed_limits! {
 
     /// The most that is read ahead of a component's request body.
     const READ_AHEAD_BYTES: usize = 64 * 1024, bytes;
-    /// How long to wait for the end of a small request body. A component that streams is not held up for longer.
+    /// How long to wait for the end of a small request body. A component that streams is not delayed for longer.
     const READ_AHEAD_TIMEOUT: Duration = Duration::from_millis(10);
 }
 
-/// The body of a request, of which the beginning has been read.
-struct Begun {
+/// A request body whose beginning has already been read.
+struct PartlyRead {
     ready: Bytes,
-    /// What the guest still writes.
+    /// The part that the guest has not written yet.
     rest: Option<WasiBody>,
     trailers: Option<HeaderMap>,
 }
 
-impl Body for Begun {
+impl Body for PartlyRead {
     type Data = Bytes;
     type Error = Error;
 
@@ -123,7 +124,7 @@ impl Body for Begun {
         self.ready.is_empty() && self.trailers.is_none() && self.rest.as_ref().is_none_or(Body::is_end_stream)
     }
 
-    /// A body with trailers has no length: HTTP/1.1 has them after chunks only.
+    /// A body with trailers has no length: HTTP/1.1 allows trailers only with a chunked body.
     fn size_hint(&self) -> SizeHint {
         match (&self.rest, &self.trailers) {
             (None, None) => SizeHint::with_exact(self.ready.len() as u64),
@@ -132,7 +133,8 @@ impl Body for Begun {
     }
 }
 
-/// `body` with a length, if its guest writes it at once and it is small; otherwise without, and as it is.
+/// Returns `body` with a length if the guest writes it at once and it is small; otherwise it returns `body` without
+/// one.
 ///
 /// # Errors
 /// When the body breaks off.
@@ -153,7 +155,7 @@ pub(super) async fn with_length(mut body: WasiBody) -> Result<WasiBody, Error> {
     };
     let ended = tokio::time::timeout(READ_AHEAD_TIMEOUT, read).await.unwrap_or(Ok(false))?;
     let rest = (!ended).then_some(body);
-    Ok(Begun { ready: ready.freeze(), rest, trailers }.boxed_unsync())
+    Ok(PartlyRead { ready: ready.freeze(), rest, trailers }.boxed_unsync())
 }
 
 /// The error of a body from the network, or from a component.

@@ -1,7 +1,7 @@
-//! How a component's client connects: resolve, check every address, connect to what was checked, speak TLS.
+//! How a component's client connects: resolve the name, check every address, connect to a checked address, start TLS.
 //!
-//! The check stands inside the connector, between resolving a name and connecting to what it resolved to, so nothing
-//! can change in between. The connector belongs to one component, and so does the pool above it: a connection that one
+//! The check is inside the connector, between resolving a name and connecting to its address, so that nothing can
+//! change in between. The connector belongs to one component, and so does the pool above it: a connection that one
 //! component's grants opened is never handed to another.
 
 use super::target::Target;
@@ -23,7 +23,7 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of connecting to other services.
     pub(crate) const FIXED_LIMITS = "http client";
 
-    // A connection attempt can outlive its request in the pool, so it has a bound of its own.
+    // A connection attempt can outlive its request in the pool, so it has its own time limit.
     /// How long it may take to resolve a name, connect and finish the TLS handshake, whatever the component asks for.
     pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 }
@@ -86,7 +86,7 @@ impl Service<Uri> for Connector {
         let shared = self.0.clone();
         Box::pin(async move {
             let target = Target::of(&uri).ok_or(ConnectError::NoHost)?;
-            // `HttpConnector` asks no resolver about an address, so a literal one is checked here.
+            // `HttpConnector` does not call the resolver for a literal address, so it is checked here.
             if target.host.parse::<IpAddr>().is_ok() {
                 shared.addresses(&target).await?;
             }
@@ -100,7 +100,7 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// Resolves the name of one target to those of its addresses that the component may reach.
+/// Resolves the name of one target, and returns only the addresses that the component may reach.
 #[derive(Clone)]
 struct CheckedResolver {
     shared: Arc<Shared>,
@@ -120,7 +120,7 @@ impl Service<Name> for CheckedResolver {
         let CheckedResolver { shared, target } = self.clone();
         Box::pin(async move {
             let addresses = shared.addresses(&target).await?;
-            // `HttpConnector` puts the URI's port in the place of 0.
+            // `HttpConnector` replaces 0 with the URI's port.
             let addresses: Vec<_> = addresses.into_iter().map(|address| SocketAddr::new(address, 0)).collect();
             Ok(addresses.into_iter())
         })

@@ -1,6 +1,6 @@
-//! From what went wrong in the client to the error codes of `wasi:http`.
+//! Maps the client's errors to the error codes of `wasi:http`.
 //!
-//! The guest learns the kind of the failure; addresses and the libraries' own words go to the log.
+//! The guest learns only the kind of failure; addresses and the libraries' own messages go to the log.
 
 use super::connect::ConnectError;
 use crate::outbound::Unreachable;
@@ -25,7 +25,7 @@ pub(super) fn of_body(error: &hyper::Error) -> Error {
     first_known(error).unwrap_or(Error::HttpProtocolError)
 }
 
-/// The name of the kind of an error, for measures.
+/// The name of an error's kind, for metrics.
 pub(super) fn name(error: &Error) -> &'static str {
     match error {
         Error::HttpRequestDenied | Error::DestinationIpProhibited => "denied",
@@ -52,7 +52,7 @@ pub(super) fn chain(error: &dyn StdError) -> String {
 
 /// The code of the innermost cause that has one: the outer layers only say that something failed.
 fn first_known(error: &(dyn StdError + 'static)) -> Option<Error> {
-    // An `io::Error` hides what it wraps from `source`, so it is opened by hand.
+    // `source` of an `io::Error` skips the error that it wraps, so it is unwrapped here.
     let wrapped =
         error.downcast_ref::<io::Error>().and_then(io::Error::get_ref).map(|inner| inner as &(dyn StdError + 'static));
     wrapped.or_else(|| error.source()).and_then(first_known).or_else(|| code(error))
@@ -77,7 +77,7 @@ fn code(error: &(dyn StdError + 'static)) -> Option<Error> {
             _ => Error::TlsProtocolError,
         });
     }
-    // What the guest's own body reported, come back through hyper.
+    // The guest's own body reported this, and hyper passed it back.
     if let Some(Error::HttpRequestBodySize(size)) = error.downcast_ref::<Error>() {
         return Some(Error::HttpRequestBodySize(*size));
     }

@@ -1,4 +1,4 @@
-//! What a guest says of its request's length never moves the next request on the same connection.
+//! A false length of a guest's request never affects the next request on the same connection.
 
 use super::tests::{client, loopback, send, text};
 use super::*;
@@ -10,8 +10,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-/// A server that goes by `content-length` to the letter. It answers each request, and hands on head and body of each;
-/// one that ends before its body does has a `None`.
+/// A server that follows `content-length` exactly. It answers each request, and passes on its head and body; the body
+/// is `None` when the connection ends before it is complete.
 async fn serve() -> (String, mpsc::UnboundedReceiver<(String, Option<String>)>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -82,7 +82,7 @@ async fn a_request_of_another_length_than_it_says_leaves_no_connection_out_of_st
         assert!(matches!(failed, Err(Error::HttpRequestBodySize(_))), "{failed:?}");
         let next = send(&client, request(&format!("{url}/next"), &[("content-length", "5")], full("right"))).await;
         assert_eq!(text(next.unwrap()).await, "ok");
-        // The one before may not have come to the server at all, or not to its end.
+        // The previous request may not have reached the server at all, or only in part.
         loop {
             let (head, body) = received.recv().await.unwrap();
             assert!(!body.as_deref().is_some_and(|body| body.contains("POST")), "{body:?}");
@@ -93,7 +93,7 @@ async fn a_request_of_another_length_than_it_says_leaves_no_connection_out_of_st
             assert_eq!(body, None, "{head}");
         }
     }
-    // The sender stops at what was declared, and does not look whether more would come.
+    // The sender stops at the declared length, and does not check whether there is more.
     let stopped = send(&client, request(&url, &[("content-length", "10")], stream(&["exactly 10", "more"]))).await;
     assert_eq!(text(stopped.unwrap()).await, "ok");
     assert_eq!(received.recv().await.unwrap().1.as_deref(), Some("exactly 10"));

@@ -1,5 +1,5 @@
-//! What the manifest grants of it: hosts, and components of the same application, by `allowed_outbound_hosts`. A component
-//! has a client of its own.
+//! What the manifest grants: `allowed_outbound_hosts` lists the hosts, and the components of the same application, that
+//! a component may reach. Each component has its own client.
 
 use super::{Client, Internal, InternalDispatch, TlsConfig, tls_config};
 use crate::binding::Binding;
@@ -10,7 +10,7 @@ use souk_manifest::{Component, limits::FixedLimit};
 use std::sync::Arc;
 use wasmtime::component::Linker;
 
-/// The binding. Handlers import its types, so an import says nothing of who sends requests.
+/// The binding. Handlers import its types too, so an import does not mean that the component sends requests.
 pub const BINDING: Binding = Binding {
     name: "outbound",
     interfaces: &["wasi:http/"],
@@ -41,7 +41,7 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// Reads the certificates that servers are checked against.
+    /// Reads the root certificates that verify servers.
     ///
     /// # Errors
     /// When the TLS library does not support its own defaults.
@@ -49,7 +49,7 @@ impl Clients {
         Ok(Clients { internal: Internal::default(), tls: tls_config()? })
     }
 
-    /// Opens the way for requests between components of the application.
+    /// Sets the function that dispatches requests between components of the application.
     pub fn set_internal(&self, dispatch: InternalDispatch) {
         self.internal.set(dispatch);
     }

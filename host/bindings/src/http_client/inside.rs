@@ -1,7 +1,7 @@
 //! Requests that do not leave the process: to another component, to the application's own public routes, and from a
 //! middleware to what comes after it. Each is one more hop of the same call.
 //!
-//! They take no place among the requests under way: they hold no socket, and the callee's own pool bounds them.
+//! They do not count as outgoing requests in progress: they hold no socket, and the callee's own pool limits them.
 
 use super::body::Limited;
 use super::target::Target;
@@ -20,7 +20,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 pub enum Destination {
     /// The component with this name, through its middleware: `http://NAME.spin.internal`.
     Component(String),
-    /// Whatever public route has the request's path: `http://self`.
+    /// The public route that matches the request's path: `http://self`.
     OwnRoutes,
     /// The component with this name, as the next of a chain of middleware: the request stays as it is.
     Next(Arc<str>),
@@ -36,12 +36,13 @@ pub type InternalDispatch = Arc<
         + Sync,
 >;
 
-/// The way to the application's own components: clients are made before the components are, so it is set later.
+/// The dispatch function for the application's own components. It is set later, because clients are created before the
+/// components.
 #[derive(Clone, Default)]
 pub struct Internal(Arc<OnceLock<InternalDispatch>>);
 
 impl Internal {
-    /// Opens the way, for all clients that share it; the first call counts.
+    /// Sets the dispatch function for all clients that share it; only the first call has an effect.
     pub fn set(&self, dispatch: InternalDispatch) {
         let _ = self.0.set(dispatch);
     }
@@ -82,7 +83,7 @@ impl Client {
         self.dispatch(Destination::OwnRoutes, target, request, options, next).await
     }
 
-    /// Hands a request on to what comes after the component in the chain that it is middleware of.
+    /// Passes a request on to the next component in the chain in which this component is middleware.
     pub(super) async fn send_next(
         &self,
         request: Request<WasiBody>,

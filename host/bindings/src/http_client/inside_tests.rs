@@ -5,7 +5,7 @@ use super::*;
 use crate::outbound::tests::allow;
 use http_body_util::Full;
 
-/// A component that says what it got.
+/// A component that answers with what it received.
 fn echo() -> InternalDispatch {
     Arc::new(|destination, request, call| {
         let name = match destination {
@@ -31,7 +31,7 @@ fn echo() -> InternalDispatch {
 fn client(entry: &str, dispatch: Option<InternalDispatch>) -> Client {
     let internal = Internal::default();
     let client = Client::new("tested".into(), allow(&[entry]), 1, internal.clone(), tls_config().unwrap());
-    // After the client is made, as at start-up.
+    // Set after the client is created, as at start-up.
     dispatch.into_iter().for_each(|dispatch| internal.set(dispatch));
     client
 }

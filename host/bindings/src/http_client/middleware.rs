@@ -1,9 +1,9 @@
-//! `wasi:http/handler` as an import: what a middleware hands a request on by, as in Spin 4.1. And the functions that send
-//! a request, for those without a host: they go to the application's own routes, as in Spin.
+//! `wasi:http/handler` as an import: a middleware calls it to pass a request on, as in Spin 4.1. Also the functions
+//! that send a request, because a request without a host goes to the application's own routes, as in Spin.
 //!
-//! The import has the type of `wasi:http/client`'s `send`, so wasmtime's own function serves both; only where the request
-//! goes differs, and that the hooks say. Which component comes next, the call knows ([`CallContext::rest`]), so one pool
-//! serves a middleware wherever it stands.
+//! The import has the type of `wasi:http/client`'s `send`, so wasmtime's own function serves both. Only the request's
+//! destination differs, and the hooks decide it. The call knows which component comes next ([`CallContext::rest`]), so
+//! one pool serves a middleware in every chain.
 
 use super::{Client, Processing};
 use crate::Ctx;
@@ -22,10 +22,10 @@ use wasmtime_wasi_http::p3::bindings::http::client::HostWithStore;
 use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttp, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
-/// The host of a request that names none.
+/// The host for a request that does not name one.
 const NO_HOST: &str = "self";
 
-/// The `wasi:http` hooks for requests that a middleware hands on.
+/// The `wasi:http` hooks for requests that a middleware passes on.
 pub(crate) struct NextHooks {
     client: Arc<Client>,
     /// The call that the instance serves now.
@@ -63,10 +63,10 @@ impl WasiHttpHooks for NextHooks {
     }
 }
 
-/// What both functions of WASI 0.3 answer.
+/// The return type of both functions of WASI 0.3.
 type Sent = wasmtime::Result<(Result<Resource<Response03>, ErrorCode>,)>;
 
-/// Sends `request` by the hooks of `view`.
+/// Sends `request` with the hooks of `view`.
 async fn send(
     accessor: &Accessor<Ctx>,
     view: fn(&mut Ctx) -> WasiHttpCtxView<'_>,
@@ -100,7 +100,7 @@ fn handle_0_2(
     }
 }
 
-/// Links `wasi:http/handler`, and takes the place of wasmtime's functions that send. To be called after those are linked.
+/// Links `wasi:http/handler`, and replaces wasmtime's functions that send. Call it after those are linked.
 ///
 /// # Errors
 /// When an interface is not linked.

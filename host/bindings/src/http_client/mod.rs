@@ -1,14 +1,16 @@
 //! `wasi:http`'s client: requests of a component to the outside, and to other components of its application.
 //!
 //! Denied by default. A request passes the component's allow-list by scheme, host and port, and the address that its
-//! name resolves to is checked again where the connection is made ([`connect`]). Redirects are the guest's to follow,
-//! and each is asked for anew. `CONNECT` is refused: a tunnel would pass both checks and carry anything.
+//! name resolves to is checked again where the connection is made ([`connect`]). The guest follows redirects itself,
+//! and each one is checked like any request. `CONNECT` is refused: a tunnel would pass both checks and could carry any
+//! traffic.
 //!
-//! One [`Client`] a component, made at start-up, with a pool of its own; HTTP/2 where the server offers it over TLS.
-//! The number of requests under way is bounded, and every wait ends at the call's deadline at the latest.
+//! Each component has one [`Client`], created at start-up, with its own connection pool; it uses HTTP/2 where the
+//! server offers it over TLS. The number of requests in progress is limited, and every wait ends at the call's deadline
+//! at the latest.
 //!
-//! Requests to the application itself do not leave the process: see [`inside`]. Only such requests carry the call's trace
-//! id, as `x-request-id`: to strangers it is nobody's business.
+//! Requests to the application itself do not leave the process: see [`inside`]. Only such requests carry the call's
+//! trace id, as `x-request-id`; other servers do not get it.
 
 mod body;
 mod connect;
@@ -60,7 +62,8 @@ souk_manifest::fixed_limits! {
     const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(20);
     /// How long the answer to such a ping may take before the connection is closed.
     const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
-    /// The most that one write of a component's request body copies; the host holds up to two of them a request.
+    /// The most bytes that one write of a component's request body copies; the host holds up to two such chunks for
+    /// each request.
     const MAX_CHUNK_BYTES: usize = 64 * 1024, bytes;
 }
 
@@ -83,12 +86,12 @@ pub struct Client {
 }
 
 impl Client {
-    /// The same with the boundaries that its requests cross.
+    /// The same client, with the boundaries that its requests cross.
     pub fn crossing(self, boundaries: &ComponentBoundaries) -> Self {
         Client { inside: boundaries.inside.clone(), outside: boundaries.outside.clone(), ..self }
     }
 
-    /// A client for `component` that sends to the hosts of `allowed` only, with at most `requests` under way.
+    /// A client for `component` that sends only to the hosts of `allowed`, with at most `requests` in progress.
     pub fn new(
         component: Arc<str>,
         allowed: AllowedHosts,
@@ -163,7 +166,7 @@ impl Client {
         response
     }
 
-    /// The request as the host lets it leave: without headers of the connection, its body counted.
+    /// The request as the host sends it: without headers of the connection, and with its body counted.
     fn framed(
         &self,
         request: Request<WasiBody>,
@@ -188,7 +191,7 @@ impl Client {
         call: &CallContext,
     ) -> Result<Response<WasiBody>, Error> {
         let connect_timeout = options.connect_timeout.unwrap_or(CONNECT_TIMEOUT).min(CONNECT_TIMEOUT);
-        // The guest waits for its turn as long as it would for a connection.
+        // The guest waits for its turn at most as long as for a connection.
         let permit = match timeout(connect_timeout, self.under_way.clone().acquire_owned()).await {
             Ok(Ok(permit)) => permit,
             Ok(Err(_)) | Err(_) => {
@@ -206,7 +209,7 @@ impl Client {
             let body = body::with_length(body).await;
             let body = body.map_err(|error| self.failed(target, call, "the body broke off", error))?;
             request = Request::from_parts(head, body);
-            // RFC 9110, section 8.6; hyper says nothing of a body that is empty.
+            // RFC 9110, section 8.6: hyper sends no `content-length` for an empty body.
             let has_content = matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH);
             if has_content && request.body().size_hint().exact() == Some(0) {
                 request.headers_mut().entry(header::CONTENT_LENGTH).or_insert(HeaderValue::from(0));
@@ -235,13 +238,14 @@ impl Client {
         Ok(response.map(limit))
     }
 
-    /// The error for a request that is not on the list, with a line in the log that says what to add.
+    /// The error for a request to a host that is not on the list; the log says which entry to add.
     fn denied(&self, target: &Target, call: &CallContext) -> Error {
         self.allowed.denied("a request", &target.server(), &call.trace);
         Error::HttpRequestDenied
     }
 
-    /// `code`, with what the guest does not learn in the log. The path stays out of it: it may hold secrets.
+    /// Returns `code`, and logs the details that the guest does not get. The log line has no path: it may contain
+    /// secrets.
     fn failed(&self, target: &Target, call: &CallContext, why: &str, code: Error) -> Error {
         let component = &self.component;
         tracing::warn!(%component, trace = %call.trace, to = target.entry(), why, "an HTTP request failed: {code}");
@@ -294,7 +298,7 @@ impl WasiHttpHooks for Hooks {
                     tape::send(tape, slot, request, |request| client.send(request, options, &call)).await?
                 }
             };
-            // The pool drives the connection, so there is nothing left for the guest's store to drive.
+            // The pool drives the connection, so the guest's store does not have to.
             Ok((response, Box::new(std::future::ready(Ok(()))) as Processing))
         })
     }

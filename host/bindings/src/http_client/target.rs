@@ -1,11 +1,12 @@
-//! Where a request goes, read from its URI, so that what `allowed_outbound_hosts` was asked about is what is connected to.
+//! The target of a request, read from its URI once, so that the host connects to exactly what `allowed_outbound_hosts`
+//! was checked for.
 
 use crate::outbound::Server;
 
-/// The names of the application's own components.
+/// The suffix of the host names of the application's own components.
 pub(super) const INTERNAL: &str = ".spin.internal";
 
-/// Where a request goes.
+/// The target of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) scheme: String,
@@ -26,7 +27,7 @@ impl Target {
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let port = match authority.port() {
             Some(port) => port.as_u16(),
-            // `http` accepts an empty or an overlong port here and then calls it no port.
+            // For an empty or overlong port, the crate `http` says that there is no port.
             None if authority.as_str().len() != authority.host().len() => return None,
             None if scheme == "https" => 443,
             None => 80,
@@ -39,7 +40,7 @@ impl Target {
         matches!((self.scheme.as_str(), self.port), ("http", 80) | ("https", 443))
     }
 
-    /// As `allowed_outbound_hosts` is asked about it.
+    /// The form in which `allowed_outbound_hosts` checks it.
     pub(super) fn server(&self) -> Server<'_> {
         Server { scheme: &self.scheme, host: &self.host, port: self.port }
     }

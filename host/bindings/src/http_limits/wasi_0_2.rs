@@ -1,4 +1,4 @@
-//! The same bounds for `wasi:http/types@0.2`, whose setters wasmtime bounds no more than those of 0.3.
+//! The same limits for `wasi:http/types@0.2`, whose setters wasmtime does not limit either.
 
 use super::{MAX_AUTHORITY_BYTES, MAX_METHOD_BYTES, check_copy};
 use crate::Ctx;
@@ -11,7 +11,7 @@ use wasmtime_wasi_http::{FieldMap, WasiHttpView};
 /// The interface as wasmtime names it; components that import an older 0.2 are linked to it too.
 const TYPES: &str = "wasi:http/types@0.2.12";
 
-/// What a setter answers: `Err` for a value that is refused.
+/// A setter's result: `Err` for a refused value.
 type Set = wasmtime::Result<Result<(), ()>>;
 
 fn clone(ctx: &mut Ctx, fields: Resource<FieldMap>) -> wasmtime::Result<Resource<FieldMap>> {

@@ -1,7 +1,7 @@
-//! The stream that is a bucket: made where it is missing, and looked at where it is there.
+//! Opens the JetStream stream of a bucket: creates it if it is missing, and checks it if it exists.
 //!
-//! A bucket that somebody else has made is taken as it is, if no value that was acknowledged can go from it by itself: it
-//! keeps one value of a key, and refuses what it has no room for.
+//! A bucket that somebody else has created is used as it is, unless it could lose an acknowledged value by itself: it
+//! must keep one value for each key, and refuse new values when it is full.
 
 use super::types::MAX_BUCKET_BYTES;
 use anyhow::{Context as _, bail};
@@ -9,7 +9,7 @@ use async_nats::jetstream::kv;
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use souk_nats::{Nats, stream_capacity::SLACK_BYTES};
 
-/// Opens the bucket `name`, which is made if it is missing. Hosts that start together ask for the same one.
+/// Opens the bucket `name`, and creates it if it is missing. Hosts that start together may create it at the same time.
 pub(super) async fn open(nats: &Nats, name: &str) -> anyhow::Result<kv::Store> {
     let bucket = found_or_made(nats, name).await.with_context(|| format!("bucket {name}"))?;
     let Config { max_messages_per_subject: history, max_bytes, discard, .. } = bucket.stream.cached_info().config;
@@ -32,12 +32,12 @@ async fn found_or_made(nats: &Nats, name: &str) -> anyhow::Result<kv::Store> {
     }
     let config = settings(name, i64::try_from(MAX_BUCKET_BYTES + SLACK_BYTES)?, nats.replicas());
     let made = jetstream.create_stream(config).await;
-    // When it was not made, somebody else may have been faster, with other settings.
+    // If creating it failed, another host may have created it first, with other settings.
     jetstream.get_key_value(name).await.map_err(|error| made.err().map_or_else(|| error.into(), Into::into))
 }
 
-/// The stream that is the bucket `name`. The client's own way to make one asks the server what older ones (2.9 for one)
-/// do not say.
+/// The stream that is the bucket `name`. The client's own function to create one relies on answers that older servers
+/// (such as 2.9) do not give.
 pub(super) fn settings(name: &str, max_bytes: i64, replicas: usize) -> Config {
     Config {
         name: format!("KV_{name}"),

@@ -1,9 +1,10 @@
-//! Writes to a file that wait at one time share a transaction (group commit): the number of fsyncs follows the disk and not
-//! the number of writes.
+//! Writes to a file that wait at the same time share a transaction (group commit), so the speed of the disk determines
+//! the number of fsyncs, not the number of writes.
 //!
-//! Whoever gets the file's write lock takes all that wait with it. Each write has a savepoint, so one that is refused leaves
-//! nothing and the others stay. Where the transaction as a whole fails, each is tried alone: one that the disk has no room
-//! for must not fail the deletion beside it, which makes room. A write whose caller has gone is not begun.
+//! The task that gets the file's write lock writes everything that waits. Each write has a savepoint, so a refused
+//! write leaves nothing behind and the others stay. If the whole transaction fails, each write is tried alone: a write
+//! for which the disk has no room must not make a deletion in the same group fail, because the deletion frees space. A
+//! write whose caller has gone is not begun.
 
 use super::error::StoreError;
 use parking_lot::Mutex;
@@ -25,11 +26,11 @@ pub(super) struct Waiting(Mutex<VecDeque<Box<dyn Write>>>);
 
 /// One write.
 trait Write: Send {
-    /// Whether anybody still waits for it.
+    /// Whether its caller still waits for the result.
     fn is_wanted(&self) -> bool;
-    /// Does it, perhaps a second time, after the first was rolled back.
+    /// Runs it; possibly a second time, after the first attempt was rolled back.
     fn run(&mut self, tx: &Transaction<'_>) -> Result<(), StoreError>;
-    /// Tells the caller: it is on disk, or has failed.
+    /// Tells the caller that it is on disk, or that it has failed.
     fn finish(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
@@ -51,13 +52,13 @@ impl<T: Send, W: FnMut(&Transaction<'_>) -> Result<T, StoreError> + Send> Write 
 
     fn finish(self: Box<Self>, committed: Result<(), StoreError>) {
         let Typed { result, caller, .. } = *self;
-        // Nobody may be left to hear it.
+        // The caller may have gone.
         let _ = caller.send(committed.and_then(|()| result.ok_or(StoreError::Stopping)));
     }
 }
 
 impl Waiting {
-    /// Lets a write wait; its result comes when somebody has written it.
+    /// Adds a write to the queue; its result arrives when a task has written it.
     pub(super) fn add<T: Send + 'static>(
         &self,
         work: impl FnMut(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
@@ -67,13 +68,13 @@ impl Waiting {
         result
     }
 
-    /// How many wait.
+    /// The number of waiting writes.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.0.lock().len()
     }
 
-    /// Writes what waits; `explain` says what an error of SQLite means.
+    /// Runs the waiting writes; `explain` turns SQLite's errors into ours.
     pub(super) fn write(
         &self,
         writer: &mut Connection,
@@ -87,7 +88,7 @@ impl Waiting {
         };
         group.retain(|write| write.is_wanted());
         if let Err(full) = room {
-            // One error for each: it is made of the first, which nobody can copy.
+            // Each write needs its own error, made from the first, which cannot be cloned.
             for write in group {
                 write.finish(Err(match full {
                     StoreError::LogFull => StoreError::LogFull,
@@ -121,7 +122,7 @@ fn alone(writer: &mut Connection, write: &mut dyn Write) -> Result<(), StoreErro
     Ok(())
 }
 
-/// All of them in one transaction; what became of each.
+/// Runs all of them in one transaction; returns the result of each.
 fn together(writer: &mut Connection, group: &mut [Box<dyn Write>]) -> Result<Vec<Result<(), StoreError>>, StoreError> {
     let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut results = Vec::with_capacity(group.len());
@@ -129,7 +130,7 @@ fn together(writer: &mut Connection, group: &mut [Box<dyn Write>]) -> Result<Vec
         tx.prepare_cached("SAVEPOINT one")?.execute([])?;
         let result = write.run(&tx);
         match &result {
-            // The disk, or the file: nothing is known of the others.
+            // The disk or the file failed, so the other writes may be affected too.
             Err(StoreError::Database(_)) => {
                 result?;
                 continue;

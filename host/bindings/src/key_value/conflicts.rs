@@ -1,8 +1,8 @@
-//! Writes that others came before, one after the other: each tries again, and does not do so for ever.
+//! Writes that lose against other writes of the same key: they are tried again, but not for ever.
 //!
-//! Whoever loses to another is the one who is late, so the next try is at once. Who loses again and again pauses, longer
-//! each time and for a time that is drawn, so that those who compete do not go on in step. (Own code: what `backon` draws
-//! only lengthens a pause, which leaves those who compete closer together.)
+//! After the first conflict the next try follows at once, because the other write is already done. After each further
+//! conflict the write pauses longer, for a random time, so that competing writers do not stay in step. (This is our own
+//! code because `backon`'s jitter only lengthens a pause, which keeps competing writers closer together.)
 
 use super::error::StoreError;
 use std::sync::Arc;
@@ -27,18 +27,18 @@ souk_manifest::fixed_limits! {
 pub(super) struct Conflicts(u32);
 
 impl Conflicts {
-    /// One more: waits until it is time for the next try.
+    /// Counts one more conflict, and waits until the next try.
     ///
     /// # Errors
-    /// When there were too many.
+    /// When there were too many conflicts.
     pub(super) async fn again(&mut self, label: &Arc<str>) -> Result<(), StoreError> {
         self.0 += 1;
         if self.0 >= MAX_TRIES {
-            let cause = format!("somebody else wrote the key first, {MAX_TRIES} times in a row");
+            let cause = format!("another write of the key came first, {MAX_TRIES} times in a row");
             return Err(StoreError::Server { label: label.clone(), cause });
         }
         if let Some(max_pause) = max_pause(self.0) {
-            // Without randomness there is no jitter, which is no reason to stop.
+            // Without random bytes there is no jitter, but the write can go on.
             let part = souk_manifest::clock::jitter().map_or(u32::MAX / 2, |random| (random >> 32) as u32);
             sleep(max_pause.mul_f64(f64::from(part) / f64::from(u32::MAX))).await;
         }
@@ -46,7 +46,7 @@ impl Conflicts {
     }
 }
 
-/// The max_pause pause after conflict number `count`; none after the first.
+/// The longest pause after conflict number `count`; `None` after the first.
 fn max_pause(count: u32) -> Option<Duration> {
     let doublings = count.checked_sub(2)?;
     Some(MIN_PAUSE.saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX)).min(MAX_PAUSE))

@@ -12,9 +12,9 @@ pub enum StoreError {
     /// See [`MAX_VALUE_BYTES`](super::MAX_VALUE_BYTES) and [`Store::max_value`](super::Store::max_value).
     #[error("the value is {size} bytes long, but a value may have at most {most}")]
     ValueTooLarge {
-        /// Its bytes.
+        /// The value's size in bytes.
         size: usize,
-        /// The most that the store takes.
+        /// The largest value of the store, in bytes.
         most: usize,
     },
     /// See [`MAX_BATCH_KEYS`].
@@ -24,7 +24,7 @@ pub enum StoreError {
     #[error("the values of the batch take more than {MAX_BATCH_BYTES} bytes; split it")]
     BatchTooLarge,
     /// See [`MAX_FILE_BYTES`](super::MAX_FILE_BYTES) and [`MAX_BUCKET_BYTES`](super::MAX_BUCKET_BYTES), and
-    /// [`StreamCapacity`](souk_nats::stream_capacity::StreamCapacity); or the server's own bound.
+    /// [`StreamCapacity`](souk_nats::stream_capacity::StreamCapacity); or the server's own limit.
     #[error("the store is full; delete keys to make room")]
     Full,
     /// See [`WalFull`](crate::sqlite::wal::WalFull).
@@ -39,7 +39,7 @@ pub enum StoreError {
     /// An increment beyond 64 bits.
     #[error("the number would leave the range of a signed 64-bit integer")]
     Overflow,
-    /// A cursor that no listing of this store has given.
+    /// A cursor that no listing of this store has returned.
     #[error("the cursor is not one that a listing of this store has returned")]
     Cursor,
     /// SQLite failed; the cause is for the log, because it may name a path.
@@ -53,7 +53,7 @@ pub enum StoreError {
         /// What the server or the client said.
         cause: String,
     },
-    /// What an operation failed with when its call was recorded, or why its replay ends.
+    /// The error of an operation in the recording, or the reason why its replay ends.
     #[error("{0}")]
     Recorded(String),
     /// The host is stopping.
@@ -62,7 +62,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Its name, for measures.
+    /// Its name, for metrics.
     pub(super) fn name(&self) -> &'static str {
         match self {
             StoreError::KeyTooLong(_) => "key-too-long",
@@ -80,7 +80,7 @@ impl StoreError {
         }
     }
 
-    /// What SQLite or the server said; it belongs in the log alone.
+    /// The message of SQLite or the server; only for the log.
     pub fn cause(&self) -> Option<String> {
         match self {
             StoreError::Database(cause) => Some(cause.to_string()),

@@ -1,14 +1,15 @@
-//! A key-value store in a file: one SQLite file a label, one table in it, shared by every instance of the host.
+//! A key-value store in a file: one SQLite file for each label, with one table, shared by all instances of the host.
 //!
-//! SQLite in WAL mode gives what the interfaces promise: a write is on disk (`synchronous = FULL`) before it is
+//! SQLite in WAL mode keeps the promises of the interfaces: a write is on disk (`synchronous = FULL`) before it is
 //! acknowledged, a reader sees every write committed before it, and a transaction makes increment and compare-and-swap
 //! atomic across all instances and processes.
 //!
-//! Reads run where they are called, on the async thread: one lookup by primary key, in the page cache a few
-//! microseconds, of a value whose size is bounded, is cheaper than the hop to another thread. Writes wait for the disk,
-//! so they run on the blocking pool, behind an async lock; those that wait share a transaction ([`commit`](super::commit)).
+//! Reads run directly on the async thread: one lookup by primary key, of a value of limited size, takes a few
+//! microseconds from the page cache, which is cheaper than switching to another thread. Writes wait for the disk, so
+//! they run on the blocking pool, behind an async lock; writes that wait share a transaction
+//! ([`commit`](super::commit)).
 //!
-//! A file refuses growth beyond [`MAX_FILE_BYTES`]; its write-ahead log is bounded as [`wal`] says.
+//! A file cannot grow beyond [`MAX_FILE_BYTES`]; [`wal`] limits its write-ahead log.
 
 use super::commit::Waiting;
 use super::error::StoreError;
@@ -30,16 +31,16 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of the key-value store in a file.
     pub(crate) const FIXED_LIMITS = "key-value: file";
 
-    /// How long a write waits for another process that holds the file, such as `souk call` beside a running host.
+    /// How long a write waits for another process that has locked the file, such as `souk call` beside a running host.
     const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
     /// How long a read waits for another process, which happens only while that process recovers the file or exits. A
     /// read blocks a thread that serves other calls.
     const READ_BUSY_TIMEOUT: Duration = Duration::from_millis(50);
 }
 
-/// `version` is drawn anew by every write. A compare-and-swap compares it in place of the value, which is smaller and
-/// also tells a value that was changed and changed back. Handles do not outlive the process, so random is as good as
-/// counted, and needs no counter.
+/// Every write draws a new random `version`. A compare-and-swap compares versions instead of values: they are smaller,
+/// and they reveal that a value was changed and changed back. Handles do not outlive the process, so a random version
+/// is as good as a counter, and needs none.
 const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS entry (
     key TEXT PRIMARY KEY, value BLOB NOT NULL, version INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID";
@@ -61,10 +62,10 @@ pub(super) struct File {
 }
 
 impl File {
-    /// Opens the store `label` in the file `path`, which is made if it is missing. It blocks: for start-up.
+    /// Opens the store `label` in the file `path`, and creates the file if it is missing. Blocks, so only for start-up.
     ///
     /// # Errors
-    /// When the file cannot be opened or is no store; the message names the label and the path.
+    /// When the file cannot be opened or is not a store; the message names the label and the path.
     pub(super) fn open(path: &Path, label: &str) -> anyhow::Result<Self> {
         Self::open_bounded(path, label, MAX_FILE_BYTES / PAGE_SIZE)
     }
@@ -107,13 +108,13 @@ impl File {
         lookup(&self.read(), key)
     }
 
-    /// The version of `key` alone; `None` when there is no such key.
+    /// Only the version of `key`; `None` when there is no such key.
     pub(super) fn version(&self, key: &str) -> Result<Option<Version>, StoreError> {
         version(&self.read(), key)
     }
 
-    /// A page of keys in order, beginning after the key `after`: the cursor is the last key of the page before, so it
-    /// needs no state and cannot go stale.
+    /// A page of keys in order, beginning after the key `after`. The cursor is the last key of the previous page, so it
+    /// needs no state and cannot expire.
     pub(super) fn keys(&self, after: Option<&str>) -> Result<Page, StoreError> {
         let reader = self.read();
         // Two statements, so that each is one range of the index; the empty string is a key like any other.
@@ -131,8 +132,8 @@ impl File {
     /// The values of `keys`, in their order.
     pub(super) async fn get_many(&self, keys: Vec<String>) -> Result<Vec<(String, Option<Vec<u8>>)>, StoreError> {
         let reader = self.reader.clone();
-        // A thousand lookups are too many for an async thread. The lock is taken a key at a time, so the inline
-        // readers wait for one lookup at most.
+        // A thousand lookups are too many for an async thread. The lock is taken for one key at a time, so that other
+        // reads wait for at most one lookup.
         blocking(move || {
             let mut bytes = 0;
             let mut found = Vec::with_capacity(keys.len());
@@ -161,7 +162,7 @@ impl File {
         .await
     }
 
-    /// Deletes `keys`, all or none; one that is not there is no error.
+    /// Deletes `keys`, all or none; a missing key is not an error.
     pub(super) async fn delete_many(&self, keys: Vec<String>) -> Result<(), StoreError> {
         self.write(move |tx| {
             let mut delete = tx.prepare_cached("DELETE FROM entry WHERE key = ?1")?;
@@ -205,21 +206,22 @@ impl File {
         lock(&self.reader)
     }
 
-    /// Runs `work` in a transaction that holds the write lock from its start, perhaps together with others who wait. It is
-    /// rolled back on an error, and finished when the caller goes away: a write that has begun is never cut in half.
+    /// Runs `work` in a transaction that holds the write lock from its start, possibly together with other waiting
+    /// writes. The transaction is rolled back on an error. It is finished even if the caller goes away, so a write is
+    /// never left half done.
     async fn write<T: Send + 'static>(
         &self,
         work: impl FnMut(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let mut result = self.waiting.add(work);
         let mut writer = self.writer.clone().lock_owned().await;
-        // Who had the lock before may have done it.
+        // The task that had the lock before may have run this write too.
         if let Ok(result) = result.try_recv() {
             return result;
         }
         let (wal, waiting) = (self.wal.clone(), self.waiting.clone());
         blocking(move || {
-            // This process reads one key at a time, so there is no read to end.
+            // This process reads one key at a time, so there is no long read to cancel.
             let room = wal.keep_small(|| wal::empty(&writer, BUSY_TIMEOUT), || false);
             waiting.write(&mut writer, room.map_err(|WalFull| StoreError::LogFull), explain);
             Ok(())
@@ -229,7 +231,7 @@ impl File {
     }
 }
 
-/// What an error of a write means.
+/// Turns an error of a write into the one that names its cause.
 fn explain(error: StoreError, writer: &Connection) -> StoreError {
     match error {
         StoreError::Database(error) => match what_is_full(&error, writer) {
@@ -257,7 +259,8 @@ impl FromSql for Version {
     }
 }
 
-/// A panic while the lock was held leaves a connection that SQLite keeps consistent, so poison means nothing here.
+/// A panic while the lock was held leaves a connection that SQLite keeps consistent, so a poisoned lock does no harm
+/// here.
 fn lock(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
     connection.lock()
 }

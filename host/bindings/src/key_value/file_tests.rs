@@ -1,4 +1,4 @@
-//! What a file alone does.
+//! Behaviour that only the store in a file has.
 
 use super::*;
 use tempfile::TempDir;
@@ -24,7 +24,7 @@ fn a_write_is_on_disk_before_it_is_acknowledged() {
 }
 
 #[test]
-fn a_file_that_is_no_store_is_refused_with_its_label_and_path() {
+fn a_file_that_is_not_a_store_is_refused_with_its_label_and_path() {
     let dir = folder();
     let path = dir.path().join("default.db");
     std::fs::write(&path, "this is no database, and long enough not to be taken for an empty one".repeat(20)).unwrap();
@@ -83,7 +83,7 @@ async fn a_backup_that_does_not_end_cannot_make_the_log_grow_without_bound() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_writes_that_wait_together_one_that_is_refused_leaves_nothing_and_the_others_stay() {
+async fn a_refused_write_in_a_group_leaves_nothing_and_the_others_stay() {
     let dir = folder();
     let store = Arc::new(open(&dir));
     store.set_many(vec![("text".to_owned(), b"no number".to_vec())]).await.unwrap();
@@ -96,7 +96,7 @@ async fn of_writes_that_wait_together_one_that_is_refused_leaves_nothing_and_the
     let rivals = [swap("one"), swap("one")];
     let refused = store.clone();
     let refused = tokio::spawn(async move { refused.increment("text".into(), 1).await });
-    // Nobody is left to hear of this one, so it is not done.
+    // The caller of this write has gone, so it is not done.
     let gone = swap("gone");
     while store.waiting.len() < 10 {
         tokio::task::yield_now().await;

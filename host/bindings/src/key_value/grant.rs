@@ -1,4 +1,5 @@
-//! What the manifest grants of it: stores by label, each opened once and shared by all components that have the label.
+//! What the manifest grants: stores by label. Each store is opened once and shared by all components that have the
+//! label.
 
 use super::Store;
 use crate::binding::{Binding, labels};
@@ -29,7 +30,7 @@ const REDIS_FIX: &str = "start the server, or correct `url` of its [key_value_st
 const MONGODB_FIX: &str = "start the server, or correct `url` of its [key_value_store] in runtime-config.toml: hosts and \
     ports, user and password, the database after the `/`, `?tls=true` for TLS";
 
-/// What a component is granted: stores by the label that it uses.
+/// The stores that a component is granted, by the label that it uses.
 pub type Granted = BTreeMap<String, Arc<Store>>;
 
 /// The open stores of an application.
@@ -37,8 +38,8 @@ pub type Granted = BTreeMap<String, Arc<Store>>;
 pub struct Stores(Granted);
 
 impl Stores {
-    /// Opens what components of this host are granted and is not open yet; `folder` is where those lie that the runtime
-    /// configuration does not place. Blocks on the disk. Returns those that cannot be opened.
+    /// Opens the stores that components of this host are granted and that are not open yet. Stores without a place in
+    /// the runtime configuration are files in `folder`. Blocks on the disk. Returns the stores that cannot be opened.
     #[must_use]
     pub async fn open(
         &mut self,
@@ -69,15 +70,15 @@ impl Stores {
         self.0.get(label)
     }
 
-    /// What `component` is granted.
+    /// The stores that `component` is granted.
     pub fn grant(&self, component: &Component) -> Granted {
         let labels = component.key_value_stores.iter();
         labels.filter_map(|label| Some((label.clone(), self.get(label)?.clone()))).collect()
     }
 }
 
-/// Opens the store of `label` at a place that need not be the configured one; `folder` is where it lies when there is no
-/// place. Blocks on the disk.
+/// Opens the store of `label` at `place`, which need not be the configured one; without a place it is a file in
+/// `folder`. Blocks on the disk.
 ///
 /// # Errors
 /// When it cannot be opened.
@@ -90,7 +91,7 @@ pub async fn open_at(
     open(place, folder, nats, label).await
 }
 
-/// Where a store is, without a password, and why it cannot be opened.
+/// A store that cannot be opened: its place, without a password, and the reason.
 #[derive(Debug, thiserror::Error)]
 #[error("the key-value store in {place} cannot be opened: {why}\n  fix: {fix}")]
 pub struct NotOpened {
@@ -113,7 +114,7 @@ async fn open(
                 fix: NATS_FIX,
             });
         }
-        // The manifest was refused.
+        // Checking the manifest has already refused this.
         (Some(KeyValuePlace::Nats { .. }), None) => {
             let why = "NATS is not configured".to_owned();
             return Err(NotOpened { place: "NATS".to_owned(), why, fix: NATS_FIX });
@@ -146,9 +147,9 @@ async fn in_mongodb(url: &MongoUrl, collection: &str, label: &str) -> Result<Sto
     Store::in_mongodb(url, collection, label).await.map_err(|error| format!("{error:#}"))
 }
 
-/// Without the client there is no store.
+/// For builds without the MongoDB client.
 #[cfg(not(feature = "mongodb"))]
-#[expect(clippy::unused_async, reason = "the other one is")]
+#[expect(clippy::unused_async, reason = "the function with the feature awaits")]
 async fn in_mongodb(_: &MongoUrl, _: &str, _: &str) -> Result<Store, String> {
     Err("this souk was built without MongoDB; build it with `--features mongodb`, or `full`".to_owned())
 }

@@ -1,4 +1,4 @@
-//! Places for a test's store, of every kind, each empty.
+//! An empty store of each kind, for tests.
 
 use super::Store;
 use super::bucket::settings;
@@ -35,7 +35,7 @@ impl TestStore {
             Kind::Nats => {
                 static BUCKETS: AtomicU32 = AtomicU32::new(0);
                 let bucket = format!("test_{}", BUCKETS.fetch_add(1, Ordering::Relaxed));
-                // JetStream keeps the room of a bucket free, and one server is for all tests.
+                // JetStream reserves the space of a bucket, and all tests share one server, so the bucket is small.
                 let settings = settings(&bucket, 16 << 20, 1);
                 nats(&shared_nats().url()).await.jetstream().create_stream(settings).await.unwrap();
                 TestStore::Nats(bucket)
@@ -73,7 +73,7 @@ fn shared_nats() -> &'static nats_server::Nats {
     SHARED.get_or_init(nats_server::Nats::start)
 }
 
-/// A connection, as a host has one.
+/// A connection with a host's settings.
 pub(super) async fn nats(urls: &str) -> Nats {
     let servers = urls.split(',').map(|url| url.parse().unwrap()).collect();
     Nats::connect(&NatsConfig { servers, ..NatsConfig::default() }, "test").await.unwrap()

@@ -1,5 +1,5 @@
 //! Key-value stores: `spin:key-value@3.0.0`, `fermyon:spin/key-value@2.0.0` and `wasi:keyvalue@0.2.0-draft2`, three
-//! interfaces of one store, which is kept in a file, in NATS, in Redis or in MongoDB.
+//! interfaces to the same store, which is kept in a file, in NATS, in Redis or in MongoDB.
 //!
 //! A component opens a store by a label that its manifest grants (`key_value_stores`); any other label is
 //! `access-denied`, whether such a store exists or not. All interfaces reach the same keys.
@@ -40,8 +40,8 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of key-value handles.
     pub(crate) const FIXED_LIMITS = "key-value";
 
-    /// The most stores and compare-and-swap handles that one instance holds open, over both interfaces; Spin's table
-    /// has the same size.
+    /// The most stores and compare-and-swap handles that one instance holds open, over all interfaces; Spin's table has
+    /// the same size.
     pub const MAX_OPEN_HANDLES: usize = 256, "handles";
 }
 
@@ -69,7 +69,7 @@ pub struct Handle(pub(crate) Arc<Store>);
 pub struct Cas {
     store: Arc<Store>,
     key: String,
-    /// The version that the guest has last been told of.
+    /// The version that the guest has seen last.
     version: Option<Version>,
 }
 
@@ -123,13 +123,13 @@ impl Ctx {
         self.fault().text(error)
     }
 
-    /// Tells of failed operations of this call, also after it.
+    /// A reporter for failed operations of this call; it also works after the call has ended.
     fn fault(&self) -> Fault {
         Fault { component: self.grants.component.clone(), trace: self.call.trace.clone() }
     }
 }
 
-/// Whose operation failed, for the log.
+/// The component and call of a failed operation, for the log.
 struct Fault {
     component: Arc<str>,
     trace: Arc<str>,

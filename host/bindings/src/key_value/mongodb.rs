@@ -1,20 +1,20 @@
 //! A key-value store in a collection of MongoDB, shared by all hosts that use it.
 //!
-//! A key is a document, `{ _id: KEY, value: BINARY, version: BINARY }`. The version is 16 random bytes that each write
-//! draws, so a value that was deleted and made again is not taken for the one before. Compare-and-swap is one update
+//! A key is a document, `{ _id: KEY, value: BINARY, version: BINARY }`. The version is 16 random bytes, new with each
+//! write, so a value that was deleted and created again does not count as the old one. Compare-and-swap is one update
 //! of the document that has the expected version, or one insertion where there must be none; increment is a
-//! compare-and-swap that is tried again until it is the first. Nothing needs a transaction, which a server that is no
-//! member of a set does not have.
+//! compare-and-swap that is tried again until it succeeds. Nothing needs a transaction, because a server outside a
+//! replica set has none.
 //!
-//! A write is acknowledged once most members of the set have it on disk, and a read asks the primary for what most of
-//! them have: what was read is not taken back by an election. Where the set allows it the driver sends a write that got
-//! no answer again, by a number that the servers know it by.
+//! A write is acknowledged once most members of the replica set have it on disk, and a read asks the primary for data
+//! that most of them have, so an election never undoes what was read. Where the set allows it, the driver repeats a
+//! write that got no answer, with a transaction number by which the servers recognise it.
 //!
-//! That asks one thing of the server, which MongoDB promises: an update of one document compares and writes at once.
-//! FerretDB 1 with SQLite does not.
+//! This needs one guarantee, which MongoDB gives: an update of one document compares and writes atomically. FerretDB 1
+//! with SQLite does not guarantee it.
 //!
-//! Documents of another shape are somebody else's: they are refused and never written over by a swap. A store belongs
-//! into a collection of its own.
+//! Documents of another shape belong to another program: they are refused, and a swap never overwrites them. A store
+//! should have its own collection.
 
 use super::conflicts::Conflicts;
 use super::error::StoreError;
@@ -39,17 +39,18 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of the key-value store in MongoDB.
     pub(crate) const FIXED_LIMITS = "key-value: MongoDB";
 
-    /// How long it may take to connect, and to find a server that takes writes.
+    /// How long it may take to connect, and to find a server that accepts writes.
     const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
     /// The most connections of one store.
     const MAX_CONNECTIONS: u32 = 32, "connections";
-    /// The most bytes of values in one command of a batch: a command is a document, of which servers take 16 MiB.
+    /// The most bytes of values in one command of a batch: a command is a document, and servers accept documents of up
+    /// to 16 MiB.
     const MAX_COMMAND_BYTES: usize = 4 << 20, bytes;
 }
 
-/// Another document has the key.
+/// The error code: another document has the key.
 const DUPLICATE_KEY: i32 = 11000;
-/// The server's disk, or the room that a hosted server grants, is full.
+/// The error codes: the server's disk, or the quota of a hosted server, is full.
 const FULL: [i32; 2] = [14031, 8000];
 
 /// A store in a collection.
@@ -57,7 +58,7 @@ pub(super) struct Collection {
     label: Arc<str>,
     database: Database,
     documents: mongodb::Collection<Document>,
-    /// Increments of this host queue here, so that only hosts compete, and no increment starves.
+    /// Increments of this host wait here for their turn, so that only hosts compete and no increment starves.
     turns: AsyncMutex<()>,
 }
 
@@ -65,12 +66,12 @@ impl Collection {
     /// Connects to the server.
     ///
     /// # Errors
-    /// When it cannot be reached, or refuses; the message has no password.
+    /// When it cannot be reached or refuses; the message contains no password.
     pub(super) async fn open(url: &MongoUrl, collection: &str, label: &str) -> anyhow::Result<Self> {
         let database = connect(url).await?;
         let documents = database.collection(collection);
         let store = Collection { label: label.into(), database, documents, turns: AsyncMutex::default() };
-        // A server that is not there, or wants a password, says so now; what is no store, too.
+        // Fails now if the server is missing or wants a password, or if the collection is not a store.
         let any = timeout(SERVER_TIMEOUT, store.documents.find_one(doc! {})).await.context("no answer")??;
         if let Some(any) = any {
             let key = any.get_str("_id").is_ok();
@@ -92,7 +93,7 @@ impl Collection {
         Ok(Some((value, version)))
     }
 
-    /// The version of `key` alone.
+    /// Only the version of `key`.
     pub(super) async fn version(&self, key: &str) -> Result<Option<Version>, StoreError> {
         let find = self.documents.find_one(doc! { "_id": key }).projection(doc! { "version": 1 });
         let Some(found) = self.within(find).await? else { return Ok(None) };
@@ -122,7 +123,7 @@ impl Collection {
             Ok(Ok(found))
         };
         let found = self.within(work).await??;
-        // A key that is asked for twice counts twice.
+        // A key that is requested twice counts twice.
         if keys.iter().filter_map(|key| found.get(key)).map(Vec::len).sum::<usize>() > MAX_BATCH_BYTES {
             return Err(StoreError::BatchTooLarge);
         }
@@ -145,7 +146,8 @@ impl Collection {
         if updates.is_empty() { Ok(()) } else { self.update(updates).await }
     }
 
-    /// Sends `updates` as one command. Of two insertions of one key the server may refuse one, which is then an update.
+    /// Sends `updates` as one command. If two commands insert the same key, the server may refuse one of them; it is
+    /// sent again, as an update.
     async fn update(&self, mut updates: Vec<Document>) -> Result<(), StoreError> {
         let mut conflicts = Conflicts::default();
         loop {
@@ -153,7 +155,7 @@ impl Collection {
                 "update": self.documents.name(),
                 "updates": &updates,
                 "ordered": false,
-                // What a client is set to does not count for a command that it is given whole.
+                // The client's own settings do not apply to a complete command.
                 "writeConcern": {
                     "w": "majority",
                     "j": true,
@@ -183,7 +185,7 @@ impl Collection {
         }
     }
 
-    /// Deletes `keys`, one after the other; one that is not there is no error.
+    /// Deletes `keys`, one after the other; a missing key is not an error.
     pub(super) async fn delete_many(&self, keys: Vec<String>) -> Result<(), StoreError> {
         if keys.is_empty() {
             return Ok(());
@@ -243,19 +245,19 @@ impl Collection {
             Some(last) if found.len() == KEYS_PAGE => Some(last.get_str("_id").map_err(|_| self.foreign())?.to_owned()),
             _ => None,
         };
-        // Longer ones no guest could name.
+        // No guest could name a longer key.
         let keys = found.iter().filter_map(|document| document.get_str("_id").ok());
         Ok(Page { keys: keys.filter(|key| key.len() <= MAX_KEY_BYTES).map(str::to_owned).collect(), next })
     }
 
-    /// The version of a write.
+    /// A new version for a write.
     fn draw(&self) -> Result<(Version, Bson), StoreError> {
         let mut bytes = [0; 16];
         souk_manifest::clock::fill_random(&mut bytes).map_err(|error| self.unavailable(&error.to_string()))?;
         Ok((Version(u128::from_be_bytes(bytes)), binary(bytes.to_vec())))
     }
 
-    /// Does `work` within the time that an operation has.
+    /// Runs `work` within the time limit of an operation.
     async fn within<T>(&self, work: impl IntoFuture<Output = Result<T, Error>>) -> Result<T, StoreError> {
         match timeout(SERVER_TIMEOUT, work.into_future()).await {
             Ok(Ok(done)) => Ok(done),
@@ -284,12 +286,12 @@ impl Collection {
     }
 }
 
-/// A client whose writes are kept and whose reads see them, and the database that the URL names.
+/// The database that the URL names, with a client whose acknowledged writes are durable and whose reads see them.
 async fn connect(url: &MongoUrl) -> anyhow::Result<Database> {
-    // What the parser says may repeat what it could not read.
+    // The parser's message may repeat a part of the URL that it could not read.
     let mut options = ClientOptions::parse(url.expose()).await.map_err(|error| match *error.kind {
         ErrorKind::InvalidTlsConfig { message, .. } => anyhow::anyhow!(message),
-        _ => anyhow::anyhow!("its `url` has an option that the driver does not know, or a value that it does not take"),
+        _ => anyhow::anyhow!("its `url` has an option that the driver does not know, or a value that it refuses"),
     })?;
     options.app_name.get_or_insert_with(|| "souk".to_owned());
     options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
@@ -306,7 +308,7 @@ fn binary(bytes: Vec<u8>) -> Bson {
     Bson::Binary(Binary { subtype: BinarySubtype::Generic, bytes })
 }
 
-/// What a document of a store holds.
+/// The value and the version in a store's document.
 fn parts(mut document: Document) -> Option<Versioned> {
     let version = document.get("version").and_then(version)?;
     match document.remove("value") {
@@ -322,7 +324,7 @@ fn version(bson: &Bson) -> Option<Version> {
     }
 }
 
-/// What the server calls the error.
+/// The server's code for the error.
 fn code(error: &Error) -> Option<i32> {
     match &*error.kind {
         ErrorKind::Write(WriteFailure::WriteError(error)) => Some(error.code),

@@ -1,4 +1,4 @@
-//! What a store in MongoDB promises beyond the others: beside whom it lives, and what an outage leaves.
+//! What only a store in MongoDB promises: it can share a server with other programs, and survives outages.
 
 use super::server_tests::{everything_fails, works_again};
 use super::{MAX_VALUE_BYTES, Store, StoreError, Swap};
@@ -33,7 +33,7 @@ async fn a_server_that_is_killed_loses_no_change_that_it_acknowledged_and_makes_
         writers.push(tokio::spawn(async move {
             for round in 0..10 {
                 let mark = [n, round];
-                // A change that failed may have been made: it is asked whether it was, as everybody must.
+                // A change that failed may still have been made, so the test checks, as every client must.
                 loop {
                     let Ok(found) = store.get_versioned("list").await else { continue };
                     let (list, version) = found.unzip();
@@ -68,7 +68,7 @@ async fn documents_of_others_are_refused_and_left_as_they_are() {
     let error = open(&url, "User").await.err().unwrap().to_string();
     assert!(error.contains("collection User has documents that no store has written"), "{error}");
 
-    // One that came later.
+    // A foreign document that was added later.
     let store = open(&url, "souk_auth").await.unwrap();
     store.set("mine".into(), vec![1]).await.unwrap();
     let mixed = database.collection::<Document>("souk_auth");

@@ -1,8 +1,8 @@
-//! Keys as NATS takes them: `[-/_=.a-zA-Z0-9]+`, where a `.` parts tokens, so that no two may stand together.
+//! Encodes keys for NATS, which allows `[-/_=.a-zA-Z0-9]+`; a `.` separates tokens, so two dots may not stand together.
 //!
-//! Letters, digits, `-`, `_` and `/` stand for themselves, so most keys can be read in the bucket; every other byte is `=`
-//! and two hexadecimal digits, and the empty key is `=` alone. Each key has one name and each such name one key. A name
-//! that another program put there and that is not of this form is no key of the store.
+//! Letters, digits, `-`, `_` and `/` stand for themselves, so most keys can be read in the bucket; every other byte
+//! becomes `=` and two hexadecimal digits, and the empty key becomes `=`. Each key has exactly one name, and each such
+//! name exactly one key. A name of another form, which another program wrote, is not a key of the store.
 
 use std::fmt::Write as _;
 
@@ -25,7 +25,7 @@ pub(super) fn encode(key: &str) -> String {
     name
 }
 
-/// The key that has this name, if one has.
+/// The key with this name; `None` if no key has it.
 pub(super) fn decode(name: &str) -> Option<String> {
     if name == EMPTY {
         return Some(String::new());
@@ -37,7 +37,8 @@ pub(super) fn decode(name: &str) -> Option<String> {
         key.push(u8::from_str_radix(digits, 16).ok()?);
         key.extend_from_slice(rest.as_bytes());
     }
-    // Whatever else is odd, such as a `.` or a letter that need not be written so, would have another name.
+    // This rejects every other irregular form, such as a `.` or an encoded letter: the key that it stands for has
+    // another name.
     String::from_utf8(key).ok().filter(|key| !key.is_empty() && encode(key) == name)
 }
 

@@ -1,26 +1,27 @@
 //! A key-value store in a bucket of NATS JetStream, shared by all hosts that use it.
 //!
 //! A bucket is a stream that keeps the last message of each subject; a value's version is its message's number in the
-//! stream. Compare-and-swap is one message that the server takes only while the last of its subject is the expected
-//! one, and increment is a compare-and-swap that is tried again until it is the first.
+//! stream. Compare-and-swap is one message that the server accepts only while the last message of its subject is the
+//! expected one. Increment is a compare-and-swap that is tried again until it succeeds.
 //!
-//! That is not enough on a stream with replicas: older servers (2.9 for one) compare when the leader takes a message and
-//! not when it is stored, so of two that come within a moment both are stored, and the first is lost. There every write,
-//! a plain one and a deletion too, names the message that it replaces in its `Nats-Msg-Id`; of messages with one id a
-//! server stores the first alone, and says so. Where nothing is replaced even old servers compare when they store.
+//! This is not enough on a stream with replicas: older servers (such as 2.9) compare when the leader accepts a message,
+//! not when it is stored. So two messages that arrive at almost the same time are both stored, and the first is lost.
+//! Therefore every write to such a stream, also a plain write or a deletion, names the message that it replaces in its
+//! `Nats-Msg-Id`: a server stores only the first of several messages with the same id, and reports the others as
+//! duplicates. Where nothing is replaced, old servers compare when they store, too.
 //!
-//! Reads ask the stream's leader, which has every write that was acknowledged; the faster "direct get" may be answered
-//! by a follower that has not seen the last ones. While a cluster chooses a new leader nobody can answer, so a read, and a
-//! write that reached nobody, is tried again until [`ELECTION_TIMEOUT`] is over.
+//! Reads ask the stream's leader, which has every acknowledged write; a follower that lacks the latest writes could
+//! answer the faster "direct get". While a cluster elects a new leader, nobody can answer. So reads, and writes that
+//! reached no leader, are tried again until [`ELECTION_TIMEOUT`] is over.
 //!
-//! A key that is deleted leaves nothing behind: its subject is purged, because marks of deletion would stay for good and
-//! fill the bucket. Those that other programs leave are understood.
+//! A deleted key leaves nothing behind: its subject is purged, because deletion markers would stay for ever and fill
+//! the bucket. Deletion markers of other programs are understood.
 //!
-//! Nothing is written that the bucket has no [room](StreamCapacity) for: the server would delete the values that were
-//! written first. What replaces a value that is as large, and a deletion, need none.
+//! Nothing is written for which the bucket has no [room](StreamCapacity): the server would delete the oldest values. A
+//! deletion, or a value that replaces one of the same size or larger, needs no room.
 //!
-//! Nothing is sent while there is no connection: the client would keep it, and write it long after the caller was told
-//! that it failed.
+//! Nothing is sent while there is no connection: the client would buffer the write, and send it long after the caller
+//! was told that it failed.
 
 use super::conflicts::Conflicts;
 use super::error::StoreError;
@@ -46,17 +47,17 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of the key-value store in NATS.
     pub(crate) const FIXED_LIMITS = "key-value: NATS";
 
-    /// How long one request may take; afterwards it is sent again where that does no harm.
+    /// How long one request may take; then it is sent again if that does no harm.
     const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
-    /// How long a cluster may take to elect the leader of a bucket. After a leader was killed, nobody answers for nine
-    /// seconds or more.
+    /// How long a cluster may take to elect the leader of a bucket. After a leader was killed, it can take nine seconds
+    /// or more until a server answers.
     pub const ELECTION_TIMEOUT: Duration = Duration::from_secs(12);
     /// The pause before a request is sent again.
     const RETRY_INTERVAL: Duration = Duration::from_millis(100);
-    /// How long requests wait for a connection that was lost; after that they fail at once. Mostly another server of
-    /// the cluster takes it at once.
+    /// How long requests wait for a lost connection; after that they fail at once. Usually another server of the
+    /// cluster accepts the connection immediately.
     const OUTAGE_GRACE: Duration = Duration::from_secs(2);
-    /// The most requests of one batch that are under way at one time.
+    /// The most requests of one batch that are in progress at the same time.
     const MAX_CONCURRENT_REQUESTS: usize = 16, "requests";
     /// The part of the server's `max_payload` that is left free for a message's headers, which hold the key's name.
     const HEADERS_HEADROOM_BYTES: usize = 1024, bytes;
@@ -68,21 +69,21 @@ pub(super) struct Bucket {
     nats: Nats,
     jetstream: jetstream::Context,
     bucket: kv::Store,
-    /// Whether every write must name what it replaces.
+    /// Whether every write must name the message that it replaces.
     replicated: bool,
     capacity: StreamCapacity,
-    /// Increments of this host queue here, so that only hosts compete, and no increment starves.
+    /// Increments of this host wait here for their turn, so that only hosts compete and no increment starves.
     turns: AsyncMutex<()>,
 }
 
-/// What is under a key: no value, of revision 0 or that of a mark of deletion; or a value.
+/// The state of a key: a value with its revision, or no value, with revision 0 or the revision of a deletion marker.
 struct Entry {
     value: Option<Vec<u8>>,
     revision: u64,
 }
 
 impl Entry {
-    /// Whether a bucket does not grow when `value` takes the place of what is here.
+    /// Whether a bucket does not grow when `value` replaces this entry.
     fn is_as_large(&self, value: &Bytes) -> bool {
         self.value.as_ref().is_some_and(|there| there.len() >= value.len())
     }
@@ -93,10 +94,11 @@ impl Entry {
 }
 
 impl Bucket {
-    /// Opens the bucket `bucket`, or that of the application and `label`, which is made if it is missing.
+    /// Opens the bucket `bucket`, or the one named after the application and `label`; creates it if it is missing.
     ///
     /// # Errors
-    /// When NATS has no JetStream or cannot keep such a bucket, and when the bucket is no fit; the message has the fix.
+    /// When NATS has no JetStream or cannot keep such a bucket, and when the bucket's settings do not suit a store; the
+    /// message has the fix.
     pub(super) async fn open(nats: &Nats, bucket: Option<&str>, label: &str) -> anyhow::Result<Self> {
         let name = bucket.map_or_else(|| nats.subjects().bucket(label), str::to_owned);
         let bucket = bucket::open(nats, &name).await?;
@@ -147,7 +149,7 @@ impl Bucket {
 
     /// Sets all `entries`, one after the other: an error may come after some of them.
     pub(super) async fn set_many(&self, entries: Vec<(String, Vec<u8>)>) -> Result<(), StoreError> {
-        // Several are under way at one time, so one key must not come twice.
+        // Several writes are in progress at the same time, so no key may occur twice.
         let entries: BTreeMap<String, Vec<u8>> = entries.into_iter().collect();
         let puts = entries.into_iter().map(|(key, value)| async move {
             let value = Bytes::from(value);
@@ -170,7 +172,8 @@ impl Bucket {
                 self.capacity.refresh_if_full();
                 return purged;
             }
-            // What is purged is not compared with; a mark of deletion is. Then it goes, and nothing that came after it.
+            // A purge cannot compare revisions, but writing a deletion marker can. Then the marker is purged, but
+            // nothing that came after it.
             let mut conflicts = Conflicts::default();
             loop {
                 let revision = self.entry(&key).await?.revision;
@@ -209,7 +212,7 @@ impl Bucket {
     pub(super) async fn swap(&self, key: &str, expected: Option<Version>, value: Vec<u8>) -> Result<Swap, StoreError> {
         let value = Bytes::from(value);
         self.within(async {
-            // Where nothing is expected there is most often no message at all.
+            // If no value is expected, there is usually no message at all.
             let mut revision = expected.map_or(0, |Version(revision)| u64::try_from(revision).unwrap_or(u64::MAX));
             let mut conflicts = Conflicts::default();
             while !self.update(key, value.clone(), revision).await? {
@@ -225,9 +228,9 @@ impl Bucket {
         .await
     }
 
-    /// A page of keys in the order of their writing, from the message whose number is `from`.
+    /// A page of keys in the order in which they were written, from the message with the sequence number `from`.
     ///
-    /// A consumer of the stream sends what it has from there on, without the values, and is gone afterwards.
+    /// A temporary consumer of the stream sends the messages from there on, without the values.
     pub(super) async fn keys(&self, from: Option<&str>) -> Result<Page, StoreError> {
         let mut next = Some(from.map_or(Ok(1), str::parse).map_err(|_| StoreError::Cursor)?);
         self.within(async {
@@ -240,13 +243,14 @@ impl Bucket {
         .await
     }
 
-    /// Adds the keys of some messages from `from` on to `keys`; returns where the rest begins, if there is a rest.
+    /// Adds the keys of some messages from `from` on to `keys`; returns where the next messages begin, if there are
+    /// more.
     async fn scan(&self, from: u64, keys: &mut Vec<String>) -> Result<Option<u64>, async_nats::Error> {
         let config = pull::Config {
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from.max(1) },
             ack_policy: AckPolicy::None,
             headers_only: true,
-            // Should the end of this never come.
+            // The server removes the consumer after this time, if this function never gets to delete it.
             inactive_threshold: SERVER_TIMEOUT,
             memory_storage: true,
             num_replicas: 1,
@@ -275,14 +279,14 @@ impl Bucket {
         format!("{}{}", self.bucket.prefix, names::encode(key))
     }
 
-    /// What the leader has under `key`.
+    /// The leader's entry for `key`.
     async fn entry(&self, key: &str) -> Result<Entry, StoreError> {
         let subject = self.subject(key);
         loop {
             let answer =
                 match timeout(REQUEST_TIMEOUT, self.bucket.stream.get_last_raw_message_by_subject(&subject)).await {
                     Ok(answer) => answer,
-                    // There is no leader, so nothing is written either: any server that has the bucket may answer.
+                    // There is no leader, so nothing is written either; any server that has the bucket may answer.
                     Err(_) => {
                         match timeout(REQUEST_TIMEOUT, self.bucket.stream.direct_get_last_for_subject(&subject)).await {
                             Ok(Ok(message)) => Ok(message),
@@ -308,19 +312,20 @@ impl Bucket {
         }
     }
 
-    /// Sets `key` to `value` if `revision` is its last; whether it was.
+    /// Sets `key` to `value` if `revision` is its last one; returns whether it did.
     async fn update(&self, key: &str, value: Bytes, revision: u64) -> Result<bool, StoreError> {
         Ok(self.publish(key, value, Some(revision), HeaderMap::new()).await?.is_some())
     }
 
-    /// The revision that a write to `key` replaces, where it must say so.
+    /// The revision that a write to `key` replaces, if the write must name it.
     async fn replaced(&self, key: &str) -> Result<Option<u64>, StoreError> {
         Ok(if self.replicated { Some(self.entry(key).await?.revision) } else { None })
     }
 
-    /// Publishes what is now under `key` if `replaced`, where it is given, is the last revision; its revision if so.
+    /// Publishes the new message of `key`, if `replaced` is `None` or the last revision. Returns the new revision, or
+    /// `None` if another one is the last.
     ///
-    /// It is tried again while nobody takes messages for the bucket, because none has been stored then.
+    /// It is tried again while no server accepts messages for the bucket, because nothing was stored then.
     async fn publish(
         &self,
         key: &str,
@@ -330,7 +335,7 @@ impl Bucket {
     ) -> Result<Option<u64>, StoreError> {
         if let Some(revision) = replaced {
             headers.insert(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(revision));
-            // Revision 0 is that of every key that is made; others come once.
+            // Every new key has revision 0; all other revisions are unique.
             if self.replicated && revision > 0 {
                 headers.insert(header::NATS_MESSAGE_ID, format!("{}:{revision}", names::encode(key)));
             }
@@ -351,7 +356,7 @@ impl Bucket {
                 Ok(stored) => return Ok((!stored.duplicate).then_some(stored.sequence)),
                 Err(error) => error,
             };
-            match said(&error).map(|said| (said.error_code(), said.to_string())) {
+            match jetstream_error(&error).map(|error| (error.error_code(), error.to_string())) {
                 _ if error.kind() == PublishErrorKind::StreamNotFound => sleep(RETRY_INTERVAL).await,
                 Some((code, _)) if CONFLICTS.contains(&code) => return Ok(None),
                 Some((code, _)) if FULL.contains(&code) => return Err(StoreError::Full),
@@ -363,7 +368,7 @@ impl Bucket {
         }
     }
 
-    /// Does `work` once there is a connection, and gives it up after [`ELECTION_TIMEOUT`].
+    /// Runs `work` once there is a connection, and gives up after [`ELECTION_TIMEOUT`].
     async fn within<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         let bounded = timeout(ELECTION_TIMEOUT, async {
             self.connected().await?;
@@ -378,13 +383,13 @@ impl Bucket {
         let back = timeout(OUTAGE_GRACE.saturating_sub(since.elapsed()), outage.wait_for(|now| *now == Outage::None));
         match back.await {
             Ok(Ok(_)) => Ok(()),
-            _ => Err(self.unavailable(format!("NATS is away since {:.0?}", since.elapsed()))),
+            _ => Err(self.unavailable(format!("NATS has been away for {:.0?}", since.elapsed()))),
         }
     }
 
-    /// What a failed request is to the guest and to the log.
+    /// Turns a failed request into the error for the guest and the log.
     fn failed(&self, error: &(dyn Error + 'static)) -> StoreError {
-        // Its text has those of its causes.
+        // Its text includes the texts of its causes.
         self.unavailable(error.to_string())
     }
 
@@ -393,28 +398,28 @@ impl Bucket {
     }
 }
 
-/// Whether a message marks the deletion of its key, as other programs leave it.
+/// Whether a message is a deletion marker, as other programs write it.
 fn is_deletion(headers: &HeaderMap) -> bool {
     let operation = headers.get("KV-Operation").map(|operation| operation.as_str());
     matches!(operation, Some("DEL" | "PURGE")) || headers.get("Nats-Marker-Reason").is_some()
 }
 
-/// A mark of deletion.
+/// The headers of a deletion marker.
 fn deletion() -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert("KV-Operation", "DEL");
     headers
 }
 
-/// Another revision is the last one.
+/// The error codes: another revision is the last one.
 const CONFLICTS: [ErrorCode; 2] =
     [ErrorCode::STREAM_WRONG_LAST_SEQUENCE, ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT];
 
-/// The account or the server has no room.
+/// The error codes: the account or the server has no room.
 const FULL: [ErrorCode; 2] = [ErrorCode::ACCOUNT_RESOURCES_EXCEEDED, ErrorCode::INSUFFICIENT_RESOURCES];
 
-/// What JetStream itself said.
-fn said<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e jetstream::Error> {
+/// The error of JetStream itself, among the causes of `error`.
+fn jetstream_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e jetstream::Error> {
     let mut chain = std::iter::successors(Some(error), |cause| (*cause).source());
     chain.find_map(|cause| cause.downcast_ref())
 }

@@ -1,22 +1,20 @@
 //! A key-value store in a database of Redis, shared by all hosts, and other programs, that use it.
 //!
-//! Everything is kept as Spin keeps it, so that what a Spin application has written is read here and the other way round:
-//! a key of the store is the key in Redis, with nothing before it, a value is a string, and a number of `increment` is
-//! what INCRBY makes. So all keys of the database are the store's, and two stores need a database each: the number at
-//! the URL's end.
+//! All data has Spin's format, so Spin and Souk can read each other's data: a key of the store is the key in Redis,
+//! without a prefix; a value is a string; and a number of `increment` is what INCRBY writes. So all keys of the
+//! database belong to the store, and two stores need two databases: the number at the end of the URL.
 //!
-//! Every operation is one command or one script, which Redis runs as a whole. Spin compares and swaps by WATCH, which
-//! belongs to a connection and so needs one for each handle; here a script compares a digest of the value, which is small
-//! and goes with everybody else's commands over one connection. What it cannot tell is a value that was changed and
-//! changed back, and nothing that was computed from that value is wrong then. The digest is of 128 bits and is
-//! salted with random ones that no guest knows, so nobody can make two values that have the same.
+//! Every operation is one command or one script, which Redis runs atomically. Spin uses WATCH for compare-and-swap;
+//! WATCH belongs to a connection, so each handle needs one. Here a script compares a digest of the value: it is small,
+//! and all commands share one connection. A digest does not show that a value was changed and changed back, but then a
+//! result computed from that value is still right. The digest has 128 bits and a random salt that no guest knows, so
+//! nobody can create two values with the same digest.
 //!
-//! An acknowledged write is in the memory of the server; what a crash of the server leaves of it is its own setting
-//! (`appendfsync always` for all), and what a failover leaves too. A store that must not lose a write belongs into NATS
-//! or a file.
+//! An acknowledged write is in the server's memory. The server's configuration decides which writes survive a crash
+//! (`appendfsync always`: all of them) or a failover. A store that must not lose a write belongs into NATS or a file.
 //!
-//! A connection that was lost, or that gives no answer, is made anew by the next operation. What only reads is done again
-//! at once.
+//! The next operation replaces a connection that was lost or gives no answer. Operations that only read are repeated at
+//! once.
 
 use super::error::StoreError;
 use super::types::{
@@ -40,7 +38,8 @@ souk_manifest::fixed_limits! {
     const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 }
 
-/// The values of KEYS, or how many bytes they have where that is more than `ARGV[1]`: other programs write larger ones.
+/// The values of KEYS; for a value of more than `ARGV[1]` bytes only its size, because other programs may write larger
+/// values.
 const READ: &str = "
 local bytes, values = 0, {}
 for i, key in ipairs(KEYS) do
@@ -50,7 +49,8 @@ for i, key in ipairs(KEYS) do
 end
 return values";
 
-/// The digest of a value, salted with `ARGV[1]`; and the value itself, where `ARGV[2]` says how many bytes it may have.
+/// The digest of a value, salted with `ARGV[1]`; also the value itself, if `ARGV[2]` gives the most bytes that it may
+/// have.
 const VERSION: &str = "
 local value = redis.call('GET', KEYS[1])
 if not value then return false end
@@ -59,8 +59,7 @@ local digest = redis.sha1hex(ARGV[1] .. value):sub(1, 32)
 if ARGV[2] then return {digest, value} end
 return digest";
 
-/// Sets the key to `ARGV[3]` where the digest is `ARGV[2]`, which is empty where there must be no key; returns what the digest
-/// is otherwise.
+/// Sets the key to `ARGV[3]` if its digest is `ARGV[2]` (empty: if there is no such key); otherwise returns the digest.
 const SWAP: &str = "
 local value = redis.call('GET', KEYS[1])
 local digest = value and redis.sha1hex(ARGV[1] .. value):sub(1, 32) or ''
@@ -72,9 +71,9 @@ return true";
 pub(super) struct Database {
     label: Arc<str>,
     client: Client,
-    /// The connection that everybody uses, and how many there were before it.
+    /// The shared connection, and the number of connections before it.
     current: Mutex<(u64, ConnectionManager)>,
-    /// Random bytes before what is digested.
+    /// Random bytes that are hashed before each value.
     salt: [u8; 16],
 }
 
@@ -82,11 +81,11 @@ impl Database {
     /// Connects to the server.
     ///
     /// # Errors
-    /// When it cannot be reached, or refuses; the message has no password.
+    /// When it cannot be reached or refuses; the message contains no password.
     pub(super) async fn open(url: &RedisUrl, label: &str) -> anyhow::Result<Self> {
         let client = Client::open(url.connection_info().clone())?;
         let connection = lazily(&client)?;
-        // A server that is not there, wants a password, or has no such database, says so now.
+        // Fails now if the server is missing, wants a password, or has no such database.
         timeout(SERVER_TIMEOUT, cmd("PING").exec_async(&mut connection.clone())).await.context("no answer")??;
         let mut salt = [0; 16];
         souk_manifest::clock::fill_random(&mut salt).context("the system gives no random bytes")?;
@@ -95,7 +94,7 @@ impl Database {
 
     /// The value of `key`.
     pub(super) async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.again(script(READ, &[key]).arg(MAX_VALUE_BYTES)).await? {
+        match self.run_repeatable(script(READ, &[key]).arg(MAX_VALUE_BYTES)).await? {
             Value::Array(values) => Ok(values.into_iter().next().and_then(bytes)),
             other => Err(self.too_large(&other)),
         }
@@ -103,7 +102,7 @@ impl Database {
 
     /// The value of `key` and its version.
     pub(super) async fn get_versioned(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
-        match self.again(script(VERSION, &[key]).arg(&self.salt).arg(MAX_VALUE_BYTES)).await? {
+        match self.run_repeatable(script(VERSION, &[key]).arg(&self.salt).arg(MAX_VALUE_BYTES)).await? {
             Value::Nil => Ok(None),
             Value::Array(found) => {
                 let mut found = found.into_iter();
@@ -114,20 +113,20 @@ impl Database {
         }
     }
 
-    /// The version of `key` alone.
+    /// Only the version of `key`.
     pub(super) async fn version(&self, key: &str) -> Result<Option<Version>, StoreError> {
-        let digest = self.again(script(VERSION, &[key]).arg(&self.salt)).await?;
+        let digest = self.run_repeatable(script(VERSION, &[key]).arg(&self.salt)).await?;
         self.digest(digest)
     }
 
     /// Whether there is such a key.
     pub(super) async fn exists(&self, key: &str) -> Result<bool, StoreError> {
-        self.again(cmd("EXISTS").arg(key)).await
+        self.run_repeatable(cmd("EXISTS").arg(key)).await
     }
 
     /// The values of `keys`, in their order.
     pub(super) async fn get_many(&self, keys: Vec<String>) -> Result<Vec<(String, Option<Vec<u8>>)>, StoreError> {
-        match self.again(script(READ, &keys).arg(MAX_BATCH_BYTES)).await? {
+        match self.run_repeatable(script(READ, &keys).arg(MAX_BATCH_BYTES)).await? {
             Value::Array(values) => Ok(keys.into_iter().zip(values.into_iter().map(bytes)).collect()),
             _ => Err(StoreError::BatchTooLarge),
         }
@@ -142,39 +141,40 @@ impl Database {
         for (key, value) in &entries {
             set.arg(key).arg(value);
         }
-        self.once(&set).await
+        self.run_once(&set).await
     }
 
-    /// Deletes `keys`, all or none; one that is not there is no error.
+    /// Deletes `keys`, all or none; a missing key is not an error.
     pub(super) async fn delete_many(&self, keys: Vec<String>) -> Result<(), StoreError> {
         if keys.is_empty() {
             return Ok(());
         }
-        self.once(cmd("DEL").arg(&keys)).await
+        self.run_once(cmd("DEL").arg(&keys)).await
     }
 
     /// Adds `delta` to the number under `key`, and returns the sum.
     pub(super) async fn increment(&self, key: &str, delta: i64) -> Result<i64, StoreError> {
-        self.once(cmd("INCRBY").arg(key).arg(delta)).await
+        self.run_once(cmd("INCRBY").arg(key).arg(delta)).await
     }
 
     /// Sets `key` to `value` if its version is still `expected` (`None`: if there is still no such key).
     pub(super) async fn swap(&self, key: &str, expected: Option<Version>, value: &[u8]) -> Result<Swap, StoreError> {
         let expected = expected.map_or_else(String::new, |Version(digest)| format!("{digest:032x}"));
-        match self.once(script(SWAP, &[key]).arg(&self.salt).arg(expected).arg(value)).await? {
+        match self.run_once(script(SWAP, &[key]).arg(&self.salt).arg(expected).arg(value)).await? {
             Value::Int(_) => Ok(Swap::Done),
             digest => Ok(Swap::Stale(self.digest(digest)?)),
         }
     }
 
-    /// Some keys, from SCAN's cursor `from` on; those that no guest could name are left out.
+    /// Some keys, from SCAN's cursor `from` on, without keys that no guest could name.
     pub(super) async fn keys(&self, from: Option<&str>) -> Result<Page, StoreError> {
         let mut cursor: u64 = from.map_or(Ok(0), str::parse).map_err(|_| StoreError::Cursor)?;
         loop {
-            let scan: (u64, Vec<Vec<u8>>) = self.again(cmd("SCAN").arg(cursor).arg("COUNT").arg(KEYS_PAGE)).await?;
+            let scan: (u64, Vec<Vec<u8>>) =
+                self.run_repeatable(cmd("SCAN").arg(cursor).arg("COUNT").arg(KEYS_PAGE)).await?;
             cursor = scan.0;
             let keys = scan.1.into_iter().filter(|key| key.len() <= MAX_KEY_BYTES);
-            // One answer may name a key twice.
+            // One answer may contain a key twice.
             let keys: BTreeSet<String> = keys.filter_map(|key| String::from_utf8(key).ok()).collect();
             if cursor == 0 || !keys.is_empty() {
                 return Ok(Page { keys: keys.into_iter().collect(), next: (cursor != 0).then(|| cursor.to_string()) });
@@ -182,16 +182,16 @@ impl Database {
         }
     }
 
-    /// Does what may be done twice.
-    async fn again<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
+    /// Runs a command that may run twice.
+    async fn run_repeatable<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
         match self.attempt(command).await {
-            Err(Failure::Lost(_)) => self.once(command).await,
+            Err(Failure::Lost(_)) => self.run_once(command).await,
             done => done.map_err(|failure| self.error(failure)),
         }
     }
 
-    /// Does what must not be done twice.
-    async fn once<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
+    /// Runs a command that must not run twice.
+    async fn run_once<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
         self.attempt(command).await.map_err(|failure| self.error(failure))
     }
 
@@ -199,19 +199,19 @@ impl Database {
         let (number, mut connection) = self.current.lock().clone();
         let failure = match timeout(SERVER_TIMEOUT, command.query_async(&mut connection)).await {
             Ok(Ok(done)) => return Ok(done),
-            Ok(Err(error)) if error.is_timeout() => Failure::Silent,
+            Ok(Err(error)) if error.is_timeout() => Failure::NoAnswer,
             Ok(Err(error)) if error.is_unrecoverable_error() => Failure::Lost(error),
             Ok(Err(error)) => return Err(Failure::Refused(error)),
-            Err(_) => Failure::Silent,
+            Err(_) => Failure::NoAnswer,
         };
         self.renew(number);
         Err(failure)
     }
 
-    /// Lets the next operation connect, unless one has done so since connection `number`.
+    /// Makes the next operation connect, unless connection `number` has already been replaced.
     fn renew(&self, number: u64) {
         let mut current = self.current.lock();
-        // To make one without connecting it does not fail.
+        // Creating a connection without connecting it does not fail.
         if let (true, Ok(fresh)) = (current.0 == number, lazily(&self.client)) {
             *current = (number + 1, fresh);
         }
@@ -219,7 +219,7 @@ impl Database {
 
     fn error(&self, failure: Failure) -> StoreError {
         match failure {
-            Failure::Silent => self.unavailable(format!("no answer within {SERVER_TIMEOUT:?}")),
+            Failure::NoAnswer => self.unavailable(format!("no answer within {SERVER_TIMEOUT:?}")),
             Failure::Lost(error) => self.unavailable(error.to_string()),
             Failure::Refused(error) => {
                 let said = error.to_string();
@@ -240,7 +240,7 @@ impl Database {
         StoreError::Server { label: self.label.clone(), cause }
     }
 
-    /// The version that a script says; an empty one and none are that of no key.
+    /// The version in a script's answer; an empty or missing digest means that there is no such key.
     fn digest(&self, digest: Value) -> Result<Option<Version>, StoreError> {
         let text = bytes(digest).and_then(|text| String::from_utf8(text).ok()).unwrap_or_default();
         if text.is_empty() {
@@ -250,7 +250,7 @@ impl Database {
         Ok(Some(Version(digest)))
     }
 
-    /// The error for a value of so many bytes.
+    /// The error for a value of `size` bytes.
     fn too_large(&self, size: &Value) -> StoreError {
         match size {
             Value::Int(size) => {
@@ -263,25 +263,25 @@ impl Database {
 
 /// Why an operation failed.
 enum Failure {
-    /// The connection, or there was none.
+    /// The connection was lost, or there was none.
     Lost(RedisError),
     /// The server gave no answer.
-    Silent,
-    /// The server said no.
+    NoAnswer,
+    /// The server refused the command.
     Refused(RedisError),
 }
 
-/// A connection that is made when it is first used.
+/// A connection that connects when it is first used.
 fn lazily(client: &Client) -> RedisResult<ConnectionManager> {
     let config = ConnectionManagerConfig::new()
-        // Who comes next tries again; who waits learns at once that it failed.
+        // The waiting operation learns of the failure at once; the next operation tries again.
         .set_number_of_retries(0)
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
         .set_response_timeout(Some(SERVER_TIMEOUT));
     ConnectionManager::new_lazy_with_config(client.clone(), config)
 }
 
-/// Runs `text` on `keys`; its arguments follow. Redis keeps what it has compiled.
+/// A command that runs the script `text` on `keys`; its arguments follow. Redis caches the compiled script.
 fn script(text: &str, keys: &[impl AsRef<str>]) -> Cmd {
     let mut command = cmd("EVAL");
     command.arg(text).arg(keys.len());

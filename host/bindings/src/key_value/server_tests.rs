@@ -1,4 +1,4 @@
-//! Stores on servers: what becomes of them when the server goes away, is full, or is used by others too.
+//! Stores on servers, when the server goes away, is full, or is also used by other programs.
 
 use super::bucket::settings;
 use super::kinds::nats;
@@ -10,7 +10,7 @@ use souk_test::nats::Nats;
 use souk_test::redis::Redis;
 use std::time::Duration;
 
-/// Asks until the store works again; fails the test when that takes too long.
+/// Tries until the store works again; fails the test when that takes too long.
 pub(super) async fn works_again(store: &Store) {
     let again = async {
         while store.set("again".into(), b"yes".to_vec()).await.is_err() {
@@ -21,7 +21,7 @@ pub(super) async fn works_again(store: &Store) {
     assert_eq!(store.get("again").await.unwrap(), Some(b"yes".to_vec()));
 }
 
-/// Every operation fails with an error that names the store, and has nothing that a guest must not know.
+/// Every operation fails with an error that names the store and contains nothing that a guest must not know.
 pub(super) async fn everything_fails(store: &Store) {
     let k = || "k".to_owned();
     let failures = [
@@ -58,10 +58,10 @@ async fn a_store_in_redis_fails_while_its_server_is_away_and_works_when_it_is_ba
     server.kill();
     everything_fails(&store).await;
     server.resume();
-    // The first that comes finds the way; nothing has to fail first.
+    // The first operation succeeds; none has to fail before it.
     assert_eq!(store.get("kept").await.unwrap(), Some(b"1".to_vec()));
     works_again(&store).await;
-    // What the next host runs is the same, whatever scripts the server has forgotten.
+    // A restarted server has lost its cached scripts; the operations still work.
     assert!(matches!(store.swap("kept".into(), None, vec![]).await, Ok(Swap::Stale(Some(_)))));
 }
 
@@ -89,7 +89,7 @@ async fn a_cluster_that_loses_a_server_loses_no_change_and_makes_none_twice() {
             let mut done = Vec::new();
             for round in 0..10 {
                 let mark = [n, round];
-                // A change that failed may have been made: it is asked whether it was, as everybody must.
+                // A change that failed may still have been made, so the test checks, as every client must.
                 loop {
                     let Ok(found) = store.get_versioned("list").await else { continue };
                     let (list, version) = found.unzip();
@@ -113,7 +113,7 @@ async fn a_cluster_that_loses_a_server_loses_no_change_and_makes_none_twice() {
     kept.sort_unstable();
     all.sort_unstable();
     assert_eq!(kept, all);
-    // A deletion is one of them: it leaves nothing, and the key can be made again at once.
+    // A deletion is a change too: it leaves nothing, and the key can be created again at once.
     for round in 0..3 {
         store.delete_many(vec!["list".into(), "absent".into()]).await.unwrap();
         assert_eq!(store.get("list").await.unwrap(), None);
@@ -154,7 +154,7 @@ async fn hosts_that_fill_a_bucket_together_lose_nothing_that_was_acknowledged() 
     let fill = async |host: usize| {
         let store = Store::in_nats(&connections[host], Some("small"), "auth").await.unwrap();
         let mut kept = Vec::new();
-        // Whatever gap is left, something is tried that almost fits.
+        // The sizes decrease, so that something is tried that almost fits into every gap.
         let mut size = 64 << 10;
         while size > 0 {
             let key = format!("{host}-{}", kept.len());
@@ -172,7 +172,7 @@ async fn hosts_that_fill_a_bucket_together_lose_nothing_that_was_acknowledged() 
     for (key, size) in &kept {
         assert_eq!(store.get(key).await.unwrap().map(|value| value.len()), Some(*size), "{key}");
     }
-    // What takes no more room than before is written all the same, and nothing else.
+    // A value that needs no more room than the one it replaces is still written, and nothing else is.
     let (key, size) = kept[0].clone();
     store.set(key.clone(), vec![8; size]).await.unwrap();
     let version = store.version(&key).await.unwrap();
@@ -184,12 +184,12 @@ async fn hosts_that_fill_a_bucket_together_lose_nothing_that_was_acknowledged() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_write_that_somebody_else_always_comes_before_is_given_up() {
+async fn a_write_that_always_conflicts_is_given_up() {
     let cluster = Nats::cluster();
     let connection = nats(&cluster.url()).await;
     let store = Store::in_nats(&connection, None, "auth").await.unwrap();
     store.set("k".into(), vec![1]).await.unwrap();
-    // A message that says of itself that it replaces `k`, and has another key: whoever comes now is too late for good.
+    // A message with another key that claims to replace `k`: from now on every write of `k` conflicts.
     let Some((_, Version(revision))) = store.get_versioned("k").await.unwrap() else { panic!("no `k`") };
     let mut headers = HeaderMap::new();
     headers.insert(header::NATS_MESSAGE_ID, format!("k:{revision}"));
@@ -197,7 +197,7 @@ async fn a_write_that_somebody_else_always_comes_before_is_given_up() {
     connection.jetstream().publish_with_headers(subject, headers, "".into()).await.unwrap().await.unwrap();
     for failure in [store.set("k".into(), vec![2]).await.err(), store.delete_many(vec!["k".into()]).await.err()] {
         let Some(StoreError::Server { cause, .. }) = failure else { panic!("{failure:?}") };
-        assert_eq!(cause, "somebody else wrote the key first, 100 times in a row");
+        assert_eq!(cause, "another write of the key came first, 100 times in a row");
     }
     assert_eq!(store.get("k").await.unwrap(), Some(vec![1]));
 }
@@ -216,7 +216,7 @@ async fn redis_holds_what_spin_would_have_written_there() {
     let found: (String, i64) = ::redis::cmd("MGET").arg("from souk").arg("count").query_async(&mut spin).await.unwrap();
     assert_eq!(found, ("hello".to_owned(), 42));
 
-    // What others write there and no component could have: a key that is no text, a larger value, another type.
+    // Data that only other programs can write there: a key that is not text, a larger value, another type.
     ::redis::cmd("SET").arg(b"\xff\xfe").arg("x").exec_async(&mut spin).await.unwrap();
     ::redis::cmd("SET").arg("large").arg(vec![0_u8; MAX_VALUE_BYTES + 1]).exec_async(&mut spin).await.unwrap();
     ::redis::cmd("LPUSH").arg("queue").arg("x").exec_async(&mut spin).await.unwrap();
@@ -282,7 +282,7 @@ async fn a_password_opens_redis_and_is_in_no_error() {
     assert!(error.to_string().contains("out of range"), "{error}");
 }
 
-/// The host's own TLS has its provider named; Redis' takes the only one that is compiled in.
+/// The host's own TLS names its crypto provider; the Redis client uses the only one that is compiled in.
 #[tokio::test]
 async fn a_redis_server_whose_certificate_nobody_vouches_for_is_refused() {
     let rcgen::CertifiedKey { cert, signing_key } =

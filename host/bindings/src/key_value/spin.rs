@@ -1,4 +1,5 @@
-//! `spin:key-value@3.0.0`: every function is async in the contract, so the guest goes on while the disk is written.
+//! `spin:key-value@3.0.0`: every function is async in the contract, so the guest can go on while the host writes to the
+//! disk.
 
 use super::{Fault, Handle, Page, Refusal, Store, StoreError};
 use crate::Ctx;
@@ -33,7 +34,7 @@ fn store(guest: &Guest, handle: &Resource<Handle>) -> wasmtime::Result<Arc<Store
     guest.with(|mut access| access.get().store(handle))
 }
 
-/// The outcome of an operation in the interface's terms.
+/// The outcome of an operation as the interface's type.
 fn answer<T>(guest: &Guest, outcome: Result<T, StoreError>) -> Answer<T> {
     Ok(outcome.map_err(|error| wit::Error::Other(guest.with(|mut access| access.get().store_fault(&error)))))
 }
@@ -87,11 +88,11 @@ impl wit::HostStoreWithStore<Ctx> for HasSelf<Ctx> {
     }
 }
 
-/// A page that is being read.
+/// A page whose read is in progress.
 type Fetch = Pin<Box<dyn Future<Output = Result<Page, StoreError>> + Send>>;
 
-/// Lists the keys of a store a page at a time, as the guest reads them. One page is bounded in keys and in bytes; that
-/// of a file is read where it is polled.
+/// Lists the keys of a store page by page, as the guest reads them. A page has a limited number of keys and bytes; a
+/// page of a file is read directly in `poll_batch`.
 struct Keys {
     store: Arc<Store>,
     fault: Fault,

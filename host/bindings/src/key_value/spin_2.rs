@@ -1,8 +1,8 @@
-//! `fermyon:spin/key-value@2.0.0`, which SDKs for WASI 0.2 import: the stores of `spin:key-value@3.0.0` by functions that
-//! return when they are done.
+//! `fermyon:spin/key-value@2.0.0`, which SDKs for WASI 0.2 import: the stores of `spin:key-value@3.0.0`, with
+//! synchronous functions.
 //!
-//! `get-keys` returns one list, so a store with more keys than [`MAX_LISTED_KEYS_BYTES`] is refused with a pointer to the
-//! interfaces that list in parts.
+//! `get-keys` returns one list, so a store with more keys than [`MAX_LISTED_KEYS_BYTES`] is refused with a pointer to
+//! the interfaces that list in parts.
 
 use super::{Handle, Refusal, StoreError};
 use crate::Ctx;
@@ -24,7 +24,8 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of lists of keys.
     pub(crate) const FIXED_LIMITS = "key-value";
 
-    /// The most that the keys which `get-keys` returns take together: they are in the host's memory at one time.
+    /// The most bytes that all keys in one answer of `get-keys` have together: they are in the host's memory at the
+    /// same time.
     pub const MAX_LISTED_KEYS_BYTES: usize = 4 << 20, bytes;
 }
 
@@ -35,7 +36,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
 type Answer<T> = wasmtime::Result<Result<T, wit::Error>>;
 
 impl Ctx {
-    /// The outcome of an operation in the interface's terms.
+    /// The outcome of an operation as the interface's type.
     fn store_2_answer<T>(&self, outcome: Result<T, StoreError>) -> Answer<T> {
         Ok(outcome.map_err(|error| wit::Error::Other(self.store_fault(&error))))
     }

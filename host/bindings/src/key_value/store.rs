@@ -1,10 +1,10 @@
-//! A key-value store as components see it, wherever it is kept: in a file here, in NATS, in Redis or in MongoDB.
+//! A key-value store as components see it, whether it is kept in a local file, in NATS, in Redis or in MongoDB.
 //!
-//! Bounds on keys, values and batches hold for every kind and are checked here, before anything is sent.
-//! What the kinds promise alike: a write is acknowledged once it is kept, a read sees every write that was acknowledged
-//! before it, on whichever host, and increment and compare-and-swap are atomic among all hosts.
+//! The limits on keys, values and batches are the same for every kind, and are checked here before anything is sent.
+//! All kinds promise this: a write is acknowledged once it is stored; a read sees every write that was acknowledged
+//! before it, on any host; increment and compare-and-swap are atomic across all hosts.
 //!
-//! Where they differ, because their servers do:
+//! The kinds differ in this, because their servers do:
 //!
 //! | | file | NATS | Redis | MongoDB |
 //! |---|---|---|---|---|
@@ -13,8 +13,8 @@
 //! | a number of `increment`, read as a value | 8 bytes, little endian | the same | digits, as Spin keeps it there | 8 bytes, little endian |
 //! | how long it is kept | for good | as the bucket's replicas are | as the server is configured | as most of the set's members have it |
 //!
-//! A store on a server that is away fails with an error that names it, within [`SERVER_TIMEOUT`](super::SERVER_TIMEOUT) (on NATS, whose
-//! servers may be about to elect a leader, a little longer), and works again by itself.
+//! A store on a server that is away fails with an error that names it, within [`SERVER_TIMEOUT`](super::SERVER_TIMEOUT)
+//! (on NATS, whose servers may be about to elect a leader, a little longer), and works again by itself.
 
 use super::error::StoreError;
 use super::file::File;
@@ -41,9 +41,9 @@ pub struct Store {
     kind: Arc<Kind>,
     boundary: Boundary,
     label: Arc<str>,
-    /// Of the call whose operations these are.
+    /// The span of the call that runs the operations.
     span: Span,
-    /// Of the same, where it is recorded or replayed.
+    /// The tape of that call, if it is recorded or replayed.
     tape: Option<Arc<Tape>>,
 }
 
@@ -61,7 +61,7 @@ impl Store {
         Store { kind, boundary, label: "".into(), span, tape: None }
     }
 
-    /// The same with the boundary that its operations cross.
+    /// The same store, with the boundary that its operations cross.
     pub fn crossing(self, boundaries: &Boundaries, label: &str) -> Self {
         let system = match &*self.kind {
             Kind::File(_) => "sqlite",
@@ -73,7 +73,7 @@ impl Store {
         Store { boundary: boundaries.key_value(label, system), label: label.into(), ..self }
     }
 
-    /// The store for the host's own operations, which are no guest's: they are in no measure and no trace.
+    /// The store for the host's own operations, which appear in no metric and no trace.
     pub fn unmeasured(&self) -> Self {
         let (kind, label) = (self.kind.clone(), self.label.clone());
         Store { kind, boundary: Boundary::off(), label, span: Span::default(), tape: None }
@@ -90,10 +90,10 @@ impl Store {
         Arc::new(Store { kind, boundary, label, span: span.clone(), tape: tape.clone() })
     }
 
-    /// Does an operation of a guest.
+    /// Runs an operation of a guest.
     ///
-    /// What asks a server is in a box: of these futures the largest would else give all of them its 14 KB, which wasmtime
-    /// moves nine times for each read of a file.
+    /// What asks a server is in a box: otherwise the largest of these futures would give all of them its 14 KB, which
+    /// wasmtime moves nine times for each read of a file.
     async fn operation<T: Serialize + DeserializeOwned>(
         &self,
         name: &str,
@@ -106,7 +106,7 @@ impl Store {
             None => work.await,
             Some(tape) => {
                 let asked = tape::asked(Some(tape), "key-value", || format!("{} {name} {}", self.label, arguments()));
-                // In a box: it is seldom, and an operation is large enough.
+                // Boxed, because recording is rare and the future of an operation is already large.
                 Box::pin(recorded(asked, work)).await
             }
         };
@@ -114,16 +114,16 @@ impl Store {
         result
     }
 
-    /// Opens the store `label` in the file `path`, which is made if it is missing. It blocks: for start-up.
+    /// Opens the store `label` in the file `path`, and creates the file if it is missing. Blocks, so only for start-up.
     ///
     /// # Errors
-    /// When the file cannot be opened or is no store; the message names the label and the path.
+    /// When the file cannot be opened or is not a store; the message names the label and the path.
     pub fn open(path: &Path, label: &str) -> anyhow::Result<Self> {
         File::open(path, label).map(|file| Store::of(Kind::File(file)))
     }
 
-    /// Opens the store `label` in a bucket of NATS, which is made if it is missing; `None` is the bucket that is named
-    /// after the application and the label.
+    /// Opens the store `label` in a bucket of NATS, and creates the bucket if it is missing; `None` means the bucket
+    /// that is named after the application and the label.
     ///
     /// # Errors
     /// When NATS does not answer, has no JetStream, or the bucket is not fit for a store; the message has the fix.
@@ -139,7 +139,7 @@ impl Store {
         Database::open(url, label).await.map(|database| Store::of(Kind::Redis(Box::new(database))))
     }
 
-    /// Opens the store `label` in a collection of MongoDB, which is made if it is missing.
+    /// Opens the store `label` in a collection of MongoDB, and creates the collection if it is missing.
     ///
     /// # Errors
     /// When the server does not answer or refuses; the message has the fix, and no password.
@@ -148,10 +148,10 @@ impl Store {
         Collection::open(url, collection, label).await.map(|collection| Store::of(Kind::Mongo(Box::new(collection))))
     }
 
-    /// Whether the server that has this store answers; a store in a file always does.
+    /// Checks that the server of this store answers; a store in a file always does.
     ///
     /// # Errors
-    /// Why it does not.
+    /// The reason why it does not.
     pub async fn probe(&self) -> Result<(), StoreError> {
         match &*self.kind {
             Kind::File(_) => Ok(()),
@@ -162,8 +162,8 @@ impl Store {
         }
     }
 
-    /// The largest value that this store takes, in bytes: [`MAX_VALUE_BYTES`], or what the server's messages have room
-    /// for.
+    /// The largest value that this store accepts, in bytes: [`MAX_VALUE_BYTES`], or less if the server's messages are
+    /// smaller.
     pub fn max_value(&self) -> usize {
         match &*self.kind {
             Kind::Nats(bucket) => bucket.max_value().min(MAX_VALUE_BYTES),
@@ -174,7 +174,7 @@ impl Store {
     /// The value of `key`.
     ///
     /// # Errors
-    /// When the key is too long or the store fails; so for every operation below.
+    /// When the key is too long or the store fails. The same is true for every operation below.
     pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         check_key(key)?;
         self.operation("get", || format!("{key:?}"), async {
@@ -204,7 +204,7 @@ impl Store {
         .await
     }
 
-    /// The version of `key` alone; `None` when there is no such key.
+    /// Only the version of `key`; `None` when there is no such key.
     pub async fn version(&self, key: &str) -> Result<Option<Version>, StoreError> {
         check_key(key)?;
         self.operation("version", || format!("{key:?}"), async {
@@ -230,9 +230,9 @@ impl Store {
         }
     }
 
-    /// A page of keys, the first one or that which begins at `from`.
+    /// A page of keys: the first one, or the one that begins at `from`.
     ///
-    /// A listing of several pages is no snapshot: a key that is written meanwhile may or may not be in it.
+    /// A listing of several pages is not a snapshot: it may or may not contain a key that is written meanwhile.
     pub async fn keys(&self, from: Option<&str>) -> Result<Page, StoreError> {
         self.operation("keys", || format!("{from:?}"), async {
             match &*self.kind {
@@ -267,7 +267,7 @@ impl Store {
         self.set_many(vec![(key, value)]).await
     }
 
-    /// Sets all `entries`; of two with one key, the latter.
+    /// Sets all `entries`; of two entries with the same key, the later one counts.
     pub async fn set_many(&self, entries: Vec<(String, Vec<u8>)>) -> Result<(), StoreError> {
         check_batch_length(entries.len())?;
         for (key, value) in &entries {
@@ -290,7 +290,7 @@ impl Store {
         .await
     }
 
-    /// Deletes `keys`; one that is not there is no error.
+    /// Deletes `keys`; a missing key is not an error.
     pub async fn delete_many(&self, keys: Vec<String>) -> Result<(), StoreError> {
         check_batch(&keys)?;
         let arguments = if self.tape.is_some() { format!("{keys:?}") } else { String::new() };
@@ -348,7 +348,8 @@ impl Store {
     }
 }
 
-/// Does an operation of a call that is recorded or replayed. A guest learns the text of an error alone.
+/// Runs an operation of a call that is recorded or replayed. A recording keeps only the text of an error, because the
+/// guest learns no more.
 async fn recorded<T: Serialize + DeserializeOwned>(
     asked: Option<tape::Asked<'_>>,
     work: impl Future<Output = Result<T, StoreError>>,
@@ -368,10 +369,10 @@ async fn recorded<T: Serialize + DeserializeOwned>(
     }
 }
 
-/// The key that is asked for to see whether a server answers; whether there is such a key does not matter.
+/// The key that [`Store::probe`] asks for to see whether the server answers. It need not exist.
 const PROBED_KEY: &str = "souk-readiness";
 
-/// Entries as a recording has them.
+/// Entries as a recording shows them.
 fn shown_entries(entries: &[(String, Vec<u8>)]) -> String {
     let entries: Vec<_> = entries.iter().map(|(key, value)| (key, tape::shown_bytes(value))).collect();
     format!("{entries:?}")

@@ -1,4 +1,4 @@
-//! What a store promises, wherever it is kept: each of these tests runs on a file, in NATS, in Redis and in MongoDB.
+//! The promises that every kind of store keeps: each of these tests runs on a file, NATS, Redis and MongoDB.
 
 use super::super::kinds::TestStore;
 use super::super::types::KEYS_PAGE;
@@ -34,7 +34,7 @@ on_every_kind! {
     keys_values_and_batches_have_bounds_and_the_bound_itself_is_allowed
     concurrent_increments_lose_nothing
     an_increment_refuses_what_is_not_its_number_and_what_would_overflow
-    of_concurrent_swaps_from_one_state_exactly_one_wins
+    exactly_one_of_several_concurrent_swaps_wins
     changes_by_swap_of_eight_writers_lose_nothing
     a_swap_is_refused_after_a_change_and_after_a_deletion
 }
@@ -111,11 +111,11 @@ async fn a_cursor_leads_on_and_a_page_has_keys(place: &TestStore) {
     assert_eq!(store.keys(None).await.unwrap(), Page::default());
     store.set_many(many(2 * KEYS_PAGE)).await.unwrap();
     let first = store.keys(None).await.unwrap();
-    // As Redis has it, a page is about as long.
+    // Redis does not keep the page size exactly.
     assert!(!first.keys.is_empty() && first.keys.len() < 2 * KEYS_PAGE, "{}", first.keys.len());
     let next = store.keys(first.next.as_deref()).await.unwrap();
     assert!(next.keys.iter().all(|key| !first.keys.contains(key)));
-    // A file takes any key; where a cursor is a number, anything else was made up.
+    // A file accepts any key as a cursor; where a cursor is a number, any other text is refused.
     let odd = store.keys(Some("zzz")).await;
     assert!(matches!(odd, Err(StoreError::Cursor)) || odd.unwrap() == Page::default());
 }
@@ -186,17 +186,17 @@ async fn an_increment_refuses_what_is_not_its_number_and_what_would_overflow(pla
     assert_eq!(store.increment("n".into(), i64::MAX).await.unwrap(), i64::MAX);
     assert!(matches!(store.increment("n".into(), 1).await, Err(StoreError::Overflow)));
     assert_eq!(store.increment("n".into(), i64::MIN).await.unwrap(), -1);
-    // What it wrote is a number again, moved as a value.
+    // The bytes that `increment` wrote, stored under another key, are a number again.
     let number = store.get("n").await.unwrap().unwrap();
     store.set("moved".into(), number).await.unwrap();
     assert_eq!(store.increment("moved".into(), 3).await.unwrap(), 2);
 }
 
-async fn of_concurrent_swaps_from_one_state_exactly_one_wins(place: &TestStore) {
+async fn exactly_one_of_several_concurrent_swaps_wins(place: &TestStore) {
     let stores = [Arc::new(place.open().await), Arc::new(place.open().await)];
     let mut value = None;
     for round in 0..5 {
-        // Each opening has versions of its own.
+        // Each `Store` has its own versions.
         let mut expected = Vec::new();
         for store in &stores {
             let found = store.get_versioned("k").await.unwrap();
@@ -258,7 +258,7 @@ async fn a_swap_is_refused_after_a_change_and_after_a_deletion(place: &TestStore
     assert!(matches!(other.swap("k".into(), None, b"e".to_vec()).await, Ok(Swap::Stale(Some(_)))));
 }
 
-/// Redis compares the value itself, which is the same again.
+/// Not on Redis, which compares the value itself.
 #[tokio::test]
 async fn a_file_and_nats_notice_a_value_that_was_changed_and_changed_back() {
     use super::super::kinds::Kind;

@@ -1,4 +1,4 @@
-//! The interfaces as the generated code calls them, on real stores.
+//! Calls the interfaces as the generated code does, on real stores.
 
 use super::wasi::{atomics, batch};
 use super::*;
@@ -149,7 +149,7 @@ mod through_spin {
 
     type Spin = HasSelf<Ctx>;
 
-    /// Reads a stream of keys into `keys`, and says when it has ended by dropping `_end`.
+    /// Reads a stream of keys into `keys`, and drops `_end` when the stream has ended.
     struct Collect {
         keys: Arc<Mutex<Vec<String>>>,
         _end: oneshot::Sender<()>,

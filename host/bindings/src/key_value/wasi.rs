@@ -1,7 +1,7 @@
 //! `wasi:keyvalue@0.2.0-draft2` (the draft of 2024-10-17 that Spin ships): store, batch and atomics.
 //!
-//! The contract's functions are synchronous, so the guest's task waits; the host's thread does not.
-//! Beyond the letter of the draft, `set-many` and `delete-many` are all or nothing, but for stores in NATS.
+//! The contract's functions are synchronous, so the guest's task waits, but the host's thread does not. More than the
+//! draft requires, `set-many` and `delete-many` are all or nothing in a file and in Redis.
 
 use super::{Cas, Handle, MAX_OPEN_HANDLES, Refusal, StoreError, Swap};
 use crate::Ctx;
@@ -30,7 +30,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
 type Answer<T> = wasmtime::Result<Result<T, wit::Error>>;
 
 impl Ctx {
-    /// The outcome of an operation in the interface's terms.
+    /// The outcome of an operation as the interface's type.
     fn bucket_answer<T>(&self, outcome: Result<T, StoreError>) -> Answer<T> {
         Ok(outcome.map_err(|error| wit::Error::Other(self.store_fault(&error))))
     }
@@ -127,7 +127,8 @@ impl atomics::Host for Ctx {
         let cas = self.delete_cas(cas)?;
         let failure = match cas.store.swap(cas.key.clone(), cas.version, value).await {
             Ok(Swap::Done) => return Ok(Ok(())),
-            // The new handle has the version that won, as the contract demands, so a retry can succeed.
+            // The new handle has the version of the write that won, as the contract demands, so that a retry can
+            // succeed.
             Ok(Swap::Stale(version)) => match self.push_cas(Cas { version, ..cas })? {
                 Ok(renewed) => atomics::CasError::CasFailed(renewed),
                 Err(error) => atomics::CasError::StoreError(error),
@@ -147,8 +148,8 @@ impl atomics::HostCas for Ctx {
         }
     }
 
-    /// Reads the value as it is now and moves the handle to its version: what the guest computes from this value is
-    /// what `swap` protects.
+    /// Reads the current value and moves the handle to its version, because `swap` must protect what the guest computes
+    /// from this value.
     async fn current(&mut self, cas: Resource<Cas>) -> Answer<Option<Vec<u8>>> {
         let handle = self.table.get_mut(&cas)?;
         let outcome = handle.store.get_versioned(&handle.key).await.map(|found| {

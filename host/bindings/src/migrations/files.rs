@@ -24,17 +24,17 @@ impl Kind {
 /// One migration, as read from its file.
 #[derive(Debug, Clone)]
 pub(super) struct Migration {
-    /// The number in the file's name; migrations run in the order of it.
+    /// The number in the file's name; migrations run in the order of their numbers.
     pub version: i32,
-    /// The name in the file's name.
+    /// The name after the number in the file's name.
     pub name: String,
     /// The file's name, `NNNN_name.sql`.
     pub file: String,
-    /// Its text.
+    /// The file's text.
     pub sql: String,
 }
 
-/// The file that a migration of this version and name is in.
+/// The file name of the migration with this version and name.
 pub(super) fn file_name(version: i32, name: &str) -> String {
     format!("{version:04}_{name}.sql")
 }
@@ -43,8 +43,8 @@ pub(super) fn file_name(version: i32, name: &str) -> String {
 /// migrations may be for another kind of database.
 ///
 /// # Errors
-/// When `dir` cannot be read, a file has another name than `NNNN_name.sql`, two have one number, or one has a number that
-/// is `retired`: hosts of before would take it for the one that they ran.
+/// When `dir` cannot be read, a file's name is not `NNNN_name.sql`, two files have the same number, or one has a
+/// `retired` number: a database in which the retired migration ran would count it as done.
 pub(super) fn read(component: &str, dir: &Path, retired: &[i32], kind: Kind) -> Result<Vec<Migration>, MigrationError> {
     const READABLE: &str = "make it readable for the host's user";
     let error = |path: &Path, reason: String, fix| MigrationError::File {
@@ -99,11 +99,11 @@ pub(super) fn read(component: &str, dir: &Path, retired: &[i32], kind: Kind) -> 
     Ok(all.into_values().collect())
 }
 
-/// Checks that each number in `additive` is that of a file, for either kind of database: a slip of the pen would promise
-/// nothing.
+/// Checks that each number in `additive` is the number of a file, for either kind of database, so that a typing error
+/// is noticed.
 ///
 /// # Errors
-/// Names the first that has no file.
+/// Names the first number that has no file.
 pub(super) fn check_additive(component: &str, dir: &Path, additive: &[i32]) -> Result<(), MigrationError> {
     let mut there = Vec::new();
     for kind in [Kind::Sqlite, Kind::Postgres] {

@@ -1,15 +1,16 @@
-//! What a migration's SQL may do: what a guest's writes may, and inside the transaction that the host opened for it.
+//! What a migration's SQL may do: the same as a guest's writes, and only inside the transaction that the host opened
+//! for it.
 //!
-//! SQLite asks for each action while it compiles a statement. refinery's own statements pass through here too, in a
-//! fixed order: `BEGIN`, the migration, its line of history, `COMMIT`. So a `COMMIT` that comes after a change and
-//! before the line of history is the migration's own, and so is anything outside a transaction.
+//! SQLite calls this authorizer for each action while it compiles a statement. refinery's own statements pass through
+//! here too, in a fixed order: `BEGIN`, the migration, its history row, `COMMIT`. So a `COMMIT` after a change and
+//! before the history row comes from the migration itself, and so does any action outside a transaction.
 
 use crate::sqlite::{Gauge, check_write};
 use rusqlite::Connection;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization, TransactionOperation};
 use std::sync::Arc;
 
-/// How far the transaction is.
+/// The state of the transaction.
 #[derive(Debug, Clone, Copy, Default)]
 struct Progress {
     open: bool,
@@ -17,7 +18,8 @@ struct Progress {
     recorded: bool,
 }
 
-/// Guards `connection`, which runs migrations that are noted in the table `history`. What was denied is in the gauge.
+/// Guards `connection`, which runs migrations and records them in the table `history`. The gauge keeps the reason of a
+/// denial.
 pub(super) fn install(connection: &mut Connection, history: &str) -> rusqlite::Result<Arc<Gauge>> {
     let gauge = Arc::new(Gauge::default());
     let denied = gauge.clone();
@@ -28,7 +30,8 @@ pub(super) fn install(connection: &mut Connection, history: &str) -> rusqlite::R
         match check(&mut progress, &history, &context.action) {
             Ok(()) => Authorization::Allow,
             Err(why) => {
-                // The first is the reason; refinery's ROLLBACK after it is denied too, and the connection ends instead.
+                // The first denial is the reason. refinery's ROLLBACK after it is denied too; closing the connection
+                // rolls back instead.
                 if std::mem::take(&mut first) {
                     denied.note_denied(why);
                 }
@@ -39,8 +42,8 @@ pub(super) fn install(connection: &mut Connection, history: &str) -> rusqlite::R
     Ok(gauge)
 }
 
-/// Guards `connection`, which runs a script inside a transaction that is open already: what a guest's writes may, and no
-/// other end of the transaction. What was denied is in the gauge.
+/// Guards `connection`, which runs a script inside a transaction that is already open. The script may do the same as a
+/// guest's writes, but may not end the transaction. The gauge keeps the reason of a denial.
 pub(super) fn install_for_script(connection: &mut Connection) -> rusqlite::Result<Arc<Gauge>> {
     let gauge = Arc::new(Gauge::default());
     let denied = gauge.clone();
@@ -62,7 +65,7 @@ pub(super) fn install_for_script(connection: &mut Connection) -> rusqlite::Resul
     Ok(gauge)
 }
 
-/// Ends the guard.
+/// Removes the guard.
 pub(super) fn remove(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.authorizer(None::<fn(AuthContext<'_>) -> Authorization>)
 }
@@ -75,7 +78,7 @@ fn check(progress: &mut Progress, history: &str, action: &AuthAction<'_>) -> Res
             *progress = Progress { open: true, ..Progress::default() };
             Ok(())
         }
-        // SQLite calls a commit `COMMIT`, which rusqlite has no name for.
+        // rusqlite has no variant for SQLite's `COMMIT`, so it is `Unknown`.
         Transaction { operation: TransactionOperation::Unknown } if !progress.changed || progress.recorded => {
             *progress = Progress::default();
             Ok(())
@@ -96,8 +99,8 @@ fn check(progress: &mut Progress, history: &str, action: &AuthAction<'_>) -> Res
     }
 }
 
-/// Whether `action` changes something that would stay after a `COMMIT`. Lines of SQLite's own tables do not count:
-/// they come with an action that does.
+/// Whether `action` changes something that would stay after a `COMMIT`. Rows of SQLite's own tables do not count: they
+/// only change together with an action that does count.
 fn changes(action: &AuthAction<'_>) -> bool {
     use AuthAction::*;
     match action {

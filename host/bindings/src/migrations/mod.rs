@@ -1,17 +1,18 @@
 //! Migrations of databases: the files of a component, run in order before its first request.
 //!
 //! A component keeps them in `DIR/sqlite/NNNN_name.sql` and `DIR/postgres/NNNN_name.sql`, where `DIR` is `migrations`
-//! under `[component.NAME.tool.souk]`; its `database_url` there says which are meant. refinery runs those of SQLite,
-//! sqlx those of PostgreSQL, and either keeps the history: a table a component, with the checksum of each file, in the
-//! database itself. Components that share a database have a history each.
+//! under `[component.NAME.tool.souk]`; its `database_url` there says which of the two run. refinery runs the SQLite
+//! migrations, sqlx the PostgreSQL ones. Both keep a history in the database itself: a table for each component, with
+//! the checksum of each file. Components that share a database each have their own history.
 //!
-//! Each migration runs in one transaction together with its line of history, so one that fails leaves nothing behind. A
-//! migration that says `COMMIT` or `ROLLBACK` itself would break that promise and is denied.
+//! Each migration runs in one transaction together with its history row, so a migration that fails leaves nothing
+//! behind. A `COMMIT` or `ROLLBACK` in a migration would break that promise and is denied.
 //!
-//! What ran must stay: a file that was changed, removed or slipped in before one that ran is an error that names it.
-//! Gaps between the numbers are allowed. A migration that is gone on purpose is listed as retired: it runs nowhere any
-//! more, and a database in which it ran is taken as it is. One that a release without it can go on with is declared
-//! `additive`, which the history keeps: such a release starts beside it with a warning, and needs no file from the future.
+//! Migrations that ran must not change: a file that was changed or removed, or added before one that ran, is an error
+//! that names it. Gaps between the numbers are allowed. A migration that was removed on purpose is listed as `retired`:
+//! it never runs again, and a database in which it ran is accepted. A migration that older releases can work with is
+//! declared `additive`, and the history records this: an older release then starts with a warning, although it does not
+//! have the file.
 
 mod files;
 mod guard;
@@ -32,7 +33,7 @@ pub use standing::{Standing, Status};
 /// Why migrations did not run. Each names the component and the file.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrationError {
-    /// The folder or a file cannot be read, or a file has a name that is not understood.
+    /// The folder or a file cannot be read, or a file's name is wrong.
     #[error("component `{component}`: migration {}: {reason}\n  fix: {fix}", path.display())]
     File {
         /// The component.
@@ -44,7 +45,7 @@ pub enum MigrationError {
         /// What would fix it.
         fix: &'static str,
     },
-    /// What ran and what is in the folder do not agree.
+    /// The history and the folder do not agree.
     #[error("component `{component}`: migration {file} of database `{database}` {reason}\n  fix: {fix}")]
     History {
         /// The component.
@@ -88,7 +89,7 @@ pub enum MigrationError {
         /// The database's reason, with the line where it is known.
         reason: String,
     },
-    /// The database itself does not answer, or not as expected.
+    /// The database does not answer, or not as expected.
     #[error(
         "component `{component}`: the migrations of database `{database}` cannot be read or run: {reason}\n  fix: {fix}"
     )]
@@ -102,7 +103,7 @@ pub enum MigrationError {
         /// What would fix it.
         fix: &'static str,
     },
-    /// It is not clear which database the migrations are for.
+    /// The manifest does not say clearly which database the migrations are for.
     #[error(
         "component `{component}` has migrations for SQLite, but {reason}\n  fix: in [component.{component}] grant it one \
          database under `sqlite_databases`, or one that is named `{component}` or `default`, or write its \
@@ -116,14 +117,14 @@ pub enum MigrationError {
     },
 }
 
-/// What a run did.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// The files that ran now.
     pub applied: Vec<String>,
-    /// How many had run before.
+    /// How many migrations had run before.
     pub before: usize,
-    /// Whether none had ever run in this database.
+    /// Whether no migration had ever run in this database.
     pub was_new: bool,
 }
 
@@ -136,12 +137,12 @@ pub enum Target<'a> {
     Postgres(&'a PostgresAddress),
 }
 
-/// The database that `component`'s migrations in `dir` are for: what its `database_url` says. Where the manifest does
-/// not say it: its only SQLite database, or the one that has its name, or `default`.
+/// The database that `component`'s migrations in `dir` are for: the one in its `database_url`. Without a `database_url`
+/// it is the component's only SQLite database, or the one with the component's name, or `default`.
 ///
 /// # Errors
-/// When the manifest does not say it and there is no such SQLite database; when it does and there are no migrations of
-/// that kind, because the component would find an empty database.
+/// When there is neither a `database_url` nor such a SQLite database. Also when there are no migrations for the
+/// database that `database_url` names, because the component would find it empty.
 pub fn target<'a>(component: &'a Component, dir: &Path) -> Result<Target<'a>, MigrationError> {
     let wanted = |kind: Kind, database: &str| {
         let path = dir.join(kind.folder());
@@ -164,10 +165,10 @@ pub fn target<'a>(component: &'a Component, dir: &Path) -> Result<Target<'a>, Mi
     }
 }
 
-/// The label of the SQLite database that `component`'s migrations are for, or would be if they were for none of PostgreSQL.
+/// The label of the SQLite database that `component`'s migrations are for, or would be for without PostgreSQL.
 ///
 /// # Errors
-/// When it has several, and none is meant more than the others.
+/// When it has several databases and none of them is the obvious choice.
 pub fn sqlite_label(component: &Component) -> Result<&str, MigrationError> {
     match &component.database {
         Some(DatabaseUrl::Sqlite(label)) => Ok(label),

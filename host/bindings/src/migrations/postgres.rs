@@ -1,12 +1,13 @@
 //! Migrations of a PostgreSQL database, on sqlx's migrator.
 //!
-//! Hosts that start together find out who goes first by an advisory lock of the database; the others wait, with a
-//! bound, and find nothing left to do. Where nothing is pending nobody takes it. A server that is still starting is
-//! waited for; one that refuses the user is not.
+//! Of the hosts that start together, one gets an advisory lock of the database; the others wait for a limited time, and
+//! then find nothing left to do. If nothing is pending, no host takes the lock. The host waits for a server that is
+//! still starting, but not for one that refuses the user.
 //!
-//! sqlx runs a migration and its line of history in one transaction. A `COMMIT` in the file would end that transaction
+//! sqlx runs a migration and its history row in one transaction. A `COMMIT` in the file would end that transaction
 //! early, so the file runs inside PL/pgSQL's `EXECUTE`, where PostgreSQL itself denies `COMMIT`, `ROLLBACK` and
-//! `SAVEPOINT`. That also denies what cannot be undone: `CREATE INDEX CONCURRENTLY`, `VACUUM` and the like.
+//! `SAVEPOINT`. This also denies statements that cannot run in a transaction: `CREATE INDEX CONCURRENTLY`, `VACUUM` and
+//! the like.
 
 use super::files::{self, Kind, Migration};
 use super::standing::{self, Ran, Status};
@@ -31,15 +32,15 @@ souk_manifest::fixed_limits! {
     pub const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
     /// The pause between two attempts to connect.
     const CONNECT_RETRY_INTERVAL: Duration = Duration::from_millis(200);
-    /// The longest name of the table in which a component's migrations are noted: PostgreSQL cuts longer ones off.
+    /// The longest name of a component's history table: PostgreSQL truncates longer names.
     const MAX_IDENTIFIER_BYTES: usize = 63, bytes;
 }
 
 /// The advisory lock, which is the same in every database and for every component.
 const LOCK: i64 = i64::from_be_bytes(*b"soukmigr");
 
-/// Runs what has not run yet from `dir`, the component's folder of migrations, of which those `retired` are gone, and notes
-/// which are `additive`.
+/// Runs the pending migrations in `dir`, the component's folder, and records which are `additive`. The numbers in
+/// `retired` never run.
 ///
 /// # Errors
 /// See [`MigrationError`]. Migrations before the failing one stay.
@@ -71,16 +72,16 @@ async fn run_within(
     let (mut applied, mut was_new) = (Vec::new(), false);
     if !context.pending(&mut connection, &table, &migrations).await?.0.is_empty() {
         context.lock(&mut connection, lock_wait).await?;
-        // Asked again: who held the lock has run them.
+        // Read again: the host that held the lock has run some of them.
         let pending;
         (pending, was_new) = context.pending(&mut connection, &table, &migrations).await?;
         let mut migrator = Migrator::with_migrations(migrations.iter().map(for_sqlx).collect());
         migrator.dangerous_set_table_name(table.clone());
         migrator.set_locking(false);
-        // What is missing was looked at above; retired migrations are, and are no fault.
+        // Missing files were checked above. Retired migrations are missing too, and that is fine.
         migrator.set_ignore_missing(true);
         for migration in pending {
-            // One at a time, because not every error names the migration.
+            // One migration at a time, because not every error names the migration.
             let ran = migrator.run_direct(Some(migration.version.into()), &mut connection, false).await;
             ran.map_err(|e| context.failed(migration, e))?;
             tracing::debug!(component, database = %address, file = %migration.file, "migration applied");
@@ -88,13 +89,13 @@ async fn run_within(
         }
     }
     context.note_additive(&mut connection, &table, additive).await.map_err(|e| context.unreadable(&e))?;
-    // Also gives up the lock. What was to be done is done: a server that does not say goodbye changes nothing.
+    // This also releases the lock. The work is done, so an error while closing does not matter.
     let _ = connection.close().await;
     Ok(Report { before: migrations.len() - applied.len(), applied, was_new })
 }
 
-/// Runs what has not run yet in a transaction that is rolled back. Returns the files. A lock that is not to be had within
-/// `lock_wait` ends it: a table that is locked stops the application.
+/// Runs the pending migrations in a transaction that is rolled back, and returns their files. Fails if it must wait
+/// longer than `lock_wait` for a lock, because the tables that it locks itself stop the running application.
 ///
 /// # Errors
 /// As [`run`].
@@ -118,13 +119,13 @@ pub async fn rehearse(
         ran.map_err(|error| context.failed(migration, MigrateError::Execute(error)))?;
         tried.push(migration.file.clone());
     }
-    // The transaction ends with the connection, too.
+    // If this fails, the end of the connection rolls back too.
     let _ = sqlx::raw_sql("ROLLBACK").execute(&mut connection).await;
     let _ = connection.close().await;
     Ok(tried)
 }
 
-/// Where each migration of `dir` stands, and each that ran. Changes nothing.
+/// The state of each migration in `dir` and of each that ran. Changes nothing.
 ///
 /// # Errors
 /// When the files or the database cannot be read.
@@ -156,7 +157,7 @@ pub async fn is_new(
     Ok(standing::is_new(&status(address, component, dir, retired).await?))
 }
 
-/// Whose migrations are meant; also for errors.
+/// The component and the database of the migrations; also for errors.
 #[derive(Clone, Copy)]
 pub(super) struct Context<'a> {
     pub(super) address: &'a PostgresAddress,
@@ -173,8 +174,8 @@ impl Context<'_> {
         };
         let connect = || async {
             let mut connection = options.connect().await?;
-            // sqlx has `CREATE TABLE IF NOT EXISTS` for the history; no log needs the notice that it exists. Not as an
-            // option of the connection, which connection poolers refuse.
+            // sqlx runs `CREATE TABLE IF NOT EXISTS` for the history; this keeps PostgreSQL's notice that it exists out
+            // of the log. It is not an option of the connection, because connection poolers refuse such options.
             sqlx::raw_sql("SET client_min_messages = warning").execute(&mut connection).await?;
             Ok(connection)
         };
@@ -198,7 +199,7 @@ impl Context<'_> {
         }
     }
 
-    /// The table of history, in the schema that is the session's now: a migration may choose another.
+    /// The history table, with the session's current schema, because a migration may change the schema.
     async fn table(&self, connection: &mut PgConnection) -> Result<String, MigrationError> {
         let table = history_table(self.component);
         if table.len() > MAX_IDENTIFIER_BYTES {
@@ -216,7 +217,7 @@ impl Context<'_> {
         Ok(format!("{}.{}", quoted(&schema), quoted(&table)))
     }
 
-    /// What is to be run, and whether nothing ever was.
+    /// The pending migrations, and whether none has ever run.
     async fn pending<'m>(
         &self,
         connection: &mut PgConnection,
@@ -240,7 +241,7 @@ impl Context<'_> {
         Ok(standing::compare(migrations, checksums, ran, self.retired))
     }
 
-    /// Notes in the history which of those that ran are `additive`.
+    /// Records in the history which of the migrations that ran are `additive`.
     async fn note_additive(&self, connection: &mut PgConnection, table: &str, additive: &[i32]) -> sqlx::Result<()> {
         if additive.is_empty() {
             return Ok(());
@@ -254,7 +255,7 @@ impl Context<'_> {
         sqlx::query(AssertSqlSafe(update)).bind(numbers).execute(connection).await.map(|_| ())
     }
 
-    /// Takes the lock, and waits for it while another host has it.
+    /// Takes the lock; waits while another host has it.
     async fn lock(&self, connection: &mut PgConnection, wait: Duration) -> Result<(), MigrationError> {
         let setting = format!("SET lock_timeout = {}", wait.as_millis());
         let locked = async {
@@ -266,7 +267,7 @@ impl Context<'_> {
             Ok(_) => Ok(()),
             Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some("55P03") => {
                 let reason = format!("another host has run migrations there for {} s or more", wait.as_secs());
-                let fix = "wait until it is done; if it is not running, look in pg_locks for who has the advisory lock";
+                let fix = "wait until it is done; if none is running, find the owner of the advisory lock in pg_locks";
                 Err(self.error(reason, fix))
             }
             Err(e) => Err(self.unreadable(&e)),
@@ -290,10 +291,10 @@ impl Context<'_> {
     fn failed(&self, migration: &Migration, error: MigrateError) -> MigrationError {
         let error = match error {
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error,
-            other => return self.error(other.to_string(), "let only this application change its tables of history"),
+            other => return self.error(other.to_string(), "let only this application change its history tables"),
         };
         let sqlx::Error::Database(database) = &error else {
-            // Whether the transaction was committed is not known; the history is.
+            // We do not know whether the transaction was committed; the history will show it.
             let reason = format!("the connection broke in {}: {error}", migration.file);
             return self.error(reason, "start again: what was committed is noted and does not run twice");
         };
@@ -310,7 +311,7 @@ impl Context<'_> {
 
 const UNREACHABLE: &str = "start the server, or correct host and port in the component's `database_url`";
 
-/// Whether connecting may help a moment later.
+/// Whether connecting may succeed a moment later.
 fn is_transient(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) => true,
@@ -323,9 +324,10 @@ fn is_transient(error: &sqlx::Error) -> bool {
 fn explain(error: &sqlx::Error) -> (String, &'static str) {
     match error {
         sqlx::Error::Io(error) => (error.to_string(), UNREACHABLE),
-        sqlx::Error::Tls(error) => {
-            (format!("TLS: {error}"), "see whether the server has TLS, and `sslmode` in the component's `database_url`")
-        }
+        sqlx::Error::Tls(error) => (
+            format!("TLS: {error}"),
+            "check whether the server has TLS, and `sslmode` in the component's `database_url`",
+        ),
         sqlx::Error::Database(error) => {
             let code = error.code().unwrap_or_default();
             let fix = match code.get(..2).unwrap_or_default() {
@@ -336,7 +338,7 @@ fn explain(error: &sqlx::Error) -> (String, &'static str) {
             };
             (error.message().to_owned(), fix)
         }
-        other => (other.to_string(), "see whether a PostgreSQL server listens there"),
+        other => (other.to_string(), "check whether a PostgreSQL server listens there"),
     }
 }
 
@@ -361,7 +363,7 @@ pub(super) fn inside_execute(sql: &str) -> String {
     format!("DO $do_{tag}$ BEGIN EXECUTE ${tag}${sql}${tag}$; END $do_{tag}$")
 }
 
-/// The line of the migration `sql` at which PostgreSQL found an error, when it names a place.
+/// The line of the migration `sql` at which PostgreSQL found an error, if the error has a position.
 pub(super) fn line_of(sql: &str, error: &PgDatabaseError) -> Option<usize> {
     let Some(PgErrorPosition::Internal { position, query }) = error.position() else { return None };
     (query == sql).then(|| 1 + sql.chars().take(position.saturating_sub(1)).filter(|c| *c == '\n').count())
@@ -389,7 +391,7 @@ async fn history(connection: &mut PgConnection, table: &str) -> sqlx::Result<BTr
         .collect()
 }
 
-/// Whether the history says of each migration if a release without it can go on; what release 0.1.0 has made does not.
+/// Whether the history has the column `additive`; a history from release 0.1.0 does not.
 async fn has_additive(connection: &mut PgConnection, table: &str) -> sqlx::Result<bool> {
     let query = "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = 'additive' AND \
                  NOT attisdropped)";

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use souk_test::postgres::{PASSWORD, Postgres, name_of};
 
-/// Folders of migrations, and a database of their own.
+/// Folders of migrations with their own database.
 struct Fixture {
     folder: tempfile::TempDir,
     url: String,
@@ -68,7 +68,7 @@ impl Fixture {
         Postgres::shared().psql(name_of(&self.url), sql)
     }
 
-    /// The tables that are not the host's.
+    /// All tables without the host's own.
     fn tables(&self) -> Vec<String> {
         let sql = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND \
                    relname NOT LIKE 'souk_%' ORDER BY relname";
@@ -312,7 +312,7 @@ async fn a_server_that_refuses_is_told_at_once_with_what_would_fix_it() {
 #[tokio::test]
 async fn a_server_that_cannot_be_reached_is_one_error_after_a_bounded_wait() {
     let mut f = Fixture::new(&[("0001_a.sql", "CREATE TABLE a (n integer)")]);
-    // One that nobody listens on, and one that takes connections and says nothing.
+    // A port on which nobody listens, and one that accepts connections but never answers.
     let port = souk_test::ports::free();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     for port in [port, silent.local_addr().unwrap().port()] {
@@ -337,7 +337,7 @@ async fn a_server_that_starts_a_moment_later_is_waited_for() {
     late.stop();
     let run = tokio::spawn({
         let (address, dir) = (f.address(), f.dir("one"));
-        // Longer than in earnest: the machine may be busy.
+        // Longer than in production, because the test machine may be busy.
         async move {
             let one = Context { address: &address, component: "one", retired: &[] };
             run_within(one, &dir, &[], Duration::from_secs(60), LOCK_TIMEOUT).await.unwrap().applied

@@ -1,13 +1,14 @@
-//! Example data of a component: scripts beside its migrations, which put rows into its tables and take them away.
+//! Example data of a component: scripts beside its migrations that insert rows into its tables and remove them.
 //!
-//! There are up to three. `add.sql` and `remove.sql` each run in one transaction and may run again at any time, so `add.sql`
-//! leaves alone what is there. `keep.sql` is a query; each of its rows is a reason, as text, why seeds must stay: other
-//! components may name their rows, and only those know. So a host can remove what it knows nothing about.
+//! There are up to three. `add.sql` and `remove.sql` each run in one transaction and may run again at any time, so
+//! `add.sql` must not change rows that exist. `keep.sql` is a query; each of its rows is a reason, as text, why the
+//! example data must stay. Rows of other components may refer to example data, and only those components know. So a host
+//! can remove example data without knowing what it means.
 //!
-//! A script in the seed's folder itself is for both kinds of database; after it comes the one in `sqlite/` or `postgres/`,
-//! where one kind needs more or all is different.
+//! A script in the seed's folder itself is for both kinds of database. The script in `sqlite/` or `postgres/` runs after
+//! it, if one kind needs more or needs another script altogether.
 //!
-//! A seed is no migration: a migration runs everywhere and stays, and an operator who brings data wants no examples.
+//! A seed is not a migration: a migration runs everywhere and stays, but an operator with real data wants no examples.
 
 use super::files::Kind;
 use super::postgres::{CONNECT_TIMEOUT, Context, inside_execute, line_of};
@@ -21,11 +22,11 @@ use std::path::{Path, PathBuf};
 /// The scripts of a seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Script {
-    /// Puts the data in.
+    /// Inserts the data.
     Add,
-    /// Takes away what nobody has changed.
+    /// Removes the data that nobody has changed.
     Remove,
-    /// Asks for reasons to keep the data.
+    /// Returns the reasons to keep the data.
     Keep,
 }
 
@@ -86,7 +87,7 @@ pub fn run_on_sqlite(database: &Database, component: &str, script: &[Part]) -> R
     let mut connection = open_for_migrations(database.path()).map_err(plain)?;
     connection.execute_batch("BEGIN IMMEDIATE").map_err(plain)?;
     let gauge = guard::install_for_script(&mut connection).map_err(plain)?;
-    // A connection that is dropped within a transaction rolls it back.
+    // Dropping a connection rolls back its open transaction.
     for Part { path, sql } in script {
         connection.execute_batch(sql).map_err(|error| failed(path, sqlite::explain(&error, &gauge)))?;
     }

@@ -1,7 +1,8 @@
 //! Migrations of a SQLite database, on refinery.
 //!
-//! refinery by itself would write a migration's line of history in a transaction of its own; here it is asked for one
-//! version at a time, grouped. A migration that says `COMMIT` or `ROLLBACK` itself is denied by [`super::guard`].
+//! By default refinery writes a migration's history row in a separate transaction. Here it runs one version at a time
+//! in grouped mode, so that both share one transaction. [`super::guard`] denies a `COMMIT` or `ROLLBACK` in a
+//! migration.
 
 use super::files::{self, Kind, Migration};
 use super::standing::{self, Ran, Status};
@@ -13,8 +14,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Runs what has not run yet from `dir`, the component's folder of migrations, of which those `retired` are gone, and notes
-/// which are `additive`. Blocks on the disk.
+/// Runs the pending migrations in `dir`, the component's folder, and records which are `additive`. The numbers in
+/// `retired` never run. Blocks on the disk.
 ///
 /// # Errors
 /// See [`MigrationError`]. Migrations before the failing one stay.
@@ -44,7 +45,8 @@ pub fn run(
     Ok(Report { before: migrations.len() - applied.len(), applied, was_new })
 }
 
-/// Runs what has not run yet in a copy of the database, which is removed afterwards. Returns the files. Blocks on the disk.
+/// Runs the pending migrations in a copy of the database, which is removed afterwards, and returns their files. Blocks
+/// on the disk.
 ///
 /// # Errors
 /// As [`run`].
@@ -79,7 +81,7 @@ pub fn rehearse(
 }
 
 impl Context<'_> {
-    /// Applies what is pending in what `connection` leads to; also says which files, and whether none had ever run.
+    /// Runs the pending migrations on `connection`; returns the files that ran, and whether none had ever run.
     fn apply(
         self,
         mut connection: Connection,
@@ -90,13 +92,13 @@ impl Context<'_> {
         let status = self.compare(&connection, migrations, &all)?;
         let pending = standing::pending(component, database.label(), migrations, &status)?;
         standing::warn_of_newer(component, database.label(), &status);
-        // Taken at the start of each migration, so that two hosts that start at once wait for each other.
+        // Each migration takes the write lock at its start, so that hosts that start together wait for each other.
         connection.set_transaction_behavior(rusqlite::TransactionBehavior::Immediate);
         let gauge = guard::install(&mut connection, &history_table(component)).map_err(|e| self.unreadable(&e))?;
         let mut applied = Vec::new();
         for migration in pending {
             let mut runner = Runner::new(&all).set_grouped(true).set_target(Target::Version(migration.version));
-            // What is missing was looked at above; retired migrations are, and are no fault.
+            // Missing files were checked above. Retired migrations are missing too, and that is fine.
             runner = runner.set_abort_missing(false);
             runner.set_migration_table_name(quoted(&history_table(component)));
             runner.run(&mut connection).map_err(|e| self.failed(migration, &e, &gauge))?;
@@ -107,7 +109,7 @@ impl Context<'_> {
     }
 }
 
-/// Where each migration of `dir` stands, and each that ran. Blocks on the disk; changes nothing.
+/// The state of each migration in `dir` and of each that ran. Blocks on the disk; changes nothing.
 ///
 /// # Errors
 /// When the files or the database cannot be read.
@@ -122,7 +124,7 @@ pub fn status(
     context.compare(&context.connect()?, &migrations, &context.parse(&migrations)?)
 }
 
-/// For errors.
+/// The component and the database of the migrations; also for errors.
 #[derive(Clone, Copy)]
 struct Context<'a> {
     database: &'a Database,
@@ -163,7 +165,7 @@ impl Context<'_> {
             component: self.component.to_owned(),
             database: self.database.label().to_owned(),
             reason: error.to_string(),
-            fix: "see whether the file is a SQLite database that only this application changes",
+            fix: "check whether the file is a SQLite database that only this application changes",
         }
     }
 
@@ -185,12 +187,12 @@ impl Context<'_> {
     }
 }
 
-/// The line of the text `whole` at which SQLite found an error, and its message; `None` when it names no place.
+/// The line of the text `whole` at which SQLite found an error, and the message; `None` when the error has no position.
 fn line_of(whole: &str, error: &rusqlite::Error) -> Option<(usize, String)> {
     let rusqlite::Error::SqlInputError { msg, sql, offset, .. } = error else {
         return None;
     };
-    // The error has the text from the failing statement on.
+    // The error contains the text from the failing statement on.
     let at = whole.len().checked_sub(sql.len())? + usize::try_from(*offset).ok()?;
     if !whole.ends_with(sql.as_str()) {
         return None;
@@ -199,8 +201,8 @@ fn line_of(whole: &str, error: &rusqlite::Error) -> Option<(usize, String)> {
     Some((before.iter().filter(|b| **b == b'\n').count() + 1, msg.clone()))
 }
 
-/// The migrations that ran, by version. The table is refinery's, which panics on lines that it would not have written:
-/// they are an error here.
+/// The migrations that ran, by version. refinery owns the table, and panics on rows that it would not have written;
+/// here they are an error.
 fn history(connection: &Connection, component: &str) -> rusqlite::Result<BTreeMap<i32, Ran>> {
     let table = history_table(component);
     if !connection.table_exists(None::<&str>, table.as_str())? {
@@ -228,16 +230,16 @@ fn history(connection: &Connection, component: &str) -> rusqlite::Result<BTreeMa
     Ok(all)
 }
 
-/// Whether the history says of each migration if a release without it can go on; what release 0.1.0 has made does not.
+/// Whether the history has the column `additive`; a history from release 0.1.0 does not.
 fn has_additive(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
     let query = "SELECT count(*) FROM pragma_table_info(?1) WHERE name = 'additive'";
     connection.query_row(query, [table], |row| row.get(0))
 }
 
-/// Notes in the history which of those that ran are `additive`.
+/// Records in the history which of the migrations that ran are `additive`.
 fn note_additive(connection: &Connection, component: &str, additive: &[i32]) -> rusqlite::Result<()> {
     let table = history_table(component);
-    // One transaction: of two hosts that start at once, one adds the column.
+    // In one transaction, so that only one of two hosts that start together adds the column.
     connection.execute_batch("BEGIN IMMEDIATE")?;
     if !has_additive(connection, &table)? {
         connection.execute_batch(&format!("ALTER TABLE {} ADD COLUMN additive INTEGER", quoted(&table)))?;

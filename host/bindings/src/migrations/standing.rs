@@ -1,22 +1,23 @@
-//! Where the migrations of a folder stand, against the history in the database: the same for every kind of database.
+//! The state of a folder's migrations, compared with the history in the database. It is the same for every kind of
+//! database.
 
 use super::MigrationError;
 use super::files::{self, Migration};
 use std::collections::BTreeMap;
 
-/// Where one migration stands.
+/// The state of one migration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
-    /// It ran; when, as RFC 3339.
+    /// It ran at this time (RFC 3339).
     Applied(String),
-    /// It will run next.
+    /// It has not run yet, and will run.
     Pending,
-    /// It ran, and its file was changed since.
+    /// It ran, and its file was changed afterwards.
     Changed,
-    /// It ran, and its file is gone on purpose; when it ran, as RFC 3339.
+    /// It ran at this time (RFC 3339), and its file was removed on purpose.
     Retired(String),
-    /// It ran, its file is not here, and the newer release that brought it says that this one can go on with it; when it
-    /// ran, as RFC 3339.
+    /// It ran at this time (RFC 3339) and its file is not here, but the newer release that added it declared that older
+    /// releases can work with it.
     Newer(String),
     /// It ran, and its file is gone.
     Missing,
@@ -31,21 +32,21 @@ pub struct Status {
     pub version: i32,
     /// The file's name.
     pub file: String,
-    /// Where it stands.
+    /// Its state.
     pub standing: Standing,
 }
 
-/// A line of the history.
+/// A row of the history.
 pub(super) struct Ran {
     pub(super) name: String,
     pub(super) at: String,
     pub(super) checksum: String,
-    /// Whether the release that brought it declared it `additive`.
+    /// Whether the release that added it declared it `additive`.
     pub(super) additive: bool,
 }
 
-/// Where each of `migrations` stands, which have these checksums, and each that `ran` by its version, of which some are
-/// `retired`; in the order of versions.
+/// The state of each of `migrations`, whose files have these checksums, and of each in `ran`, by its version; in the
+/// order of versions. The numbers in `retired` need no file.
 pub(super) fn compare(
     migrations: &[Migration],
     checksums: impl Iterator<Item = String>,
@@ -80,10 +81,10 @@ pub(super) fn compare(
     all
 }
 
-/// The migrations to run, when nothing is wrong with any.
+/// The migrations to run, if all of them are in order.
 ///
 /// # Errors
-/// When one that ran was changed or removed, or one was slipped in before it.
+/// When a migration that ran was changed or removed, or one was added before it.
 pub(super) fn pending<'a>(
     component: &str,
     database: &str,
@@ -104,7 +105,7 @@ pub(super) fn pending<'a>(
     Ok(migrations.iter().filter(|migration| is_pending(migration.version)).collect())
 }
 
-/// Warns of migrations of a newer release that this one goes on with.
+/// Warns of migrations of a newer release that this release can work with.
 pub(super) fn warn_of_newer(component: &str, database: &str, status: &[Status]) {
     let newer: Vec<&str> =
         status.iter().filter(|one| matches!(one.standing, Standing::Newer(_))).map(|one| one.file.as_str()).collect();
@@ -118,7 +119,7 @@ pub(super) fn warn_of_newer(component: &str, database: &str, status: &[Status]) 
     }
 }
 
-/// Whether nothing has ever run.
+/// Whether no migration has ever run.
 pub(super) fn is_new(status: &[Status]) -> bool {
     status.iter().all(|one| one.standing == Standing::Pending)
 }

@@ -1,4 +1,4 @@
-//! Migrations of SQLite, and which database is meant.
+//! Migrations of SQLite, and the choice of the database.
 
 use super::sqlite::{run, status};
 use super::*;
@@ -164,14 +164,14 @@ fn a_release_goes_on_with_a_newer_migration_that_was_declared_additive_and_with_
     fs::remove_file(&newer).unwrap();
     let error = message(f.run("one"));
     assert!(error.contains("0002_b.sql") && error.contains("`additive`"), "{error}");
-    // The newer release declares it, after it ran as well as before.
+    // The newer release can declare it before or after it has run.
     f.write("one", "0002_b.sql", "ALTER TABLE a ADD COLUMN m");
     f.additive = vec![2];
     assert_eq!(f.run("one").unwrap().applied, [""; 0]);
     f.write("one", "0003_c.sql", "CREATE TABLE c (n)");
     f.additive = vec![2, 3];
     assert_eq!(f.run("one").unwrap().applied, ["0003_c.sql"]);
-    // Back to the release before.
+    // Back to the older release.
     for file in ["sqlite/0002_b.sql", "sqlite/0003_c.sql"] {
         fs::remove_file(f.dir("one").join(file)).unwrap();
     }
@@ -182,7 +182,7 @@ fn a_release_goes_on_with_a_newer_migration_that_was_declared_additive_and_with_
         matches!(standings.as_slice(), [Standing::Applied(_), Standing::Newer(_), Standing::Newer(_)]),
         "{standings:?}"
     );
-    // And forward again; what is missing in the middle is no newer one.
+    // And forward again; a migration that is missing in the middle does not count as newer.
     f.write("one", "0003_c.sql", "CREATE TABLE c (n)");
     assert!(
         message(f.run("one")).contains("0002_b.sql has run, but its file is gone")

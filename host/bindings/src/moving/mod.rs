@@ -1,12 +1,13 @@
 //! Moving a component's database from SQLite to PostgreSQL.
 //!
-//! The component's migrations make the tables there; what is in the tables here is copied, and both are compared at the
-//! end. Tables that triggers write (counts, for example) are left to the triggers there: SQLite says which those are, when
-//! it compiles a write to each table. Rows go in as JSON, which PostgreSQL converts to its own types, so a column may be
-//! `INTEGER` here and `BOOLEAN` there, or text here and a timestamp there.
+//! The component's migrations create the tables in PostgreSQL. The rows are copied from SQLite, and at the end both
+//! databases are compared. Tables that triggers write (counts, for example) are not copied: PostgreSQL's triggers fill
+//! them. SQLite names these tables when it compiles a write to each table. Rows are inserted as JSON, which PostgreSQL
+//! converts to its own types. So a column can be `INTEGER` in SQLite and `BOOLEAN` in PostgreSQL, or text in one and a
+//! timestamp in the other.
 //!
-//! A copy that has broken off is begun again: rows that are there already are left alone. Nobody may write meanwhile; the
-//! caller holds the state folder.
+//! An interrupted copy can be started again: it does not touch rows that are already there. Nobody may write meanwhile,
+//! so the caller has locked the state folder.
 
 mod postgres;
 mod read;
@@ -27,17 +28,17 @@ souk_manifest::fixed_limits! {
 
     /// The most rows in one statement.
     const MAX_BATCH_ROWS: usize = 1_000, "rows";
-    /// About as many bytes of rows are in one statement; one row may have more.
+    /// About how many bytes of rows one statement has; a single row may have more.
     const MAX_BATCH_BYTES: usize = 1 << 20, bytes;
 }
 
-/// Why a database was not copied. Rows that were copied stay, and the next try goes on.
+/// Why a database was not copied. Rows that were copied stay, and the next attempt continues.
 #[derive(Debug, thiserror::Error)]
 pub enum MoveError {
-    /// The migrations did not run there.
+    /// The migrations did not run in PostgreSQL.
     #[error(transparent)]
     Migration(#[from] MigrationError),
-    /// SQLite.
+    /// SQLite failed.
     #[error("{file}: {cause}\n  fix: name the database's file with `--from file:PATH`, and let no host run on it")]
     Source {
         /// The file.
@@ -45,15 +46,15 @@ pub enum MoveError {
         /// What it says.
         cause: String,
     },
-    /// PostgreSQL.
-    #[error("{place}: {cause}\n  fix: correct what it says, and run the same copy again: it goes on where it was")]
+    /// PostgreSQL failed.
+    #[error("{place}: {cause}\n  fix: correct this, and run the same copy again: it continues where it stopped")]
     Target {
         /// The database, without a password.
         place: String,
         /// What it says.
         cause: String,
     },
-    /// A table has other columns.
+    /// A table has different columns.
     #[error(
         "table `{table}` {how}\n  fix: bring the SQLite database to the newest migrations (`souk migrate`), and let those \
          for PostgreSQL make the same tables and columns"
@@ -75,7 +76,7 @@ pub enum MoveError {
         /// A table with rows.
         table: String,
     },
-    /// The comparison.
+    /// The comparison found a difference.
     #[error(
         "table `{table}` has {here} rows in SQLite and {there} in PostgreSQL, or other values\n  fix: empty the PostgreSQL \
          database and copy again; if it says this once more, report it"
@@ -94,22 +95,22 @@ pub enum MoveError {
 }
 
 impl MoveError {
-    /// Whether nothing was copied yet.
+    /// Whether the error came before any row was copied.
     pub fn came_before_any_row(&self) -> bool {
         matches!(self, MoveError::Migration(_) | MoveError::Tables { .. } | MoveError::NotEmpty { .. })
     }
 }
 
-/// What was copied of one table.
+/// The copied rows of one table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Moved {
     /// The table.
     pub table: String,
-    /// Its rows.
+    /// The number of its rows.
     pub rows: u64,
 }
 
-/// How many rows there are, and a checksum that does not depend on their order.
+/// The number of rows, and a checksum that does not depend on their order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Sum {
     rows: u64,

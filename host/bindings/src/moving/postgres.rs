@@ -1,4 +1,4 @@
-//! The other end: tables that migrations have made in PostgreSQL, filled and compared.
+//! The target: fills and compares the tables that migrations have created in PostgreSQL.
 
 use super::sqlite::{Part, Source, Table};
 use super::{MoveError, Moved, Sum};
@@ -16,32 +16,32 @@ pub struct Owner {
     pub name: String,
     /// The folder of its migrations.
     pub migrations: PathBuf,
-    /// Those that are retired.
+    /// The numbers of its retired migrations.
     pub retired: Vec<i32>,
-    /// Those beside which an older release goes on.
+    /// The numbers of its migrations that older releases can work with.
     pub additive: Vec<i32>,
 }
 
-/// What is copied, and where to.
+/// A copy: its source and its target.
 pub struct Move<'a> {
     /// The components whose tables are in the file.
     pub components: &'a [Owner],
-    /// The file of SQLite.
+    /// The SQLite file.
     pub from: &'a Path,
-    /// The database of PostgreSQL.
+    /// The PostgreSQL database.
     pub to: &'a PostgresAddress,
-    /// Whether a copy into it was begun before.
+    /// Whether an earlier copy into it was begun.
     pub resumed: bool,
 }
 
-/// A column there.
+/// A column in PostgreSQL.
 struct Column {
     /// Its type, as PostgreSQL calls it.
     kind: String,
     is_identity: bool,
 }
 
-/// Copies the database, and compares; `progress` hears of each table and how many rows of it are there.
+/// Copies the database, and compares both; calls `progress` with a table and the number of its rows that are copied.
 ///
 /// # Errors
 /// See [`MoveError`].
@@ -118,7 +118,7 @@ impl Target {
         MoveError::Target { place: self.place.clone(), cause: error.to_string() }
     }
 
-    /// The columns there, which must be those here.
+    /// The table's columns in PostgreSQL, which must be the same as in SQLite.
     async fn columns(&mut self, table: &Table) -> Result<BTreeMap<String, Column>, MoveError> {
         let sql = "SELECT column_name::text, udt_name::text, is_identity = 'YES' OR column_default LIKE 'nextval(%' \
                    FROM information_schema.columns WHERE table_schema = current_schema() AND table_name = $1";
@@ -156,7 +156,7 @@ impl Target {
         }
     }
 
-    /// Puts rows in; those that are there stay as they are, and are compared at the end.
+    /// Inserts rows. Existing rows stay as they are, and are compared at the end.
     async fn insert(&mut self, table: &Table, json: String) -> Result<(), MoveError> {
         let columns: Vec<String> = table.columns.iter().map(|column| quoted(column)).collect();
         let (name, columns) = (quoted(&table.name), columns.join(", "));
@@ -168,7 +168,7 @@ impl Target {
         done.map(drop).map_err(|error| self.failed(&error))
     }
 
-    /// Lets columns that count go on after the largest number that was ever given.
+    /// Makes serial and identity columns continue after the largest number that was ever used.
     async fn go_on_counting(&mut self, table: &Table, columns: &BTreeMap<String, Column>) -> Result<(), MoveError> {
         for (column, _) in columns.iter().filter(|(_, column)| column.is_identity) {
             let (name, quoted_column) = (quoted(&table.name), quoted(column));
@@ -187,7 +187,7 @@ impl Target {
         Ok(())
     }
 
-    /// The checksum of a table, of its values as SQLite writes them.
+    /// The checksum of a table, over its values in SQLite's form.
     async fn sum(&mut self, table: &Table, columns: &BTreeMap<String, Column>) -> Result<Sum, MoveError> {
         let texts: Vec<String> = columns.iter().map(|(name, column)| as_text(&quoted(name), &column.kind)).collect();
         let kinds: Vec<bool> = columns.values().map(|column| is_float(&column.kind)).collect();
@@ -218,7 +218,7 @@ fn is_float(kind: &str) -> bool {
     matches!(kind, "float4" | "float8")
 }
 
-/// A column's value as SQLite has it: a boolean is 0 or 1, a moment is RFC 3339 in UTC with milliseconds.
+/// A column's value in SQLite's form: a boolean is 0 or 1, a timestamp is RFC 3339 in UTC with milliseconds.
 fn as_text(column: &str, kind: &str) -> String {
     match kind {
         "timestamptz" => format!("to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')"),

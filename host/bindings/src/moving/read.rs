@@ -1,4 +1,4 @@
-//! Rows of other systems, as JSON objects: for `souk import`. What is read is never written.
+//! Reads rows of other systems as JSON objects, for `souk import`. It never writes to them.
 
 use super::MoveError;
 use crate::postgres::connect_options;
@@ -11,10 +11,10 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 use std::path::Path;
 use tokio::sync::mpsc::Sender;
 
-/// Sends the rows of a query of a SQLite file. Blocks on the disk; ends early when nobody listens any more.
+/// Sends the rows of a query on a SQLite file. Blocks on the disk; ends early when the receiver is gone.
 ///
 /// # Errors
-/// When the file is none of SQLite, or the query does not fit it.
+/// When the file is not a SQLite database, or the query does not fit it.
 pub fn read_sqlite(path: &Path, query: &str, to: &Sender<String>) -> Result<(), MoveError> {
     let read = || -> rusqlite::Result<()> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -46,7 +46,7 @@ fn json(value: ValueRef<'_>) -> Value {
     }
 }
 
-/// Sends the rows of a query of a PostgreSQL database; ends early when nobody listens any more.
+/// Sends the rows of a query on a PostgreSQL database; ends early when the receiver is gone.
 ///
 /// # Errors
 /// When the server does not answer, or the query does not fit the database.

@@ -1,4 +1,4 @@
-//! What a SQLite database has: its tables, which of them triggers write, and their rows as JSON.
+//! The source: the tables of a SQLite database, which of them triggers write, and their rows as JSON.
 
 use super::{MAX_BATCH_BYTES, MAX_BATCH_ROWS, Sum};
 use crate::sqlite::HISTORY_PREFIX;
@@ -22,7 +22,7 @@ pub(super) struct Table {
     pub(super) last: Option<i64>,
 }
 
-/// Some rows of a table, or its end.
+/// Some rows of a table, or the end of a table.
 pub(super) enum Part {
     /// A JSON array of objects.
     Rows { table: usize, json: String, rows: u64 },
@@ -34,7 +34,7 @@ pub(super) enum Part {
 pub(super) struct Source(Connection);
 
 impl Source {
-    /// Opens the file and holds its state of now.
+    /// Opens the file, with a snapshot of its current state.
     pub(super) fn open(path: &Path) -> rusqlite::Result<Source> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
@@ -43,7 +43,7 @@ impl Source {
         Ok(Source(connection))
     }
 
-    /// The tables to be copied: each after those that it refers to.
+    /// The tables to copy, each after the tables that it refers to.
     pub(super) fn tables(&mut self) -> rusqlite::Result<Vec<Table>> {
         let names = self.names()?;
         let written = self.written_by_triggers(&names)?;
@@ -57,7 +57,7 @@ impl Source {
         let mut tables = Vec::new();
         while !open.is_empty() {
             let free = open.iter().find(|(_, parents)| parents.iter().all(|parent| !open.contains_key(parent)));
-            // In a circle PostgreSQL says which reference it misses.
+            // If tables refer to each other in a circle, PostgreSQL's error names the missing reference.
             let Some(name) = free.or_else(|| open.iter().next()).map(|(name, _)| name.clone()) else { break };
             open.remove(&name);
             tables.push(self.table(name)?);
@@ -82,14 +82,15 @@ impl Source {
         Ok(Table { name, columns, last })
     }
 
-    /// All tables but SQLite's own and those of the migrations.
+    /// All tables except SQLite's own and those of the migrations.
     fn names(&self) -> rusqlite::Result<Vec<String>> {
         let mut names = self.0.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")?;
         let names = names.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
         Ok(names.into_iter().filter(|name| !name.starts_with("sqlite_") && !name.starts_with(HISTORY_PREFIX)).collect())
     }
 
-    /// The tables that a write to another would write through a trigger. SQLite names them while it compiles the write.
+    /// The tables that a write to another table changes through a trigger. SQLite names them when it compiles the
+    /// write.
     fn written_by_triggers(&mut self, names: &[String]) -> rusqlite::Result<BTreeSet<String>> {
         let written = Arc::new(Mutex::new(BTreeSet::new()));
         let seen = written.clone();
@@ -121,7 +122,7 @@ impl Source {
         Ok(Arc::try_unwrap(written).map_or_else(|shared| shared.lock().clone(), Mutex::into_inner))
     }
 
-    /// Sends all rows of `tables`; ends early when nobody listens any more.
+    /// Sends all rows of `tables`; ends early when the receiver is gone.
     pub(super) fn send(&self, tables: &[Table], to: &Sender<Part>) -> rusqlite::Result<()> {
         for (index, table) in tables.iter().enumerate() {
             let columns: Vec<String> = table.columns.iter().map(|column| quoted(column)).collect();
@@ -162,8 +163,8 @@ impl Source {
     }
 }
 
-/// Whether a database has rows besides what its migrations and triggers write. One that is missing, or is none, has none.
-/// Blocks on the disk.
+/// Whether a database has rows other than those that its migrations and triggers write. A missing file, or one that is
+/// not a database, has none. Blocks on the disk.
 pub fn has_rows(path: &Path) -> bool {
     let look = || -> rusqlite::Result<bool> {
         let mut source = Source::open(path)?;

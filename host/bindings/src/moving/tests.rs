@@ -1,4 +1,4 @@
-//! A database of two kinds: the same tables, with the types that each kind has.
+//! The same tables in SQLite and PostgreSQL, each with its own types.
 
 use super::{Move, MoveError, Owner, copy, has_rows};
 use souk_manifest::PostgresAddress;

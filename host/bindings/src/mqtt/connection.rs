@@ -20,7 +20,7 @@ pub(super) struct Address {
 }
 
 impl Address {
-    /// Reads `mqtt://HOST:PORT?client_id=ID`; without an id one is made.
+    /// Reads `mqtt://HOST:PORT?client_id=ID`; without an id it makes one.
     pub(super) fn parse(address: &str, user: String, password: String, keep_alive: u64) -> Option<Self> {
         let mut url = ServerUrl::parse(address, &[("mqtt", 1883), ("mqtts", 8883)])?;
         let id = url.parameters.remove("client_id");
@@ -40,7 +40,7 @@ impl Address {
 
 /// A guest's connection.
 pub struct Connection {
-    /// `None` once it was lost, or a message was given up while it was sent.
+    /// `None` once the connection was lost, or the sending of a message was cancelled.
     session: Arc<Mutex<Option<Session>>>,
     _keep_alive: Option<AbortOnDropHandle<()>>,
     _permit: DialPermit,
@@ -50,7 +50,7 @@ impl Connection {
     /// Connects to `address` and logs in.
     ///
     /// # Errors
-    /// Why not; without a password.
+    /// The reason, without a password.
     pub(super) async fn open(address: &Address, permit: DialPermit) -> Result<Self, Error> {
         let server = address.url.server();
         let tls = server.scheme == "mqtts";
@@ -61,16 +61,16 @@ impl Connection {
         let session = permit.dial(&server, login).await.map_err(Error::ConnectionFailed)?;
         let session = Arc::new(Mutex::new(Some(session)));
         let keep_alive = Duration::from_secs(address.login.keep_alive.into());
-        // None means that the broker does not ask for one.
+        // None: the broker then requires no keep-alive.
         let keep_alive = (!keep_alive.is_zero())
             .then(|| AbortOnDropHandle::new(tokio::spawn(keep_alive_by(Arc::downgrade(&session), keep_alive / 2))));
         Ok(Connection { session, _keep_alive: keep_alive, _permit: permit })
     }
 
-    /// Sends one message, and waits for what its quality of service promises.
+    /// Sends one message, and waits for the acknowledgement that its quality of service promises.
     ///
     /// # Errors
-    /// When the message is none, or the broker does not answer; it may have it all the same.
+    /// When the message is not valid, or the broker does not answer; it may still have received the message.
     pub(super) async fn publish(&self, topic: String, payload: Vec<u8>, qos: Qos) -> Result<(), Error> {
         if topic.is_empty() || topic.len() > MAX_TEXT_BYTES || !valid_topic(&topic) || topic.contains('\0') {
             return Err(Error::Other("the topic is empty, too long, or has `+`, `#` or a zero byte".to_owned()));
@@ -90,7 +90,7 @@ impl Connection {
     }
 }
 
-/// Does `action` with the session of `slot`, which is lost where that fails or is cancelled.
+/// Runs `action` with the session in `slot`. If it fails or is cancelled, the session is lost.
 async fn with_session(
     slot: &mut Option<Session>,
     action: impl AsyncFnOnce(&mut Session) -> io::Result<()>,
@@ -104,7 +104,7 @@ async fn with_session(
     Ok(())
 }
 
-/// Pings the broker each `interval`, as long as the connection is there.
+/// Pings the broker every `interval`, as long as the connection exists.
 async fn keep_alive_by(session: Weak<Mutex<Option<Session>>>, interval: Duration) {
     loop {
         sleep(interval).await;
@@ -116,12 +116,12 @@ async fn keep_alive_by(session: Weak<Mutex<Option<Session>>>, interval: Duration
     }
 }
 
-/// A connection that is logged in.
+/// A connection after its login.
 struct Session {
     stream: Stream,
-    /// What was read of the next packet.
+    /// The bytes of the next packet that were already read.
     buffer: BytesMut,
-    /// The number of the last message that wants an answer.
+    /// The packet id of the last message that expects an answer.
     last: u16,
 }
 
@@ -141,7 +141,7 @@ impl Session {
     async fn publish(&mut self, mut publish: Publish) -> io::Result<()> {
         let qos = publish.qos;
         if qos != QoS::AtMostOnce {
-            // Zero is none.
+            // Zero is not a valid packet id.
             self.last = self.last.checked_add(1).unwrap_or(1);
             publish.pkid = self.last;
         }

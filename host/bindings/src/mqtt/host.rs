@@ -1,4 +1,4 @@
-//! `spin:mqtt@3.0.0`: each function one thin step over [`Connection`].
+//! `spin:mqtt@3.0.0`: each function is a thin wrapper of [`Connection`].
 
 use super::bindings::spin::mqtt::mqtt as wit;
 use super::connection::{Address, Connection};
@@ -8,7 +8,7 @@ use crate::outbound::{DialPermit, Refusal};
 use std::sync::Arc;
 use wasmtime::component::{Accessor, HasSelf, Resource};
 
-/// What stands for a guest's `connection` in the table of resources; shared with its calls under way.
+/// A guest's `connection` in the resource table; shared with the guest's pending calls.
 #[allow(unreachable_pub, reason = "generated code names it in public items")]
 pub type Handle = Arc<Connection>;
 

@@ -1,15 +1,16 @@
-//! Outbound MQTT 3.1.1, `spin:mqtt@3.0.0` and `fermyon:spin/mqtt@2.0.0`: brokers that `allowed_outbound_hosts` names, to
-//! which a component publishes.
+//! Outbound MQTT 3.1.1, `spin:mqtt@3.0.0` and `fermyon:spin/mqtt@2.0.0`: brokers that `allowed_outbound_hosts` names,
+//! to which a component publishes.
 //!
-//! A guest's `connection` is one connection to the broker, made when it is opened and closed when it is dropped. Messages
-//! of one connection go out one at a time, in order, each once: `publish` returns when the broker has what the quality of
-//! service asks for, which is nothing for `at-most-once`. While a connection is idle the host keeps it alive.
+//! A guest's `connection` is one connection to the broker, opened with it and closed when it is dropped. A connection
+//! sends its messages one at a time, in order, each once. `publish` returns when the broker has given the
+//! acknowledgement that the quality of service requires (none for `at-most-once`). The host keeps an idle connection
+//! alive.
 //!
-//! rumqttc's client connects by a name that it resolves itself, and reads files for TLS. So its codec alone is used, on
-//! a connection to an address that was checked.
+//! rumqttc's client resolves names itself and reads files for TLS. So we use only its codec, on a connection to an
+//! address that was checked.
 //!
-//! Refused, as in Spin, is an address that is not `mqtt://` or `mqtts://`, as `invalid-address`; a broker that was not
-//! granted is `connection-failed`.
+//! As in Spin, an address that is not `mqtt://` or `mqtts://` fails with `invalid-address`, and a broker that was not
+//! granted with `connection-failed`.
 
 mod connection;
 mod host;
@@ -42,9 +43,9 @@ souk_manifest::fixed_limits! {
 
     /// The largest message, with its topic.
     pub const MAX_MESSAGE_BYTES: usize = 4 << 20, bytes;
-    /// The longest topic, user name, password and client id, which the protocol gives two bytes for their lengths.
+    /// The longest topic, user name, password and client id: the protocol has two bytes for their lengths.
     pub const MAX_TEXT_BYTES: usize = 65_535, bytes;
-    /// The largest packet of a broker. Acknowledgements are all that it has to send.
+    /// The largest packet from a broker, which only sends acknowledgements.
     pub const MAX_ANSWER_BYTES: usize = 4 << 10, bytes;
 }
 
@@ -57,7 +58,7 @@ pub const BINDING: Binding = Binding {
         let hosts = &component.allowed_outbound_hosts;
         !hosts.iter().any(|host| host.is_for("mqtt") || host.is_for("mqtts"))
     },
-    // They are among the outbound hosts.
+    // The list of outbound hosts already names them.
     describe: Binding::nothing,
     fixed_limits: || FIXED_LIMITS.to_vec(),
     add_to_linker,

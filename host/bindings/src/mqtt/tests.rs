@@ -1,4 +1,4 @@
-//! The binding on a real broker, by way of the older interface, whose functions a test can call without a guest.
+//! The binding on a real broker, through the older interface, because a test can call its functions without a guest.
 
 use super::spin_2::wit::{Error, HostConnection, Qos};
 use crate::Ctx;
@@ -10,7 +10,7 @@ use wasmtime::component::Resource;
 
 type Handle = Resource<super::host::Handle>;
 
-/// An instance that may reach what `entries` say.
+/// An instance that may reach what `entries` allow.
 fn reaching(entries: &[&str]) -> Ctx {
     ctx(|grants| grants.outbound = Dialer::default().grant(&allow(entries)))
 }
@@ -48,7 +48,7 @@ async fn messages_of_every_quality_of_service_arrive_in_their_order() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_none_is_refused_and_the_connection_goes_on() {
+async fn an_invalid_message_is_refused_and_the_connection_stays_usable() {
     let broker = Mosquitto::start();
     let mut ctx = reaching(LOOPBACK);
     let c = open(&mut ctx, &address(&broker), "", "").await.unwrap();
@@ -63,7 +63,7 @@ async fn a_message_that_is_none_is_refused_and_the_connection_goes_on() {
 }
 
 #[tokio::test]
-async fn a_broker_that_was_not_granted_and_an_address_that_is_none_are_told_apart() {
+async fn a_broker_that_was_not_granted_and_an_invalid_address_have_different_errors() {
     let broker = Mosquitto::start();
     let here = address(&broker);
     for (entries, address) in [
@@ -126,7 +126,7 @@ async fn an_idle_connection_is_kept_alive_and_a_broker_that_never_answers_is_giv
             assert_eq!(byte[..read], [0xc0, 0], "no PINGREQ");
             stream.write_all(&[0xd0, 0]).await.unwrap();
         }
-        // From here on it is silent.
+        // From here on the broker is silent.
         (stream, listener)
     });
     let mut ctx = reaching(LOOPBACK);

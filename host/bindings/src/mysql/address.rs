@@ -1,4 +1,4 @@
-//! From a guest's URL to sqlx's options for a connection. No parameter of it names a file of the host.
+//! Turns a guest's URL into sqlx's connection options. None of its parameters can name a file of the host.
 
 use super::CACHED_STATEMENTS;
 use crate::outbound::ServerUrl;
@@ -9,7 +9,7 @@ use sqlx_mysql::{MySqlConnectOptions, MySqlSslMode};
 pub(super) struct Address {
     pub url: ServerUrl,
     pub options: MySqlConnectOptions,
-    /// The server's certificate must have its name, so it must be connected to by name.
+    /// Whether the TLS mode checks the name in the server's certificate, so that the host must connect by name.
     pub is_named: bool,
 }
 
@@ -17,7 +17,7 @@ impl Address {
     /// Reads `mysql://USER:PASSWORD@HOST:PORT/DATABASE?ssl-mode=MODE`.
     ///
     /// # Errors
-    /// What is wrong with it, without a word of it.
+    /// What is wrong with the address, without repeating any of it.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let url = ServerUrl::parse(text, &[("mysql", 3306)]);
         let url = url.ok_or("the address is not `mysql://USER:PASSWORD@HOST:PORT/DATABASE`")?;
@@ -34,12 +34,12 @@ impl Address {
                 "verify-identity" => MySqlSslMode::VerifyIdentity,
                 _ => {
                     return Err(
-                        "`ssl-mode` is none of disabled, preferred, required, verify-ca, verify-identity".into()
+                        "`ssl-mode` is not one of disabled, preferred, required, verify-ca, verify-identity".into()
                     );
                 }
             };
         }
-        // What sqlx would set besides changes what a statement means, and Spin sets none of it.
+        // sqlx's other settings would change the meaning of statements, and Spin sets none of them.
         let options = MySqlConnectOptions::new()
             .host(&url.host)
             .port(url.port)

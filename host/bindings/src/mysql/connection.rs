@@ -18,12 +18,12 @@ use tokio::time::timeout;
 pub struct Connection {
     /// `None` once a statement was cancelled, or the connection has died.
     session: Mutex<Option<MySqlConnection>>,
-    /// Its instance may hold a transaction as long as this exists.
+    /// While this exists, the instance counts as one that may have a transaction open.
     _database: Arc<()>,
     _permit: DialPermit,
 }
 
-/// What a statement gave.
+/// The result of a statement.
 pub(super) struct Rows {
     pub columns: Vec<Column>,
     pub rows: Vec<Row>,
@@ -33,12 +33,12 @@ impl Connection {
     /// Connects to `address` and logs in.
     ///
     /// # Errors
-    /// Why not; without a password.
+    /// The reason, without a password.
     pub(super) async fn open(address: &Address, permit: DialPermit, database: Arc<()>) -> Result<Self, Error> {
         let server = address.url.server();
         let dialed = permit.dial(&server, |ip| {
-            // By its address, so that it is what was checked, unless the certificate must have the name: a server at
-            // another address could not show that certificate.
+            // Connects by the IP address that was checked. Only if the certificate must contain the name, it connects
+            // by name: a server at another address could not show that certificate.
             let options = address.options.clone();
             let options = if address.is_named { options } else { options.host(&ip.to_string()) };
             async move { options.connect().await }
@@ -47,17 +47,18 @@ impl Connection {
         Ok(Connection { session: Mutex::new(Some(session)), _database: database, _permit: permit })
     }
 
-    /// Runs one statement, and gives its rows.
+    /// Runs one statement, and returns its rows.
     ///
     /// # Errors
-    /// MySQL's, or a value's; and when the result is larger than [`MAX_RESULT_BYTES`].
+    /// When MySQL refuses the statement, when a value cannot be converted, and when the result is larger than
+    /// [`MAX_RESULT_BYTES`].
     pub(super) async fn query(&self, sql: String, params: Vec<ParameterValue>) -> Result<Rows, Error> {
         if sql.len() > MAX_STATEMENT_BYTES {
             return Err(Error::QueryFailed(format!("the statement is longer than {MAX_STATEMENT_BYTES} bytes")));
         }
         let arguments = arguments(&params).map_err(Error::BadParameter)?;
         let mut session = self.session.lock().await;
-        // Until the statement has ended the connection counts as lost: if this future is dropped, it is.
+        // The connection counts as lost until the statement has ended, because dropping this future loses it.
         let Some(mut connection) = session.take() else {
             let lost = "the connection was lost with an earlier statement: open another";
             return Err(Error::ConnectionFailed(lost.to_owned()));
@@ -78,7 +79,7 @@ impl Connection {
 }
 
 impl Drop for Connection {
-    /// Says so to the server, which logs a connection that is just gone.
+    /// Tells the server, which otherwise logs an aborted connection.
     fn drop(&mut self) {
         let (Some(session), Ok(runtime)) = (self.session.get_mut().take(), tokio::runtime::Handle::try_current())
         else {
@@ -88,7 +89,7 @@ impl Drop for Connection {
     }
 }
 
-/// Why a statement failed, and whether its connection can be used.
+/// Why a statement failed, and whether its connection is still usable.
 struct Failure {
     error: Error,
     lives: bool,
@@ -119,21 +120,21 @@ async fn run(
         let error = Error::BadParameter(format!("the statement has {wanted} parameters, and {given} were given"));
         return Err(Failure { error, lives: true });
     }
-    // For a result without rows. sqlx keeps these with the prepared statement, and a table may have changed since; what a
-    // row has is of now.
+    // These are for a result without rows. sqlx caches them with the prepared statement, and the table may have changed
+    // since; a row has its current columns.
     let mut columns: Vec<Column> = statement.columns().iter().map(value::column).collect();
     let (mut rows, mut weight, mut misfit) = (Vec::new(), 0, None);
     let mut is_first = true;
     let mut results = session.fetch_many(statement.query_with(arguments));
     while let Some(result) = results.next().await {
-        // Rows come many at a time: others on this thread get their turn.
+        // Many rows arrive at once, so this lets other tasks of the thread run.
         tokio::task::coop::consume_budget().await;
         let Either::Right(row) = result? else { continue };
         if is_first {
             columns = row.columns().iter().map(value::column).collect();
             is_first = false;
         }
-        // What does not fit is told after all have been read: the connection is used on.
+        // An error of a value is only returned after all rows were read, so that the connection stays usable.
         match value::read_row(&row, &columns) {
             _ if misfit.is_some() => {}
             Ok((row, more)) => {

@@ -1,4 +1,4 @@
-//! `spin:mysql@3.0.0`: each function one thin step over [`Connection`].
+//! `spin:mysql@3.0.0`: each function is a thin wrapper of [`Connection`].
 
 use super::address::Address;
 use super::bindings::spin::mysql::mysql as wit;
@@ -8,12 +8,12 @@ use crate::outbound::{DialPermit, Refusal};
 use std::sync::Arc;
 use wasmtime::component::{Accessor, FutureReader, HasSelf, Resource, StreamReader};
 
-/// What stands for a guest's `connection` in the table of resources; shared with its calls under way.
+/// A guest's `connection` in the resource table; shared with the guest's pending calls.
 #[allow(unreachable_pub, reason = "generated code names it in public items")]
 pub type Handle = Arc<Connection>;
 
 impl Ctx {
-    /// Permission for a connection to `address`, and what it keeps as long as it exists.
+    /// Permission for a connection to `address`, and the marker of a possible transaction that the connection keeps.
     pub(super) fn mysql_permit(&self, address: &str) -> Result<(Address, DialPermit, Arc<()>), Error> {
         let address = Address::parse(address).map_err(Error::BadParameter)?;
         let server = address.url.server();
@@ -35,7 +35,7 @@ impl Ctx {
 type Guest = Accessor<Ctx, HasSelf<Ctx>>;
 type Answer<T> = wasmtime::Result<Result<T, Error>>;
 
-/// What `query` gives: columns, rows, and how the statement ended, which is known.
+/// The result of `query`: columns, rows, and how the statement ended, which is already known.
 type Rows = (Vec<Column>, StreamReader<Row>, FutureReader<Result<(), Error>>);
 
 impl wit::Host for Ctx {}

@@ -1,25 +1,26 @@
-//! Outbound MySQL, `spin:mysql@3.0.0` and `fermyon:spin/mysql@2.0.0`: servers that `allowed_outbound_hosts` names. MariaDB
-//! is one too.
+//! Outbound MySQL, `spin:mysql@3.0.0` and `fermyon:spin/mysql@2.0.0`: servers, also MariaDB, that
+//! `allowed_outbound_hosts` names.
 //!
-//! A guest's `connection` is one connection to the server, made when it is opened and closed when it is dropped, which
-//! rolls back. It is shared with nobody and never handed on, so nothing of a session passes from guest to guest; a
-//! component that wants few connections keeps one. An instance that holds one serves no other call: a transaction may be
-//! open on it.
+//! A guest's `connection` is one connection to the server, opened with it and closed when it is dropped, which rolls
+//! back an open transaction. It is never shared or reused, so no session state passes from guest to guest; a component
+//! that wants few connections keeps one open. An instance that holds a connection serves no other call, because a
+//! transaction may be open on it.
 //!
-//! A statement is sent once, prepared by the server. One that is cancelled takes its connection with it.
+//! The server prepares each statement, and it is sent only once. Cancelling a statement closes its connection.
 //!
 //! # Values
 //!
-//! What each type becomes is as in Spin: `TINYINT(1)` is an 8-bit integer. DECIMAL and JSON are text, which Spin has no
-//! form for; dates, times and other types are `unsupported`: select them as text, `CAST(... AS CHAR)`.
+//! Types are converted as in Spin; for example, `TINYINT(1)` is an 8-bit integer. DECIMAL and JSON, which Spin does not
+//! support, are text. Dates, times and other types are `unsupported`: select them as text, with `CAST(... AS CHAR)`.
 //!
-//! sqlx reads a row whole before it is seen here, so one row of up to the server's `max_allowed_packet` takes as much
-//! memory for the moment in which it is refused for its size.
+//! sqlx reads a whole row before this code sees it, so a row can briefly use as much memory as the server's
+//! `max_allowed_packet`, before it is refused for its size.
 //!
 //! # What it refuses
 //!
-//! A server that was not granted, and an address with a parameter that it does not know: sqlx would read files that the
-//! URL names. Without TLS, MySQL's `caching_sha2_password` needs a password that the server has in its cache.
+//! It refuses a server that was not granted, and an address with an unknown parameter, because sqlx would read files
+//! that the URL names. Without TLS, MySQL's `caching_sha2_password` only works if the server has the password in its
+//! cache.
 
 mod address;
 mod connection;
@@ -55,11 +56,11 @@ souk_manifest::fixed_limits! {
 
     /// The longest statement.
     pub const MAX_STATEMENT_BYTES: usize = 1 << 20, bytes;
-    /// The most that a result may hold in the host's memory. A larger one must be read in pages.
+    /// The most bytes of a result in the host's memory. Read a larger one in pages.
     pub const MAX_RESULT_BYTES: usize = 16 << 20, bytes;
-    /// The prepared statements that a connection keeps.
+    /// How many prepared statements a connection keeps.
     pub const CACHED_STATEMENTS: usize = 16, "statements";
-    /// How long a connection that is dropped may take to say so to the server.
+    /// How long a dropped connection may take to tell the server that it closes.
     pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 }
 
@@ -69,7 +70,7 @@ pub const BINDING: Binding = Binding {
     interfaces: &["spin:mysql/", "fermyon:spin/mysql@"],
     key: "allowed_outbound_hosts",
     is_missing: |component| !component.allowed_outbound_hosts.iter().any(|host| host.is_for("mysql")),
-    // They are among the outbound hosts.
+    // The list of outbound hosts already names them.
     describe: Binding::nothing,
     fixed_limits: || FIXED_LIMITS.to_vec(),
     add_to_linker,

@@ -1,4 +1,4 @@
-//! The binding on a real MariaDB, by way of the older interface, whose functions a test can call without a guest.
+//! The binding on a real MariaDB, through the older interface, because a test can call its functions without a guest.
 
 use super::spin_2::wit::HostConnection;
 use crate::Ctx;
@@ -11,7 +11,7 @@ use wasmtime::component::Resource;
 
 type Handle = Resource<super::host::Handle>;
 
-/// An instance that may reach what `entries` say.
+/// An instance that may reach what `entries` allow.
 fn reaching(entries: &[&str]) -> Ctx {
     ctx(|grants| grants.outbound = Dialer::default().grant(&allow(entries)))
 }
@@ -66,7 +66,7 @@ async fn every_type_goes_there_and_comes_back() {
 }
 
 #[tokio::test]
-async fn mistakes_are_told_by_their_case_and_the_connection_goes_on() {
+async fn each_mistake_has_its_own_error_and_the_connection_stays_usable() {
     let mut ctx = reaching(LOOPBACK);
     let c = open(&mut ctx, &MariaDb::shared().database()).await;
     let syntax = query(&mut ctx, &c, "SELEC 1", vec![]).await.unwrap_err();
@@ -75,7 +75,7 @@ async fn mistakes_are_told_by_their_case_and_the_connection_goes_on() {
     assert!(matches!(&count, Error::BadParameter(text) if text.contains("has 1 parameters")), "{count:?}");
     let long = query(&mut ctx, &c, &format!("SELECT '{}'", "x".repeat(1 << 20)), vec![]).await.unwrap_err();
     assert!(matches!(&long, Error::QueryFailed(text) if text.contains("longer")), "{long:?}");
-    // `||` is what it is in MySQL: the host sets no mode.
+    // `||` is OR, as usual in MySQL: the host sets no SQL mode.
     let or = query(&mut ctx, &c, "SELECT 0 || 1", vec![]).await.unwrap();
     assert_eq!(format!("{:?}", or.rows[0][0]), "DbValue::Int32(1)");
     let large = "SELECT REPEAT('x', 1000000) FROM seq_1_to_20";
@@ -97,13 +97,13 @@ async fn a_dropped_connection_rolls_back_and_an_instance_that_holds_one_serves_n
     HostConnection::drop(&mut ctx, c).await.unwrap();
     assert!(ctx.end());
     let other = open(&mut ctx, &url).await;
-    // The server has rolled back once nobody holds the row's lock.
+    // The query waits for the row's lock, which the server releases when it rolls back.
     let count = query(&mut ctx, &other, "SELECT COUNT(*) FROM t FOR UPDATE", vec![]).await.unwrap();
     assert_eq!(count.rows[0][0], DbValue::Int64(0));
 }
 
 #[tokio::test]
-async fn what_was_not_granted_or_is_away_is_told_without_a_password() {
+async fn a_server_that_was_not_granted_or_is_away_is_reported_without_a_password() {
     let url = MariaDb::shared().database();
     let port = MariaDb::shared().port();
     for (entries, address) in [

@@ -1,11 +1,11 @@
-//! Values, from MySQL to the interface and back.
+//! Converts values from MySQL to the interface and back.
 
 use super::{Column, DbDataType, DbValue, MAX_RESULT_BYTES, ParameterValue, Row};
 use sqlx::error::BoxDynError;
 use sqlx::{Arguments as _, Column as _, Decode, Row as _, Type, TypeInfo as _, ValueRef as _};
 use sqlx_mysql::{MySql, MySqlArguments, MySqlColumn, MySqlRow, MySqlTypeInfo, MySqlValueRef};
 
-/// What a value weighs besides its bytes: its place in the row.
+/// The memory for a value's place in the row, without its own bytes.
 const CELL_BYTES: usize = size_of::<DbValue>();
 
 /// The interface's column.
@@ -27,14 +27,14 @@ fn data_type(ty: &MySqlTypeInfo) -> DbDataType {
         "DECIMAL" | "JSON" | "ENUM" | "SET" => DbDataType::Str,
         "CHAR" | "VARCHAR" | "TINYTEXT" | "TEXT" | "MEDIUMTEXT" | "LONGTEXT" | "BINARY" | "VARBINARY" | "TINYBLOB"
         | "BLOB" | "MEDIUMBLOB" | "LONGBLOB" => {
-            // The name does not tell text with a binary collation from bytes.
+            // The type's name is the same for text with a binary collation and for bytes.
             if <str as Type<MySql>>::compatible(ty) { DbDataType::Str } else { DbDataType::Binary }
         }
         _ => DbDataType::Other,
     }
 }
 
-/// The values of a row, and what they weigh in bytes; `Err` says which column does not fit, and why.
+/// The values of a row, and their size in memory; the error says which column cannot be read, and why.
 pub(super) fn read_row(row: &MySqlRow, columns: &[Column]) -> Result<(Row, usize), String> {
     let mut values = Vec::with_capacity(columns.len());
     let mut weight = 0;
@@ -82,7 +82,7 @@ fn read(ty: DbDataType, raw: MySqlValueRef<'_>) -> Result<DbValue, BoxDynError> 
 /// The arguments of a statement.
 ///
 /// # Errors
-/// Which parameter does not fit.
+/// Which parameter cannot be sent.
 pub(super) fn arguments(params: &[ParameterValue]) -> Result<MySqlArguments, String> {
     let mut arguments = MySqlArguments::default();
     for (index, value) in params.iter().enumerate() {

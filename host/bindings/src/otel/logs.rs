@@ -1,13 +1,13 @@
-//! Log records of guests: lines of the host's log, within what the component may print.
+//! Log records of guests become lines of the host's log, within the limit on what the component may print.
 
 use super::{LogRecord, Told, attributes, nanoseconds, value, wit_logs as wit};
 use crate::trace::Attribute;
 use crate::{Ctx, printable};
 
-/// What a line costs besides its text.
+/// How many bytes a line counts for in addition to its text.
 const LINE_BYTES: usize = 64;
 
-/// From here on, by OpenTelemetry's numbers, a record is an error; a warning; information.
+/// The lowest of OpenTelemetry's severity numbers for an error, a warning and information.
 const ERROR: u8 = 17;
 const WARN: u8 = 13;
 const INFO: u8 = 9;
@@ -36,7 +36,7 @@ impl wit::Host for Ctx {
             return Ok(());
         }
         let (trace, text) = (&self.call.trace, printable(&body));
-        // A record that says nothing of itself is information.
+        // A record without a severity counts as information.
         let severity = data.severity_number.unwrap_or(INFO);
         match severity {
             ERROR.. => tracing::error!(target: "guest", %component, %trace, "{text}"),
@@ -57,7 +57,7 @@ impl wit::Host for Ctx {
             trace: span.trace_id().map(|id| id.bytes().to_vec()).unwrap_or_default(),
             span: span.id().map(|id| id.bytes().to_vec()).unwrap_or_default(),
         };
-        // What had no room is counted there.
+        // `telling` counts the records that it has to drop.
         self.grants.telling.tell(Told::Log { component, log });
         Ok(())
     }

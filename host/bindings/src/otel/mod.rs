@@ -1,15 +1,17 @@
-//! `wasi:otel@0.2.0-rc.2`: spans, metrics and logs that a component makes itself, by OpenTelemetry's SDK of its language.
+//! `wasi:otel@0.2.0-rc.2`: spans, metrics and logs that a component creates itself, with OpenTelemetry's SDK for its
+//! language.
 //!
-//! They join the host's own. A span is a part of the trace of the call ([`tracing`]); what the guest does while its span is
-//! open is a part of that span. Metrics go to the collector, where there is one, as the guest has aggregated them, and
-//! are not in `/metrics`, whose number of series no guest decides. Logs are lines of the host's log, within what the
-//! component may print, and go to the collector too.
+//! They complete the host's own telemetry. A guest's span is a part of the call's trace ([`tracing`]), and the parent
+//! of everything that the guest does while it is open. Metrics go to the collector, if there is one, as the guest has
+//! aggregated them. They do not appear in `/metrics`, because no guest may decide its number of series. Logs become
+//! lines of the host's log, within the limit on what the component may print, and also go to the collector.
 //!
-//! What it refuses: spans of another trace than the call's, and of a call that nobody records; a parent that is none of the
-//! call's spans. So no guest can write into the trace of another request.
+//! It refuses spans of another trace than the call's, spans of a call that is not traced, and a parent that is not one
+//! of the call's spans. So no guest can write into the trace of another request.
 //!
-//! **Bounded.** So many spans of a call, so many attributes of a span, and as much of each text as a span of the host keeps;
-//! metrics and logs wait for the collector in its bounded queue, and what has no room there is dropped and counted.
+//! **Bounded.** The number of spans in a call and of attributes in a span is limited, and texts are cut like those of
+//! the host's own spans. Metrics and logs wait for the collector in its bounded queue; what does not fit is dropped and
+//! counted.
 
 mod logs;
 mod metrics;
@@ -30,21 +32,21 @@ mod generated {
 }
 pub use generated::wasi::clocks::wall_clock::Datetime;
 use generated::wasi::otel::{logs as wit_logs, tracing as wit_tracing};
-/// The interface's types for metrics, and those that all signals share.
+/// The interface's types for metrics, and the types that all signals share.
 pub use generated::wasi::otel::{metrics as metric, types};
 pub use tracing::State;
 
 souk_manifest::fixed_limits! {
-    /// The fixed limits of what components tell OpenTelemetry.
+    /// The fixed limits of the components' own telemetry.
     pub(crate) const FIXED_LIMITS = "telemetry of components";
 
-    /// The most spans of its own that a component has in one call; further ones are dropped and counted.
+    /// The most spans that a component creates in one call; further ones are dropped and counted.
     pub const MAX_GUEST_SPANS: usize = 256, "spans";
     /// The most attributes of a span, an event or a log record of a component that are kept.
     pub const MAX_GUEST_ATTRIBUTES: usize = 64, "attributes";
     /// The most events of a span of a component that are kept.
     pub const MAX_GUEST_EVENTS: usize = 32, "events";
-    /// The longest name of a component's span, event or attribute; the rest is left out.
+    /// The longest name of a component's span, event or attribute; longer names are cut.
     pub const MAX_GUEST_NAME_BYTES: usize = 256, bytes;
 }
 
@@ -68,13 +70,13 @@ fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
 
 impl types::Host for Ctx {}
 
-/// What a component has measured or logged, for a collector.
+/// Metrics or a log record of a component, for a collector.
 pub enum Told {
-    /// Metrics, as it has aggregated them.
+    /// Metrics, as the component has aggregated them.
     Metrics {
         /// The component.
         component: Arc<str>,
-        /// What it has measured.
+        /// Its metrics.
         metrics: metric::ResourceMetrics,
     },
     /// A log record.
@@ -86,60 +88,60 @@ pub enum Told {
     },
 }
 
-/// A log record of a component, within bounds.
+/// A log record of a component, cut to the limits.
 #[derive(Debug, Clone)]
 pub struct LogRecord {
     /// When it happened, in nanoseconds since 1970.
     pub time: u64,
-    /// How severe it is, from 1 to 24; 0 where it says nothing.
+    /// Its severity, from 1 to 24; 0 when it has none.
     pub severity: u8,
-    /// The same in the words of its language.
+    /// The severity's name in the component's language.
     pub severity_text: String,
     /// The text.
     pub body: String,
-    /// What else it says.
+    /// Its attributes.
     pub attributes: Vec<(Box<str>, crate::trace::Attribute)>,
-    /// The trace of the call, in bytes; empty where it has none.
+    /// The id of the call's trace, in bytes; empty when the call has none.
     pub trace: Vec<u8>,
-    /// The span in which it was made.
+    /// The id of the span in which it was created.
     pub span: Vec<u8>,
 }
 
-/// Takes what components tell; says whether it had room. Must not wait.
+/// Receives the metrics and logs of components; returns whether there was room. Must not wait.
 type Sink = Box<dyn Fn(Told) -> bool + Send + Sync>;
 
-/// Where what components tell goes: nowhere until somebody takes it. Cheap to clone.
+/// Passes the metrics and logs of components on to a sink; without a sink they go nowhere. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Telling(Arc<OnceLock<Sink>>);
 
 impl Telling {
-    /// Gives everything to `sink`. Counts once.
+    /// Sets the sink; only the first call has an effect.
     pub fn send_to(&self, sink: Sink) {
         let _ = self.0.set(sink);
     }
 
-    /// Whether somebody takes it.
+    /// Whether there is a sink.
     fn is_on(&self) -> bool {
         self.0.get().is_some()
     }
 
-    /// Whether there was room for it.
+    /// Passes it on; returns whether there was room for it.
     fn tell(&self, told: Told) -> bool {
         self.0.get().is_none_or(|sink| sink(told))
     }
 }
 
-/// The beginning of a name of a guest.
+/// A guest's name, cut to the limit.
 fn name(text: &str) -> Box<str> {
     text.get(..text.floor_char_boundary(MAX_GUEST_NAME_BYTES)).unwrap_or_default().into()
 }
 
-/// Attributes of a guest: as many as are kept, their values read from JSON.
+/// A guest's attributes, up to the limit, with their values read from JSON.
 fn attributes(given: &[types::KeyValue]) -> Vec<(Box<str>, crate::trace::Attribute)> {
     given.iter().take(MAX_GUEST_ATTRIBUTES).map(|pair| (name(&pair.key), value(&pair.value))).collect()
 }
 
-/// A value, which the interface has as JSON.
+/// A value, which is JSON in the interface.
 fn value(json: &str) -> crate::trace::Attribute {
     use crate::trace::Attribute;
     match serde_json::from_str(json) {

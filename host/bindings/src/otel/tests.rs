@@ -1,4 +1,4 @@
-//! Spans and logs of a guest, by the functions that it calls.
+//! Spans and logs of a guest, through the functions that it calls.
 
 use super::wit_tracing::{self as wit, SpanContext, SpanData, SpanKind, Status, TraceFlags};
 use super::*;
@@ -64,7 +64,7 @@ async fn spans_of_a_guest_are_below_its_call_and_what_it_does_is_below_them() {
     assert_eq!(ctx.outer_span_context().unwrap().span_id, outer.span_id, "the call itself stays where it is");
     ctx.on_end(span(context(&outer, TWO), ONE, "inner")).unwrap();
     assert_eq!(ctx.call.span.id().unwrap().to_string(), ONE);
-    // A parent that is none of the call's.
+    // A parent that is not one of the call's spans.
     ctx.on_end(span(context(&outer, ONE), "00000000000000ff", "whole")).unwrap();
     assert_eq!(ctx.call.span.id().unwrap().to_string(), outer.span_id);
     let kept = spans(&tracer);
@@ -85,7 +85,7 @@ async fn a_guest_writes_into_no_other_trace_and_no_span_twice() {
         ctx.on_start(foreign.clone()).unwrap();
         ctx.on_end(span(foreign, "", "foreign")).unwrap();
     }
-    // One that has not begun.
+    // A span that has not begun.
     ctx.on_end(span(context(&outer, TWO), "", "early")).unwrap();
     assert!(spans(&tracer).is_empty() && tracer.list(&crate::trace::Filter::default(), 9).is_empty());
     for _ in 0..2 {
@@ -111,7 +111,7 @@ async fn spans_are_bounded_and_those_that_are_not_ended_end_with_the_call() {
 }
 
 #[tokio::test]
-async fn metrics_and_logs_go_to_who_takes_them_and_say_when_there_is_no_room() {
+async fn metrics_and_logs_go_to_the_sink_and_are_refused_when_it_has_no_room() {
     let mut ctx = ctx(|_| {});
     let metrics = || metric::ResourceMetrics {
         resource: types::Resource { attributes: Vec::new(), schema_url: None },

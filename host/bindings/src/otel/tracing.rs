@@ -10,16 +10,17 @@ use std::time::Duration;
 /// The spans of a guest in one call.
 #[derive(Default)]
 pub struct State {
-    /// The place of the call itself; `None` before the guest has begun a span.
+    /// The place of the call itself in the trace; `None` before the guest has begun a span.
     outer: Option<Span>,
-    /// Those that it has begun and not ended, the last one last.
+    /// The spans that it has begun and not ended, the newest last.
     open: Vec<(SpanId, Duration)>,
-    /// Those that it has ended.
+    /// The spans that it has ended.
     ended: Vec<SpanId>,
 }
 
 impl State {
-    /// The call is over: spans that the guest has not ended end now, so that no part of the trace lacks its parent.
+    /// Called at the end of the call: ends the spans that the guest has left open, so that every span of the trace has
+    /// its parent.
     pub(crate) fn end(&mut self) {
         let Some(outer) = self.outer.take() else { return };
         let now = souk_manifest::clock::since_epoch();
@@ -51,12 +52,12 @@ fn since_epoch(time: Datetime) -> Duration {
 }
 
 impl Ctx {
-    /// The place of the call, below which the guest's spans are.
+    /// The call's place in the trace, which is the parent of the guest's spans.
     fn outer_span(&self) -> &Span {
         self.otel.outer.as_ref().unwrap_or(&self.call.span)
     }
 
-    /// The id of a span of the guest's, if it is one of the trace of this call, and somebody records that.
+    /// The id of a guest's span, if it belongs to the trace of this call and the trace is recorded.
     fn guest_span(&self, context: &SpanContext) -> Option<SpanId> {
         let outer = self.outer_span();
         let trace = outer.trace_id().filter(|_| outer.is_recorded())?;
@@ -64,7 +65,7 @@ impl Ctx {
         (trace.to_string() == context.trace_id && outer.id() != Some(id)).then_some(id)
     }
 
-    /// What is done from here on is a part of the guest's innermost span that is open.
+    /// Makes the guest's innermost open span the parent of everything that is done from here on.
     fn place_in_guest_span(&mut self) {
         let outer = self.outer_span();
         let span = match self.otel.open.last() {

@@ -1,9 +1,9 @@
-//! Which IP addresses are the public internet, and which lead somewhere that a public name has no business to lead.
+//! Tells addresses of the public internet from special ones, to which a public name must not lead.
 //!
-//! A name that a component may reach can be pointed, by whoever controls its DNS, at the host's own network: a database,
+//! Whoever controls the DNS of a name that a component may reach can point it at the host's own network: at a database,
 //! a router, a cloud's metadata service. So everything but global unicast addresses is refused unless it is granted as
-//! an address. The tables follow IANA's special-purpose address registries; for IPv6 only 2000::/3 is handed out at
-//! all, so the rest is refused without a table.
+//! an address. The tables follow IANA's special-purpose address registries; for IPv6 only 2000::/3 is allocated at all,
+//! so the rest is refused without a table.
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -109,7 +109,7 @@ mod tests {
                 }
             }
         }
-        // All that is outside 2000::/3: there is no public neighbour to name.
+        // Addresses outside 2000::/3, which have no public neighbours.
         for address in ["::", "::1", "::7f00:1", "64:ff9b:1::1", "100::1", "1fff::1", "4000::1", "5f00::1", "fc00::1"]
             .into_iter()
             .chain(["fdff::1", "fe80::1", "fec0::1", "ff02::1", "::ffff:169.254.169.254", "64:ff9b::127.0.0.1"])

@@ -1,7 +1,7 @@
-//! Connections of which a guest's `connection` is one: those to Redis, MySQL and MQTT servers.
+//! Connections that a guest holds as a `connection`: to Redis, MySQL and MQTT servers.
 //!
-//! The state of such a connection (the database that was selected, a transaction, a subscription) is the guest's, so none
-//! is shared or handed on. What bounds them is how many an instance and the application may hold.
+//! The state of such a connection (the selected database, a transaction, a subscription) belongs to the guest, so it is
+//! never shared or reused. Instead, the number of connections of an instance and of the application is limited.
 
 use super::{AllowedHosts, Resolve, Server, Unreachable, system_resolver};
 use crate::Ctx;
@@ -30,13 +30,13 @@ souk_manifest::fixed_limits! {
     pub const MAX_ALL_CONNECTIONS: usize = 256, "connections";
     /// How long it may take to connect to one: resolving the name, TLS and login included.
     pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-    /// How long an answer of Redis or of an MQTT broker may take.
+    /// How long Redis or an MQTT broker may take to answer.
     pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
     /// The longest address of such a server.
     pub const MAX_ADDRESS_BYTES: usize = 4 << 10, bytes;
 }
 
-/// What the connections of an application share.
+/// The state that the connections of an application share.
 #[derive(Clone)]
 pub struct Dialer {
     connections: Arc<Semaphore>,
@@ -55,13 +55,13 @@ impl Default for Dialer {
 }
 
 impl Dialer {
-    /// What a component that may reach `allowed` is granted.
+    /// The grant of a component that may reach `allowed`.
     pub fn grant(&self, allowed: &AllowedHosts) -> Granted {
         Granted { allowed: allowed.clone(), dialer: self.clone() }
     }
 }
 
-/// What a component is granted.
+/// A component's grant.
 #[derive(Clone, Default)]
 pub struct Granted {
     allowed: AllowedHosts,
@@ -72,7 +72,7 @@ pub struct Granted {
 #[derive(Debug)]
 pub struct State {
     connections: Arc<Semaphore>,
-    /// Shared with those connections that may hold a transaction.
+    /// Shared with the connections that may have a transaction open.
     databases: Arc<()>,
 }
 
@@ -83,20 +83,19 @@ impl Default for State {
 }
 
 impl State {
-    /// Whether a connection of the instance may be inside a transaction, which must not become another call's.
+    /// Whether a connection of the instance may have a transaction open, which another call must not get.
     pub(crate) fn may_hold_transaction(&self) -> bool {
         Arc::strong_count(&self.databases) > 1
     }
 
-    /// What a connection that may hold a transaction keeps.
+    /// A marker that a connection keeps if it may have a transaction open.
     #[cfg(feature = "mysql")]
     pub(crate) fn database(&self) -> Arc<()> {
         self.databases.clone()
     }
 }
 
-/// Permission for one connection, and its place among those of the instance and the application, which dropping it gives
-/// back.
+/// Permission for one connection. It counts for the instance and the application until it is dropped.
 pub(crate) struct DialPermit {
     granted: Granted,
     _instance: OwnedSemaphorePermit,
@@ -108,7 +107,7 @@ pub(crate) struct DialPermit {
 pub(crate) enum Refusal {
     /// The server is not on the component's list.
     Denied,
-    /// The instance or the application has too many.
+    /// The instance or the application has too many connections.
     TooMany,
 }
 
@@ -133,11 +132,10 @@ impl Ctx {
 }
 
 impl DialPermit {
-    /// Connects to `server` by `connect`, which is given one address after another that the component may reach, until
-    /// it succeeds.
+    /// Connects to `server`: calls `connect` with each address that the component may reach, until it succeeds.
     ///
     /// # Errors
-    /// Why not, for the guest.
+    /// The reason, for the guest.
     pub(crate) async fn dial<T, E: Display, F>(
         &self,
         server: &Server<'_>,
@@ -161,7 +159,7 @@ impl DialPermit {
         connected.map_err(|why| format!("cannot connect to {server}: {why}"))
     }
 
-    /// A stream of bytes to `server` at `ip`, with TLS where `tls` says so: servers are checked by Mozilla's roots.
+    /// A byte stream to `server` at `ip`, with TLS if `tls` is set; certificates are checked against Mozilla's roots.
     pub(crate) async fn stream(&self, server: &Server<'_>, ip: IpAddr, tls: bool) -> io::Result<Stream> {
         let stream = TcpStream::connect((ip, server.port)).await?;
         stream.set_nodelay(true)?;

@@ -1,12 +1,12 @@
-//! `allowed_outbound_hosts`: where a component may connect to, asked by every binding that opens connections.
+//! `allowed_outbound_hosts`: where a component may connect to. Every binding that opens connections checks it.
 //!
-//! Two questions are asked of the list. May the component connect to this scheme, host and port? And, once a name is
-//! resolved, may it reach this address, if the address is not on the public internet? A name grants no such address,
-//! unless it is that of the component's own `database_url`, which was written for nothing else. What an entry means is
-//! the manifest's to say.
+//! The list answers two questions. May the component connect to this scheme, host and port? And, once a name is
+//! resolved to an address outside the public internet, may it reach this address? A name does not grant such an
+//! address, except the name in the component's own `database_url`, which the operator wrote for exactly this purpose.
+//! The manifest's documentation defines what an entry means.
 //!
-//! A binding resolves the name itself, by [`Server::addresses`], and connects to an address that was checked: nothing
-//! can change in between.
+//! A binding resolves the name itself, with [`Server::addresses`], and connects to a checked address, so nothing can
+//! change in between.
 
 mod address;
 mod dial;
@@ -38,9 +38,9 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of connections to other services.
     pub(crate) const FIXED_LIMITS = "outbound";
 
-    /// The most names that one component resolves at a time; others wait.
+    /// The most names that one component resolves at the same time; others wait.
     const MAX_LOOKUPS: usize = 16, "names";
-    /// The most refused hosts that a component's log warns of, once each.
+    /// The most refused hosts of a component that the log warns of, once each.
     const MAX_REPORTED_HOSTS: usize = 64, "hosts";
 }
 
@@ -92,7 +92,7 @@ impl AllowedHosts {
     }
 
     /// Logs that the component was refused `what` to `server`, and the entry that would allow it. A guest chooses the
-    /// hosts, so it is warned of each once, and of a bounded number.
+    /// hosts, so the log warns of each host once, and of a limited number.
     pub(crate) fn denied(&self, what: &str, server: &Server<'_>, trace: &str) {
         let (component, entry) = (&self.0.component, server.to_string());
         let mut reported = self.0.reported.lock();
@@ -106,10 +106,10 @@ impl AllowedHosts {
     }
 }
 
-/// What a component wants to connect to. `Display` is the entry of `allowed_outbound_hosts` that allows it.
+/// A server to which a component wants to connect. `Display` is the entry of `allowed_outbound_hosts` that allows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Server<'a> {
-    /// The scheme, which is that of the protocol and not always that of the guest's URL.
+    /// The scheme of the protocol, which can differ from the one in the guest's URL.
     pub scheme: &'a str,
     /// A name, or an address without brackets.
     pub host: &'a str,
@@ -131,7 +131,7 @@ impl fmt::Display for Server<'_> {
 /// Why there is no address to connect to.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unreachable {
-    /// The guest learns no address, which is of a network that is not its own.
+    /// The text contains no address, because the guest must not learn about the host's network.
     #[error("it leads to an address that is not on the public internet, and is not granted")]
     Special,
     /// The name has no address.
@@ -140,7 +140,7 @@ pub(crate) enum Unreachable {
 }
 
 impl Server<'_> {
-    /// The addresses of the server that the component of `allowed` may reach; never none.
+    /// The server's addresses that the component of `allowed` may reach; never empty.
     ///
     /// # Errors
     /// When the name has no address, or none that the component may reach.
@@ -179,13 +179,14 @@ impl Server<'_> {
     }
 }
 
-/// Resolves a name; a seam, so that tests can say where a name leads.
+/// Resolves a name. Tests replace it to decide where a name leads.
 pub(crate) type Resolve = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;
 
 /// The system's resolver, for one component or one pool of connections.
 ///
-/// A look-up blocks a thread and cannot be stopped, so it can outlive the request that wanted it. It keeps its permit
-/// until it is over: a component that is granted wildcards cannot fill the blocking pool with names that never answer.
+/// A look-up blocks a thread and cannot be stopped, so it can outlive the request that started it. It keeps its permit
+/// until it ends, so a component with a wildcard grant cannot fill the blocking pool with names whose servers never
+/// answer.
 pub(crate) fn system_resolver() -> Resolve {
     let permits = Arc::new(Semaphore::new(MAX_LOOKUPS));
     Arc::new(move |name| {
@@ -202,7 +203,7 @@ pub(crate) fn system_resolver() -> Resolve {
     })
 }
 
-/// The TLS settings of all outbound connections: certificates are checked against Mozilla's roots, always.
+/// The TLS settings of all outbound connections: certificates are always checked against Mozilla's roots.
 ///
 /// # Errors
 /// When the TLS library does not support its own defaults.

@@ -1,6 +1,6 @@
 use super::*;
 
-/// The list of these entries, as the manifest reads them.
+/// The list of these entries, parsed as in the manifest.
 pub(crate) fn allow(entries: &[&str]) -> AllowedHosts {
     let entries = entries.iter().map(|entry| AllowedHost::parse(entry, entry).unwrap());
     AllowedHosts::new("tested", entries.collect())
@@ -51,7 +51,7 @@ fn only_an_address_a_network_or_localhost_grants_a_special_address() {
 }
 
 #[tokio::test]
-async fn of_the_addresses_of_a_name_those_are_used_that_the_component_may_reach() {
+async fn only_addresses_that_the_component_may_reach_are_used() {
     let server = Server { scheme: "redis", host: "cache.test", port: 6379 };
     let allowed = allow(&["redis://cache.test", "redis://10.0.0.0/8"]);
     let both = resolving(&["127.0.0.1", "10.1.2.3"]);

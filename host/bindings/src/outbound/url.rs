@@ -1,10 +1,10 @@
-//! The URL of a server, taken apart. Whoever reads one refuses the parameters that it does not know.
+//! Parses the URL of a server. The caller must refuse parameters that it does not know.
 
 use super::{MAX_ADDRESS_BYTES, Server};
 use percent_encoding::percent_decode_str;
 use std::collections::BTreeMap;
 
-/// The parts of a URL. It has no `Debug`: it may hold a password.
+/// The parts of a URL. It has no `Debug`, because it may contain a password.
 pub(crate) struct ServerUrl {
     pub scheme: &'static str,
     /// A name, or an address without brackets.
@@ -12,9 +12,9 @@ pub(crate) struct ServerUrl {
     pub port: u16,
     pub user: String,
     pub password: String,
-    /// Without its first slash.
+    /// The path, without its first slash.
     pub path: String,
-    /// By name, in lower case.
+    /// The parameters by name, in lower case.
     pub parameters: BTreeMap<String, String>,
 }
 
@@ -38,7 +38,7 @@ impl ServerUrl {
         })
     }
 
-    /// As `allowed_outbound_hosts` is asked about it.
+    /// The form in which `allowed_outbound_hosts` checks it.
     pub(crate) fn server(&self) -> Server<'_> {
         Server { scheme: self.scheme, host: &self.host, port: self.port }
     }

@@ -1,8 +1,8 @@
-//! From an address to sqlx's options for a connection.
+//! Turns an address into sqlx's connection options.
 //!
-//! sqlx fills its options in from the host's environment, and from files that it names; a component must get none of
-//! that. So every field is set here, to the address's value or to nothing. Three cannot be set to nothing: where the
-//! environment has them, no connection is made, rather than one with what is the host's.
+//! sqlx takes default options from the host's environment, and from files that it names; a component must not get any
+//! of them. So every field is set here: to the address's value or to nothing. Three fields cannot be set to nothing. If
+//! the environment contains one of these, connecting fails, so that the host's value is never used.
 
 pub use souk_manifest::{AddressError, PostgresAddress as Address};
 
@@ -22,8 +22,8 @@ souk_manifest::fixed_limits! {
     pub const MAX_CA_ROOT_BYTES: usize = 64 * 1024, bytes;
 }
 
-/// The server, as `allowed_outbound_hosts` is asked about it. `postgresql` is another way to write the scheme, which the
-/// manifest takes care of.
+/// The server in the form in which `allowed_outbound_hosts` checks it. The manifest treats the scheme `postgresql` as
+/// the same.
 pub(super) fn server(address: &Address) -> Server<'_> {
     Server { scheme: "postgres", host: address.host(), port: address.port() }
 }
@@ -31,15 +31,15 @@ pub(super) fn server(address: &Address) -> Server<'_> {
 /// libpq variables that sqlx would read and that a URL cannot override.
 const LIBPQ_VARIABLES: [&str; 3] = ["PGOPTIONS", "PGSSLCERT", "PGSSLKEY"];
 
-/// What sqlx takes from the environment, asked once: it looks for sockets in the file system, too.
+/// sqlx's options from the environment, read only once, because sqlx also looks for sockets in the file system.
 static BASE: LazyLock<PgConnectOptions> = LazyLock::new(PgConnectOptions::new_without_pgpass);
 
-/// The one of [`LIBPQ_VARIABLES`] that the host's environment has; with it no connection is made.
+/// The first of [`LIBPQ_VARIABLES`] that the host's environment contains; then connecting fails.
 static SET_LIBPQ_VARIABLE: LazyLock<Option<&str>> =
     LazyLock::new(|| LIBPQ_VARIABLES.into_iter().find(|name| std::env::var(name).is_ok()));
 
-/// The options of a connection to this address, with nothing of the host's environment or files in them. They log
-/// no statement: guests' SQL may hold what is secret.
+/// The options of a connection to this address, without anything from the host's environment or files. They log no
+/// statements, because a guest's SQL may contain secrets.
 ///
 /// # Errors
 /// When the host's environment has a variable that sqlx would give to every server.
@@ -59,15 +59,15 @@ pub(crate) fn connect_options(address: &Address) -> Result<PgConnectOptions, Add
         .ssl_root_cert_from_pem(address.ca_root.clone())
         .application_name(address.application_name.as_deref().unwrap_or("souk"))
         .disable_statement_logging();
-    // Not `options([])`, which would send an empty parameter.
+    // This avoids `options([])`, which would send an empty parameter.
     Ok(match address.settings.as_slice() {
         [] => options,
         settings => options.options(settings.iter().map(|(name, value)| (name, value))),
     })
 }
 
-/// Trusts the authorities in `pem`, too, and has the server's certificate checked: with `verify-ca` as that says,
-/// in every other mode with the host's name, as Spin does.
+/// Also trusts the authorities in `pem`, and requires a check of the server's certificate. As in Spin, the check
+/// includes the host's name, except with `verify-ca`.
 ///
 /// # Errors
 /// When `pem` has no certificate or one that cannot be read, or the address switches TLS off.
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(options.get_options(), Some(r"-c search_path=a\ b"));
     }
 
-    /// Runs itself again with an environment that sqlx would read.
+    /// The test runs itself again, with an environment that sqlx would read.
     #[test]
     fn nothing_of_the_hosts_environment_gets_into_a_connection() {
         const TEST: &str = "postgres::address::tests::nothing_of_the_hosts_environment_gets_into_a_connection";

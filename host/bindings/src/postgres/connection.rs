@@ -1,8 +1,8 @@
-//! A guest's connection: what it holds between statements, and which session runs the next one.
+//! A guest's connection: its state between statements, and the choice of the session for the next one.
 
 use super::error::{After, Failure, failed};
 use super::pool::{Lease, Pool};
-use super::run::{Kept, Nowhere, Sink, run};
+use super::run::{DiscardRows, Kept, Sink, run};
 use super::statement::{Effect, Statement};
 use super::stream::{RowStream, Unread};
 use super::{
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Mutex, MutexGuard};
 
-/// A guest's connection. Statements of one connection run one at a time, in order.
+/// A guest's connection. It runs its statements one at a time, in order.
 pub struct Connection {
     pool: Arc<Pool>,
     allowed: AllowedHosts,
@@ -23,7 +23,8 @@ pub struct Connection {
     unread: Arc<AtomicUsize>,
 }
 
-/// The place of a transaction that is about to begin, so that those that begin at one time are counted, too.
+/// Counts a transaction that is about to begin, so that transactions that begin at the same time cannot exceed the
+/// limit.
 struct Begins(Arc<AtomicUsize>);
 
 impl Begins {
@@ -54,8 +55,8 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    /// A connection by way of `pool`, as far as `allowed` goes; `transactions` counts its instance's open transactions,
-    /// and `unread` the bytes of rows that are unread in its streams.
+    /// A connection through `pool` that may reach what `allowed` allows. `transactions` counts the open transactions of
+    /// its instance, and `unread` the bytes of unread rows in the instance's streams.
     pub(super) fn new(
         pool: Arc<Pool>,
         allowed: AllowedHosts,
@@ -65,20 +66,20 @@ impl Connection {
         Connection { pool, allowed, session: Mutex::new(Session::new(transactions)), unread }
     }
 
-    /// Where it leads.
+    /// Its address.
     pub(super) fn address(&self) -> &Address {
         self.pool.address()
     }
 
-    /// The same for all connections of one pool, and for no other.
+    /// Identifies its pool: the same for all connections of one pool, and different for others.
     pub(super) fn pool_key(&self) -> *const Pool {
         Arc::as_ptr(&self.pool)
     }
 
-    /// Connects, if nobody is connected to the address yet: so a wrong address is told when it is opened.
+    /// Connects, if the pool has no connection to the address yet, so that opening a wrong address fails at once.
     ///
     /// # Errors
-    /// Why there is no connection.
+    /// The reason why there is no connection.
     pub async fn check(&self) -> Result<(), Error> {
         if self.pool.is_cold() {
             self.pool.lease(&self.allowed).await?.release();
@@ -86,10 +87,11 @@ impl Connection {
         Ok(())
     }
 
-    /// Runs one statement and gives its whole result.
+    /// Runs one statement and returns its whole result.
     ///
     /// # Errors
-    /// PostgreSQL's, or a value's; and when the result is larger than [`MAX_RESULT_BYTES`].
+    /// When PostgreSQL refuses the statement, when a value cannot be converted, and when the result is larger than
+    /// [`MAX_RESULT_BYTES`].
     pub async fn query(&self, sql: String, params: Vec<ParameterValue>) -> Result<RowSet, Error> {
         let statement = check(&sql)?;
         let session = self.session.lock().await;
@@ -97,13 +99,13 @@ impl Connection {
         Ok(RowSet { columns: kept.columns, rows: kept.rows })
     }
 
-    /// Runs one statement and gives its rows as they come. Only a query outside a transaction is truly streamed; what
-    /// else gives rows is read whole first, so that what a statement does never depends on who reads its rows, and so
-    /// that the guest may run the next statement of the transaction while it reads them.
+    /// Runs one statement and returns its rows as they arrive. Only a query outside a transaction is really streamed.
+    /// The rows of every other statement are read completely first, so that its effect never depends on whether the
+    /// guest reads its rows, and so that the guest can run the transaction's next statement while it reads them.
     ///
     /// # Errors
-    /// As [`query`](Self::query), and when the instance's other streams hold too much that is not read; the size of a
-    /// streamed result is not bounded.
+    /// As [`query`](Self::query), but without a limit on the size of a streamed result. Also when the instance's other
+    /// streams have too many unread bytes.
     pub async fn query_stream(&self, sql: String, params: Vec<ParameterValue>) -> Result<RowStream, Error> {
         let statement = check(&sql)?;
         let session = self.session.lock().await;
@@ -124,14 +126,14 @@ impl Connection {
         }
     }
 
-    /// Runs one statement and says how many rows it concerned.
+    /// Runs one statement and returns the number of rows that it affected.
     ///
     /// # Errors
-    /// PostgreSQL's, or a value's.
+    /// When PostgreSQL refuses the statement, or a value cannot be converted.
     pub async fn execute(&self, sql: String, params: Vec<ParameterValue>) -> Result<u64, Error> {
         let statement = check(&sql)?;
         let session = self.session.lock().await;
-        self.run(session, statement, sql.into(), params, &mut Nowhere).await
+        self.run(session, statement, sql.into(), params, &mut DiscardRows).await
     }
 
     async fn keep(
@@ -172,7 +174,7 @@ impl Connection {
             (State::Idle, Effect::Begins) => Some(Begins::take(session.transactions())?),
             _ => None,
         };
-        // Until the statement has ended, its transaction counts as lost: if this future is dropped, it is.
+        // The transaction counts as lost until the statement has ended, because dropping this future loses it.
         let (inside, mut lease) = match session.set(State::Lost) {
             State::Open(mut lease) => {
                 mark(&mut lease, statement, &sql);
@@ -193,7 +195,7 @@ impl Connection {
         };
         let mut outcome = run(lease.session(), &sql, &params, sink).await;
         if !inside && matches!(&outcome, Err(Failure { session: After::Stale, .. })) {
-            // It has not run; a new session prepares it anew.
+            // The statement has not run; a new session prepares it again.
             drop(lease);
             lease = self.lease(statement, &sql).await?;
             outcome = run(lease.session(), &sql, &params, sink).await;
@@ -206,7 +208,7 @@ impl Connection {
                 Effect::None | Effect::Stays => inside,
             },
             Err(Failure { session: After::Untouched, .. }) => inside,
-            // A COMMIT that fails has ended the transaction, if it was one: PostgreSQL knows.
+            // A COMMIT that fails ends the transaction, but one that PostgreSQL cannot parse does not: ask PostgreSQL.
             Err(Failure { session: After::Refused | After::Stale, .. }) if inside && statement.may_end() => {
                 match lease.is_aborted().await {
                     Ok(aborted) => aborted,
@@ -243,9 +245,9 @@ impl Connection {
     }
 }
 
-/// Notes on a session what the statement will leave there.
+/// Marks a session with what the statement will leave in it.
 fn mark(lease: &mut Lease, statement: Statement, sql: &str) {
-    // A long one would stay with the prepared statements.
+    // A long statement would stay among the prepared ones, so it counts as a trace too.
     if statement.leaves_traces || sql.len() > CACHED_STATEMENT_BYTES {
         lease.leaves_traces();
     }
@@ -256,7 +258,7 @@ fn check(sql: &str) -> Result<Statement, Error> {
         return Err(failed(&format!("the statement is longer than {MAX_STATEMENT_BYTES} bytes")));
     }
     if sql.contains('\0') {
-        // It would end the text in the protocol's message, and what follows would be read as something else.
+        // A zero byte would end the text in the protocol's message, and the server would misread the rest.
         return Err(failed("the statement has a zero byte"));
     }
     let statement = Statement::of(sql);

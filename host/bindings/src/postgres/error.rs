@@ -1,41 +1,41 @@
-//! Errors, from PostgreSQL and the way to it.
+//! Errors of PostgreSQL, and of connecting to it.
 //!
-//! The case says what a caller can do:
+//! The case of the error tells the caller what to do:
 //!
-//! - `connection-failed`: there was no session, or it ended. Trying again later can help. Whether the statement ran is
-//!   unknown when a session ended under it.
-//! - `query-failed` with a `db-error`: PostgreSQL said no, and its SQLSTATE says why. The classes 40 (serialization,
-//!   deadlock) and 55P03 (lock) are worth another try of the transaction. A server that refuses the login says so here,
-//!   too (28P01, 3D000): trying again does not help.
-//! - `bad-parameter`, `value-conversion-failed`: a value does not fit, one way or the other.
-//! - `other`: not granted, or a use that the interface does not have.
+//! - `connection-failed`: there was no session, or it ended. Trying again later can help. If the session ended while
+//!   the statement ran, it is unknown whether the statement took effect.
+//! - `query-failed` with a `db-error`: PostgreSQL refused the statement, and its SQLSTATE says why. After class 40
+//!   (serialization, deadlock) and 55P03 (lock), try the transaction again. A refused login (28P01, 3D000) is reported
+//!   here too; trying again does not help.
+//! - `bad-parameter`, `value-conversion-failed`: a value cannot be converted in one direction or the other.
+//! - `other`: the server is not granted, or the interface does not support this use.
 //!
-//! No text holds more of an address than host, port and database, which the guest gave.
+//! No text contains more of an address than host, port and database, which the guest gave itself.
 
 use super::{Address, DbError, Error, QueryError};
 use sqlx::postgres::{PgDatabaseError, PgErrorPosition, PgSeverity};
 
-/// A statement that failed, and what is left of its session.
+/// The error of a statement, and the state of its session.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub error: Error,
     pub session: After,
 }
 
-/// What is left of a session after an error.
+/// The state of a session after an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum After {
     /// PostgreSQL refused the statement. The session can go on, and its transaction has failed.
     Refused,
     /// Nothing has run.
     Untouched,
-    /// The statement has succeeded, but its rows cannot be given.
+    /// The statement has succeeded, but its rows cannot be returned.
     Done,
-    /// It can go on, but what it prepared is out of date. The statement has not run.
+    /// The session can go on, but its prepared statement is out of date. The statement has not run.
     Stale,
-    /// It is in the middle of the statement, whose rest nobody wants.
+    /// The session is in the middle of the statement, and nobody wants the rest of its rows.
     Abandoned,
-    /// It ended, or nobody knows where it stands.
+    /// The session ended, or its state is unknown.
     Gone,
 }
 
@@ -58,8 +58,8 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
-/// A prepared statement can go out of date: its table changed, or somebody between here and PostgreSQL gave the session
-/// away. Both are found before the statement runs.
+/// A prepared statement can be out of date: its table changed, or a connection pooler gave the session to another
+/// client. Both are noticed before the statement runs.
 fn session_after(e: &PgDatabaseError) -> After {
     match (e.code(), e.routine()) {
         ("0A000", Some("RevalidateCachedQuery")) | ("26000", _) => After::Stale,
@@ -76,12 +76,12 @@ pub(super) fn failed(what: &str) -> Error {
     Error::QueryFailed(QueryError::Text(what.to_owned()))
 }
 
-/// Why there is no connection to `place`, which shows itself without its credentials.
+/// The error for a failed connection to `place`, which is shown without its credentials.
 pub(super) fn not_connected(place: &Address, error: sqlx::Error) -> Error {
     let cannot = |why: &dyn std::fmt::Display| Error::ConnectionFailed(format!("cannot connect to {place}: {why}"));
     match error {
         sqlx::Error::Database(e) => match e.try_downcast::<PgDatabaseError>() {
-            // Too many connections; starting up or shutting down: it may be another next time.
+            // Too many connections, or starting up or shutting down: the next attempt may succeed.
             Ok(e) if matches!(e.code(), "53300" | "57P01" | "57P02" | "57P03") => cannot(&e.message()),
             Ok(e) => Error::QueryFailed(QueryError::DbError(db_error(&e))),
             Err(e) => cannot(&e),
@@ -93,7 +93,7 @@ pub(super) fn not_connected(place: &Address, error: sqlx::Error) -> Error {
     }
 }
 
-/// PostgreSQL's error, with every field that the interface has no place for under its name in Spin.
+/// PostgreSQL's error; fields that the interface lacks are extras, under their names in Spin.
 fn db_error(e: &PgDatabaseError) -> DbError {
     let text = |value: Option<&str>| value.map(str::to_owned);
     let position = match e.position() {
@@ -137,7 +137,7 @@ fn severity(severity: PgSeverity) -> &'static str {
         PgSeverity::Log => "LOG",
     }
 }
-/// PostgreSQL's error as the older interfaces have it.
+/// PostgreSQL's error as text, for the older interfaces.
 pub(super) fn text(error: QueryError) -> String {
     match error {
         QueryError::Text(text) => text,
@@ -145,7 +145,7 @@ pub(super) fn text(error: QueryError) -> String {
     }
 }
 
-/// The name of an error, for measures: of PostgreSQL's own none but that, since there are hundreds.
+/// The name of an error, for metrics. All of PostgreSQL's own errors have one name, because there are hundreds.
 pub(super) fn name_of(error: &Error) -> &'static str {
     match error {
         Error::ConnectionFailed(_) => "connection-failed",

@@ -1,5 +1,5 @@
-//! What the manifest grants of it: servers, by `allowed_outbound_hosts`, and by `database_url` for whoever has one. The
-//! hosts decide; the addresses come from the guest. The pools are one for the whole application.
+//! What the manifest grants: servers, through `allowed_outbound_hosts`, and through `database_url` if the component has
+//! one. The manifest names the hosts; the guest gives the addresses. The whole application shares the pools.
 
 use super::address::server;
 use super::{Address, Connection, Error, Pools};
@@ -15,7 +15,7 @@ pub const BINDING: Binding = Binding {
     name: "postgres",
     interfaces: &["spin:postgres/", "fermyon:spin/postgres@"],
     key: "allowed_outbound_hosts",
-    // A component that can use either kind of database imports both; its `database_url` says which it is to be.
+    // A component that can use either kind of database imports both; its `database_url` chooses one.
     is_missing: |component| {
         !component.allowed_outbound_hosts.iter().any(|host| host.is_for("postgres")) && component.database.is_none()
     },
@@ -28,13 +28,13 @@ pub const BINDING: Binding = Binding {
 };
 
 impl Pools {
-    /// What a component of these hosts is granted.
+    /// The grant of a component that may reach `allowed`.
     pub fn grant(self: &Arc<Self>, allowed: &AllowedHosts) -> Granted {
         Granted { allowed: allowed.clone(), pools: self.clone() }
     }
 }
 
-/// What a component was granted.
+/// A component's grant.
 #[derive(Clone, Default)]
 pub struct Granted {
     allowed: AllowedHosts,
@@ -47,8 +47,8 @@ impl Granted {
         &self.pools
     }
 
-    /// A connection to `address`; `transactions` counts the open transactions of its instance, and `unread` the bytes
-    /// of rows that are unread in its streams. A refusal is logged under `trace`.
+    /// A connection to `address`. `transactions` counts the open transactions of its instance, and `unread` the bytes
+    /// of unread rows in the instance's streams. A refusal is logged under `trace`.
     ///
     /// # Errors
     /// When the address is not granted, or cannot be used.
@@ -68,19 +68,19 @@ impl Granted {
         Ok(Connection::new(self.pools.pool(address)?, self.allowed.clone(), transactions, unread))
     }
 
-    /// Whether the server at `address` takes statements of the component now.
+    /// Checks that the server at `address` runs statements of the component now.
     ///
     /// # Errors
-    /// Why it does not, for the log.
+    /// The reason why it does not, for the log.
     pub async fn probe(&self, address: &Address) -> Result<(), String> {
         let pool = self.pools.pool(address).map_err(|error| error.to_string())?;
         pool.probe(&self.allowed).await.map_err(why)
     }
 
-    /// What time it is at the server at `address`, since 1970.
+    /// The time of the server at `address`, since 1970.
     ///
     /// # Errors
-    /// Why it does not say.
+    /// The reason why it does not answer.
     pub async fn clock(&self, address: &Address) -> Result<Duration, String> {
         let pool = self.pools.pool(address).map_err(|error| error.to_string())?;
         pool.clock(&self.allowed).await.map_err(why)

@@ -1,7 +1,7 @@
-//! The interface's functions, each one thin step over [`Connection`] and [`RowStream`](super::RowStream).
+//! The interface's functions. Each is a thin wrapper of [`Connection`] and [`RowStream`](super::RowStream).
 //!
-//! `query` and `execute` are plain functions of the interface, so their instance does nothing else until they return;
-//! the host's threads do. The functions with `-async` in their names let the instance go on.
+//! `query` and `execute` are synchronous functions of the interface, so their instance waits until they return; the
+//! host's threads do not. The functions with `-async` in their names let the instance go on.
 
 use super::address::set_ca_root;
 use super::bindings::spin::postgres::postgres as wit;
@@ -16,16 +16,16 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use wasmtime::component::{Accessor, FutureReader, HasData, Resource, ResourceTable, StreamReader};
 
-/// Functions, as recordings name them.
+/// The names of functions in recordings.
 const OPEN: &str = "spin:postgres/postgres#open";
 const QUERY: &str = "spin:postgres/postgres#query";
 const EXECUTE: &str = "spin:postgres/postgres#execute";
 
-/// What stands for a guest's `connection` in the table of resources; shared with its calls under way.
+/// A guest's `connection` in the resource table; shared with the guest's pending calls.
 #[allow(unreachable_pub, reason = "generated code names it in public items")]
 pub type Handle = Arc<Connection>;
 
-/// What stands for a guest's `connection-builder`.
+/// A guest's `connection-builder` in the resource table.
 #[allow(unreachable_pub, reason = "generated code names it in public items")]
 pub type Builder = Result<Address, AddressError>;
 
@@ -41,11 +41,11 @@ pub(super) struct View<'a> {
     pub table: &'a mut ResourceTable,
     pub grants: &'a Grants,
     pub state: &'a mut State,
-    /// Of the call, for the log.
+    /// The call's trace id, for the log.
     pub trace: &'a str,
-    /// Of the call.
+    /// The call's span.
     pub span: &'a Span,
-    /// Of the call, where it is recorded or replayed.
+    /// The call's tape, if it is recorded or replayed.
     pub tape: Option<&'a Tape>,
 }
 
@@ -68,7 +68,8 @@ fn bad(e: &AddressError) -> Error {
 }
 
 impl View<'_> {
-    /// A connection that has not been tried. It counts from here on, so that those opened at one time all do.
+    /// A connection that has not connected yet. It counts from here on, so that connections that are opened at the same
+    /// time cannot exceed the limit.
     pub(super) fn new_connection(&mut self, address: &Builder) -> Result<Handle, Error> {
         let address = address.as_ref().map_err(bad)?;
         self.state.admit(address)?;
@@ -99,7 +100,7 @@ impl View<'_> {
         Ok(self.table.get(handle)?.clone())
     }
 
-    /// The connection, and `statement`, which begins on it.
+    /// The connection, and the crossing of `statement`, which begins on it.
     fn crossing(&self, handle: &Resource<Handle>, statement: &str) -> wasmtime::Result<(Handle, Crossing)> {
         let connection = self.connection(handle)?;
         let mut crossing = self.grants.boundaries.postgres.open(self.span);
@@ -164,7 +165,7 @@ impl wit::HostConnection for View<'_> {
 }
 
 impl View<'_> {
-    /// Runs one statement and gives its rows.
+    /// Runs one statement and returns its rows.
     pub(super) async fn run_query(
         &mut self,
         handle: &Resource<Handle>,
@@ -181,7 +182,7 @@ impl View<'_> {
         Ok(result)
     }
 
-    /// Runs one statement and says how many rows it changed.
+    /// Runs one statement and returns the number of rows that it changed.
     pub(super) async fn run(
         &mut self,
         handle: &Resource<Handle>,
@@ -199,7 +200,7 @@ impl View<'_> {
     }
 }
 
-/// What `query-async` gives: columns, rows, and how the statement ended.
+/// The result of `query-async`: columns, rows, and how the statement ended.
 type Rows = (Vec<Column>, StreamReader<Row>, FutureReader<Result<(), Error>>);
 
 async fn open_async(
@@ -258,7 +259,7 @@ impl wit::HostConnectionWithStore<Ctx> for Postgres {
                 (None, FutureReader::new(&mut store, async { wasmtime::error::Ok(Ok(())) })?)
             } else {
                 let (end, ended) = oneshot::channel();
-                // A stream that the guest dropped before its end has not failed.
+                // A stream that the guest drops before its end counts as successful.
                 let ended = async { wasmtime::error::Ok(ended.await.unwrap_or(Ok(()))) };
                 (Some(end), FutureReader::new(&mut store, ended)?)
             };

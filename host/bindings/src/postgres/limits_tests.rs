@@ -1,4 +1,4 @@
-//! What one guest can take from the others, on a real PostgreSQL.
+//! Limits on what one guest can take from others, on a real PostgreSQL.
 
 use super::tests::{Fixture, connect, error, eventually, granted, granted_idle, ok, state};
 use super::*;
@@ -11,13 +11,14 @@ async fn an_application_has_a_bound_and_idle_connections_make_room_for_others() 
     let pools: Vec<_> = (0..5).map(|_| Postgres::shared().database()).collect();
     let guest = |url: &String| connect(&f.granted, url, &Arc::default());
     let idle = || pools.iter().map(|url| granted_idle(&f.granted, url)).sum::<usize>();
-    // Three pools take all there are.
+    // Three pools use all connections.
     let holders: Vec<_> =
         pools[..3].iter().flat_map(|url| (0..MAX_POOL_CONNECTIONS).map(|_| guest(url)).collect::<Vec<_>>()).collect();
     for holder in &holders {
         ok(holder, "BEGIN").await;
     }
-    // One who waits when they become idle gets one of them. It is asked first, so it waits before the others end.
+    // A guest that waits when they become idle gets one of them. `join!` polls it first, so it waits before the others
+    // end.
     let waiting = guest(&pools[3]);
     let (answer, ()) = tokio::join!(waiting.query("SELECT 1".into(), vec![]), async {
         for holder in &holders {
@@ -26,7 +27,7 @@ async fn an_application_has_a_bound_and_idle_connections_make_room_for_others() 
     });
     answer.unwrap();
     assert_eq!(idle(), MAX_ALL_CONNECTIONS);
-    // One who comes later does not wait.
+    // A guest that comes later does not wait.
     ok(&guest(&pools[4]), "SELECT 1").await;
     assert_eq!(idle(), MAX_ALL_CONNECTIONS);
     assert_eq!(granted_idle(&f.granted, &pools[0]), MAX_POOL_CONNECTIONS - 2);
@@ -41,7 +42,7 @@ async fn a_commit_and_chain_that_fails_leaves_no_transaction() {
     ok(&c, "INSERT INTO t VALUES (1), (1)").await;
     assert_eq!(state(&error(&c, "COMMIT AND CHAIN").await), "23505");
     assert_eq!(open(), 0);
-    // One that PostgreSQL does not understand ends nothing, nor does a savepoint that is not there.
+    // A statement that PostgreSQL does not understand ends nothing, and neither does a missing savepoint.
     for sql in ["COMMIT AND CHAIN PLEASE", "ROLLBACK TO nowhere"] {
         ok(&c, "BEGIN").await;
         error(&c, sql).await;
@@ -61,7 +62,7 @@ async fn an_instance_has_few_transactions_at_one_time() {
     assert!(matches!(refused.as_slice(), [Error::Other(what)] if what.contains("transactions")), "{refused:?}");
     assert_eq!(f.transactions.load(Ordering::Acquire), MAX_TRANSACTIONS);
     let last = guests.pop().unwrap();
-    // What needs none goes on, and so does a BEGIN where one is open.
+    // Statements without a transaction still run, and so does a BEGIN inside an open transaction.
     ok(&last, "SELECT 1").await;
     ok(&guests[0], "BEGIN").await;
     ok(&guests[0], "COMMIT").await;
@@ -78,11 +79,11 @@ async fn an_instance_has_few_addresses_and_connections_count_while_they_are_open
         (0..MAX_INSTANCE_ADDRESSES).map(|name| view.new_connection(&address(name)).unwrap()).collect();
     let refused = view.new_connection(&address(MAX_INSTANCE_ADDRESSES)).err().unwrap();
     assert!(matches!(&refused, Error::Other(what) if what.contains("addresses")), "{refused:?}");
-    // Another connection to one of them is none more, and one that was dropped makes room.
+    // Another connection to one of these addresses is allowed, and dropping a connection makes room.
     held.push(view.new_connection(&address(0)).unwrap());
     drop(held.remove(1));
     held.push(view.new_connection(&address(MAX_INSTANCE_ADDRESSES)).unwrap());
-    // None of these was opened to its end.
+    // None of these has connected yet.
     while held.len() < MAX_CONNECTIONS {
         held.push(view.new_connection(&address(0)).unwrap());
     }
@@ -111,13 +112,13 @@ async fn heavy_rows_count_with_what_they_weigh_until_they_are_read() {
     let c = f.granted.connection(&address, f.transactions.clone(), unread.clone(), "trace").unwrap();
     let sql = format!("SELECT repeat('x', {ROW}) FROM generate_series(1, 9)");
     let stream = async || c.query_stream(sql.clone(), vec![]).await;
-    // Two have room for their first row each, and no more.
+    // Two streams have room for their first rows, but for no more.
     let (mut one, two) = (stream().await.unwrap(), stream().await.unwrap());
     assert_eq!(unread.load(Ordering::Acquire) / ROW, 2);
     let refused = stream().await.err().unwrap();
     assert!(matches!(&refused, Error::Other(what) if what.contains("unread")), "{refused:?}");
     assert_eq!(unread.load(Ordering::Acquire) / ROW, 2);
-    // One that is read goes on to its end, and never holds more than a row that is not read.
+    // A stream that is read goes on to its end, and never has more than one unread row.
     drop(two);
     eventually("the other's rows are gone", || unread.load(Ordering::Acquire) / ROW == 1).await;
     let mut rows = 0;

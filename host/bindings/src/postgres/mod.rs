@@ -3,49 +3,54 @@
 //!
 //! # Pools
 //!
-//! One pool of connections an address, where the address is all of it, credentials and TLS included; components
-//! with the same address share it. A guest's `connection` holds nothing while it is idle: each statement takes a
-//! connection of the pool and gives it back, so opening one for each request costs nothing. All bounds are below.
+//! There is one pool of connections for each address, where the address includes credentials and TLS settings;
+//! components with the same address share the pool. A guest's `connection` holds no pool connection while it is idle:
+//! each statement takes one and gives it back. So opening a `connection` for each request costs nothing. All limits are
+//! below.
 //!
 //! # Transactions
 //!
 //! When a statement leaves the session in a transaction, the guest's connection keeps the session until the transaction
-//! ends. Dropping the guest's connection rolls back; so do a trap, a deadline and a cancelled call, which drop it. An
-//! instance that holds a transaction serves no other call.
+//! ends. Dropping the guest's connection rolls back, and so do a trap, a deadline and a cancelled call, because they
+//! drop it. An instance with an open transaction serves no other call.
 //!
-//! sqlx keeps to itself what PostgreSQL says of a session after each statement (`ReadyForQuery`), so it is concluded:
-//! the extended protocol takes one statement at a time, and of all commands only `BEGIN` and `START TRANSACTION` open a
-//! transaction, and only `COMMIT`, `END`, `ROLLBACK`, `ABORT` and `PREPARE TRANSACTION` close one. `statement.rs` reads
-//! which command it is, and PostgreSQL says whether it succeeded. Where a command that closes one fails, the answer
-//! does not tell (a deferred constraint ends the transaction, a mistake in the text does not), and PostgreSQL is asked:
-//! it refuses every query in a failed transaction.
+//! PostgreSQL reports the state of the session after each statement (`ReadyForQuery`), but sqlx does not pass it on. So
+//! the state is derived: the extended protocol runs one statement at a time; only `BEGIN` and `START TRANSACTION` open
+//! a transaction, and only `COMMIT`, `END`, `ROLLBACK`, `ABORT` and `PREPARE TRANSACTION` close one. `statement.rs`
+//! finds out which command it is, and PostgreSQL says whether it succeeded. If a closing command fails, the answer does
+//! not show the state: a violated deferred constraint ends the transaction, a syntax error does not. Then a query finds
+//! out, because PostgreSQL refuses every query in a failed transaction.
 //!
-//! A transaction whose session died, or whose statement was cancelled, is lost; the guest's connection refuses more
-//! until the guest says `ROLLBACK`: the rest of a broken transaction must not be committed piece by piece.
+//! A transaction whose session died, or whose statement was cancelled, is lost. The guest's connection then refuses all
+//! statements until the guest runs `ROLLBACK`, because the rest of a broken transaction must not be committed statement
+//! by statement.
 //!
 //! # What is never done twice
 //!
-//! A statement is sent once. A connection that was idle for [`PING_AFTER`] is asked whether it lives before a statement
-//! is sent on it, and another takes its place when it does not. A statement is sent again in one case: PostgreSQL says
-//! that what was prepared is out of date, which it finds before it runs.
+//! A statement is sent once. A connection that was idle for [`PING_AFTER`] is pinged before a statement is sent on it,
+//! and replaced if it is dead. A statement is sent again in one case only: when PostgreSQL reports that the prepared
+//! statement is out of date, which it notices before it runs.
 //!
 //! # What a session keeps
 //!
 //! Settings, temporary tables, advisory locks and the like belong to a session, and sessions pass from guest to guest.
-//! So a session whose statement may have left something is closed instead of being given back: that is every command
-//! but queries, changes of rows and the control of transactions, and of these the ones that name a function such as
-//! `set_config`. Closing is the reset that forgets nothing. Within a transaction `SET LOCAL` does without.
+//! So a session is closed instead of being given back if a statement may have left something in it: every command
+//! except queries, changes of rows and transaction control, and also these if they name a function such as
+//! `set_config`. Closing is the only reset that is complete. `SET LOCAL` within a transaction does not close the
+//! session.
 //!
-//! A statement whose call was cancelled closes its session, too. From PostgreSQL 14 on the server looks after its
-//! client each second and then ends the statement; an older one works on until it has something to send.
+//! A statement whose call was cancelled also closes its session. From PostgreSQL 14 on, the server checks every second
+//! whether its client is still connected, and otherwise ends the statement; an older server goes on until it has
+//! something to send.
 //!
 //! # Values
 //!
-//! sqlx reads a row whole before it is seen here, so one row of up to PostgreSQL's 1 GiB takes as much memory for the
-//! moment in which it is refused for its size.
+//! sqlx reads a whole row before this code sees it, so a row can briefly use up to PostgreSQL's limit of 1 GiB of
+//! memory before it is refused for its size.
 //!
-//! Parameters are written as the types that PostgreSQL wants (`parameter.rs`), results as Spin gives them (`value.rs`).
-#![allow(clippy::result_large_err, reason = "the interface's error, which every function has, is what it is")]
+//! Parameters are sent as the types that PostgreSQL expects (`parameter.rs`), and results are converted as in Spin
+//! (`value.rs`).
+#![allow(clippy::result_large_err, reason = "the interface defines the large error type")]
 
 mod address;
 mod connection;
@@ -118,7 +123,7 @@ souk_manifest::fixed_limits! {
     pub const MAX_ALL_CONNECTIONS: usize = 96, "connections";
     /// The most addresses that the application is connected to.
     pub const MAX_POOLS: usize = 64, "addresses";
-    /// The most connections that one instance holds open, as the component sees them.
+    /// The most `connection` handles that one instance holds open.
     pub const MAX_CONNECTIONS: usize = 256, "connections";
     /// The most addresses of the connections that one instance holds open.
     pub const MAX_INSTANCE_ADDRESSES: usize = 8, "addresses";
@@ -128,21 +133,21 @@ souk_manifest::fixed_limits! {
     pub const POOL_TIMEOUT: Duration = Duration::from_secs(5);
     /// How long it may take to connect: resolving the name, TLS and login included.
     pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-    /// A connection that was idle for longer is pinged before it is used. One that is used more often costs no ping,
-    /// and one that died in so short a time is like one that died during a statement.
+    /// A connection that was idle for longer is pinged before it is used. Connections in frequent use need no ping; if
+    /// one dies in so short a time, its statement fails as if it had died during the statement.
     pub const PING_AFTER: Duration = Duration::from_millis(50);
     /// How long the answer to such a ping, or to a `ROLLBACK` that no caller waits for, may take.
     pub const PING_TIMEOUT: Duration = Duration::from_secs(1);
     /// A connection that nobody used for this long is closed.
     pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-    /// The prepared statements that a connection keeps.
+    /// How many prepared statements a connection keeps.
     pub const CACHED_STATEMENTS: usize = 64, "statements";
     /// The longest statement that is kept prepared; a longer one closes its connection.
     pub const CACHED_STATEMENT_BYTES: usize = 16 << 10, bytes;
     /// The longest statement.
     pub const MAX_STATEMENT_BYTES: usize = 1 << 20, bytes;
-    /// The most that a result may hold in the host's memory, for one statement and for all the unread streams of one
-    /// instance. A larger result must be read as a stream, outside a transaction, or in pages.
+    /// The most bytes of results in the host's memory, for one statement and for all unread streams of one instance.
+    /// Read a larger result as a stream, outside a transaction, or in pages.
     pub const MAX_RESULT_BYTES: usize = 16 << 20, bytes;
     /// How long a stream of rows waits for the component to read on; it holds a connection of the pool.
     pub const STALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -158,9 +163,10 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
 pub struct State {
     /// Connections of the instance that are inside a transaction.
     transactions: Arc<AtomicUsize>,
-    /// Bytes of rows that the instance asked for as streams and has not read.
+    /// Bytes of rows in streams that the instance has not read yet.
     unread: Arc<AtomicUsize>,
-    /// Connections of the instance, those that are just being opened too. The ones that were dropped go with the next.
+    /// Connections of the instance, including those that are being opened. Dropped ones are removed when the next is
+    /// opened.
     connections: Vec<Weak<Connection>>,
 }
 
@@ -176,7 +182,7 @@ impl State {
                 "{MAX_CONNECTIONS} connections are open; drop those that are not in use"
             )));
         }
-        // One of each pool, which there are few of.
+        // One connection for each pool; there are only a few pools.
         let mut open: Vec<_> = self.connections.iter().filter_map(Weak::upgrade).collect();
         open.sort_unstable_by_key(|connection| connection.pool_key());
         open.dedup_by_key(|connection| connection.pool_key());
@@ -195,8 +201,8 @@ impl State {
     }
 }
 
-/// Links the interface, and its older forms. Guests that were built against 4.0 or 4.1 of the package, which 4.2 extends,
-/// find it, too.
+/// Links the interface, and its older forms. Guests that were built against 4.0 or 4.1 of the package are linked to it
+/// too, because 4.2 only extends these.
 fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     bindings::spin::postgres::postgres::add_to_linker::<Ctx, host::Postgres>(linker, host::View::of)?;
     spin_3::add_to_linker(linker)?;

@@ -1,28 +1,28 @@
-//! PostgreSQL's `NUMERIC` in its binary form, from and to decimal text.
+//! Converts PostgreSQL's binary `NUMERIC` from and to decimal text.
 //!
-//! The text is exact and keeps the scale: `1.50` stays `1.50`. The decimal types that sqlx knows either hold 28 digits
-//! where `NUMERIC` holds 131,072, or lose the scale and take quadratic time for large numbers, which a guest could use
-//! to hold up a thread; both directions here are one pass.
+//! The text is exact and keeps the scale: `1.50` stays `1.50`. Of sqlx's decimal types, one holds only 28 digits, where
+//! `NUMERIC` holds 131,072. The other loses the scale and takes quadratic time for large numbers, with which a guest
+//! could block a thread. Both conversions here take one pass.
 
 use super::wire::{BytesLeft, Malformed, Reader};
 
-/// Digits of base 10,000 that stand for four decimal ones.
+/// A digit of base 10,000 stands for this many decimal digits.
 const GROUP: usize = 4;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of numbers.
     pub(crate) const FIXED_LIMITS = "postgres";
 
-    /// The most decimal digits before a number's point: PostgreSQL's own bound.
+    /// The most decimal digits before a number's point: PostgreSQL's own limit.
     const MAX_BEFORE: usize = 131_072, "digits";
-    /// The most decimal digits after a number's point: PostgreSQL's own bound.
+    /// The most decimal digits after a number's point: PostgreSQL's own limit.
     const MAX_AFTER: usize = 16_383, "digits";
 }
 
 const NEGATIVE: u16 = 0x4000;
 
 /// The decimal text of a binary `NUMERIC`, whose memory counts against `budget`; `Err` for NaN and infinities, which
-/// are no decimals.
+/// are not decimals.
 pub(super) fn read(bytes: &[u8], budget: &mut BytesLeft) -> Result<String, Malformed> {
     let mut reader = Reader::new(bytes);
     let count = usize::from(reader.u16()?);
@@ -30,11 +30,11 @@ pub(super) fn read(bytes: &[u8], budget: &mut BytesLeft) -> Result<String, Malfo
     let sign = reader.u16()?;
     let scale = usize::from(reader.u16()?);
     if sign & !NEGATIVE != 0 {
-        return Err(Malformed("NaN or infinity, which is no decimal"));
+        return Err(Malformed("NaN or infinity, which is not a decimal"));
     }
     let groups = (0..count).map(|_| reader.u16()).collect::<Result<Vec<_>, _>>()?;
     if groups.iter().any(|group| *group >= 10_000) {
-        return Err(Malformed("a decimal with digits that are none"));
+        return Err(Malformed("a decimal with invalid digits"));
     }
     let group = |at: i32| usize::try_from(at).ok().and_then(|at| groups.get(at)).copied().unwrap_or(0);
     let sign = if sign == NEGATIVE { "-" } else { "" };
@@ -65,8 +65,8 @@ fn push_group(text: &mut String, group: u16) {
     text.extend([1000, 100, 10, 1].into_iter().filter_map(|unit| char::from_digit(u32::from(group / unit % 10), 10)));
 }
 
-/// Appends the binary form of `text`: digits with at most one point and one sign. `None` when it is no decimal, or
-/// larger than a `NUMERIC` may be.
+/// Appends the binary form of `text`: digits with at most one point and one sign. `None` when it is not a decimal, or
+/// too large for a `NUMERIC`.
 pub(super) fn write(text: &str, out: &mut Vec<u8>) -> Option<()> {
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (before, after) = unsigned.split_once('.').unwrap_or((unsigned, ""));

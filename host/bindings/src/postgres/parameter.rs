@@ -1,8 +1,9 @@
-//! Values, from the interface to PostgreSQL.
+//! Converts values from the interface to PostgreSQL.
 //!
-//! PostgreSQL says which type a statement's parameters have, and a value is written as that type: so NULL fits every
-//! parameter, and one prepared statement serves all values. A value fits the types that Spin lets it have, an integer
-//! every integer type that can hold it, and text an `enum`, too. What does not fit is refused before the statement runs.
+//! PostgreSQL reports the types of a statement's parameters, and each value is sent as that type. So NULL fits every
+//! parameter, and one prepared statement serves all values. A value fits the same types as in Spin; in addition, an
+//! integer fits every integer type that can hold it, and text fits an `enum`. Other values are refused before the
+//! statement runs.
 
 use super::value::EPOCH;
 use super::wire::{put_null, put_piece};
@@ -15,7 +16,7 @@ use sqlx::postgres::{PgArgumentBuffer, PgTypeInfo, PgTypeKind};
 
 const MICROS: i64 = 1_000_000;
 
-/// A value in the binary form of the type that a statement wants.
+/// A value in the binary form of the type that the statement expects.
 pub(super) struct Parameter {
     /// `None` for NULL.
     bytes: Option<Vec<u8>>,
@@ -39,7 +40,7 @@ impl Parameter {
 
 impl sqlx::Type<Postgres> for Parameter {
     fn type_info() -> PgTypeInfo {
-        // Never asked: `produces` has the type of each.
+        // Never used: `produces` returns the type of each value.
         PgTypeInfo::with_name("unknown")
     }
 }
@@ -56,7 +57,7 @@ impl sqlx::Encode<'_, Postgres> for Parameter {
     }
 }
 
-/// What a type is written as: a domain as the type that it restricts.
+/// The type whose binary form is used: for a domain, the type that it restricts.
 fn base(ty: &PgTypeInfo) -> &PgTypeInfo {
     match ty.kind() {
         PgTypeKind::Domain(inner) => base(inner),
@@ -71,7 +72,7 @@ fn oid(ty: &PgTypeInfo) -> u32 {
 /// Whether the type's binary form is its text.
 fn is_text(ty: &PgTypeInfo) -> bool {
     let ty = base(ty);
-    // `name`, `text`, `unknown`, `bpchar` and `varchar`; enums, and the extension for text without regard to case.
+    // `name`, `text`, `unknown`, `bpchar` and `varchar`; enums, and `citext`, the extension for case-insensitive text.
     matches!(oid(ty), 19 | 25 | 705 | 1042 | 1043)
         || matches!(ty.kind(), PgTypeKind::Enum(_))
         || value::name(ty) == "citext"
@@ -182,7 +183,7 @@ fn put(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), String> {
 fn integer(v: i64, ty: &PgTypeInfo, case: &str, out: &mut Vec<u8>) -> Result<(), String> {
     let large = |_| format!("{v} is too large for {}", value::name(ty));
     match oid(ty) {
-        // "char", which has one byte.
+        // The type "char", which has one byte.
         18 => out.extend(i8::try_from(v).map_err(large)?.to_be_bytes()),
         21 => out.extend(i16::try_from(v).map_err(large)?.to_be_bytes()),
         23 => out.extend(i32::try_from(v).map_err(large)?.to_be_bytes()),
@@ -205,10 +206,10 @@ fn date(year: i32, month: u8, day: u8) -> Result<i64, String> {
     Ok(date.signed_duration_since(epoch).num_days())
 }
 
-/// Microseconds since midnight. What is finer than a microsecond is cut off, as PostgreSQL has no place for it.
+/// Microseconds since midnight. Fractions of a microsecond are cut off, because PostgreSQL cannot store them.
 fn time(hour: u8, minute: u8, second: u8, nanos: u32) -> Result<i64, String> {
     let midnight = (hour, minute, second, nanos) == (24, 0, 0, 0);
-    // Beyond 999,999,999 chrono would take a leap second.
+    // chrono would accept more than 999,999,999 ns as a leap second.
     let valid = nanos < 1_000_000_000 && NaiveTime::from_hms_opt(hour.into(), minute.into(), second.into()).is_some();
     if !valid && !midnight {
         return Err(format!("{hour}:{minute}:{second} and {nanos} ns is not a time of day"));

@@ -1,9 +1,10 @@
-//! Connections to one address, shared by all who have the same address and credentials.
+//! Connections to one address, shared by all components with the same address and credentials.
 //!
-//! sqlx's own pool asks the server whether a connection lives each time one is given back, and starts a task for it:
-//! a round trip for each statement. Here a connection goes straight back to the shelf, and the next statement takes the
-//! one used last. Only one that lay there for [`PING_AFTER`](super::PING_AFTER) is asked first, so a server that ended
-//! idle connections, or was started anew, costs no statement. If the answer fails, all that lie there are closed.
+//! sqlx's own pool pings a connection each time it is given back, in a task of its own: a round trip for each
+//! statement. Here a connection goes straight back to the idle list, and the next statement takes the most recently
+//! used one. Only a connection that was idle for [`PING_AFTER`](super::PING_AFTER) is pinged first, so that no
+//! statement fails because a server has closed idle connections or was restarted. If a ping fails, all idle connections
+//! are closed.
 
 use super::address::server;
 use super::error::{Failure, not_connected};
@@ -32,7 +33,7 @@ souk_manifest::fixed_limits! {
 /// The pools of an application.
 pub struct Pools {
     pools: Mutex<HashMap<Address, Arc<Pool>>>,
-    /// One permit a connection that may exist.
+    /// One permit for each connection that may exist.
     connections: Arc<Semaphore>,
     resolve: Resolve,
 }
@@ -48,7 +49,7 @@ impl Default for Pools {
 }
 
 impl Pools {
-    /// The pool of `address`, made when there is none.
+    /// The pool of `address`; creates it if there is none.
     ///
     /// # Errors
     /// When the address cannot be used, or too many are in use.
@@ -58,7 +59,7 @@ impl Pools {
             return Ok(pool.clone());
         }
         if pools.len() >= super::MAX_POOLS {
-            // One that no connection of a guest uses any more makes room.
+            // A pool that no guest's connection uses any more makes room.
             let unused =
                 pools.iter().find(|(_, pool)| Arc::strong_count(pool) == 1).map(|(address, _)| address.clone());
             let Some(unused) = unused else {
@@ -86,7 +87,7 @@ impl Pools {
         Ok(pool)
     }
 
-    /// How many connections each pool has now.
+    /// The current number of connections in each pool.
     pub fn in_use(&self) -> Vec<PoolUse> {
         let pools = lock(&self.pools);
         let of = |(address, pool): (&Address, &Arc<Pool>)| PoolUse {
@@ -97,7 +98,7 @@ impl Pools {
         pools.iter().map(of).collect()
     }
 
-    /// Closes the connection that was idle for longest, if there is one.
+    /// Closes the connection that has been idle for longest, if there is one.
     fn close_an_idle_one(&self) {
         let pools = lock(&self.pools);
         let oldest = pools.values().filter_map(|pool| Some((lock(&pool.idle).first()?.since, pool)));
@@ -109,7 +110,7 @@ impl Pools {
     }
 }
 
-/// Closes what nobody has used for a while, as long as the pool exists.
+/// Closes connections that nobody has used for a while, as long as the pool exists.
 async fn sweep(pool: Weak<Pool>) {
     loop {
         tokio::time::sleep(super::IDLE_TIMEOUT / 4).await;
@@ -122,14 +123,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock()
 }
 
-/// How many connections one pool has.
+/// The number of connections in one pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolUse {
-    /// Host, port and database; two that differ in their users have one name.
+    /// Host, port and database; two pools that differ only in the user have the same name.
     pub name: String,
     /// Connections that run a statement or are inside a transaction.
     pub used: usize,
-    /// Connections that wait for the next one.
+    /// Connections that wait for the next statement.
     pub idle: usize,
 }
 
@@ -137,14 +138,14 @@ pub struct PoolUse {
 pub(super) struct Pool {
     address: Address,
     options: PgConnectOptions,
-    /// One permit a connection in use.
+    /// One permit for each connection in use.
     slots: Arc<Semaphore>,
-    /// The most recently used last.
+    /// Idle connections, the most recently used last.
     idle: Mutex<Vec<Idle>>,
     pools: Weak<Pools>,
     connections: Arc<Semaphore>,
     resolve: Resolve,
-    /// When a connection was given back last; at first when the pool was made.
+    /// When a connection was last given back; at first, when the pool was created.
     released: Mutex<Instant>,
 }
 
@@ -156,13 +157,13 @@ struct Idle {
 /// An open connection.
 struct Live {
     session: PgConnection,
-    /// Where it leads, if its name was resolved here.
+    /// The server's IP address, if its name was resolved here.
     ip: Option<IpAddr>,
     _counted: OwnedSemaphorePermit,
 }
 
 impl Pool {
-    /// Whose connections these are.
+    /// The address of its connections.
     pub(super) fn address(&self) -> &Address {
         &self.address
     }
@@ -172,10 +173,10 @@ impl Pool {
         self.slots.available_permits() == super::MAX_POOL_CONNECTIONS && lock(&self.idle).is_empty()
     }
 
-    /// A connection to which `allowed` lets its component: an idle one, or a new one.
+    /// A connection that `allowed` permits: an idle one, or a new one.
     ///
     /// # Errors
-    /// When all are in use for too long, or no new one can be made.
+    /// When all connections are in use for too long, or a new one cannot be opened.
     pub(super) async fn lease(self: &Arc<Self>, allowed: &AllowedHosts) -> Result<Lease, Error> {
         let deadline = tokio::time::Instant::now() + super::POOL_TIMEOUT;
         let slot = match self.slots.clone().try_acquire_owned() {
@@ -188,11 +189,11 @@ impl Pool {
         self.lease_in(slot, allowed, deadline).await
     }
 
-    /// Whether the server takes statements now. It is asked like by any other that takes a connection; where all are in
-    /// use, it is enough that one was given back not long ago.
+    /// Checks that the server runs statements now, by taking a connection like any statement. If all are in use, it is
+    /// enough that one was given back a short time ago.
     ///
     /// # Errors
-    /// Why no statement can be sent.
+    /// The reason why no statement can be sent.
     pub(super) async fn probe(self: &Arc<Self>, allowed: &AllowedHosts) -> Result<(), Error> {
         let deadline = tokio::time::Instant::now() + super::POOL_TIMEOUT;
         match self.slots.clone().try_acquire_owned() {
@@ -205,7 +206,7 @@ impl Pool {
         }
     }
 
-    /// What time it is there, since 1970.
+    /// The server's time, since 1970.
     pub(super) async fn clock(self: &Arc<Self>, allowed: &AllowedHosts) -> Result<Duration, Error> {
         let deadline = tokio::time::Instant::now() + super::POOL_TIMEOUT;
         let busy = |_| self.busy(super::MAX_POOL_CONNECTIONS, "");
@@ -240,7 +241,7 @@ impl Pool {
         Lease { live, pool: self.clone(), traces: false, _slot: slot }
     }
 
-    /// The connection used last of those that the component may use.
+    /// The most recently used idle connection that the component may use.
     fn take(&self, allowed: &AllowedHosts) -> Option<Idle> {
         let mut idle = lock(&self.idle);
         let may = |idle: &Idle| idle.live.ip.is_none_or(|ip| allowed.refuses(&server(&self.address), ip).is_none());
@@ -248,13 +249,13 @@ impl Pool {
         Some(idle.remove(at))
     }
 
-    /// How many connections are idle.
+    /// The number of idle connections.
     #[cfg(test)]
     pub(super) fn idle_connections(&self) -> usize {
         lock(&self.idle).len()
     }
 
-    /// Closes all idle connections: one of them turned out to be dead.
+    /// Closes all idle connections, because one of them turned out to be dead.
     pub(super) fn close_idle(&self) {
         let idle = std::mem::take(&mut *lock(&self.idle));
         drop(idle);
@@ -265,13 +266,13 @@ impl Pool {
         Error::ConnectionFailed(format!("no connection to {place} was free for {wait} s: {most}{of} are in use"))
     }
 
-    /// Leave for one more connection of the application. Where there is none, idle connections of other addresses make
-    /// room; those that become idle later, too, which nobody tells of.
+    /// A permit for one more connection of the application. If there is none, it closes idle connections to other
+    /// addresses. It looks for these again and again, because nothing signals when a connection becomes idle.
     async fn counted(&self, deadline: tokio::time::Instant) -> Result<OwnedSemaphorePermit, Error> {
         if let Ok(counted) = self.connections.clone().try_acquire_owned() {
             return Ok(counted);
         }
-        // One place in the queue for the whole time.
+        // Created once, so that it keeps its place in the queue.
         let mut acquired = pin!(self.connections.clone().acquire_owned());
         loop {
             if let Some(pools) = self.pools.upgrade() {
@@ -293,8 +294,8 @@ impl Pool {
         let connecting = async {
             let mut failed = self.not_connected("the name has no address");
             for ip in self.resolve(allowed).await? {
-                // By its address, so that it is what was checked. But the name is needed where the server's certificate
-                // must have it, and there a server at another address could not show that certificate.
+                // Connects by the IP address that was checked. Only if the certificate must contain the name, it
+                // connects by name: a server at another address could not show that certificate.
                 let named = matches!(self.options.get_ssl_mode(), PgSslMode::VerifyFull);
                 let options = self.options.clone();
                 let options = if named { options } else { options.host(&ip.to_string()) };
@@ -329,9 +330,10 @@ impl Pool {
     }
 }
 
-/// Sets what every session has: no notices, which a guest could fill the log with; and from PostgreSQL 14 on the server
-/// looks after its client, and ends the statement that nobody waits for. Some systems cannot do the latter: there the
-/// statement runs to its end. A session that is dead already shows that with its first statement.
+/// Sets every session's settings: no notices, with which a guest could fill the log; and, from PostgreSQL 14 on, a
+/// check whether the client is still connected, which ends statements that nobody waits for. Some systems do not
+/// support the check; there the statement runs to its end. If this fails because the session is dead, its first
+/// statement will fail too.
 async fn prepare(session: &mut PgConnection) {
     const QUIET: &str = "SET client_min_messages = error";
     const BOTH: &str = "SET client_min_messages = error; SET client_connection_check_interval = '1s'";
@@ -342,12 +344,12 @@ async fn prepare(session: &mut PgConnection) {
     let _ = timeout(super::PING_TIMEOUT, session.execute(QUIET)).await;
 }
 
-/// A connection in use. Dropped as it is, it is closed; [`release`](Self::release) keeps it for the next statement.
+/// A connection in use. Dropping it closes the connection; [`release`](Self::release) keeps it for the next statement.
 pub(super) struct Lease {
-    // Before the slot: the connection must be gone when the next one may be made.
+    // Dropped before the slot, because the connection must be closed before the next one may be opened.
     live: Live,
     pool: Arc<Pool>,
-    /// Whether the session may be another one than it was.
+    /// Whether a statement may have left something in the session.
     traces: bool,
     _slot: OwnedSemaphorePermit,
 }
@@ -358,12 +360,12 @@ impl Lease {
         &mut self.live.session
     }
 
-    /// After this the session is not for others.
+    /// Marks the session, so that it is closed and not given to others.
     pub(super) fn leaves_traces(&mut self) {
         self.traces = true;
     }
 
-    /// Gives the connection back. It must be outside a transaction and have nothing under way.
+    /// Gives the connection back. It must be outside a transaction and must not run anything.
     pub(super) fn release(self) {
         let Lease { live, pool, traces, _slot } = self;
         let now = Instant::now();
@@ -373,8 +375,8 @@ impl Lease {
         }
     }
 
-    /// Rolls the open transaction back, in a task of its own, and gives the connection back. What cannot be rolled back
-    /// at once is closed, which rolls back as well.
+    /// Rolls the open transaction back, in a new task, and gives the connection back. If that does not succeed quickly,
+    /// the connection is closed, which rolls back too.
     pub(super) fn roll_back(mut self) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
@@ -384,12 +386,12 @@ impl Lease {
         });
     }
 
-    /// The connection turned out to be dead: those that are idle may be, too.
+    /// Drops a dead connection, and closes all idle ones, because they may be dead too.
     pub(super) fn died(self) {
         self.pool.close_idle();
     }
 
-    /// Whether the session is inside a transaction that has failed: the only kind in which PostgreSQL refuses a query.
+    /// Whether the session is inside a failed transaction: only there PostgreSQL refuses every query.
     ///
     /// # Errors
     /// When the session is gone.

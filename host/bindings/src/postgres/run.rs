@@ -10,23 +10,24 @@ use sqlx::{AssertSqlSafe, Either, Executor as _, SqlSafeStr as _, Statement as _
 use std::future::Future;
 use std::sync::Arc;
 
-/// Where the rows of a statement go.
+/// Receives the rows of a statement.
 pub(super) trait Sink {
     /// The columns, before the first row, and before the statement has run.
     fn columns(&mut self, columns: &[Column]) -> impl Future<Output = Result<(), Stop>> + Send;
-    /// A row, and what it weighs in bytes.
+    /// A row, and its size in memory in bytes.
     fn row(&mut self, row: Row, weight: usize) -> impl Future<Output = Result<(), Stop>> + Send;
 }
 
-/// No more rows are wanted.
+/// The receiver wants no more rows.
 #[derive(Debug)]
 pub(super) struct Stop;
 
-/// Runs `sql` to its end. How many rows it concerned, as PostgreSQL counts; for a query those that it gave.
+/// Runs `sql` to its end. Returns the number of rows that it affected, as PostgreSQL counts them; for a query, the rows
+/// that it returned.
 ///
 /// # Errors
-/// PostgreSQL's, or that a value does not fit. A row that does not fit is told after all have been read, so that what
-/// the statement did does not depend on it.
+/// When PostgreSQL refuses the statement, or a value cannot be converted. An error in a row is returned only after all
+/// rows were read, so that the statement's effect does not depend on it.
 pub(super) async fn run(
     session: &mut PgConnection,
     sql: &Arc<str>,
@@ -34,7 +35,7 @@ pub(super) async fn run(
     sink: &mut impl Sink,
 ) -> Result<u64, Failure> {
     let sql = AssertSqlSafe(sql.clone()).into_sql_str();
-    // Without types, so that PostgreSQL says what it wants; sqlx keeps the answer with the prepared statement.
+    // Without types, so that PostgreSQL reports the types that it expects; sqlx keeps them with the prepared statement.
     let statement = session.prepare_with(sql, &[]).await?;
     let columns: Vec<Column> = statement.columns().iter().map(value::column).collect();
     let arguments = arguments(&statement, params).map_err(|error| Failure { error, session: After::Untouched })?;
@@ -44,7 +45,7 @@ pub(super) async fn run(
     let (mut concerned, mut misfit) = (0, None);
     let mut results = session.fetch_many(statement.query_with(arguments));
     while let Some(result) = results.next().await {
-        // Rows come many at a time, and each may be long to write out: others on this thread get their turn.
+        // Many rows arrive at once, and converting each can take long, so this lets other tasks of the thread run.
         tokio::task::coop::consume_budget().await;
         match result? {
             Either::Left(done) => concerned += done.rows_affected(),
@@ -79,10 +80,10 @@ fn arguments(statement: &sqlx::postgres::PgStatement, params: &[ParameterValue])
     Ok(arguments)
 }
 
-/// Forgets the rows.
-pub(super) struct Nowhere;
+/// Drops the rows.
+pub(super) struct DiscardRows;
 
-impl Sink for Nowhere {
+impl Sink for DiscardRows {
     async fn columns(&mut self, _: &[Column]) -> Result<(), Stop> {
         Ok(())
     }
@@ -98,7 +99,7 @@ pub(super) struct Kept {
     pub columns: Vec<Column>,
     pub rows: Vec<Row>,
     pub bytes: usize,
-    /// Whether a result that is too large is read to its end all the same, because stopping would undo the statement.
+    /// Whether a result that is too large is still read to its end, because stopping would undo the statement.
     pub to_the_end: bool,
 }
 

@@ -1,7 +1,7 @@
-//! `fermyon:spin/postgres@2.0.0`, the oldest of the interfaces: the same connections, with the types that databases had
-//! in common.
+//! `fermyon:spin/postgres@2.0.0`, the oldest interface: the same connections, with the types that PostgreSQL and MySQL
+//! share.
 //!
-//! Columns of types that this version has no form for are `other`, and their values `unsupported`.
+//! Columns whose types this version cannot represent are `other`, and their values `unsupported`.
 
 use super::host::{Handle, Postgres, View};
 use super::{Column, DbDataType, DbValue, Error, ParameterValue, RowSet};
@@ -70,7 +70,7 @@ impl wit::HostConnection for View<'_> {
     }
 }
 
-/// PostgreSQL has no unsigned types: a number goes as the signed one that can hold it.
+/// PostgreSQL has no unsigned types, so an unsigned number is sent as a signed type that can hold it.
 fn parameters(params: Vec<rdbms::ParameterValue>) -> Result<Vec<ParameterValue>, rdbms::Error> {
     let parameter = |value| {
         Ok(match value {

@@ -1,6 +1,7 @@
-//! `spin:postgres@3.0.0`, which SDKs for WASI 0.2 import: the same connections, with fewer types and errors of text.
+//! `spin:postgres@3.0.0`, which SDKs for WASI 0.2 import: the same connections, with fewer types and with errors that
+//! are only text.
 //!
-//! Columns of types that this version has no form for are `other`, and their values `unsupported`.
+//! Columns whose types this version cannot represent are `other`, and their values `unsupported`.
 
 use super::host::{Handle, Postgres, View};
 use super::{Column, DbDataType, DbValue, Error, ParameterValue, RowSet};

@@ -1,12 +1,12 @@
 //! Rows that the guest reads as a stream.
 //!
-//! A small result is there before the stream is made. The rest of a large one is read by a task, which hands on batches
-//! through a short channel and waits when the guest does not read on, up to [`STALL_TIMEOUT`](super::STALL_TIMEOUT). A
-//! stream that is dropped before its end closes its session, and so ends the query.
+//! A small result is complete before the stream is created. A task reads the rest of a large one; it passes batches on
+//! through a short channel, and waits up to [`STALL_TIMEOUT`](super::STALL_TIMEOUT) while the guest does not read.
+//! Dropping a stream before its end closes its session, and so ends the query.
 //!
-//! Each row counts with what it weighs until the guest has taken it. A stream reads on when little of it is unread, so
-//! of rows that are heavy it holds one besides those the guest reads; and all streams of an instance together hold what
-//! one result may, or the one that passes it fails.
+//! Each row counts with its size in memory until the guest has read it. A stream only reads on when few of its bytes
+//! are unread, so it buffers at most one very large row. All streams of an instance together may buffer as much as one
+//! result; the stream that exceeds this limit fails.
 
 use super::error::{After, Failure};
 use super::pool::Lease;
@@ -25,12 +25,12 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of streams of rows.
     pub(crate) const FIXED_LIMITS = "postgres";
 
-    /// Rows of a stream are handed on when they take this much together.
+    /// How many bytes of rows one batch of a stream has.
     const BATCH_BYTES: usize = 64 << 10, bytes;
-    /// The parts of a stream that wait to be read: the columns, all rows of a short query and its error fit in, so that
-    /// it ends before the component reads.
+    /// How many parts of a stream may wait to be read. The columns, all rows of a short query and its error fit in, so
+    /// that such a query ends before the component reads.
     const CHANNEL_PARTS: usize = 4, "parts";
-    /// A query pauses while this much of its rows is unread.
+    /// A query pauses while this many bytes of its rows are unread.
     const MAX_UNREAD_BYTES: usize = (CHANNEL_PARTS + 1) * BATCH_BYTES, bytes;
 }
 
@@ -38,33 +38,33 @@ souk_manifest::fixed_limits! {
 pub struct RowStream {
     columns: Vec<Column>,
     rows: VecDeque<Row>,
-    /// What `rows` weighed when the first of them was there.
+    /// The size of `rows` in memory before any of them was read.
     weight: usize,
     unread: Arc<Unread>,
     scan: Option<Scan>,
 }
 
-/// A query under way in a task, which ends with this.
+/// A query that runs in a task; dropping this ends the task.
 struct Scan {
     batches: mpsc::Receiver<Part>,
     _task: AbortOnDropHandle<()>,
 }
 
-/// What a query gives, in this order.
+/// A part of a query's result, in this order.
 enum Part {
     Columns(Vec<Column>),
-    /// With their weight.
+    /// Rows, with their size in memory.
     Rows(Vec<Row>, usize),
     Failed(Failure),
 }
 
-/// Hands rows on in batches.
+/// Passes rows on in batches.
 struct Batches {
     give: mpsc::Sender<Part>,
     batch: Vec<Row>,
     weight: usize,
     unread: Arc<Unread>,
-    /// Why it was stopped, if not because nobody wants the rows.
+    /// Why it was stopped, unless the stream was dropped.
     stopped: Option<Error>,
 }
 
@@ -106,7 +106,7 @@ impl Sink for Batches {
     }
 }
 
-/// Runs the query, and gives the session back when it has ended.
+/// Runs the query, and gives its session back at the end.
 async fn drive(
     mut lease: Lease,
     sql: Arc<str>,
@@ -131,8 +131,8 @@ async fn drive(
         if let Some(why) = batches.stopped {
             failure.error = why;
         }
-        // After a stall there is no room; a closed channel would look like the end of the rows, so the error waits for
-        // room in its turn. The session is gone already.
+        // After a stall the channel is full. Closing it would look like the end of the rows, so the error waits until
+        // there is room. The session is already closed.
         let _ = batches.give.send(Part::Failed(failure)).await;
     }
 }
@@ -142,10 +142,10 @@ fn stalled() -> Error {
 }
 
 impl RowStream {
-    /// Rows that have all been read.
+    /// A stream of rows that were all read already.
     ///
     /// # Errors
-    /// When the instance has too much unread already.
+    /// When the instance already has too many unread bytes.
     pub(super) fn ready(kept: Kept, unread: Unread) -> Result<Self, Error> {
         unread.add(kept.bytes)?;
         let (columns, rows) = (kept.columns, kept.rows.into());
@@ -164,7 +164,7 @@ impl RowStream {
         let mut driving: Option<BoxFuture<'static, ()>> =
             Some(Box::pin(drive(lease, sql, params, give, unread.clone())));
         let mut columns = Vec::new();
-        // A short query is over before anything is worth a task of its own.
+        // A short query ends here and needs no task.
         let mut next = async || {
             if let Some(driven) = &mut driving {
                 tokio::select! {
@@ -209,7 +209,7 @@ impl RowStream {
         std::mem::take(&mut self.columns)
     }
 
-    /// Whether all rows are here already.
+    /// Whether all rows were already read from PostgreSQL.
     pub fn is_ready(&self) -> bool {
         self.scan.is_none()
     }
@@ -255,29 +255,29 @@ impl Source for RowStream {
     }
 }
 
-/// What one stream holds that is not read, in bytes, which counts with the other streams of its instance; given back
-/// when it is dropped.
+/// The unread bytes of one stream, which count together with the other streams of its instance. Dropping it gives them
+/// back.
 #[derive(Debug)]
 pub(super) struct Unread {
     all: Arc<AtomicUsize>,
     own: AtomicUsize,
-    /// Told when some was read.
+    /// Notified when rows were read.
     read: Notify,
 }
 
 impl Unread {
-    /// Nothing yet; `all` counts the whole instance.
+    /// A new counter; `all` counts for the whole instance.
     pub(super) fn new(all: Arc<AtomicUsize>) -> Self {
         Unread { all, own: AtomicUsize::new(0), read: Notify::new() }
     }
 
-    /// Counts what is there; an error, and nothing is counted, when the instance has too much.
+    /// Counts `bytes`; when the instance has too many, it fails and counts nothing.
     fn add(&self, bytes: usize) -> Result<(), Error> {
         let own = self.own.fetch_add(bytes, Ordering::AcqRel) + bytes;
         let all = self.all.fetch_add(bytes, Ordering::AcqRel) + bytes;
-        // One stream alone is bounded by what it reads ahead.
+        // A single stream is already limited by how far it reads ahead.
         if all > own && all > super::MAX_RESULT_BYTES {
-            // The rows are not kept, and the other streams need not fail with this one.
+            // The rows are dropped, so they no longer count, and the other streams do not fail too.
             self.remove(bytes);
             return Err(Error::Other(format!(
                 "more than {} MiB of rows are unread in other streams; read or drop them first",
@@ -293,7 +293,7 @@ impl Unread {
         self.read.notify_one();
     }
 
-    /// Waits until little is unread.
+    /// Waits until few bytes are unread.
     async fn until_read(&self) {
         while self.own.load(Ordering::Acquire) >= MAX_UNREAD_BYTES {
             self.read.notified().await;

@@ -1,10 +1,10 @@
-//! Values, from PostgreSQL to the interface.
+//! Converts values from PostgreSQL to the interface.
 //!
-//! What each type becomes is as in Spin. Where Spin's libraries lose something, it is kept: a decimal has all its
-//! digits, JSON its numbers as they were written, an empty range stays empty (as a range from 0 to 0 without both, which
-//! PostgreSQL reads as empty again), and 24:00 is not 00:00. A value that the interface cannot say (a date `infinity`,
-//! NaN as a decimal, an array of two dimensions) is an error and never another value. Types that the interface does not
-//! know are `unsupported`, with the bytes of PostgreSQL's binary format.
+//! Types are converted as in Spin, but without its losses: a decimal keeps all its digits, JSON keeps its numbers as
+//! they were written, an empty range stays empty (as a range from 0 to 0 that excludes both, which PostgreSQL reads as
+//! empty again), and 24:00 does not become 00:00. A value that the interface cannot represent (the date `infinity`, NaN
+//! as a decimal, a two-dimensional array) is an error, never another value. Types that the interface does not have are
+//! `unsupported`, with the bytes of PostgreSQL's binary format.
 
 use super::numeric;
 use super::wire::{BytesLeft, Malformed, Reader};
@@ -14,10 +14,10 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgColumn, PgRow, PgTypeInfo};
 use sqlx::{Column as _, TypeInfo as _, ValueRef as _};
 
-/// What a value weighs besides its bytes: its place in the row.
+/// The memory for a value's place in the row, without its own bytes.
 const CELL_BYTES: usize = size_of::<DbValue>();
 
-/// Seconds from 1970 to 2000, where PostgreSQL's clock begins.
+/// Seconds from 1970 to 2000, the epoch of PostgreSQL's timestamps.
 pub(super) const EPOCH: i64 = 946_684_800;
 const MICROS: i64 = 1_000_000;
 
@@ -32,7 +32,7 @@ pub(super) fn column(column: &PgColumn) -> Column {
     Column { name: column.name().to_owned(), data_type: data_type(column.type_info()) }
 }
 
-/// The interface's type: by the fixed number of each of PostgreSQL's own types.
+/// The interface's type, by the fixed OIDs of PostgreSQL's own types.
 fn data_type(ty: &PgTypeInfo) -> DbDataType {
     match ty.oid().map_or(0, |oid| oid.0) {
         16 => DbDataType::Boolean,
@@ -61,7 +61,7 @@ fn data_type(ty: &PgTypeInfo) -> DbDataType {
     }
 }
 
-/// A type's name, as in PostgreSQL's catalogue: `_inet` where sqlx says `INET[]`.
+/// A type's name as in PostgreSQL's catalogue: `_inet`, not sqlx's `INET[]`.
 pub(super) fn name(ty: &PgTypeInfo) -> String {
     let name = ty.name().to_ascii_lowercase();
     match name.strip_suffix("[]") {
@@ -70,8 +70,8 @@ pub(super) fn name(ty: &PgTypeInfo) -> String {
     }
 }
 
-/// The values of a row, and what they weigh in bytes, which is at most [`MAX_RESULT_BYTES`]; `Err` says which column
-/// does not fit, and why.
+/// The values of a row, and their size in memory, at most [`MAX_RESULT_BYTES`]; the error says which column cannot be
+/// read, and why.
 pub(super) fn read_row(row: &PgRow, columns: &[Column]) -> Result<(Row, usize), String> {
     let mut values = Vec::with_capacity(columns.len());
     let mut budget = BytesLeft(MAX_RESULT_BYTES);
@@ -90,7 +90,7 @@ pub(super) fn read_row(row: &PgRow, columns: &[Column]) -> Result<(Row, usize), 
     Ok((values, MAX_RESULT_BYTES - budget.0))
 }
 
-/// A value that is not NULL; what it holds outside its cell takes of `budget`.
+/// A value that is not NULL; its memory outside its cell counts against `budget`.
 fn read(ty: &DbDataType, bytes: &[u8], budget: &mut BytesLeft) -> Result<DbValue, Malformed> {
     let mut reader = Reader::new(bytes);
     let value = match ty {
@@ -162,7 +162,7 @@ fn text(bytes: &[u8], budget: &mut BytesLeft) -> Result<String, Malformed> {
     Ok(std::str::from_utf8(bytes).map_err(|_| Malformed("text that is not UTF-8"))?.to_owned())
 }
 
-/// From days since 2000.
+/// A date from the days since 2000.
 fn date(days: i32) -> Result<(i32, u8, u8), Malformed> {
     if matches!(days, i32::MIN | i32::MAX) {
         return Err(INFINITE);
@@ -172,14 +172,14 @@ fn date(days: i32) -> Result<(i32, u8, u8), Malformed> {
     Ok((date.year(), small(date.month()), small(date.day())))
 }
 
-/// From microseconds since midnight, which 24:00 is, too.
+/// A time of day from the microseconds since midnight; 24:00 is valid.
 fn time(micros: i64) -> Result<(u8, u8, u8, u32), Malformed> {
     let seconds = u32::try_from(micros / MICROS).map_err(|_| TOO_FAR)?;
     let nanos = u32::try_from(micros % MICROS).map_err(|_| TOO_FAR)? * 1_000;
     Ok((u8::try_from(seconds / 3600).map_err(|_| TOO_FAR)?, small(seconds / 60 % 60), small(seconds % 60), nanos))
 }
 
-/// From microseconds since 2000.
+/// A timestamp from the microseconds since 2000.
 fn datetime(micros: i64) -> Result<DateTuple, Malformed> {
     if matches!(micros, i64::MIN | i64::MAX) {
         return Err(INFINITE);
@@ -190,12 +190,12 @@ fn datetime(micros: i64) -> Result<DateTuple, Malformed> {
     Ok((at.year(), small(at.month()), small(at.day()), hour, minute, second, at.nanosecond()))
 }
 
-/// A part of a date or time, which is below 256.
+/// A part of a date or time, always below 256.
 fn small(part: u32) -> u8 {
     u8::try_from(part).unwrap_or(u8::MAX)
 }
 
-/// A range; `zero` stands at both ends of an empty one.
+/// A range; an empty one has `zero` at both ends.
 fn range<T: Clone>(
     bytes: &[u8],
     budget: &mut BytesLeft,
@@ -235,7 +235,7 @@ fn array<T>(
         _ => return Err(Malformed("an array of several dimensions")),
     }
     let (length, _first_index) = (reader.i32()?, reader.i32()?);
-    // No capacity from the wire: each value takes at least its length.
+    // The count from the wire sets no capacity, because it may be false.
     let mut values = Vec::new();
     for _ in 0..length {
         budget.spend(size_of::<Option<T>>())?;
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn many_elements_of_few_bytes_are_refused_before_they_take_memory() {
-        // One dimension, of as many NULLs as there are.
+        // One dimension with `count` NULLs.
         let nulls = |count: i32| {
             let head = [1_i32, 1, 0, count, 1].into_iter().chain((0..count).map(|_| -1));
             head.flat_map(i32::to_be_bytes).collect::<Vec<_>>()

@@ -1,11 +1,11 @@
-//! Reading PostgreSQL's binary values: big-endian numbers and pieces with their length before them.
+//! Reads and writes the parts of PostgreSQL's binary values: big-endian numbers and length-prefixed pieces.
 
-/// Why bytes are not the value that their column says.
+/// Why bytes are not a value of their column's type.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed(pub &'static str);
 
-/// The bytes of the host's memory that a row may still take. They are subtracted before they are used, because few
-/// bytes on the wire can become much text.
+/// The bytes of the host's memory that a row may still use. They are subtracted before the memory is allocated, because
+/// a few bytes on the wire can become a long text.
 #[derive(Debug)]
 pub(super) struct BytesLeft(pub usize);
 
@@ -20,10 +20,10 @@ impl BytesLeft {
     }
 }
 
-/// [`MAX_RESULT_BYTES`](super::MAX_RESULT_BYTES) are what a row may take.
+/// A row may use at most [`MAX_RESULT_BYTES`](super::MAX_RESULT_BYTES).
 pub(super) const TOO_LARGE: Malformed = Malformed("with it, the row is larger than 16 MiB");
 
-/// The rest of a value.
+/// The part of a value that is not read yet.
 pub(super) struct Reader<'a>(&'a [u8]);
 
 macro_rules! numbers {
@@ -45,7 +45,7 @@ impl<'a> Reader<'a> {
 
     numbers!(i8 i16 u16 i32 u32 i64 f32 f64);
 
-    /// A piece with its length before it; `None` for NULL, whose length is -1.
+    /// A length-prefixed piece; `None` for NULL, whose length is -1.
     pub(super) fn piece(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
         let Ok(length) = usize::try_from(self.i32()?) else { return Ok(None) };
         let (head, rest) = self.0.split_at_checked(length).ok_or(SHORT)?;
@@ -53,13 +53,13 @@ impl<'a> Reader<'a> {
         Ok(Some(head))
     }
 
-    /// The value, if that was all of it.
+    /// Returns `value` if all bytes were read.
     pub(super) fn end<T>(self, value: T) -> Result<T, Malformed> {
         if self.0.is_empty() { Ok(value) } else { Err(Malformed("the value is longer than its type")) }
     }
 }
 
-/// Appends a piece with its length before it.
+/// Appends a length-prefixed piece.
 pub(super) fn put_piece(
     out: &mut Vec<u8>,
     write: impl FnOnce(&mut Vec<u8>) -> Result<(), String>,

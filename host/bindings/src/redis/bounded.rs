@@ -1,4 +1,4 @@
-//! A stream of which no more is read than one answer may weigh.
+//! A stream that limits how much is read for one answer.
 
 use super::{LINE_BYTES, MAX_ANSWER_BYTES};
 use std::io;
@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What the answer that is read now has weighed so far: its bytes, and [`LINE_BYTES`] a line.
+/// The weight of the current answer so far: its bytes, plus [`LINE_BYTES`] for each line.
 #[derive(Debug, Clone, Default)]
 pub(super) struct AnswerWeight(Arc<AtomicUsize>);
 
 impl AnswerWeight {
-    /// The next answer begins.
+    /// Starts counting the next answer.
     pub(super) fn begin(&self) {
         self.0.store(0, Ordering::Release);
     }

@@ -34,14 +34,14 @@ impl Address {
         Some(Address { host: host.to_owned(), port: *port, tls, url })
     }
 
-    /// As `allowed_outbound_hosts` is asked about it.
+    /// The form in which `allowed_outbound_hosts` checks it.
     pub(super) fn server(&self) -> Server<'_> {
         let scheme = if self.tls { "rediss" } else { "redis" };
         Server { scheme, host: &self.host, port: self.port }
     }
 }
 
-/// A guest's connection. Its commands run one at a time, in order.
+/// A guest's connection. It runs its commands one at a time, in order.
 pub struct Connection {
     session: Mutex<MultiplexedConnection>,
     weight: AnswerWeight,
@@ -53,7 +53,7 @@ impl Connection {
     /// Connects to `address` and logs in.
     ///
     /// # Errors
-    /// Why not; without a password.
+    /// The reason, without a password.
     pub(super) async fn open(address: &Address, permit: DialPermit) -> Result<Self, Error> {
         let server = address.server();
         let weight = AnswerWeight::default();
@@ -141,9 +141,9 @@ async fn connect(
     permit: &DialPermit,
     weight: AnswerWeight,
 ) -> Result<Opened, RedisError> {
-    // Its own timeouts would be shorter than ours, or longer.
+    // The client's own timeouts would differ from ours.
     let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-    // The interface has no way to say what a newer protocol sends besides answers.
+    // A newer protocol also sends messages that are not answers, which the interface cannot represent.
     let login = address.url.connection_info().redis_settings().clone().set_protocol(ProtocolVersion::RESP2);
     let stream = permit.stream(&address.server(), ip, address.tls).await?;
     let bounded = Bounded { stream, weight };
@@ -165,7 +165,7 @@ fn append(results: &mut Vec<RedisResult>, answer: Value) -> Result<(), Error> {
             }
         }
         Value::ServerError(error) => return Err(Error::Other(error.to_string())),
-        // These are of the newer protocol.
+        // These occur only in the newer protocol.
         _ => return Err(Error::Other("an answer that the interface has no form for".to_owned())),
     }
     Ok(())

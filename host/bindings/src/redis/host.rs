@@ -1,4 +1,4 @@
-//! `spin:redis@3.0.0`: each function one thin step over [`Connection`].
+//! `spin:redis@3.0.0`: each function is a thin wrapper of [`Connection`].
 
 use super::bindings::spin::redis::redis as wit;
 use super::connection::{Address, Connection};
@@ -8,11 +8,11 @@ use crate::outbound::{DialPermit, Refusal};
 use std::sync::Arc;
 use wasmtime::component::{Accessor, HasSelf, Resource};
 
-/// What stands for a guest's `connection` in the table of resources; shared with its calls under way.
+/// A guest's `connection` in the resource table; shared with the guest's pending calls.
 #[allow(unreachable_pub, reason = "generated code names it in public items")]
 pub type Handle = Arc<Connection>;
 
-/// Answers a guest, or traps.
+/// An answer for a guest, or a trap.
 pub(super) type Answer<T> = wasmtime::Result<Result<T, Error>>;
 
 impl Ctx {

@@ -1,15 +1,16 @@
 //! Outbound Redis, `spin:redis@3.0.0` and `fermyon:spin/redis@2.0.0`: servers that `allowed_outbound_hosts` names.
 //!
-//! A guest's `connection` is one connection to the server, made when it is opened and closed when it is dropped. It is
-//! shared with nobody, because a guest may send any command, and some change what the connection is (`SELECT`, `AUTH`,
-//! `MULTI`). Commands of one connection run one at a time, in order; each is sent once.
+//! A guest's `connection` is one connection to the server, opened with it and closed when it is dropped. It is never
+//! shared, because a guest may send any command, and some change the connection's state (`SELECT`, `AUTH`, `MULTI`). A
+//! connection runs its commands one at a time, in order; each is sent once.
 //!
-//! An answer is bounded where it is read (`bounded.rs`), before the client keeps it: no command says beforehand how large
-//! its answer is. One that is too large costs the connection, whose next bytes would be the rest of it. For an answer the
-//! guest waits up to [`ANSWER_TIMEOUT`](crate::outbound::ANSWER_TIMEOUT), and no longer than its call.
+//! The size of an answer is limited while it is read (`bounded.rs`), before the client stores it, because no command
+//! says in advance how large its answer is. An answer that is too large closes the connection, because the rest of it
+//! would come next. The guest waits for an answer at most [`ANSWER_TIMEOUT`](crate::outbound::ANSWER_TIMEOUT), and
+//! never beyond its call's deadline.
 //!
-//! Refused, as in Spin, are a server that was not granted and an address that is not `redis://` or `rediss://`, both as
-//! `invalid-address`. TLS checks certificates by Mozilla's roots, always.
+//! As in Spin, a server that was not granted and an address that is not `redis://` or `rediss://` both fail with
+//! `invalid-address`. TLS certificates are always checked against Mozilla's roots.
 
 mod bounded;
 mod connection;
@@ -45,8 +46,8 @@ souk_manifest::fixed_limits! {
     pub const MAX_COMMAND_BYTES: usize = 16 << 20, bytes;
     /// The largest answer to a command; each line of it counts for more than its bytes.
     pub const MAX_ANSWER_BYTES: usize = 16 << 20, bytes;
-    /// What each line of an answer counts besides its bytes: an element of a list is a line, and takes more memory than
-    /// its four bytes.
+    /// How many bytes each line of an answer counts for in addition to its own: an element of a list is a line, and
+    /// uses more memory than the few bytes that it has.
     pub const LINE_BYTES: usize = 48, bytes;
 }
 
@@ -59,7 +60,7 @@ pub const BINDING: Binding = Binding {
         let hosts = &component.allowed_outbound_hosts;
         !hosts.iter().any(|host| host.is_for("redis") || host.is_for("rediss"))
     },
-    // They are among the outbound hosts.
+    // The list of outbound hosts already names them.
     describe: Binding::nothing,
     fixed_limits: || FIXED_LIMITS.to_vec(),
     add_to_linker,

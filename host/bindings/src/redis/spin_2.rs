@@ -1,4 +1,4 @@
-//! `fermyon:spin/redis@2.0.0`, which SDKs for WASI 0.2 import: the same connections, by functions that wait.
+//! `fermyon:spin/redis@2.0.0`, which SDKs for WASI 0.2 import: the same connections, with synchronous functions.
 
 use super::connection::Connection;
 use super::host::Handle;

@@ -1,4 +1,4 @@
-//! The binding on a real Redis, by way of the older interface, whose functions a test can call without a guest.
+//! The binding on a real Redis, through the older interface, because a test can call its functions without a guest.
 
 use super::spin_2::wit::{self, HostConnection};
 use crate::Ctx;
@@ -9,7 +9,7 @@ use ::redis::cmd;
 use souk_test::redis::Redis;
 use wasmtime::component::Resource;
 
-/// An instance that may reach what `entries` say.
+/// An instance that may reach what `entries` allow.
 fn reaching(entries: &[&str]) -> Ctx {
     ctx(|grants| grants.outbound = Dialer::default().grant(&allow(entries)))
 }
@@ -61,7 +61,7 @@ async fn any_command_gives_its_answer_as_a_flat_list() {
 }
 
 #[tokio::test]
-async fn a_server_that_was_not_granted_and_an_address_that_is_none_are_invalid_addresses() {
+async fn a_server_that_was_not_granted_and_a_malformed_address_are_invalid_addresses() {
     let url = Redis::shared().database();
     for (entries, address) in [
         (&["redis://127.0.0.1:1"][..], url.as_str()),
@@ -76,7 +76,7 @@ async fn a_server_that_was_not_granted_and_an_address_that_is_none_are_invalid_a
         let opened = reaching(entries).open(address.to_owned()).await.unwrap();
         assert!(matches!(opened, Err(wit::Error::InvalidAddress)), "{entries:?} {address}");
     }
-    // A name that leads where only an entry for an address goes.
+    // A name that leads to an address that only an entry for the address grants.
     let named = url.replace("127.0.0.1", "localhost");
     let opened = reaching(&["*://*:*"]).open(named).await.unwrap();
     assert!(matches!(&opened, Err(wit::Error::Other(why)) if why.contains("not on the public internet")), "{opened:?}");
@@ -107,7 +107,7 @@ async fn an_answer_that_is_too_large_is_an_error_and_ends_its_connection_alone()
     let too_large = ctx.set(again(), "larger".into(), mebibyte.repeat(17)).await.unwrap().unwrap_err();
     assert!(matches!(&too_large, wit::Error::Other(why) if why.contains("16 MiB")), "{too_large:?}");
 
-    // Elements of few bytes take much more memory than they have bytes.
+    // Short elements use much more memory than they have bytes.
     let client = ::redis::Client::open(url.as_str()).unwrap();
     let mut own = client.get_multiplexed_async_connection().await.unwrap();
     let script =
@@ -123,7 +123,7 @@ async fn an_answer_that_is_too_large_is_an_error_and_ends_its_connection_alone()
 }
 
 #[tokio::test]
-async fn an_instance_holds_so_many_connections_and_dropped_ones_make_room() {
+async fn an_instance_holds_a_limited_number_of_connections_and_dropped_ones_make_room() {
     let url = Redis::shared().database();
     let mut ctx = reaching(LOOPBACK);
     let mut held = Vec::new();

@@ -1,4 +1,4 @@
-//! A guest's connection: which engine serves its next statement, and what it keeps between statements.
+//! A guest's connection: it chooses the engine for each statement, and keeps the state between statements.
 
 use super::database::{Database, Writer};
 use super::engine::Collected;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::{Mutex, MutexGuard};
 
-/// A guest's connection. Statements of one connection run one at a time, in order.
+/// A guest's connection. It runs its statements one at a time, in order.
 pub struct Connection {
     database: Arc<Database>,
     share: Share,
@@ -20,15 +20,16 @@ pub struct Connection {
     changes: AtomicU64,
 }
 
-/// How a read was answered.
+/// The result of trying a statement on this thread.
 enum Answer {
     Here(Collected),
-    /// It is a read, and too long for this thread.
+    /// The statement is a read that takes too long for this thread.
     Long,
 }
 
 impl Connection {
-    /// A connection to `database` for a component that has `share`; `transactions` counts its instance's open transactions.
+    /// A connection to `database` for a component with this `share`; `transactions` counts its instance's open
+    /// transactions.
     pub fn new(database: Arc<Database>, share: Share, transactions: Arc<AtomicUsize>) -> Self {
         Connection {
             database,
@@ -39,10 +40,11 @@ impl Connection {
         }
     }
 
-    /// Runs one statement and gives its whole result.
+    /// Runs one statement and returns its whole result.
     ///
     /// # Errors
-    /// SQLite's, in its words; and when the result is larger than [`MAX_RESULT_BYTES`](super::MAX_RESULT_BYTES).
+    /// When SQLite refuses the statement, with SQLite's message; and when the result is larger than
+    /// [`MAX_RESULT_BYTES`](super::MAX_RESULT_BYTES).
     pub async fn execute(&self, sql: String, params: Vec<Value>) -> Result<QueryResult, Error> {
         let kind = Kind::of(&sql)?;
         match self.try_here(kind, &sql, &params).await? {
@@ -52,13 +54,13 @@ impl Connection {
         }
     }
 
-    /// Runs one statement and gives its rows as they come. Only a read outside a transaction is truly streamed; what
-    /// else gives rows (`RETURNING`, a read within a transaction) is read whole first, so that the guest may run the
-    /// next statement of the transaction while it reads the rows.
+    /// Runs one statement and returns its rows as they are read. Only a read outside a transaction is really streamed.
+    /// Other rows (of `RETURNING`, or of a read within a transaction) are read completely first, so that the guest can
+    /// run the transaction's next statement while it reads them.
     ///
     /// # Errors
-    /// As [`execute`](Self::execute); the size of a streamed result is not bounded, unless
-    /// [`STREAM_READERS`](super::STREAM_READERS) others are streamed from the database at the time.
+    /// As [`execute`](Self::execute), but the size of a streamed result is not limited, unless
+    /// [`STREAM_READERS`](super::STREAM_READERS) other results are being streamed from the database.
     pub async fn query_stream(&self, sql: String, params: Vec<Value>) -> Result<RowStream, Error> {
         let kind = Kind::of(&sql)?;
         match self.try_here(kind, &sql, &params).await? {
@@ -70,14 +72,15 @@ impl Connection {
                     reader.keep(share);
                     return RowStream::scan(reader, run, sql, params).await;
                 }
-                // Others may be slow to read on; a result that can be kept whole need not wait for them.
+                // The other streams may be read slowly; a result that fits in memory need not wait for them.
                 Ok(RowStream::ready(self.read_long(sql, params).await?))
             }
             Err(session) => Ok(RowStream::ready(self.write(session, kind, sql, params).await?)),
         }
     }
 
-    /// Reads on a blocking thread, to the end. A lack of memory may be another's doing, and soon over.
+    /// Reads on a blocking thread, to the end. If memory runs out, it tries again: another statement may have used it,
+    /// and may end soon.
     async fn read_long(&self, sql: String, params: Vec<Value>) -> Result<Collected, Error> {
         for _ in 1..MEMORY_TRIES {
             let _share = self.share.statement(self.database.label()).await?;
@@ -100,7 +103,7 @@ impl Connection {
         self.changes.load(Ordering::Acquire)
     }
 
-    /// Answers a read on this thread if it is one; if not, the session comes back for [`write`](Self::write).
+    /// Runs the statement on this thread if it is a read; otherwise returns the session for [`write`](Self::write).
     async fn try_here(
         &self,
         kind: Kind,
@@ -142,7 +145,7 @@ impl Connection {
         sql: String,
         params: Vec<Value>,
     ) -> Result<Collected, Error> {
-        // Until the statement has ended, the transaction counts as lost: if this future is dropped, it is.
+        // The transaction counts as lost until the statement has ended, because dropping this future loses it.
         let writer = match session.state() {
             State::Open(_) => match session.set(State::Lost) {
                 State::Open(writer) => writer,
@@ -155,7 +158,7 @@ impl Connection {
         if writer.in_transaction() {
             session.set(State::Open(writer));
         } else if ended.lost_transaction {
-            // The rest of the transaction must not be committed piece by piece.
+            // The rest of the transaction must not be committed statement by statement.
             session.set(State::Lost);
         } else {
             session.set(State::Idle);

@@ -1,4 +1,4 @@
-//! One database file: its writer, its readers, and who may use them when.
+//! One database file: its writer, its readers, and the rules for sharing them.
 
 use super::engine::{Bound, Collected, Engine, has_virtual_tables};
 use super::error::{Stop, internal, to_guest_busy, to_guest_evicted};
@@ -23,25 +23,25 @@ use tokio_util::sync::CancellationToken;
 pub struct Database {
     label: Arc<str>,
     path: PathBuf,
-    /// How far the file may grow, in bytes.
+    /// The largest size of the file, in bytes.
     most: u64,
-    /// Fair: guests write in the order in which they asked.
+    /// The lock is fair: guests write in the order of their requests.
     writer: Arc<tokio::sync::Mutex<Engine>>,
-    /// Readers that nobody uses; they are opened as they are needed.
+    /// Idle readers; more are opened when needed.
     idle: Mutex<Vec<Engine>>,
     readers: Arc<Semaphore>,
     long_reads: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     reads: Arc<Reads>,
     wal: Wal,
-    /// Of reads; a write has a budget of its own.
+    /// The budget for temporary files of reads; a write has its own budget.
     spill: Arc<SpillBudget>,
-    /// Whether the database has virtual tables, whose steps no budget can bound.
+    /// Whether the database has virtual tables, whose steps no budget can limit.
     virtual_tables: AtomicBool,
     opened: Instant,
-    /// Whether the log has said that the file is nearly full, and it is so still.
+    /// Whether the log has reported that the file is nearly full, and it still is.
     nearly_full: AtomicBool,
-    /// Until when no read runs on an async thread, in milliseconds since the database was opened.
+    /// No read runs on an async thread before this time, in milliseconds since the database was opened.
     paused_until: AtomicU64,
 }
 
@@ -51,7 +51,7 @@ impl std::fmt::Debug for Database {
     }
 }
 
-/// Makes the file where it is missing, for the host's user alone; SQLite gives its journals the mode of the file.
+/// Creates the file if it is missing, readable only for the host's user; SQLite gives its journals the same mode.
 fn private(path: &Path) -> std::io::Result<()> {
     let mut file = std::fs::OpenOptions::new();
     file.create(true).append(true);
@@ -61,10 +61,10 @@ fn private(path: &Path) -> std::io::Result<()> {
 }
 
 impl Database {
-    /// Opens the file at `path`, and makes it and its folder when they do not exist. Blocks on the disk.
+    /// Opens the file at `path`; creates it and its folder if they do not exist. Blocks on the disk.
     ///
     /// # Errors
-    /// One that names the label and the file, for the operator.
+    /// For the operator: the error names the label and the file.
     pub fn open(path: &Path, label: &str) -> anyhow::Result<Arc<Database>> {
         Self::open_sized(path, label, super::MAX_DATABASE_BYTES)
     }
@@ -113,13 +113,13 @@ impl Database {
         self.wal.bytes()
     }
 
-    /// To be called after a change of the schema that did not pass through [`Connection`](super::Connection).
+    /// Call it after a change of the schema that did not use [`Connection`](super::Connection).
     pub(crate) fn look_for_virtual_tables(&self, sqlite: &rusqlite::Connection) -> rusqlite::Result<()> {
         self.virtual_tables.store(has_virtual_tables(sqlite)?, Ordering::Release);
         Ok(())
     }
 
-    /// Says in the log, once each time it comes to that, that the file has little room left.
+    /// Logs that the file is nearly full; once, until there is room again.
     pub(super) fn note_size(&self, bytes: u64) {
         let percent = bytes.saturating_mul(100) / self.most.max(1);
         if percent < super::ROOM_AGAIN_PERCENT {
@@ -164,7 +164,7 @@ impl Database {
         Ok(Reader { engine: Some(engine), database: self.clone(), _permit: permit, _shares: Vec::new(), reading: None })
     }
 
-    /// A reader for a read that takes long, and its run.
+    /// A reader for a long read, and its run.
     async fn long_reader(self: &Arc<Self>) -> Result<(Reader, Run), Error> {
         let wait = tokio::time::timeout(super::BUSY_TIMEOUT, self.long_reads.clone().acquire_owned()).await;
         let share = wait
@@ -173,7 +173,7 @@ impl Database {
         self.begin_reading(share).await
     }
 
-    /// A reader for a stream, and its run; `None` when others stream already.
+    /// A reader for a stream, and its run; `None` when too many others are streaming.
     pub(super) async fn stream_reader(self: &Arc<Self>) -> Result<Option<(Reader, Run)>, Error> {
         match self.streams.clone().try_acquire_owned() {
             Ok(share) => self.begin_reading(share).await.map(Some),
@@ -194,8 +194,8 @@ impl Database {
         Ok((reader, run))
     }
 
-    /// Keeps the write-ahead log within its bound, at the cost of the oldest reads. For the writer's blocking thread,
-    /// outside a transaction.
+    /// Keeps the write-ahead log within its limit, if necessary by ending the oldest reads. For the writer's blocking
+    /// thread, outside a transaction.
     fn keep_wal_small(&self, engine: &Engine) -> Result<(), Stop> {
         self.wal.keep_small(|| engine.empty_wal(), || self.reads.end_oldest()).map_err(|WalFull| {
             Stop::Failed(Error::Io(format!(
@@ -205,7 +205,7 @@ impl Database {
         })
     }
 
-    /// Reads on this thread, under a budget; see the module's documentation for why this may be done.
+    /// Reads on this thread, under a budget; the module's documentation says why this is allowed.
     pub(super) async fn read_inline(self: &Arc<Self>, sql: &str, params: &[Value]) -> Result<Collected, Stop> {
         let reader = self.reader().await.map_err(Stop::Failed)?;
         let Some(begun) = self.may_read_inline() else {
@@ -216,14 +216,14 @@ impl Database {
         outcome
     }
 
-    /// The time, when a read may run on this thread now.
+    /// The current time, if a read may run on this thread now.
     fn may_read_inline(&self) -> Option<Duration> {
         let now = self.opened.elapsed();
         let paused = now.as_millis() < self.paused_until.load(Ordering::Relaxed).into();
         (!paused && !self.virtual_tables.load(Ordering::Acquire)).then_some(now)
     }
 
-    /// Notes that a read that began at `begun` left an async thread `now`.
+    /// Records that a read that began at `begun` on an async thread ended `now`.
     pub(super) fn note_inline(&self, begun: Duration, now: Duration) {
         let took = now.saturating_sub(begun);
         if took >= super::INLINE_OVERRUN {
@@ -232,14 +232,14 @@ impl Database {
         }
     }
 
-    /// Compiles `sql` on a blocking thread, and says whether it is a read.
+    /// Compiles `sql` on a blocking thread, and returns whether it is a read.
     pub(super) async fn is_read(self: &Arc<Self>, sql: String) -> Result<bool, Error> {
         let (reader, _run) = self.long_reader().await?;
         let task =
             tokio::task::spawn_blocking(move || reader.run(|engine| engine.blocking(|engine| engine.is_read(&sql))));
         match task.await.map_err(|e| internal(&self.label, "a statement was not compiled", e))? {
             Err(Stop::Failed(e)) => Err(e),
-            // On the writer it fails or succeeds for good.
+            // If compiling fails, it counts as a write, and the writer decides its outcome.
             other => Ok(matches!(other, Ok(true))),
         }
     }
@@ -258,18 +258,18 @@ impl Database {
     }
 }
 
-/// The bound on a result that is kept whole.
+/// The limit on a result that is kept in memory.
 pub(super) const WHOLE: Bound = Bound { rows: usize::MAX, bytes: super::MAX_RESULT_BYTES };
 
 /// A reader, taken from its database until it is dropped.
 pub(super) struct Reader {
-    /// `None` only while it is dropped, and after a failure that leaves the engine in doubt.
+    /// `None` only while it is dropped, and after a failure that may have damaged the engine's state.
     engine: Option<Engine>,
     database: Arc<Database>,
     _permit: OwnedSemaphorePermit,
-    /// Of the readers that long reads or streams may have, and that the component may have.
+    /// The permits for long reads or streams, and of the component's share.
     _shares: Vec<OwnedSemaphorePermit>,
-    /// A long read or a stream.
+    /// Set for a long read or a stream.
     reading: Option<Reading>,
 }
 
@@ -282,17 +282,17 @@ impl Reader {
         &self.database.label
     }
 
-    /// Keeps `share` for as long as the reader is taken.
+    /// Keeps `share` until the reader is returned.
     pub(super) fn keep(&mut self, share: OwnedSemaphorePermit) {
         self._shares.push(share);
     }
 
-    /// Cancelled when the read must end because it keeps the write-ahead log from being emptied.
+    /// Cancelled when the read must end because it prevents emptying the write-ahead log.
     pub(super) fn evicted(&self) -> CancellationToken {
         self.reading.as_ref().map(|reading| reading.evicted().clone()).unwrap_or_default()
     }
 
-    /// Runs `work`. rusqlite asserts where SQLite is out of memory; that costs the reader, and nothing else.
+    /// Runs `work`. rusqlite panics where SQLite is out of memory; then only this reader is lost.
     pub(super) fn run<T>(mut self, work: impl FnOnce(&Engine) -> Result<T, Stop>) -> Result<T, Stop> {
         let engine = self.engine().map_err(Stop::Failed)?;
         let outcome = catch_unwind(AssertUnwindSafe(|| work(engine))).unwrap_or_else(|_| {
@@ -316,29 +316,29 @@ impl Drop for Reader {
     }
 }
 
-/// The writer, taken from its database until it is dropped. An open transaction is rolled back then, on a blocking
-/// thread; only after that the next one gets the writer.
+/// The writer, taken from its database until it is dropped. An open transaction is then rolled back on a blocking
+/// thread, before the next caller gets the writer.
 pub(super) struct Writer {
     /// `None` only while it is dropped.
     engine: Option<OwnedMutexGuard<Engine>>,
     database: Arc<Database>,
 }
 
-/// What a statement on the writer gave.
+/// The result of a statement on the writer.
 pub(super) struct Written {
     pub collected: Collected,
     /// How many bytes of the file hold data now; `None` inside a transaction.
     pub bytes_in_use: Option<u64>,
     /// The rowid of a row that the statement inserted.
     pub inserted: Option<i64>,
-    /// The rows that SQLite counts for the last `INSERT`, `UPDATE` or `DELETE`.
+    /// The number of rows that SQLite counts for the last `INSERT`, `UPDATE` or `DELETE`.
     pub changes: u64,
 }
 
 /// How a statement on the writer ended.
 pub(super) struct Ended {
     pub outcome: Result<Written, Error>,
-    /// SQLite rolled back the transaction by itself, without the statement asking for it.
+    /// Whether SQLite rolled the transaction back although the statement did not request it.
     pub lost_transaction: bool,
 }
 
@@ -351,7 +351,7 @@ impl Writer {
         self.engine.as_deref().is_some_and(Engine::in_transaction)
     }
 
-    /// A read within the transaction, on this thread, under a budget.
+    /// Reads within the transaction, on this thread, under a budget.
     pub(super) fn read_inline(&self, sql: &str, params: &[Value]) -> Result<Collected, Stop> {
         let engine = self.engine().map_err(Stop::Failed)?;
         let begun = self.database.may_read_inline().ok_or(Stop::Overflow)?;
@@ -360,8 +360,8 @@ impl Writer {
         outcome
     }
 
-    /// Runs a statement on a blocking thread. When the caller is gone before it ends, it is interrupted, and the writer
-    /// goes back with its transaction rolled back.
+    /// Runs a statement on a blocking thread. If the caller goes away first, the statement is interrupted, its
+    /// transaction is rolled back, and the writer is returned.
     pub(super) async fn write(self, sql: String, params: Vec<Value>) -> Result<(Writer, Ended), Error> {
         let _run = self.engine()?.begin();
         let database = self.database.clone();
@@ -388,7 +388,7 @@ impl Writer {
                     changes: engine.changes(),
                 });
                 if !engine.in_transaction() {
-                    // What was written stands; that the log is full is for the next one to be told.
+                    // This statement has succeeded; if the log is full, the next one fails.
                     let _ = database.keep_wal_small(engine);
                 }
                 written
@@ -412,7 +412,7 @@ impl Drop for Writer {
         };
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn_blocking(roll_back)),
-            // The runtime is gone, and with it everyone who could be kept waiting.
+            // The runtime is gone, and so are all callers that blocking could delay.
             Err(_) => roll_back(),
         }
     }
@@ -423,15 +423,15 @@ fn open_writer(path: &Path, most: u64) -> rusqlite::Result<Engine> {
     Engine::open(path, Role::Writer, most, &Arc::new(spill))
 }
 
-/// SQLite rolls back on its own after a severe failure, which makes `ROLLBACK` an error; but a connection that is still
-/// inside a transaction is of no use to anyone, and is opened anew.
+/// After a severe failure SQLite rolls back by itself, and then `ROLLBACK` is an error. A connection that is still
+/// inside a transaction cannot be used any more, and is opened again.
 fn replace_if_stuck(mut engine: OwnedMutexGuard<Engine>, database: &Database, why: &SqliteError) {
     if !engine.in_transaction() {
         return;
     }
-    tracing::error!(label = %database.label, error = %why, "sqlite: a rollback failed; the writer is opened anew");
+    tracing::error!(label = %database.label, error = %why, "sqlite: a rollback failed; the writer is opened again");
     match open_writer(&database.path, database.most) {
         Ok(fresh) => *engine = fresh,
-        Err(e) => tracing::error!(label = %database.label, error = %e, "sqlite: the writer cannot be opened anew"),
+        Err(e) => tracing::error!(label = %database.label, error = %e, "sqlite: the writer cannot be opened again"),
     }
 }

@@ -1,10 +1,10 @@
 //! One connection to SQLite: how it is opened and limited, and how it runs one statement under a budget.
 //!
-//! At rest an engine is set for the async thread: it does not wait for locks and does not touch large values.
-//! [`Engine::blocking`] lifts both for a run on a blocking thread.
+//! Normally an engine has the settings for an async thread: it does not wait for locks and does not touch large values.
+//! [`Engine::blocking`] lifts both restrictions for a run on a blocking thread.
 //!
-//! A run is given up through the progress handler, which sees the run's number: `sqlite3_interrupt` would be lost when
-//! it came before the first step, and would hit the next caller's statement when it came late.
+//! A run is cancelled through the progress handler, which knows the run's number. `sqlite3_interrupt` would have no
+//! effect before the first step, and if it came late, it would interrupt the next caller's statement.
 
 use super::error::{Stop, to_guest, to_guest_spilled};
 use super::gauge::{Gauge, Run};
@@ -19,23 +19,23 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Steps of the virtual machine between two looks at the clock.
+/// Steps of SQLite's virtual machine between two readings of the clock.
 const PROGRESS_STEPS: i32 = 10;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of the engine.
     pub(crate) const FIXED_LIMITS = "sqlite";
 
-    /// The compiled statements that one connection keeps.
+    /// How many compiled statements one connection keeps.
     const CACHED_STATEMENTS: usize = 128, "statements";
-    /// The longest statement that is kept: longer ones are most probably written with values in them.
+    /// The longest compiled statement that is kept: longer ones probably contain values, and do not repeat.
     const MAX_CACHED_STATEMENT_BYTES: usize = 8 << 10, bytes;
 }
 
-/// The size of a page; SQLite's default, written down because the size of the file is counted in it.
+/// The size of a page. It is SQLite's default, but explicit here because the file's size is counted in pages.
 const PAGE_BYTES: u64 = 4096;
 
-/// What a statement gives, in order: its columns once, then its rows with their weight in bytes.
+/// A part of a statement's result: first the columns, once, then the rows, each with its size in memory.
 pub(super) enum Item {
     Columns(Vec<String>),
     Row(RowResult, usize),
@@ -52,12 +52,12 @@ pub(super) struct Bound {
 #[derive(Debug)]
 pub(super) struct Collected {
     pub result: QueryResult,
-    /// The weight of the rows.
+    /// The size of the rows in memory.
     pub bytes: usize,
 }
 
 impl Collected {
-    /// No columns, no rows.
+    /// A result without columns and rows.
     pub(super) fn empty() -> Self {
         let result = QueryResult { columns: Vec::new(), rows: Vec::new() };
         Collected { result, bytes: 0 }
@@ -71,8 +71,8 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    /// Opens the file at `path`; a writer makes it when it does not exist, and lets it grow to `most` bytes.
-    /// What its statements write to temporary files counts in `spill`.
+    /// Opens the file at `path`; a writer creates it if it does not exist, and lets it grow to `most` bytes. Temporary
+    /// files of its statements count against `spill`.
     pub(super) fn open(path: &Path, role: Role, most: u64, spill: &Arc<SpillBudget>) -> rusqlite::Result<Engine> {
         let access = match role {
             Role::Writer => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
@@ -92,7 +92,7 @@ impl Engine {
                 }
             }))?;
         }
-        // The policy comes last: it would deny the settings above.
+        // The policy comes last, because it would deny the settings above.
         policy::install(&mut sqlite, role, &gauge)?;
         sqlite.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
         let engine = Engine { sqlite, gauge };
@@ -100,14 +100,14 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Begins a run. Only one is under way at a time: whoever calls this owns the engine.
+    /// Begins a run. Only one run can be active at a time: the caller owns the engine.
     pub(super) fn begin(&self) -> Run {
         Run::begin(&self.gauge)
     }
 
-    /// Runs `work` with the patience and the value size of a blocking thread, and no bound on its time.
+    /// Runs `work` with the lock timeout and the value size of a blocking thread, and no limit on its time.
     pub(super) fn blocking<T>(&self, work: impl FnOnce(&Engine) -> Result<T, Stop>) -> Result<T, Stop> {
-        if self.gauge.given_up() {
+        if self.gauge.is_cancelled() {
             return Err(Stop::Gone);
         }
         self.gauge.end_never();
@@ -123,13 +123,13 @@ impl Engine {
         result
     }
 
-    /// Back to the settings of the async thread.
+    /// Restores the settings for an async thread.
     fn rest(&self) -> rusqlite::Result<()> {
         self.sqlite.set_limit(Limit::SQLITE_LIMIT_LENGTH, super::INLINE_VALUE_BYTES)?;
         self.sqlite.busy_timeout(Duration::ZERO)
     }
 
-    /// Runs a read on the async thread, under the budget of one.
+    /// Runs a read on the async thread, under its budget.
     pub(super) fn inline(&self, sql: &str, params: &[Value]) -> Result<Collected, Stop> {
         let _run = self.begin();
         self.gauge.end_soon();
@@ -137,8 +137,8 @@ impl Engine {
         self.collect(sql, params, true, bound)
     }
 
-    /// Finds out on the async thread whether `sql` is a read, without running it: [`Stop::Overflow`] when it is, as from
-    /// a budget of nothing.
+    /// Finds out on the async thread whether `sql` is a read, without running it. For a read it returns
+    /// [`Stop::Overflow`], as if the budget were empty.
     pub(super) fn only_compile(&self, sql: &str) -> Stop {
         let _run = self.begin();
         self.gauge.end_soon();
@@ -149,7 +149,7 @@ impl Engine {
         }
     }
 
-    /// Compiles `sql`, and says whether it is a read.
+    /// Compiles `sql`, and returns whether it is a read.
     pub(super) fn is_read(&self, sql: &str) -> Result<bool, Stop> {
         let compiled = self.sqlite.prepare_cached(sql);
         compiled.map(|s| s.readonly()).map_err(|e| not_compiled(self.stop(&e)))
@@ -174,7 +174,8 @@ impl Engine {
         Ok(all)
     }
 
-    /// Runs `sql` and hands on what it gives. With `reads`, a statement that writes is not run: [`Stop::Writes`].
+    /// Runs `sql` and passes its results on. With `reads`, it does not run a statement that writes, and returns
+    /// [`Stop::Writes`].
     pub(super) fn each(
         &self,
         sql: &str,
@@ -232,7 +233,7 @@ impl Engine {
         Ok(())
     }
 
-    /// What SQLite's error means for the run.
+    /// Turns SQLite's error into the reason why the run stopped.
     fn stop(&self, error: &rusqlite::Error) -> Stop {
         let inline = self.gauge.ends_soon();
         self.gauge.note_failed(error.sqlite_error_code());
@@ -242,7 +243,7 @@ impl Engine {
             }
             Some(ErrorCode::OutOfMemory) if inline => Stop::Overflow,
             Some(ErrorCode::OutOfMemory) => Stop::NoMemory,
-            Some(ErrorCode::OperationInterrupted) if self.gauge.given_up() => Stop::Gone,
+            Some(ErrorCode::OperationInterrupted) if self.gauge.is_cancelled() => Stop::Gone,
             Some(ErrorCode::OperationInterrupted | ErrorCode::DatabaseBusy | ErrorCode::TooBig) if inline => {
                 Stop::Overflow
             }
@@ -254,14 +255,14 @@ impl Engine {
         !self.sqlite.is_autocommit()
     }
 
-    /// Ends an open transaction. The error is for the host's log: the connection is then of no use.
+    /// Rolls an open transaction back. An error is for the host's log; the connection is then unusable.
     pub(super) fn roll_back(&self) -> rusqlite::Result<()> {
         self.gauge.end_never();
         let _run = self.begin();
         self.sqlite.prepare_cached("ROLLBACK")?.raw_execute().map(drop)
     }
 
-    /// Empties the write-ahead log; `false` when readers keep it from that. For the writer, outside a transaction.
+    /// Empties the write-ahead log; `false` when readers prevent it. For the writer, outside a transaction.
     pub(super) fn empty_wal(&self) -> rusqlite::Result<bool> {
         self.gauge.trusting(|| wal::empty(&self.sqlite, Duration::ZERO))
     }
@@ -280,12 +281,12 @@ impl Engine {
         self.sqlite.changes()
     }
 
-    /// How many bytes of the file hold data; `None` inside a transaction, which may still come to nothing.
+    /// The number of bytes of the file that hold data; `None` inside a transaction, which may still be rolled back.
     pub(super) fn bytes_in_use(&self) -> Option<u64> {
         if self.in_transaction() {
             return None;
         }
-        // These are on the policy's list, and touch two numbers of the first page.
+        // The policy allows these pragmas, and they only read two numbers of the first page.
         let count = |sql| {
             let counted = self.sqlite.prepare_cached(sql).and_then(|mut s| s.query_row([], |row| row.get::<_, i64>(0)));
             counted.ok().and_then(|count| u64::try_from(count).ok())
@@ -294,7 +295,7 @@ impl Engine {
         Some(pages.saturating_sub(free).saturating_mul(PAGE_BYTES))
     }
 
-    /// Whether a virtual table was made through this connection since the last question.
+    /// Whether this connection has created a virtual table since the last call of this function.
     pub(super) fn made_virtual_table(&self) -> bool {
         self.gauge.take_virtual_table()
     }
@@ -312,7 +313,7 @@ pub(super) fn has_virtual_tables(sqlite: &Connection) -> rusqlite::Result<bool> 
     sqlite.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND sql LIKE 'CREATE VIRTUAL%'")?.exists([])
 }
 
-/// The budget ran out before SQLite could say whether the statement reads.
+/// For a budget that ran out before SQLite could tell whether the statement is a read.
 fn not_compiled(stop: Stop) -> Stop {
     match stop {
         Stop::Overflow => Stop::Unknown,
@@ -324,7 +325,7 @@ fn names(statement: &rusqlite::Statement<'_>) -> Vec<String> {
     statement.column_names().map(str::to_owned).collect()
 }
 
-/// A connection for migrations: durable and bounded as the writer, without the bounds on one statement.
+/// A connection for migrations: with the writer's durability and limits, but without the limits on one statement.
 pub(crate) fn open_for_migrations(path: &Path) -> rusqlite::Result<Connection> {
     let access = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let sqlite = Connection::open_with_flags(path, access)?;
@@ -336,11 +337,12 @@ pub(crate) fn open_for_migrations(path: &Path) -> rusqlite::Result<Connection> {
 /// The settings of every connection to the file at `path`; one that writes lets the file grow to `most` bytes.
 fn configure(sqlite: &Connection, path: &Path, most: Option<u64>) -> rusqlite::Result<()> {
     sqlite.busy_timeout(super::BUSY_TIMEOUT)?;
-    // Of the process, not of the connection, and cheap to say again.
+    // This applies to the process, not to the connection, and is cheap to repeat.
     setting(sqlite, "hard_heap_limit", &super::MAX_HEAP_BYTES.to_string())?;
     setting(sqlite, "soft_heap_limit", &super::SOFT_HEAP_BYTES.to_string())?;
-    // What does not fit in a connection's cache goes to files in the database's folder; SQLite deletes them as soon as
-    // they are open. The folder is the process's, and one host has one folder of databases.
+    // Data that does not fit into a connection's cache goes to temporary files in the database's folder; SQLite deletes
+    // them as soon as they are open. The setting applies to the whole process, but a host has only one folder of
+    // databases.
     if let Some(folder) = path.parent().and_then(Path::to_str)
         && sqlite.pragma_query_value(None, "temp_store_directory", |row| row.get::<_, String>(0)).ok().as_deref()
             != Some(folder)
@@ -365,7 +367,7 @@ fn configure(sqlite: &Connection, path: &Path, most: Option<u64>) -> rusqlite::R
     Ok(())
 }
 
-/// The bounds on one statement of a guest. Deep expressions cost stack, long patterns cost time within one step.
+/// The limits on one statement of a guest. Deep expressions use stack, long patterns use time within one step.
 fn restrict(sqlite: &Connection) -> rusqlite::Result<()> {
     for (limit, value) in [
         (Limit::SQLITE_LIMIT_SQL_LENGTH, super::MAX_STATEMENT_BYTES),
@@ -381,7 +383,7 @@ fn restrict(sqlite: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Sets a pragma; some answer with a row, which says nothing new.
+/// Sets a pragma, and ignores the row that some pragmas return.
 fn setting(sqlite: &Connection, name: &str, value: &str) -> rusqlite::Result<()> {
     sqlite.pragma_update_and_check(None, name, value, |_| Ok(())).or_else(|e| match e {
         rusqlite::Error::QueryReturnedNoRows => Ok(()),

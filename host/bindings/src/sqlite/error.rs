@@ -1,4 +1,5 @@
-//! Errors, from SQLite to the interface: SQLite's own words, so that a constraint is named, and nothing of the host's.
+//! Converts SQLite's errors to the interface's: with SQLite's own message, so that a constraint is named, and without
+//! details of the host.
 
 use super::Error;
 use super::gauge::Gauge;
@@ -8,22 +9,22 @@ use rusqlite::{Connection, ErrorCode};
 /// Why a statement did not run to its end.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// The budget ran out: of time, rows or bytes, or of patience with a lock. Running again with a larger one helps.
+    /// The budget ran out (time, rows, bytes or the wait for a lock). Running it again with a larger budget helps.
     Overflow,
-    /// The same, and before it was known whether the statement reads or writes.
+    /// The budget ran out before it was known whether the statement reads or writes.
     Unknown,
-    /// A read was asked for, and the statement writes.
+    /// Only a read was allowed, but the statement writes.
     Writes,
-    /// SQLite's memory is used up, perhaps by another's statement; running again later may help.
+    /// SQLite's memory is used up, perhaps by another component's statement; running it again later may help.
     NoMemory,
-    /// Nobody waits for the answer.
+    /// The caller no longer waits for the result.
     Gone,
     /// The guest gets this error.
     Failed(Error),
 }
 
 impl Stop {
-    /// The guest's error when a run stopped that was to keep the whole result.
+    /// The guest's error when a run that keeps the whole result stopped.
     pub(super) fn of_whole(self) -> Error {
         match self {
             Stop::Failed(e) => e,
@@ -39,13 +40,13 @@ impl Stop {
     }
 }
 
-/// What the guest is told when a part of the host failed; the details are in the host's log.
+/// The guest's error when a part of the host failed; the details go to the host's log.
 pub(super) fn internal(label: &str, what: &str, detail: impl std::fmt::Display) -> Error {
     tracing::error!(label, %detail, "sqlite: {what}");
     Error::Io(format!("the host could not serve database `{label}`: {what}"))
 }
 
-/// The interface's error for SQLite's.
+/// Converts SQLite's error to the interface's.
 pub(super) fn to_guest(error: &rusqlite::Error, gauge: &Gauge, sqlite: &Connection) -> Error {
     match what_is_full(error, sqlite) {
         Some(Full::File) => Error::DatabaseFull,
@@ -57,7 +58,7 @@ pub(super) fn to_guest(error: &rusqlite::Error, gauge: &Gauge, sqlite: &Connecti
     }
 }
 
-/// The name of an error, for measures.
+/// The name of an error, for metrics.
 pub(super) fn name_of(error: &Error) -> &'static str {
     match error {
         Error::NoSuchDatabase => "no-such-database",
@@ -68,7 +69,7 @@ pub(super) fn name_of(error: &Error) -> &'static str {
     }
 }
 
-/// SQLite's error in a sentence; for a denied statement what was denied and why.
+/// SQLite's error as a sentence; for a denied statement it says what was denied, and why.
 pub(crate) fn explain(error: &rusqlite::Error, gauge: &Gauge) -> String {
     let code = match error {
         rusqlite::Error::SqlInputError { error, .. } => Some(error.code),
@@ -89,7 +90,7 @@ pub(crate) fn explain(error: &rusqlite::Error, gauge: &Gauge) -> String {
     }
 }
 
-/// The error of one who waited in vain, in SQLite's words.
+/// The error of a statement that waited for too long, in SQLite's words.
 pub(super) fn to_guest_busy(label: &str) -> Error {
     Error::Io(format!(
         "database is locked: `{label}` was in use by others for more than {} s",
@@ -97,7 +98,7 @@ pub(super) fn to_guest_busy(label: &str) -> Error {
     ))
 }
 
-/// The error of a read that was ended because it kept the write-ahead log, of at most `most` bytes, from being emptied.
+/// The error of a read that was ended because it prevented emptying the write-ahead log, which may have `most` bytes.
 pub(super) fn to_guest_evicted(label: &str, most: u64) -> Error {
     Error::Io(format!(
         "the read was ended: others wrote more than {} MiB to `{label}` while it ran; read in pages, or faster",
@@ -113,10 +114,10 @@ pub(super) fn to_guest_spilled(most: u64) -> Error {
     ))
 }
 
-/// The error of a component that waited in vain for its own statements.
+/// The error of a component whose own statements kept one waiting for too long.
 pub(super) fn to_guest_crowded() -> Error {
     Error::Io(format!(
-        "{} statements of the component were under way for more than {} s; run fewer at one time, or shorter ones",
+        "{} statements of the component were running for more than {} s; run fewer at the same time, or shorter ones",
         super::MAX_STATEMENTS,
         super::BUSY_TIMEOUT.as_secs()
     ))

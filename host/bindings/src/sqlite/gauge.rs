@@ -1,4 +1,4 @@
-//! What the hooks of one connection and its users tell each other: when its run must end, and why.
+//! The shared state of a connection's hooks and its users: when its run must end, and why.
 
 use super::spill::{Spill, SpillBudget};
 use parking_lot::Mutex;
@@ -8,28 +8,28 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What one connection's hooks and its users tell each other.
+/// The shared state of one connection's hooks and its users.
 #[derive(Debug)]
 pub(crate) struct Gauge {
-    /// The beginning of time.
+    /// The zero of the times in this struct.
     epoch: Instant,
     /// When the run must end, in nanoseconds since the epoch; [`NEVER`] on a blocking thread.
     end: AtomicU64,
     /// The number of the last run.
     run: AtomicU64,
-    /// The last run that was given up.
+    /// The last run that was cancelled.
     cancelled: AtomicU64,
-    /// A row was inserted since the run began.
+    /// Whether a row was inserted since the run began.
     inserted: AtomicBool,
-    /// The run failed in a way after which SQLite rolls back by itself.
+    /// Whether the run failed in a way after which SQLite rolls back by itself.
     failed_badly: AtomicBool,
-    /// A virtual table was made.
+    /// Whether a virtual table was created.
     virtual_table: AtomicBool,
-    /// What the policy denied last, and why.
+    /// The policy's last denial, with its reason.
     denied: Mutex<Option<String>>,
-    /// The host itself asks, not a guest: nothing is denied.
+    /// Whether the host itself runs the statement, not a guest: then nothing is denied.
     trusted: AtomicBool,
-    /// What the run has written to temporary files.
+    /// The bytes that the run has written to temporary files.
     pub(super) spill: Spill,
 }
 
@@ -43,7 +43,7 @@ impl Default for Gauge {
 }
 
 impl Gauge {
-    /// A connection whose statements write temporary files within `spill`.
+    /// The gauge of a connection whose temporary files count against `spill`.
     pub(super) fn new(spill: Arc<SpillBudget>) -> Self {
         Gauge {
             epoch: Instant::now(),
@@ -77,22 +77,22 @@ impl Gauge {
         self.virtual_table.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn given_up(&self) -> bool {
+    pub(super) fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Acquire) == self.run.load(Ordering::Relaxed)
     }
 
-    /// Lets the run under way take the time of a read on an async thread.
+    /// Limits the current run to the time of a read on an async thread.
     pub(super) fn end_soon(&self) {
         let end = self.now().saturating_add(nanos(super::INLINE_TIME));
         self.end.store(end, Ordering::Relaxed);
     }
 
-    /// Lets the run under way take as long as its caller waits.
+    /// Lets the current run take as long as its caller waits.
     pub(super) fn end_never(&self) {
         self.end.store(NEVER, Ordering::Relaxed);
     }
 
-    /// Notes the beginning of a run, and gives its number.
+    /// Begins a run, and returns its number.
     fn begin(&self) -> u64 {
         self.inserted.store(false, Ordering::Relaxed);
         self.failed_badly.store(false, Ordering::Relaxed);
@@ -117,12 +117,12 @@ impl Gauge {
         self.inserted.load(Ordering::Relaxed)
     }
 
-    /// Whether a virtual table was made since the last question.
+    /// Whether a virtual table was created since the last call of this function.
     pub(super) fn take_virtual_table(&self) -> bool {
         self.virtual_table.swap(false, Ordering::Relaxed)
     }
 
-    /// Does `work` as the host itself: nothing is denied, and nothing ends it.
+    /// Runs `work` as the host itself: nothing is denied, and nothing ends it.
     pub(super) fn trusting<T>(&self, work: impl FnOnce() -> T) -> T {
         self.trusted.store(true, Ordering::Relaxed);
         let done = work();
@@ -144,8 +144,8 @@ impl Gauge {
         if self.is_trusted() {
             return false;
         }
-        // What is small enough for an async thread does not spill.
-        (if end == NEVER { self.spill.is_too_much() } else { self.now() >= end }) || self.given_up()
+        // A read on an async thread is too small to write temporary files.
+        (if end == NEVER { self.spill.is_too_much() } else { self.now() >= end }) || self.is_cancelled()
     }
 }
 
@@ -153,8 +153,8 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(NEVER - 1)
 }
 
-/// One run of one statement; when it is dropped, the statement ends at its next look at the budget. Dropping it after
-/// the statement ended does nothing.
+/// One run of one statement. Dropping it ends the statement at its next check of the budget; after the statement has
+/// ended, it does nothing.
 #[derive(Debug)]
 pub(super) struct Run {
     gauge: Arc<Gauge>,
@@ -167,7 +167,7 @@ impl Run {
         Run { gauge: gauge.clone(), number: gauge.begin() }
     }
 
-    /// Ends the run from elsewhere.
+    /// Returns a handle that can end the run.
     pub(super) fn stopper(&self) -> Stopper {
         Stopper { gauge: self.gauge.clone(), number: self.number }
     }
@@ -179,7 +179,7 @@ impl Drop for Run {
     }
 }
 
-/// Ends one run at its next look at the budget, as dropping its [`Run`] does.
+/// Ends one run at its next check of the budget, as dropping its [`Run`] does.
 #[derive(Debug)]
 pub(super) struct Stopper {
     gauge: Arc<Gauge>,

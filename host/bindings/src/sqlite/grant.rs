@@ -1,4 +1,5 @@
-//! What the manifest grants of it: databases by label, each opened once and shared by all components that have the label.
+//! What the manifest grants: databases by label. Each database is opened once and shared by all components that have
+//! the label.
 
 use super::{Database, Share};
 use crate::binding::{Binding, labels};
@@ -13,7 +14,7 @@ pub const BINDING: Binding = Binding {
     name: "sqlite",
     interfaces: &["spin:sqlite/", "fermyon:spin/sqlite@"],
     key: "sqlite_databases",
-    // A component that can use either kind of database imports both; its `database_url` says which it is to be.
+    // A component that can use either kind of database imports both; its `database_url` chooses one.
     is_missing: |component| component.sqlite_databases.is_empty() && component.database.is_none(),
     describe: |component| component.sqlite_databases.clone(),
     fixed_limits: super::fixed_limits,
@@ -25,8 +26,9 @@ pub const BINDING: Binding = Binding {
 pub struct Databases(BTreeMap<String, Arc<Database>>);
 
 impl Databases {
-    /// Opens what components of this host are granted and is not open yet; `folder` is where those lie that the runtime
-    /// configuration does not place. Blocks on the disk. Returns those that cannot be opened.
+    /// Opens the databases that components of this host are granted and that are not open yet. Databases without a
+    /// place in the runtime configuration are files in `folder`. Blocks on the disk. Returns the databases that cannot
+    /// be opened.
     #[must_use]
     pub fn open(&mut self, application: &Application, folder: &Path) -> Vec<Diagnostic> {
         let mut mistakes = Vec::new();
@@ -48,7 +50,7 @@ impl Databases {
         mistakes
     }
 
-    /// All of them.
+    /// All open databases.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Database>> {
         self.0.values()
     }
@@ -58,14 +60,14 @@ impl Databases {
         self.0.get(label)
     }
 
-    /// What `component` is granted.
+    /// The databases that `component` is granted.
     pub fn grant(&self, component: &Component) -> Granted {
         let labels = component.sqlite_databases.iter();
         labels.filter_map(|label| Some((label.clone(), self.get(label)?.clone()))).collect::<BTreeMap<_, _>>().into()
     }
 }
 
-/// The databases that a component was granted, by label, and its share of them.
+/// The databases that a component is granted, by label, and its share of them.
 #[derive(Debug, Default)]
 pub struct Granted {
     databases: BTreeMap<String, Arc<Database>>,

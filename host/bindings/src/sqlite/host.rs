@@ -1,7 +1,7 @@
-//! The interface's functions, each one thin step over [`Connection`] and [`RowStream`](super::RowStream).
+//! The interface's functions. Each is a thin wrapper of [`Connection`] and [`RowStream`](super::RowStream).
 //!
-//! `execute` is a plain function of the interface, so its instance does nothing else until it returns; the host's
-//! threads do. `execute-async` lets the instance go on.
+//! `execute` is a synchronous function of the interface, so its instance waits until it returns; the host's threads do
+//! not. `execute-async` lets the instance go on.
 
 use super::bindings::spin::sqlite::sqlite as wit;
 use super::error::name_of;
@@ -16,12 +16,12 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use wasmtime::component::{Accessor, FutureReader, HasData, Resource, ResourceTable, StreamReader};
 
-/// Functions, as recordings name them.
+/// The names of functions in recordings.
 const EXECUTE: &str = "spin:sqlite/sqlite#execute";
 const LAST_ROW: &str = "spin:sqlite/sqlite#last-insert-rowid";
 const CHANGES: &str = "spin:sqlite/sqlite#changes";
 
-/// What stands for a guest's `connection` in the table of resources; shared with its calls under way.
+/// A guest's `connection` in the resource table; shared with the guest's pending calls.
 #[allow(unreachable_pub, reason = "generated code names it in public items")]
 pub type Handle = Arc<Connection>;
 
@@ -37,9 +37,9 @@ pub(super) struct View<'a> {
     pub table: &'a mut ResourceTable,
     pub grants: &'a Grants,
     pub state: &'a mut State,
-    /// Of the call.
+    /// The call's span.
     pub span: &'a Span,
-    /// Of the call, where it is recorded or replayed.
+    /// The call's tape, if it is recorded or replayed.
     pub tape: Option<&'a Tape>,
 }
 
@@ -74,7 +74,7 @@ impl View<'_> {
         Ok(self.table.get(handle)?.clone())
     }
 
-    /// Runs one statement and gives its whole result.
+    /// Runs one statement and returns its whole result.
     pub(super) async fn run(
         &mut self,
         handle: &Resource<Handle>,
@@ -131,7 +131,7 @@ impl wit::HostConnection for View<'_> {
     }
 }
 
-/// What `execute-async` gives: columns, rows, and how the statement ended.
+/// The result of `execute-async`: columns, rows, and how the statement ended.
 type Rows = (Vec<String>, StreamReader<RowResult>, FutureReader<Result<(), Error>>);
 
 impl wit::HostConnectionWithStore<Ctx> for Sqlite {
@@ -170,7 +170,7 @@ impl wit::HostConnectionWithStore<Ctx> for Sqlite {
                 (None, FutureReader::new(&mut store, async { wasmtime::error::Ok(Ok(())) })?)
             } else {
                 let (end, ended) = oneshot::channel();
-                // A stream that the guest dropped before its end has not failed.
+                // A stream that the guest drops before its end counts as successful.
                 let ended = async { wasmtime::error::Ok(ended.await.unwrap_or(Ok(()))) };
                 (Some(end), FutureReader::new(&mut store, ended)?)
             };

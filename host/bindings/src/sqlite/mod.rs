@@ -5,42 +5,42 @@
 //!
 //! # Where a statement runs
 //!
-//! A hop to another thread and back costs more than reading a row by its id, so reads avoid it:
+//! Switching to another thread and back costs more than reading a row by its id, so reads avoid it:
 //!
-//! 1. A statement that begins with `SELECT`, `WITH`, `VALUES` or `EXPLAIN`, that SQLite itself calls read-only, and
-//!    that is not part of a transaction, runs **on the async thread**, on a reader, under a budget
+//! 1. A statement that begins with `SELECT`, `WITH`, `VALUES` or `EXPLAIN`, that SQLite itself reports as read-only,
+//!    and that is not part of a transaction, runs **on the async thread**, on a reader, under a budget
 //!    ([`INLINE_TIME`], [`INLINE_ROWS`], [`INLINE_BYTES`]). The budget is a bounded exception to "nothing blocks an
 //!    async thread": it is less than the slice of processor time that a guest may use before it yields.
-//! 2. When the budget runs out, the statement is abandoned and run again from its start on a blocking thread. Reading
-//!    has no side effect, so running again is safe.
-//!    SQLite looks at the clock only between steps of its machine. [`INLINE_VALUE_BYTES`] keeps most steps short. When
-//!    a read took [`INLINE_OVERRUN`] all the same (a nasty `trim`, a cold disk), the database's reads keep off the async
-//!    threads for [`INLINE_PAUSE`] times as long, so at most a tenth of a thread's time is lost to such reads.
+//! 2. When the budget runs out, the statement is stopped and run again from its start on a blocking thread. Reading has
+//!    no side effects, so this is safe. SQLite checks the clock only between steps of its virtual machine.
+//!    [`INLINE_VALUE_BYTES`] keeps most steps short. If a read still takes [`INLINE_OVERRUN`] (an expensive `trim`, a
+//!    cold disk), the database's reads stay off the async threads for [`INLINE_PAUSE`] times as long, so such reads
+//!    take at most a tenth of a thread's time.
 //! 3. Everything else (writes, transactions, pragmas) runs on a blocking thread, on the writer, one at a time in the
-//!    order of arrival: a commit waits for the disk.
+//!    order of arrival, because a commit waits for the disk.
 //!
-//! Virtual tables (full text, r-tree) can work for long within one step that no budget sees, so a database that has
-//! any is never read inline.
+//! Virtual tables (full text, r-tree) can take long within one step, which no budget can stop, so a database with a
+//! virtual table is never read inline.
 //!
 //! # Transactions
 //!
-//! A guest's `connection` holds nothing while it is idle. When one of its statements leaves SQLite in a transaction
-//! (asked of SQLite, not parsed from the text), the connection keeps the writer until the transaction ends or the
-//! connection is dropped, which rolls back; the writer is handed on only after that. A statement that is cancelled
-//! within a transaction takes the transaction with it, and the connection refuses more until the guest says
-//! `ROLLBACK`: the rest of a broken transaction must not be committed piece by piece.
+//! A guest's `connection` holds no engine while it is idle. When a statement leaves SQLite in a transaction (SQLite
+//! reports this; the text is not parsed), the connection keeps the writer until the transaction ends. Dropping the
+//! connection rolls back, and only then the next one gets the writer. Cancelling a statement within a transaction ends
+//! the transaction. The connection then refuses all statements until the guest runs `ROLLBACK`, because the rest of a
+//! broken transaction must not be committed statement by statement.
 //!
 //! # The write-ahead log
 //!
-//! Reads that overlap would keep the log growing. When it passes [`wal::MAX_WAL_BYTES`], the oldest long reads and
-//! streams end with an error until it can be emptied.
+//! Overlapping reads would let the log grow without limit. When it exceeds [`wal::MAX_WAL_BYTES`], the oldest long
+//! reads and streams are ended with an error, one by one, until the log can be emptied.
 //!
 //! # Memory
 //!
-//! SQLite bounds its memory for the process alone ([`MAX_HEAP_BYTES`]), so nobody may take all of it: sorts and
-//! intermediate tables go to temporary files in the folder of the database beyond [`CACHE_KIB`] each, those files are
-//! bounded as `spill.rs` says, and a component runs [`MAX_STATEMENTS`] at one time. A read that meets a lack of memory
-//! all the same is run again.
+//! SQLite can only limit its memory for the whole process ([`MAX_HEAP_BYTES`]), so no component may use all of it.
+//! Sorts and intermediate tables that exceed [`CACHE_KIB`] go to temporary files in the database's folder, `spill.rs`
+//! limits these files, and a component runs at most [`MAX_STATEMENTS`] statements at the same time. A read that still
+//! runs out of memory is run again.
 //!
 //! # Durability
 //!
@@ -49,8 +49,8 @@
 //!
 //! # What it refuses
 //!
-//! A guest's SQL is a stranger's. The policy in `policy.rs` denies `ATTACH`, `VACUUM`, extensions, temporary tables
-//! and every pragma that is not on its list; sizes of values, statements, results and files are bounded (the constants
+//! A guest's SQL is not trusted. The policy in `policy.rs` denies `ATTACH`, `VACUUM`, extensions, temporary tables and
+//! every pragma that is not on its list; sizes of values, statements, results and files are bounded (the constants
 //! below); the schema is not trusted and cannot be written directly. A label that was not granted is `access-denied`.
 
 mod connection;
@@ -116,57 +116,58 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of SQLite.
     pub(crate) const FIXED_LIMITS = "sqlite";
 
-    /// How long a read may hold up other calls before it moves to a thread of its own: a fraction of a component's
-    /// slice of processor time.
+    /// How long a read may delay other calls before it moves to a thread of its own: a fraction of a component's slice
+    /// of processor time.
     pub const INLINE_TIME: Duration = Duration::from_millis(1);
-    /// A read that held up other calls for this long is followed by a pause. A busy machine slows short reads as well,
-    /// so the bound is well above what it does to them.
+    /// After a read that delayed other calls for this long comes a pause. A busy machine delays short reads too, so the
+    /// limit is well above such delays.
     pub const INLINE_OVERRUN: Duration = Duration::from_millis(25);
-    /// How much longer than such a read the pause is, in which all reads of the database run on threads of their own.
+    /// How many times longer than such a read the pause is. During the pause, all reads of the database run on threads
+    /// of their own.
     pub const INLINE_PAUSE: u32 = 10, "times";
     /// The most rows of a read that does not move to a thread of its own.
     pub const INLINE_ROWS: usize = 1_000, "rows";
-    /// The most that the values of a read take together that does not move to a thread of its own.
+    /// The most bytes of all values of a read that does not move to a thread of its own.
     pub const INLINE_BYTES: usize = 256 << 10, bytes;
     /// The largest value of a read that does not move to a thread of its own. One step can take time that is quadratic
-    /// in it: `instr` of two values of 1 MiB takes seconds.
+    /// in the value's size: `instr` of two values of 1 MiB takes seconds.
     pub const INLINE_VALUE_BYTES: i32 = 8 << 10, bytes;
     /// The largest value or row of any statement.
     pub const MAX_VALUE_BYTES: i32 = 16 << 20, bytes;
-    /// The most that a result may hold in the host's memory, for one statement and for all the unread streams of one
-    /// instance. A larger result must be read as a stream, outside a transaction, or in pages.
+    /// The most bytes of results in the host's memory, for one statement and for all unread streams of one instance.
+    /// Read a larger result as a stream, outside a transaction, or in pages.
     pub const MAX_RESULT_BYTES: usize = 16 << 20, bytes;
     /// The largest database file. A full one answers `database-full`.
     pub const MAX_DATABASE_BYTES: u64 = 1 << 30, bytes;
-    /// The part of its bound from which on a database is nearly full: the log then says so.
+    /// A database that uses at least this part of its limit is nearly full; the log then warns.
     pub const NEARLY_FULL_PERCENT: u64 = 80, "percent";
-    /// The part of its bound below which a database is no longer nearly full.
+    /// A database that uses less than this part of its limit is no longer nearly full.
     pub const ROOM_AGAIN_PERCENT: u64 = 75, "percent";
     /// The longest statement.
     pub const MAX_STATEMENT_BYTES: i32 = 1 << 20, bytes;
-    /// The most memory that SQLite uses in this process, for all databases: a query that sorts without end must not
-    /// take all.
+    /// The most memory that SQLite uses in this process, for all databases: a query with an endless sort must not use
+    /// all memory.
     pub const MAX_HEAP_BYTES: u64 = 256 << 20, bytes;
-    /// The memory at which SQLite writes its caches to files, so that the rest is there for values: half.
+    /// The memory use above which SQLite writes its caches to files, so that half of the memory stays for values.
     pub const SOFT_HEAP_BYTES: u64 = MAX_HEAP_BYTES / 2, bytes;
-    /// The cache of one connection, of a sort and of each intermediate table; SQLite's default. What is larger goes to a
-    /// temporary file, whose bytes count as the database's: reads may write as much as the database may have.
+    /// The cache of one connection, of a sort and of each intermediate table; SQLite's default. Larger data goes to
+    /// temporary files. All reads of a database may together write as many bytes as the database may have.
     pub const CACHE_KIB: u32 = 2_000, KiB;
-    /// How many times the largest database one write may write: log, temporary files, indexes.
+    /// How much one write may write to log, temporary files and indexes, as a multiple of the largest database.
     pub const WRITE_FACTOR: u64 = 4, "times";
-    /// The most long reads and writes of one component that run at one time, on all its databases; others wait. Fewer
-    /// than two databases' readers, so that one component cannot take all of SQLite's memory.
+    /// The most long reads and writes of one component that run at the same time, on all its databases; others wait. It
+    /// is less than the readers of two databases, so that one component cannot use all of SQLite's memory.
     pub const MAX_STATEMENTS: usize = 4, "statements";
-    /// How often a read is run that met a lack of memory, which another's statement may have caused.
+    /// How often a read is tried that runs out of memory; another component's statement may have caused this.
     pub const MEMORY_TRIES: u32 = 3, "times";
     /// How long such a read waits before it runs again.
     pub const MEMORY_PAUSE: Duration = Duration::from_millis(200);
-    /// The connections of a database that read.
+    /// How many connections of a database read.
     pub const READERS: usize = 8, "connections";
-    /// How many of those may serve streams at one time: a stream lasts as long as its component likes, up to the stall
-    /// timeout between two reads.
+    /// How many of these may serve streams at the same time. A stream lasts as long as its component wants, with at
+    /// most the stall timeout between two reads.
     pub const STREAM_READERS: usize = 4, "connections";
-    /// How many of those may serve other long reads at one time. The rest is for short ones.
+    /// How many of these may serve other long reads at the same time. The rest is for short reads.
     pub const LONG_READERS: usize = 3, "connections";
     /// How long a statement waits for the writer, or a long read for a reader, before it fails as `database is locked`.
     pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -195,7 +196,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
 pub struct State {
     /// Connections of the instance that are inside a transaction.
     transactions: Arc<AtomicUsize>,
-    /// Bytes of rows that the instance asked for as streams and has not read.
+    /// Bytes of rows in streams that the instance has not read yet.
     unread: Arc<AtomicUsize>,
     /// Connections that the instance holds.
     connections: usize,

@@ -1,20 +1,20 @@
-//! What a guest's SQL may do: SQLite asks for each action while it compiles a statement.
+//! What a guest's SQL may do: SQLite calls the policy for each action while it compiles a statement.
 //!
-//! What is not listed is denied. Denied are: other files (`ATTACH`, `VACUUM`, extensions), temporary tables (they would
-//! live in the shared connection), pragmas that change durability or the connection, and the host's own tables that
-//! note which migrations ran.
+//! Actions that are not listed are denied. Denied are: other files (`ATTACH`, `VACUUM`, extensions), temporary tables
+//! (they would stay in the shared connection), pragmas that change durability or the connection, and the host's own
+//! tables that record which migrations ran.
 
 use super::gauge::Gauge;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use std::sync::Arc;
 
-/// Tables that begin so are the host's: one a component, with the migrations that ran.
+/// Tables with this prefix belong to the host: one for each component, with the migrations that ran.
 pub(crate) const HISTORY_PREFIX: &str = "souk_migrations_";
 
-/// Whose statements a connection compiles.
+/// The role of a connection, which decides what its statements may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Reads; runs on async threads, so pragmas that scan the database are not for it.
+    /// Reads. It runs on async threads, so pragmas that scan the database are denied.
     Reader,
     /// Guests' writes.
     Writer,
@@ -46,11 +46,11 @@ const PRAGMAS_THAT_READ: &[&str] = &[
     "user_version",
 ];
 
-/// Those of them whose argument names what to read, and changes nothing.
+/// Those of them whose argument only names what to read.
 const PRAGMAS_WITH_A_NAME: &[&str] =
     &["foreign_key_list", "index_info", "index_list", "index_xinfo", "table_info", "table_list", "table_xinfo"];
 
-/// Pragmas for the writer: they write inside a transaction, or take long.
+/// Pragmas only for the writer: they write inside a transaction, or take long.
 const PRAGMAS_OF_WRITERS: &[&str] = &[
     "application_id",
     "defer_foreign_keys",
@@ -61,14 +61,14 @@ const PRAGMAS_OF_WRITERS: &[&str] = &[
     "user_version",
 ];
 
-/// Settings that guests often ask for and that hold already.
+/// Settings that guests often set and that are always in force.
 const PRAGMAS_THAT_HOLD: &[(&str, &[&str])] =
     &[("foreign_keys", &["on", "1", "true", "yes"]), ("journal_mode", &["wal"]), ("synchronous", &["full", "2"])];
 
-/// Modules of virtual tables that a guest may make: they keep their data in tables of the same database.
+/// Modules of virtual tables that a guest may create: they keep their data in tables of the same database.
 const MODULES: &[&str] = &["fts4", "fts5", "rtree"];
 
-/// Makes SQLite ask the policy on `connection`; what was denied last is noted in `gauge`.
+/// Installs the policy on `connection`; `gauge` keeps the last denial.
 pub(super) fn install(connection: &mut rusqlite::Connection, role: Role, gauge: &Arc<Gauge>) -> rusqlite::Result<()> {
     let gauge = gauge.clone();
     connection.authorizer(Some(move |context: AuthContext<'_>| match check(role, &context.action) {
@@ -86,7 +86,7 @@ pub(super) fn install(connection: &mut rusqlite::Connection, role: Role, gauge: 
     }))
 }
 
-/// Whether `action` is allowed to guests' writes and to migrations; if not, why.
+/// Checks that guests' writes and migrations may do `action`; the error says why not.
 pub(crate) fn check_write(action: &AuthAction<'_>) -> Result<(), String> {
     check(Role::Writer, action)
 }

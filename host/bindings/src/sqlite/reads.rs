@@ -1,4 +1,4 @@
-//! The long reads of a database that are under way, in the order in which they began, so that the oldest can be ended.
+//! The running long reads of a database, in the order of their start, so that the oldest can be ended.
 
 use super::gauge::Stopper;
 use parking_lot::{Condvar, Mutex};
@@ -11,11 +11,11 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of reads that are ended.
     pub(crate) const FIXED_LIMITS = "sqlite";
 
-    /// How long to wait for a read that was told to end; it does at its next step.
+    /// How long to wait for the end of a cancelled read, which ends at its next step.
     const END_WAIT: Duration = Duration::from_secs(1);
 }
 
-/// The reads under way.
+/// The running reads.
 #[derive(Debug, Default)]
 pub(super) struct Reads {
     running: Mutex<Running>,
@@ -28,7 +28,7 @@ struct Running {
     reads: BTreeMap<u64, (Stopper, CancellationToken)>,
 }
 
-/// A read under way; it counts as ended when this is dropped.
+/// A running read; it counts as ended when this is dropped.
 #[derive(Debug)]
 pub(super) struct Reading {
     all: Arc<Reads>,
@@ -41,7 +41,7 @@ impl Reads {
         self.running.lock()
     }
 
-    /// Notes a read that `stopper` ends.
+    /// Registers a read that `stopper` can end.
     pub(super) fn begin(self: &Arc<Self>, stopper: Stopper) -> Reading {
         let mut running = self.running();
         running.last += 1;
@@ -65,7 +65,7 @@ impl Reads {
 }
 
 impl Reading {
-    /// Cancelled when the read must end because of its age.
+    /// Cancelled when the read must end because it is the oldest.
     pub(super) fn evicted(&self) -> &CancellationToken {
         &self.evicted
     }

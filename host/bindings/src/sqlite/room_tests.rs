@@ -1,4 +1,4 @@
-//! What one guest's statements may take from the others: the write-ahead log, memory, temporary files.
+//! Limits on what one guest's statements take from others: the write-ahead log, memory, temporary files.
 
 use super::tests::{FOR_EVER, Fixture, all, count_to, error, integer, ok};
 use super::*;
@@ -12,7 +12,7 @@ fn wal_bytes(f: &Fixture) -> u64 {
 const MIB: u64 = 1 << 20;
 
 #[tokio::test]
-async fn readers_that_overlap_do_not_keep_the_log_growing_and_are_told_why_they_ended() {
+async fn overlapping_readers_do_not_keep_the_log_growing_and_get_the_reason_of_their_end() {
     let f = Fixture::sized("CREATE TABLE t (n, b); INSERT INTO t VALUES (0, zeroblob(200000))", 2 * MIB).await;
     let (reader, writer) = (f.connect(), f.connect());
     let endless = format!("SELECT c.n, t.n FROM ({}) AS c, t", count_to(FOR_EVER));
@@ -136,7 +136,7 @@ async fn a_transaction_that_sqlite_ended_by_itself_takes_no_more_statements() {
     let c = f.connect();
     ok(&c, "BEGIN").await;
     ok(&c, "INSERT INTO t VALUES (1)").await;
-    // An interruption rolls the transaction back.
+    // The interruption rolls the transaction back.
     let message = error(&c, &format!("INSERT INTO t SELECT 2 FROM ({})", sort(200))).await;
     assert!(message.contains("temporary files"), "{message}");
     let message = error(&c, "INSERT INTO t VALUES (3)").await;
@@ -144,7 +144,7 @@ async fn a_transaction_that_sqlite_ended_by_itself_takes_no_more_statements() {
     ok(&c, "ROLLBACK").await;
     ok(&c, "INSERT INTO t VALUES (4)").await;
     assert_eq!(integer(&c, "SELECT sum(n) FROM t").await, 4);
-    // One that the guest lets SQLite roll back is over, as it asked for.
+    // A transaction that the guest itself lets SQLite roll back has ended as requested.
     ok(&c, "CREATE UNIQUE INDEX i ON t (n)").await;
     ok(&c, "BEGIN").await;
     assert!(error(&c, "INSERT OR ROLLBACK INTO t VALUES (4)").await.contains("UNIQUE"));

@@ -1,6 +1,6 @@
-//! Statements that an operator gives for a database before anything is served: `souk up --sqlite`.
+//! Statements that an operator runs on a database before the application serves requests: `souk up --sqlite`.
 //!
-//! They run as they stand, on a connection of their own, without the bounds of a component's.
+//! They run unchanged, on a separate connection, without a component's limits.
 
 use super::engine::open_for_migrations;
 use super::{BUSY_TIMEOUT, Database};
@@ -9,12 +9,12 @@ impl Database {
     /// Runs the statements of `sql`. Blocks on the disk.
     ///
     /// # Errors
-    /// What SQLite says of them, without the statements, which may hold secrets.
+    /// SQLite's error, without the statements, which may contain secrets.
     pub fn run_script(&self, sql: &str) -> Result<(), String> {
         let connection = open_for_migrations(self.path()).map_err(|error| error.to_string())?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(|error| error.to_string())?;
         let ran = connection.execute_batch(sql);
-        // A schema that a failed script has changed counts all the same.
+        // A failed script may have changed the schema too.
         let looked = self.look_for_virtual_tables(&connection);
         ran.map_err(|error| match error {
             rusqlite::Error::SqlInputError { msg, .. } => msg,

@@ -5,10 +5,10 @@ use super::{BUSY_TIMEOUT, Error, MAX_STATEMENTS, STREAM_READERS};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// How many statements one component runs at one time, whichever databases they are for; cheap to clone.
+/// Limits how many statements one component runs at the same time, on all its databases; cheap to clone.
 ///
-/// Streams have a count of their own: a guest that reads a stream and runs a statement for each row waits for itself
-/// otherwise.
+/// Streams have a separate limit: otherwise a guest that reads a stream and runs a statement for each row could wait
+/// for itself.
 #[derive(Debug, Clone)]
 pub struct Share {
     statements: Arc<Semaphore>,
@@ -25,20 +25,20 @@ impl Default for Share {
 }
 
 impl Share {
-    /// Waits until the component may run one more statement on `label`. Who waits for the writer does so first: those who
-    /// wait for it must not keep its owner from going on.
+    /// Waits until the component may run one more statement on `label`. A statement that needs the writer must wait for
+    /// the writer first: statements that wait for the writer must not block its owner.
     pub(super) async fn statement(&self, label: &str) -> Result<OwnedSemaphorePermit, Error> {
         let permit = tokio::time::timeout(BUSY_TIMEOUT, self.statements.clone().acquire_owned());
         permit.await.map_err(|_| to_guest_crowded())?.map_err(|e| internal(label, "its statements are closed", e))
     }
 
-    /// How many more statements may run.
+    /// The number of further statements that may run.
     #[cfg(test)]
     pub(super) fn free(&self) -> usize {
         self.statements.available_permits()
     }
 
-    /// Permission for one more stream; `None` when the component has its share.
+    /// Permission for one more stream; `None` when the component has used its share.
     pub(super) fn stream(&self) -> Option<OwnedSemaphorePermit> {
         self.streams.clone().try_acquire_owned().ok()
     }

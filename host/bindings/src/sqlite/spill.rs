@@ -1,30 +1,30 @@
-//! What statements write to temporary files: sorters, and intermediate tables that are larger than a cache.
+//! Limits what statements write to temporary files, for sorts and for intermediate tables that exceed a cache.
 //!
-//! SQLite has no bound on these files and deletes them as soon as they are open, so that nobody else can see their
-//! size. But a statement runs on one thread from its start to its end, and Linux counts the bytes that each thread
-//! writes; what the count grows by during a read is what it wrote to temporary files. That is looked at every few
-//! milliseconds. Elsewhere than on Linux nothing is counted.
+//! SQLite has no limit for these files and deletes them as soon as they are open, so their size is not visible. But a
+//! statement runs on one thread from start to end, and Linux counts the bytes that each thread writes. The growth of
+//! this count during a read is what the read wrote to temporary files. It is checked every few milliseconds. On other
+//! systems nothing is counted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Calls of the progress handler between two looks at the clock: some 160 steps of the virtual machine.
+/// Calls of the progress handler between two readings of the clock: about 160 steps of the virtual machine.
 const CALLS: u64 = 16;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of temporary files.
     pub(crate) const FIXED_LIMITS = "sqlite";
 
-    /// How often to ask the system how much a statement has written to files; asking costs a few microseconds.
+    /// How often to ask the system how much a statement has written to files; each time costs a few microseconds.
     const ASK_INTERVAL: Duration = Duration::from_millis(10);
 }
 
-/// The line of the thread's counts that has the bytes it wrote.
+/// The line of the thread's I/O counters with the bytes that it wrote.
 const WRITTEN: &str = "wchar: ";
 
-/// What the statements under way of one database may write to temporary files in all.
+/// How much all running statements of one database together may write to temporary files.
 #[derive(Debug)]
 pub(super) struct SpillBudget {
     taken: AtomicU64,
@@ -37,17 +37,17 @@ impl SpillBudget {
     }
 }
 
-/// What the run under way of one connection has written.
+/// How much the current run of one connection has written.
 #[derive(Debug)]
 pub(super) struct Spill {
     budget: Arc<SpillBudget>,
     calls: AtomicU64,
     epoch: Instant,
-    /// When the system was last asked, in milliseconds since the epoch.
+    /// When the count was last read, in milliseconds since the epoch.
     asked: AtomicU64,
-    /// What the thread had written when the run began.
+    /// The thread's count when the run began.
     before: AtomicU64,
-    /// What the run has taken of the budget.
+    /// The part of the budget that the run uses.
     taken: AtomicU64,
     over: AtomicBool,
 }
@@ -70,7 +70,7 @@ impl Spill {
         self.budget.most
     }
 
-    /// A run begins on this thread.
+    /// Called when a run begins on this thread.
     pub(super) fn begin(&self) {
         self.over.store(false, Ordering::Relaxed);
         self.calls.store(0, Ordering::Relaxed);
@@ -78,13 +78,13 @@ impl Spill {
         self.before.store(written().unwrap_or(0), Ordering::Relaxed);
     }
 
-    /// The run has ended, and its files are gone.
+    /// Called when the run has ended and its files are gone.
     pub(super) fn end(&self) {
         let taken = self.taken.swap(0, Ordering::Relaxed);
         self.budget.taken.fetch_sub(taken, Ordering::Relaxed);
     }
 
-    /// Whether the run must end because its database's statements have written too much. Called from its thread.
+    /// Whether the run must end because its database's statements have written too much. Call it on the run's thread.
     pub(super) fn is_too_much(&self) -> bool {
         if !self.calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(CALLS) {
             return false;
@@ -109,7 +109,7 @@ impl Spill {
         millis(self.epoch.elapsed())
     }
 
-    /// Whether the run was ended for this.
+    /// Whether the run was ended because of this limit.
     pub(super) fn ended_the_run(&self) -> bool {
         self.over.load(Ordering::Relaxed)
     }

@@ -1,5 +1,5 @@
-//! `fermyon:spin/sqlite@2.0.0`, which SDKs for WASI 0.2 import: the databases of `spin:sqlite`, each statement with its
-//! result as one value.
+//! `fermyon:spin/sqlite@2.0.0`, which SDKs for WASI 0.2 import: the databases of `spin:sqlite`, where each statement
+//! returns its result as one value.
 
 use super::host::{Handle, Sqlite, View};
 use super::{Error, QueryResult, Value};

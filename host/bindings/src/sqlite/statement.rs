@@ -1,7 +1,8 @@
-//! What can be told from a statement's text, before SQLite sees it.
+//! What a statement's text shows, before SQLite sees it.
 //!
-//! The text only chooses where a statement is tried first: SQLite itself says whether it is read-only and whether it
-//! left a transaction open. A text that is not understood here goes to the writer, which is always right.
+//! The text only decides where a statement is tried first; SQLite itself reports whether it is read-only and whether it
+//! left a transaction open. A text that this module does not understand goes to the writer, which can run every
+//! statement.
 
 use super::Error;
 
@@ -9,8 +10,8 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of statements.
     pub(crate) const FIXED_LIMITS = "sqlite";
 
-    /// The most semicolons in one text: each makes the search for a second statement recurse once more, and a client
-    /// must not choose the depth of the host's stack.
+    /// The most semicolons in one text: the search for a second statement recurses once for each, and a client must not
+    /// decide the depth of the host's stack.
     const MAX_SEMICOLONS: usize = 100, "semicolons";
 }
 
@@ -19,7 +20,7 @@ souk_manifest::fixed_limits! {
 pub(super) enum Kind {
     /// `SELECT`, `VALUES`: a read.
     Read,
-    /// `EXPLAIN`: a read in effect, though SQLite may not call it one.
+    /// `EXPLAIN`: has the effect of a read, although SQLite may not report it as one.
     Explain,
     /// `WITH`: a read, or a change with common table expressions.
     With,
@@ -34,7 +35,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// The kind of `sql`; an error when the host does not hand the text to SQLite at all.
+    /// The kind of `sql`; an error when the host does not pass such a text to SQLite at all.
     pub(super) fn of(sql: &str) -> Result<Kind, Error> {
         let refuse = |why: &str| Err(Error::Io(why.to_owned()));
         let (mut semicolons, mut nul) = (0, false);
@@ -77,7 +78,7 @@ impl Kind {
         matches!(self, Kind::Read | Kind::Explain | Kind::With)
     }
 
-    /// Whether the statement may insert rows of its own.
+    /// Whether the statement itself may insert rows.
     pub(super) fn may_insert(self) -> bool {
         matches!(self, Kind::Insert | Kind::With)
     }

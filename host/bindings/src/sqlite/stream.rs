@@ -1,7 +1,7 @@
 //! Rows that the guest reads as a stream.
 //!
-//! A small result is there before the stream is made. A large one is read by a blocking thread, which hands on batches
-//! through a short channel and waits when the guest does not read on, up to [`STALL_TIMEOUT`](super::STALL_TIMEOUT).
+//! A small result is complete before the stream is created. A blocking thread reads a large one; it passes batches on
+//! through a short channel, and waits up to [`STALL_TIMEOUT`](super::STALL_TIMEOUT) while the guest does not read.
 
 use super::bindings::spin::sqlite::sqlite::{Error, RowResult, Value};
 use super::database::Reader;
@@ -19,7 +19,7 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of streams of rows.
     pub(crate) const FIXED_LIMITS = "sqlite";
 
-    /// Rows of a stream are handed on when they take this much together.
+    /// How many bytes of rows one batch of a stream has.
     const BATCH_BYTES: usize = 64 << 10, bytes;
     /// The most batches of a stream that wait to be read.
     const MAX_BUFFERED_BATCHES: usize = 2, "batches";
@@ -30,16 +30,16 @@ souk_manifest::fixed_limits! {
 pub struct RowStream {
     columns: Vec<String>,
     rows: VecDeque<RowResult>,
-    /// What the rows in the host's memory weigh at most.
+    /// The most bytes that the rows in the host's memory use.
     bytes: usize,
     scan: Option<Scan>,
 }
 
-/// A read under way on a blocking thread.
+/// A running read on a blocking thread.
 #[derive(Debug)]
 struct Scan {
     batches: mpsc::Receiver<Result<Vec<RowResult>, Error>>,
-    /// Ends the read when nobody wants its rows any more.
+    /// Ends the read when the stream is dropped.
     _run: Run,
 }
 
@@ -103,8 +103,8 @@ impl RowStream {
             };
             match give_columns {
                 Some(give) => drop(give.send(Err(error))),
-                // After a stall there is no room; a closed channel would look like the end of the rows, so the error
-                // waits for room in its turn. The reader is free already.
+                // After a stall the channel is full. Closing it would look like the end of the rows, so the error waits
+                // until there is room. The reader is already free.
                 None => last(Err(error)),
             }
         });
@@ -122,12 +122,12 @@ impl RowStream {
         std::mem::take(&mut self.columns)
     }
 
-    /// What the stream's rows in the host's memory weigh at most, in bytes.
+    /// The most bytes that the stream's rows in the host's memory use.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Whether all rows are here already.
+    /// Whether all rows were already read.
     pub fn is_ready(&self) -> bool {
         self.scan.is_none()
     }
@@ -176,11 +176,11 @@ pub(super) struct Unread {
 }
 
 impl Unread {
-    /// Takes a share; an error when the instance has too much unread.
+    /// Takes a share; an error when the instance has too many unread bytes.
     pub(super) fn take(total: &Arc<AtomicUsize>, bytes: usize) -> Result<Self, Error> {
         let before = total.fetch_add(bytes, Ordering::AcqRel);
         let share = Unread { total: total.clone(), bytes };
-        // One result alone was bounded when it was collected.
+        // A single result was already limited when it was collected.
         if before > 0 && before + bytes > super::MAX_RESULT_BYTES {
             return Err(Error::Io(format!(
                 "more than {} MiB of rows are unread in other streams; read or drop them first",
@@ -197,7 +197,7 @@ impl Drop for Unread {
     }
 }
 
-/// Rows with their share of what an instance may leave unread.
+/// Rows with their share of the unread bytes that an instance may have.
 pub(super) struct Counted {
     pub rows: RowStream,
     pub _unread: Unread,

@@ -1,12 +1,12 @@
-//! Values, between SQLite and the interface.
+//! Converts values between SQLite and the interface.
 //!
-//! Text in SQLite is whatever bytes were stored; a WIT string is UTF-8. Text that is not UTF-8 is an error that names
-//! the column and the way out (`CAST(... AS BLOB)`): replacing characters would change a guest's data unseen.
+//! Text in SQLite can be any bytes; a WIT string is UTF-8. Text that is not UTF-8 is an error that names the column and
+//! the fix (`CAST(... AS BLOB)`): replacing characters would silently change a guest's data.
 
 use super::{Error, RowResult, Value};
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 
-/// What a value weighs besides its bytes: its place in the row.
+/// The memory for a value's place in the row, without its own bytes.
 const CELL_BYTES: usize = size_of::<Value>();
 
 impl ToSql for Value {
@@ -21,7 +21,7 @@ impl ToSql for Value {
     }
 }
 
-/// The values of a row of `columns` columns, and what they weigh in bytes.
+/// The values of a row of `columns` columns, and their size in memory.
 pub(super) fn read_row(row: &rusqlite::Row<'_>, columns: usize) -> Result<(RowResult, usize), RowError> {
     let mut values = Vec::with_capacity(columns);
     let mut bytes = 0;
@@ -51,7 +51,7 @@ pub(super) fn read_row(row: &rusqlite::Row<'_>, columns: usize) -> Result<(RowRe
 pub(super) enum RowError {
     /// SQLite's reason.
     Sqlite(rusqlite::Error),
-    /// A value that the interface cannot carry.
+    /// A value that the interface cannot represent.
     Value(Error),
 }
 

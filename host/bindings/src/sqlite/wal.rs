@@ -1,11 +1,11 @@
-//! The size of a write-ahead log.
+//! Limits the size of a write-ahead log.
 //!
-//! SQLite begins its log again only when a checkpoint has copied all of it and no reader needs it. Readers that
-//! overlap, one of them always under way, keep it growing for as long as somebody writes. So its owner looks at its
-//! size around each write: past [`MAX_WAL_BYTES`] it ends the oldest reads until the log can be emptied. A reader in
-//! another program (a backup) cannot be ended: past [`REFUSED_AT`] times the bound, writes are refused instead.
+//! SQLite reuses its log from the start only when a checkpoint has copied all of it and no reader needs it. If readers
+//! overlap, so that one is always running, the log grows with every write. So its owner checks its size around each
+//! write: beyond [`MAX_WAL_BYTES`] it ends the oldest reads until the log can be emptied. A reader in another program
+//! (a backup) cannot be ended: beyond [`REFUSED_AT`] times the limit, writes are refused instead.
 //!
-//! One transaction may exceed the bound by what it writes, which the bound on the database limits.
+//! One transaction may exceed the limit by what it writes; the limit on the database's size limits this in turn.
 
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
@@ -19,19 +19,18 @@ souk_manifest::fixed_limits! {
     /// The size of the write-ahead log at which SQLite copies it to the database after a commit: 4 MiB, SQLite's
     /// default, which keeps both the copying and the log's index small.
     pub const CHECKPOINT_PAGES: i64 = 1_000, "pages";
-    /// The log's file shrinks to this when it begins again: four checkpoints, so that a steady load need not make it
-    /// grow.
+    /// The log's file shrinks to this size when it starts again: four checkpoints, so that it need not grow under a
+    /// steady load.
     pub const KEPT_WAL_BYTES: i64 = 16 << 20, bytes;
-    /// The log's size at which readers that keep it from beginning again are ended: a sixteenth of the largest
-    /// database.
+    /// The log's size at which readers that keep it from starting again are ended: a sixteenth of the largest database.
     pub const MAX_WAL_BYTES: u64 = 64 << 20, bytes;
-    /// How many times that size the log has when writes are refused.
+    /// Writes are refused when the log has this many times that size.
     pub const REFUSED_AT: u64 = 4, "times";
-    /// How long one try to empty the log waits for readers; a short read ends in it.
+    /// How long one attempt to empty the log waits for readers; a short read ends in this time.
     const CHECKPOINT_WAIT: Duration = Duration::from_millis(50);
 }
 
-/// The log is full, and readers of another program keep it from being emptied.
+/// The log is full, and readers of another program prevent emptying it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WalFull;
 
@@ -50,7 +49,7 @@ impl Wal {
         Self::bounded(path, MAX_WAL_BYTES)
     }
 
-    /// As [`of`](Self::of), with a bound of its own.
+    /// As [`of`](Self::of), with another limit.
     pub fn bounded(path: &Path, most: u64) -> Self {
         let mut wal = path.as_os_str().to_owned();
         wal.push("-wal");
@@ -67,12 +66,12 @@ impl Wal {
         self.most
     }
 
-    /// Empties the log when it is larger than its bound. `empty` runs a checkpoint and says whether the log was
-    /// emptied; `end_reader` ends the oldest read of this process, and says whether there was one. Neither is called
-    /// while the log is small, or has hardly grown since emptying it failed. Blocks.
+    /// Empties the log when it exceeds its limit. `empty` runs a checkpoint and returns whether the log was emptied;
+    /// `end_reader` ends the oldest read of this process, and returns whether there was one. Neither is called while
+    /// the log is small, or has hardly grown since the last failed attempt. Blocks.
     ///
     /// # Errors
-    /// When the log is [`REFUSED_AT`] times the bound: nothing may be written then.
+    /// When the log has [`REFUSED_AT`] times its limit: then nothing may be written.
     pub fn keep_small(
         &self,
         mut empty: impl FnMut() -> rusqlite::Result<bool>,
@@ -106,11 +105,11 @@ impl Wal {
     }
 }
 
-/// Copies all of the log to the database and empties it; `false` when readers keep it from that. For a connection
-/// outside a transaction.
+/// Copies all of the log to the database and empties it; `false` when readers prevent it. For a connection outside a
+/// transaction.
 ///
 /// # Errors
-/// SQLite's, when the disk fails.
+/// SQLite's error, when the disk fails.
 pub fn empty(sqlite: &Connection, busy_timeout: Duration) -> rusqlite::Result<bool> {
     sqlite.busy_timeout(CHECKPOINT_WAIT)?;
     let busy = sqlite.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
@@ -125,7 +124,7 @@ pub fn empty(sqlite: &Connection, busy_timeout: Duration) -> rusqlite::Result<bo
 /// The settings of a connection that writes to a log.
 ///
 /// # Errors
-/// When SQLite refuses one.
+/// When SQLite refuses a setting.
 pub fn configure(sqlite: &Connection) -> rusqlite::Result<()> {
     for (name, value) in [("wal_autocheckpoint", CHECKPOINT_PAGES), ("journal_size_limit", KEPT_WAL_BYTES)] {
         sqlite.pragma_update_and_check(None, name, value, |_| Ok(()))?;

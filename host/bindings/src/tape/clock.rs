@@ -1,7 +1,7 @@
 //! Clocks and random numbers of a call that is recorded or replayed.
 //!
-//! What clocks show is noted. Random numbers are not: they come from a generator that cannot be guessed, whose seed is
-//! noted.
+//! The values of clocks are recorded. Random numbers are not: they come from a cryptographic generator whose seed is
+//! recorded.
 
 use super::{Lane, Tape};
 use rand::SeedableRng as _;
@@ -12,7 +12,7 @@ use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtxBuilder};
 
 struct Clock {
     tape: Arc<Tape>,
-    /// What the monotonic clock counts from.
+    /// The zero of the monotonic clock.
     start: std::time::Instant,
 }
 

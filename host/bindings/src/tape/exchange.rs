@@ -1,5 +1,4 @@
-//! HTTP of a call that is recorded or replayed: bodies that are copied as they pass, and requests that the recording
-//! answers.
+//! HTTP of a call that is recorded or replayed: copies bodies as they pass, and answers requests from the recording.
 
 use super::{MAX_RECORDING_BYTES, Tape};
 use bytes::Bytes;
@@ -13,16 +12,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use wasmtime_wasi_http::{Error, WasiBody};
 
-/// The import, as recordings name it.
+/// The name of the import in recordings.
 const IMPORT: &str = "wasi:http#send";
 
-/// What stands for the body of a request that was not sent to its end.
+/// Stands for the body of a request that was not sent completely.
 const NOT_SENT: &str = "(not sent to its end)";
 
-/// What begins a body that is no text.
+/// The prefix of a body that is not text.
 const HEXADECIMAL: &str = "hex:";
 
-/// Bytes as a text: as they are where they are one.
+/// Bytes as text: unchanged if they are UTF-8 text, otherwise in hexadecimal.
 pub fn shown_bytes(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.starts_with(HEXADECIMAL) => text.to_owned(),
@@ -30,7 +29,7 @@ pub fn shown_bytes(bytes: &[u8]) -> String {
     }
 }
 
-/// The bytes that [`shown_bytes`] has shown.
+/// The reverse of [`shown_bytes`].
 pub fn hidden_bytes(text: &str) -> Vec<u8> {
     let decoded = text.strip_prefix(HEXADECIMAL).and_then(|digits| hex::decode(digits).ok());
     decoded.unwrap_or_else(|| text.as_bytes().to_vec())
@@ -41,7 +40,7 @@ pub fn shown_headers(headers: &HeaderMap) -> Vec<(String, String)> {
     headers.iter().map(|(name, value)| (name.as_str().to_owned(), shown_bytes(value.as_bytes()))).collect()
 }
 
-/// The headers that [`shown_headers`] has shown.
+/// The reverse of [`shown_headers`].
 pub fn hidden_headers(shown: &[(String, String)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in shown {
@@ -53,7 +52,8 @@ pub fn hidden_headers(shown: &[(String, String)]) -> HeaderMap {
     headers
 }
 
-/// Told of a body when it is dropped: what has passed, `None` where that was too long to keep, and whether it was all.
+/// Called when a body is dropped: with the bytes that have passed (`None` if they were too many to keep), and whether
+/// the body was complete.
 type End = Box<dyn FnOnce(Option<Vec<u8>>, bool) + Send>;
 
 /// A body that is copied as it passes.
@@ -65,7 +65,7 @@ pub struct Teed<B> {
 }
 
 impl<B: Body> Teed<B> {
-    /// Tells `end` of what has passed, when `body` is dropped.
+    /// Calls `end` with the bytes that have passed, when `body` is dropped.
     pub fn new(body: B, end: impl FnOnce(Option<Vec<u8>>, bool) + Send + 'static) -> Self {
         Teed { whole: body.is_end_stream(), body, copy: Some(Vec::new()), end: Some(Box::new(end)) }
     }
@@ -106,17 +106,17 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Teed<B> {
     }
 }
 
-/// What a request was answered.
+/// The answer to a request.
 #[derive(Serialize, Deserialize)]
 enum Sent {
     Response { status: u16, headers: Vec<(String, String)>, body: String },
     Failed(String),
 }
 
-/// A code by its name.
+/// An error code by its name.
 type Code = (&'static str, fn() -> Error);
 
-/// The codes without a value of their own, which a replay gives as they were.
+/// The error codes without a value, which a replay returns unchanged.
 const CODES: &[Code] = &[
     ("DestinationNotFound", || Error::DestinationNotFound),
     ("DestinationUnavailable", || Error::DestinationUnavailable),
@@ -144,7 +144,7 @@ fn code(name: &str) -> Error {
 }
 
 fn arguments(head: &http::request::Parts, body: &str) -> String {
-    // The place in a trace is another each time.
+    // These headers differ in each call.
     let headers: Vec<_> = shown_headers(&head.headers)
         .into_iter()
         .filter(|(name, _)| name != "traceparent" && name != "tracestate")
@@ -152,15 +152,16 @@ fn arguments(head: &http::request::Parts, body: &str) -> String {
     format!("{} {} {headers:?} {body:?}", head.method, head.uri)
 }
 
-/// The place of a request that is about to be sent: now, because who drives it does so beside what the guest does next.
+/// Reserves the entry of a request that is about to be sent. It must happen now, because the request runs in parallel
+/// with the guest's next steps.
 pub(crate) fn begin(tape: &Tape) -> wasmtime::Result<usize> {
     tape.reserve(IMPORT)
 }
 
-/// Sends `request` by `live` and records it, or answers it from the recording.
+/// Sends `request` with `live` and records it, or answers it from the recording.
 ///
 /// # Errors
-/// Those of `live`, or that the replay differs.
+/// The errors of `live`, or that the replay differs.
 pub(crate) async fn send<F>(
     tape: Arc<Tape>,
     slot: wasmtime::Result<usize>,
@@ -194,7 +195,7 @@ where
     let end = {
         let (tape, asked) = (tape.clone(), asked.clone());
         move |body: Option<Vec<u8>>, whole: bool| match (asked.lock().take(), body) {
-            // The server did not take all of it, or there was none.
+            // The server did not read the whole body, or there was no server.
             (Some(head), _) if !whole => tape.arguments(slot, &arguments(&head, NOT_SENT)),
             (Some(head), Some(body)) => tape.arguments(slot, &arguments(&head, &shown_bytes(&body))),
             _ => tape.cannot_be_kept("it sends more than a recording holds".to_owned()),

@@ -1,20 +1,23 @@
-//! Recorded calls: what a component was asked, and what each of its imports answered, so that the call can run again.
+//! Recorded calls: the arguments of a call to a component and the results of each of its imports, so that the call can
+//! be replayed.
 //!
-//! A sandbox sees nothing but values. A call of a component that is recorded has a [`Tape`] in its context; each import
-//! notes there what it was asked and what it answered ([`over`]), clocks note what they showed, and random numbers come
-//! from a seed that is noted ([`clock`]). A replay gives the call the same tape to be played: the imports then compare what
-//! they are asked with the recording, answer from it, and do nothing else.
+//! A sandbox gets nothing but values. A recorded call has a [`Tape`] in its context. Each import records its arguments
+//! and its result there ([`over`]), clocks record their values, and random numbers come from a recorded seed
+//! ([`clock`]). A replay gives the call a tape of the recording: the imports compare their arguments with it, return
+//! the recorded results, and do nothing else.
 //!
-//! **Order.** Effects (links, statements, operations of stores, requests) are compared one by one, in their order. What
-//! only reads (clocks, the time that is left) has a sequence of its own, so that one look more at a clock is no difference.
+//! **Order.** Effects (links, statements, operations of stores, requests) are compared one by one, in their order.
+//! Reads without effects (clocks, the remaining time) are recorded in separate sequences, so that one more reading of a
+//! clock does not count as a difference.
 //!
-//! **Secrets.** Values of secret variables are in no recording: they are named ([`Secrets`]), arguments that hold one are
-//! compared without it, and a call whose result holds one is not kept.
+//! **Secrets.** No recording contains the values of secret variables. It only names the variables ([`Secrets`]),
+//! compares arguments without such values, and a call whose result contains one is not kept.
 //!
-//! **Bounded.** A recording has so many bytes and so many imports; a call that needs more is not kept, and the log says so.
+//! **Bounded.** The bytes and the imports of a recording are limited; a call that needs more is not kept, and the log
+//! says so.
 //!
-//! What cannot be recorded (streams of rows, Redis, MySQL, MQTT) goes on as ever while it is recorded, and ends a replay
-//! with its name.
+//! Imports that cannot be recorded (streams of rows, Redis, MySQL, MQTT) work normally during a recording, and end a
+//! replay with an error that names them.
 
 mod clock;
 mod exchange;
@@ -43,20 +46,21 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of recorded calls.
     pub(crate) const FIXED_LIMITS = "recordings";
 
-    /// The most that one recorded call may take; one that needs more is not kept.
+    /// The most bytes of one recorded call; a call that needs more is not kept.
     pub const MAX_RECORDING_BYTES: usize = 4 << 20, bytes;
     /// The most imports that one recorded call may call.
     pub const MAX_RECORDED_IMPORTS: usize = 10_000, "calls";
-    /// The most of an import's arguments that is kept to be shown; what is longer is compared by its digest.
+    /// The most bytes of an import's arguments that a recording keeps and shows; longer arguments are compared by their
+    /// digest.
     pub const MAX_SHOWN_BYTES: usize = 4 << 10, bytes;
 }
 
-/// What an entry takes besides its texts.
+/// The bytes that an entry counts for in addition to its texts.
 const ENTRY_BYTES: usize = 64;
-/// What a look at a clock takes.
+/// The bytes that a reading of a clock counts for.
 const READ_BYTES: usize = 8;
 
-/// The imports of one call, as they are recorded or played.
+/// The imports of one call, while it is recorded or replayed.
 pub struct Tape {
     replays: bool,
     seed: [u8; 32],
@@ -71,7 +75,7 @@ struct State {
     /// The next entry of a replay.
     at: usize,
     reads: Reads,
-    /// How often a replay has looked at each of them.
+    /// How many values of each sequence a replay has read.
     looks: [usize; LANES],
     bytes: usize,
     /// Why the call cannot be kept.
@@ -81,7 +85,7 @@ struct State {
 }
 
 impl State {
-    /// What the entry at `at` answers, if it asks the same as `now`.
+    /// The recorded result of the entry at `at`, if its import and arguments are those of `now`.
     fn play(&mut self, at: usize, now: &Entry) -> wasmtime::Result<Box<RawValue>> {
         let import = &now.import;
         let Some(recorded) = self.entries.get(at) else {
@@ -107,7 +111,7 @@ pub(crate) struct Asked<'t> {
     arguments: String,
 }
 
-/// `import` is about to be called; `arguments` are asked for where the call is recorded or replayed.
+/// Prepares a call of `import`; `arguments` is only called if the call is recorded or replayed.
 pub(crate) fn asked<'t>(
     tape: Option<&'t Tape>,
     import: &'static str,
@@ -116,7 +120,8 @@ pub(crate) fn asked<'t>(
     tape.map(|tape| Asked { tape, import, arguments: arguments() })
 }
 
-/// Calls an import: `live`, which is noted where the call is recorded, and does nothing in a replay.
+/// Calls an import: runs `live`, and records its result if the call is recorded. A replay returns the recorded result
+/// and does not run `live`.
 ///
 /// # Errors
 /// When a replay differs.
@@ -135,7 +140,7 @@ pub(crate) async fn over<T: Serialize + DeserializeOwned>(
     }
 }
 
-/// The same for what is answered at once.
+/// The same for an import that returns at once.
 ///
 /// # Errors
 /// When a replay differs.
@@ -154,14 +159,14 @@ pub(crate) fn now<T: Serialize + DeserializeOwned>(
     }
 }
 
-/// Notes that the call uses `import`, which cannot be recorded.
+/// Records that the call uses `import`, which cannot be recorded.
 ///
 /// # Errors
-/// In a replay, which it ends.
+/// In a replay, which ends here.
 pub(crate) fn unrecorded(tape: Option<&Tape>, import: &str) -> wasmtime::Result<()> {
     let Some(tape) = tape else { return Ok(()) };
     if !tape.replays {
-        // The calls up to here can be replayed.
+        // The calls before this one can still be replayed.
         return tape.enter(import, UNRECORDED.to_owned()).map(drop);
     }
     let mut state = tape.state.lock();
@@ -170,14 +175,14 @@ pub(crate) fn unrecorded(tape: Option<&Tape>, import: &str) -> wasmtime::Result<
     bail!("{import} is not recorded")
 }
 
-/// What stands for the arguments of an import that is not recorded.
+/// Stands for the arguments of an import that is not recorded.
 const UNRECORDED: &str = "(not recorded)";
 
-/// What an import does.
+/// How an import gets its result.
 pub enum Entered {
-    /// It is called, and its result is for this entry.
+    /// It runs, and its result belongs into this entry.
     Live(usize),
-    /// It answered with this when the call was recorded.
+    /// The result from the recording.
     Known(Box<RawValue>),
 }
 
@@ -186,7 +191,7 @@ impl Tape {
         Tape { replays, seed, secrets, state: Mutex::default(), taping }
     }
 
-    /// A tape for a replay of `recording`; `secrets` are those of now.
+    /// A tape for a replay of `recording`; `secrets` are the current values.
     ///
     /// # Errors
     /// When the recording was changed by hand.
@@ -199,12 +204,12 @@ impl Tape {
         Ok(Arc::new(tape))
     }
 
-    /// Whether it is played: then no import does anything.
+    /// Whether this is a replay, in which imports have no effects.
     pub fn is_replayed(&self) -> bool {
         self.replays
     }
 
-    /// A guest calls `import` with `arguments`.
+    /// Enters the call of `import` with `arguments`.
     ///
     /// # Errors
     /// When a replay differs here, or has differed before.
@@ -228,7 +233,7 @@ impl Tape {
         state.play(at, &entry).map(Entered::Known)
     }
 
-    /// A guest calls `import`, whose arguments are known later: the place of its entry.
+    /// Reserves the entry of a call of `import` whose arguments are known later; returns its index.
     ///
     /// # Errors
     /// When a replay has differed before.
@@ -251,7 +256,8 @@ impl Tape {
         Ok(Entered::Live(state.at - 1))
     }
 
-    /// What the entry at `slot` answers in a replay, if it was asked one of `arguments`; the first of them is shown.
+    /// The recorded result of the entry at `slot`, if its arguments are one of `arguments`; an error shows the first of
+    /// them.
     ///
     /// # Errors
     /// When the replay differs.
@@ -263,7 +269,7 @@ impl Tape {
         state.play(slot, &asked)
     }
 
-    /// What the import of entry `slot` gave.
+    /// Stores the result of the import of entry `slot`.
     pub fn fill<T: Serialize>(&self, slot: usize, value: &T) {
         match to_raw_value(value) {
             Ok(json) => self.fill_raw(slot, json),
@@ -271,7 +277,7 @@ impl Tape {
         }
     }
 
-    /// The same, as JSON.
+    /// Stores the result as JSON.
     pub fn fill_raw(&self, slot: usize, json: Box<RawValue>) {
         if self.secrets.are_in(json.get()) {
             return self.cannot_be_kept("the result of an import holds the value of a secret variable".to_owned());
@@ -287,7 +293,7 @@ impl Tape {
         }
     }
 
-    /// Other arguments for entry `slot`, which are known only now.
+    /// Sets the arguments of entry `slot`, which are known only now.
     pub(crate) fn arguments(&self, slot: usize, arguments: &str) {
         let arguments = self.secrets.hide(arguments);
         if let Some(entry) = self.state.lock().entries.get_mut(slot) {
@@ -296,12 +302,13 @@ impl Tape {
         }
     }
 
-    /// The call is not kept, for this reason.
+    /// Marks that the call cannot be kept, with the reason.
     pub fn cannot_be_kept(&self, why: String) {
         self.state.lock().fault.get_or_insert(why);
     }
 
-    /// A look at what only reads: noted, or what was seen then; a replay that looks more often sees the last once more.
+    /// A read without effects: records its value, or returns the recorded one. A replay that reads more often gets the
+    /// last value again.
     pub(crate) fn read(&self, lane: Lane, live: impl FnOnce() -> u64) -> u64 {
         let mut state = self.state.lock();
         if !self.replays {
@@ -322,12 +329,12 @@ impl Tape {
         seen.get(look).or(seen.last()).copied().unwrap_or_default()
     }
 
-    /// How the call ended.
+    /// Sets how the call ended.
     pub fn ends(&self, answer: Answer) {
         self.state.lock().answer = Some(answer);
     }
 
-    /// The first difference of a replay among its imports, those too that it has not called.
+    /// The first difference of a replay from the recorded imports, including imports that it has not called.
     pub fn difference(&self) -> Option<Difference> {
         let state = self.state.lock();
         state.difference.clone().or_else(|| {
@@ -340,7 +347,7 @@ impl Tape {
         })
     }
 
-    /// How many imports a replay has called.
+    /// The number of imports that a replay has called.
     pub fn played(&self) -> usize {
         self.state.lock().at
     }
@@ -353,7 +360,7 @@ impl std::fmt::Debug for Tape {
 }
 
 impl Drop for Tape {
-    /// Whatever the call left to be done has ended: who records it gets it.
+    /// All work that the call has started has ended now, so the recorder gets the recording.
     fn drop(&mut self) {
         let Some(taping) = self.taping.take() else { return };
         let state = std::mem::take(self.state.get_mut());

@@ -1,4 +1,4 @@
-//! Who records the calls of a component.
+//! Records the calls of a component.
 
 use super::{Answer, Entry, Head, MAX_RECORDING_BYTES, Question, Reads, Recording, Secrets, Tape};
 use crate::call::CallContext;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// The format of recordings that this host writes and reads.
 pub const FORMAT: u32 = 1;
 
-/// Takes each recording; must not wait.
+/// Receives each recording; must not wait.
 type Sink = Arc<dyn Fn(Recording) + Send + Sync>;
 
 /// Records the calls of one component.
@@ -23,7 +23,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Gives the calls of `component` to `sink`.
+    /// A recorder that passes the calls of `component` to `sink`.
     pub fn new(
         component: Arc<str>,
         variables: &BTreeMap<String, String>,
@@ -44,8 +44,8 @@ impl Recorder {
         Recorder { component, secrets, sink, variables, environment, named }
     }
 
-    /// Begins to record the call of `context`, which gets its tape, to a version whose file has this digest. `None` where
-    /// the system has no random numbers.
+    /// Begins to record the call of `context`, which gets its tape, to the version whose file has this digest. `None`
+    /// if the system has no random bytes.
     pub fn begin(self: &Arc<Self>, context: &mut CallContext, digest: &str, question: Question) -> Option<Arc<Tape>> {
         let mut seed = [0; 32];
         souk_manifest::clock::fill_random(&mut seed).ok()?;
@@ -74,7 +74,7 @@ pub struct Taping {
 }
 
 impl Tape {
-    /// The body of the request, which is known only now.
+    /// Sets the body of the request, which is known only now.
     pub fn request_body(&self, text: String) {
         if let Some(taping) = &self.taping
             && let Question::Request { body, .. } = &mut *taping.question.lock()
@@ -85,7 +85,7 @@ impl Tape {
 }
 
 impl Taping {
-    /// The call has ended.
+    /// Called when the call has ended.
     pub(super) fn end(
         self,
         seed: &str,

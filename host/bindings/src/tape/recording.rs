@@ -1,4 +1,4 @@
-//! What a recording has, as it is written to its file and read from it.
+//! The content of a recording, in the form of its file.
 
 use super::MAX_SHOWN_BYTES;
 use serde::{Deserialize, Serialize};
@@ -9,25 +9,25 @@ use std::collections::BTreeMap;
 /// One recorded call.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Recording {
-    /// Whose call it is, and when.
+    /// Which call it is, and when it was made.
     pub head: Head,
-    /// What it was asked.
+    /// The function and its arguments, or the request.
     pub question: Question,
-    /// What it answered.
+    /// Its answer.
     pub answer: Answer,
-    /// The variables of the component, but for secret ones.
+    /// The variables of the component, without secret ones.
     pub variables: BTreeMap<String, String>,
-    /// Its environment, but for what holds a secret value.
+    /// Its environment, without entries that contain a secret value.
     pub environment: BTreeMap<String, String>,
-    /// What its random numbers came from, in hexadecimal.
+    /// The seed of its random numbers, in hexadecimal.
     pub seed: String,
-    /// What it saw of clocks.
+    /// The values of clocks that it read.
     pub reads: Reads,
     /// The calls of its imports, in their order.
     pub imports: Vec<Entry>,
 }
 
-/// Whose call it is.
+/// Identifies a recorded call.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Head {
     /// The format of the file.
@@ -38,7 +38,7 @@ pub struct Head {
     pub digest: String,
     /// The request id.
     pub request: String,
-    /// The id of the trace; empty where the call had none.
+    /// The id of the trace; empty if the call had none.
     pub trace: String,
     /// When it was made, in milliseconds since 1970.
     pub time: u64,
@@ -46,7 +46,7 @@ pub struct Head {
     pub secrets: Vec<String>,
 }
 
-/// What a component was asked.
+/// The call that a component gets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Question {
@@ -61,7 +61,7 @@ pub enum Question {
     },
     /// An HTTP request.
     Request {
-        /// Whether it was asked as plain values (`souk:http/handler`).
+        /// Whether it arrived as plain values (`souk:http/handler`).
         plain: bool,
         /// The method.
         method: String,
@@ -75,7 +75,7 @@ pub enum Question {
 }
 
 impl Question {
-    /// What it is, in few words.
+    /// A short description.
     pub fn name(&self) -> String {
         match self {
             Question::Function { interface, name, .. } => format!("{interface}#{name}"),
@@ -84,7 +84,7 @@ impl Question {
     }
 }
 
-/// What a component answered.
+/// The answer of a component.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
@@ -108,12 +108,12 @@ pub enum Answer {
 pub struct Entry {
     /// The interface and the function.
     pub import: String,
-    /// Its arguments, without the values of secret variables; the beginning of them where they are long.
+    /// Its arguments, without the values of secret variables; only the beginning if they are long.
     pub arguments: String,
-    /// The SHA-256 of all of them, where they are long.
+    /// The SHA-256 of all arguments, if they are long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// What it gave; nothing where it did not return.
+    /// Its result; `None` if it did not return.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Box<RawValue>>,
 }
@@ -140,16 +140,16 @@ impl Entry {
 pub struct Difference {
     /// How many imports were called before it.
     pub at: usize,
-    /// What was called when the call was recorded.
+    /// The import and arguments of the recording.
     pub recorded: Option<String>,
-    /// What is called now.
+    /// The import and arguments of the replay.
     pub now: Option<String>,
 }
 
-/// How many kinds of looks there are.
+/// The number of [`Lane`]s.
 pub(crate) const LANES: usize = 3;
 
-/// What a look is at.
+/// A kind of read without effects; each has its own sequence of values.
 #[derive(Clone, Copy)]
 pub(crate) enum Lane {
     /// The time of day, in nanoseconds since 1970.
@@ -160,7 +160,7 @@ pub(crate) enum Lane {
     Remaining,
 }
 
-/// What a call saw of clocks.
+/// The values of clocks that a call has read.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Reads {
     wall: Vec<u64>,

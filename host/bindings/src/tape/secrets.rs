@@ -1,8 +1,8 @@
-//! The values of secret variables, which no recording has.
+//! The values of secret variables, which no recording may contain.
 
 use crate::trace::Redaction;
 
-/// The shortest value that is looked for in results: a shorter one is in every other text by accident.
+/// The shortest value that is searched for in results: a shorter one often occurs by accident.
 const MIN_SECRET_BYTES: usize = 4;
 
 /// The values of an application's secret variables.
@@ -15,12 +15,12 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// These values, wherever they stand: as texts, as JSON writes texts, and as lists of bytes.
+    /// Secrets with these values. They are found as plain text, as escaped JSON text, and as lists of bytes.
     pub fn of<'s>(values: impl Iterator<Item = &'s str>) -> Self {
         Secrets::default().and(values)
     }
 
-    /// These values as well.
+    /// Adds these values.
     #[must_use]
     pub fn and<'s>(self, values: impl Iterator<Item = &'s str>) -> Self {
         let mut forms = self.values;
@@ -33,12 +33,12 @@ impl Secrets {
         Secrets { hidden: Redaction::of(forms.iter().map(String::as_str)), values: forms }
     }
 
-    /// Whether one of them is in `text`.
+    /// Whether `text` contains one of them.
     pub fn are_in(&self, text: &str) -> bool {
         self.values.iter().any(|value| text.contains(value))
     }
 
-    /// `text` without them.
+    /// `text` with the values replaced.
     pub fn hide(&self, text: &str) -> String {
         self.hidden.apply(text)
     }

@@ -1,4 +1,4 @@
-//! A tape that is recorded and played again.
+//! Tapes that are recorded and replayed.
 
 use super::*;
 use crate::call::CallContext;
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// Records what `calls` does with a tape, and gives what was kept.
+/// Records what `calls` does with a tape, and returns the recording, if it was kept.
 fn recorded(secrets: &[&str], calls: impl FnOnce(&Tape)) -> Option<Recording> {
     let (sender, kept) = mpsc::channel();
     let secrets = Arc::new(Secrets::of(secrets.iter().copied()));
@@ -81,7 +81,7 @@ fn secrets_are_named_and_in_no_recording() {
     assert!(!text.contains("hidden-1"), "{text}");
     assert_eq!(recording.head.secrets, ["key"]);
     assert_eq!(recording.variables, BTreeMap::from([("open".to_owned(), "one".to_owned())]));
-    // Now it has another value.
+    // Now the variable has another value.
     let tape = Tape::replay(&recording, Arc::new(Secrets::of(["hidden-2"].into_iter()))).unwrap();
     assert_eq!(call(&tape, "one", "key hidden-2", || unreachable!()).unwrap(), 1);
     let result = recorded(&["hidden-1"], |tape| {

@@ -1,32 +1,32 @@
-//! Spans that a guest makes itself, below the one of its call.
+//! Spans that a guest creates itself, below the span of its call.
 
 use super::{Attribute, Kind, Place, Record, Span, SpanId, TraceId};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Something that happened within a span of a guest.
+/// An event within a guest's span.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// What.
+    /// Its name.
     pub name: Box<str>,
-    /// When, since 1970.
+    /// Its time, since 1970.
     pub time: Duration,
-    /// What else the guest says of it.
+    /// Its attributes.
     pub attributes: Vec<(Box<str>, Attribute)>,
 }
 
-/// What a guest says of a span beyond what each span has.
+/// The details that only guests' spans have.
 #[derive(Debug, Clone, Default)]
 pub struct Guest {
-    /// What it says of it.
+    /// Its attributes.
     pub attributes: Vec<(Box<str>, Attribute)>,
-    /// What happened within it.
+    /// Its events.
     pub events: Vec<Event>,
 }
 
 impl Guest {
-    /// What it takes of the host's memory.
+    /// Its size in the host's memory.
     pub(super) fn bytes(&self) -> usize {
         let texts = |attributes: &[(Box<str>, Attribute)]| -> usize {
             let size = |(name, value): &(Box<str>, Attribute)| {
@@ -74,7 +74,7 @@ impl Default for GuestSpan {
     }
 }
 
-/// The kind of failure of a span that a guest calls failed.
+/// The kind of failure of a span that a guest marks as failed.
 const GUEST_ERROR: &str = "guest";
 
 impl Span {
@@ -88,7 +88,7 @@ impl Span {
         self.0.as_ref()?.span
     }
 
-    /// The place of what happens within the span `id`, which is below this one.
+    /// The place for operations inside the span `id`, which is below this one.
     pub(crate) fn within(&self, id: SpanId) -> Span {
         let Some(place) = &self.0 else { return Span::default() };
         let Place { trace, recorded, state, component, tracing, .. } = &**place;
@@ -96,14 +96,14 @@ impl Span {
         Span(Some(Arc::new(Place { trace: *trace, span: Some(id), recorded: *recorded, state, component, tracing })))
     }
 
-    /// A span of a guest was dropped.
+    /// Counts a guest's span that was dropped.
     pub(crate) fn lose(&self) {
         if let Some(place) = &self.0 {
             place.tracing.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Keeps a span of a guest.
+    /// Records a guest's span.
     pub(crate) fn keep_guest(&self, span: GuestSpan) {
         let Some(place) = self.0.as_ref().filter(|place| place.recorded) else { return };
         let GuestSpan { id, parent, name, kind, start, duration, error, attributes, events } = span;

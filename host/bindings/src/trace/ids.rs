@@ -1,4 +1,4 @@
-//! Ids of traces and spans, and `traceparent` as the W3C's recommendation has it: `00-TRACE-SPAN-FLAGS`.
+//! Ids of traces and spans, and `traceparent` as in the W3C's recommendation: `00-TRACE-SPAN-FLAGS`.
 
 use super::{TRACEPARENT, TRACESTATE};
 use http::HeaderMap;
@@ -11,7 +11,7 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of a trace's ids.
     pub(crate) const FIXED_LIMITS = "traces";
 
-    /// The longest `tracestate` that is handed on: what the recommendation asks for at least.
+    /// The longest `tracestate` that is passed on: the minimum that the recommendation requires.
     const MAX_STATE_BYTES: usize = 512, bytes;
 }
 
@@ -42,12 +42,12 @@ impl TraceId {
 }
 
 impl SpanId {
-    /// One that is none.
+    /// An invalid id, all zeros.
     pub(super) fn none() -> Self {
         SpanId([0; 8])
     }
 
-    /// The id that these digits are.
+    /// Parses the id from its hexadecimal digits.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0; 8];
         decode(text, &mut bytes)?;
@@ -97,8 +97,8 @@ fn decode(text: &str, bytes: &mut [u8]) -> Option<()> {
     bytes.iter().any(|byte| *byte != 0).then_some(())
 }
 
-/// Numbers for ids and decisions, without a call of the system for each: SplitMix64 from a random beginning. They need not
-/// be secret, and nothing rests on their being so.
+/// Random numbers for ids and decisions, without a system call for each: SplitMix64 with a random start. They need not
+/// be secret.
 pub(super) struct Numbers(AtomicU64);
 
 impl Numbers {
@@ -115,19 +115,19 @@ impl Numbers {
     }
 }
 
-/// What a caller says of its place in a trace.
+/// A caller's place in a trace, as it sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parent {
     pub(super) trace: TraceId,
     pub(super) span: SpanId,
-    /// Whether the caller records it.
+    /// Whether the caller records the trace.
     pub sampled: bool,
     pub(super) state: Option<Arc<str>>,
 }
 
 impl Parent {
-    /// Reads a `traceparent`, and `tracestate` with it; `None` where it is none. A version that is newer is read as far as
-    /// this one goes.
+    /// Reads a `traceparent`, and `tracestate` with it; `None` if it is not valid. Of a newer version, the fields of
+    /// this version are read.
     pub fn parse(parent: &str, state: Option<&str>) -> Option<Self> {
         let mut parts = parent.split('-');
         let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
@@ -157,20 +157,20 @@ impl Parent {
         })
     }
 
-    /// Reads what [`Span::carried`](super::Span::carried) has written.
+    /// Reads the text that [`Span::carried`](super::Span::carried) has written.
     pub fn carried(text: &str) -> Option<Self> {
         let (parent, state) = text.split_once(' ').map_or((text, None), |(parent, state)| (parent, Some(state)));
         Parent::parse(parent, state)
     }
 
-    /// The same from a request's headers.
+    /// Reads both from a request's headers.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
         let mut parents = headers.get_all(TRACEPARENT).iter();
         let parent = parents.next()?.to_str().ok()?;
         if parents.next().is_some() {
             return None;
         }
-        // Several headers are one list.
+        // Several headers form one list.
         let states: Vec<&str> = headers.get_all(TRACESTATE).iter().filter_map(|state| state.to_str().ok()).collect();
         Parent::parse(parent, Some(states.join(",").as_str()))
     }

@@ -1,16 +1,16 @@
-//! Traces: what a request did, as one tree of spans, over all components and hosts that it passed.
+//! Traces: the work of a request as one tree of spans, across all components and hosts that it passed.
 //!
-//! A [`Span`] is the place of a call in its trace, and travels in the [`CallContext`](crate::call::CallContext). Spans are
-//! begun and ended by the boundaries ([`boundary`](crate::boundary)), and by whoever hands a call to another host. A call
-//! without a trace has an empty span: each boundary then asks one pointer, and allocates nothing.
+//! A [`Span`] is the place of a call in its trace, and travels in the [`CallContext`](crate::call::CallContext). The
+//! boundaries ([`boundary`](crate::boundary)) and the code that sends calls to other hosts begin and end spans. A call
+//! without a trace has an empty span: each boundary then checks one pointer and allocates nothing.
 //!
-//! **Who decides.** The host decides at the edge, by a number of its own, whether a request is recorded. A client's
-//! `traceparent` gives the ids, so that its trace goes on here, and no more: neither its flag nor the id that it chose has a
-//! part in the decision, except behind a trusted proxy. So nobody can have more recorded than the ratio that the operator
-//! set. Inside the application (between hosts, and from a stored message to its delivery) the first decision counts, so that
-//! no tree lacks a part.
+//! **Who decides.** The host decides at the edge, with its own random number, whether a request is recorded. A client's
+//! `traceparent` only gives the ids, so that its trace continues here. Neither its flag nor the id that it chose
+//! influences the decision, except behind a trusted proxy. So clients cannot raise the ratio that the operator set.
+//! Inside the application (between hosts, and from a stored message to its delivery) the first decision counts, so that
+//! every tree is complete.
 //!
-//! **Bounded.** What is kept lies in a ring ([`ring`]), bounded in traces, in spans of one trace, and in bytes.
+//! **Bounded.** Traces are kept in a ring ([`ring`]), which is limited in traces, in spans of one trace, and in bytes.
 
 mod guest;
 mod ids;
@@ -25,7 +25,7 @@ pub(crate) use guest::GuestSpan;
 pub use guest::{Event, Guest};
 pub(crate) use ids::FIXED_LIMITS as ID_LIMITS;
 pub use ids::{Parent, SpanId, TraceId};
-pub(crate) use record::Begun;
+pub(crate) use record::OpenSpan;
 pub use record::{Attribute, Kind, Record};
 pub use redaction::Redaction;
 pub(crate) use ring::FIXED_LIMITS;
@@ -40,10 +40,10 @@ use std::sync::{Arc, OnceLock};
 
 /// The header of the W3C's recommendation "Trace Context".
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-/// What systems on the way of a trace have to say of it; handed on as it is.
+/// The header with data of the systems that a trace has passed; passed on unchanged.
 pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// Takes every record that is made, too; must not wait.
+/// Receives every record too; must not wait.
 pub type Sink = Box<dyn Fn(&Arc<Record>) + Send + Sync>;
 
 /// Whether and where traces are recorded; cheap to clone.
@@ -51,7 +51,7 @@ pub type Sink = Box<dyn Fn(&Arc<Record>) + Send + Sync>;
 pub struct Tracer(Option<Arc<Tracing>>);
 
 struct Tracing {
-    /// Of 2^64 requests, so many are recorded.
+    /// The number of requests out of 2^64 that are recorded.
     share: u64,
     /// Whether a trusted proxy's decision counts.
     parent_based: bool,
@@ -62,7 +62,7 @@ struct Tracing {
 }
 
 impl Tracer {
-    /// It records nothing, and no call has a span.
+    /// A tracer that records nothing, so that no call has a span.
     pub fn off() -> Self {
         Tracer(None)
     }
@@ -82,21 +82,21 @@ impl Tracer {
         self.0.is_some()
     }
 
-    /// Gives every record to `sink`, too. Counts once.
+    /// Passes every record to `sink` too; only the first call has an effect.
     pub fn send_to(&self, sink: Sink) {
         if let Some(tracing) = &self.0 {
             let _ = tracing.sink.set(sink);
         }
     }
 
-    /// The beginning of a trace in this host, for a call that nobody has decided about. `parent` gives the ids alone.
+    /// Begins a trace in this host, and decides whether it is recorded. `parent` only gives the ids.
     pub fn root(&self, parent: Option<Parent>) -> Span {
         let Some(tracing) = &self.0 else { return Span::default() };
         let recorded = tracing.share > 0 && tracing.numbers.next() <= tracing.share;
         self.place(parent, recorded)
     }
 
-    /// The place of a request of a client that says `parent`, and is a trusted proxy or not.
+    /// The place of a client's request with this `parent`; `trusted` if the client is a trusted proxy.
     pub fn at_edge(&self, parent: impl FnOnce() -> Option<Parent>, trusted: bool) -> Span {
         match &self.0 {
             None => Span::default(),
@@ -105,7 +105,8 @@ impl Tracer {
         }
     }
 
-    /// The place below `parent`, which this application has decided about; without one a new trace.
+    /// The place below `parent`, for which this application has already decided; without a parent it begins a new
+    /// trace.
     pub fn joined(&self, parent: Option<Parent>) -> Span {
         match parent {
             None => self.root(None),
@@ -122,7 +123,7 @@ impl Tracer {
 
     fn place(&self, parent: Option<Parent>, recorded: bool) -> Span {
         let Some(tracing) = &self.0 else { return Span::default() };
-        // One that nobody records has a place only where others know of it.
+        // A trace that is not recorded has a place only if a caller sent it.
         if !recorded && parent.is_none() {
             return Span::default();
         }
@@ -143,7 +144,7 @@ impl Tracer {
         self.0.as_ref().and_then(|tracing| tracing.ring.find(id))
     }
 
-    /// How many records the ring had no room for.
+    /// The number of records for which the ring had no room.
     pub fn lost(&self) -> u64 {
         self.0.as_ref().map_or(0, |tracing| tracing.lost.load(Ordering::Relaxed))
     }
@@ -171,7 +172,7 @@ struct Place {
     span: Option<SpanId>,
     recorded: bool,
     state: Option<Arc<str>>,
-    /// Where it is; empty before a component is reached.
+    /// The component that runs the call; empty before a component is reached.
     component: Arc<str>,
     tracing: Arc<Tracing>,
 }
@@ -183,18 +184,20 @@ impl fmt::Debug for Span {
 }
 
 impl Span {
-    /// Whether what happens below it is recorded.
+    /// Whether spans below it are recorded.
     pub fn is_recorded(&self) -> bool {
         self.0.as_ref().is_some_and(|place| place.recorded)
     }
 
-    /// Begins a span below this one; `None` when nothing is recorded. One in no component is in that of its parent.
-    pub(crate) fn begin(&self, kind: Kind, name: &str, component: &str) -> Option<Box<Begun>> {
+    /// Begins a span below this one; `None` when nothing is recorded. An empty `component` means the parent's
+    /// component.
+    pub(crate) fn begin(&self, kind: Kind, name: &str, component: &str) -> Option<Box<OpenSpan>> {
         let place = self.0.as_ref().filter(|place| place.recorded)?;
-        Some(Box::new(Begun::new(place, kind, name, component)))
+        Some(Box::new(OpenSpan::new(place, kind, name, component)))
     }
 
-    /// Begins a span for a call that leaves this host, which `context` is of from here on; dropped, it was cancelled.
+    /// Begins a span for a call that leaves this host, and makes it the span of `context`. Dropped without an end, it
+    /// counts as cancelled.
     pub fn leave(context: &mut crate::call::CallContext, name: &str) -> Leaving {
         let begun = context.span.begin(Kind::Client, name, "");
         if let Some(begun) = &begun {
@@ -203,24 +206,24 @@ impl Span {
         Leaving(begun)
     }
 
-    /// As a header's value; `None` where there is no trace.
+    /// The value of the header `traceparent`; `None` if there is no trace.
     pub fn traceparent(&self) -> Option<String> {
         let place = self.0.as_ref()?;
         Some(ids::traceparent(place.trace, place.span?, place.recorded))
     }
 
-    /// Both as one text, which [`Parent::carried`] reads: what a stored message keeps.
+    /// `traceparent` and `tracestate` as one text, for a stored message; [`Parent::carried`] reads it.
     pub fn carried(&self) -> Option<String> {
         let parent = self.traceparent()?;
         Some(self.tracestate().map_or_else(|| parent.clone(), |state| format!("{parent} {state}")))
     }
 
-    /// The value of `tracestate`.
+    /// The value of the header `tracestate`.
     pub fn tracestate(&self) -> Option<&str> {
         self.0.as_ref()?.state.as_deref()
     }
 
-    /// Writes both headers for a callee, in place of those that its caller had; nothing where there is no trace.
+    /// Writes both headers for a callee, and replaces the caller's; does nothing if there is no trace.
     pub fn write(&self, headers: &mut HeaderMap) {
         let Some(value) = self.traceparent().and_then(|text| HeaderValue::try_from(text).ok()) else { return };
         headers.insert(TRACEPARENT, value);
@@ -230,8 +233,8 @@ impl Span {
         }
     }
 
-    /// The same for a request that a component sends outside: a trace of its own stays, unless it is the one that the host
-    /// gave it, `given`.
+    /// Does the same for a request that a component sends to the outside. The component's own trace headers stay,
+    /// unless they are the ones that the host gave it (`given`).
     pub(crate) fn write_outside(&self, given: &Span, headers: &mut HeaderMap) {
         let Some(had) = headers.get(TRACEPARENT) else { return self.write(headers) };
         if given.traceparent().is_some_and(|given| had.as_bytes() == given.as_bytes()) {
@@ -242,17 +245,17 @@ impl Span {
 
 /// A call on its way to another host.
 #[must_use = "dropped, it counts as cancelled"]
-pub struct Leaving(Option<Box<Begun>>);
+pub struct Leaving(Option<Box<OpenSpan>>);
 
 impl Leaving {
-    /// It is over.
+    /// Ends the span.
     pub fn end(mut self, error: Option<&'static str>) {
         if let Some(begun) = self.0.take() {
             begun.end(error);
         }
     }
 
-    /// Says something of it.
+    /// Adds an attribute to its span.
     pub fn note(&mut self, name: &'static str, value: impl FnOnce() -> Attribute) {
         if let Some(begun) = &mut self.0 {
             begun.note(name, value());

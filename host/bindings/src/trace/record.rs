@@ -1,4 +1,4 @@
-//! One span, from its beginning to what is kept of it.
+//! A span, from its beginning to its record.
 
 use super::{Guest, Place, Span, SpanId, TraceId};
 use std::mem::size_of;
@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Which side of what a span is, in OpenTelemetry's words.
+/// The kind of a span, in OpenTelemetry's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A request or call of another process, answered here.
     Server,
-    /// Something asked of another: a database, a host, a server.
+    /// A request to another system: a database, a host, a server.
     Client,
     /// A call from component to component in this process.
     Internal,
@@ -44,14 +44,14 @@ pub enum Attribute {
 }
 
 impl Attribute {
-    /// A text, as much of it as may be kept.
+    /// A text, cut to the limit.
     pub fn text(text: impl Into<String>) -> Self {
         let mut text: String = text.into();
         text.truncate(text.floor_char_boundary(super::ring::MAX_ATTRIBUTE_BYTES));
         Attribute::Text(text.into())
     }
 
-    /// A number; one that is too large is the largest.
+    /// A number; one that is too large becomes the largest.
     pub fn number(number: impl TryInto<i64>) -> Self {
         Attribute::Number(number.try_into().unwrap_or(i64::MAX))
     }
@@ -64,39 +64,39 @@ pub struct Record {
     pub trace: TraceId,
     /// Its id.
     pub span: SpanId,
-    /// The span that it is a part of; of another process, or not recorded, where none with this id is there.
+    /// The parent span. If there is no record with this id, the parent belongs to another process or was not recorded.
     pub parent: Option<SpanId>,
-    /// What it did.
+    /// Its name.
     pub name: Box<str>,
-    /// Where; empty for what no component answers.
+    /// Its component; empty for a request that no component serves.
     pub component: Arc<str>,
-    /// Which side of it this is.
+    /// The kind of the span.
     pub kind: Kind,
     /// When it began, since 1970.
     pub start: Duration,
     /// How long it took.
     pub duration: Duration,
-    /// What kind of failure it ended with.
+    /// The kind of its failure, if it failed.
     pub error: Option<Box<str>>,
-    /// Why it failed, more exactly: it may hold what a guest said when it trapped.
+    /// The exact reason of its failure; it may contain what a guest printed when it trapped.
     pub detail: Option<Box<str>>,
-    /// What is known of it.
+    /// Its attributes.
     pub attributes: Vec<(&'static str, Attribute)>,
-    /// What the trace's callers had to say.
+    /// The `tracestate` of the callers.
     pub state: Option<Arc<str>>,
-    /// What a guest says of a span of its own.
+    /// The details of a guest's own span.
     pub guest: Option<Box<Guest>>,
 }
 
 impl Record {
     /// The attribute with the arguments of a call.
     pub const ARGUMENTS: &str = "souk.arguments";
-    /// The attribute with what a call returned.
+    /// The attribute with the result of a call.
     pub const RESULT: &str = "souk.result";
-    /// The attributes that have values of the application's.
+    /// The attributes that contain the application's data.
     pub const VALUES: [&str; 2] = [Record::ARGUMENTS, Record::RESULT];
 
-    /// What it takes of the host's memory.
+    /// Its size in the host's memory.
     pub fn bytes(&self) -> usize {
         let attributes = self.attributes.iter().map(|(_, value)| match value {
             Attribute::Text(text) => text.len() + size_of::<(&str, Attribute)>(),
@@ -118,7 +118,7 @@ impl Record {
 }
 
 /// A span that has begun.
-pub(crate) struct Begun {
+pub(crate) struct OpenSpan {
     place: Place,
     id: SpanId,
     parent: Option<SpanId>,
@@ -130,12 +130,12 @@ pub(crate) struct Begun {
     detail: Option<Box<str>>,
 }
 
-impl Begun {
+impl OpenSpan {
     pub(super) fn new(at: &Arc<Place>, kind: Kind, name: &str, component: &str) -> Self {
         let id = SpanId::new(&at.tracing.numbers);
         let component = if component.is_empty() { at.component.clone() } else { component.into() };
         let (state, tracing) = (at.state.clone(), at.tracing.clone());
-        Begun {
+        OpenSpan {
             place: Place { trace: at.trace, span: Some(id), recorded: true, state, component, tracing },
             id,
             parent: at.span,
@@ -148,7 +148,7 @@ impl Begun {
         }
     }
 
-    /// The place of what happens within it.
+    /// The place in the trace for operations inside it.
     pub(crate) fn span(&self) -> Span {
         let Place { trace, span, recorded, state, component, tracing } = &self.place;
         let (state, component, tracing) = (state.clone(), component.clone(), tracing.clone());
@@ -167,7 +167,7 @@ impl Begun {
         self.attributes.push((name, value));
     }
 
-    /// Why it fails, more exactly than the kind of failure says.
+    /// Sets the reason of its failure, more exact than the kind of failure.
     pub(crate) fn fails(&mut self, why: &str) {
         let mut why = why.to_owned();
         why.truncate(why.floor_char_boundary(super::ring::MAX_ATTRIBUTE_BYTES));
@@ -175,7 +175,7 @@ impl Begun {
     }
 
     pub(crate) fn end(self, error: Option<&str>) {
-        let Begun { place, id, parent, kind, name, start, began, attributes, detail } = self;
+        let OpenSpan { place, id, parent, kind, name, start, began, attributes, detail } = self;
         let Place { trace, component, tracing, state, .. } = place;
         let (duration, error) = (began.elapsed(), error.map(Box::from));
         let detail = detail.filter(|_| error.is_some());

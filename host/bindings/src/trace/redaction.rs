@@ -1,31 +1,31 @@
-//! What no trace has, whoever may see it: values of secret variables.
+//! Removes the values of secret variables from traces.
 
-/// What stands in place of a secret value.
+/// The text that replaces a secret value.
 const HIDDEN: &str = "***";
 
-/// The values that are left out of texts.
+/// The values to remove from texts.
 ///
 /// It has no `Debug`, because it holds secrets.
 #[derive(Default)]
 pub struct Redaction(Vec<String>);
 
 impl Redaction {
-    /// Leaves out `secrets`, as they are and as JSON writes them.
+    /// A redaction of `secrets`, in plain form and in JSON's escaped form.
     pub fn of<'s>(secrets: impl Iterator<Item = &'s str>) -> Self {
         let mut hidden: Vec<String> = Vec::new();
         for secret in secrets.filter(|secret| !secret.is_empty()) {
             let escaped = serde_json::Value::from(secret).to_string();
-            // Without its quotes.
+            // JSON's text without the quotes.
             let escaped = escaped.get(1..escaped.len().saturating_sub(1)).unwrap_or_default();
             hidden.extend([secret.to_owned(), escaped.to_owned()]);
         }
-        // The longest first: one may be the beginning of another.
+        // The longest first, because one may be the beginning of another.
         hidden.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         hidden.dedup();
         Redaction(hidden)
     }
 
-    /// `text` without them.
+    /// `text` with `***` in place of these values.
     pub fn apply(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |text, secret| match text.contains(secret) {
             true => text.replace(secret, HIDDEN),

@@ -1,7 +1,7 @@
 //! The last traces, for the administration API.
 //!
-//! Spans of a trace come as they end, also long after its first: a delivery may be retried for hours. So they are found by
-//! their trace, and the trace that began first is dropped first, whole.
+//! The spans of a trace arrive when they end, possibly long after the first one: a delivery may be retried for hours.
+//! So the ring groups spans by trace, and drops the oldest trace first, with all its spans.
 
 use super::{Record, TraceId};
 use parking_lot::Mutex;
@@ -15,24 +15,24 @@ souk_manifest::fixed_limits! {
 
     /// The most traces that are kept for the administration API.
     pub(super) const MAX_TRACES: usize = 1_000, "traces";
-    /// The most spans of one trace that are kept there: a client can give all of its requests the id of one.
+    /// The most spans of one trace that are kept there: a client can give all of its requests the same trace id.
     pub(super) const MAX_TRACE_SPANS: usize = 1_000, "spans";
-    /// The most memory that all traces take there.
+    /// The most memory that all traces use there.
     const MAX_TRACE_MEMORY_BYTES: usize = 16 << 20, bytes;
-    /// The most that is kept of one text of a span: a statement, an argument, why it failed.
+    /// The longest text that a span keeps: a statement, an argument, an error.
     pub(super) const MAX_ATTRIBUTE_BYTES: usize = 4 << 10, bytes;
 }
 
-/// The traces that are asked for; those that have all that is set.
+/// A filter for traces; all fields that are set must match.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// With a span in this component.
+    /// Traces with a span in this component.
     pub component: Option<String>,
-    /// With a request of this route.
+    /// Traces with a request of this route.
     pub route: Option<String>,
-    /// With an error.
+    /// Only traces with an error.
     pub errors: bool,
-    /// That took this long at least.
+    /// Traces that took at least this long.
     pub slower_than: Option<Duration>,
 }
 
@@ -43,15 +43,15 @@ pub struct Summary {
     pub trace: TraceId,
     /// When its first span began, since 1970.
     pub start: Duration,
-    /// How long the span took with which it begins here.
+    /// The duration of the first span on this host.
     pub duration: Duration,
-    /// What that span did.
+    /// The name of that span.
     pub name: Box<str>,
-    /// And where.
+    /// The component of that span.
     pub component: Arc<str>,
-    /// How something in it failed, the outermost first.
+    /// The kind of the outermost failure in it.
     pub error: Option<Box<str>>,
-    /// How many spans there are.
+    /// The number of its spans.
     pub spans: usize,
 }
 
@@ -60,9 +60,9 @@ pub struct Summary {
 pub struct Trace {
     /// Its id.
     pub trace: TraceId,
-    /// What is kept of it.
+    /// The spans that are kept.
     pub spans: Vec<Arc<Record>>,
-    /// How many spans it had beyond those.
+    /// The number of further spans, which were not kept.
     pub lost: u64,
 }
 
@@ -72,7 +72,7 @@ pub(super) struct Ring(Mutex<Kept>);
 #[derive(Default)]
 struct Kept {
     traces: HashMap<TraceId, Spans>,
-    /// In the order in which they came.
+    /// The traces in the order in which they arrived.
     order: VecDeque<TraceId>,
     bytes: usize,
 }
@@ -112,7 +112,7 @@ impl Ring {
         true
     }
 
-    /// Those that fit, the newest first, `most` of them.
+    /// The traces that match, the newest first, at most `most`.
     pub(super) fn list(&self, filter: &Filter, most: usize) -> Vec<Summary> {
         let kept = self.0.lock();
         let newest = kept.order.iter().rev().filter_map(|trace| kept.traces.get(trace));
@@ -134,10 +134,10 @@ impl Ring {
     }
 }
 
-/// A trace on a line; `None` where it does not fit.
+/// The summary of a trace; `None` if it does not match the filter.
 fn summary(spans: &[Arc<Record>], filter: &Filter) -> Option<Summary> {
-    // Where it begins here, its parent is in another process or there is none; of several (a request and a later delivery
-    // from another host), the first.
+    // The first span on this host has no parent, or one in another process. If there are several (a request, and a
+    // later delivery from another host), the earliest counts.
     let has = |id| spans.iter().any(|span| span.span == id);
     let outer = |span: &&Arc<Record>| span.parent.is_none_or(|parent| !has(parent));
     let first = spans.iter().filter(outer).min_by_key(|span| span.start)?;

@@ -1,18 +1,19 @@
-//! SQL statements without the values that stand in them: a guest should give them as parameters, and need not.
+//! Removes literal values from SQL statements: a guest should pass values as parameters, but may not do so.
 
-/// `statement` with a `?` for every text and number in it, and white space made one blank.
+/// `statement` with `?` in place of every text and number, and with each run of whitespace replaced by one blank.
 ///
-/// It errs on the side of leaving out: what it cannot tell from a value goes.
+/// When in doubt it removes: everything that could be a value becomes `?`.
 pub(crate) fn without_values(statement: &str) -> String {
     let mut out = String::new();
     let mut rest = statement.chars().peekable();
     let mut before = ' ';
     while let Some(c) = rest.next() {
-        // A parameter or the end of a name has digits too.
+        // Parameters and names can contain digits too.
         let in_name = before.is_alphanumeric() || matches!(before, '_' | '$' | ':' | '@' | '?' | '"' | '`');
         let shown = match c {
             '\'' => {
-                // Postgres' `E'..'` has backslashes; elsewhere one before the end would have the rest left out, too.
+                // PostgreSQL's `E'..'` has backslash escapes. In other texts a backslash before the closing quote must
+                // not escape it, or the rest would be removed too.
                 let escapes = matches!(before, 'e' | 'E');
                 while let Some(c) = rest.next() {
                     match c {
@@ -73,7 +74,7 @@ pub(crate) fn without_values(statement: &str) -> String {
     out.trim().to_owned()
 }
 
-/// The word that a statement begins with, in capitals.
+/// The first word of a statement, in capitals.
 pub(crate) fn operation(statement: &str) -> String {
     let word = statement.split(|c: char| !c.is_ascii_alphabetic()).find(|word| !word.is_empty()).unwrap_or_default();
     word.get(..word.len().min(16)).unwrap_or_default().to_ascii_uppercase()

@@ -1,4 +1,4 @@
-//! Ids cross as the recommendation says, strangers decide nothing, and what is kept is bounded.
+//! Ids follow the recommendation, strangers decide nothing, and the memory for traces is limited.
 
 use super::ring::{MAX_ATTRIBUTE_BYTES, MAX_TRACE_SPANS, MAX_TRACES};
 use super::*;

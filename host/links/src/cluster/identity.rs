@@ -1,4 +1,4 @@
-//! What the record says, and how a host is compared with it.
+//! The content of the cluster's record, and the comparison of a host with it.
 
 use super::Places;
 use crate::remote::WIRE_VERSION;
@@ -10,7 +10,7 @@ use souk_manifest::{Application, DatabaseUrl, PostgresAddress, Value};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// The version of the record's form.
+/// The version of the record's format.
 const FORM: u32 = 1;
 
 /// What all hosts of an application have in common.
@@ -19,7 +19,7 @@ pub struct Identity {
     form: u32,
     application: String,
     wire: String,
-    /// An HMAC of the application's name under `cluster_secret`; none where the hosts have no such secret.
+    /// An HMAC of the application's name under `cluster_secret`; `None` if the hosts have no such secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
     /// For each secret variable, an HMAC of its value under `cluster_secret`.
@@ -30,24 +30,24 @@ pub struct Identity {
     places: BTreeMap<String, BTreeMap<String, Entry>>,
 }
 
-/// One thing that is recorded, and the host that has recorded it.
+/// A recorded value, and the host that has recorded it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Entry {
     is: String,
     by: String,
 }
 
-/// In what a host differs from the record. Shows no value of a secret.
+/// A difference between a host and the record. Contains no value of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Difference {
-    /// The application's name, which two names with one token share.
+    /// The application's name: two different names can have the same token in NATS subjects.
     Name {
         /// At this host.
         here: String,
         /// In the record.
         recorded: String,
     },
-    /// The version of the wire.
+    /// The version of the wire protocol.
     Wire {
         /// At this host.
         here: String,
@@ -58,26 +58,26 @@ pub enum Difference {
     NoClusterSecret,
     /// This host has a `cluster_secret`, and the others have none.
     NewClusterSecret,
-    /// The `cluster_secret` is another one.
+    /// The `cluster_secret` differs.
     OtherClusterSecret,
-    /// A variable has another value.
+    /// A secret variable has a different value.
     Secret {
         /// The variable.
         variable: String,
-        /// Who has recorded the other.
+        /// The host that has recorded the other value.
         by: String,
     },
-    /// A component's data lives elsewhere.
+    /// A component's data is in another place.
     Place {
         /// The component.
         component: String,
-        /// Which of its data.
+        /// The kind of data, such as its database.
         what: String,
-        /// Where, at this host.
+        /// The place at this host.
         here: String,
-        /// Where, in the record.
+        /// The place in the record.
         recorded: String,
-        /// Who has recorded that.
+        /// The host that has recorded it.
         by: String,
     },
 }
@@ -97,11 +97,11 @@ impl fmt::Display for Difference {
             Difference::NewClusterSecret => f.write_str(
                 "`cluster_secret` under [nats] of runtime-config.toml is set here, and the others have none",
             ),
-            Difference::OtherClusterSecret => f.write_str(
-                "`cluster_secret` under [nats] of runtime-config.toml is another one than that of the others",
-            ),
+            Difference::OtherClusterSecret => {
+                f.write_str("`cluster_secret` under [nats] of runtime-config.toml differs from that of the others")
+            }
             Difference::Secret { variable, by } => {
-                write!(f, "the secret variable `{}` has another value than at {}", printable(variable), printable(by))
+                write!(f, "the secret variable `{}` differs from its value at {}", printable(variable), printable(by))
             }
             Difference::Place { component, what, here, recorded, by } => write!(
                 f,
@@ -115,18 +115,18 @@ impl fmt::Display for Difference {
     }
 }
 
-/// What a record and a host make together.
+/// The result of merging a record with a host's identity.
 pub(super) enum Merged {
-    /// The record has all that the host knows.
+    /// The record already contains everything that the host knows.
     Same,
-    /// The host knows more, and nothing else.
+    /// The host only adds to the record; this is the new record.
     More(Identity),
-    /// The host knows otherwise.
+    /// The host contradicts the record.
     Differs(Vec<Difference>),
 }
 
 impl Identity {
-    /// That of this host, which calls itself `host`.
+    /// The identity of this host, whose name is `host`.
     pub(super) fn of(application: &Application, places: &Places, host: &str) -> Self {
         let entry = |is: String| Entry { is, by: host.to_owned() };
         let key = application.nats.as_ref().and_then(|nats| nats.cluster_secret.as_ref());
@@ -147,13 +147,13 @@ impl Identity {
         }
     }
 
-    /// Reads a record; `None` of what is none.
+    /// Reads a record; `None` if it is not valid.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(bytes).ok().filter(|identity: &Identity| identity.form == FORM)
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        // Texts and maps with texts for keys cannot fail to become JSON.
+        // Strings and maps with string keys always have a JSON form.
         serde_json::to_vec(self).unwrap_or_default()
     }
 
@@ -181,7 +181,7 @@ impl Identity {
             (recorded, here) if recorded == here => differences.extend(self.other_secrets(ours)),
             (Some(_), None) => differences.push(Difference::NoClusterSecret),
             (None, _) => differences.push(Difference::NewClusterSecret),
-            // Under another key every fingerprint differs, which says nothing of the values.
+            // Under another key all fingerprints differ, even if the values are equal.
             (Some(_), Some(_)) => differences.push(Difference::OtherClusterSecret),
         }
         differences.extend(self.other_places(ours));
@@ -192,7 +192,7 @@ impl Identity {
         if more == *self { Merged::Same } else { Merged::More(more) }
     }
 
-    /// The record where what `ours` says counts.
+    /// The record, in which the values of `ours` replace different ones.
     pub(super) fn overwritten_by(&self, ours: &Identity) -> Identity {
         let mut kept = self.clone();
         if self.secret != ours.secret {
@@ -241,7 +241,7 @@ impl Identity {
     }
 }
 
-/// For an operator: names, places and who has recorded them; no value of a secret, and no fingerprint of one.
+/// For an operator: names, places and the hosts that recorded them; no value or fingerprint of a secret.
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "application {}", printable(&self.application))?;
@@ -260,7 +260,8 @@ impl fmt::Display for Identity {
     }
 }
 
-/// Whether the value of a variable says where data lives, which is compared as a place: hosts may log in differently.
+/// Whether the value of a variable says where data is stored. Such values are compared as places, because hosts may log
+/// in differently.
 fn is_place(application: &Application, value: &str) -> bool {
     let is_database = |database: &DatabaseUrl| matches!(database, DatabaseUrl::Sqlite(label) if value.strip_prefix("sqlite:") == Some(label.as_str()));
     PostgresAddress::is_meant(value)
@@ -272,14 +273,14 @@ pub(super) fn fingerprint(key: &Value, parts: &[&str]) -> Option<String> {
     Some(hex::encode(mac(key, parts)?.finalize().into_bytes()))
 }
 
-/// Whether `print` is the [`fingerprint`] of `parts`. Takes as long whichever digits are wrong.
+/// Whether `print` is the [`fingerprint`] of `parts`. The comparison takes constant time.
 pub(super) fn is_fingerprint(key: &Value, parts: &[&str], print: &str) -> bool {
     let print = hex::decode(print).ok();
     print.zip(mac(key, parts)).is_some_and(|(print, mac)| mac.verify_slice(&print).is_ok())
 }
 
 fn mac(key: &Value, parts: &[&str]) -> Option<Hmac<Sha256>> {
-    // A key of any length is taken.
+    // HMAC takes a key of any length, so this never fails.
     let mut mac = Hmac::<Sha256>::new_from_slice(key.expose().as_bytes()).ok()?;
     for part in parts {
         mac.update(&u64::try_from(part.len()).ok()?.to_be_bytes());

@@ -1,15 +1,17 @@
-//! What the hosts of an application have agreed to run: for each component that was deployed, the version that serves.
+//! The versions that the hosts of an application have agreed to run: the active version of each component that was
+//! deployed.
 //!
-//! A deployment on several hosts is one write: once an [`Intent`] is recorded, every host that runs the component goes to it,
-//! whatever becomes of the host that has written it; before, nobody does. All intents are one record, replaced by
-//! compare-and-swap, and the files are [beside it](souk_nats::files).
+//! A deployment on several hosts is one write: once an [`Intent`] is recorded, every host that runs the component
+//! changes to its version, even if the host that has written it dies. Before that, no host changes. All intents are in
+//! one record, which is replaced by compare-and-swap; the files are [stored separately](souk_nats::files).
 //!
-//! Who may publish on NATS must not deploy, so the record carries an HMAC under `cluster_secret`, without which there are no
-//! intents. It cannot be replayed either: its number only rises, and a host keeps the last one that it has accepted; and it
-//! names the revision that it replaces, which on the one subject of the bucket is the one before its own, so that a host
-//! that has kept nothing does not take an old one for new.
+//! A client that may publish on NATS must not be able to deploy, so the record carries an HMAC under `cluster_secret`;
+//! without this secret there are no intents. An old record cannot be replayed either. Its number only rises, and a host
+//! keeps the last record that it has accepted. It also names the revision that it replaces, which must be the one just
+//! before its own, because the bucket has only this subject. So even a host that has kept nothing does not accept an
+//! old record as new.
 //!
-//! Hosts go to an intent one after the other: who has the [`Turn`] does.
+//! Hosts change their versions one after the other: the host that has the [`Turn`] goes first.
 
 use super::identity::{fingerprint, is_fingerprint};
 use bytes::Bytes;
@@ -24,34 +26,34 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-/// What the bucket of the record is called, after the application.
+/// The name of the record's bucket, after the application's name.
 const BUCKET: &str = "deployments";
-/// Under which key the record lies.
+/// The key of the record.
 const KEY: &str = "agreed";
-/// What the bucket of files is called.
+/// The name of the bucket of files.
 const FILES: &str = "versions";
-/// Under which key of the cluster's bucket it is said whose turn it is.
+/// The key in the cluster's bucket that says which host has the turn.
 const TURN: &str = "turn";
-/// The version of the record's form.
+/// The version of the record's format.
 const FORM: u32 = 1;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of deployments on several hosts.
     pub(crate) const FIXED_LIMITS = "cluster";
 
-    /// The most files at a manifest's `source` that an intent names as older than itself.
+    /// The most files that an intent lists as not newer than its own.
     const MAX_KNOWN: usize = 16, "files";
     /// How often a host tries to write the record while others write it too.
     const MAX_INTENT_WRITES: usize = 32, "attempts";
-    /// How long a host may have its turn: one that was killed is passed over then.
+    /// How long a host may have its turn; then the next host takes it, because the first may have been killed.
     const TURN_TIMEOUT: Duration = Duration::from_secs(2);
-    /// How often a host looks whether it is its turn.
+    /// How often a host checks whether it is its turn.
     const TURN_INTERVAL: Duration = Duration::from_millis(50);
     /// How long a host waits for its turn at most.
     const MAX_TURN_WAIT: Duration = Duration::from_secs(10);
 }
 
-/// The version of a component that all hosts are to run.
+/// The version of a component that all hosts must run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
     /// The version's number, which only rises.
@@ -62,16 +64,16 @@ pub struct Intent {
     pub size: u64,
     /// When it was deployed (RFC 3339).
     pub at: String,
-    /// Who has deployed it, and at which host.
+    /// The user who has deployed it, and the host.
     pub by: String,
-    /// Digests of files that are no newer: a host whose manifest names one of these runs this version.
+    /// Digests of files that are not newer: a host whose manifest names one of these files runs this version.
     pub known: Vec<String>,
-    /// The digest of the version before, whose file is kept too.
+    /// The digest of the previous version, whose file is kept too.
     pub previous: Option<String>,
 }
 
 impl Intent {
-    /// The intent after this one.
+    /// Makes this the intent that follows `before`; `known` are digests of older files.
     pub fn follows(mut self, before: Option<&Intent>, known: impl IntoIterator<Item = String>) -> Self {
         let mut all: Vec<String> = before.map(|before| before.known.clone()).unwrap_or_default();
         all.extend(known);
@@ -97,7 +99,7 @@ pub struct Agreement {
     number: u64,
     /// The revision of the record that it replaces.
     replaces: u64,
-    /// By component.
+    /// The intents by component.
     pub intents: BTreeMap<String, Intent>,
 }
 
@@ -112,41 +114,41 @@ impl Agreement {
     }
 }
 
-/// The record as it lies there: the text of an [`Agreement`], and its HMAC.
+/// The stored form of the record: the text of an [`Agreement`], and its HMAC.
 #[derive(Serialize, Deserialize)]
 struct Signed {
     agreement: String,
     mac: String,
 }
 
-/// Why nothing of a record is run.
+/// Why a record is not trusted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Forged {
     /// Its HMAC is wrong.
     #[error(
-        "what the hosts are to run was written by somebody who has not their `cluster_secret`: nothing of it is run\n  fix: look \
-         who may publish on NATS; where `cluster_secret` was changed, deploy again"
+        "the record of what the hosts must run was written without their `cluster_secret`: nothing of it is run\n  \
+         fix: check who may publish on NATS; if `cluster_secret` was changed, deploy again"
     )]
     Unsigned,
-    /// It is an old one.
+    /// It is an old record.
     #[error(
-        "what the hosts are to run was replaced by an older record (number {number}; {known} is known): nothing of it is run\n  \
-         fix: look who may publish on NATS, and deploy again from this host"
+        "the record of what the hosts must run was replaced by an older one (number {number}; {known} is known): \
+         nothing of it is run\n  fix: check who may publish on NATS, and deploy again from this host"
     )]
     Replayed {
         /// Its number.
         number: u64,
-        /// The last that was accepted.
+        /// The number of the last accepted record.
         known: u64,
     },
 }
 
-/// What a look at the record finds.
+/// The result of reading the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Look {
     /// Nothing new.
     Same,
-    /// The record says something new, and is to be kept as these bytes.
+    /// The record is new; this host must keep these bytes.
     New(Bytes),
     /// It cannot be trusted.
     Forged(Forged),
@@ -156,22 +158,22 @@ pub enum Look {
 #[derive(Debug, thiserror::Error)]
 pub enum IntentError {
     /// JetStream does not answer.
-    #[error("what the hosts are to run cannot be written: {0}")]
+    #[error("the record of what the hosts must run cannot be written: {0}")]
     Record(#[from] RecordError),
     /// Another host has deployed the component meanwhile.
-    #[error("version {number} was deployed meanwhile ({by})\n  fix: see `souk versions`, and deploy again")]
+    #[error("version {number} was deployed in the meantime ({by})\n  fix: see `souk versions`, and deploy again")]
     Overtaken {
         /// The other version's number.
         number: u64,
         /// Who has deployed it.
         by: String,
     },
-    /// Others write the record again and again.
-    #[error("what the hosts are to run changes all the time\n  fix: deploy again")]
+    /// Other hosts keep writing the record.
+    #[error("the record of what the hosts must run keeps changing\n  fix: deploy again")]
     Contended,
 }
 
-/// What this host knows of it.
+/// This host's view of the agreement.
 pub struct Intents {
     nats: Nats,
     application: String,
@@ -179,13 +181,13 @@ pub struct Intents {
     records: Records,
     files: Files,
     last: Mutex<Agreement>,
-    /// The revision that was looked at last.
+    /// The revision that was read last.
     seen: Mutex<Option<u64>>,
 }
 
 impl Intents {
-    /// What the hosts of `application` have agreed on; `None` where they have no `cluster_secret`. `kept` is what this host has
-    /// kept when it looked last.
+    /// Opens the agreement of the hosts of `application`; `None` if they have no `cluster_secret`. `kept` is the record
+    /// that this host has kept from last time.
     ///
     /// # Errors
     /// When JetStream does not answer, or this host may not use it.
@@ -205,7 +207,7 @@ impl Intents {
             last: Mutex::default(),
             seen: Mutex::default(),
         };
-        // What was kept under another secret is worth nothing.
+        // A record that was kept under another secret is ignored.
         if let Some(kept) = kept.and_then(|kept| intents.signed(kept)) {
             *intents.last.lock() = kept;
         }
@@ -222,7 +224,7 @@ impl Intents {
         self.last.lock().intents.get(component).cloned()
     }
 
-    /// Looks at the record.
+    /// Reads the record.
     ///
     /// # Errors
     /// When JetStream does not answer.
@@ -245,11 +247,11 @@ impl Intents {
         }
     }
 
-    /// Records that every host runs what `intent` makes of the intent before; nothing where another has been recorded with as
-    /// high a number. Returns what this host is to keep.
+    /// Records the intent that `intent` makes from the previous one, unless one with the same or a higher number is
+    /// already recorded. Returns the bytes that this host must keep.
     ///
     /// # Errors
-    /// When it was not written; after an outage of NATS it may have been.
+    /// When it was not written. After an outage of NATS it may still have been written.
     pub async fn write(
         &self,
         component: &str,
@@ -259,7 +261,7 @@ impl Intents {
             let record = self.records.get(KEY).await?;
             let mut next = match self.accepted(&record) {
                 Ok(agreement) => agreement,
-                // What cannot be trusted is replaced.
+                // A record that cannot be trusted is replaced.
                 Err(_) => self.known(),
             };
             let before = next.intents.get(component);
@@ -279,7 +281,7 @@ impl Intents {
                 let needed = next.needed();
                 *self.last.lock() = next;
                 if let Some(unneeded) = unneeded.filter(|digest| !needed.contains(digest)) {
-                    // One that stays takes room until there is no more.
+                    // If this fails, the file stays and takes room.
                     let _ = self.files.remove(&unneeded).await;
                 }
                 return Ok(bytes);
@@ -297,7 +299,7 @@ impl Intents {
         self.files.put(digest, file, &needed).await
     }
 
-    /// The file of an intent; `None` where not all of it is there. Whether it has that digest is for the caller to see.
+    /// The file of an intent; `None` if it is not complete. The caller must check its digest.
     ///
     /// # Errors
     /// When JetStream does not answer.
@@ -305,12 +307,13 @@ impl Intents {
         self.files.get(&intent.digest, intent.size).await
     }
 
-    /// Waits until it is this host's turn to let another version serve; `None` where it has waited long enough, and goes on.
+    /// Waits for this host's turn to change the active version; `None` if NATS fails or the wait was too long, and the
+    /// host goes on without a turn.
     pub async fn turn(&self) -> Option<Turn> {
         match tokio::time::timeout(MAX_TURN_WAIT, Turn::take(&self.nats)).await {
             Ok(Ok(turn)) => Some(turn),
             Ok(Err(error)) => {
-                tracing::debug!("whose turn it is to deploy is not known: {error}");
+                tracing::debug!("cannot find out which host has the turn to deploy: {error}");
                 None
             }
             Err(_) => None,
@@ -318,13 +321,13 @@ impl Intents {
     }
 
     fn sign(&self, agreement: &Agreement) -> Bytes {
-        // Texts, numbers and maps with texts for keys cannot fail to become JSON.
+        // Strings, numbers and maps with string keys always have a JSON form.
         let agreement = serde_json::to_string(agreement).unwrap_or_default();
         let mac = fingerprint(&self.secret, &["deployments", &self.application, &agreement]).unwrap_or_default();
         serde_json::to_vec(&Signed { agreement, mac }).unwrap_or_default().into()
     }
 
-    /// What somebody has signed who has the secret.
+    /// The agreement in `bytes`, if it is signed with the secret.
     fn signed(&self, bytes: &[u8]) -> Option<Agreement> {
         let Signed { agreement, mac } = serde_json::from_slice(bytes).ok()?;
         if !is_fingerprint(&self.secret, &["deployments", &self.application, &agreement], &mac) {
@@ -336,7 +339,7 @@ impl Intents {
 
     fn accepted(&self, record: &Record) -> Result<Agreement, Forged> {
         let last = self.last.lock();
-        // Where nothing lies, what is known counts on.
+        // If there is no record, the last known one stays valid.
         let Some(bytes) = &record.value else { return Ok(last.clone()) };
         let agreement = self.signed(bytes).ok_or(Forged::Unsigned)?;
         let is_new = agreement.number > last.number && agreement.replaces.checked_add(1) == Some(record.revision);
@@ -347,7 +350,7 @@ impl Intents {
     }
 }
 
-/// The turn to let another version serve.
+/// The turn to change the active version.
 pub struct Turn {
     records: Records,
     revision: u64,
@@ -372,9 +375,9 @@ impl Turn {
         }
     }
 
-    /// Lets the next host have it.
+    /// Passes the turn to the next host.
     pub async fn end(self) {
-        // Where another has taken it already, it is no more this host's to give.
+        // If another host has already taken the turn, this fails, which is right.
         let _ = self.records.replace(TURN, Bytes::new(), self.revision).await;
     }
 }

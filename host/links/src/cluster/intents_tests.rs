@@ -1,4 +1,4 @@
-//! Hosts that deploy, and somebody who can only publish on NATS.
+//! Hosts that deploy, and a client that can only publish on NATS.
 
 use super::intents::{Forged, Intent, IntentError, Intents, Look};
 use super::tests::{SECRET, application, connected};
@@ -33,7 +33,7 @@ async fn write(host: &Intents, component: &str, number: u64, digest: &str) -> Re
     host.write(component, |before| intent(number, digest).follows(before, [])).await
 }
 
-/// Publishes as somebody does who has no secret.
+/// Publishes a record as a client without the secret does.
 async fn publish(nats: &Nats, bytes: &Bytes) {
     nats.jetstream().publish("$KV.souk_shop_deployments.agreed", bytes.clone()).await.unwrap().await.unwrap();
 }
@@ -47,7 +47,7 @@ async fn an_intent_reaches_the_other_hosts_and_its_number_only_rises() {
         assert_eq!(other.look().await.unwrap(), Look::Same);
         let mut kept = Bytes::new();
         for number in 1..=8 {
-            // Two components at once, of two hosts: neither is lost.
+            // Two hosts deploy two components at once; neither deployment is lost.
             let (w, p) = (format!("w{number}"), format!("p{number}"));
             let (first, second) = tokio::join!(write(&one, "web", number, &w), write(&other, "products", number, &p));
             first.unwrap();
@@ -64,7 +64,7 @@ async fn an_intent_reaches_the_other_hosts_and_its_number_only_rises() {
         assert_eq!((web.previous.as_deref(), web.known.len()), (Some("w7"), 8), "{web:?}");
         let overtaken = write(&other, "web", 8, "x").await.unwrap_err();
         assert!(matches!(overtaken, IntentError::Overtaken { number: 8, .. }), "{overtaken}");
-        // A host that starts reads the same, from what it has kept and from the record.
+        // A host that starts reads the same, with and without a kept record.
         for kept in [None, Some(&*kept)] {
             let third = host(&nats, &application, kept).await;
             third.look().await.unwrap();
@@ -74,7 +74,7 @@ async fn an_intent_reaches_the_other_hosts_and_its_number_only_rises() {
 }
 
 #[tokio::test]
-async fn who_can_only_publish_cannot_deploy_and_not_replay_a_deployment_either() {
+async fn a_client_that_can_only_publish_can_neither_deploy_nor_replay_a_deployment() {
     let server = Server::start();
     let application = with(&server, Some(SECRET));
     let nats = connected(&server, &application).await;
@@ -84,7 +84,7 @@ async fn who_can_only_publish_cannot_deploy_and_not_replay_a_deployment_either()
     let other = host(&nats, &application, Some(&second)).await;
     assert_eq!(other.of("web").unwrap().digest, "w2", "what was kept is known");
 
-    // An old record, to a host that knows better, and to one that has kept nothing.
+    // An old record, for a host that knows a newer one and for a host that has kept nothing.
     publish(&nats, &first).await;
     assert_eq!(other.look().await.unwrap(), Look::Forged(Forged::Replayed { number: 1, known: 2 }));
     assert_eq!(other.look().await.unwrap(), Look::Same, "it is told once");
@@ -93,7 +93,7 @@ async fn who_can_only_publish_cannot_deploy_and_not_replay_a_deployment_either()
     assert_eq!(fresh.look().await.unwrap(), Look::Forged(Forged::Replayed { number: 1, known: 0 }));
     assert_eq!(fresh.of("web"), None);
 
-    // One that is signed by others, one that was changed, and what is no record.
+    // A record that is signed with another secret, one that was changed, and bytes that are not a record.
     let stranger = with(&server, Some("the secret of somebody else"));
     let by_stranger = write(&host(&nats, &stranger, None).await, "web", 9, "evil").await.unwrap();
     let changed = String::from_utf8(second.to_vec()).unwrap().replace("w2", "w3");
@@ -122,7 +122,7 @@ async fn hosts_take_turns_and_one_that_was_killed_is_passed_over() {
     let waiting = tokio::spawn(async move { other.turn().await.is_some() });
     turn.end().await;
     assert!(waiting.await.unwrap());
-    // Whoever had it last is gone and has not given it back.
+    // The host that had the turn is gone and has not passed it on.
     assert!(one.turn().await.is_some());
 }
 

@@ -1,20 +1,20 @@
 //! The identity of a cluster: what all hosts of an application must agree on before one of them serves.
 //!
-//! Two environments that share a NATS server and an application's name answer each other's calls: a staging host would take
-//! half of production's orders. So the first host of an application writes down what it is ([`Identity`]), in a bucket of
-//! JetStream and by compare-and-swap, and every other host compares before it opens a route:
+//! Two environments that share a NATS server and an application's name answer each other's calls: a staging host would
+//! receive half of production's orders. So the first host of an application records its [`Identity`] in a JetStream
+//! bucket, by compare-and-swap, and every other host compares its own before it opens a route:
 //!
-//! - the application's name and the version of the wire;
+//! - the application's name and the version of the wire protocol;
 //! - where each component's data lives ([`places`]);
 //! - with a `cluster_secret`, that it has the same one, and that its secret variables have the same values.
 //!
-//! A secret is recorded as an HMAC under `cluster_secret` and never as a plain hash, which could be guessed from; without
-//! a `cluster_secret` secrets are not compared. A host adds what the record does not have yet: each knows the data and the
-//! secrets of those components alone that it runs. What differs refuses the start; where the change is meant (a secret is
-//! rolled, data was moved), an operator says so with `souk cluster accept`.
+//! A secret is recorded as an HMAC under `cluster_secret`, never as a plain hash, from which it could be guessed;
+//! without a `cluster_secret` secrets are not compared. A host adds what the record does not contain yet, because each
+//! host only knows the data and the secrets of the components that it runs. A host that differs does not start. If the
+//! change is intended (a rotated secret, moved data), an operator confirms it with `souk cluster accept`.
 //!
-//! With a `cluster_secret` a host that cannot read the record does not start. Without one it says so and starts, as it did
-//! before there was a record: an application without durable links may run on a NATS without JetStream.
+//! With a `cluster_secret` a host that cannot read the record does not start. Without one it logs a warning and starts,
+//! because an application without durable links may run on a NATS without JetStream.
 
 mod identity;
 pub mod intents;
@@ -28,9 +28,9 @@ use souk_manifest::Application;
 use souk_nats::Nats;
 use souk_nats::record::{Record, RecordError, Records};
 
-/// What the bucket is called, after the application.
+/// The name of the bucket, after the application's name.
 pub const BUCKET: &str = "cluster";
-/// Under which key the identity lies.
+/// The key of the identity.
 const KEY: &str = "identity";
 
 souk_manifest::fixed_limits! {
@@ -46,7 +46,7 @@ pub(crate) fn fixed_limits() -> Vec<souk_manifest::limits::FixedLimit> {
     [FIXED_LIMITS, intents::FIXED_LIMITS].concat()
 }
 
-/// This host does not belong to the others, or cannot know.
+/// This host does not belong to the others, or cannot find out.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     /// It differs from the record.
@@ -60,13 +60,13 @@ pub enum ClusterError {
     Differs {
         /// The application's name.
         application: String,
-        /// In what.
+        /// The differences.
         differences: Vec<Difference>,
     },
     /// The record cannot be read or written.
-    #[error("what the hosts of the application have agreed on is not known: {0}")]
+    #[error("cannot read what the hosts of the application have agreed on: {0}")]
     Record(#[from] RecordError),
-    /// The record was written by something else.
+    /// The record was written by another program.
     #[error(
         "the record of what the hosts of the application have agreed on cannot be understood (key `{KEY}` of bucket \
          `{bucket}`)\n  fix: look at who has written it; then write it again with `souk cluster accept`"
@@ -75,8 +75,8 @@ pub enum ClusterError {
         /// The bucket.
         bucket: String,
     },
-    /// Others write the record again and again.
-    #[error("the record of what the hosts have agreed on changes all the time\n  fix: start this host again")]
+    /// Other hosts keep writing the record.
+    #[error("the record of what the hosts have agreed on keeps changing\n  fix: start this host again")]
     Contended,
 }
 
@@ -92,14 +92,15 @@ pub async fn join(nats: &Nats, application: &Application, places: &Places, host:
     let ours = Identity::of(application, places, host);
     match agree(nats, &ours).await {
         Err(ClusterError::Record(error)) if !ours.has_secret() => {
-            tracing::warn!("whether this host belongs to the others on this NATS is not known: {error}");
+            tracing::warn!("cannot check whether this host belongs to the other hosts on this NATS: {error}");
             Ok(())
         }
         agreed => agreed,
     }
 }
 
-/// Compares somebody who makes one call by hand with the record, and adds nothing to it: no host serves from there.
+/// Compares a caller that only makes one call by hand with the record. It adds nothing to the record, because the
+/// caller does not serve.
 ///
 /// # Errors
 /// As [`join`].
@@ -109,7 +110,7 @@ pub async fn visit(nats: &Nats, application: &Application, places: &Places) -> R
             Err(ClusterError::Differs { application: application.name.clone(), differences })
         }
         Err(ClusterError::Record(error)) if !Identity::of(application, places, "").has_secret() => {
-            tracing::warn!("whether this host belongs to the others on this NATS is not known: {error}");
+            tracing::warn!("cannot check whether this host belongs to the other hosts on this NATS: {error}");
             Ok(())
         }
         compared => compared.map(drop),
@@ -137,7 +138,7 @@ async fn agree(nats: &Nats, ours: &Identity) -> Result<(), ClusterError> {
     Err(ClusterError::Contended)
 }
 
-/// What the hosts have agreed on, and in what this one differs.
+/// The record of the hosts, and the differences of this host.
 ///
 /// # Errors
 /// When the record cannot be read.
@@ -158,7 +159,7 @@ pub async fn compare(
     }))
 }
 
-/// Writes down what this host has in place of what the record says otherwise. Returns what that changed.
+/// Replaces values in the record that differ with those of this host. Returns the differences.
 ///
 /// # Errors
 /// When the record cannot be read or written.
@@ -172,7 +173,7 @@ pub async fn accept(
     let records = Records::open(nats, BUCKET).await?;
     for _ in 0..MAX_WRITES {
         let now = records.get(KEY).await?;
-        // A record that nobody understands is replaced.
+        // A record that cannot be understood is replaced.
         let (changed, differences) = match read(nats, &now) {
             Ok(Some(record)) => match record.merge(&ours) {
                 Merged::Same => return Ok(Vec::new()),

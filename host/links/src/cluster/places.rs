@@ -1,22 +1,22 @@
-//! Where each component's data lives, in words that show no user, password or value.
+//! Where each component's data is stored, as text without a user, password or value of a variable.
 //!
-//! What is compared is the place and not the server behind it: two names of one server are two places. A file is of one
-//! host, so a database that migrations are for is named with the state folder of its host, and a second host with a file of
-//! its own is another database. Files without migrations (a cache, a store that each host has for itself) are alike on all
-//! hosts.
+//! The comparison uses the place, not the server behind it: two names of one server are two places. A file belongs to
+//! one host. So the place of a file database with migrations includes the id of its host's state folder: the file of a
+//! second host is a different database. Files without migrations (a cache, a store that each host has for itself) count
+//! as the same on all hosts.
 
 use souk_manifest::{Application, Component, DatabaseUrl, KeyValuePlace};
 use std::collections::BTreeMap;
 
-/// How much of a state folder's id is shown.
+/// How many digits of a state folder's id are shown.
 const SHOWN_ID_DIGITS: usize = 8;
 
-/// For each component of this host, where its stores and databases are.
+/// The places of the stores and databases of each component on this host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Places(pub(super) BTreeMap<String, BTreeMap<String, String>>);
 
 impl Places {
-    /// The places of the components that run at this host, whose state folder has this id.
+    /// The places of the components that run on this host, whose state folder has this id.
     pub fn of(application: &Application, state_id: &str) -> Self {
         let here =
             application.here().map(|component| (component.name.clone(), places(application, component, state_id)));

@@ -1,4 +1,4 @@
-//! Two hosts, a record, and what becomes of the second.
+//! A second host joins the record of the first.
 
 use super::*;
 use proptest::prelude::*;
@@ -24,7 +24,7 @@ variables = { key = "{{ key }}" }
 database_url = "{{ products_url }}"
 "#;
 
-/// An application whose products are at `url`, with `key`, and with `secret` as its cluster's.
+/// An application with its products at `url`, with this `key`, and with `secret` as its `cluster_secret`.
 pub(super) fn application(server: &str, url: &str, key: &str, secret: Option<&str>) -> Application {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("spin.toml"), MANIFEST).unwrap();
@@ -62,7 +62,7 @@ async fn a_host_that_differs_is_refused_whichever_came_first_and_no_secret_is_sh
         ("postgres://me:0ther@db.test/staging", "k3y", Some(SECRET), ["products", "db.test:5432/staging"]),
         ("sqlite:products", "k3y", Some(SECRET), ["products", "state folder staging"]),
         (POSTGRES, "0therkey", Some(SECRET), ["secret variable `key`", "host "]),
-        (POSTGRES, "k3y", Some("an0ther secret of it"), ["`cluster_secret`", "another one"]),
+        (POSTGRES, "k3y", Some("an0ther secret of it"), ["`cluster_secret`", "differs"]),
         (POSTGRES, "k3y", None, ["`cluster_secret`", "set here"]),
     ] {
         for production_first in [true, false] {
@@ -78,7 +78,7 @@ async fn a_host_that_differs_is_refused_whichever_came_first_and_no_secret_is_sh
             for hidden in ["s3cret", "0ther", "k3y", SECRET] {
                 assert!(!error.contains(hidden), "{error}");
             }
-            // Who was there first still belongs, and its equal too.
+            // The first host can still join, and so can a host with the same configuration.
             joined(&server, &first.0, first.1).await.unwrap();
         }
     }

@@ -1,8 +1,8 @@
-//! What a component's file is made into before it is compiled: a core module becomes a component, and a component of a
-//! release candidate of WASI 0.3 gets the names of the release.
+//! Converts a component's file before it is compiled: a core module becomes a component, and a component for a release
+//! candidate of WASI 0.3 gets the names of the release.
 //!
-//! Both are functions of the file alone, so whoever names a component's code by a digest uses the file as it was given.
-//! What is neither a module nor a component is left as it is: the compiler says what is wrong with it.
+//! Both depend only on the file, so a digest of the original file identifies the component's code. A file that is
+//! neither a module nor a component is not changed: the compiler reports what is wrong with it.
 
 mod module;
 mod release_candidate;
@@ -12,10 +12,10 @@ pub(crate) use module::NotAdapted;
 use std::borrow::Cow;
 use wasmparser::Parser;
 
-/// The component that `file` is, or is made into.
+/// `file`, or the component that it is converted to.
 ///
 /// # Errors
-/// When `file` is a core module that no component can be made of.
+/// When `file` is a core module that cannot be converted to a component.
 pub(crate) fn component(file: &[u8]) -> Result<Cow<'_, [u8]>, NotAdapted> {
     let component = match Parser::is_core_wasm(file) {
         true => Cow::Owned(module::adapt(file)?),

@@ -1,5 +1,5 @@
-//! Core modules of wasm32-wasip1, as older tools make them: the published adapter gives them WASI 0.2, and what they say of
-//! their own interfaces (wit-bindgen writes it into the module) becomes the component's.
+//! Core modules for wasm32-wasip1, which older tools build: the published adapter connects them to WASI 0.2, and the
+//! description of their own interfaces, which wit-bindgen writes into the module, becomes the component's.
 
 use std::fmt;
 use wasi_preview1_component_adapter_provider::{
@@ -8,10 +8,10 @@ use wasi_preview1_component_adapter_provider::{
 use wasmparser::{Parser, Payload};
 use wit_component::ComponentEncoder;
 
-/// The function that makes a module a program.
+/// The function that only programs export.
 const START: &str = "_start";
 
-/// No component can be made of a core module.
+/// A core module that cannot be converted to a component.
 #[derive(Debug)]
 pub(crate) struct NotAdapted(String);
 
@@ -24,7 +24,7 @@ impl fmt::Display for NotAdapted {
 /// The component of the core module `module`.
 ///
 /// # Errors
-/// When the module imports what neither WASI nor an interface described in it has, or is malformed.
+/// When the module is malformed, or imports something that neither WASI nor its own described interfaces have.
 pub(super) fn adapt(module: &[u8]) -> Result<Vec<u8>, NotAdapted> {
     let adapter = match is_program(module) {
         true => WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,

@@ -1,10 +1,11 @@
-//! The last release candidate of WASI 0.3, as spin-sdk 6 and Go's SDK 3 import and export it, by the names of 0.3.0.
+//! Gives components for the last release candidate of WASI 0.3, which spin-sdk 6 and Go's SDK 3 use, the names of
+//! 0.3.0.
 //!
-//! The two differ in their names alone: of 2,447 lines of WIT no type is another one. A component's names are in its own
-//! sections of imports and exports; what is nested in it refers to them by index, so nothing else changes.
+//! The two versions differ only in their names: no type in 2,447 lines of WIT differs. A component's names are in its
+//! own sections of imports and exports; nested components refer to them by index, so nothing else changes.
 //!
-//! A name that the component has in both versions stays as it is, since it can be there once only. The host links the
-//! imports of the release candidate too (`souk_bindings::release_candidate`).
+//! A name that the component has in both versions is not changed, because a name may occur only once. The host links
+//! the imports of the release candidate too (`souk_bindings::release_candidate`).
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -12,13 +13,13 @@ use wasm_encoder::reencode::{ReencodeComponent as _, RoundtripReencoder};
 use wasm_encoder::{Component, ComponentExportSection, ComponentExternName, ComponentImportSection, RawSection};
 use wasmparser::{BinaryReaderError, Chunk, Parser, Payload};
 
-/// How the names of the release candidate end.
+/// The suffix of the release candidate's names.
 const CANDIDATE: &str = "@0.3.0-rc-2026-03-15";
-/// How those of the release end.
+/// The suffix of the release's names.
 const RELEASE: &str = "@0.3.0";
 
-/// `component` with the names of the release; `None` when it has no name of the release candidate that can change, or is
-/// no component, of which the compiler says what is wrong.
+/// `component` with the names of the release; `None` when it has no name of the release candidate that can change, or
+/// is not a component; then the compiler reports what is wrong.
 pub(super) fn renamed(component: &[u8]) -> Option<Vec<u8>> {
     let sections = sections(component).ok()?;
     let names = Names::of(&sections).ok()?;
@@ -28,7 +29,7 @@ pub(super) fn renamed(component: &[u8]) -> Option<Vec<u8>> {
     encode(component, sections, &names)
 }
 
-/// The sections of a component itself, without those of what is nested in it.
+/// The sections of the component itself, without those of nested modules and components.
 fn sections(component: &[u8]) -> Result<Vec<Payload<'_>>, BinaryReaderError> {
     let (mut parser, mut rest, mut sections) = (Parser::new(0), component, Vec::new());
     while let Chunk::Parsed { payload, mut consumed } = parser.parse(rest, true)? {
@@ -74,7 +75,7 @@ impl<'a> Names<'a> {
     }
 }
 
-/// The name of the release for one of the release candidate, unless it is `taken`.
+/// The release's name for a name of the release candidate, unless it is `taken`.
 fn release<'a>(name: &'a str, taken: &BTreeSet<&str>) -> Cow<'a, str> {
     let released = name.strip_suffix(CANDIDATE).filter(|path| path.starts_with("wasi:"));
     match released.map(|path| format!("{path}{RELEASE}")) {
@@ -83,7 +84,7 @@ fn release<'a>(name: &'a str, taken: &BTreeSet<&str>) -> Cow<'a, str> {
     }
 }
 
-/// The component again, section by section, with other names.
+/// Writes the component again, section by section, with the new names.
 fn encode(component: &[u8], sections: Vec<Payload<'_>>, names: &Names<'_>) -> Option<Vec<u8>> {
     let mut encoded = Component::new();
     for section in sections {
@@ -109,7 +110,7 @@ fn encode(component: &[u8], sections: Vec<Payload<'_>>, names: &Names<'_>) -> Op
                 }
                 encoded.section(&section);
             }
-            // The header, which the encoder has written.
+            // The encoder has already written the header.
             Payload::Version { .. } => {}
             other => {
                 let (id, range) = other.as_section()?;

@@ -1,9 +1,9 @@
-//! The functions that a guest was in, as a person knows them.
+//! The functions on a guest's stack, with readable names.
 
 use std::fmt;
 use wasmtime::WasmBacktrace;
 
-/// Crates of which every component in Rust has functions on its stack when it panics or allocates.
+/// Crates whose functions are on the stack of every Rust component when it panics or allocates.
 const RUNTIME: [&str; 13] = [
     "std",
     "core",
@@ -19,36 +19,36 @@ const RUNTIME: [&str; 13] = [
     "spin_sdk",
     "wasip3",
 ];
-/// Functions of the same kind that are in no crate.
+/// Such functions that belong to no crate.
 const RUNTIME_FUNCTIONS: [&str; 6] = ["abort", "rust_panic", "__rust_", "_start", "cabi_realloc", "__wasilibc"];
-/// Where sources lie that are not the component's own: the toolchain's and the registry's.
+/// The paths of sources that are not the component's own: the toolchain's and the registry's.
 const FOREIGN_SOURCES: [&str; 3] = ["/rustc/", "/.cargo/registry/", "/library/std/"];
 
-/// One function that a guest was in.
+/// One function on a guest's stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Frame {
-    /// Its name, without what a compiler adds.
+    /// Its name, without the compiler's additions.
     pub(super) function: String,
-    /// File and line, where they are known.
+    /// File and line, if they are known.
     pub(super) place: Option<String>,
-    /// Where it is in the component's code.
+    /// Its offset in the component's code.
     pub(super) offset: Option<usize>,
 }
 
 impl Frame {
-    /// A function by the name that a compiler has given it.
+    /// A function with the compiler's `name`, which is demangled.
     pub(super) fn named(name: &str, offset: Option<usize>) -> Self {
         Frame { function: format!("{:#}", rustc_demangle::demangle(name)), place: None, offset }
     }
 
-    /// Whether the component's author has written it.
+    /// Whether it belongs to the component's own code.
     pub(super) fn is_own(&self) -> bool {
         if let Some(place) = &self.place
             && FOREIGN_SOURCES.iter().any(|foreign| place.contains(foreign))
         {
             return false;
         }
-        // `<A as B>::f` is of A; of a type without a path, of B.
+        // `<A as B>::f` belongs to A; if A has no path, to B.
         let name = self.function.trim_start_matches(['<', '&', '*']);
         let name = name.trim_start_matches("mut ").trim_start_matches("const ");
         let first = name.split("::").next().unwrap_or_default();
@@ -56,7 +56,7 @@ impl Frame {
         !RUNTIME.contains(&first)
             && !RUNTIME_FUNCTIONS.iter().any(|function| name.starts_with(function))
             && !name.contains("_export_")
-            // An export of a contract, which the path of the call has.
+            // An export of a contract, which the path of the call already names.
             && !name.contains('#')
             && !name.is_empty()
     }

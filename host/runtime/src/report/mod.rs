@@ -1,8 +1,8 @@
-//! What the log says of a guest that failed: why, in which of its functions, and through which calls it was reached.
+//! The log's report of a failed guest: the cause, its functions on the stack, and the calls that led to it.
 //!
-//! wasmtime's own text is a backtrace of a dozen frames, most of them the guest's standard library. Here are the frames of
-//! the component itself, with the source line where its symbols have it ([`symbols`]), and the calls of contracts that led
-//! to it over all components of this host ([`souk_bindings::call::CallPath`]).
+//! wasmtime's own text is a backtrace of a dozen frames, most of them the guest's standard library. This report has
+//! only the component's own frames, with source lines if there are symbols ([`symbols`]), and the calls of contracts
+//! that led to it through all components of this host ([`souk_bindings::call::CallPath`]).
 
 mod frames;
 pub mod sections;
@@ -27,11 +27,11 @@ pub(crate) fn fixed_limits() -> Vec<souk_manifest::limits::FixedLimit> {
     [FIXED_LIMITS, sections::FIXED_LIMITS, symbols::FIXED_LIMITS].concat()
 }
 
-/// What is known at the moment of a failure.
+/// The facts that are known at the moment of a failure.
 pub(super) struct Report {
-    /// What the guest said of it, if anything.
+    /// What the guest printed about it, if anything.
     pub(super) said: Option<String>,
-    /// What wasmtime or the host says, without the backtrace.
+    /// The error of wasmtime or the host, without the backtrace.
     pub(super) cause: String,
     frames: Vec<Frame>,
     path: CallPath,
@@ -39,7 +39,7 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn of(error: &wasmtime::Error, said: Option<String>, path: CallPath) -> Self {
-        // The backtrace is a cause among others, and begins so.
+        // The backtrace is one of the causes, and begins with this text.
         let causes = error.chain().map(ToString::to_string);
         let causes = causes.filter(|cause| !cause.starts_with("error while executing at wasm backtrace"));
         let cause = causes.collect::<Vec<_>>().join(": ");
@@ -57,7 +57,7 @@ impl Report {
             Some(said) => format!("{said} ({cause})"),
             None => cause,
         };
-        // What is not the component's own is left out, unless there is nothing else.
+        // Frames of other code are left out, unless there are no others.
         let own = frames.iter().filter(|frame| frame.is_own());
         let shown: Vec<&Frame> = match own.clone().next() {
             Some(_) => own.take(MAX_FRAMES).collect(),

@@ -1,8 +1,8 @@
-//! The sections of a component's file that say where its code comes from (DWARF, in custom sections `.debug_...`): how they
-//! are taken out of it, and found again in a file that has them.
+//! The debug sections of a component's file (DWARF, in custom sections `.debug_...`), which map code to source lines:
+//! removes them from a file, and finds them in a file.
 //!
-//! They are nine tenths of the size of a component that is built for debugging, and a host would read and hash them at each
-//! start. So `souk build` takes them out, and leaves the file as it was beside it ([`symbols_of`]).
+//! They are nine tenths of the size of a component that is built for debugging, and a host would read and hash them at
+//! each start. So `souk build` removes them, and keeps the original file beside the component ([`symbols_of`]).
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,22 +14,22 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of files with symbols.
     pub(super) const FIXED_LIMITS = "log";
 
-    /// How deep components may lie in components for symbols to be found.
+    /// How deep components may be nested in components for their symbols to be found.
     const MAX_DEPTH: usize = 16, "components";
 }
 
-/// What a file begins with: magic number, version and layer.
+/// The length of a file's header: magic number, version and layer.
 const HEADER: usize = 8;
-/// The layer in a header: a component's.
+/// The layer of a component, in a header.
 const COMPONENT_LAYER: &[u8] = &[1, 0];
 const CUSTOM: u8 = 0;
-/// The code of a module.
+/// The section id of a module's code.
 const CODE: u8 = 10;
-/// A module, and a component, in a component.
+/// The section ids of a nested module and a nested component.
 const NESTED: [u8; 2] = [1, 4];
 const PREFIX: &str = ".debug_";
 
-/// Where the symbols of a component's file are kept: `NAME.wasm.debug`, beside it.
+/// The file with the symbols of a component's file: `NAME.wasm.debug`, beside it.
 pub fn symbols_of(file: &Path) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(".debug");
@@ -39,21 +39,21 @@ pub fn symbols_of(file: &Path) -> PathBuf {
 /// A core module of a component.
 #[derive(Default)]
 pub(super) struct Module<'a> {
-    /// Where its code lies in the file.
+    /// The position of its code in the file.
     pub(super) code: Range<usize>,
-    /// Its sections for debugging, by name.
+    /// Its debug sections, by name.
     pub(super) debug: BTreeMap<&'a str, &'a [u8]>,
 }
 
 struct Section<'a> {
     id: u8,
-    /// Where its contents begin in the file.
+    /// The position of its contents in the file.
     start: usize,
     contents: &'a [u8],
 }
 
 impl<'a> Section<'a> {
-    /// The name of a section for debugging, and what it has.
+    /// The name and contents of a debug section.
     fn debug(&self) -> Option<(&'a str, &'a [u8])> {
         if self.id != CUSTOM {
             return None;
@@ -64,7 +64,7 @@ impl<'a> Section<'a> {
     }
 }
 
-/// The sections of what begins at `base` of a file, and whether it is a component.
+/// The sections of the module or component that begins at `base` of a file, and whether it is a component.
 fn sections(bytes: &[u8], base: usize) -> Result<(bool, Vec<Section<'_>>), BinaryReaderError> {
     let mut reader = BinaryReader::new(bytes, 0);
     let header = reader.read_bytes(HEADER)?;
@@ -77,13 +77,13 @@ fn sections(bytes: &[u8], base: usize) -> Result<(bool, Vec<Section<'_>>), Binar
     Ok((header.ends_with(COMPONENT_LAYER), sections))
 }
 
-/// The component `file` without its sections for debugging; `None` where it has none.
+/// The component `file` without its debug sections; `None` if it has none.
 pub fn without_symbols(file: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(file.len());
     copy(file, &mut out, 0).ok()?.then_some(out)
 }
 
-/// Copies all sections but those; says whether there were any.
+/// Copies all sections except the debug sections; returns whether there were any.
 fn copy(bytes: &[u8], out: &mut Vec<u8>, depth: usize) -> Result<bool, BinaryReaderError> {
     let (is_component, sections) = sections(bytes, 0)?;
     out.extend_from_slice(bytes.get(..HEADER).unwrap_or_default());

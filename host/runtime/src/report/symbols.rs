@@ -1,7 +1,7 @@
 //! Source lines of a component's functions, from the symbols beside its file.
 //!
-//! They are read when a place fails for the first time: the file is then as it was loaded, or nothing is said. What was
-//! found for a place is kept, and the symbols are not, because they are many times as large as the code.
+//! They are read when a place in the code fails for the first time, and only if the file has not changed since it was
+//! loaded. The result for a place is kept, but not the symbols, because they are many times larger than the code.
 
 use super::frames::Frame;
 use super::sections::{Module, modules, symbols_of, without_symbols};
@@ -27,13 +27,13 @@ souk_manifest::fixed_limits! {
 /// The symbols of one component.
 pub struct Symbols {
     file: PathBuf,
-    /// How the file was when it was loaded.
+    /// The state of the file when it was loaded.
     loaded: Stamp,
-    /// By the place in the code: the functions that it is in, the innermost of those that were inlined there first.
+    /// The functions at each place in the code, the innermost inlined one first.
     known: Mutex<HashMap<usize, Arc<[Frame]>>>,
 }
 
-/// By which a change of a file is seen.
+/// Size and time of a file, which show whether it has changed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     length: u64,
@@ -48,7 +48,7 @@ impl Stamp {
 }
 
 impl Symbols {
-    /// Those of the component that was loaded from `file` just now; `None` where there are none.
+    /// The symbols of the component that was just loaded from `file`; `None` if there are none.
     pub fn of(file: &Path) -> Option<Arc<Self>> {
         if !symbols_of(file).exists() {
             return None;
@@ -57,7 +57,8 @@ impl Symbols {
         Some(Arc::new(Symbols { file: file.to_owned(), loaded, known: Mutex::default() }))
     }
 
-    /// `frames` with their source lines, and with the functions that were inlined. Where nothing is known of one, it stays.
+    /// `frames` with their source lines, and with the functions that were inlined. A frame without symbols is not
+    /// changed.
     pub(super) async fn resolve(self: &Arc<Self>, frames: Vec<Frame>) -> Vec<Frame> {
         let offsets: Vec<usize> = frames.iter().filter_map(|frame| frame.offset).collect();
         let new: Vec<usize> = {
@@ -79,7 +80,7 @@ impl Symbols {
             match found {
                 Some(found) => {
                     let mut found = found.to_vec();
-                    // The one that is not inlined has a name in the code, with its module.
+                    // The function that is not inlined keeps its name from the code, which includes its module.
                     if let Some(last) = found.last_mut() {
                         last.function.clone_from(&frame.function);
                     }
@@ -91,7 +92,7 @@ impl Symbols {
         resolved.collect()
     }
 
-    /// What is known of these places; all of them are in the result, so that none is looked for again.
+    /// The functions at these places; the result contains all of them, so that none is searched for again.
     fn look_up(&self, offsets: &[usize]) -> HashMap<usize, Arc<[Frame]>> {
         let mut found: HashMap<usize, Arc<[Frame]>> = offsets.iter().map(|offset| (*offset, Arc::default())).collect();
         if Stamp::of(&self.file) != Some(self.loaded) {
@@ -101,7 +102,7 @@ impl Symbols {
         if without_symbols(&symbols).as_deref() != Some(&*file) {
             return found;
         }
-        // The code as it was compiled, whose places these are.
+        // The code as it was compiled, because the offsets refer to it.
         let Ok(code) = load::component(&file) else { return found };
         let (Ok(compiled), Ok(described)) = (modules(&code), modules(&symbols)) else { return found };
         for (compiled, described) in
@@ -132,7 +133,7 @@ fn context<'a>(module: &Module<'a>) -> Option<Context<Reader<'a>>> {
     Context::from_dwarf(Dwarf::load(section).ok()?).ok()
 }
 
-/// The functions that the place is in; DWARF counts from where the code begins.
+/// The functions at the place; DWARF counts from the beginning of the code.
 fn functions(context: &Context<Reader<'_>>, offset: usize, start: usize) -> Arc<[Frame]> {
     let mut functions = Vec::new();
     let address = offset.saturating_sub(start) as u64;

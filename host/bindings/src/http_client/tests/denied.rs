@@ -39,7 +39,7 @@ async fn a_public_name_that_leads_to_a_special_address_is_refused() {
         let error = send(&resolving(name("rebound.test"), &[address]), get("http://rebound.test")).await.unwrap_err();
         assert!(matches!(error, Error::DestinationIpProhibited), "{address}: {error:?}");
     }
-    // A wildcard grants names, never the host's own network; nor does it grant a literal address there.
+    // A wildcard grants names, but never an address in the host's own network, not even a literal one.
     let any = allow(&["http://*:*"]);
     for uri in
         ["http://rebound.test", "http://127.0.0.1", "http://[::1]", "http://[::ffff:10.0.0.1]", "http://localhost"]
@@ -50,11 +50,11 @@ async fn a_public_name_that_leads_to_a_special_address_is_refused() {
 }
 
 #[tokio::test]
-async fn of_a_names_addresses_only_those_that_are_granted_are_tried() {
+async fn only_the_granted_addresses_of_a_name_are_tried() {
     let server = serve(async |_| Response::new(Full::from("here"))).await;
     let port = server.rsplit(':').next().unwrap().to_owned();
     let hosts = allow(&["http://both.test:*", "http://127.0.0.1:*"]);
-    // The first two would not connect here; the test is that they are not even refused by the network.
+    // The first two addresses cannot be reached from here; the test shows that no connection to them is tried.
     let client = resolving(hosts, &["10.255.255.1", "::1", "127.0.0.1"]);
     let response = send(&client, get(format!("http://both.test:{port}"))).await.unwrap();
     assert_eq!(text(response).await, "here");

@@ -67,7 +67,7 @@ pub(super) async fn text(response: Response<WasiBody>) -> String {
     String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
 }
 
-/// Serves HTTP/1.1 with `handler` and returns where.
+/// Serves HTTP/1.1 with `handler` and returns the server's URL.
 async fn serve<F, B>(handler: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static) -> String
 where
     F: Future<Output = Response<B>> + Send + 'static,
@@ -223,7 +223,7 @@ async fn a_redirect_is_the_guests_to_follow() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_a_protocol_error() {
+async fn an_answer_that_is_not_http_is_a_protocol_error() {
     let server = serve_bytes(b"SSH-2.0-OpenSSH_9.9\r\n", true).await;
     assert!(matches!(send(&client(loopback()), get(&server)).await, Err(Error::HttpProtocolError)));
 }
@@ -287,7 +287,7 @@ async fn requests_under_way_are_bounded_until_their_bodies_end() {
     let third = client.send(get(&server), hurried, &call()).await.unwrap_err();
     assert!(matches!(third, Error::ConnectionLimitReached), "{third:?}");
 
-    // One body is read to its end, another is dropped: both make room.
+    // One body is read to its end, another is dropped: both free their place.
     open.notify_one();
     let mut first = first.into_body();
     let mut second = second.into_body();

@@ -17,7 +17,7 @@ pub(super) fn granted() -> Granted {
     reaching("postgres://127.0.0.1:*", &Arc::default())
 }
 
-/// A component that may reach what `entry` says, by way of `pools`.
+/// A component that may reach what `entry` allows, through `pools`.
 fn reaching(entry: &str, pools: &Arc<Pools>) -> Granted {
     pools.grant(&allow(&[entry]))
 }
@@ -44,7 +44,7 @@ impl Fixture {
         connect(&self.granted, &self.url, &self.transactions)
     }
 
-    /// What the server says, by a way of its own.
+    /// The output of `psql`, which does not use the code under test.
     fn psql(&self, sql: &str) -> String {
         Postgres::shared().psql(name_of(&self.url), sql)
     }
@@ -61,7 +61,7 @@ pub(super) fn connect(granted: &Granted, url: &str, transactions: &Arc<AtomicUsi
     granted.connection(&Address::parse(url).unwrap(), transactions.clone(), Arc::default(), "trace").unwrap()
 }
 
-/// Waits for what others do.
+/// Waits until `check` is true.
 pub(super) async fn eventually(what: &str, mut check: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !check() {
@@ -78,7 +78,7 @@ pub(super) async fn error(connection: &Connection, sql: &str) -> Error {
     connection.query(sql.to_owned(), vec![]).await.map(drop).expect_err(sql)
 }
 
-/// The SQLSTATE of an error that is PostgreSQL's.
+/// The SQLSTATE of an error from PostgreSQL.
 pub(super) fn state(error: &Error) -> &str {
     match error {
         Error::QueryFailed(QueryError::DbError(e)) => &e.code,
@@ -164,13 +164,13 @@ async fn what_was_not_granted_or_does_not_exist_is_told_by_its_case_and_shows_no
             None => assert!(failed_to_connect(&error), "{error:?}"),
         }
     }
-    // A name that leads to a place which only an entry for an address grants.
+    // A name that leads to an address that only an entry for the address grants.
     let anywhere = reaching("postgres://*:*", &Arc::default());
     let error = connect(&anywhere, &f.url, &f.transactions).check().await.unwrap_err();
     assert!(matches!(error, Error::Other(_)), "{error:?}");
 }
 
-/// How many connections lie idle in the pool of `url`.
+/// The number of idle connections in the pool of `url`.
 pub(super) fn granted_idle(granted: &Granted, url: &str) -> usize {
     granted.pools().pool(&Address::parse(url).unwrap()).unwrap().idle_connections()
 }
@@ -178,7 +178,7 @@ pub(super) fn granted_idle(granted: &Granted, url: &str) -> usize {
 #[tokio::test]
 async fn a_pool_has_a_bound_and_those_who_wait_get_their_turn() {
     let f = Fixture::new();
-    // Each of an instance of its own.
+    // Each belongs to its own instance.
     let holders: Vec<_> = (0..MAX_POOL_CONNECTIONS).map(|_| connect(&f.granted, &f.url, &Arc::default())).collect();
     for holder in &holders {
         ok(holder, "BEGIN").await;
@@ -227,7 +227,7 @@ async fn a_stream_gives_more_than_a_result_may_hold_and_a_dropped_one_ends_its_q
     // No row is larger than a result.
     let sql = format!("SELECT repeat('x', {MAX_RESULT_BYTES})");
     assert!(matches!(c.query_stream(sql, vec![]).await.err().unwrap(), Error::ValueConversionFailed(_)));
-    // One that is dropped leaves no query behind.
+    // Dropping a stream ends its query.
     let mut stream = c
         .query_stream("SELECT n, repeat('x', 40000) FROM generate_series(1, 100000000) AS n".into(), vec![])
         .await
@@ -238,7 +238,7 @@ async fn a_stream_gives_more_than_a_result_may_hold_and_a_dropped_one_ends_its_q
     assert_eq!(f.psql(active), "1");
     drop(stream);
     eventually("the query ends", || f.psql(active) == "0").await;
-    // A short one is there at once; errors and changes come with it.
+    // A short result is complete at once, and so are its errors and changes.
     let mut stream = c.query_stream("SELECT n FROM generate_series(1, 3) AS n".into(), vec![]).await.unwrap();
     assert!(stream.is_ready());
     assert_eq!(stream.next(9).await.unwrap().unwrap().len(), 3);
@@ -260,13 +260,13 @@ async fn rows_in_a_transaction_are_read_whole_and_what_is_too_large_leaves_it_op
     error(&c, "SELECT repeat('x', 40000) FROM generate_series(1, 1000)").await;
     ok(&c, "COMMIT").await;
     assert_eq!(number(&c, "SELECT count(*) FROM t").await, 3);
-    // A change whose rows are too many has still been made.
+    // A change is made even if it returns too many rows.
     error(&c, "INSERT INTO t SELECT n FROM generate_series(1, 1000) AS n RETURNING repeat('x', 40000)").await;
     assert_eq!(number(&c, "SELECT count(*) FROM t").await, 1003);
 }
 
 #[tokio::test]
-async fn a_statement_that_was_prepared_before_its_table_changed_is_prepared_anew() {
+async fn a_statement_that_was_prepared_before_its_table_changed_is_prepared_again() {
     let f = Fixture::with("CREATE TABLE t (n int4)").await;
     let c = f.connect();
     for _ in 0..2 {
@@ -305,7 +305,7 @@ async fn components_with_the_same_address_share_a_pool_and_others_do_not() {
     assert_eq!(number(&other, "SELECT pg_backend_pid()").await, pid);
     let differs = connect(&neighbour, &format!("{}?application_name=x", f.url), &f.transactions);
     assert_ne!(number(&differs, "SELECT pg_backend_pid()").await, pid);
-    // A connection that leads where only the other's grants go is not handed on.
+    // A component does not get a pooled connection to an address that only another component's grants allow.
     let narrow = reaching("postgres://*:*", &pools);
     let refused = error(&connect(&narrow, &f.url, &f.transactions), "SELECT 1").await;
     assert!(matches!(refused, Error::Other(_)), "{refused:?}");

@@ -35,17 +35,17 @@ async fn a_transaction_that_failed_stays_until_the_guest_ends_it() {
     assert_eq!(open(), 1);
     ok(&c, "ROLLBACK").await;
     assert_eq!(open(), 0);
-    // A COMMIT that PostgreSQL does not understand ends nothing.
+    // A COMMIT that PostgreSQL cannot parse does not end the transaction.
     ok(&c, "BEGIN").await;
     assert_eq!(state(&error(&c, "COMMIT PLEASE").await), "42601");
     assert_eq!((open(), state(&error(&c, "SELECT 1").await)), (1, "25P02"));
     ok(&c, "ROLLBACK").await;
-    // One that fails has ended it.
+    // A COMMIT that fails ends it.
     ok(&c, "BEGIN").await;
     ok(&c, "INSERT INTO t VALUES (1), (1)").await;
     assert_eq!(state(&error(&c, "COMMIT").await), "23505");
     assert_eq!(open(), 0);
-    // A savepoint and a chain stay inside, however it is written.
+    // Savepoints and chained transactions stay inside a transaction, in every spelling.
     ok(&c, " ;; /* now */ begin").await;
     assert_eq!(open(), 1);
     ok(&c, "SAVEPOINT a").await;
@@ -101,7 +101,8 @@ async fn nothing_of_a_session_passes_to_the_next_guest() {
                 ok(&one, "COMMIT").await;
             }
             assert_ne!(text(&two, "SELECT current_setting('application_name')").await, "mine", "{sql}");
-            // By its bare name a session finds its own temporary tables alone; those of one that ends may outlive it.
+            // An unqualified name only finds the session's own temporary tables; those of another session can exist a
+            // little longer than it.
             assert_eq!(number(&two, "SELECT count(to_regclass('secret'))").await, 0, "{sql}");
             assert_eq!(number(&two, "SELECT count(*) FROM pg_listening_channels()").await, 0, "{sql}");
             assert_eq!(
@@ -112,7 +113,7 @@ async fn nothing_of_a_session_passes_to_the_next_guest() {
             eventually("the lock is gone", || f.psql("SELECT pg_try_advisory_lock(5)") == "t").await;
         }
     }
-    // What belongs to a transaction does not cost the session.
+    // Settings of a transaction do not close the session.
     let before = number(&one, "SELECT pg_backend_pid()").await;
     ok(&one, "BEGIN").await;
     ok(&one, "SET LOCAL application_name = 'mine'").await;
@@ -138,12 +139,12 @@ async fn a_server_that_was_killed_costs_errors_while_it_is_away_and_none_afterwa
     assert!(failed_to_connect(&error_when_away), "{error_when_away:?}");
     server.resume();
     ok(&c, "INSERT INTO t VALUES (2)").await;
-    // The transaction is gone, and what follows in it must not be done without it.
+    // The transaction is lost, so the rest of its statements must not run outside it.
     assert!(failed_to_connect(&error(&held, "INSERT INTO t VALUES (3)").await));
     assert!(failed_to_connect(&error(&held, "INSERT INTO t VALUES (4)").await));
     ok(&held, "ROLLBACK").await;
     assert_eq!(number(&held, "SELECT n FROM t").await, 2);
-    // Sessions that the server ended while they were idle cost nothing either.
+    // Idle sessions that the server ended cause no error either.
     let (idle, used) = (granted_idle(&granted, &url), Instant::now());
     server.psql(name_of(&url), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()");
     assert!(idle > 0);

@@ -1,8 +1,8 @@
-//! Values of every type, there and back.
+//! Values of every type, sent and read back.
 
 use super::*;
 
-/// Sends a value as a parameter of type `ty` and gives what comes back, with PostgreSQL's own text of it.
+/// Sends a value as a parameter of type `ty`; returns the value that comes back, and PostgreSQL's text of it.
 async fn there_and_back(
     c: &Connection,
     ty: &str,
@@ -205,7 +205,7 @@ async fn a_value_that_does_not_fit_is_refused_and_the_transaction_goes_on() {
     }
     assert!(text(&c, "SELECT 'still here'").await.contains("still"));
     assert_eq!(f.transactions.load(Ordering::Acquire), 1);
-    // Even a mistake of the host's side in the statement that would end it.
+    // The transaction goes on even after a wrong parameter of the COMMIT itself.
     c.execute("COMMIT".into(), vec![P::Int32(1)]).await.unwrap_err();
     assert_eq!(f.transactions.load(Ordering::Acquire), 1);
     ok(&c, "COMMIT").await;

@@ -5,7 +5,7 @@ use super::*;
 use futures::poll;
 use std::pin::pin;
 
-/// A database in a folder of its own.
+/// A database in its own folder.
 pub(super) struct Fixture {
     _folder: tempfile::TempDir,
     pub(super) database: Arc<Database>,
@@ -63,18 +63,18 @@ pub(super) async fn all(mut stream: RowStream) -> Vec<RowResult> {
     rows
 }
 
-/// Returns when every blocking task that was queued before has begun.
+/// Returns when every blocking task that was queued earlier has begun.
 async fn blocking_tasks_begun() {
     tokio::task::spawn_blocking(|| ()).await.unwrap();
 }
 
-/// Runs `test` where only one thread may block.
+/// Runs `test` with only one blocking thread.
 fn with_one_blocking_thread(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
     runtime.block_on(test);
 }
 
-/// Whether `read` needs a blocking thread; it is awaited in the end. Needs [`with_one_blocking_thread`].
+/// Whether `read` needs a blocking thread; awaits it at the end. Needs [`with_one_blocking_thread`].
 async fn needs_a_blocking_thread(read: impl Future<Output = Result<QueryResult, Error>>) -> bool {
     let (release, held) = std::sync::mpsc::channel::<()>();
     let holder = tokio::task::spawn_blocking(move || held.recv());
@@ -125,7 +125,7 @@ async fn columns_are_named_when_there_are_no_rows_and_after_the_schema_changed()
 }
 
 #[tokio::test]
-async fn errors_are_in_the_words_of_sqlite_and_name_no_path() {
+async fn errors_are_sqlites_own_and_name_no_path() {
     let f = Fixture::new("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL CHECK (name <> ''))").await;
     let c = f.connect();
     ok(&c, "INSERT INTO t VALUES (1, 'a')").await;
@@ -185,7 +185,7 @@ async fn a_read_over_the_budget_gives_the_same_result() {
     let f = Fixture::new("CREATE TABLE t (n, pad)").await;
     let c = f.connect();
     ok(&c, &format!("INSERT INTO t SELECT n, hex(zeroblob(200)) FROM ({})", count_to(3_000))).await;
-    // Over the time, the rows, the bytes and the size of one value.
+    // Exceeds, in turn, the time, the rows, the bytes and the size of one value.
     let time = integer(&c, &format!("SELECT sum(n) FROM ({})", count_to(200_000))).await;
     assert_eq!(time, 200_000 * 200_001 / 2);
     let rows = ok(&c, "SELECT n FROM t ORDER BY n").await.rows;
@@ -197,14 +197,14 @@ async fn a_read_over_the_budget_gives_the_same_result() {
 }
 
 #[tokio::test]
-async fn a_change_with_common_table_expressions_is_no_read() {
+async fn a_change_with_common_table_expressions_is_not_a_read() {
     let f = Fixture::new("CREATE TABLE t (n)").await;
     let c = f.connect();
     let result = ok(&c, "WITH x(n) AS (VALUES (1), (2)) INSERT INTO t SELECT n FROM x RETURNING n").await;
     assert_eq!(result.rows.len(), 2);
     assert_eq!((c.changes(), c.last_insert_rowid()), (2, 2));
     assert_eq!(integer(&c, "WITH x AS (SELECT 5) SELECT * FROM x").await, 5);
-    // A value that is too large for the async thread is met before SQLite says that the statement writes.
+    // SQLite reaches a value that is too large for the async thread before it reports that the statement writes.
     let large = "y".repeat(50_000);
     ok(&c, &format!("WITH x(n) AS (VALUES ('{large}')) INSERT INTO t SELECT n FROM x")).await;
     ok(&c, "EXPLAIN INSERT INTO t VALUES (9)").await;
@@ -284,7 +284,7 @@ async fn the_log_says_once_each_time_that_a_database_is_nearly_full() {
     let said = || log.lines().iter().filter(|line| line.contains("database `shop` is nearly full")).count();
     ok(&c, "INSERT INTO t VALUES (zeroblob(700000))").await;
     assert_eq!(said(), 0);
-    // What is taken back was never there.
+    // Rows that are rolled back do not count.
     for sql in ["BEGIN", "INSERT INTO t VALUES (zeroblob(200000))", "ROLLBACK"] {
         ok(&c, sql).await;
     }
@@ -293,7 +293,7 @@ async fn the_log_says_once_each_time_that_a_database_is_nearly_full() {
         ok(&c, sql).await;
     }
     assert_eq!(said(), 1, "{:?}", log.lines());
-    // The file does not shrink; the room in it counts.
+    // The file does not shrink, but free space in it counts as free.
     ok(&c, "DELETE FROM t").await;
     ok(&c, "INSERT INTO t VALUES (zeroblob(100000))").await;
     assert_eq!(said(), 1);
@@ -331,7 +331,8 @@ fn a_short_read_needs_no_other_thread() {
     with_one_blocking_thread(async {
         let f = Fixture::new("CREATE TABLE t (id INTEGER PRIMARY KEY); INSERT INTO t VALUES (1)").await;
         let c = f.connect();
-        // A first one opens a reader; one that the machine held up for long would be followed by a pause.
+        // The first read opens a reader. If the machine delays a read for too long, a pause follows, so the test tries
+        // many times.
         for _ in 0..10_000 {
             ok(&c, "SELECT id FROM t").await;
             let sql = "SELECT id FROM t WHERE id = ?".to_owned();
@@ -360,7 +361,8 @@ async fn a_read_that_takes_long_to_compile_stays_off_the_writer() {
     let f = Fixture::new("CREATE TABLE t (n)").await;
     let (holder, c) = (f.connect(), f.connect());
     ok(&holder, "BEGIN IMMEDIATE").await;
-    // The literal is too large for the async thread, and is met before SQLite says whether the statement reads.
+    // SQLite reaches the literal, which is too large for the async thread, before it reports whether the statement
+    // reads.
     let sql = format!("WITH x(n) AS (VALUES ('{}')) SELECT length(n) FROM x", "y".repeat(50_000));
     assert_eq!(integer(&c, &sql).await, 50_000);
 }

@@ -1,4 +1,4 @@
-//! Results that are too large to keep, and rows that are streamed.
+//! Results that are too large for memory, and streamed rows.
 
 use super::*;
 
@@ -60,7 +60,7 @@ async fn unread_streams_leave_readers_for_short_reads_and_free_them_when_dropped
     assert_eq!(integer(&c, &format!("SELECT count(*) FROM ({})", count_to(1_000_000))).await, 1_000_000);
 }
 
-/// Reads a stream of the component model from the host's side.
+/// Reads a component-model stream on the host's side.
 struct Reader(tokio::sync::mpsc::UnboundedSender<RowResult>);
 
 impl wasmtime::component::StreamConsumer<()> for Reader {

@@ -1,4 +1,4 @@
-//! Transactions, and statements that are cancelled.
+//! Transactions and cancelled statements.
 
 use super::*;
 
