@@ -181,7 +181,7 @@ async fn on_the_control_socket_everything_is_there_without_a_token() {
         (ANSWER.replace("rogue\",\"f", "nobody\",\"f"), 404, "there is no component `nobody`"),
         (ANSWER.replace("#answer", "#nothing"), 404, "has no function"),
         (ANSWER.replace("41", "\"swordfish\""), 400, "the arguments of"),
-        ("{".to_owned(), 400, "no JSON"),
+        ("{".to_owned(), 400, "not JSON"),
         ("{}".to_owned(), 400, "members"),
     ] {
         let problem = api.send(Method::POST, "/v1/call", &[], &body).await.expect(status);

@@ -94,8 +94,8 @@ async fn an_incomplete_changed_or_foreign_backup_is_refused_before_anything_is_w
     let database = folder.join("sqlite/products.db");
     let bytes = fs::read(&database).unwrap();
     for (change, fragment) in [
-        ("list", "no backup"),
-        ("text", "no backup"),
+        ("list", "not a backup"),
+        ("text", "not a backup"),
         ("application", "of the application `other`"),
         ("format", "newer host"),
         ("path", "names `../spin.db`"),

@@ -163,7 +163,7 @@ async fn a_total_is_the_sum_of_all_lines() {
     for (lines, total, pieces) in [
         (&[(dear, 3), (cheap, 1)][..], json!(3010), 4),
         (&[(cheap, 1), (dear, 3)], json!(3010), 4),
-        (&[(tenth, 1), (tenth, 2)], json!(0.3), 3),
+        (&[(tenth, 1), (tenth, 6)], json!(0.7), 7),
         // 75.25 each.
         (&[(1, 1), (dear, 1), (1, 1)], json!(1150.5), 3),
     ] {

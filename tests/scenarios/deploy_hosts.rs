@@ -158,7 +158,8 @@ async fn a_nats_client_without_the_cluster_secret_cannot_deploy_or_replay_or_cha
     all_serve(&[&first, &second], "good-3").await;
 
     let forged = String::from_utf8(old.to_vec()).unwrap().replace(&digest(&version("good-2")), &digest(b"evil"));
-    for (bytes, words) in [(old, "replaced by an older record"), (forged.into(), "who has not their `cluster_secret`")]
+    for (bytes, words) in
+        [(old, "was replaced by an older one"), (forged.into(), "written without their `cluster_secret`")]
     {
         publish(subject.to_owned(), bytes).await;
         for host in [&first, &second] {

@@ -101,7 +101,7 @@ impl fmt::Display for Difference {
                 f.write_str("`cluster_secret` under [nats] of runtime-config.toml differs from that of the others")
             }
             Difference::Secret { variable, by } => {
-                write!(f, "the secret variable `{}` differs from its value at {}", printable(variable), printable(by))
+                write!(f, "the secret variable `{}` has another value than at {}", printable(variable), printable(by))
             }
             Difference::Place { component, what, here, recorded, by } => write!(
                 f,

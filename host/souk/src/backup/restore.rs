@@ -136,7 +136,8 @@ fn read(folder: &Path) -> Result<List, RestoreError> {
         io::ErrorKind::NotFound => no_backup(format!("it has no {LIST}, which is written last")),
         _ => no_backup(format!("{LIST} cannot be read: {error}")),
     })?;
-    let list: List = serde_json::from_slice(&text).map_err(|error| no_backup(format!("{LIST} is none: {error}")))?;
+    let list: List = serde_json::from_slice(&text)
+        .map_err(|error| no_backup(format!("{LIST} is not a list of its files: {error}")))?;
     if list.format > FORMAT {
         let what = format!("of a newer host, Souk {}", list.souk);
         return Err(RestoreError::Unfit { what, fix: "restore it with that version or a newer one" });
