@@ -101,6 +101,6 @@ async fn the_documented_permissions_are_enough_for_the_tour_and_keep_hosts_from_
     let page = r#"{"from":null}"#;
     let (done, said) = souk("products", &["call", "auth", "store:auth/administration#list", page]).await;
     assert!(!done && said.contains("may not publish to `souk.store.call.auth."), "{said}");
-    let (done, said) = souk("front", &["events", "list"]).await;
+    let (done, said) = souk("products", &["events", "list"]).await;
     assert!(!done && said.contains("may not publish to `$JS.API.STREAM.INFO.souk_store_durable`"), "{said}");
 }

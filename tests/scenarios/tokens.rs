@@ -149,8 +149,11 @@ async fn forged_tokens_open_nothing() {
     }
     let missing = r#"{"message":"Token not found","error":"Unauthorized","statusCode":401}"#;
     for header in ["", "Bearer", "Bearer ", &format!("Basic {good}"), &good] {
+        // A header that is not a bearer token gets a hint.
+        let hint = r#","hint":"send the header as `Authorization: Bearer TOKEN`"}"#;
+        let expected = if header.is_empty() { missing.to_owned() } else { missing.replace('}', hint) };
         for answer in attempts(&shop, header).await {
-            assert_eq!((answer.status, answer.text().as_str()), (401, missing), "{header:?}");
+            assert_eq!((answer.status, answer.text()), (401, expected.clone()), "{header:?}");
         }
     }
     // A token is valid only in the `authorization` header.
