@@ -104,7 +104,8 @@ async fn events_that_a_killed_host_did_not_send_are_sent_with_later_orders() {
     click(&shop, "pay", &page, "").await;
     assert_eq!(shop.order_by_id(&token, &id).await["status"], "PENDING");
     let shop = Shop::of(up_again(shop.kill(), "webhook")).await;
-    // The payment page is not opened again. The pause grows after each failure, so the next order may come too early.
+    // Nobody opens the payment page again: a later order makes the sandbox send the events. Its pause between attempts
+    // grows after each failure, so the first order may come too early.
     let other = shop.customer().await;
     eventually("the order is paid", || async {
         shop.order(&other, &[(1, 1)]).await;

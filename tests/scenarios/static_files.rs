@@ -5,7 +5,7 @@ use http::Method;
 use std::os::unix::fs::symlink;
 use tokio::io::AsyncReadExt as _;
 
-/// An application with one route for files, and these additional lines in the route's table.
+/// An application with one route for files; its manifest ends with the lines of `more`.
 fn app(route: &str, more: &str) -> App {
     let manifest = format!(
         "spin_manifest_version = 2\n[application]\nname = \"page\"\n[[application.tool.souk.static]]\nroute = \"{route}\"\n\
@@ -115,7 +115,7 @@ async fn nothing_but_plain_files_of_the_folder_is_reached() {
     for path in ["/out.txt", "/etc/passwd.txt", "/etc/hosts", "/zero.bin", "/loop.txt", "/pipe.txt", "/%2eenv", "/.env"]
     {
         let answer = client.get(path).await;
-        // A path without an extension may be a page.
+        // A path without an extension may get the fallback page.
         let page = answer.status == 200 && *answer.body == b"<p>home</p>"[..];
         assert!(answer.status == 404 || page, "{path}: {answer:?}");
     }

@@ -68,7 +68,7 @@ impl Guest for Auth {
         store.by_id(&id)?.filter(is_valid).ok_or(Error::Unauthorized)?;
         rules::password(&password)?;
         let hash = password::hash(&password)?;
-        // If two requests use it at once, the second finds it gone.
+        // If two requests use the same token at once, the second one fails here.
         let changed = store.update(&id, |found| match is_valid(&found) {
             true => Ok(Account { password: hash.clone(), ..found.without_tokens() }),
             false => Err(Error::Unauthorized),

@@ -5,11 +5,11 @@
 //! change leaves at worst a key that points nowhere. Such a key can be taken over, but only after [`GRACE_SECONDS`]: by
 //! then the call that was going to delete it has done so or is dead.
 //!
-//! Release 0.1.0 stored the whole account under the e-mail; it moves to its id when it is first looked up.
+//! Release 0.1.0 stored the whole account under the e-mail; the first look-up moves such a record to the account's id.
 //!
-//! Every write is a compare-and-swap, except for the records of new ids in an import. So two changes of one account
-//! never overwrite each other, whichever instances or hosts make them. The errors of the store go to the log; callers
-//! get only what they can act on.
+//! Every write of a value is a compare-and-swap, except for the records of new ids in an import. So two changes of one
+//! account never overwrite each other, whichever instances or hosts make them. The errors of the store go to the log;
+//! callers get only what they can act on.
 
 mod add_many;
 mod page;
@@ -27,11 +27,11 @@ use serde::{Deserialize, Serialize};
 
 /// The label under which the manifest grants the store.
 const LABEL: &str = "auth";
-/// How often a change is tried again because somebody else changed the same record in between: more than there are
-/// instances that could.
+/// The most attempts to change a record while other calls keep changing it. Each failed attempt means that another call
+/// has succeeded, so this many in a row are unlikely.
 const MAX_TRIES: usize = 512;
-/// The time, in seconds, that a change of e-mail may take to delete the key of the old one: longer than a call may
-/// take.
+/// How many seconds must pass before a key that points nowhere is taken over, or before a deletion is repeated: longer
+/// than a call runs (its deadline is 30 s by default), so that the call that began it has ended.
 const GRACE_SECONDS: u64 = 120;
 
 /// The open store.
@@ -171,8 +171,8 @@ impl Store {
         changed
     }
 
-    /// Deletes an account except for its id and its history, on behalf of `by`. `forget` deletes what else is stored by
-    /// its e-mail.
+    /// Deletes an account except for its id and its history, on behalf of `by`. `forget` deletes what else is stored
+    /// under its e-mail.
     ///
     /// # Errors
     /// `invalid` when nobody has this id, and `unavailable` while another call deletes it.
@@ -200,8 +200,8 @@ impl Store {
             };
             Ok((Some(begun.clone()), begun))
         })?;
-        // The record stays until the end: a later call that finds the account half deleted still finds in it what is
-        // left to do.
+        // The record keeps the e-mail until the end: if this call is interrupted, a later one reads there what is left
+        // to delete.
         if let Some(key) = Key::of(&account.email) {
             forget(&key)?;
             self.release(&key, id)?;
@@ -238,8 +238,9 @@ impl Store {
         parse(key, self.0.get(key).map_err(refused)?)
     }
 
-    /// Replaces the value under a key with what `change` makes of it; with `None` the value stays. If somebody else was
-    /// faster, calls `change` again with the new value. Returns the second result of `change`.
+    /// Replaces the value under a key with the first part of what `change` returns; with `None` the value stays. If
+    /// another call was faster, calls `change` again with the new value. Returns the second part of what `change`
+    /// returned.
     pub(crate) fn swap<T: DeserializeOwned + Serialize, R>(
         &self,
         key: &str,

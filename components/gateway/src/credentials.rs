@@ -2,7 +2,8 @@
 //!
 //! The rules are implemented here, because the crates differ from them in rare cases (quoted and international
 //! addresses, lengths, the set of symbols), and would refuse addresses that were accepted before. Source: `isEmail`,
-//! `isFQDN` and `isStrongPassword` of validator.js 13. Like those, this code counts in UTF-16 units.
+//! `isFQDN` and `isStrongPassword` of validator.js 13. Like those, this code counts addresses and local parts in bytes,
+//! and domain labels and passwords in UTF-16 units.
 //!
 //! The rules are stricter in one respect: an address that auth cannot store is refused here too, so that all refusals
 //! have one shape. That concerns addresses of more than 254 bytes, with a control character, or with unquoted
@@ -25,7 +26,8 @@ pub(crate) fn is_email(text: &str) -> bool {
         && is_local_part(local)
 }
 
-/// Whether `text` has at least eight characters, of them a lower-case and an upper-case letter, a digit and a symbol.
+/// Whether `text` has at least eight characters, including a lower-case letter, an upper-case letter, a digit and a
+/// symbol.
 pub(crate) fn is_strong_password(text: &str) -> bool {
     weakness(text).is_none()
 }
@@ -63,8 +65,8 @@ fn is_local_part(local: &str) -> bool {
     local.split('.').all(|part| !part.is_empty() && part.chars().all(allowed))
 }
 
-/// Whether text is allowed between quotes: everything except quotes and backslashes, which need a backslash before
-/// them.
+/// Whether `text` is allowed between the quotes of a local part: ASCII without control characters, and the
+/// international characters that validator.js allows. A quote or a backslash needs a backslash before it.
 fn is_quoted(text: &str) -> bool {
     let mut characters = text.chars();
     while let Some(c) = characters.next() {

@@ -24,7 +24,8 @@ pub(crate) enum Guess<'a> {
 /// answer proves.
 ///
 /// # Errors
-/// 429 when the source has to wait, and 503 when the counters do not answer; an error of `call` is in the inner result.
+/// 429 when the source has to wait, 503 when the counters do not answer, and 500 when they fail. An error of `call` is
+/// in the inner result.
 pub(crate) fn try_once<T>(
     request: &Request<'_>,
     guess: Guess<'_>,

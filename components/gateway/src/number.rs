@@ -1,4 +1,4 @@
-//! Reads the numbers that clients write exactly, without floats, whatever their length or size.
+//! Reads numbers from clients exactly, without floats, whatever their length or size.
 
 /// A number times a power of ten.
 #[derive(Debug, PartialEq)]
@@ -12,7 +12,7 @@ pub(crate) struct Scaled {
 /// Why a number is not a whole number of 64 bits.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Misfit {
-    /// It has decimals other than zero.
+    /// It has a fraction that is not zero.
     Fraction,
     /// It is too large for 64 bits.
     TooLarge,
@@ -21,7 +21,8 @@ pub(crate) enum Misfit {
 /// The value of a JSON number times ten to the power of `places`, from the digits that the client wrote.
 pub(crate) fn from_json(text: &str, places: i64) -> Scaled {
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    // An exponent that overflows puts every mantissa except zero out of range; only its sign matters then.
+    // With an exponent that overflows, only its sign matters: it makes every mantissa except zero a fraction, or too
+    // large.
     let far = if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 };
     let exponent: i64 = exponent.parse().unwrap_or(far);
     from_plain(mantissa, exponent.saturating_add(places))

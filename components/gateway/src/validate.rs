@@ -1,16 +1,16 @@
-//! Validation of bodies and queries, with class-validator's messages in the recorded sequence.
+//! Validation of bodies and queries, with class-validator's messages in the recorded order.
 //!
-//! The validation crates (validator, garde) check typed structs, whose types are right already. Here most messages are
-//! about types, a field can have several messages, and all fields are reported together. So the rules are plain
+//! The validation crates (validator, garde) check structs whose fields have the right types already. Here most messages
+//! are about types, a field can have several messages, and all fields are reported together. So the rules are plain
 //! functions from a field to a typed value or to messages. [`Input`] collects the messages: unknown fields first, then
-//! each field in the sequence of the checks.
+//! each field in the order of the checks.
 
 use crate::http::error::Error;
 use crate::http::json::{Fields, Value};
 use crate::money::{self, AmountError};
 use crate::number::{self, Misfit};
 
-/// The result of a rule for a field: a typed value, or the messages in sequence.
+/// The result of a rule for a field: a typed value, or the messages in order.
 pub(crate) type Checked<T> = Result<T, Vec<String>>;
 
 /// The fields of one request, while they are being checked.
@@ -112,7 +112,7 @@ pub(crate) fn amount(name: &str, value: Option<&Value>) -> Checked<u64> {
     })
 }
 
-/// The limits of an amount, as a hint for a value that exceeds them.
+/// A hint for a value that is not a number, or that has too many decimals or is too large for an amount.
 pub(crate) fn explain_amount(value: &Value) -> Option<String> {
     let error = match value {
         Value::Number(number) => money::from_number(number).err(),

@@ -9,7 +9,7 @@
 //! | `bool`, `string` | the same |
 //! | `char` | string of one character |
 //! | `s8` to `u32`, `f32`, `f64` | number; an `f32` as the `f64` of the same value, so that every parser keeps it |
-//! | `s64`, `u64` | number up to 2^53 either side of zero, string beyond, because many JSON parsers round there; both are read |
+//! | `s64`, `u64` | number from -2^53 to 2^53, otherwise string: many parsers round larger ones; both forms are read |
 //! | `list`, `list<_, N>`, `tuple` | array |
 //! | `map` | array of `[key, value]`: keys need not be strings, and order is kept |
 //! | `record` | object, keys in camel case |
@@ -22,13 +22,14 @@
 //! | parameters | object by name in camel case; an array by position is read too |
 //! | results | the value of the one result; `null` for a function without a result |
 //!
-//! Every value of every type has exactly one form, and reading it gives the same value again.
+//! Every value that is not refused is written in exactly one form, and reading that form gives the same value again.
 //!
-//! It refuses NaN and infinities (JSON has none), and unknown, missing or repeated keys (a misspelt optional field
-//! would otherwise be lost silently). When it is created, it refuses handles, two names that are the same in camel case
+//! The codec refuses NaN and infinities (JSON has none), and unknown, missing or repeated keys (a misspelt optional
+//! field would otherwise be lost silently). Its creation refuses handles, two names that are the same in camel case
 //! (`a-1` and `a1`) and types that nest more than [`MAX_DEPTH`] deep. Errors have the place and the kind of value that
 //! was found, never the value itself: it may be a password. The caller must bound the size of the text. A value that is
-//! read takes at most [`MAX_VALUE_BYTES`] of memory, and the JSON that is written is not longer either.
+//! read takes at most [`MAX_VALUE_BYTES`] of memory, or the limit set by [`FunctionCodec::within`], and the JSON that
+//! is written is not longer either.
 
 mod decode;
 mod encode;
@@ -104,15 +105,15 @@ impl FunctionCodec {
         result && self.params.is_exact(&callee.params, Sender::Caller)
     }
 
-    /// Converts the parameters of a `caller` that [can call](Self::can_call) this function to its own parameters;
-    /// `None` when the values do not fit.
+    /// Converts `values`, arguments of a `caller` that [can call](Self::can_call) this function, to arguments of this
+    /// function; `None` when the values do not fit.
     pub fn adopt_params(&self, caller: &FunctionCodec, values: Vec<Val>) -> Option<Vec<Val>> {
         let names = caller.fields().iter().map(|field| field.name.wit.clone());
         adopt_fields(self.fields(), names.zip(values).collect())
     }
 
-    /// Converts the results of a callee that this function [can call](Self::can_call) to its own results; `None` when
-    /// the values do not fit.
+    /// Converts `values`, results of a callee that this function's type [can call](Self::can_call), to results of this
+    /// function's type; `None` when the values do not fit.
     pub fn adopt_results(&self, values: Vec<Val>) -> Option<Vec<Val>> {
         match &self.result {
             Some(shape) => values.into_iter().map(|value| shape.adopt(value)).collect(),
@@ -180,7 +181,8 @@ impl FunctionCodec {
     /// Writes the function's result; `null` when it has none.
     ///
     /// # Errors
-    /// When the value does not fit its type, is a NaN or an infinity, or when the JSON would exceed [`most`](Self::most).
+    /// When the value does not fit its type, is a NaN or an infinity, or when the JSON would exceed
+    /// [`most`](Self::most).
     pub fn encode_results(&self, values: &[Val]) -> Result<Vec<u8>, CodecError> {
         self.encode_results_within(self.most, values)?.ok_or_else(|| too_much(self.most))
     }
@@ -237,7 +239,7 @@ fn too_much(most: usize) -> CodecError {
     CodecError { path: "$".to_owned(), message: format!("its JSON would be more than {most} bytes") }
 }
 
-/// JSON output of a bounded length: escapes can make a string six times as long.
+/// JSON output of at most `most` bytes. The value's own size is no bound: escapes can make a string six times as long.
 struct Bounded {
     bytes: Vec<u8>,
     most: usize,

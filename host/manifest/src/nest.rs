@@ -6,7 +6,7 @@
 //! functions exist, and whether every error is mapped, is checked once the components are compiled.
 //!
 //! A pattern is the argument of `@MessagePattern` or `@EventPattern`. An object is written as its JSON, and is
-//! converted here to the same subject that Nest uses. Patterns with wildcards are refused: each pattern must be named.
+//! converted here to the same subject that Nest uses. Wildcards are refused: each pattern needs an entry of its own.
 
 use super::names::DependencyName;
 use super::table::{At, Table};
@@ -19,7 +19,7 @@ use toml::de::DeValue;
 pub struct Nest {
     /// Patterns that the component's exports answer.
     pub serves: Vec<NestPattern>,
-    /// Patterns of services that answer the component's imports.
+    /// Patterns of Nest services that the component calls through its imports.
     pub calls: Vec<NestPattern>,
 }
 

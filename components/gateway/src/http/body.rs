@@ -1,11 +1,13 @@
 //! Request bodies as Express's body-parser reads them: JSON and forms, plain or compressed, at most 100 KiB.
 //!
 //! Every kind becomes JSON text, so a route sees one kind of input. A body of any other type is not read at all, and
-//! counts as no body: the validation then says which fields are missing, as in the NestJS system, and a hint says why, as it
-//! does for an empty body and for a list.
-//! A body that is not UTF-8 is refused, and so is JSON that is sent as a form: it would be one field with all of it as
-//! its name. It refuses, before reading where it can: other encodings and charsets (415), and more than the limit
-//! (413), counted after inflating, so that a small compressed body cannot fill the sandbox.
+//! counts as no body: the validation then reports the missing fields, as in the NestJS system. A hint tells the client
+//! why they are missing; an empty body and a list get such a hint too.
+//!
+//! Refused with 400: a body that is not UTF-8, and JSON that is sent as a form, which would become a single field with
+//! the whole JSON as its name. Refused with 415, before the body is read: other encodings and charsets. Refused with
+//! 413: a body above the limit. The limit counts bytes after decompression, so that a small compressed body cannot fill
+//! the sandbox.
 
 use super::error::Error;
 use super::query;
@@ -16,7 +18,7 @@ use std::io::Read;
 /// The most bytes of a body, after decompression: body-parser's default.
 const MAX_BODY_BYTES: usize = 100 * 1024;
 
-/// The header that JSON is sent with.
+/// The header for JSON.
 const JSON_TYPE: &str = "`content-type: application/json`";
 
 /// The result of reading a body.
@@ -24,7 +26,7 @@ const JSON_TYPE: &str = "`content-type: application/json`";
 pub(crate) struct Body {
     /// JSON text; empty if nothing was parsed.
     pub text: String,
-    /// Why there are no fields in it, where they could be missed.
+    /// Why the body has no fields: the hint for a client whose required fields are missing.
     pub unread: Option<String>,
 }
 

@@ -13,7 +13,7 @@ pub const fn length(pieces: &[Statement<'_>], dialect: Dialect) -> usize {
     length
 }
 
-/// The joined pieces, with the dialect's sign before each parameter.
+/// The joined pieces, with the dialect's placeholder character (`?` or `$`) before each parameter's number.
 pub const fn join<const LENGTH: usize>(pieces: &[Statement<'_>], dialect: Dialect) -> [u8; LENGTH] {
     let mut joined = [0; LENGTH];
     let (mut end, mut piece) = (0, 0);

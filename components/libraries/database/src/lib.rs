@@ -20,8 +20,7 @@
 //! transaction is a closure that is not async, so between its statements it can wait only for the database: a component
 //! cannot hold the database's write lock or row locks while it waits for another component.
 //!
-//! Values are those of SQLite, as [`Value`]: null, integers, reals, texts and blobs. Both databases can express these
-//! without a table of types.
+//! Values are those of SQLite, as [`Value`]: null, integers, reals, texts and blobs. Both databases have all of these.
 //!
 //! # Where the dialects differ
 //!
@@ -29,12 +28,12 @@
 //! |---|---|---|---|
 //! | parameters | `?1` | `$1` | write `?1`; [`statement!`] makes both |
 //! | their types | any value is accepted | the statement determines them, by a column, an operator or a cast; a value must be of that kind (an integer fits each integer type) or null | cast a parameter whose type nothing determines: `(?2::text IS NULL OR owner = ?2)`; cast a text that becomes another type: `?3::text::timestamptz` |
-//! | booleans | integers, with the words `true` and `false` | `boolean` | write the words; an index on `x = 1` serves only a statement that contains `x = 1`, so such a condition is a piece with two texts; [`Row::boolean`] reads both |
+//! | booleans | integers, with the words `true` and `false` | `boolean` | write `true` and `false`; but SQLite uses a partial index with `WHERE x = 1` only if the statement contains `x = 1`, so write that condition as a piece with two texts; [`Row::boolean`] reads both |
 //! | times | texts, `2024-02-27T15:50:27.545Z`, which sort by time | `timestamptz(3)` | [`NOW`], [`ago!`] and [`time!`], which reads a column as that text |
-//! | a malformed time | any text is stored, `strftime` gives null | an error | check before it is a parameter |
+//! | a malformed time | any text is stored, `strftime` gives null | an error | check it before you pass it |
 //! | `max(a, b)`, `min(a, b)` | the same | `greatest`, `least` | a piece with two texts |
 //! | U+0000 in a text | stored | an error, 22021 | refuse it in input from outside |
-//! | a number beyond 64 bits in a text | a real | an error, 22003 | check before it is a parameter |
+//! | a number beyond 64 bits in a text | a real | an error, 22003 | check it before you pass it |
 //! | writers | one at a time, in transactions too | concurrent | see the next section |
 //!
 //! # Concurrency
@@ -50,7 +49,7 @@
 //! - If reading and writing take two statements, first read the row on which both depend, with [`LOCKED`]. Other
 //!   transactions that do the same wait there, and their next statements see what this one did.
 //! - `INSERT ... ON CONFLICT` waits for another insert of the same key, and then sees whether that was committed.
-//! - Take locks in the same sequence everywhere, and clean up with `FOR UPDATE SKIP LOCKED`, which never waits. A
+//! - Take locks in the same order everywhere, and clean up with `FOR UPDATE SKIP LOCKED`, which never waits. A
 //!   deadlock ends as [`Error::Unavailable`].
 //!
 //! # When the answer is lost
@@ -67,7 +66,7 @@
 //!   whether the same call may succeed later.
 //! - It does not run a transaction again by itself. Other effects of its closure (a log line, a value that it has
 //!   moved) cannot be undone, a second run would hold the instance longer just when the database is busy, and callers
-//!   must be able to repeat a call anyway, as the last section says.
+//!   must be able to repeat a call anyway, as the previous section says.
 //! - It does not continue a transaction after a statement has failed, and it does not nest transactions.
 
 mod bindings;
@@ -121,7 +120,8 @@ pub struct Database {
 }
 
 impl Database {
-    /// Opens the component's database. Only the first call of an instance has to wait.
+    /// Opens the component's database. This has to wait only when the instance keeps no connection: in its first call,
+    /// and after a call in which a statement failed.
     ///
     /// # Errors
     /// [`Error::Internal`] when the variable is missing, or names no database that is granted to the component;

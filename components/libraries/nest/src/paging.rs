@@ -32,7 +32,7 @@ impl Paging {
         Paging { page: page.unwrap_or_else(first), limit: limit.unwrap_or_else(ten) }
     }
 
-    /// The entries of this page, as whole pages of a contract.
+    /// Which pages of a contract to request, and which of their entries make up this page.
     ///
     /// # Errors
     /// The exception to answer with, when there is no such page.
@@ -46,8 +46,7 @@ impl Paging {
                 format!("Invalid data: limit must be a number above 0, of at most {MAX_LIMIT}"),
             ));
         }
-        // Fractions of the skipped and of the returned number of entries are cut off, as the NestJS system's database
-        // does it.
+        // The numbers of entries to skip and to return are rounded down, as in the NestJS system's database.
         let (skip, take) = (((self.page - 1.0) * self.limit) as u64, self.limit as u32);
         let size = take.max(1);
         let first = u32::try_from(skip / u64::from(size) + 1).unwrap_or(u32::MAX);
@@ -64,7 +63,7 @@ impl Paging {
 /// A part of a list, from one or two pages of a contract.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Window {
-    /// The contract's limit.
+    /// The limit to request from the contract.
     pub size: u32,
     first: u32,
     /// How many entries of the first page are skipped.
@@ -73,7 +72,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// The contract's pages to request, in sequence.
+    /// The numbers of the contract's pages to request, in order.
     pub fn pages(&self) -> impl Iterator<Item = u32> + use<> {
         let second = (self.skip > 0).then(|| self.first.saturating_add(1));
         std::iter::once(self.first).chain(second)

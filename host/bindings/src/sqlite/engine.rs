@@ -138,7 +138,7 @@ impl Engine {
     }
 
     /// Finds out on the async thread whether `sql` is a read, without running it. For a read it returns
-    /// [`Stop::Overflow`], as if the budget were empty.
+    /// [`Stop::Overflow`], as if the budget had run out.
     pub(super) fn only_compile(&self, sql: &str) -> Stop {
         let _run = self.begin();
         self.gauge.end_soon();
@@ -155,7 +155,7 @@ impl Engine {
         compiled.map(|s| s.readonly()).map_err(|e| not_compiled(self.stop(&e)))
     }
 
-    /// The whole result; [`Stop::Overflow`] when it is larger than `bound`.
+    /// Runs `sql` and returns the whole result; [`Stop::Overflow`] when it is larger than `bound`.
     pub(super) fn collect(&self, sql: &str, params: &[Value], reads: bool, bound: Bound) -> Result<Collected, Stop> {
         let mut all = Collected::empty();
         self.each(sql, params, reads, |item| {
@@ -313,7 +313,7 @@ pub(super) fn has_virtual_tables(sqlite: &Connection) -> rusqlite::Result<bool> 
     sqlite.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND sql LIKE 'CREATE VIRTUAL%'")?.exists([])
 }
 
-/// For a budget that ran out before SQLite could tell whether the statement is a read.
+/// Replaces [`Stop::Overflow`]: the budget ran out before SQLite could tell whether the statement is a read.
 fn not_compiled(stop: Stop) -> Stop {
     match stop {
         Stop::Overflow => Stop::Unknown,
@@ -334,10 +334,11 @@ pub(crate) fn open_for_migrations(path: &Path) -> rusqlite::Result<Connection> {
     Ok(sqlite)
 }
 
-/// The settings of every connection to the file at `path`; one that writes lets the file grow to `most` bytes.
+/// Applies the settings of every connection to the file at `path`. A connection that writes has `most`, the number of
+/// bytes to which the file may grow; without it the connection is read-only.
 fn configure(sqlite: &Connection, path: &Path, most: Option<u64>) -> rusqlite::Result<()> {
     sqlite.busy_timeout(super::BUSY_TIMEOUT)?;
-    // This applies to the process, not to the connection, and is cheap to repeat.
+    // These two apply to the process, not to the connection, and are cheap to repeat.
     setting(sqlite, "hard_heap_limit", &super::MAX_HEAP_BYTES.to_string())?;
     setting(sqlite, "soft_heap_limit", &super::SOFT_HEAP_BYTES.to_string())?;
     // Data that does not fit into a connection's cache goes to temporary files in the database's folder; SQLite deletes

@@ -35,7 +35,7 @@ pub(super) async fn run(queue: Queue, stop: CancellationToken) {
 /// What a warning was about: whether the oldest is old, and the numbers of dead letters and of stranded messages.
 type Warned = (bool, u64, u64);
 
-/// Logs `stats`: as a warning when there is an alert that differs from `warned`, the previous alert. Returns the alert.
+/// Logs `stats`, as a warning when they are an alert other than `warned`, the previous one. Returns the alert.
 fn report(stats: Stats, now: i64, warned: Option<Warned>) -> Option<Warned> {
     let age = stats.oldest.map_or(0, |oldest| now.saturating_sub(oldest).max(0));
     let alert = Some((age > OLD_AGE_MS, stats.dead, stats.stranded)).filter(|alert| *alert != (false, 0, 0));

@@ -40,9 +40,9 @@ souk_manifest::fixed_limits! {
 const PAUSES: ExponentialBuilder =
     ExponentialBuilder::new().with_min_delay(MIN_PAUSE).with_max_delay(MAX_PAUSE).without_max_times().with_jitter();
 
-/// The channels of one connection, and what all connections share.
+/// The channels of one connection; all connections share `hold` and `messages`.
 pub(super) struct Served {
-    /// The memory for messages.
+    /// The memory for messages, with one permit per KiB.
     pub(super) hold: Arc<Semaphore>,
     /// Messages in progress, each a task.
     pub(super) messages: TaskTracker,

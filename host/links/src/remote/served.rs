@@ -25,7 +25,7 @@ souk_manifest::fixed_limits! {
 /// Why the functions of a component on another host are unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unanswered {
-    /// No host that runs it answers.
+    /// No host that runs the component gave a valid answer.
     Nobody,
     /// This host's user may not publish to this subject.
     Denied(String),
@@ -47,7 +47,7 @@ impl ServedFunction {
     /// Asks the hosts that run `component` for its functions; the first answer counts.
     ///
     /// # Errors
-    /// When no host answers, or this host's NATS user may not ask.
+    /// When no host gives a valid answer, or this host's NATS user may not ask.
     pub async fn of(nats: &Nats, component: &str) -> Result<Vec<ServedFunction>, Unanswered> {
         ServedFunction::within(INFO_TIMEOUT, nats, component).await
     }
@@ -76,7 +76,7 @@ impl ServedFunction {
     pub(super) async fn of_all(nats: &Nats, component: &str) -> Vec<ServedFunction> {
         let (client, inbox, mut served) = (nats.client(), nats.client().new_inbox(), Vec::new());
         let Ok(answers) = client.subscribe(inbox.clone()).await else { return served };
-        // If this cannot be published now, no answer comes.
+        // An error needs no handling: without the request no answer comes, and the loop below ends.
         let _ = client.publish_with_reply(subject(nats, component), inbox, Bytes::new()).await;
         let (mut answers, mut patience) = (answers.take(MAX_INFOS), INFO_TIMEOUT);
         while let Ok(Some(answer)) = tokio::time::timeout(patience, answers.next()).await {

@@ -1,7 +1,7 @@
 //! Reference of every key that Souk adds to Spin's manifest, and every key of `runtime-config.toml`.
 //!
-//! `docs/reference.md` is generated from this table. The readers ([`crate`]) do not use it; a test compares the keys
-//! that they know with it.
+//! `docs/reference.md` is generated from this table. The code that reads manifests ([`crate`]) does not use it; a test
+//! checks that both have the same keys.
 
 mod runtime_config;
 

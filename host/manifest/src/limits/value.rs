@@ -1,7 +1,7 @@
 //! The value of a limit: a size, a duration or a count, as a manifest writes it and `souk doctor` prints it.
 //!
-//! A printed value can be written back into a manifest and gives the same value. So a size is printed in the largest
-//! unit that divides it, and is never rounded.
+//! A printed size or duration can be written into a manifest, in quotes, and gives the same value. So a size is printed
+//! in the largest unit that divides it, and is never rounded.
 
 use bytesize::ByteSize;
 use std::fmt;
@@ -19,7 +19,7 @@ pub enum LimitValue {
 }
 
 impl LimitValue {
-    /// Reads a whole number: bytes, milliseconds, or a count.
+    /// A value of the same kind with this number of bytes, milliseconds or things.
     pub(crate) fn with_number(self, number: u64) -> LimitValue {
         match self {
             LimitValue::Bytes(_) => LimitValue::Bytes(ByteSize::b(number)),
@@ -28,7 +28,7 @@ impl LimitValue {
         }
     }
 
-    /// Reads text of this kind; `Err` names what was expected.
+    /// Parses `text` as a value of the same kind; `Err` names what was expected.
     pub(crate) fn with_text(self, text: &str) -> Result<LimitValue, &'static str> {
         match self {
             LimitValue::Bytes(_) => text.parse().map(LimitValue::Bytes).map_err(|_| "a size"),

@@ -33,8 +33,9 @@ pub enum OpenQueueError {
 }
 
 /// Opens the queue of durable messages. It is needed when a component of this host has a durable link or a schedule,
-/// when `events` of another system must be stored, when a component here receives messages (`receives`), or when an
-/// earlier manifest left some. With `nats` the queue is there, otherwise in the state folder.
+/// when events of a NestJS system must be stored (`events`), when a component here receives messages that another one
+/// sends (`receives`), or when messages of an earlier manifest are left. With `nats` the queue is in JetStream,
+/// otherwise in the state folder.
 pub(super) async fn open(
     application: &Application,
     state: &StateFolder,
@@ -69,7 +70,7 @@ pub(super) async fn open(
     let (nats, components) = (nats.clone(), application.components.keys().cloned().collect());
     Ok(match (durable, receives) {
         (true, _) => Some(JetStreamQueue::open(nats, limit, components).await?),
-        // The messages that an earlier manifest left. Without durable links this needs no JetStream.
+        // An earlier manifest may have left messages. JetStream is not required for that: an error is only logged.
         (false, true) => JetStreamQueue::find(nats, limit, components).await.unwrap_or_else(|error| {
             match error.is_transient() {
                 true => tracing::warn!("whether an earlier manifest has left durable messages is not known: {error}"),

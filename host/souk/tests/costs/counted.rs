@@ -1,4 +1,4 @@
-//! Runs this program again under counters and reads the counts.
+//! Runs this program again, alone, under strace and under callgrind, and reads what each run counted.
 
 use super::served::{COMMAND, MARKS, ROWS};
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,8 @@ pub(crate) struct Recorded {
     pub rows: BTreeMap<String, Costs>,
 }
 
-/// Counts with state in `folder`: `requests` of each row, and `instrumented` requests under slow instrumentation.
+/// Counts the costs of each row, with state in `folder`. Allocations and system calls are counted over `requests`
+/// requests, instructions over `instrumented` requests: callgrind is slow.
 pub(crate) fn count(folder: &Path, requests: usize, instrumented: usize) -> Recorded {
     let state = folder.join("state");
     let program = std::env::current_exe().unwrap();

@@ -1,7 +1,8 @@
-//! Checks and types what clients send about orders: bodies, queries and the idempotency key.
+//! Checks what clients send about orders (bodies, queries and the idempotency key), and converts it to the contract's
+//! types.
 //!
 //! The lines of an order are nested, and class-validator's messages about nested values depend on the kind of value;
-//! [`items`] does the same.
+//! [`items`] produces the same messages.
 
 use super::export::PAGE_SIZE;
 use crate::bindings::orders::{Filter, NewItem, NewOrder, Query, Search, Sort, Status};
@@ -17,7 +18,7 @@ use time::{Date, Duration, OffsetDateTime, UtcOffset};
 
 /// The most lines of an order, as in the contract.
 const MAX_ITEMS: usize = 1000;
-/// The most pieces in a line, as in the contract.
+/// The highest quantity of a line, as in the contract.
 const MAX_QUANTITY: u64 = 1_000_000;
 /// The highest id of a product that clients can write: JavaScript rounds higher ones.
 const MAX_PRODUCT_ID: u64 = (1 << 53) - 1;
@@ -28,8 +29,8 @@ const DEFAULT_LIMIT: u32 = 10;
 /// The most characters of an idempotency key, as in the contract.
 const MAX_KEY_CHARS: usize = 255;
 
-/// The statuses that a client may send. No order becomes PENDING, but the service accepts it for an order that already
-/// is.
+/// The statuses that a client may send. No order becomes PENDING again, but the service accepts PENDING for an order
+/// that is pending already.
 const SETTABLE: &[Status] = &[Status::Pending, Status::Delivered, Status::Cancelled];
 /// The statuses of an order.
 const ALL: &[Status] = &[Status::Pending, Status::Paid, Status::Delivered, Status::Cancelled, Status::Refunded];
@@ -99,8 +100,8 @@ fn items(name: &str, value: Option<&Value>) -> Checked<Vec<NewItem>> {
         Some(_) => return Err(vec![too_few(), no_list(), not_nested(name)]),
     };
     if !text.starts_with('[') {
-        // An object is checked as if it were a line; messages about its fields come instead of the one that it is not
-        // an array.
+        // An object is checked as if it were a line; messages about its fields replace the message that it is not an
+        // array.
         return Err(item(name, text).err().unwrap_or_else(|| vec![too_few(), no_list()]));
     }
     let list = Fields::parse(text).map_err(|_| not_unicode(name))?;
@@ -224,7 +225,7 @@ fn text_of(name: &str, value: Option<&Value>) -> Checked<String> {
     }
 }
 
-/// A time in UTC, in the contract's form. A day means its beginning plus `days`.
+/// A time in UTC, in the contract's form. A day without a time means the beginning of that day, plus `days` days.
 fn utc_time(name: &str, value: Option<&Value>, days: i64) -> Checked<String> {
     let parsed = match value {
         Some(Value::Text(text)) => parse_utc_time(text, days),

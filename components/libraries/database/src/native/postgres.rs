@@ -1,5 +1,6 @@
-//! Replaces `spin:postgres`: sqlx with the types of the interface, as far as this library uses them. As with the
-//! interface, PostgreSQL determines the types of a statement's parameters, and a value of another kind is refused.
+//! Replaces `spin:postgres` in native unit tests: sqlx with the types of the interface, as far as this library uses
+//! them. As with the interface, PostgreSQL determines the types of a statement's parameters, and a value of another
+//! kind is refused.
 
 use crate::bindings::postgres::{Column, DbDataType, DbError, DbValue, Error, ParameterValue, QueryError, RowSet};
 use sqlx::encode::IsNull;

@@ -1,4 +1,4 @@
-//! Replaces `spin:sqlite`: rusqlite with the types of the interface.
+//! Replaces `spin:sqlite` in native unit tests: rusqlite with the types of the interface.
 
 use rusqlite::params_from_iter;
 use rusqlite::types::{Value as Cell, ValueRef};

@@ -4,11 +4,11 @@
 //! consumer has recorded as ended: they would never be delivered, and would take up room for good.
 //!
 //! The sweep finds such a message in one of two ways. Either the consumer says that everything up to it has ended, and
-//! it is still there at the next sweep. Or it has stalled: it was delivered, it is not waiting for a due time, and for
-//! longer than a delivery may take its note has not changed.
+//! it is still there at the next sweep. Or it has stalled: it was delivered, it is not waiting for a due time, and the
+//! number of attempts in its note has not changed for longer than a delivery may take.
 //!
 //! The sweep sends the message again and does not delete it, because the consumer's record may be wrong. If it was
-//! delivered after all, its target recognises it.
+//! delivered after all, its target recognises it by its id.
 
 use super::message::Stored;
 use super::note::State;
@@ -44,7 +44,8 @@ pub(super) enum Standing {
     Attempts(u32),
 }
 
-/// Messages whose state does not change, by their sequence, each with its state and since when it has it.
+/// Messages that may have to be sent again, by their sequence: the state of each, and since when it has been in that
+/// state.
 pub(super) type Stalled = BTreeMap<u64, (Standing, Instant)>;
 
 /// Sweeps the messages of `component`, whose calls take up to `deadline`, until `stop`.
@@ -122,7 +123,7 @@ impl JetStreamQueue {
     }
 }
 
-/// A message that was due before this time is overdue, in milliseconds since 1970.
+/// The time, in milliseconds since 1970, before which a message must have been due to count as overdue.
 fn overdue_before() -> i64 {
     now().saturating_sub(i64::try_from(ACK_WAIT.as_millis()).unwrap_or(i64::MAX))
 }

@@ -1,5 +1,5 @@
-//! Takes what is delivered by <<contract>>, and keeps it in a key-value store. The id is the key: what is delivered
-//! twice is kept once.
+//! Receives the messages of <<contract>> and stores them in a key-value store. A message's id is its key, so a message
+//! that is delivered twice is stored once.
 
 spin_sdk::dependencies!();
 
