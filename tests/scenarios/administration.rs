@@ -182,7 +182,7 @@ async fn on_the_control_socket_everything_is_there_without_a_token() {
         (ANSWER.replace("#answer", "#nothing"), 404, "has no function"),
         (ANSWER.replace("41", "\"swordfish\""), 400, "the arguments of"),
         ("{".to_owned(), 400, "not JSON"),
-        ("{}".to_owned(), 400, "members"),
+        ("{}".to_owned(), 400, "lacks a member"),
     ] {
         let problem = api.send(Method::POST, "/v1/call", &[], &body).await.expect(status);
         assert!(problem["message"].as_str().unwrap().contains(message), "{body}: {problem}");
