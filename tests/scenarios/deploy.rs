@@ -25,7 +25,7 @@ pub(super) fn version(behaviour: &str) -> Vec<u8> {
     bytes
 }
 
-const MANIFEST: &str = r#"
+pub(super) const MANIFEST: &str = r#"
     spin_manifest_version = 2
     application = { name = "shop", version = "1.0.0" }
     [[trigger.http]]

@@ -1,20 +1,8 @@
 //! A changed manifest, applied to the running host: changed limits, and components that are removed and added again.
 
-use super::deploy::{body, version};
+use super::deploy::{MANIFEST, body, version};
 use crate::harness::App;
 use crate::harness::app::texts;
-
-const MANIFEST: &str = r#"
-    spin_manifest_version = 2
-    application = { name = "shop", version = "1.0.0" }
-    [[trigger.http]]
-    route = "/..."
-    component = "web"
-    [component.web]
-    source = "web.wasm"
-    [component.web.tool.souk.limits]
-    memory = "16MiB"
-"#;
 
 const OTHER: &str = r#"
     [[trigger.http]]
