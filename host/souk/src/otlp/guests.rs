@@ -257,27 +257,30 @@ fn double(told: metric::MetricNumber) -> f64 {
     }
 }
 
-fn gauge_of(told: metric::Gauge) -> Gauge {
-    let (start, time) = (told.start_time.map_or(0, nanos), nanos(told.time));
-    let points = told.data_points.into_iter().map(|point| NumberDataPoint {
-        attributes: key_values(point.attributes),
+fn number_point(
+    attributes: Vec<types::KeyValue>,
+    start: u64,
+    time: u64,
+    value: metric::MetricNumber,
+) -> NumberDataPoint {
+    NumberDataPoint {
+        attributes: key_values(attributes),
         start_time_unix_nano: start,
         time_unix_nano: time,
-        value: Some(number(point.value)),
+        value: Some(number(value)),
         ..NumberDataPoint::default()
-    });
+    }
+}
+
+fn gauge_of(told: metric::Gauge) -> Gauge {
+    let (start, time) = (told.start_time.map_or(0, nanos), nanos(told.time));
+    let points = told.data_points.into_iter().map(|point| number_point(point.attributes, start, time, point.value));
     Gauge { data_points: points.collect() }
 }
 
 fn sum_of(told: metric::Sum) -> Sum {
     let (start, time) = (nanos(told.start_time), nanos(told.time));
-    let points = told.data_points.into_iter().map(|point| NumberDataPoint {
-        attributes: key_values(point.attributes),
-        start_time_unix_nano: start,
-        time_unix_nano: time,
-        value: Some(number(point.value)),
-        ..NumberDataPoint::default()
-    });
+    let points = told.data_points.into_iter().map(|point| number_point(point.attributes, start, time, point.value));
     Sum {
         data_points: points.collect(),
         aggregation_temporality: temporality(told.temporality),
