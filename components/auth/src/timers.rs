@@ -33,11 +33,11 @@ impl From<Error> for DeliveryError {
     }
 }
 
-/// Removes what counts no more, from where the call before has stopped.
+/// Removes what no longer counts, from the place where the previous call stopped.
 fn clean(store: &Store, now: u64, start: Instant) -> Result<(), Error> {
     let mut from: Option<String> = store.read(POSITION)?;
     if from.is_some() {
-        // Should the store not know the place any more, the next call begins anew.
+        // If the store no longer knows the place, the next call starts from the beginning.
         store.delete(POSITION)?;
     }
     let (mut tokens, mut sources) = (0, 0);

@@ -1,7 +1,7 @@
 //! The page for people who come back from paying, if the shop has configured no page of its own: `/payments/success`
 //! and `/payments/cancel` for a client that accepts `text/html`.
 //!
-//! The payment provider adds the payment page's id to the URL. Whoever has that id learns the order's id and whether it
+//! The payment provider adds the payment page's id to the URL. A visitor with that id learns the order's id and whether it
 //! is paid, and nothing else. No cache stores the page, and it sends no referrer. Without an id, or with an id that the
 //! provider does not know, the page names no order. Questions to the provider have a rate limit ([`Pace`]): anyone can
 //! open the page, and that must not delay checkouts.

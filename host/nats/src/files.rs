@@ -1,11 +1,11 @@
-//! Files that the hosts of an application hand to each other: a bucket of JetStream that has each as a row of chunks.
+//! Files that the hosts of an application share: a JetStream bucket that keeps each file in chunks.
 //!
-//! A file is known by a name that says what it has, such as a digest, and by its size. Whoever reads one must compare it
-//! with that digest: whoever may publish on NATS can change a chunk. A file that is written once more is the same file, so
-//! nothing is compared when a chunk is stored, and one that is written by halves is not there.
+//! A file has a size and a name that identifies its content, such as a digest. A reader must compare the file with that
+//! digest, because every client that may publish on NATS can change a chunk. Writing a file again writes the same bytes,
+//! so no chunk is compared when it is stored. A file that was written only in part counts as missing.
 //!
-//! Not async-nats' object store: that keeps a consumer for each reader and a record for each file, which more permissions of
-//! the host's user go with, and has no way to say which permission is missing.
+//! This is not async-nats' object store, which keeps a consumer for each reader and a record for each file. That needs
+//! more permissions for the host's user, and its errors do not say which permission is missing.
 
 use crate::Nats;
 use crate::record::{RecordError, open_or_create, or_denied, refusal, retry_transient};

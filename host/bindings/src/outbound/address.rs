@@ -1,7 +1,7 @@
 //! Tells addresses of the public internet from special ones, to which a public name must not lead.
 //!
-//! Whoever controls the DNS of a name that a component may reach can point it at the host's own network: at a database,
-//! a router, a cloud's metadata service. So everything but global unicast addresses is refused unless it is granted as
+//! The owner of a name that a component may reach can point that name at the host's own network: at a database, a
+//! router, a cloud's metadata service. So everything but global unicast addresses is refused unless it is granted as
 //! an address. The tables follow IANA's special-purpose address registries; for IPv6 only 2000::/3 is allocated at all,
 //! so the rest is refused without a table.
 
