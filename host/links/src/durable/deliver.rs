@@ -56,12 +56,12 @@ impl Deliveries {
         Ok(Deliveries { tasks, stop })
     }
 
-    /// Waits until deliveries are stopped, then up to `patience` for those that are in progress. A delivery that is cut
+    /// Waits until deliveries are stopped, then up to `timeout` for those that are in progress. A delivery that is cut
     /// off then is made again, after the next start or by another host.
-    pub async fn finish(self, patience: Duration) {
+    pub async fn finish(self, timeout: Duration) {
         self.stop.cancelled().await;
         self.tasks.close();
-        if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(timeout, self.tasks.wait()).await.is_err() {
             tracing::warn!(
                 "{} deliveries were in progress when the limit `drain` was over; they are repeated after the next start",
                 self.tasks.len()

@@ -50,7 +50,7 @@ impl Errors {
             }
         };
         let unknown = |(name, entry): &(&String, &souk_manifest::NestError)| {
-            entry.own && !cases.iter().any(|(case, _)| case == *name)
+            entry.pattern_only && !cases.iter().any(|(case, _)| case == *name)
         };
         if let Some((name, _)) = pattern.errors.iter().find(unknown) {
             let known: Vec<&str> = cases.iter().map(|(name, _)| name.as_str()).collect();

@@ -88,7 +88,7 @@ impl Function {
                 let fix = format!("build the component against `{expected}`");
                 return Err(wrong(Mismatch::new(format!("is `{found}`"), fix)));
             }
-            if pattern.data.is_some() || pattern.errors.values().any(|error| error.own) {
+            if pattern.data.is_some() || pattern.errors.values().any(|error| error.pattern_only) {
                 let fix = "take `data` and `errors` away: the function gets the JSON, and answers with JSON";
                 return Err(wrong(Mismatch::new("is given `data` or `errors`, which it has no use for", fix)));
             }

@@ -11,7 +11,7 @@ fn name(package: &str, interface: &str) -> DependencyName {
 
 fn pattern(data: Option<&str>, errors: &[(&str, u16, Option<&str>)]) -> NestPattern {
     let error = |(name, status, message): &(&str, u16, Option<&str>)| {
-        let error = NestError { status: (*status).into(), message: message.map(str::to_owned), own: true };
+        let error = NestError { status: (*status).into(), message: message.map(str::to_owned), pattern_only: true };
         ((*name).to_owned(), error)
     };
     NestPattern {

@@ -95,7 +95,7 @@ pub(crate) use peers::WIRE_VERSION;
 pub use peers::{PeerError, Presence, agree};
 pub use serve::Serving;
 pub(crate) use serve::{leave, round_trip};
-pub use served::{ServedFunction, Unanswered};
+pub use served::{FunctionsUnknown, ServedFunction};
 pub use types::{CalledFunction, ExpectedType, compare, expected_types};
 
 use souk_codec::MAX_VALUE_BYTES;

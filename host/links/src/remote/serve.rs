@@ -137,11 +137,11 @@ impl Serving {
         Ok(Serving { host, intakes, stop, _cancels: cancels })
     }
 
-    /// Waits until it is stopped. Then leaves the queue groups, and answers the calls that it has, within `patience`.
+    /// Waits until it is stopped. Then leaves the queue groups, and answers the calls that it has, within `timeout`.
     /// Returns whether all of them were answered.
-    pub async fn finish(self, patience: Duration) -> bool {
+    pub async fn finish(self, timeout: Duration) -> bool {
         self.stop.cancelled().await;
-        let drained = tokio::time::timeout(patience, async {
+        let drained = tokio::time::timeout(timeout, async {
             self.intakes.close();
             self.intakes.wait().await;
             self.host.tasks.close();

@@ -19,8 +19,18 @@ pub(super) fn mistakes() -> Vec<Mistake> {
         in_component("tool.souk.readiness = \"off\"", 8, "`readiness` must be \"ignore\"", "remove it"),
         in_component("tool.souk.nest = {}", 8, "names no pattern", "`serves` or `calls`"),
         in_component("tool.souk.nest.serve = {}", 8, "unknown key `serve`", "did you mean `serves`?"),
-        in_component("tool.souk.nest.serves = { \"a b\" = \"n:p/i#f\" }", 8, "takes no blanks", "change the pattern"),
-        in_component("tool.souk.nest.serves = { \"a.*\" = \"n:p/i#f\" }", 8, "wildcards", "write each pattern"),
+        in_component(
+            "tool.souk.nest.serves = { \"a b\" = \"n:p/i#f\" }",
+            8,
+            "cannot contain whitespace",
+            "change the pattern",
+        ),
+        in_component(
+            "tool.souk.nest.serves = { \"a.*\" = \"n:p/i#f\" }",
+            8,
+            "wildcards",
+            "write one entry for each pattern",
+        ),
         in_component(
             "tool.souk.nest.calls = { '{\"a\":[1]}' = \"n:p/i#f\" }",
             8,

@@ -182,13 +182,13 @@ impl JetStreamQueue {
         self.make(&wanted).await.map(drop).map_err(|error| error.or_denied(self.denied(start)))
     }
 
-    /// Creates or updates the streams, and waits up to `patience` for a JetStream that is starting.
-    pub(super) async fn make_streams(&self, patience: Duration) -> Result<(), JetStreamError> {
+    /// Creates or updates the streams, and waits up to `timeout` for a JetStream that is starting.
+    pub(super) async fn make_streams(&self, timeout: Duration) -> Result<(), JetStreamError> {
         for wanted in self.wanted() {
             let start = Instant::now();
             let info = loop {
                 match self.make(&wanted).await {
-                    Err(error) if error.transient && start.elapsed() < patience && self.denied(start).is_none() => {
+                    Err(error) if error.transient && start.elapsed() < timeout && self.denied(start).is_none() => {
                         tokio::time::sleep(RETRY_INTERVAL).await;
                     }
                     made => break made?,
