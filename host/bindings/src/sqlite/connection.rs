@@ -133,7 +133,7 @@ impl Connection {
             Err(Stop::Unknown) if !inside && (kind == Kind::Read || self.database.is_read(sql.to_owned()).await?) => {
                 Ok(Ok(Answer::Long))
             }
-            Err(Stop::Overflow | Stop::Unknown | Stop::NoMemory | Stop::Writes | Stop::Gone) => Ok(Err(session)),
+            Err(Stop::Overflow | Stop::Unknown | Stop::NoMemory | Stop::Writes | Stop::Cancelled) => Ok(Err(session)),
         }
     }
 
