@@ -54,7 +54,7 @@ pub(super) fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error
 fn register(request: &Request<'_>) -> Result<Reply, Error> {
     let account = new_account(request.body)?;
     let made = try_once(request, Guess::Existence, || accounts::register(&account), |made| Some(&made.user.email));
-    let session = made?.map_err(refused)?;
+    let session = made?.map_err(to_http_error)?;
     Reply::json(201, &SessionView::of(&session))
 }
 
@@ -73,7 +73,7 @@ fn login(request: &Request<'_>) -> Result<Reply, Error> {
     let (email, password) = credentials(request.body)?;
     let call = || accounts::login(&email, &password);
     let session = try_once(request, Guess::Password(&email), call, |proved| Some(&proved.user.email))?;
-    Reply::json(201, &SessionView::with_role(&session.map_err(refused)?))
+    Reply::json(201, &SessionView::with_role(&session.map_err(to_http_error)?))
 }
 
 /// Says whose token it is, and renews it.
@@ -92,7 +92,7 @@ fn verify(authorization: Option<&str>) -> Result<Reply, Error> {
 }
 
 /// What the accounts refuse to register or to log in, as HTTP.
-fn refused(error: accounts::Error) -> Error {
+fn to_http_error(error: accounts::Error) -> Error {
     match error {
         accounts::Error::Invalid(message) => Error::remote(400, message),
         accounts::Error::EmailTaken => Error::remote(400, "User already exists"),

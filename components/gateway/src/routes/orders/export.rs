@@ -7,7 +7,7 @@
 
 use super::input::name;
 use super::view::dispute;
-use super::{customers, refused};
+use super::{customers, to_http_error};
 use crate::bindings::orders::{self, Actor, Order, Search};
 use crate::http::error::Error;
 use crate::http::reply::{Kind, Reply};
@@ -61,7 +61,7 @@ fn incomplete_line(why: &str, after: &str) -> String {
 
 /// Adds the lines of a page; returns the search of the next one.
 fn page(actor: &Actor, search: Search, lines: &mut String) -> Result<Option<Search>, Error> {
-    let found = orders::find(actor, &search).map_err(|error| refused(error, None))?;
+    let found = orders::find(actor, &search).map_err(|error| to_http_error(error, None))?;
     let customers = customers(actor, &found.orders)?;
     found.orders.iter().for_each(|order| line(lines, order, &customers));
     Ok(found.next.map(|next| Search { after: Some(next), ..search }))

@@ -172,11 +172,11 @@ pub(super) fn dispute(state: DisputeState) -> &'static str {
 
 /// The answer to a list: a page by number, or the result of a search.
 #[cfg(test)]
-#[allow(dead_code, reason = "described, never made")]
+#[allow(dead_code, reason = "only documents the API; never constructed")]
 #[derive(Serialize, utoipa::ToSchema)]
 #[serde(untagged)]
 #[schema(as = OrderLists)]
-pub(super) enum Listed<'a> {
+pub(super) enum AnyList<'a> {
     Page(List<'a>),
     Found(FoundView<'a>),
 }
