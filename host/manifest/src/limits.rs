@@ -49,8 +49,8 @@ impl Limit {
                 .with_text(text)
                 .map_err(|what| format!("limit `{key}` is \"{text}\", which is not {what}"))?,
         };
-        let (least, most) = self.range;
-        if !value.is_within(least, most) {
+        let (min, max) = self.range;
+        if !value.is_within(min, max) {
             return Err(format!("limit `{key}` is {value}, but must be {}", self.range()));
         }
         Ok(value)
@@ -63,8 +63,8 @@ impl Limit {
 
     fn range(&self) -> String {
         match self.range {
-            (LimitValue::Count(least, _), most) => format!("from {least} to {most}"),
-            (least, most) => format!("from {least} to {most}"),
+            (LimitValue::Count(min, _), max) => format!("from {min} to {max}"),
+            (min, max) => format!("from {min} to {max}"),
         }
     }
 }
@@ -102,7 +102,7 @@ macro_rules! kind {
 
 /// A struct of limits and its table. A field is `Bytes`, `Duration`, or a count of what its unit names.
 macro_rules! limits {
-    ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $kind:tt, $default:expr, ($least:expr, $most:expr), $reason:literal;)* }) => {
+    ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $kind:tt, $default:expr, ($min:expr, $max:expr), $reason:literal;)* }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub struct $name { $($(#[$fdoc])* pub $field: kind!(type $kind),)* }
@@ -116,7 +116,7 @@ macro_rules! limits {
             pub const TABLE: &'static [Limit] = &[$(Limit {
                 key: stringify!($field),
                 default: kind!(value $kind, $default),
-                range: (kind!(value $kind, $least), kind!(value $kind, $most)),
+                range: (kind!(value $kind, $min), kind!(value $kind, $max)),
                 reason: $reason,
             },)*];
 
