@@ -74,7 +74,7 @@ async fn a_version_in_a_registry_is_fetched_before_it_serves_and_no_more() {
     let mut registry = Registry::start_with_login();
     let app = published(&registry).await.environment("REGISTRY_AUTH_FILE", "/nonexistent");
     let refused = app.start_fails().await;
-    assert!(refused.contains("component `greetings-for-web`") && refused.contains("asks who you are"), "{refused}");
+    assert!(refused.contains("component `greetings-for-web`") && refused.contains("requires a login"), "{refused}");
     let app = logged_in(app, &registry);
     let host = app.start().await;
     greets(&host.client()).await;

@@ -204,7 +204,7 @@ pub(super) fn build_folders(application: &Application, file: File<'_>) {
     for (name, (line, workdir)) in builds.into_iter().filter(|(_, (_, workdir))| !workdir.is_dir()) {
         let shown = workdir.strip_prefix(&application.dir).unwrap_or(workdir).display();
         let message = format!("the build's folder `{shown}` does not exist");
-        let fix = "correct `workdir`: it starts at the manifest";
+        let fix = "correct `workdir`, which is relative to the manifest's folder";
         file.report.error(file.diagnostic(Some(line), Some(name), message, fix));
     }
 }

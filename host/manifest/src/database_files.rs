@@ -97,7 +97,10 @@ fn folder(table: &mut Table<'_, '_>, dir: &Path, name: &At<String>, what: &str, 
     if !path.is_dir() {
         let (message, fix) = match path.exists() {
             true => ("is a file, and not the folder", format!("name the folder that holds {files}")),
-            false => ("does not exist", "make the folder, or correct the path: it starts at the manifest".to_owned()),
+            false => (
+                "does not exist",
+                "make the folder, or correct the path, which is relative to the manifest's folder".to_owned(),
+            ),
         };
         table.error(name.line, format!("{what} `{}` {message}", name.value), fix);
     }

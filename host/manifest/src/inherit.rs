@@ -102,7 +102,7 @@ impl Maker<'_> {
         component.environment.extend(provider.environment.clone());
         component.part_of = Some(owner.to_owned());
         component.name = free_name(draft, &format!("{base}-for-{owner}"));
-        component.files.belong_to(&component.name);
+        component.files.set_component(&component.name);
         let name = component.name.clone();
         self.made.push(Made { owner: owner.to_owned(), provider, name: name.clone() });
         draft.add((component, templates));

@@ -32,14 +32,14 @@ fn a_url_and_the_pairs_of_libpq_give_the_same_address() {
 }
 
 #[test]
-fn what_an_address_leaves_out_has_a_default_that_is_not_the_hosts() {
+fn missing_parts_have_defaults_that_do_not_come_from_the_host() {
     let address = address("postgres://me@db.test");
     assert_eq!((address.port(), address.database.as_str(), address.password.as_str()), (5432, "me", ""));
     assert_eq!((address.ssl_mode, address.connect_timeout()), (SslMode::Prefer, None));
 }
 
 #[test]
-fn hosts_and_ports_are_read_where_they_stand() {
+fn host_and_port_are_read_from_each_form_of_an_address() {
     for (text, host, port) in [
         ("postgres://u:p@127.0.0.1:1/d", "127.0.0.1", 1),
         ("postgres://u@[::1]/d", "::1", 5432),
@@ -120,7 +120,7 @@ fn no_error_shows_a_part_of_a_password_that_was_not_escaped() {
 }
 
 #[test]
-fn it_shows_itself_without_user_and_password() {
+fn an_address_is_shown_without_user_and_password() {
     let shown = address("postgres://s3user:s3cret@[::1]/shop?application_name=s3name&options=-c%20a%3Ds3value");
     assert_eq!(shown.to_string(), "postgres://[::1]:5432/shop");
     assert_eq!(format!("{shown:?}"), "PostgresAddress(postgres://[::1]:5432/shop)");

@@ -13,9 +13,9 @@ use std::collections::HashMap;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Added {
     /// It is new.
-    Now,
-    /// It was there.
-    There,
+    New,
+    /// It exists already.
+    Existing,
     /// Its e-mail is that of another account.
     EmailTaken,
     /// Its id is that of another account.
@@ -36,19 +36,19 @@ impl Store {
         let (mut added, mut records) = (Vec::new(), Vec::new());
         for (key, account) in accounts {
             let user = user_key(&account.id);
-            let there: Option<Account> = parse(&user, found.get(&user).cloned())?;
+            let existing: Option<Account> = parse(&user, found.get(&user).cloned())?;
             let entry: Option<EmailEntry> = parse(key.as_str(), found.get(key.as_str()).cloned())?;
-            let leads_here = entry.as_ref().is_some_and(|entry| entry.id() == account.id);
-            added.push(match (there, entry) {
+            let points_here = entry.as_ref().is_some_and(|entry| entry.id() == account.id);
+            added.push(match (existing, entry) {
                 // An interrupted import has left this record, and no e-mail key points to it yet: write it again.
-                (Some(there), None) if has_email(&there, key) && there.deleted.is_none() => Added::Now,
-                (Some(there), _) if leads_here && has_email(&there, key) => Added::There,
+                (Some(account), None) if has_email(&account, key) && account.deleted.is_none() => Added::New,
+                (Some(account), _) if points_here && has_email(&account, key) => Added::Existing,
                 (Some(_), _) => Added::IdTaken,
-                (None, Some(_)) if leads_here => Added::There,
+                (None, Some(_)) if points_here => Added::Existing,
                 (None, Some(_)) if self.by_email(key)?.is_some() => Added::EmailTaken,
-                (None, _) => Added::Now,
+                (None, _) => Added::New,
             });
-            if !dry_run && added.last() == Some(&Added::Now) {
+            if !dry_run && added.last() == Some(&Added::New) {
                 records.push((user, json(account)?));
             }
         }
@@ -58,11 +58,11 @@ impl Store {
         for records in records.chunks(1000) {
             batch::set_many(&self.0, records).map_err(to_auth_error)?;
         }
-        for ((key, account), added) in accounts.iter().zip(&mut added).filter(|(_, added)| **added == Added::Now) {
+        for ((key, account), added) in accounts.iter().zip(&mut added).filter(|(_, added)| **added == Added::New) {
             match self.claim(key, &account.id, now) {
                 Ok(true) => {}
                 // Another call has added the same account at the same time.
-                Ok(false) => *added = Added::There,
+                Ok(false) => *added = Added::Existing,
                 Err(Error::EmailTaken) => {
                     self.delete(&user_key(&account.id))?;
                     *added = Added::EmailTaken;

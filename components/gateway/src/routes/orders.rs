@@ -244,7 +244,7 @@ fn change_status(actor: Actor, id: &str, body: &Fields<'_>) -> Result<Reply, Err
     let status: Status = input::new_status(body)?;
     let id = order_id(id)?;
     let order = orders::change_status(&actor, &id, status).map_err(|e| to_http_error(e, Some(&id)))?;
-    Reply::json(200, &OrderView::line(&order))
+    Reply::json(200, &OrderView::summary(&order))
 }
 
 /// Refunds an order in part or in full.

@@ -208,12 +208,7 @@ fn a_table_that_does_not_fit_says_what_would_fix_it() {
             ["has no error `not-fond`", "not-found, invalid"],
         ),
         (pattern(None, &[("not-found", 404, None)]), login(), Direction::Outbound, ["needs a text", "message = "]),
-        (
-            pattern(Some("email"), ERRORS),
-            login(),
-            Direction::Inbound,
-            ["is not its only parameter", "take `data` away"],
-        ),
+        (pattern(Some("email"), ERRORS), login(), Direction::Inbound, ["is not its only parameter", "remove `data`"]),
         (
             pattern(None, &[]),
             async_func(&[], Some(&result(None, Some(STRING)))),
@@ -236,14 +231,14 @@ fn a_table_that_does_not_fit_says_what_would_fix_it() {
             NestPattern { leave_out: vec!["id".into()], ..pattern(None, ERRORS) },
             login(),
             Direction::Outbound,
-            ["has no use for", "take `leave_out` away"],
+            ["cannot use", "remove `leave_out`"],
         ),
         (adapter(), login(), Direction::Inbound, ["is `handle: func(email", "build the component against"]),
         (
             NestPattern { data: Some("data".into()), ..adapter() },
             json_function(),
             Direction::Inbound,
-            ["has no use for", "take `data` and `errors` away"],
+            ["cannot use", "remove `data` and `errors`"],
         ),
     ] {
         let text = problem(&pattern, &ty, direction);

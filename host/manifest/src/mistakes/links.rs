@@ -88,15 +88,15 @@ pub(super) fn mistakes() -> Vec<Mistake> {
         sourced("{ url = \"https://x\", digest = \"{SHA}\", sha = \"\" }", "unknown key `sha`", "remove it"),
         sourced("{ package = \"a:b\", version = \"1.0.0\" }", "has no `registry`", "registry = \"HOST\""),
         sourced("{ registry = \"r.test\", version = \"1.0.0\" }", "has no `package`", "NAMESPACE:NAME"),
-        released("r", "a:b", "1.0.0", "`registry` is no host", "registry.example.com"),
+        released("r", "a:b", "1.0.0", "`registry` is not a host", "registry.example.com"),
         released("u:s3cret@r.test", "a:b", "1.0.0", "`registry` has a user name", "registry.example.com"),
         released("169.254.169.254", "a:b", "1.0.0", "`registry` is an address of the local link", "example.com"),
-        released("r.test/x", "a:b", "1.0.0", "`registry` is no host", "registry.example.com"),
+        released("r.test/x", "a:b", "1.0.0", "`registry` is not a host", "registry.example.com"),
         released("r.test", "b", "1.0.0", "`package`: it names no package", "namespace:name"),
         released("r.test", "a:b/c", "1.0.0", "`package`: it is more than a package's name", "namespace:name"),
         released("r.test", "A:b", "1.0.0", "`package`: it must be in lower case", "namespace:name"),
-        released("r.test", "a:b", "1.0", "`version` is not one version: `1.0`", "version = \"1.2.0\""),
-        released("r.test", "a:b", "^1.0.0", "`version` is not one version", "version = \"1.2.0\""),
+        released("r.test", "a:b", "1.0", "`version` is not an exact version: `1.0`", "version = \"1.2.0\""),
+        released("r.test", "a:b", "^1.0.0", "`version` is not an exact version", "version = \"1.2.0\""),
         in_component("tool.souk.digest = \"sha256:0\"", 8, "`digest` is for a `source` from a registry", "remove it"),
         Mistake(
             format!(
@@ -121,7 +121,7 @@ pub(super) fn mistakes() -> Vec<Mistake> {
             "[component.c-service]",
         ),
         in_component(&dependency("{ component = \"a\" }"), 11, "on the component itself", "remove"),
-        in_component(&dependency("\">=1.0.0\""), 11, "names a version, and no registry", "registry = \"HOST\""),
+        in_component(&dependency("\">=1.0.0\""), 11, "names a version, but no registry", "registry = \"HOST\""),
         in_component(
             &dependency("{ version = \"1.0.0\", package = \"n:p\" }"),
             11,
@@ -131,7 +131,7 @@ pub(super) fn mistakes() -> Vec<Mistake> {
         in_component(
             &dependency("{ version = \">=1.0.0\", registry = \"r.test\" }"),
             11,
-            "`version` is not one version",
+            "`version` is not an exact version",
             "version = \"1.2.0\"",
         ),
         in_component(

@@ -57,7 +57,7 @@ fn code_is_a_version_of_a_package_that_the_registry_has() {
     ] {
         assert_eq!((of(name).to_string().as_str(), of(name).digest()), (shown, digest), "{name}");
     }
-    let here = |name: &str| matches!(of(name), Download::Release { release, .. } if release.is_here());
+    let here = |name: &str| matches!(of(name), Download::Release { release, .. } if release.is_local());
     assert!(here("q-for-a") && !here("p-for-a"));
 }
 

@@ -265,7 +265,7 @@ fn rows() -> Vec<Row> {
         ),
         dependency(
             "`dependencies`: a version alone",
-            Refused("names a version, and no registry"),
+            Refused("names a version, but no registry"),
             "no registry is everybody's",
             "\">=1.0.0\"",
         ),

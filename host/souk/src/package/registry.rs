@@ -163,7 +163,7 @@ impl Registry {
         let repository = self.name.repository();
         let nobody = |host: &str| {
             let fix = format!("log in, so that auth.json has an entry for it: skopeo login {host}");
-            PackageError::new(&self.name, format!("{host} asks who you are"), fix)
+            PackageError::new(&self.name, format!("{host} requires a login"), fix)
         };
         let url = match challenge {
             Challenge::Basic => {

@@ -158,7 +158,7 @@ async fn credentials_go_to_their_registry_and_along_no_redirect() {
     // Without an entry the error says what to do, and shows nothing of another registry's entry.
     let error = servers.client("basic", &[("r.test", "b3RoZXI=")]).manifest().await.unwrap_err().to_string();
     assert!(
-        error.contains("asks who you are") && error.contains("skopeo login") && !error.contains("b3RoZXI"),
+        error.contains("requires a login") && error.contains("skopeo login") && !error.contains("b3RoZXI"),
         "{error}"
     );
 }
