@@ -1,3 +1,5 @@
+//! How the values of functions become packets of a NestJS system and back, and which tables do not fit a function.
+
 use super::*;
 use proptest::prelude::*;
 use serde_json::json;

@@ -7,7 +7,7 @@
 
 use super::function::{Answer, Direction, Function};
 use super::packet::{self, Incoming, Outcome};
-use super::second::SecondAnswers;
+use super::second_service::SecondAnswers;
 use super::{NestError, errors};
 use crate::LinkError;
 use crate::durable::{Key, LogThrottle, MAX_ARGUMENTS_BYTES, NewMessage, Published, Queue, is_delivery};

@@ -2,7 +2,7 @@
 
 use super::hosts::{Hosts, LastTime, NO_HOST_TTL, PROBE_TIMEOUT};
 use super::inbox::{Inbox, PendingAnswer};
-use super::others::TYPES_INTERVAL;
+use super::other_types::TYPES_INTERVAL;
 use super::served::ServedFunction;
 use super::types::CalledFunction;
 use super::{LOST_AFTER, MAX_ATTEMPTS, OUTAGE_GRACE, WORKING_INTERVAL, wire};

@@ -75,13 +75,13 @@ mod link;
 mod listing;
 pub(crate) mod memory_budget;
 mod micro;
-mod others;
+mod other_types;
 mod peers;
 mod running;
 mod serve;
 mod served;
 mod types;
-pub mod whole;
+pub mod whole_body;
 mod wire;
 
 #[cfg(test)]
@@ -141,7 +141,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
         listing::FIXED_LIMITS,
         micro::FIXED_LIMITS,
         expected::FIXED_LIMITS,
-        others::FIXED_LIMITS,
+        other_types::FIXED_LIMITS,
         served::FIXED_LIMITS,
     ]
     .concat()

@@ -13,7 +13,7 @@
 use super::call::host_subject;
 use super::memory_budget::{MemoryBudget, Reservation};
 use super::micro::{self, Announcing};
-use super::others::{Callee, Others, Own};
+use super::other_types::{Callee, OtherTypes, Own};
 use super::running::Running;
 use super::types::CalledFunction;
 use super::{MAX_CALL_MEMORY_KIB, WORKING_INTERVAL, http, wire};
@@ -122,7 +122,7 @@ impl Serving {
             callees.push(Callee { pool: pool.clone(), id, functions, subjects: BTreeSet::new(), revision: None });
             services.push(service);
         }
-        let mut others = Others::new(nats, intakes.clone(), callees);
+        let mut others = OtherTypes::new(nats, intakes.clone(), callees);
         others.look_first().await;
         let intakes = intakes.tasks;
         intakes.spawn(vital("a look for other types", others.run(stop.clone())));

@@ -1,3 +1,5 @@
+//! Which files a component gets for its contracts, and the errors for wrong WIT files.
+
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use super::*;

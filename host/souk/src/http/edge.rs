@@ -23,7 +23,7 @@ use hyper::body::{Body, Incoming};
 use souk_bindings::boundary::{Boundary, Crossing, Refusals};
 use souk_bindings::call::CallContext;
 use souk_bindings::trace::{Attribute, Parent, Span};
-use souk_links::remote::whole::Trailers;
+use souk_links::remote::whole_body::Trailers;
 use souk_manifest::limits::EdgeLimits;
 use souk_runtime::{CallError, Failure, Plain, Pool};
 use std::sync::Arc;

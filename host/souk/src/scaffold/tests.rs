@@ -1,3 +1,5 @@
+//! What `souk new` and `souk add` write for each kind of component.
+
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use super::libraries::Library;

@@ -1,3 +1,5 @@
+//! `spin:sqlite`: values, errors, limits, and which reads run on an async thread.
+
 mod streams;
 mod transactions;
 
