@@ -141,3 +141,26 @@ fn the_architecture_page_is_short_and_names_files_that_exist() {
     }
     assert!(checked > 30, "only {checked} paths were found");
 }
+
+#[test]
+fn every_watch_pattern_of_a_manifest_matches_a_file() {
+    let mut checked = 0;
+    for (name, text) in files("toml") {
+        let (folder, mut workdir) = (root().join(&name).parent().unwrap().to_owned(), "");
+        for line in text.lines() {
+            if line.starts_with('[') {
+                workdir = "";
+            } else if let Some(path) = line.strip_prefix("workdir = ") {
+                workdir = path.trim_matches('"');
+            } else if let Some(list) = line.strip_prefix("watch = ") {
+                for pattern in list.split('"').skip(1).step_by(2) {
+                    checked += 1;
+                    let pattern = folder.join(workdir).join(pattern);
+                    let mut found = glob::glob(pattern.to_str().unwrap()).unwrap();
+                    assert!(found.next().is_some(), "{name}: {} matches no file", pattern.display());
+                }
+            }
+        }
+    }
+    assert!(checked > 50, "only {checked} patterns were found");
+}

@@ -26,7 +26,7 @@ souk_manifest::fixed_limits! {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FunctionsUnknown {
     /// No host that runs the component gave a valid answer.
-    Nobody,
+    NoAnswer,
     /// This host's user may not publish to this subject.
     Denied(String),
 }
