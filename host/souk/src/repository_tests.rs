@@ -164,3 +164,24 @@ fn every_watch_pattern_of_a_manifest_matches_a_file() {
     }
     assert!(checked > 50, "only {checked} patterns were found");
 }
+
+#[test]
+fn the_host_names_no_contract_of_the_store() {
+    let is_code = |line: &&str| !line.trim_start().starts_with("//");
+    let mut checked = 0;
+    for (name, text) in files("rs") {
+        let is_test = name.ends_with("tests.rs") || name.contains("/tests/") || name.contains("/mistakes/");
+        if !name.starts_with("host/") || !name.contains("/src/") || is_test {
+            continue;
+        }
+        checked += 1;
+        // Unit tests are at the end of a file.
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        for line in code.lines().filter(is_code) {
+            for word in ["store:auth", "store:orders", "store:payments", "store:products", "stripe"] {
+                assert!(!line.to_lowercase().contains(word), "{name} names `{word}`: {line}");
+            }
+        }
+    }
+    assert!(checked > 200, "only {checked} files were found");
+}

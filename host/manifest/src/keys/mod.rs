@@ -166,7 +166,7 @@ pub const MANIFEST: &[Key] = &[
         "unless",
         "a variable's name",
         "always",
-        "webhook_secret = { generate = \"secret\", unless = \"stripe_secret\" }",
+        "webhook_secret = { generate = \"secret\", unless = \"api_key\" }",
         "While that variable is set, no value is generated, and this one must be set too.",
     ),
     key(
@@ -318,7 +318,7 @@ pub const MANIFEST: &[Key] = &[
         "unless",
         "a variable's name",
         "always there",
-        "unless = \"stripe_secret\"",
+        "unless = \"api_key\"",
         "The component and its routes are left out while this variable is set.",
     ),
     key(
@@ -406,7 +406,7 @@ pub const MANIFEST: &[Key] = &[
         "unless",
         "a variable's name",
         "none",
-        "unless = \"stripe_secret\"",
+        "unless = \"api_key\"",
         "While this variable is set, the first start does not add it.",
     ),
     key(
