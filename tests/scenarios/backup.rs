@@ -138,7 +138,7 @@ async fn an_interrupted_restore_does_not_start_and_can_be_repeated() {
     fs::write(other.state().join("restoring"), "").unwrap();
     fs::create_dir_all(other.state().join("sqlite")).unwrap();
     fs::write(other.state().join("sqlite/orders.db"), "half").unwrap();
-    assert!(other.start_fails().await.contains("a restore of a backup has broken off"));
+    assert!(other.start_fails().await.contains("a restore of a backup was interrupted"));
     done(&other, "restore", &[text(&folder)]).await;
     let restored = Shop::of(other).await;
     assert_eq!(restored.get("/api/products/1", "").await.status, 200);

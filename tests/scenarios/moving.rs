@@ -136,7 +136,7 @@ async fn an_interrupted_copy_stops_the_start_until_it_is_complete() {
     places["copies"]["auth"] = serde_json::json!({ (to.as_str()): state });
     std::fs::write(&journal, places.to_string()).unwrap();
     let refused = app.start_fails().await;
-    assert!(refused.contains("a copy of auth to redis://") && refused.contains("has broken off"), "{refused}");
+    assert!(refused.contains("a copy of auth to redis://") && refused.contains("was interrupted"), "{refused}");
     // The operator can give up the copy: the data in the old place is complete.
     let before = app.file("runtime-config.toml", "");
     let Shop { app, host, .. } = Shop::of(before).await;

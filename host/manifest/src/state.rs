@@ -33,7 +33,7 @@ pub enum StateError {
     },
     /// A restore of a backup was interrupted.
     #[error(
-        "state folder {}: a restore of a backup has broken off, so its data is not whole\n  fix: run `souk restore` with the \
+        "state folder {}: a restore of a backup was interrupted, so its data is incomplete\n  fix: run `souk restore` with the \
          same backup again",
         path.display()
     )]
@@ -71,7 +71,7 @@ impl StateFolder {
     /// Creates the folder if it is missing, and locks it until the value is dropped.
     ///
     /// # Errors
-    /// When it cannot be written, another host has it, or a restore into it has broken off.
+    /// When it cannot be written, another host has it, or a restore into it was interrupted.
     pub fn open(path: &Path) -> Result<Self, StateError> {
         let state = StateFolder::open_for_restore(path)?;
         if state.restoring().exists() {

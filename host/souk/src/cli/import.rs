@@ -17,11 +17,12 @@ use tokio::time::Instant;
 
 /// The arguments of `souk import`.
 #[derive(Debug, Args)]
-#[command(after_help = "A PLACE is a file of SQLite, a file with a JSON object a line (mongoexport's), \
-                  postgres://USER:PASSWORD@HOST/DATABASE,\nmongodb://HOST/DATABASE, or @FILE with a URL: other users can \
-                  see a password that stands on the command line.\nIt is read, and never written.\n\nThe application may \
-                  run. An import that broke off is run again: what is there already is left as it is.\n\nExample: souk \
-                  import users mongodb://127.0.0.1/AuthDB --dry-run")]
+#[command(after_help = "PLACE is a SQLite file, a file with one JSON object per line (as mongoexport writes it),\n\
+                  postgres://USER:PASSWORD@HOST/DATABASE, mongodb://HOST/DATABASE, or @FILE, a file that contains the URL:\n\
+                  other users of this machine can see a password on the command line. The place is only read.\n\n\
+                  The application may run meanwhile. If an import is interrupted, run it again: it leaves rows that exist\n\
+                  already as they are.\n\n\
+                  Example: souk import users mongodb://127.0.0.1/AuthDB --dry-run")]
 pub(super) struct Import {
     #[command(flatten)]
     app: AppArgs,

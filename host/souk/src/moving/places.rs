@@ -54,7 +54,7 @@ pub enum PlaceError {
     },
     /// A copy is incomplete.
     #[error(
-        "a copy of {name} to {to} has broken off, so what is there is not whole\n  fix: run the same `souk store copy {name}` \
+        "a copy of {name} to {to} was interrupted, so the data there is incomplete\n  fix: run the same `souk store copy {name}` \
          again: it goes on where it was"
     )]
     HalfCopied {
