@@ -111,7 +111,7 @@ fn routes(application: &Application, file: File<'_>) {
         }
         if route.middleware.contains(&route.component) {
             let message = format!("`{}` is its own middleware", route.component);
-            let fix = "name another component, or none: a request would go round in a circle";
+            let fix = "name another component, or none: a request would never reach the component";
             file.report.error(file.diagnostic(Some(route.line), Some(&route.component), message, fix));
         }
     }
@@ -143,7 +143,7 @@ fn patterns(application: &Application, file: File<'_>) {
             let (message, fix) = if let Some((other, line)) = served.get(pattern.subject.as_str()) {
                 (
                     format!("the pattern `{}` is one that `{other}` serves, in line {line}", pattern.subject),
-                    format!("make `{other}` a dependency, or take the pattern out of `calls`"),
+                    format!("make `{other}` a dependency, or remove the pattern from `calls`"),
                 )
             } else if component.dependencies.iter().any(|dependency| dependency.name.overlaps(interface)) {
                 (

@@ -121,7 +121,7 @@ impl Maker<'_> {
         };
         if let Some(what) = single {
             let message =
-                format!("component `{name}` cannot take over configuration of `{owner}`, because it has {what}");
+                format!("component `{name}` cannot inherit the configuration of `{owner}`, because that has {what}");
             let fix = format!("write what it needs in [component.{name}], and leave out `inherit_configuration`");
             self.file.report.error(self.file.diagnostic(Some(line), Some(owner), message, fix));
             return None;

@@ -74,8 +74,8 @@ fn what_is_not_supported_is_refused_with_the_reason() {
         ("postgres://u@%2Fvar%2Frun/d", "unix socket"),
         ("postgres://u@/d?host=/tmp", "unix socket"),
         ("host=@abstract user=u", "unix socket"),
-        ("postgres://u@::1/d", "no name"),
-        ("postgres://u@a*b/d", "no name"),
+        ("postgres://u@::1/d", "neither a name"),
+        ("postgres://u@a*b/d", "neither a name"),
         ("postgres://u@[::1]x/d", "`]`"),
         ("postgres://u@db:0/d", "port"),
         ("postgres://u@db:65536/d", "port"),
@@ -95,7 +95,7 @@ fn what_is_not_supported_is_refused_with_the_reason() {
         ("postgres://u:%ff@db/d", "UTF-8"),
         ("postgres://u:a%00b@db/d", "zero"),
         ("host=db user=u password='x", "quote"),
-        ("host=db user='u'x", "behind"),
+        ("host=db user='u'x", "after a closed quote"),
     ] {
         let error = refused(text);
         assert!(error.contains(reason), "{text}: {error}");

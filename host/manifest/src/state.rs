@@ -23,7 +23,7 @@ pub enum StateError {
     },
     /// A file stands where a folder must be.
     #[error(
-        "state folder {}: a file stands where a folder must be\n  fix: move the file away, or choose another folder \
+        "state folder {}: there is a file where a folder must be\n  fix: move the file away, or choose another folder \
          with --state-dir",
         path.display()
     )]
@@ -318,7 +318,7 @@ mod tests {
         fs::write(temp.path().join("file"), "").unwrap();
         for path in ["file", "file/state"] {
             let error = StateFolder::open(&temp.path().join(path)).map(|_| ()).unwrap_err();
-            assert!(error.to_string().contains("a file stands where a folder must be"), "{error}");
+            assert!(error.to_string().contains("there is a file where a folder must be"), "{error}");
         }
     }
 

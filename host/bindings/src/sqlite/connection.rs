@@ -118,7 +118,8 @@ impl Connection {
             }
             State::Lost => {
                 return Err(Error::Io(
-                    "the transaction ended because a statement of it was cancelled or failed; say ROLLBACK before the next statement"
+                    "the transaction ended because a statement of it was cancelled or failed; run ROLLBACK before the \
+                     next statement"
                         .to_owned(),
                 ));
             }

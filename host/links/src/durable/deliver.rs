@@ -206,7 +206,7 @@ impl DeliveryWorker {
             return DeliveryOutcome::DeadLetter(format!("{} attempts failed; the last: {reason}", message.attempt - 1));
         }
         let Some(handler) = self.handler(&message.key) else {
-            return DeliveryOutcome::Stranded("its function is not there".to_owned());
+            return DeliveryOutcome::Stranded("its function does not exist".to_owned());
         };
         let params = match handler.ty.codec().decode_params(message.arguments.as_bytes()) {
             Ok(params) => params,

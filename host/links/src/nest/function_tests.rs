@@ -227,7 +227,7 @@ fn a_table_that_does_not_fit_says_what_would_fix_it() {
             NestPattern { leave_out: vec!["user.role".into()], ..pattern(None, ERRORS) },
             login(),
             Direction::Inbound,
-            ["answers with nothing that has `user.role`", "in camel case"],
+            ["returns nothing that has `user.role`", "in camel case"],
         ),
         (
             NestPattern { leave_out: vec!["id".into()], ..pattern(None, ERRORS) },

@@ -348,7 +348,7 @@ impl Remote {
                 cancel.subject = Some(target.cancel.clone());
                 wait(&mut expected, context).await.map_err(|ended| match ended {
                     Ended::Late => fail(Failure::Deadline, "on another host"),
-                    Ended::Lost => Broken::Lost { how: "the host that took the call has fallen silent", silent: true },
+                    Ended::Lost => Broken::Lost { how: "the host that took the call no longer responds", silent: true },
                 })
             };
             tokio::select! {

@@ -125,7 +125,7 @@ impl Serving {
         let mut others = OtherTypes::new(nats, intakes.clone(), callees);
         others.look_first().await;
         let intakes = intakes.tasks;
-        intakes.spawn(vital("a look for other types", others.run(stop.clone())));
+        intakes.spawn(vital("the search for other types", others.run(stop.clone())));
         let announcing = Announcing::start(client, services).await?;
         let stopped = stop.clone();
         intakes.spawn(async move {

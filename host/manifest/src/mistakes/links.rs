@@ -81,7 +81,7 @@ pub(super) fn mistakes() -> Vec<Mistake> {
         sourced("{ url = \"https://x/a.wasm\" }", "has no `digest`", "sha256sum FILE"),
         sourced(
             "{ url = \"http://x.test/a.wasm\", digest = \"{SHA}\" }",
-            "`url` is http, to another machine",
+            "`url` uses http to another machine",
             "https://",
         ),
         sourced("{ url = \"https://u:s3cret@x.test/a\", digest = \"{SHA}\" }", "`url` has a user name", "https://"),
@@ -90,7 +90,7 @@ pub(super) fn mistakes() -> Vec<Mistake> {
         sourced("{ registry = \"r.test\", version = \"1.0.0\" }", "has no `package`", "NAMESPACE:NAME"),
         released("r", "a:b", "1.0.0", "`registry` is not a host", "registry.example.com"),
         released("u:s3cret@r.test", "a:b", "1.0.0", "`registry` has a user name", "registry.example.com"),
-        released("169.254.169.254", "a:b", "1.0.0", "`registry` is an address of the local link", "example.com"),
+        released("169.254.169.254", "a:b", "1.0.0", "`registry` is a link-local address", "example.com"),
         released("r.test/x", "a:b", "1.0.0", "`registry` is not a host", "registry.example.com"),
         released("r.test", "b", "1.0.0", "`package`: it names no package", "namespace:name"),
         released("r.test", "a:b/c", "1.0.0", "`package`: it is more than a package's name", "namespace:name"),

@@ -105,7 +105,7 @@ fn a_component_with_something_that_exists_only_once_is_not_copied() {
          [component.b]\nsource = \"b.wasm\"\ntool.souk.migrations = \"m\"\n",
     );
     let errors = app(&text).file("m/x", "").errors();
-    assert!(errors.to_string().contains("component `b` cannot take over configuration of `a`"), "{errors}");
+    assert!(errors.to_string().contains("component `b` cannot inherit the configuration of `a`"), "{errors}");
     assert!(errors.0[0].fix.contains("[component.b]") && errors.0[0].line == Some(9), "{errors}");
 }
 

@@ -197,7 +197,7 @@ fn rows() -> Vec<Row> {
         ),
         in_component(
             "`allowed_outbound_hosts`: `insecure:allow-all`",
-            Refused("`insecure:allow-all` is no longer known"),
+            Refused("`insecure:allow-all` is no longer supported"),
             "as in Spin",
             "allowed_outbound_hosts = [\"insecure:allow-all\"]",
         ),

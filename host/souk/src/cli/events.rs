@@ -18,7 +18,7 @@ use std::process::ExitCode;
 /// The arguments of `souk events`.
 #[derive(Debug, Args)]
 #[command(after_help = "A message is pending, delivering, dead (set aside after too many attempts, or rejected), or \
-                        stranded\n(its function is not there, or takes arguments of another type: `show` has the reason); one that is\n\
+                        stranded\n(its function does not exist, or takes arguments of another type: `show` has the reason); one that is\n\
                         delivered is gone.")]
 pub(super) struct Events {
     #[command(flatten)]

@@ -196,8 +196,8 @@ impl JetStreamQueue {
             };
             if wanted.retention == RetentionPolicy::WorkQueue && info.cluster.is_some() && wanted.num_replicas == 1 {
                 tracing::warn!(
-                    "durable messages are kept on one server of the NATS cluster: when it is gone they wait, and when its \
-                     disk is, they are lost; fix: set `replicas = 3` under [nats] of runtime-config.toml"
+                    "durable messages are kept on one server of the NATS cluster: while it is down they wait, and if \
+                     its disk is lost, they are lost; fix: set `replicas = 3` under [nats] of runtime-config.toml"
                 );
             }
         }
@@ -292,14 +292,14 @@ fn change(found: &Info, wanted: &Config) -> Result<Option<Config>, JetStreamErro
     let wrong = |what: &str| {
         JetStreamError::fixed(
             format!("stream {name} was made by someone else: {what}, which cannot be changed"),
-            format!("let it run empty, delete it (`nats stream rm {name}`), and start the host again"),
+            format!("wait until it is empty, delete it (`nats stream rm {name}`), and start the host again"),
         )
     };
     if found.storage != wanted.storage {
         return Err(wrong("it is kept in memory"));
     }
     if found.retention != wanted.retention {
-        return Err(wrong("its retention policy is another"));
+        return Err(wrong("its retention policy differs"));
     }
     let changed = Config {
         subjects: wanted.subjects.clone(),
