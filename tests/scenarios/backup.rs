@@ -123,7 +123,7 @@ async fn an_incomplete_changed_or_foreign_backup_is_refused_before_anything_is_w
         fs::write(&database, &bytes).unwrap();
     }
     done(&other, "restore", &[text(&folder)]).await;
-    assert!(refused(&other, "restore", &[text(&folder)]).await.contains("is there already"));
+    assert!(refused(&other, "restore", &[text(&folder)]).await.contains("exists already"));
 
     let list: Value = serde_json::from_str(&whole).unwrap();
     assert!(list["components"]["orders"].as_str().is_some_and(|digest| digest.len() == 64), "{list}");

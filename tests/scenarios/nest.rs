@@ -338,7 +338,7 @@ async fn tables_that_do_not_fit_stop_the_start_with_line_and_fix() {
     let services = || App::nest("services").shared_secrets().argument("--nats").argument(nats.url());
     let one = r#"'{"cmd":"find_one_product"}' = "nest:microservices/requests@1.0.0#handle""#;
     for (app, fragments) in [
-        (App::nest("products"), ["this host knows no NATS", "`--nats nats://HOST:4222`"]),
+        (App::nest("products"), ["no NATS is configured on this host", "`--nats nats://HOST:4222`"]),
         (products().replace(one, &one.replace("#handle", "#answer")), ["does not export `nest:microservices/requests@1.0.0#answer`", "it exports nest:microservices/requests@1.0.0#handle"]),
         (products().replace(one, &one.replace("cmd", "c m d")), ["cannot contain whitespace", "change the pattern"]),
         (products().replace(one, &format!("{one}\n'{{ \"cmd\": \"delete_product\" }}' = \"nest:microservices/requests@1.0.0#handle\"")), ["is listed twice", "keep one"]),

@@ -99,7 +99,7 @@ pub async fn call(app: &App, request: CallRequest) -> Result<CallReply, Problem>
     let Some((position, called)) = found else {
         if callable(functions).next().is_none() {
             return Err(Problem::not_found(format_args!(
-                "component `{component}` has no function `{function}`, and none that can be called by hand\n  \
+                "component `{component}` has no function `{function}`, and none that can be called manually\n  \
                  fix: `souk call --list` has the functions of the other components"
             )));
         }
@@ -112,7 +112,7 @@ pub async fn call(app: &App, request: CallRequest) -> Result<CallReply, Problem>
     let caller = CallerType::of(&called.name, &called.ty).map_err(|e| {
         let fix = "call a function with plain values (`souk call --list` has them all); a component that answers HTTP is \
                    reached by its route while `souk up` runs";
-        Problem::bad(format_args!("{function} cannot be called by hand: {e}\n  fix: {fix}"))
+        Problem::bad(format_args!("{function} cannot be called manually: {e}\n  fix: {fix}"))
     })?;
     let caller = caller.within(pool.limits().call_bytes.as_u64());
     let codec = caller.codec();

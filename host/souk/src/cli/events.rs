@@ -189,7 +189,7 @@ fn print_done(found: &Found, done: &str) {
 fn note_more(found: &Found) {
     let named = u64::try_from(found.events.len()).unwrap_or(u64::MAX);
     if found.total > named {
-        output::note(&format!("these are the {named} oldest of {}", found.total));
+        output::note(&format!("these are the oldest {named} of {}", found.total));
     }
 }
 

@@ -88,7 +88,7 @@ impl Import {
         let (Some(name), Some(place)) = (self.name, place) else { return Ok(list(&offers)) };
         let known: Vec<String> = offers.iter().map(|offer| offer.kind.name.clone()).collect();
         let Some(offer) = offers.into_iter().find(|offer| offer.kind.name == name) else {
-            anyhow::bail!("no component takes `{name}`\n  fix: name one of {}", known.join(", "));
+            anyhow::bail!("no component imports `{name}`\n  fix: name one of {}", known.join(", "));
         };
         let refusals = self.refusals.unwrap_or_else(|| format!("{name}-refused.jsonl").into());
         let Offer { component, interface, kind } = offer;
@@ -99,7 +99,7 @@ impl Import {
         let done = if self.dry_run { "would be imported" } else { "imported" };
         output::line(&format!("{name} {done} from {from}: {rows} rows in {seconds:.1} s: {}", counts(&outcome)));
         if outcome.changed + outcome.refused > 0 {
-            output::line(&format!("each that was refused or changed, with the reason: {}", refusals.display()));
+            output::line(&format!("rows that were refused or changed, with the reason: {}", refusals.display()));
         }
         Ok(if outcome.refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -107,17 +107,17 @@ impl Import {
 
 fn counts(outcome: &Outcome) -> String {
     let Outcome { taken, changed, there, refused } = outcome;
-    format!("{taken} taken, {changed} changed, {there} there already, {refused} refused")
+    format!("{taken} imported, {changed} imported with changes, {there} existed already, {refused} refused")
 }
 
 fn list(offers: &[Offer]) -> ExitCode {
     if offers.is_empty() {
-        output::note("no component of this application takes rows: none exports souk:imports/rows");
+        output::note("no component of this application imports rows: none exports souk:imports/rows");
     }
     for Offer { component, kind, .. } in offers {
         let systems: Vec<String> = kind.sources.iter().map(|source| format!("{:?}", source.system)).collect();
         output::line(&format!("{} ({component}): {}", kind.name, kind.about));
-        output::line(&format!("  from {}, or a file with a JSON object a line", systems.join(", ")));
+        output::line(&format!("  from {}, or a file with one JSON object per line", systems.join(", ")));
     }
     ExitCode::SUCCESS
 }

@@ -81,8 +81,8 @@ impl Copy {
                     self.database(&application, &state, component, from, address).await?
                 }
                 _ => anyhow::bail!(
-                    "the database of `{0}` is configured to be SQLite\n  fix: set its `database_url` to PostgreSQL, or name \
-                     that: --to postgres://USER:PASSWORD@HOST/DATABASE",
+                    "the database of `{0}` is configured as SQLite\n  fix: set its `database_url` to PostgreSQL, or \
+                     name a PostgreSQL database: --to postgres://USER:PASSWORD@HOST/DATABASE",
                     self.name
                 ),
             },

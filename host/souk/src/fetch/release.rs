@@ -90,7 +90,7 @@ fn name(release: &Release, description: Description) -> Result<Name, Refused> {
         None => (warg.is_some() && oci.is_none() && oci_registry.is_none()).then(|| "warg".to_owned()),
     };
     if let Some(other) = other {
-        return Err(refused(format!("the registry uses the protocol {}, and not OCI's", other.escape_debug())));
+        return Err(refused(format!("the registry uses the protocol {}, not OCI's", other.escape_debug())));
     }
     let Oci { registry, namespace_prefix } = oci.unwrap_or_default();
     let registry = oci_registry.or(registry).unwrap_or_else(|| release.registry().to_owned());

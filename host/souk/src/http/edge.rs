@@ -219,7 +219,7 @@ impl Edge {
         if head.method == Method::CONNECT {
             // A 2xx response would turn the connection into a tunnel.
             self.refusals.count("connect");
-            return (error::response(StatusCode::NOT_IMPLEMENTED, "there is no proxy here: CONNECT is refused"), None);
+            return (error::response(StatusCode::NOT_IMPLEMENTED, "the host is not a proxy: CONNECT is refused"), None);
         }
         let uri = std::mem::take(&mut head.uri);
         match uri.path() {

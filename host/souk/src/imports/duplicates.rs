@@ -55,7 +55,7 @@ impl Duplicates {
     pub(super) fn refusal(&self, number: u64, row: &str) -> Option<String> {
         let rows = self.shared.get(&mark(&self.field, row)?)?;
         let other = rows.second.filter(|_| rows.first == number).unwrap_or(rows.first);
-        Some(format!("row {other} has the same `{}`, but for letter case: keep only one of them", self.field))
+        Some(format!("row {other} has the same `{}` except for letter case: keep only one of them", self.field))
     }
 }
 

@@ -186,7 +186,7 @@ impl Run {
         let verdicts: Vec<Verdict> = self.caller.call(number, &self.component, &function, arguments).await?;
         anyhow::ensure!(
             verdicts.len() == count,
-            "component `{}` says {} verdicts of {} rows\n  fix: correct its `take`",
+            "component `{}` returned {} verdicts for {} rows\n  fix: correct its `take`",
             self.component,
             verdicts.len(),
             count

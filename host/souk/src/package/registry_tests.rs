@@ -266,7 +266,7 @@ async fn a_tag_that_names_another_package_starts_nothing_until_it_is_accepted() 
     assert_eq!(get(&by_digest, None).await.unwrap().folder, obtained.folder);
     // A registry that returns other content for a digest is refused.
     let wrong = Package::of(Path::new(&format!("{}/good@{}", servers.registry, digest_of(b"third")))).unwrap();
-    assert!(get(&wrong, None).await.unwrap_err().contains("the registry gives another package"));
+    assert!(get(&wrong, None).await.unwrap_err().contains("the registry returned another package"));
 }
 
 #[tokio::test]
