@@ -116,7 +116,7 @@ impl Store {
         // Store the account first: the key of its e-mail makes it valid. Overwrite what an interrupted registration has
         // left.
         self.swap(&user_key(&account.id), |found: Option<Account>| match found {
-            Some(found) if !has_email(&found, key) => Err(Error::Invalid("somebody else has this id".into())),
+            Some(found) if !has_email(&found, key) => Err(Error::Invalid("another account has this id".into())),
             _ => Ok((Some(account.clone()), ())),
         })?;
         match self.claim(key, &account.id, now) {
@@ -161,7 +161,7 @@ impl Store {
         let is_new = self.claim(key, &account.id, now)?;
         let changed = self.update(&account.id, |found| {
             if found.email != account.email {
-                return Err(Error::Unavailable("the account is being changed by somebody else".into()));
+                return Err(Error::Unavailable("another call is changing the account".into()));
             }
             Ok(Account { email_since: Some(now), ..change(found)? })
         });
@@ -177,7 +177,7 @@ impl Store {
     /// under its e-mail.
     ///
     /// # Errors
-    /// `invalid` when nobody has this id, and `unavailable` while another call deletes it.
+    /// `invalid` when no account has this id, and `unavailable` while another call deletes it.
     pub(crate) fn erase(
         &self,
         id: &str,
@@ -189,7 +189,7 @@ impl Store {
         let account = self.swap(&user_key(id), |found: Option<Account>| {
             let account = found
                 .filter(|account| account.deleted.is_none() || !account.email.is_empty())
-                .ok_or_else(|| Error::Invalid("nobody has this id".into()))?;
+                .ok_or_else(|| Error::Invalid("no account has this id".into()))?;
             if account.deleted.is_some_and(|since| now < since + GRACE_SECONDS) {
                 return Err(Error::Unavailable("the account is being deleted; try again in two minutes".into()));
             }

@@ -239,7 +239,7 @@ fn log_name(store: &Store, account: Option<&str>) -> String {
     let found = account.and_then(Key::of).map(|key| store.by_email(&key));
     match found {
         Some(Ok(Some(account))) => format!("user {}", account.id),
-        _ => "an account that nobody has".to_owned(),
+        _ => "an account that does not exist".to_owned(),
     }
 }
 
