@@ -73,6 +73,9 @@ async fn a_whole_shop_moves_in_with_its_users_products_and_orders() {
         }
 
         let server = MongoDb::start();
+        // Another database of the server, for which MongoDB reports no error.
+        let nothing = texts(&shop.app.souk("import", &["users", &server.database()]).await);
+        assert!(nothing.0.contains(": 0 rows in ") && nothing.1.contains("has no users"), "{nothing:?}");
         let from =
             users(&server, &[("Ann@example.com", "Ann"), ("bob@example.com", "Bob"), ("BOB@example.com", "x")]).await;
         let (said, clean) = import(&shop, &["users", &from, "--dry-run"]).await;
@@ -133,9 +136,15 @@ async fn a_whole_shop_moves_in_with_its_users_products_and_orders() {
         );
         let (said, _) = import(&shop, &["orders", &orders]).await;
         assert!(said.contains("0 imported, 0 imported with changes, 3 existed already"), "{said}");
+        // Until the switch the other system goes on selling.
+        let delivered = r#"UPDATE "Order" SET status = 'DELIVERED', "updatedAt" = now() WHERE status = 'PAID'"#;
+        Postgres::shared().psql(postgres::name_of(&orders), delivered);
+        let (said, clean) = import(&shop, &["orders", &orders]).await;
+        assert!(said.contains("0 imported, 1 imported with changes, 2 existed already, 0 refused") && clean, "{said}");
+        assert!(refusals(&shop).contains("it was PAID when it was imported before, and is DELIVERED now"));
         let admin = shop.admin().await;
         let order = shop.order_by_id(&admin, "6f0c1c5e-8f0a-4d1e-9d8e-000000000001").await;
-        assert_eq!((&order["status"], &order["totalAmount"]), (&"PAID".into(), &3.into()), "{order}");
+        assert_eq!((&order["status"], &order["totalAmount"]), (&"DELIVERED".into(), &3.into()), "{order}");
         assert_eq!(shop.get("/api/orders", &admin).await.expect(200)["pagination"]["totalRecords"], 2);
         // The store continues after the imported ids.
         let customer = token(&shop.login("bob@example.com", PASSWORD).await);

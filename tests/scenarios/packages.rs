@@ -84,6 +84,21 @@ async fn a_package_from_a_file_starts_with_the_operators_values_only() {
 }
 
 #[tokio::test]
+async fn the_store_itself_is_a_package_and_starts_with_its_examples() {
+    build::components();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("store.oci").display().to_string();
+    let mut package = Command::new(build::SOUK);
+    let output = package.args(["package", "--output", &file]).current_dir(build::root()).output().unwrap();
+    assert!(output.status.success(), "{}", texts(&output).1);
+    let host = App::packaged(&file).start().await;
+    let client = host.client();
+    assert_eq!(client.get("/api/products/1").await.status, 200);
+    let page = client.get("/api/products?limit=1").await.body;
+    assert!(String::from_utf8_lossy(&page).contains("\"totalPages\":47"), "{page:?}");
+}
+
+#[tokio::test]
 async fn an_application_is_pushed_pulled_and_started_from_a_registry() {
     let mut registry = Registry::start_with_login();
     let author = authored();

@@ -39,6 +39,18 @@ fn missing_parts_have_defaults_that_do_not_come_from_the_host() {
 }
 
 #[test]
+fn the_schema_of_prisma_is_where_the_session_looks() {
+    for (text, settings) in [
+        ("postgres://u@db/d?schema=public", &[][..]),
+        ("postgres://u@db/d?schema=Shop%20one", &[("search_path", "\"Shop one\"")]),
+        ("postgres://u@db/d?schema=shop&options=-cwork_mem%3D1", &[("work_mem", "1"), ("search_path", "\"shop\"")]),
+    ] {
+        let expected: Vec<_> = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        assert_eq!(address(text).settings, expected, "{text}");
+    }
+}
+
+#[test]
 fn host_and_port_are_read_from_each_form_of_an_address() {
     for (text, host, port) in [
         ("postgres://u:p@127.0.0.1:1/d", "127.0.0.1", 1),
@@ -46,6 +58,7 @@ fn host_and_port_are_read_from_each_form_of_an_address() {
         ("postgres://u@[::1]:7/d", "::1", 7),
         ("postgres://u@[::ffff:10.0.0.1]:7/d", "10.0.0.1", 7),
         ("postgres://u:p@ss@db/d", "db", 5432),
+        ("postgres://u@db:7/d?schema=public", "db", 7),
         ("postgres://u@db:/d", "db", 5432),
         ("postgres://u@db", "db", 5432),
         ("postgres://u@/d?host=db&port=9", "db", 9),
@@ -89,6 +102,8 @@ fn what_is_not_supported_is_refused_with_the_reason() {
         ("postgres://u@db/d?channel_binding=require", "`channel_binding`"),
         ("postgres://u@db/d?target_session_attrs=primary", "`target_session_attrs`"),
         ("postgres://u@db/d?keepalives=1", "`keepalives`"),
+        ("postgres://u@db/d?schema=a%22,b", "`schema`"),
+        ("postgres://u@db/d?schema=public&connection_limit=5", "`connection_limit`"),
         ("postgres://u@db/d?connect_timeout=soon", "`connect_timeout`"),
         ("postgres://u@db/d?options=-p%201", "`options`"),
         ("postgres://u@db/d?sslmode", "without a value"),

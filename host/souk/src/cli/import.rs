@@ -98,6 +98,10 @@ impl Import {
         let (rows, seconds) = (outcome.rows(), start.elapsed().as_secs_f64());
         let done = if self.dry_run { "would be imported" } else { "imported" };
         output::line(&format!("{name} {done} from {from}: {rows} rows in {seconds:.1} s: {}", counts(&outcome)));
+        if rows == 0 {
+            // MongoDB takes any name of a database, and has no rows in one that does not exist.
+            output::note(&format!("warning: {from} has no {name}\n  fix: look whether this is the right place"));
+        }
         if outcome.changed + outcome.refused > 0 {
             output::line(&format!("rows that were refused or changed, with the reason: {}", refusals.display()));
         }

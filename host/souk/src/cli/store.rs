@@ -11,8 +11,9 @@ use souk_manifest::{Application, Component, DatabaseUrl, KeyValuePlace, MongoUrl
 use souk_nats::Nats;
 use std::process::ExitCode;
 
-/// The arguments of `souk store`.
+/// The arguments of `souk store`. Here `--from` is the place of the data, and the manifest is `-f` alone.
 #[derive(Debug, Args)]
+#[command(mut_arg("manifest", |manifest| manifest.long(None::<&'static str>)))]
 pub(super) struct Store {
     #[command(flatten)]
     app: AppArgs,

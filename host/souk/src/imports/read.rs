@@ -69,8 +69,6 @@ impl Place {
 
     fn of_url(url: &str) -> anyhow::Result<Place> {
         if PostgresAddress::is_meant(url) {
-            // Prisma adds the name of the schema, which is PostgreSQL's default anyway.
-            let url = url.strip_suffix("?schema=public").unwrap_or(url);
             let address = PostgresAddress::parse(url);
             return address
                 .map(Place::Postgres)
