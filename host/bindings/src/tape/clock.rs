@@ -3,7 +3,7 @@
 //! The values of clocks are recorded. Random numbers are not: they come from a cryptographic generator whose seed is
 //! recorded.
 
-use super::{Lane, Tape};
+use super::{ClockKind, Tape};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ impl HostWallClock for Clock {
     }
 
     fn now(&self) -> Duration {
-        Duration::from_nanos(self.tape.read(Lane::Wall, || nanoseconds(souk_manifest::clock::since_epoch())))
+        Duration::from_nanos(self.tape.read(ClockKind::Wall, || nanoseconds(souk_manifest::clock::since_epoch())))
     }
 }
 
@@ -36,7 +36,7 @@ impl HostMonotonicClock for Clock {
     }
 
     fn now(&self) -> u64 {
-        self.tape.read(Lane::Monotonic, || nanoseconds(self.start.elapsed()))
+        self.tape.read(ClockKind::Monotonic, || nanoseconds(self.start.elapsed()))
     }
 }
 

@@ -32,7 +32,7 @@ pub use exchange::{Teed, hidden_bytes, hidden_headers, shown_bytes, shown_header
 pub(crate) use exchange::{begin, send};
 pub use recorder::{FORMAT, Recorder, Taping};
 pub use recording::{Answer, Difference, Entry, Head, Question, Reads, Recording};
-pub(crate) use recording::{LANES, Lane};
+pub(crate) use recording::{CLOCK_KINDS, ClockKind};
 pub use secrets::Secrets;
 
 use parking_lot::Mutex;
@@ -75,8 +75,8 @@ struct State {
     /// The next entry of a replay.
     at: usize,
     reads: Reads,
-    /// How many values of each sequence a replay has read.
-    looks: [usize; LANES],
+    /// How many values of each kind a replay has read.
+    read_counts: [usize; CLOCK_KINDS],
     bytes: usize,
     /// Why the call cannot be kept.
     fault: Option<String>,
@@ -309,7 +309,7 @@ impl Tape {
 
     /// A read without effects: records its value, or returns the recorded one. A replay that reads more often gets the
     /// last value again.
-    pub(crate) fn read(&self, lane: Lane, live: impl FnOnce() -> u64) -> u64 {
+    pub(crate) fn read(&self, kind: ClockKind, live: impl FnOnce() -> u64) -> u64 {
         let mut state = self.state.lock();
         if !self.replays {
             let seen = live();
@@ -317,16 +317,16 @@ impl Tape {
             if state.bytes > MAX_RECORDING_BYTES {
                 state.fault.get_or_insert_with(|| format!("it takes more than {MAX_RECORDING_BYTES} bytes"));
             } else {
-                state.reads.lane(lane).push(seen);
+                state.reads.values(kind).push(seen);
             }
             return seen;
         }
-        let look = state.looks.get_mut(lane as usize).map_or(0, |looks| {
-            *looks += 1;
-            *looks - 1
+        let index = state.read_counts.get_mut(kind as usize).map_or(0, |count| {
+            *count += 1;
+            *count - 1
         });
-        let seen = state.reads.lane(lane);
-        seen.get(look).or(seen.last()).copied().unwrap_or_default()
+        let seen = state.reads.values(kind);
+        seen.get(index).or(seen.last()).copied().unwrap_or_default()
     }
 
     /// Sets how the call ended.
