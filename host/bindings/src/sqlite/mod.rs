@@ -72,7 +72,7 @@ mod value;
 pub mod wal;
 
 #[cfg(test)]
-mod room_tests;
+mod limits_tests;
 #[cfg(test)]
 mod tests;
 
