@@ -42,7 +42,7 @@ souk_manifest::fixed_limits! {
     pub(crate) const FIXED_LIMITS = "cluster";
 
     /// The most files that an intent lists as not newer than its own.
-    const MAX_KNOWN: usize = 16, "files";
+    const MAX_KNOWN_FILES: usize = 16, "files";
     /// How often a host tries to write the record while others write it too.
     const MAX_INTENT_WRITES: usize = 32, "attempts";
     /// How long a host may have its turn; then the next host takes it, because the first may have been killed.
@@ -79,7 +79,7 @@ impl Intent {
         all.extend(known);
         all.push(self.digest.clone());
         for digest in all.into_iter().rev() {
-            if !digest.is_empty() && !self.known.contains(&digest) && self.known.len() < MAX_KNOWN {
+            if !digest.is_empty() && !self.known.contains(&digest) && self.known.len() < MAX_KNOWN_FILES {
                 self.known.push(digest);
             }
         }

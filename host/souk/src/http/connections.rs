@@ -25,7 +25,7 @@ souk_manifest::fixed_limits! {
     /// How long a connection must have been idle before it makes room for one of another peer.
     const MIN_IDLE: Duration = Duration::from_secs(1);
     /// How many stalled connections one search records, to be closed one after the other.
-    const MAX_KNOWN_STILL: usize = 64, "connections";
+    const MAX_STALLED_FOUND: usize = 64, "connections";
 }
 
 /// The open connections of a listener.
@@ -191,7 +191,7 @@ impl Open {
         let mut found: Vec<_> =
             entries.filter_map(|(number, entry)| Some((since(&entry.activity)?, *number))).collect();
         found.sort_unstable();
-        found.truncate(MAX_KNOWN_STILL);
+        found.truncate(MAX_STALLED_FOUND);
         *known = found.into();
         let first = known.front().copied().filter(|(moment, _)| *moment <= before)?;
         known.pop_front();

@@ -31,7 +31,7 @@ souk_manifest::fixed_limits! {
     pub(crate) const FIXED_LIMITS = "deployments";
 
     /// How often a host checks which versions the others have agreed on.
-    const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+    const VERSIONS_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 }
 
 /// An intent that is about to be recorded.
@@ -224,7 +224,7 @@ impl App {
 
     async fn follow_all(self: Arc<Self>, stop: CancellationToken) {
         let Some(intents) = &self.deployments.intents else { return };
-        let mut tick = tokio::time::interval(LOOK_INTERVAL);
+        let mut tick = tokio::time::interval(VERSIONS_CHECK_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut logged = Logged::default();
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
