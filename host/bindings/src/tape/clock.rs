@@ -41,7 +41,7 @@ impl HostMonotonicClock for Clock {
 }
 
 /// Gives `wasi` the clocks and random numbers of `tape`.
-pub(crate) fn equip(wasi: &mut WasiCtxBuilder, tape: &Arc<Tape>) {
+pub(crate) fn set_clocks(wasi: &mut WasiCtxBuilder, tape: &Arc<Tape>) {
     let start = souk_manifest::clock::instant();
     let mut insecure = tape.seed;
     insecure.reverse();

@@ -27,10 +27,10 @@ mod secrets;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use clock::equip;
+pub(crate) use clock::set_clocks;
 pub use exchange::{Teed, hidden_bytes, hidden_headers, shown_bytes, shown_headers};
 pub(crate) use exchange::{begin, send};
-pub use recorder::{FORMAT, Recorder, Taping};
+pub use recorder::{FORMAT, Recorder, RunningRecording};
 pub use recording::{Answer, Difference, Entry, Head, Question, Reads, Recording};
 pub(crate) use recording::{CLOCK_KINDS, ClockKind};
 pub use secrets::Secrets;
@@ -66,7 +66,7 @@ pub struct Tape {
     seed: [u8; 32],
     secrets: Arc<Secrets>,
     state: Mutex<State>,
-    taping: Option<Taping>,
+    taping: Option<RunningRecording>,
 }
 
 #[derive(Default)]
@@ -131,12 +131,12 @@ pub(crate) async fn over<T: Serialize + DeserializeOwned>(
 ) -> wasmtime::Result<T> {
     let Some(Asked { tape, import, arguments }) = asked else { return Ok(live.await) };
     match tape.enter(import, arguments)? {
-        Entered::Live(slot) => {
+        ResultSource::Live(slot) => {
             let value = live.await;
             tape.fill(slot, &value);
             Ok(value)
         }
-        Entered::Known(json) => Ok(serde_json::from_str(json.get())?),
+        ResultSource::Known(json) => Ok(serde_json::from_str(json.get())?),
     }
 }
 
@@ -150,12 +150,12 @@ pub(crate) fn now<T: Serialize + DeserializeOwned>(
 ) -> wasmtime::Result<T> {
     let Some(Asked { tape, import, arguments }) = asked else { return Ok(live()) };
     match tape.enter(import, arguments)? {
-        Entered::Live(slot) => {
+        ResultSource::Live(slot) => {
             let value = live();
             tape.fill(slot, &value);
             Ok(value)
         }
-        Entered::Known(json) => Ok(serde_json::from_str(json.get())?),
+        ResultSource::Known(json) => Ok(serde_json::from_str(json.get())?),
     }
 }
 
@@ -179,7 +179,7 @@ pub(crate) fn unrecorded(tape: Option<&Tape>, import: &str) -> wasmtime::Result<
 const UNRECORDED: &str = "(not recorded)";
 
 /// How an import gets its result.
-pub enum Entered {
+pub enum ResultSource {
     /// It runs, and its result belongs into this entry.
     Live(usize),
     /// The result from the recording.
@@ -187,7 +187,7 @@ pub enum Entered {
 }
 
 impl Tape {
-    fn new(replays: bool, seed: [u8; 32], secrets: Arc<Secrets>, taping: Option<Taping>) -> Self {
+    fn new(replays: bool, seed: [u8; 32], secrets: Arc<Secrets>, taping: Option<RunningRecording>) -> Self {
         Tape { replays, seed, secrets, state: Mutex::default(), taping }
     }
 
@@ -213,7 +213,7 @@ impl Tape {
     ///
     /// # Errors
     /// When a replay differs here, or has differed before.
-    pub fn enter(&self, import: &str, arguments: String) -> wasmtime::Result<Entered> {
+    pub fn enter(&self, import: &str, arguments: String) -> wasmtime::Result<ResultSource> {
         let entry = Entry::new(import, &self.secrets.hide(&arguments));
         let mut state = self.state.lock();
         if !self.replays {
@@ -223,14 +223,14 @@ impl Tape {
             } else if state.fault.is_none() {
                 state.entries.push(entry);
             }
-            return Ok(Entered::Live(state.entries.len().saturating_sub(1)));
+            return Ok(ResultSource::Live(state.entries.len().saturating_sub(1)));
         }
         if state.difference.is_some() {
             bail!("the replay has differed before");
         }
         let at = state.at;
         state.at += 1;
-        state.play(at, &entry).map(Entered::Known)
+        state.play(at, &entry).map(ResultSource::Known)
     }
 
     /// Reserves the entry of a call of `import` whose arguments are known later; returns its index.
@@ -238,13 +238,13 @@ impl Tape {
     /// # Errors
     /// When a replay has differed before.
     pub(crate) fn reserve(&self, import: &str) -> wasmtime::Result<usize> {
-        if let Entered::Live(slot) = self.reserved(import)? {
+        if let ResultSource::Live(slot) = self.reserved(import)? {
             return Ok(slot);
         }
         bail!("{import} has no place in the recording")
     }
 
-    fn reserved(&self, import: &str) -> wasmtime::Result<Entered> {
+    fn reserved(&self, import: &str) -> wasmtime::Result<ResultSource> {
         if !self.replays {
             return self.enter(import, String::new());
         }
@@ -253,7 +253,7 @@ impl Tape {
             bail!("the replay has differed before");
         }
         state.at += 1;
-        Ok(Entered::Live(state.at - 1))
+        Ok(ResultSource::Live(state.at - 1))
     }
 
     /// The recorded result of the entry at `slot`, if its arguments are one of `arguments`; an error shows the first of

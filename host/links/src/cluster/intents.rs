@@ -145,7 +145,7 @@ pub enum Forged {
 
 /// The result of reading the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Look {
+pub enum ReadOutcome {
     /// Nothing new.
     Same,
     /// The record is new; this host must keep these bytes.
@@ -228,22 +228,22 @@ impl Intents {
     ///
     /// # Errors
     /// When JetStream does not answer.
-    pub async fn look(&self) -> Result<Look, RecordError> {
+    pub async fn look(&self) -> Result<ReadOutcome, RecordError> {
         let record = self.records.get(KEY).await?;
         if self.seen.lock().replace(record.revision) == Some(record.revision) {
-            return Ok(Look::Same);
+            return Ok(ReadOutcome::Same);
         }
-        let Some(bytes) = record.value.clone() else { return Ok(Look::Same) };
+        let Some(bytes) = record.value.clone() else { return Ok(ReadOutcome::Same) };
         match self.accepted(&record) {
             Ok(agreement) => {
                 let mut last = self.last.lock();
                 if *last == agreement {
-                    return Ok(Look::Same);
+                    return Ok(ReadOutcome::Same);
                 }
                 *last = agreement;
-                Ok(Look::New(bytes))
+                Ok(ReadOutcome::New(bytes))
             }
-            Err(forged) => Ok(Look::Forged(forged)),
+            Err(forged) => Ok(ReadOutcome::Forged(forged)),
         }
     }
 

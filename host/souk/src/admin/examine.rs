@@ -87,7 +87,7 @@ fn readiness(admin: &Admin) -> Vec<Finding> {
     if report.ready {
         return vec![Finding::new("readiness", Level::Ok, "every route can be served")];
     }
-    let lack = |lack: &crate::readiness::Lack| {
+    let lack = |lack: &crate::readiness::UnmetNeed| {
         let fix = "bring it back; the host sees it within a second";
         Finding::new("readiness", Level::Wrong, format!("{lack}\n  fix: {fix}"))
     };

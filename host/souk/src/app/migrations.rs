@@ -2,7 +2,7 @@
 
 use super::example_data;
 use souk_bindings::migrations::seed::Script;
-use souk_bindings::migrations::{self, MigrationError, Standing, Status, Target};
+use souk_bindings::migrations::{self, MigrationError, MigrationState, Status, Target};
 use souk_bindings::sqlite::{Database, Databases};
 use souk_manifest::state::{StateError, StateFolder};
 use souk_manifest::{Application, Component, ManifestErrors, PostgresAddress};
@@ -215,10 +215,10 @@ pub async fn migration_status(application: &Application, state_dir: &Path) -> Re
         let _ = writeln!(text, "{} (database `{}`)", job.component, job.database);
         for status in job.status().await? {
             let standing = match status.standing {
-                Standing::Applied(when) => format!("applied {when}"),
-                Standing::Retired(when) => format!("retired, applied {when}"),
-                Standing::Newer(when) => format!("of a newer release, applied {when}"),
-                Standing::Pending => "pending".into(),
+                MigrationState::Applied(when) => format!("applied {when}"),
+                MigrationState::Retired(when) => format!("retired, applied {when}"),
+                MigrationState::Newer(when) => format!("of a newer release, applied {when}"),
+                MigrationState::Pending => "pending".into(),
                 wrong => {
                     clean = false;
                     format!("{wrong:?}").to_uppercase()

@@ -209,7 +209,7 @@ fn named(text: &str, label: &str) -> anyhow::Result<Named> {
     };
     let wrong =
         |what: String| anyhow::anyhow!("a place {what}\n  fix: see `souk store copy --help` for how to write it");
-    if PostgresAddress::is_meant(text) {
+    if PostgresAddress::looks_like_url(text) {
         return PostgresAddress::parse(text)
             .map(Named::Postgres)
             .map_err(|error| anyhow::anyhow!("a place of PostgreSQL {}\n  fix: {}", error.message, error.fix));

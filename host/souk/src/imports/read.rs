@@ -68,7 +68,7 @@ impl Place {
     }
 
     fn of_url(url: &str) -> anyhow::Result<Place> {
-        if PostgresAddress::is_meant(url) {
+        if PostgresAddress::looks_like_url(url) {
             let address = PostgresAddress::parse(url);
             return address
                 .map(Place::Postgres)

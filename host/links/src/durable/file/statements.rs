@@ -190,7 +190,7 @@ pub(super) fn set_aside(
 
 /// Sets messages aside as stranded if their function is not among `known`, and makes stranded messages pending if it
 /// is. Returns the functions with stranded messages and the number of those.
-pub(super) fn strand(connection: &Connection, known: &[Key]) -> rusqlite::Result<Vec<(Key, u64)>> {
+pub(super) fn mark_stranded(connection: &Connection, known: &[Key]) -> rusqlite::Result<Vec<(Key, u64)>> {
     let mut waiting = connection.prepare(
         "SELECT target, interface, function, count(*) FROM message WHERE state IN ('pending', 'stranded')
          GROUP BY target, interface, function",
@@ -267,7 +267,7 @@ fn meant(connection: &Connection, which: &Which, most: usize) -> rusqlite::Resul
 }
 
 /// Makes the stranded messages of `target` pending again, because another version of it serves.
-pub(super) fn unstrand(connection: &Connection, target: &str, now: i64) -> rusqlite::Result<()> {
+pub(super) fn retry_stranded(connection: &Connection, target: &str, now: i64) -> rusqlite::Result<()> {
     connection.execute(
         "UPDATE message SET state = 'pending', due = min(due, ?2) WHERE state = 'stranded' AND target = ?1",
         params![target, now],

@@ -303,10 +303,10 @@ async fn messages_for_what_is_gone_are_set_aside_and_come_back_with_it() {
     assert_eq!((taken.len(), taken[0].digest.as_deref()), (1, Some("d")));
     // A message that its function does not take uses up no attempt, and waits for an operator or another version.
     for another_version in [false, true] {
-        queue.strand(&taken[0], "of another type").await.unwrap();
+        queue.mark_stranded(&taken[0], "of another type").await.unwrap();
         assert_eq!(state(&queue, &id).await, is("stranded", 0));
         match another_version {
-            true => queue.unstrand("target".into()).await.unwrap(),
+            true => queue.retry_stranded("target".into()).await.unwrap(),
             false => drop(queue.retry_now(Which::One(id.clone()), 1).await.unwrap()),
         }
         assert_eq!(take(&queue).await.len(), 1);

@@ -14,7 +14,7 @@ use super::at_start::no_file;
 use super::kept::digest;
 use super::{DeployError, Order, now};
 use crate::machine;
-use souk_links::cluster::intents::{Intent, IntentError, Intents, Look};
+use souk_links::cluster::intents::{Intent, IntentError, Intents, ReadOutcome};
 use souk_links::remote;
 use souk_manifest::Component as Declared;
 use souk_nats::record::RecordError;
@@ -78,9 +78,9 @@ impl App {
     /// Reads what the hosts have agreed on, and stores it.
     async fn read_agreed(&self, intents: &Intents) -> Result<(), RecordError> {
         match intents.look().await? {
-            Look::Same => {}
-            Look::New(agreed) => self.keep_agreed(&agreed),
-            Look::Forged(forged) => tracing::error!("{forged}"),
+            ReadOutcome::Same => {}
+            ReadOutcome::New(agreed) => self.keep_agreed(&agreed),
+            ReadOutcome::Forged(forged) => tracing::error!("{forged}"),
         }
         Ok(())
     }
