@@ -38,7 +38,7 @@ souk_manifest::fixed_limits! {
 
     /// What a request is charged besides its head and bodies, from its head to the end of its response: the state of
     /// its call and of its stream.
-    pub(super) const REQUEST_OVERHEAD_BYTES: u64 = 8 * 1024, bytes;
+    pub(super) const REQUEST_BYTES: u64 = 8 * 1024, bytes;
     /// The part of `request_memory` that is reserved for the routes in `reserved_routes`: the budget divided by this
     /// number.
     const RESERVED_PART: u64 = 8, "parts";
@@ -140,7 +140,7 @@ impl EdgeBudget {
         let id = self.owners().open(owner);
         // Dropping it closes the account, also when there is no memory.
         let account = Arc::new(Account { budget: self.clone(), id });
-        account.take(bytes.saturating_add(REQUEST_OVERHEAD_BYTES))?;
+        account.take(bytes.saturating_add(REQUEST_BYTES))?;
         Ok(account)
     }
 
@@ -149,7 +149,7 @@ impl EdgeBudget {
     pub fn open_whatever(self: &Arc<Self>, owner: Owner) -> Arc<Account> {
         let id = self.owners().open(owner);
         let account = Arc::new(Account { budget: self.clone(), id });
-        account.force(REQUEST_OVERHEAD_BYTES);
+        account.force(REQUEST_BYTES);
         account
     }
 

@@ -7,9 +7,9 @@ use souk_manifest::limits::ByteSize;
 /// The application has room for 64 empty accounts, a peer for 16, a connection for 4.
 fn budget() -> Arc<EdgeBudget> {
     EdgeBudget::new(&EdgeLimits {
-        request_memory: ByteSize::b(64 * REQUEST_OVERHEAD_BYTES),
-        peer_memory: ByteSize::b(16 * REQUEST_OVERHEAD_BYTES),
-        connection_memory: ByteSize::b(4 * REQUEST_OVERHEAD_BYTES),
+        request_memory: ByteSize::b(64 * REQUEST_BYTES),
+        peer_memory: ByteSize::b(16 * REQUEST_BYTES),
+        connection_memory: ByteSize::b(4 * REQUEST_BYTES),
         ..EdgeLimits::default()
     })
 }
@@ -53,7 +53,7 @@ fn a_full_peer_makes_room_with_its_own_and_no_neighbour_notices() {
     assert_eq!(ended(&greedy).iter().filter(|ended| **ended).count(), 40 - 16);
     assert!(!neighbour.1.is_cancelled());
     // Data that already exist are never refused; other accounts make room for them.
-    greedy[39].0.force(8 * REQUEST_OVERHEAD_BYTES);
+    greedy[39].0.force(8 * REQUEST_BYTES);
     assert_eq!(ended(&greedy).iter().filter(|ended| **ended).count(), 40 - 8);
 }
 
@@ -118,7 +118,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let account = 0_usize..40;
-    let bytes = 0..3 * REQUEST_OVERHEAD_BYTES;
+    let bytes = 0..3 * REQUEST_BYTES;
     prop_oneof![
         3 => (1_u8..5, 0_u64..4, bytes.clone())
             .prop_map(|(peer, connection, bytes)| Step::Open { peer, connection, bytes }),
