@@ -173,7 +173,7 @@ async fn an_export_has_every_order_once_and_no_formula() {
 }
 
 /// The number of orders in a large shop: their table is larger than [`SMALL`].
-const MANY: usize = 50_000;
+const MANY: usize = 70_000;
 /// Limits with which the gateway cannot hold that table.
 const SMALL: &str = "[component.gateway.tool.souk.limits]\nmemory = \"6MiB\"\n";
 

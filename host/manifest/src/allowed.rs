@@ -12,8 +12,14 @@ use std::collections::BTreeMap;
 
 /// The most values that an error lists; for more it only refers to the list.
 const SHORT_LIST: usize = 12;
-/// The most memory of a compiled pattern.
-const MAX_PATTERN_BYTES: usize = 1 << 20;
+
+crate::fixed_limits! {
+    /// The fixed limits of variables.
+    pub(crate) const FIXED_LIMITS = "variables";
+
+    /// The most memory of the compiled `pattern` of a variable.
+    const MAX_PATTERN_BYTES: usize = 1 << 20, bytes;
+}
 
 /// Reads `one_of` or `pattern` of a variable's entry; `None` when both are absent or wrong.
 pub(super) fn read(entry: &mut Table<'_, '_>, name: &At<&str>) -> Option<Allowed> {
