@@ -19,7 +19,7 @@ pub(crate) struct Draft {
     pub items: Vec<Item>,
     /// The total of all lines, above zero.
     pub total_cents: u64,
-    /// How many pieces all lines have together.
+    /// The sum of the quantities of all lines.
     pub total_items: u64,
 }
 

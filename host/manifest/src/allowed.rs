@@ -10,8 +10,8 @@ use super::table::{At, File, Table};
 use regex_automata::meta::{BuildError, Regex};
 use std::collections::BTreeMap;
 
-/// The most values that an error lists; for more it only refers to the list.
-const SHORT_LIST: usize = 12;
+/// The most values that an error lists. If there are more, the error only refers to `one_of`.
+const LISTED_VALUES: usize = 12;
 
 crate::fixed_limits! {
     /// The fixed limits of variables.
@@ -104,9 +104,9 @@ fn list_fix(key: &str, allowed: &[String], value: &Value) -> String {
         near.or_else(|| nearest(value.expose(), allowed.iter().map(String::as_str)))
     };
     match ((!value.is_secret()).then(near).flatten(), allowed.len()) {
-        (Some(near), _) => format!("set {key} to one of those listed here; did you mean `{near}`?"),
-        (None, ..=SHORT_LIST) => format!("set {key} to `{}`", allowed.join("`, `")),
-        (None, _) => format!("set {key} to one of those listed here"),
+        (Some(near), _) => format!("set {key} to a value of `one_of`; did you mean `{near}`?"),
+        (None, ..=LISTED_VALUES) => format!("set {key} to `{}`", allowed.join("`, `")),
+        (None, _) => format!("set {key} to a value of `one_of`"),
     }
 }
 
@@ -130,7 +130,7 @@ mod tests {
         let other = app(&text).env("SPIN_VARIABLE_COIN", "eur");
         assert_eq!(other.component("a").variables["coin"].expose(), "eur");
         for (value, fix) in [
-            ("EUR", "set SPIN_VARIABLE_COIN to one of those listed here; did you mean `eur`?"),
+            ("EUR", "set SPIN_VARIABLE_COIN to a value of `one_of`; did you mean `eur`?"),
             ("jpy-yen", "set SPIN_VARIABLE_COIN to `usd`, `eur`"),
             ("", "set SPIN_VARIABLE_COIN to `usd`, `eur`"),
         ] {
