@@ -145,6 +145,10 @@ async fn a_whole_shop_moves_in_with_its_users_products_and_orders() {
         let admin = shop.admin().await;
         let order = shop.order_by_id(&admin, "6f0c1c5e-8f0a-4d1e-9d8e-000000000001").await;
         assert_eq!((&order["status"], &order["totalAmount"]), (&"DELIVERED".into(), &3.into()), "{order}");
+        // A product that is not sold any more keeps its name.
+        let order = shop.order_by_id(&admin, "6f0c1c5e-8f0a-4d1e-9d8e-000000000002").await;
+        let names: Vec<_> = order["OrderItem"].as_array().unwrap().iter().map(|line| &line["name"]).collect();
+        assert_eq!(names, ["Mug", "Gone"], "{order}");
         assert_eq!(shop.get("/api/orders", &admin).await.expect(200)["pagination"]["totalRecords"], 2);
         // The store continues after the imported ids.
         let customer = token(&shop.login("bob@example.com", PASSWORD).await);

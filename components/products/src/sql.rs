@@ -126,6 +126,13 @@ pub(crate) const VALIDATE: Statement = statement!(
     " ORDER BY id"
 );
 
+/// Parameters: the ids, as a JSON array. Returns id and name of the products that exist, available or not.
+pub(crate) const NAMES: Statement = statement!(
+    "SELECT id, name FROM products WHERE ",
+    (Statement::each("id IN (SELECT value FROM json_each(?1))", "id = ANY (translate(?1, '[]', '{}')::bigint[])")),
+    " ORDER BY id"
+);
+
 /// No parameters. How many products there are, and how many of them are unchanged examples.
 pub(crate) const EXAMPLES: Statement = Statement::both(
     "SELECT count(*), count(*) FILTER (WHERE id BETWEEN 1 AND 47 AND created_at = updated_at AND trace IS NULL \

@@ -1,7 +1,7 @@
 //! The statements against a real SQLite and a real PostgreSQL with the component's own migrations and examples.
 
 use crate::bindings::catalog::{Error, Money, Page, Product};
-use crate::{cents, changes, key, name, next_page, page_of, rows, sql};
+use crate::{cents, changes, key, name, names, next_page, page_of, rows, sql};
 use souk_database::{Database, Dialect, Row, Rows, Statement, Value};
 use souk_test::postgres;
 
@@ -437,5 +437,18 @@ mod import {
             db.query(remove, &[]);
             assert_eq!(ids(&db.page(100, 0).products).len(), 48);
         }
+    }
+}
+
+#[test]
+fn names_are_those_of_deleted_products_too() {
+    for db in both() {
+        db.query(sql::DELETE, &[Value::Integer(2), Value::Null, Value::Null]);
+        let found = names::look_up(&db.0, vec![u64::MAX, 2, 1, 999_999, 2]).unwrap();
+        let found: Vec<_> = found.iter().map(|named| (named.id, named.name.as_str())).collect();
+        assert_eq!(found, [(1, "Teclado"), (2, "Mouse")]);
+        assert!(names::look_up(&db.0, Vec::new()).unwrap().is_empty());
+        assert!(names::look_up(&db.0, (0..1000).collect()).is_ok());
+        assert!(matches!(names::look_up(&db.0, (0..1001).collect()), Err(Error::Invalid(_))));
     }
 }

@@ -13,7 +13,7 @@ mod request;
 mod response;
 
 pub use request::{Headers, Request};
-pub use response::{NOSNIFF, Response};
+pub use response::{NOSNIFF, Parts, Response};
 
 use spin_sdk::wasip3::http::client;
 use spin_sdk::wasip3::http::types::{self, ErrorCode, Fields, Method, Scheme, Trailers};
@@ -90,6 +90,20 @@ fn contents(body: Vec<u8>) -> StreamReader<u8> {
     spawn(async move {
         // What remains was not read by a peer that has gone away.
         let _unread = writer.write_all(body).await;
+    });
+    contents
+}
+
+/// A body that is made while the other side reads it.
+fn streamed(mut parts: Parts) -> StreamReader<u8> {
+    let (mut writer, contents) = wit_stream::new();
+    spawn(async move {
+        while let Some(part) = parts() {
+            // What remains was not read by a peer that has gone away.
+            if !writer.write_all(part).await.is_empty() {
+                break;
+            }
+        }
     });
     contents
 }
