@@ -33,6 +33,10 @@ fn requests() -> Vec<String> {
         plain("GET", "/nothing", "cookie: a\r\ncookie: b\r\n"),
         plain("GET", "/payments/success", ""),
         plain("HEAD", "/payments/cancel", ""),
+        plain("GET", "/stripe-sandbox/pay/cs_test_none", ""),
+        plain("HEAD", "/stripe-sandbox/receipts/ch_none", ""),
+        plain("PUT", "/stripe-sandbox/refund/cs_test_none", ""),
+        plain("POST", "/stripe-sandbox/pay/cs_test_none", "content-length: 17\r\n") + "delivery=shuffled",
         plain("POST", "/payments/webhook", "stripe-signature: t=1,v1=00\r\ncontent-length: 0\r\n"),
         json("POST", "/payments/webhook", "{}"),
         json("POST", "/api/auth/login", r#"{"email":"nobody@example.com","password":"x"}"#),
@@ -64,7 +68,10 @@ async fn ask(app: App) -> Vec<Seen> {
         }
         let response = wire.response(request.starts_with("HEAD")).await.expect("a response");
         response.check().unwrap();
-        let headers = response.headers.iter().filter(|(name, _)| !["connection", "date", "x-request-id"].contains(&name.as_str()));
+        let headers = response
+            .headers
+            .iter()
+            .filter(|(name, _)| !["connection", "date", "x-request-id"].contains(&name.as_str()));
         seen.push((response.status, headers.cloned().collect(), response.text()));
     }
     seen
