@@ -420,6 +420,7 @@ mod tests {
         let engine = Engine::open(&folder.path().join("shop.db"), Role::Writer, 1 << 30, &spill).unwrap();
         let run = |sql: &str, params: &[Value]| {
             let bound = Bound { rows: 100, bytes: 1 << 20 };
+            let _run = engine.begin();
             engine.collect(sql, params, false, bound).unwrap().result.rows
         };
         let compiled_again =
