@@ -8,7 +8,7 @@ use crate::payment_state::{Charge, payment_state};
 use crate::session::Saved;
 use crate::store::Created;
 use crate::{event, session, sql, status, store};
-use souk_database::{Database, Error, Value};
+use souk_database::{Database, Dialect, Error, Value, statement};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -122,9 +122,12 @@ fn the_second_of_two_equal_events_at_once_does_nothing_unless_the_first_is_rolle
 }
 
 /// The order of a customer, if they may have another one, as a statement of its own.
-const FIRST_ORDER: &str = "INSERT INTO orders (id, owner, currency, total_cents, total_items, changed_by, trace) \
+const FIRST_ORDER: &str = statement!(
+    "INSERT INTO orders (id, owner, currency, total_cents, total_items, changed_by, trace) \
      SELECT ?1::text, ?2::text, ?3::text, ?4::bigint, ?5::bigint, ?7::text, ?8::text \
-     WHERE may_order(?2::text, ?6::bigint)";
+     WHERE may_order(?2::text, ?6::bigint)"
+)
+.text(Dialect::Postgres);
 
 #[test]
 fn exactly_one_of_two_concurrent_orders_with_one_key_is_stored() {
