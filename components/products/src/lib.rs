@@ -84,7 +84,7 @@ fn id_list(ids: &[ProductId]) -> Result<Value, Error> {
 /// which the page begins, so that the page costs as much as the first one.
 fn page_of(database: &Database, limit: i64, offset: i64) -> Result<Page, Error> {
     let place = match offset {
-        ..=sql::BLOCK => Some((0, 0)),
+        ..=sql::MAX_SKIP => Some((0, 0)),
         _ => rows::place(database.query(sql::SEEK, &[Value::Integer(offset)])?)?,
     };
     let mut page = Page { products: Vec::new(), total: 0 };

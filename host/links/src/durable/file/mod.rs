@@ -27,6 +27,7 @@ use super::operator::{Event, Found, Which};
 use super::queue::{Key, Message, NewMessage, Published, QueueError, Stats, kept};
 use commit::{MustSurvive, Writer};
 use parking_lot::Mutex;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use souk_bindings::sqlite::wal::{self, Wal};
 use souk_manifest::limits::FixedLimit;
@@ -73,6 +74,11 @@ pub struct FileQueue {
     targets: Arc<Mutex<BTreeSet<Arc<str>>>>,
 }
 
+/// Lets plans not depend on the values of parameters: otherwise SQLite compiles most statements anew at each use.
+fn plan_once(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
+}
+
 impl FileQueue {
     /// Opens the queue in the file `path`, or creates it, for at most `limit` bytes of messages. Messages that were
     /// being delivered are pending again: this process holds the state folder, so nobody else delivers them. This
@@ -91,6 +97,7 @@ impl FileQueue {
         let writer = Connection::open_with_flags(path, flags)?;
         writer.busy_timeout(BUSY_TIMEOUT)?;
         wal::configure(&writer)?;
+        plan_once(&writer)?;
         writer.execute_batch(&format!(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
              PRAGMA trusted_schema = OFF; BEGIN IMMEDIATE; {} COMMIT",
@@ -106,6 +113,7 @@ impl FileQueue {
         let reader = Connection::open_with_flags(path, flags)?;
         reader.busy_timeout(BUSY_TIMEOUT)?;
         reader.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF")?;
+        plan_once(&reader)?;
         Ok(FileQueue {
             writer: Writer::start(writer, Wal::bounded(path, limit.clamp(MIN_WAL_BYTES, wal::MAX_WAL_BYTES)))?,
             reader: Arc::new(Mutex::new(reader)),

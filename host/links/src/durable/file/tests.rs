@@ -330,6 +330,49 @@ async fn the_statistics_count_each_kind_and_know_the_oldest_that_waits() {
     assert!((before..=super::now()).contains(&stats.oldest.unwrap()));
 }
 
+#[tokio::test]
+async fn the_counts_that_listings_have_follow_every_change_and_begin_with_what_an_older_release_left() {
+    let (_folder, path) = folder();
+    let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
+    for n in 0..6 {
+        publish(&queue, &n.to_string()).await;
+    }
+    for dead in take(&queue).await.iter().take(3) {
+        queue.dead_letter(dead, "").await.unwrap();
+    }
+    drop(queue);
+    // Release 0.1.0 counted with each listing.
+    let file = rusqlite::Connection::open(&path).unwrap();
+    let older = "DROP TRIGGER message_counted_in; DROP TRIGGER message_counted_out; DROP TRIGGER message_counted_on; \
+                 DROP TABLE counts; DROP INDEX message_dead";
+    file.execute_batch(older).unwrap();
+    let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
+    let same = async |queue: &FileQueue, expected: [u64; 3]| {
+        let stats = queue.stats().await.unwrap();
+        assert_eq!([stats.waiting, stats.dead, stats.stranded], expected);
+        let counted = |state: &str| -> u64 {
+            let sql = format!("SELECT count(*) FROM message WHERE state IN ({state})");
+            file.query_row(&sql, [], |row| row.get::<_, u32>(0)).unwrap().into()
+        };
+        assert_eq!(["'pending', 'delivering'", "'dead'", "'stranded'"].map(counted), expected);
+        let total = async |dead| queue.list(dead, 1).await.unwrap().total;
+        assert_eq!((total(false).await, total(true).await), (expected.iter().sum(), expected[1]));
+    };
+    same(&queue, [3, 3, 0]).await;
+    let dead = queue.list(true, 1).await.unwrap().events.remove(0);
+    queue.retry_now(Which::One(dead.id), 1).await.unwrap();
+    same(&queue, [4, 2, 0]).await;
+    queue.strand_unknown(vec![key("another")]).await.unwrap();
+    same(&queue, [0, 2, 4]).await;
+    let queue = reopen(queue, &path);
+    queue.strand_unknown(vec![key("target")]).await.unwrap();
+    for taken in take(&queue).await {
+        queue.ack(&taken).await.unwrap();
+    }
+    queue.drop(Which::Dead, 10).await.unwrap();
+    same(&queue, [0, 0, 0]).await;
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn only_the_owner_can_read_the_messages() {
