@@ -30,4 +30,5 @@ mod reference;
 mod scaffold;
 mod spin_headers;
 pub mod telemetry;
+mod url_file;
 mod usage;

@@ -17,11 +17,13 @@ use tokio::time::Instant;
 
 /// The arguments of `souk import`.
 #[derive(Debug, Args)]
-#[command(after_help = "A PLACE is a file of SQLite, a file with a JSON object a line (mongoexport's), \
-                  postgres://USER:PASSWORD@HOST/DATABASE,\nmongodb://HOST/DATABASE, or @FILE with a URL: other users can \
-                  see a password that stands on the command line.\nIt is read, and never written.\n\nThe application may \
-                  run. An import that broke off is run again: what is there already is left as it is.\n\nExample: souk \
-                  import users mongodb://127.0.0.1/AuthDB --dry-run")]
+#[command(
+    after_help = "A PLACE is a file of SQLite, a file with a JSON object a line (mongoexport's), - for such a file in \
+                  the standard input,\npostgres://USER:PASSWORD@HOST/DATABASE, mongodb://HOST/DATABASE, or @FILE with a \
+                  URL (@-: the standard input):\nother users can see a password that stands on the command line. It is \
+                  read, and never written.\n\nThe application may run. An import that broke off is run again: what is \
+                  there already is not taken twice.\n\nExample: souk import users mongodb://127.0.0.1/AuthDB --dry-run"
+)]
 pub(super) struct Import {
     #[command(flatten)]
     app: AppArgs,

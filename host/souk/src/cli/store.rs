@@ -2,6 +2,7 @@
 
 use super::{AppArgs, default_url, fill_in, output};
 use crate::moving::{self, store_place};
+use crate::url_file;
 use clap::{Args, Subcommand};
 use souk_bindings::key_value::{Store as KeyValue, open_at};
 use souk_bindings::migrations::sqlite_label;
@@ -31,8 +32,8 @@ enum StoreCommand {
 #[command(
     after_help = "A PLACE is `configured` (what runtime-config.toml and the manifest say now), `state` (the state folder), \
                   `file:PATH`,\n`nats` or `nats:BUCKET`, `redis://HOST/NUMBER`, `mongodb://HOST/DATABASE#COLLECTION`, \
-                  `postgres://USER:PASSWORD@HOST/DATABASE`,\nor `@FILE` with one of these: other users can see a password \
-                  that stands on the command line.\n\nNo host may run on the state folder, nor write to either place from \
+                  `postgres://USER:PASSWORD@HOST/DATABASE`,\nor `@FILE` with one of these (`@-`: standard input): other users can \
+                  see a password that stands on the command line.\n\nNo host may run on the state folder, nor write to either place from \
                   elsewhere. A copy that has broken off goes on\nwhen it is run again. What is copied stays where it was.\n\n\
                   Example: souk store copy auth --from state --to configured"
 )]
@@ -200,9 +201,9 @@ fn named(text: &str, label: &str) -> anyhow::Result<Named> {
     let from_file;
     let text = match text.strip_prefix('@') {
         Some(path) => {
-            let read = std::fs::read_to_string(path);
+            let read = url_file::read(path);
             from_file = read.map_err(|error| anyhow::anyhow!("{path}: {error}\n  fix: name a file with one place"))?;
-            from_file.trim()
+            &from_file
         }
         None => text,
     };
