@@ -159,7 +159,7 @@ async fn an_incomplete_changed_or_foreign_backup_is_refused_before_anything_is_w
         fs::write(&database, &bytes).unwrap();
     }
     done(&other, "restore", &[text(&folder)]).await;
-    assert!(refused(&other, "restore", &[text(&folder)]).await.contains("is there already"));
+    assert!(refused(&other, "restore", &[text(&folder)]).await.contains("exists already"));
 
     let list: Value = serde_json::from_str(&whole).unwrap();
     assert!(list["components"]["orders"].as_str().is_some_and(|digest| digest.len() == 64), "{list}");
@@ -174,7 +174,7 @@ async fn an_interrupted_restore_does_not_start_and_can_be_repeated() {
     fs::write(other.state().join("restoring"), "").unwrap();
     fs::create_dir_all(other.state().join("sqlite")).unwrap();
     fs::write(other.state().join("sqlite/orders.db"), "half").unwrap();
-    assert!(other.start_fails().await.contains("a restore of a backup has broken off"));
+    assert!(other.start_fails().await.contains("a restore of a backup was interrupted"));
     done(&other, "restore", &[text(&folder)]).await;
     let restored = Shop::of(other).await;
     assert_eq!(restored.get("/api/products/1", "").await.status, 200);

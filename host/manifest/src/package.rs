@@ -82,7 +82,7 @@ pub(super) fn check(application: &Application, file: File<'_>) {
     for component in application.components.values() {
         let refuse = |what: &str| {
             let message = format!("{what} leaves the folder of the package");
-            let fix = "use no package that wants this: its author must put the file into it";
+            let fix = "do not use this package: its author must put the file into it";
             file.report.error(file.diagnostic(Some(component.line), Some(&component.name), message, fix));
         };
         let outside = |path: &Path| !is_inside(&application.dir, path);

@@ -197,7 +197,7 @@ impl PostgresAddress {
             match key.as_str() {
                 _ if FILES.contains(&key.as_str()) => {
                     let fix = "remove the parameter; a component sets its own CA root when it opens the connection";
-                    return wrong(format!("has `{key}`, which has the host read its files"), fix);
+                    return wrong(format!("has `{key}`, which would let the host read its own files"), fix);
                 }
                 _ if OTHERS.contains(&key.as_str()) => {
                     return wrong(format!("has `{key}`, which is not supported"), "remove the parameter");
@@ -268,7 +268,7 @@ fn read_url(rest: &str) -> Result<Vec<(String, String)>, AddressError> {
         Some((address, "")) => (address, ""),
         Some((address, rest)) => match rest.strip_prefix(':') {
             Some(port) => (address, port),
-            None => return wrong("has something behind the host's `]`", "write `[::1]:5432`"),
+            None => return wrong("has text after the host's `]`", "write `[::1]:5432`"),
         },
         None => place.rsplit_once(':').unwrap_or((place, "")),
     };
@@ -327,7 +327,7 @@ fn read_pairs(text: &str) -> Result<Vec<(String, String)>, AddressError> {
         let behind = end.and_then(|end| after.get(end..)).unwrap_or_default();
         rest = behind.trim_start();
         if quoted && !rest.is_empty() && rest.len() == behind.len() {
-            return wrong("has something behind a closed quote", FIX);
+            return wrong("has text after a closed quote", FIX);
         }
     }
     Ok(pairs)
@@ -344,7 +344,7 @@ fn read_host(host: &str) -> Result<String, AddressError> {
         return Ok(address.to_canonical().to_string());
     }
     if !host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) {
-        return wrong("has a host that is no name and no address", "write a name, 127.0.0.1, or [::1] in a URL");
+        return wrong("has a host that is neither a name nor an address", "write a name, 127.0.0.1, or [::1] in a URL");
     }
     Ok(host.to_ascii_lowercase())
 }

@@ -39,8 +39,8 @@ pub enum BackupError {
     #[error(transparent)]
     Secrets(#[from] SecretsError),
     /// There is nothing to back up.
-    #[error("the state folder {} has no data\n  fix: name the state with --state-dir; what is in PostgreSQL or NATS has a backup \
-             of its own", path.display())]
+    #[error("the state folder {} has no data\n  fix: name the state with --state-dir; data in PostgreSQL or NATS needs \
+             a backup of its own", path.display())]
     Nothing {
         /// The state folder.
         path: PathBuf,

@@ -10,6 +10,7 @@ mod build;
 mod call;
 mod cluster;
 mod compile;
+mod completions;
 mod deploy;
 mod doctor;
 mod event_table;
@@ -22,7 +23,6 @@ mod migrate;
 mod new;
 mod output;
 mod package;
-mod papers;
 mod port_file;
 mod profile;
 mod reach;
@@ -136,9 +136,9 @@ enum Command {
     /// Check whether the host on this machine is ready, for health checks
     Health(health::Health),
     /// Print a shell completion script
-    Completions(papers::Completions),
+    Completions(completions::Completions),
     /// Write the manual pages
-    Man(papers::Man),
+    Man(completions::Man),
     /// Compile one component; a host starts this
     #[command(hide = true)]
     Compile(compile::Compile),

@@ -153,7 +153,7 @@ fn an_archive_holds_files_and_folders_that_stay_inside() {
 fn an_archive_that_grows_is_refused_before_it_is_read() {
     for (kind, size, why) in [
         (EntryType::Regular, MAX_UNPACKED_BYTES + 1, "files, or 1024 MiB"),
-        (EntryType::Regular, 1 << 20, "cut off"),
+        (EntryType::Regular, 1 << 20, "truncated"),
         (EntryType::GNULongName, 1 << 20, "neither a file nor a folder"),
     ] {
         let mut header = Header::new_gnu();
