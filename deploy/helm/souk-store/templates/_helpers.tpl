@@ -85,6 +85,8 @@ spec:
       env:
         - name: SPIN_VARIABLE_PUBLIC_URL
           value: {{ $values.publicUrl | quote }}
+        - name: SPIN_VARIABLE_SEED
+          value: {{ $values.seed | quote }}
         - name: SPIN_VARIABLE_JWT_SECRET
           valueFrom:
             secretKeyRef: { name: {{ $values.secrets.auth }}, key: JWT_SECRET }
