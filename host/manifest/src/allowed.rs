@@ -57,10 +57,10 @@ fn one_of(entry: &mut Table<'_, '_>, name: &At<&str>, line: usize) -> Option<All
 }
 
 /// A regular expression that matches whole values.
-fn pattern(text: &str) -> Result<Regex, BuildError> {
+fn pattern(text: &str) -> Result<Regex, Box<BuildError>> {
     let build = |text: &str| {
         let config = Regex::config().nfa_size_limit(Some(MAX_PATTERN_BYTES));
-        Regex::builder().configure(config).build(text)
+        Regex::builder().configure(config).build(text).map_err(Box::new)
     };
     // Alone first: `a)|(b` is none, although it is one between brackets.
     build(text)?;
