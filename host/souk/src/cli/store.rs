@@ -204,7 +204,7 @@ fn named(text: &str, label: &str) -> anyhow::Result<Named> {
         Some(path) => {
             let read = url_file::read(path);
             from_file = read.map_err(|error| anyhow::anyhow!("{path}: {error}\n  fix: name a file with one place"))?;
-            &from_file
+            from_file.as_str()
         }
         None => text,
     };

@@ -10,7 +10,7 @@ use souk_bindings::moving::{read_postgres, read_sqlite};
 use souk_manifest::{MongoUrl, PostgresAddress};
 use std::fmt;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempPath;
@@ -41,6 +41,14 @@ pub(crate) struct RowsFile {
 }
 
 impl RowsFile {
+    /// The file of this name, or the standard input for `-`; also returns how it begins.
+    fn open(name: &str) -> std::io::Result<(RowsFile, Vec<u8>)> {
+        let rows = if name == "-" { RowsFile::of_input()? } else { RowsFile { path: name.into(), copy: None } };
+        let mut head = Vec::new();
+        std::fs::File::open(&rows.path)?.take(SQLITE.len() as u64).read_to_end(&mut head)?;
+        Ok((rows, head))
+    }
+
     /// Copies the standard input.
     fn of_input() -> std::io::Result<RowsFile> {
         let mut copy = tempfile::NamedTempFile::new()?;
@@ -89,16 +97,8 @@ impl Place {
         if text.contains("://") {
             return Place::of_url(text);
         }
-        let mut head = Vec::new();
-        let rows = || -> std::io::Result<RowsFile> {
-            let rows = match text {
-                "-" => RowsFile::of_input()?,
-                _ => RowsFile { path: text.into(), copy: None },
-            };
-            std::fs::File::open(&rows.path)?.take(SQLITE.len() as u64).read_to_end(&mut head)?;
-            Ok(rows)
-        };
-        let rows = rows()
+        let opened = RowsFile::open(text);
+        let (rows, head) = opened
             .with_context(|| format!("{text} cannot be read\n  fix: name a file, or a URL of PostgreSQL or MongoDB"))?;
         Ok(if head == SQLITE { Place::Sqlite(rows) } else { Place::Lines(rows) })
     }
@@ -133,10 +133,10 @@ impl Place {
         };
         let (sender, receiver) = mpsc::channel(MAX_READ_AHEAD);
         let task = match self {
-            Place::Lines(file) => tokio::task::spawn_blocking(move || lines(&file.path, &sender)),
+            Place::Lines(file) => tokio::task::spawn_blocking(move || lines(&file, &sender)),
             Place::Sqlite(file) => {
                 let query = read(System::Sqlite)?;
-                tokio::task::spawn_blocking(move || Ok(read_sqlite(&file.path, &query, &sender)?))
+                tokio::task::spawn_blocking(move || sqlite(&file, &query, &sender))
             }
             Place::Postgres(address) => {
                 let query = read(System::Postgres)?;
@@ -151,8 +151,14 @@ impl Place {
     }
 }
 
+/// The rows of a query on a SQLite file. Takes the whole value, whose end removes a copy of the standard input.
+fn sqlite(rows: &RowsFile, query: &str, to: &Sender<String>) -> anyhow::Result<()> {
+    Ok(read_sqlite(&rows.path, query, to)?)
+}
+
 /// The lines of a file. mongoexport writes one object per line, and with `--jsonArray` brackets and commas around them.
-fn lines(path: &Path, to: &Sender<String>) -> anyhow::Result<()> {
+fn lines(rows: &RowsFile, to: &Sender<String>) -> anyhow::Result<()> {
+    let path = rows.path.as_path();
     let file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
     let mut reader = BufReader::new(file);
     for number in 1.. {
