@@ -256,8 +256,7 @@ impl Registry {
         most: u64,
         mut to: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), PackageError> {
-        let too_large =
-            || PackageError::bad(&self.name, format!("sends more than the {most} bytes that it has announced"));
+        let too_large = || PackageError::bad(&self.name, format!("sends more than {most} bytes"));
         if body.size_hint().lower() > most {
             return Err(too_large());
         }

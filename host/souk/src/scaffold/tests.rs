@@ -159,7 +159,7 @@ fn nothing_is_written_where_something_is_in_the_way() {
         (component("a_b", http("/x/..."), NOTHING), "cannot be a component's name"),
         (component("target", http("/x/..."), NOTHING), "a folder of the application itself"),
         (component("shop-tests", http("/x/..."), NOTHING), "the package of the application's tests"),
-        (component("store", exports("acme:links/store@0.1.0", false), NOTHING), "store/src/lib.rs is there already"),
+        (component("store", exports("acme:links/store@0.1.0", false), NOTHING), "store/src/lib.rs exists already"),
         (
             component("other", exports("acme:box/inbox@0.1.0", false), NOTHING),
             "`box` in `acme:box/inbox@0.1.0` is a keyword",
