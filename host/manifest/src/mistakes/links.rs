@@ -34,7 +34,7 @@ pub(super) fn mistakes() -> Vec<Mistake> {
         in_component(
             "tool.souk.nest.calls = { '{\"a\":[1]}' = \"n:p/i#f\" }",
             8,
-            "a list has no place",
+            "a pattern cannot contain a list",
             "single quotes",
         ),
         in_component(
