@@ -84,7 +84,7 @@ pub fn run_on_sqlite(database: &Database, component: &str, script: &[Part]) -> R
     let failed = |path: &Path, reason| failed(component, database.label(), path, reason);
     let Some(last) = script.last() else { return Ok(()) };
     let plain = |error: rusqlite::Error| failed(&last.path, error.to_string());
-    let mut connection = open_for_migrations(database.path(), database.most()).map_err(plain)?;
+    let mut connection = open_for_migrations(database.path(), database.max_bytes()).map_err(plain)?;
     connection.execute_batch("BEGIN IMMEDIATE").map_err(plain)?;
     let gauge = guard::install_for_script(&mut connection).map_err(plain)?;
     // Dropping a connection rolls back its open transaction.
@@ -102,7 +102,7 @@ pub fn run_on_sqlite(database: &Database, component: &str, script: &[Part]) -> R
 /// When one fails.
 pub fn reasons_on_sqlite(database: &Database, component: &str, script: &[Part]) -> Result<Vec<String>, MigrationError> {
     let ask = |sql: &str| -> rusqlite::Result<Vec<String>> {
-        let connection = open_for_migrations(database.path(), database.most())?;
+        let connection = open_for_migrations(database.path(), database.max_bytes())?;
         connection.pragma_update(None, "query_only", true)?;
         let mut query = connection.prepare(sql)?;
         let reasons = query.query_map([], |row| row.get(0))?;

@@ -25,7 +25,7 @@ pub struct Database {
     label: Arc<str>,
     path: PathBuf,
     /// The largest size of the file, in bytes.
-    most: u64,
+    max_bytes: u64,
     /// Only one that has the turn to write locks it, or a rollback that it left behind.
     writer: Arc<tokio::sync::Mutex<Engine>>,
     /// The turn to write; components take turns.
@@ -65,24 +65,24 @@ fn private(path: &Path) -> std::io::Result<()> {
 }
 
 impl Database {
-    /// Opens the file at `path`, which may grow to `most` bytes; creates it and its folder if they do not exist. Blocks
+    /// Opens the file at `path`, which may grow to `max_bytes`; creates it and its folder if they do not exist. Blocks
     /// on the disk.
     ///
     /// # Errors
     /// For the operator: the error names the label and the file.
-    pub fn open(path: &Path, label: &str, most: u64) -> anyhow::Result<Arc<Database>> {
+    pub fn open(path: &Path, label: &str, max_bytes: u64) -> anyhow::Result<Arc<Database>> {
         use anyhow::Context as _;
         let what = || format!("cannot open database `{label}` in {}", path.display());
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).with_context(what)?;
         }
         private(path).with_context(what)?;
-        let writer = open_writer(path, most).with_context(what)?;
+        let writer = open_writer(path, max_bytes).with_context(what)?;
         let virtual_tables = writer.has_virtual_tables().with_context(what)?;
         Ok(Arc::new(Database {
             label: label.into(),
             path: path.to_owned(),
-            most,
+            max_bytes,
             writer: Arc::new(tokio::sync::Mutex::new(writer)),
             writes: FairSemaphore::new(1),
             idle: Mutex::new(Vec::new()),
@@ -90,8 +90,8 @@ impl Database {
             long_reads: FairSemaphore::new(super::LONG_READERS),
             streams: Arc::new(Semaphore::new(super::STREAM_READERS)),
             reads: Arc::default(),
-            spill: Arc::new(SpillBudget::new(most)),
-            wal: Wal::bounded(path, MAX_WAL_BYTES.min(most)),
+            spill: Arc::new(SpillBudget::new(max_bytes)),
+            wal: Wal::bounded(path, MAX_WAL_BYTES.min(max_bytes)),
             virtual_tables: AtomicBool::new(virtual_tables),
             opened: Instant::now(),
             nearly_full: AtomicBool::new(false),
@@ -110,8 +110,8 @@ impl Database {
     }
 
     /// The largest size of the file, in bytes.
-    pub(crate) fn most(&self) -> u64 {
-        self.most
+    pub(crate) fn max_bytes(&self) -> u64 {
+        self.max_bytes
     }
 
     /// The size of its write-ahead log.
@@ -127,7 +127,7 @@ impl Database {
 
     /// Logs that the file is nearly full; once, until there is room again.
     pub(super) fn note_size(&self, bytes: u64) {
-        let percent = bytes.saturating_mul(100) / self.most.max(1);
+        let percent = bytes.saturating_mul(100) / self.max_bytes.max(1);
         if percent < super::ROOM_AGAIN_PERCENT {
             self.nearly_full.store(false, Ordering::Relaxed);
         } else if percent >= super::NEARLY_FULL_PERCENT && !self.nearly_full.swap(true, Ordering::Relaxed) {
@@ -137,7 +137,7 @@ impl Database {
                  `database-full` for each write; fix: delete rows that nobody needs, raise `database_bytes` under \
                  [application.tool.souk.limits] in spin.toml, or move it to PostgreSQL",
                 self.label,
-                self.most >> 20
+                self.max_bytes >> 20
             );
         }
     }
@@ -165,8 +165,8 @@ impl Database {
         let engine = match idle {
             Some(engine) => engine,
             None => {
-                let (path, most, spill) = (self.path.clone(), self.most, self.spill.clone());
-                let open = move || Engine::open(&path, Role::Reader, most, &spill);
+                let (path, max_bytes, spill) = (self.path.clone(), self.max_bytes, self.spill.clone());
+                let open = move || Engine::open(&path, Role::Reader, max_bytes, &spill);
                 let opened = tokio::task::spawn_blocking(open).await;
                 opened
                     .map_err(|e| internal(&self.label, "opening a reader failed", e))?
@@ -325,8 +325,8 @@ impl Reader {
             Err(Stop::NoMemory)
         });
         match outcome {
-            Err(Stop::Gone) if self.evicted().is_cancelled() => {
-                Err(Stop::Failed(to_guest_evicted(&self.database.label, self.database.wal.most())))
+            Err(Stop::Cancelled) if self.evicted().is_cancelled() => {
+                Err(Stop::Failed(to_guest_evicted(&self.database.label, self.database.wal.max_bytes())))
             }
             outcome => outcome,
         }
@@ -406,7 +406,7 @@ impl Writer {
                 if engine.made_virtual_table() {
                     self.database.virtual_tables.store(true, Ordering::Release);
                 }
-                lost_transaction = inside && !engine.in_transaction() && engine.failed_badly();
+                lost_transaction = inside && !engine.in_transaction() && engine.may_have_rolled_back();
                 let written = outcome.map(|(collected, bytes_in_use)| Written {
                     collected,
                     bytes_in_use,
@@ -444,9 +444,9 @@ impl Drop for Writer {
     }
 }
 
-fn open_writer(path: &Path, most: u64) -> rusqlite::Result<Engine> {
-    let spill = SpillBudget::new(most.saturating_mul(super::WRITE_FACTOR));
-    Engine::open(path, Role::Writer, most, &Arc::new(spill))
+fn open_writer(path: &Path, max_bytes: u64) -> rusqlite::Result<Engine> {
+    let spill = SpillBudget::new(max_bytes.saturating_mul(super::WRITE_FACTOR));
+    Engine::open(path, Role::Writer, max_bytes, &Arc::new(spill))
 }
 
 /// After a severe failure SQLite rolls back by itself, and then `ROLLBACK` is an error. A connection that is still
@@ -456,7 +456,7 @@ fn replace_if_stuck(mut engine: OwnedMutexGuard<Engine>, database: &Database, wh
         return;
     }
     tracing::error!(label = %database.label, error = %why, "sqlite: a rollback failed; the writer is opened again");
-    match open_writer(&database.path, database.most) {
+    match open_writer(&database.path, database.max_bytes) {
         Ok(fresh) => *engine = fresh,
         Err(e) => tracing::error!(label = %database.label, error = %e, "sqlite: the writer cannot be opened again"),
     }

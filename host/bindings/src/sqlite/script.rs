@@ -11,7 +11,7 @@ impl Database {
     /// # Errors
     /// SQLite's error, without the statements, which may contain secrets.
     pub fn run_script(&self, sql: &str) -> Result<(), String> {
-        let connection = open_for_migrations(self.path(), self.most()).map_err(|error| error.to_string())?;
+        let connection = open_for_migrations(self.path(), self.max_bytes()).map_err(|error| error.to_string())?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(|error| error.to_string())?;
         let ran = connection.execute_batch(sql);
         // A failed script may have changed the schema too.
