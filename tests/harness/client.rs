@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use serde_json::Value;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use std::time::Duration;
 #[derive(Clone)]
 pub(crate) struct Client {
     http: reqwest::Client,
+    /// The address that it connects from; `None` for the system's choice.
+    from: Option<IpAddr>,
     base: String,
     /// Texts that no answer may contain: paths of this machine, secrets, and signs of the host's internals.
     internals: Vec<String>,
@@ -30,17 +33,23 @@ impl Client {
         let mut internals: Vec<String> =
             ["wasm backtrace", "stack backtrace", "panicked at", ".rs:", "swordfish"].map(str::to_owned).into();
         internals.extend([folder, super::build::root()].map(|p| p.display().to_string()));
-        Client { http: builder().build().unwrap(), base: format!("http://{address}"), internals }
+        Client { http: builder().build().unwrap(), from: None, base: format!("http://{address}"), internals }
     }
 
     /// The same client, which speaks HTTP/2 from the first byte, over its own connection.
     pub(crate) fn http2(&self) -> Client {
-        Client { http: builder().http2_prior_knowledge().build().unwrap(), ..self.clone() }
+        let http = builder().local_address(self.from).http2_prior_knowledge().build().unwrap();
+        Client { http, ..self.clone() }
     }
 
     /// The same client with no connection open.
     pub(crate) fn fresh(&self) -> Client {
-        Client { http: builder().build().unwrap(), ..self.clone() }
+        Client { http: builder().local_address(self.from).build().unwrap(), ..self.clone() }
+    }
+
+    /// The same client at another address of this machine.
+    pub(crate) fn from(&self, address: impl Into<IpAddr>) -> Client {
+        Client { from: Some(address.into()), ..self.clone() }.fresh()
     }
 
     /// `GET path`.

@@ -1,11 +1,12 @@
 //! A host under attack, beside clients that do nothing wrong.
 //!
-//! Each test runs for 5 seconds, or for `LOAD_SECONDS`. It asserts that every good request is served, that memory and
+//! Each test runs for 5 seconds, or for `SOUK_LOAD_SECONDS`. It asserts that every good request is served, that memory and
 //! descriptors stay below a bound, and that every budget is free again when the attack is over. It only prints times:
-//! the 99th percentile of good requests, alone and under attack.
+//! the 99th percentile of each kind of good requests, alone and under attack.
 
 use super::{App, Host, WAIT_TIMEOUT, app};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
@@ -17,14 +18,42 @@ pub(crate) struct Bounds {
     pub descriptors: usize,
 }
 
-fn duration() -> Duration {
-    let seconds = std::env::var("LOAD_SECONDS").ok().map(|text| text.parse().expect("LOAD_SECONDS is a number"));
+/// Whether the attack is a long one.
+pub(crate) fn is_long() -> bool {
+    std::env::var_os("SOUK_LOAD_SECONDS").is_some()
+}
+
+/// How long an attack takes.
+pub(crate) fn duration() -> Duration {
+    let seconds =
+        std::env::var("SOUK_LOAD_SECONDS").ok().map(|text| text.parse().expect("SOUK_LOAD_SECONDS is a number"));
     Duration::from_secs(seconds.unwrap_or(5))
 }
 
-/// Runs `attack`, which must not end, while `good` sends one request after the other, each of which must be served.
-/// Checks [`Bounds`], and prints times and resource use.
-pub(crate) async fn endure<G: Future<Output = ()>>(
+/// Times by the kind of request.
+type Times = BTreeMap<&'static str, Vec<Duration>>;
+
+/// Sends good requests one after the other for `least`, and 20 at least; `after` is called after each.
+async fn ask<G: Future<Output = &'static str>>(
+    number: &mut usize,
+    least: Duration,
+    good: &mut impl FnMut(usize) -> G,
+    mut after: impl FnMut(),
+) -> Times {
+    let (mut times, first, start) = (Times::new(), *number, Instant::now());
+    while start.elapsed() < least || *number < first + 20 {
+        let asked = Instant::now();
+        let kind = good(*number).await;
+        times.entry(kind).or_default().push(asked.elapsed());
+        *number += 1;
+        after();
+    }
+    times
+}
+
+/// Runs `attack`, which must not end, while `good` sends one request after the other, each of which must be served; it
+/// returns the kind of its request. Checks [`Bounds`], and prints times and resource use.
+pub(crate) async fn endure<G: Future<Output = &'static str>>(
     name: &str,
     app: &App,
     host: &Host,
@@ -32,37 +61,27 @@ pub(crate) async fn endure<G: Future<Output = ()>>(
     mut good: impl FnMut(usize) -> G,
     attack: impl Future<Output = ()> + Send + 'static,
 ) {
-    let mut quiet = Vec::new();
-    let start = Instant::now();
-    while start.elapsed() < duration() / 5 || quiet.len() < 20 {
-        let asked = Instant::now();
-        good(quiet.len()).await;
-        quiet.push(asked.elapsed());
-    }
+    let mut number = 0;
+    let mut quiet = ask(&mut number, duration() / 5, &mut good, || ()).await;
     let before = (host.rss_bytes(), host.descriptors());
-    let (mut under, mut most) = (Vec::new(), before);
     let attack = tokio::spawn(attack);
-    let start = Instant::now();
-    while start.elapsed() < duration() || under.len() < 20 {
-        let asked = Instant::now();
-        good(quiet.len() + under.len()).await;
-        under.push(asked.elapsed());
+    let mut most = before;
+    let mut under = ask(&mut number, duration(), &mut good, || {
         most = (most.0.max(host.rss_bytes()), most.1.max(host.descriptors()));
-    }
+    })
+    .await;
     // The attacker's connections are closed with it.
     attack.abort();
     assert!(attack.await.is_err_and(|ended| ended.is_cancelled()), "the attack has ended by itself");
-    let (quiet, attacked) = (p99(&mut quiet), p99(&mut under));
-    println!(
-        "{name}: {} good requests, p99 {:.1} ms under attack and {:.1} ms alone; memory {} -> {} MiB, descriptors {} -> {}",
-        under.len(),
-        attacked.as_secs_f64() * 1e3,
-        quiet.as_secs_f64() * 1e3,
-        before.0 / MIB,
-        most.0 / MIB,
-        before.1,
-        most.1,
-    );
+    println!("{name}: memory {} -> {} MiB, descriptors {} -> {}", before.0 / MIB, most.0 / MIB, before.1, most.1);
+    for (kind, times) in &mut under {
+        let alone = quiet.get_mut(kind).map_or(0.0, |times| p99(times).as_secs_f64() * 1e3);
+        let attacked = p99(times).as_secs_f64() * 1e3;
+        println!(
+            "    {kind}: {} good requests, p99 {attacked:.1} ms under attack and {alone:.1} ms alone",
+            times.len()
+        );
+    }
     assert!(
         most.0 <= before.0 + bounds.mib * MIB,
         "the host has grown from {} to {} MiB",

@@ -3,7 +3,7 @@
 
 use crate::harness::admin::{Api, tokens};
 use crate::harness::app::texts;
-use crate::harness::{App, eventually};
+use crate::harness::{App, eventually, raw};
 use http::Method;
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt as _;
@@ -274,4 +274,27 @@ async fn only_a_host_on_a_terminal_prints_the_consoles_address() {
     assert_eq!(cookie.status, 204, "{cookie:?}");
     assert_eq!(api.send(Method::POST, "/v1/session", &[], &code).await.status, 401, "the code works once");
     host.stop().await;
+}
+
+#[tokio::test]
+async fn a_refused_request_with_a_large_body_gets_its_answer_and_its_connection_serves_the_next() {
+    let app = App::alone("rogue").administered();
+    let host = app.start().await;
+    let api = Api::of(&host);
+    let address = api.url().strip_prefix("http://").unwrap();
+    let mut wire = raw::Wire::connect(address).await;
+    for (line, status) in [("POST /v1/components/calm/deploy", 401), ("POST /nothing", 404), ("POST /livez", 405)] {
+        for length in [10, 100_000, 5_000_000] {
+            let head = format!("{line} HTTP/1.1\r\nhost: {address}\r\ncontent-length: {length}\r\n\r\n");
+            wire.send(&(head + &"x".repeat(length))).await;
+            let answer = wire.response(false).await.expect("a response");
+            assert_eq!((answer.status, answer.header("connection")), (status, None), "{line} {length}: {answer:?}");
+        }
+        // A body that does not come.
+        let mut wire = raw::Wire::connect(address).await;
+        wire.send(&format!("{line} HTTP/1.1\r\nhost: {address}\r\ncontent-length: 9\r\n\r\nx")).await;
+        let answer = wire.response(false).await.expect("a response");
+        assert_eq!((answer.status, answer.header("connection")), (status, Some("close")), "{line}: {answer:?}");
+        assert!(wire.response(false).await.is_none(), "{line}: the connection is open");
+    }
 }

@@ -91,6 +91,20 @@ async fn a_full_disk_is_not_reported_as_a_full_key_value_store() {
     host.wait_for_log("the disk of the state folder is full").await;
 }
 
+#[tokio::test]
+async fn the_manifest_sets_how_large_a_database_may_become() {
+    let app = App::alone("rogue").replace(
+        "[component.front]\n",
+        "[application.tool.souk.limits]\ndatabase_bytes = \"1MiB\"\n\n[component.front]\n",
+    );
+    let host = app.start().await;
+    let full = host.client().get("/rogue/strain/write/20").await.expect_failed();
+    assert!(full.contains("DatabaseFull"), "{full}");
+    drop(host);
+    let app = app.replace("\"1MiB\"", "\"64MiB\"");
+    app.start().await.client().get("/rogue/strain/write/20").await.expect(200);
+}
+
 /// The requests that were sent, and their answers.
 struct Records {
     token: String,

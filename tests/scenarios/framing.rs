@@ -162,13 +162,15 @@ async fn headers_that_belong_to_the_connection_do_not_leave_a_component() {
 
 #[tokio::test]
 async fn trailers_arrive_without_framing_headers() {
-    let hosts = Hosts::one().await;
-    let mut wire = Wire::connect(hosts.front.address()).await;
-    for query in ["writes=4&mark=mine&end=trailers", "writes=4&length=4&mark=mine&end=trailers"] {
-        let message = get(&mut wire, &Way::Direct.target(query)).await;
-        assert_eq!((message.status, message.text().as_str()), (200, "mine"), "{message:?}");
-        assert_eq!((message.header("trailer"), message.header("content-length")), (Some("x-sum"), None), "{message:?}");
-        assert_eq!(message.trailers, [("x-sum".to_owned(), "7".to_owned())]);
+    for (hosts, how) in [(Hosts::one().await, "on one host"), (Hosts::two().await, "over NATS")] {
+        let mut wire = Wire::connect(hosts.front.address()).await;
+        for query in ["writes=4&mark=mine&end=trailers", "writes=4&length=4&mark=mine&end=trailers"] {
+            let message = get(&mut wire, &Way::Direct.target(query)).await;
+            assert_eq!((message.status, message.text().as_str()), (200, "mine"), "{how}: {message:?}");
+            let framing = (message.header("trailer"), message.header("content-length"));
+            assert_eq!(framing, (Some("x-sum"), None), "{how}: {message:?}");
+            assert_eq!(message.trailers, [("x-sum".to_owned(), "7".to_owned())], "{how}");
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Attacks from inside: a component that takes as much memory, files, disk, log and CPU time as it can get, beside
 //! components that behave well.
 
-use crate::harness::load::{Bounds, endure};
+use crate::harness::load::{self, Bounds, endure};
 use crate::harness::{App, Client, Host};
 use futures::future::join_all;
 
@@ -32,6 +32,7 @@ async fn withstand(name: &str, app: App, paths: &'static [&'static str], callers
             let path = OTHERS[number % OTHERS.len()];
             let answer = good.get(path).await;
             assert_eq!(answer.status, 200, "{path} answered {answer:?}");
+            path
         }
     };
     endure(name, &app, &host, bounds, ask, attack(bad, paths, callers)).await;
@@ -79,7 +80,7 @@ async fn a_component_that_prints_without_end_leaves_the_log_to_others() {
     let bounds = Bounds { mib: 320, descriptors: 100 };
     let host = withstand("printing", App::alone("rogue"), &["/rogue/print-lines/100000/100"], 8, bounds).await;
     let lines = host.log().iter().filter(|line| line.contains("xxxxxxxxxxxxxxxx")).map(String::len).sum::<usize>();
-    let seconds = 2 + std::env::var("LOAD_SECONDS").map_or(5, |text| text.parse::<usize>().unwrap()) * 4;
+    let seconds = 2 + load::duration().as_secs() as usize * 4;
     assert!(lines <= seconds * 512 * 1024, "{lines} bytes were printed");
     assert!(host.log_count("dropped") > 0, "the log does not say that lines are missing");
 }

@@ -1,10 +1,11 @@
 //! Attacks on the HTTP edge: clients that do not finish their bodies, do not read their responses, or hold connections
-//! open. The good clients have the attacker's address, so they get only a part of the same per-address share.
+//! open. Half of the good clients have the attacker's address, so they get only a part of the same share; the others have
+//! another address.
 
 use crate::harness::http2::Http2;
-use crate::harness::load::{Bounds, endure, raise_descriptors};
+use crate::harness::load::{self, Bounds, endure, raise_descriptors};
 use crate::harness::store::Shop;
-use crate::harness::{App, raw, stripe};
+use crate::harness::{App, Client, raw, stripe};
 use futures::future::join_all;
 use http::Method;
 use serde_json::json;
@@ -14,9 +15,18 @@ use tokio::io::AsyncWriteExt;
 /// How long an attacker keeps a connection before it opens it again.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Sends good requests, one after the other: to the API and to the webhook, over existing and new connections.
-async fn order_and_tell(shop: &Shop, admin: &str, number: usize) {
-    let client = if number % 4 < 2 { shop.client.clone() } else { shop.client.fresh() };
+/// An address of this machine that no attacker has.
+const NEIGHBOUR: [u8; 4] = [127, 0, 0, 2];
+
+/// Sends good requests, one after the other: to the API and to the webhook, over existing and new connections, from the
+/// attacker's address and from another one. Returns from which.
+async fn order_and_tell(shop: &Shop, neighbour: &Client, admin: &str, number: usize) -> &'static str {
+    let (client, kind) = if number % 8 < 4 {
+        (&shop.client, "from the attacker's address")
+    } else {
+        (neighbour, "from another address")
+    };
+    let client = if number % 4 < 2 { client.clone() } else { client.fresh() };
     if number.is_multiple_of(2) {
         let body = json!({ "name": format!("Cup {number}"), "price": 9.5 }).to_string().into_bytes();
         let bearer = format!("Bearer {admin}");
@@ -27,13 +37,14 @@ async fn order_and_tell(shop: &Shop, admin: &str, number: usize) {
         let answer = stripe::deliver(&client, crate::harness::store::STRIPE_SECRET, &event).await;
         assert_eq!(answer.status, 200, "{answer:?}");
     }
+    kind
 }
 
-async fn store() -> (Shop, String) {
+async fn store() -> (Shop, Client, String) {
     raise_descriptors();
     let shop = Shop::of(App::store_alone()).await;
-    let admin = shop.admin().await;
-    (shop, admin)
+    let (neighbour, admin) = (shop.client.from(NEIGHBOUR), shop.admin().await);
+    (shop, neighbour, admin)
 }
 
 /// Opens `connections`, each of which sends this many requests and abandons them, again and again.
@@ -63,17 +74,17 @@ async fn leave(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bodies_that_are_not_finished_keep_no_request_out() {
-    let (shop, admin) = store().await;
+    let (shop, neighbour, admin) = store().await;
     for (name, path) in [("unfinished bodies", "/api/products"), ("unfinished events", "/payments/webhook")] {
         let attack = leave(shop.host.address().to_owned(), 65_535, 33, "POST", path, vec![Some(&b"{"[..]); 127]);
         let bounds = Bounds { mib: 160, descriptors: 200 };
-        endure(name, &shop.app, &shop.host, bounds, |n| order_and_tell(&shop, &admin, n), attack).await;
+        endure(name, &shop.app, &shop.host, bounds, |n| order_and_tell(&shop, &neighbour, &admin, n), attack).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn responses_that_are_not_read_keep_no_request_out_and_fill_no_memory() {
-    let (shop, admin) = store().await;
+    let (shop, neighbour, admin) = store().await;
     // Without a window hyper buffers a response, with a small window HTTP/2 does; a response of 76 KB holds its
     // instance.
     for (name, window, path) in [
@@ -84,17 +95,17 @@ async fn responses_that_are_not_read_keep_no_request_out_and_fill_no_memory() {
         assert_eq!(shop.client.get(path).await.status, 200, "{path}");
         // A frame of one byte costs as much CPU time as one of 64 KiB. A short run has fewer of them, so that two cores
         // have time left for the good client.
-        let connections = if std::env::var_os("LOAD_SECONDS").is_some() { 400 } else { 120 };
+        let connections = if load::is_long() { 400 } else { 120 };
         let attack = leave(shop.host.address().to_owned(), window, connections, "GET", path, vec![None; 128]);
         // 128 instances of the gateway, which is the share of one peer, and the state of its streams.
         let bounds = Bounds { mib: 448, descriptors: 900 };
-        endure(name, &shop.app, &shop.host, bounds, |n| order_and_tell(&shop, &admin, n), attack).await;
+        endure(name, &shop.app, &shop.host, bounds, |n| order_and_tell(&shop, &neighbour, &admin, n), attack).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_connections_keep_no_newcomer_out() {
-    let (shop, admin) = store().await;
+    let (shop, neighbour, admin) = store().await;
     let address = shop.host.address().to_owned();
     let attack = async move {
         let address = &address;
@@ -113,13 +124,13 @@ async fn idle_connections_keep_no_newcomer_out() {
     };
     // A connection that the host closes to make room stays open for half a second, in case a request is on its way.
     let bounds = Bounds { mib: 320, descriptors: 4_096 };
-    let newcomers = |n: usize| order_and_tell(&shop, &admin, n % 2 + 2);
+    let newcomers = |n: usize| order_and_tell(&shop, &neighbour, &admin, n % 2 + 2 + n % 8 / 4 * 4);
     endure("idle connections", &shop.app, &shop.host, bounds, newcomers, attack).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn heads_and_bodies_that_stop_half_way_on_every_connection_keep_no_newcomer_out() {
-    let (shop, admin) = store().await;
+    let (shop, neighbour, admin) = store().await;
     let head = format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}", "x".repeat(100_000));
     let body = "POST /api/products HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{"
         .to_owned();
@@ -144,7 +155,7 @@ async fn heads_and_bodies_that_stop_half_way_on_every_connection_keep_no_newcome
             .await;
         };
         let bounds = Bounds { mib: 320, descriptors: 4_096 };
-        let newcomers = |n: usize| order_and_tell(&shop, &admin, n % 2 + 2);
+        let newcomers = |n: usize| order_and_tell(&shop, &neighbour, &admin, n % 2 + 2 + n % 8 / 4 * 4);
         endure(name, &shop.app, &shop.host, bounds, newcomers, attack).await;
     }
 }

@@ -11,6 +11,7 @@ pub mod boundary;
 pub mod budget;
 pub mod call;
 mod call_context;
+pub mod fair;
 pub mod files;
 pub mod framing;
 mod full;

@@ -7,12 +7,14 @@
 use crate::boundary::{Running, Usage};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
+
+/// Whatever gives the permit back when it is dropped.
+type Permit = Box<dyn Send>;
 
 /// The permit of one instance, while it has one; cheap to clone.
 #[derive(Clone)]
 pub struct Slice {
-    permit: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
+    permit: Arc<Mutex<Option<Permit>>>,
     usage: Arc<Usage>,
 }
 
@@ -23,13 +25,14 @@ impl Slice {
     }
 
     /// Keeps `permit` until it is given back.
-    pub fn hold(&self, permit: OwnedSemaphorePermit) {
-        *self.permit.lock() = Some(permit);
+    pub fn hold(&self, permit: impl Send + 'static) {
+        *self.permit.lock() = Some(Box::new(permit));
     }
 
     /// Gives the permit back: at the end of a call, and whenever the guest waits for something.
     pub fn release(&self) {
-        self.permit.lock().take();
+        let permit = self.permit.lock().take();
+        drop(permit);
     }
 
     /// Marks the instance as computing on this thread, until the returned value is dropped.

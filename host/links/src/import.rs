@@ -4,12 +4,13 @@
 use super::check::{LinkTypeError, check_function, plain_values};
 use super::taped::Taped;
 use super::unavailable::Unavailable;
+use bytes::Bytes;
 use souk_bindings::Ctx;
 use souk_bindings::call::CallContext;
-use souk_runtime::{Exported, Pool};
+use souk_runtime::{Exported, Flat, Pool};
 use std::sync::Arc;
 use wasmtime::StoreContextMut;
-use wasmtime::component::types::{ComponentFunc, ComponentItem};
+use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 use wasmtime::component::{Component, Linker, LinkerInstance, Val};
 
 /// An import that could not be linked.
@@ -187,6 +188,30 @@ pub(super) type Answer<'a> = Box<dyn Future<Output = wasmtime::Result<()>> + Sen
 pub(super) trait Answers: Send + Sync + 'static {
     /// Answers one call. `context` is the call context of the caller.
     fn answer<'a>(self: Arc<Self>, context: CallContext, params: &'a [Val], results: &'a mut [Val]) -> Answer<'a>;
+
+    /// Answers one call of a `func` with one flat parameter and one flat result.
+    fn answer_flat<P: Flat, R: Flat>(
+        self: Arc<Self>,
+        context: CallContext,
+        param: P,
+    ) -> impl Future<Output = wasmtime::Result<R>> + Send
+    where
+        Self: Sized,
+    {
+        answer_as_vals(self, context, param)
+    }
+}
+
+/// Answers a call with flat values like any other call.
+pub(super) async fn answer_as_vals<P: Flat, R: Flat>(
+    link: Arc<impl Answers>,
+    context: CallContext,
+    param: P,
+) -> wasmtime::Result<R> {
+    let (params, mut results) = ([param.into_val()], [Val::Bool(false)]);
+    Box::into_pin(link.answer(context, &params, &mut results)).await?;
+    let [result] = results;
+    R::from_val(result).ok_or_else(|| wasmtime::format_err!("the result has another type"))
 }
 
 /// Defines a function that `link` answers.
@@ -207,6 +232,13 @@ pub(super) fn define(
             let context = accessor.with(|mut store| store.data_mut().call.clone());
             Box::into_pin(link.clone().answer(context, params, results))
         })
+    } else if let Some(sides) = flat_sides(ty) {
+        match sides {
+            [Side::Bytes, Side::Bytes] => define_flat::<Bytes, Bytes>(instance, name, link),
+            [Side::Bytes, Side::Text] => define_flat::<Bytes, String>(instance, name, link),
+            [Side::Text, Side::Bytes] => define_flat::<String, Bytes>(instance, name, link),
+            [Side::Text, Side::Text] => define_flat::<String, String>(instance, name, link),
+        }
     } else {
         instance.func_new_async(name, move |store: StoreContextMut<'_, Ctx>, _ty, params, results| {
             let ctx = store.data();
@@ -215,4 +247,43 @@ pub(super) fn define(
             link.clone().answer(ctx.call.clone(), params, results)
         })
     }
+}
+
+/// A side of a call that is bytes or text as a whole.
+#[derive(Clone, Copy)]
+enum Side {
+    Bytes,
+    Text,
+}
+
+impl Side {
+    fn of(ty: &Type) -> Option<Self> {
+        match ty {
+            Type::List(list) if list.ty() == Type::U8 => Some(Side::Bytes),
+            Type::String => Some(Side::Text),
+            _ => None,
+        }
+    }
+}
+
+/// The parameter and the result of a function, if these are its whole signature.
+fn flat_sides(ty: &ComponentFunc) -> Option<[Side; 2]> {
+    let (mut params, mut results) = (ty.params(), ty.results());
+    let (Some((_, param)), None) = (params.next(), params.next()) else { return None };
+    let (Some(result), None) = (results.next(), results.next()) else { return None };
+    Some([Side::of(&param)?, Side::of(&result)?])
+}
+
+/// Defines a `func` whose values cross as a whole.
+fn define_flat<P: Flat, R: Flat>(
+    instance: &mut LinkerInstance<'_, Ctx>,
+    name: &str,
+    link: Arc<impl Answers>,
+) -> wasmtime::Result<()> {
+    instance.func_wrap_async(name, move |store: StoreContextMut<'_, Ctx>, (param,): (P,)| {
+        let ctx = store.data();
+        ctx.slice.release();
+        let answer = link.clone().answer_flat::<P, R>(ctx.call.clone(), param);
+        Box::new(async move { Ok((answer.await?,)) })
+    })
 }

@@ -10,11 +10,11 @@
 
 use super::check::LinkTypeError;
 use super::import::{Answer, Answers, Import, LinkError};
-use super::unavailable::{Unavailable, write_outcome};
+use super::unavailable::{Unavailable, failed, write_outcome};
 use souk_bindings::Ctx;
 use souk_bindings::boundary::{Boundaries, Boundary};
 use souk_bindings::call::CallContext;
-use souk_runtime::{CallError, CallerType, Failure, Pool};
+use souk_runtime::{CallError, CallerType, Failure, Flat, Pool};
 use std::sync::Arc;
 use wasmtime::component::{Linker, Val};
 
@@ -69,6 +69,18 @@ impl Answers for Link {
             crossing.close_with(&outcome, |error| error.failure.key());
             write_outcome(outcome, self.unavailable.as_ref(), results, &context)
         })
+    }
+
+    async fn answer_flat<P: Flat, R: Flat>(self: Arc<Self>, mut context: CallContext, param: P) -> wasmtime::Result<R> {
+        let crossing = self.boundary.open(&context.span);
+        crossing.enter(&mut context);
+        let outcome = match context.next(self.target.call_deadline()) {
+            Some(context) => self.target.call_flat(&self.caller, self.position, param, context).await,
+            None => Err(CallError::new(self.target.component(), Failure::TooManyHops, "")),
+        };
+        crossing.close_with(&outcome, |error| error.failure.key());
+        // Neither bytes nor text has an error for a dead callee.
+        outcome.map_err(|error| failed(&error, &context))
     }
 }
 

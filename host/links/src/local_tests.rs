@@ -1,4 +1,4 @@
-//! A caller holds no permit to compute while its callee runs.
+//! A caller holds no permit to compute while its callee runs; and bytes that are a whole signature cross as a whole.
 
 use super::link;
 use crate::{Import, Target};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::{Component, Linker, Val};
 use wasmtime::{Engine, StoreContextMut};
 
 /// Exports `f`, which asks the host how many permits there are.
@@ -93,5 +93,89 @@ async fn a_callers_permit_is_free_while_its_callee_runs() {
         caller.call(run, &[], CallContext::new("trace", Duration::from_secs(60))).await.unwrap();
         assert_eq!(seen.load(Ordering::SeqCst), 1, "an import of kind {kind:?}");
         assert_eq!(hot.available_permits(), 1, "the permit is given back");
+    }
+}
+
+/// A memory of 16 MiB whose upper half `realloc` hands out.
+const MEMORY: &str = r#"(core module $memory
+    (memory (export "memory") 256)
+    (global $next (mut i32) (i32.const 8388608))
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32)
+        global.get $next
+        (global.set $next (i32.add (global.get $next) (local.get 3)))))
+    (core instance $m (instantiate $memory))"#;
+
+#[tokio::test]
+async fn bytes_cross_a_link_as_a_whole_where_they_are_a_functions_whole_signature() {
+    let mut config = wasmtime::Config::new();
+    config.wasm_component_model_async(true).epoch_interruption(true);
+    let engine = Engine::new(&config).unwrap();
+    let component = |text: &str| Component::new(&engine, wat::parse_str(text).unwrap()).unwrap();
+    // The last one has a type that crosses value by value, each of them 40 bytes.
+    for (param, result, crosses) in [
+        ("(list u8)", "(list u8)", true),
+        ("(list u8)", "string", true),
+        ("string", "(list u8)", true),
+        ("string", "string", true),
+        ("(list s8)", "(list s8)", false),
+    ] {
+        let callee = format!(
+            r#"(component {MEMORY}
+                (core module $f
+                    (import "" "memory" (memory 256))
+                    (func (export "f") (param i32 i32) (result i32)
+                        (i32.store (i32.const 16) (local.get 0))
+                        (i32.store (i32.const 20) (local.get 1))
+                        i32.const 16))
+                (core instance $i (instantiate $f (with "" (instance (export "memory" (memory $m "memory"))))))
+                (func $f (param "input" {param}) (result {result})
+                    (canon lift (core func $i "f") (memory (core memory $m "memory")) (realloc (core func $m "realloc"))))
+                (instance $contract (export "f" (func $f)))
+                (export "test:flat/contract@1.0.0" (instance $contract)))"#
+        );
+        // It passes so many bytes, and returns how many came back, and the last one of them.
+        let caller = format!(
+            r#"(component
+                (import "test:flat/contract@1.0.0" (instance $contract
+                    (export "f" (func (param "input" {param}) (result {result})))))
+                {MEMORY}
+                (core func $f (canon lower (func $contract "f") (memory (core memory $m "memory")) (realloc (core func $m "realloc"))))
+                (core module $run
+                    (import "" "memory" (memory 256))
+                    (import "" "f" (func $f (param i32 i32 i32)))
+                    (func (export "run") (param i32) (result i64)
+                        (memory.fill (i32.const 64) (i32.const 97) (local.get 0))
+                        (call $f (i32.const 64) (local.get 0) (i32.const 16))
+                        (i64.add
+                            (i64.mul (i64.const 1000) (i64.load32_u (i32.const 20)))
+                            (i64.load8_u (i32.sub
+                                (i32.add (i32.load (i32.const 16)) (i32.load (i32.const 20)))
+                                (i32.const 1))))))
+                (core instance $i (instantiate $run
+                    (with "" (instance (export "memory" (memory $m "memory")) (export "f" (func $f))))))
+                (func $run (param "bytes" u32) (result u64) (canon lift (core func $i "run")))
+                (instance $own (export "run" (func $run)))
+                (export "test:flat/own@1.0.0" (instance $own)))"#
+        );
+        let callee = pool("callee", &engine, &component(&callee), &mut Linker::new(&engine));
+        let (importer, mut linker) = (component(&caller), Linker::new(&engine));
+        let contract = "test:flat/contract@1.0.0";
+        let target = Target::Local(&callee);
+        let import = Import { engine: &engine, importer: &importer, interface: contract, export: contract, target };
+        link(&mut linker, &import, "caller", &callee, &Boundaries::off()).unwrap();
+        let caller = pool("caller", &engine, &importer, &mut linker);
+        let run = caller.position("test:flat/own@1.0.0", "run").unwrap();
+        let ask = |bytes| {
+            let caller = caller.clone();
+            async move { caller.call(run, &[Val::U32(bytes)], CallContext::new("trace", Duration::from_secs(60))).await }
+        };
+        assert_eq!(ask(5).await.unwrap(), [Val::U64(5_097)], "{param} {result}");
+        // More than `call_bytes` at 40 bytes each.
+        let large = ask(4_000_000).await;
+        if crosses {
+            assert_eq!(large.unwrap(), [Val::U64(4_000_000_097)], "{param} {result}");
+        } else {
+            assert!(large.is_err(), "{param}");
+        }
     }
 }

@@ -1,11 +1,12 @@
 //! Calls over links of a component that is recorded or replayed: their values are in the recording, as JSON.
 
-use super::import::{Answer, Answers, define};
+use super::import::{Answer, Answers, answer_as_vals, define};
 use serde_json::value::RawValue;
 use souk_bindings::Ctx;
 use souk_bindings::call::CallContext;
 use souk_bindings::tape::{ResultSource, Tape};
 use souk_codec::FunctionCodec;
+use souk_runtime::Flat;
 use std::sync::{Arc, OnceLock};
 use wasmtime::bail;
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
@@ -40,6 +41,13 @@ impl<L: Answers> Answers for Taped<L> {
             }
             Ok(())
         })
+    }
+
+    async fn answer_flat<P: Flat, R: Flat>(self: Arc<Self>, context: CallContext, param: P) -> wasmtime::Result<R> {
+        if context.tape.is_none() {
+            return self.link.clone().answer_flat(context, param).await;
+        }
+        answer_as_vals(self, context, param).await
     }
 }
 

@@ -79,18 +79,24 @@ pub(super) fn write_outcome(
     context: &CallContext,
 ) -> wasmtime::Result<()> {
     let Err(error) = outcome else { return Ok(()) };
-    match error.failure {
-        // There may be thousands, and each caller gets its own error.
-        Failure::Overloaded => tracing::debug!(component = %error.component, trace = %context.trace, "{error}"),
-        _ => tracing::warn!(component = %error.component, trace = %context.trace, "{error}"),
-    }
+    let trap = failed(&error, context);
     match (unavailable, results.first_mut()) {
         (Some(unavailable), Some(slot)) => {
             *slot = unavailable.value(&error.message());
             Ok(())
         }
-        _ => Err(wasmtime::Error::msg(error.message())),
+        _ => Err(trap),
     }
+}
+
+/// Logs why a call failed; returns the trap for a caller whose contract has no error for that.
+pub(super) fn failed(error: &CallError, context: &CallContext) -> wasmtime::Error {
+    match error.failure {
+        // There may be thousands, and each caller gets its own error.
+        Failure::Overloaded => tracing::debug!(component = %error.component, trace = %context.trace, "{error}"),
+        _ => tracing::warn!(component = %error.component, trace = %context.trace, "{error}"),
+    }
+    wasmtime::Error::msg(error.message())
 }
 
 fn form(error: &Type, name: &str) -> Option<Form> {

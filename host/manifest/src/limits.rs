@@ -188,7 +188,8 @@ limits! {
         delivery_backoff_most: Duration, HOUR, (milliseconds(1), DAY),
             "messages are delivered within an hour after their target works again";
         /// The host memory for the values that the component passes in one call: arguments of a call that it makes, or its
-        /// result. Numbers and bytes of a list take up to 40 bytes each on a link, one byte each for a database.
+        /// result. Numbers and bytes of a list take up to 40 bytes each on a link; a byte takes one for a database, and
+        /// where a `list<u8>` is all that a function takes or returns.
         call_bytes: Bytes, ByteSize::mib(16), (ByteSize::mib(1), ByteSize::mib(128)),
             "the largest value of a database fits; on a link a `list<u8>` of 445 KB fits, which takes 9 ms to read";
     }
@@ -229,6 +230,10 @@ limits! {
         /// Stored messages of durable links, with dead letters: the bytes of their arguments, and 2 KiB for each.
         durable_bytes: Bytes, ByteSize::mib(256), (ByteSize::mib(2), ByteSize::gib(64)),
             "a hundred thousand events; when it is full, callers are told to try again";
+        /// The size of one SQLite database. The log warns when 80 % of it are in use, and a full one answers
+        /// `database-full` to each write.
+        database_bytes: Bytes, ByteSize::gib(1), (ByteSize::mib(1), ByteSize::tib(8)),
+            "half a million orders of the store; PostgreSQL suits more of them better";
         /// How long requests in progress may take to finish after SIGTERM or SIGINT.
         drain: Duration, seconds(35), (Duration::ZERO, seconds(600)),
             "the call deadline and a little more";

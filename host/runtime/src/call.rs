@@ -4,6 +4,7 @@
 //! guest after its return, and a call from within another store's event loop, run in their own task.
 
 use super::error::{CallError, Failure};
+use super::flat::{AnyValues, Values};
 use super::panic;
 use super::pool::{InUse, Lease, Pool};
 use super::recorded;
@@ -36,7 +37,8 @@ impl Pool {
         let version = self.choose(context.draw);
         let position = self.position_in(&version, function)?;
         let mut results = vec![Val::Bool(false); version.0.results(position)];
-        self.call_version(version, position, params, &mut results, context).await?;
+        let mut values = AnyValues { params, results: &mut results };
+        self.call_version(version, position, &mut values, context).await?;
         Ok(results)
     }
 
@@ -53,7 +55,7 @@ impl Pool {
     ) -> Result<(), CallError> {
         let version = self.choose(context.draw);
         let position = self.position_in(&version, function)?;
-        self.call_version(version, position, params, results, context).await
+        self.call_version(version, position, &mut AnyValues { params, results }, context).await
     }
 
     /// The position in `version` of a function in the component's table.
@@ -66,13 +68,14 @@ impl Pool {
         self: &Arc<Self>,
         version: InUse,
         position: usize,
-        params: &[Val],
-        results: &mut [Val],
+        values: &mut impl Values,
         mut context: CallContext,
     ) -> Result<(), CallError> {
         let mut crossing = version.0.calls.get(position).map(|calls| calls.open(&context.span));
-        if let (Some(crossing), Some(values)) = (&mut crossing, version.0.values.get(position)) {
-            crossing.note(Record::ARGUMENTS, || values.arguments(params));
+        if let (Some(crossing), Some(traced), Some(params)) =
+            (&mut crossing, version.0.values.get(position), values.params())
+        {
+            crossing.note(Record::ARGUMENTS, || traced.arguments(params));
         }
         let traced = crossing.is_some().then(|| version.0.values.get(position).cloned()).flatten();
         if let Some(crossing) = &crossing {
@@ -81,27 +84,27 @@ impl Pool {
         if let Some(step) = version.0.steps.get(position) {
             context.path.push(*step);
         }
-        let taped = version.0.record_call(position, params, &mut context);
+        let taped = values.params().and_then(|params| version.0.record_call(position, params, &mut context));
         let counted = version.0.tally.is_on().then(|| (version.0.clone(), Instant::now()));
         let called = {
-            let mut call = pin!(self.call_crossing(version, position, params, results, context));
+            let mut call = pin!(self.call_crossing(version, position, &mut *values, context));
             call.as_mut().await
         };
         if let Some((tape, codec)) = taped {
-            recorded::end_call(&tape, &codec, &called, results);
+            recorded::end_call(&tape, &codec, &called, values.results().unwrap_or_default());
         }
         if let Some(mut crossing) = crossing {
-            match (&called, traced) {
-                (Err(error), _) => crossing.fails(|| error.to_string()),
-                (Ok(()), Some(values)) => crossing.note(Record::RESULT, || values.result(results)),
-                (Ok(()), None) => {}
+            match (&called, traced, values.results()) {
+                (Err(error), ..) => crossing.fails(|| error.to_string()),
+                (Ok(()), Some(traced), Some(results)) => crossing.note(Record::RESULT, || traced.result(results)),
+                (Ok(()), ..) => {}
             }
             crossing.close_with(&called, |error| error.failure.key());
         }
         if let Some((version, start)) = counted {
             let outcome = match &called {
                 Err(error) => Outcome::of_failure(error.failure),
-                Ok(()) if matches!(results.first(), Some(Val::Result(Err(_)))) => Some(Outcome::Refused),
+                Ok(()) if values.results().is_some_and(is_refusal) => Some(Outcome::Refused),
                 Ok(()) => Some(Outcome::Good),
             };
             if let Some(outcome) = outcome {
@@ -115,12 +118,11 @@ impl Pool {
         self: &Arc<Self>,
         version: InUse,
         position: usize,
-        params: &[Val],
-        results: &mut [Val],
+        values: &mut impl Values,
         context: CallContext,
     ) -> Result<(), CallError> {
         let (deadline, trace) = (context.deadline, context.trace.clone());
-        let mut run = pin!(self.run(version, position, params, results, context));
+        let mut run = pin!(self.run(version, position, values, context));
         let returned = match tokio::time::timeout_at(deadline, run.as_mut()).await {
             Ok(returned) => returned?,
             Err(_) => return Err(self.late()),
@@ -136,12 +138,11 @@ impl Pool {
         self: &Arc<Self>,
         version: InUse,
         position: usize,
-        params: &[Val],
-        results: &mut [Val],
+        values: &mut impl Values,
         context: CallContext,
     ) -> Result<Option<Lease>, CallError> {
         let mut lease = self.lease(version, context).await?;
-        match invoke(&mut lease, position, params, results).await {
+        match invoke(&mut lease, position, values).await {
             Ok(true) => {
                 lease.give_back();
                 Ok(None)
@@ -204,15 +205,20 @@ impl Pool {
     }
 }
 
+/// Whether a function has returned an error of its contract.
+fn is_refusal(results: &[Val]) -> bool {
+    matches!(results.first(), Some(Val::Result(Err(_))))
+}
+
 /// Calls the guest and waits for its results; returns whether it does nothing after its return.
-async fn invoke(lease: &mut Lease, function: usize, params: &[Val], results: &mut [Val]) -> Result<bool> {
+async fn invoke(lease: &mut Lease, function: usize, values: &mut impl Values) -> Result<bool> {
     let instance = &mut lease.instance;
     let Some(func) = instance.functions.get(function).copied() else {
         wasmtime::bail!("function {function} does not exist");
     };
     let slice = instance.store.data().slice.clone();
     let call = pin!(instance.store.run_concurrent(async |accessor| {
-        func.call_concurrent(accessor, params, results).await?;
+        values.call(func, accessor).await?;
         let done = std::future::poll_fn(|cx| Poll::Ready(accessor.poll_no_interesting_tasks(cx).is_ready())).await;
         wasmtime::error::Ok(done)
     }));

@@ -6,6 +6,7 @@
 //! ([`FunctionCodec::can_call`]).
 
 use super::error::{CallError, Failure};
+use super::flat::AnyValues;
 use super::pool::{InUse, Pool};
 use souk_bindings::call::CallContext;
 use souk_codec::signature::{digest, digest_of};
@@ -66,6 +67,11 @@ impl OwnType {
         OwnType { digest: digest(name, ty), ty: ty.clone(), codec: OnceLock::new() }
     }
 
+    /// Whether this is the type that `caller` is built for.
+    pub(super) fn is_of(&self, caller: &CallerType) -> bool {
+        self.digest == caller.digest
+    }
+
     /// The codec of its values, if a caller that is built for `caller` may call it.
     fn codec_for(&self, caller: &CallerType) -> Option<Arc<FunctionCodec>> {
         let codec = self.codec.get_or_init(|| FunctionCodec::of(&self.ty).ok().map(Arc::new)).clone();
@@ -105,8 +111,8 @@ impl Pool {
     ) -> Result<(), CallError> {
         let version = self.choose(context.draw);
         let position = self.position_in(&version, function)?;
-        if version.0.types.get(position).is_some_and(|own| own.digest == caller.digest) {
-            return self.call_version(version, position, params, results, context).await;
+        if version.0.has_type_of(position, caller) {
+            return self.call_version(version, position, &mut AnyValues { params, results }, context).await;
         }
         // Boxed, so that the future of a call with the same type stays smaller.
         Box::pin(self.call_other(caller, version, position, params, results, context)).await
@@ -145,7 +151,8 @@ impl Pool {
         let codec = version.0.types.get(position).and_then(|own| own.codec_for(caller)).ok_or_else(differ)?;
         let params = codec.adopt_params(&caller.codec, params.to_vec()).ok_or_else(differ)?;
         let mut own = vec![Val::Bool(false); version.0.results(position)];
-        self.call_version(version, position, &params, &mut own, context).await?;
+        let mut values = AnyValues { params: &params, results: &mut own };
+        self.call_version(version, position, &mut values, context).await?;
         let adopted = caller.codec.adopt_results(own).ok_or_else(differ)?;
         results.iter_mut().zip(adopted).for_each(|(slot, value)| *slot = value);
         Ok(())

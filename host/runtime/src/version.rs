@@ -3,7 +3,7 @@
 //! A component has one version that serves, and more while a new one is tried out or old calls end. All versions share
 //! the component's limits, so the pool counts the instances of all; each version owns its own instances.
 
-use super::caller::OwnType;
+use super::caller::{CallerType, OwnType};
 use super::component::Compiled;
 use super::handler::Handler;
 use super::plain;
@@ -156,6 +156,16 @@ impl Version {
     /// The position in this version of the function with this index in the component's table.
     pub(super) fn position(&self, function: usize) -> Option<usize> {
         self.positions.get(function).copied().flatten()
+    }
+
+    /// Whether traces or recordings have the values of its calls.
+    pub(super) fn keeps_values(&self) -> bool {
+        !self.values.is_empty() || !self.codecs.is_empty()
+    }
+
+    /// Whether the function at this position has the type that `caller` is built for.
+    pub(super) fn has_type_of(&self, position: usize, caller: &CallerType) -> bool {
+        self.types.get(position).is_some_and(|own| own.is_of(caller))
     }
 
     /// The number of results of the function at this position.

@@ -21,8 +21,7 @@ pub(crate) fn raise(limits: &EdgeLimits) {
     }
     // `None` means no limit.
     let Some(most) = getrlimit(Resource::Nofile).current else { return };
-    let needed = needed(limits);
-    if most < needed {
+    if let Some(needed) = missing(most, limits) {
         tracing::warn!(
             "the system lets this process open {most} descriptors, and the limits need {needed} (`connections`, \
              `open_files` and {OTHER_DESCRIPTORS} for databases and outgoing requests); raise it (`ulimit -n {needed}`, LimitNOFILE \
@@ -31,6 +30,20 @@ pub(crate) fn raise(limits: &EdgeLimits) {
     }
 }
 
-fn needed(limits: &EdgeLimits) -> u64 {
-    limits.connections.saturating_add(limits.open_files).saturating_add(OTHER_DESCRIPTORS)
+/// How many descriptors `limits` need, if that is more than `most`.
+fn missing(most: u64, limits: &EdgeLimits) -> Option<u64> {
+    let needed = limits.connections.saturating_add(limits.open_files).saturating_add(OTHER_DESCRIPTORS);
+    (most < needed).then_some(needed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_that_allows_fewer_descriptors_than_the_limits_need_is_noticed() {
+        let limits = EdgeLimits { connections: 4_096, open_files: 1_024, ..EdgeLimits::default() };
+        assert_eq!(missing(6_143, &limits), Some(6_144));
+        assert_eq!(missing(6_144, &limits), None);
+    }
 }

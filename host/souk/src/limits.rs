@@ -1,7 +1,8 @@
 //! Every bound that no manifest changes, of all parts of the host: what `souk doctor` prints.
 
 use crate::{
-    admin, app, backup, cli, descriptors, fetch, http, imports, metrics, moving, otlp, readiness, recordings, telemetry,
+    admin, allocator, app, backup, cli, descriptors, fetch, http, imports, metrics, moving, otlp, readiness,
+    recordings, telemetry,
 };
 use souk_manifest::limits::FixedLimit;
 
@@ -35,6 +36,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
             telemetry::repeats::FIXED_LIMITS,
             telemetry::tail::FIXED_LIMITS,
             descriptors::FIXED_LIMITS,
+            allocator::FIXED_LIMITS,
         ]
         .concat(),
     ]

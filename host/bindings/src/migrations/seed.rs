@@ -84,7 +84,7 @@ pub fn run_on_sqlite(database: &Database, component: &str, script: &[Part]) -> R
     let failed = |path: &Path, reason| failed(component, database.label(), path, reason);
     let Some(last) = script.last() else { return Ok(()) };
     let plain = |error: rusqlite::Error| failed(&last.path, error.to_string());
-    let mut connection = open_for_migrations(database.path()).map_err(plain)?;
+    let mut connection = open_for_migrations(database.path(), database.max_bytes()).map_err(plain)?;
     connection.execute_batch("BEGIN IMMEDIATE").map_err(plain)?;
     let gauge = guard::install_for_script(&mut connection).map_err(plain)?;
     // Dropping a connection rolls back its open transaction.
@@ -102,7 +102,7 @@ pub fn run_on_sqlite(database: &Database, component: &str, script: &[Part]) -> R
 /// When one fails.
 pub fn reasons_on_sqlite(database: &Database, component: &str, script: &[Part]) -> Result<Vec<String>, MigrationError> {
     let ask = |sql: &str| -> rusqlite::Result<Vec<String>> {
-        let connection = open_for_migrations(database.path())?;
+        let connection = open_for_migrations(database.path(), database.max_bytes())?;
         connection.pragma_update(None, "query_only", true)?;
         let mut query = connection.prepare(sql)?;
         let reasons = query.query_map([], |row| row.get(0))?;
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn a_script_on_sqlite_is_done_as_a_whole_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
-        let database = Database::open(&folder.path().join("a.db"), "shop").unwrap();
+        let database = Database::open(&folder.path().join("a.db"), "shop", 1 << 20).unwrap();
         database.run_script(TABLE).unwrap();
         let run = |sql: &str| run_on_sqlite(&database, "one", &parts(["INSERT INTO t VALUES (0, 'z')", sql]));
         let ask = |sql: &str| reasons_on_sqlite(&database, "one", &parts([sql]));

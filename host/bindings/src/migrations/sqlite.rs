@@ -76,7 +76,7 @@ pub fn rehearse(
         .backup(rusqlite::MAIN_DB, &path, None::<fn(rusqlite::backup::Progress)>)
         .map_err(|e| no_copy(e.to_string()))?;
     drop(connection);
-    let connection = sqlite::open_for_migrations(&path).map_err(|e| context.unreadable(&e))?;
+    let connection = sqlite::open_for_migrations(&path, database.max_bytes()).map_err(|e| context.unreadable(&e))?;
     Ok(context.apply(connection, &migrations)?.1)
 }
 
@@ -134,7 +134,7 @@ struct Context<'a> {
 
 impl Context<'_> {
     fn connect(&self) -> Result<Connection, MigrationError> {
-        sqlite::open_for_migrations(self.database.path()).map_err(|e| self.unreadable(&e))
+        sqlite::open_for_migrations(self.database.path(), self.database.max_bytes()).map_err(|e| self.unreadable(&e))
     }
 
     /// refinery's view of the migrations, with its checksums.

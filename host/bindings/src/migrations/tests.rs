@@ -18,7 +18,7 @@ struct Fixture {
 impl Fixture {
     fn new(files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let database = Database::open(&folder.path().join("state/sqlite/shop.db"), "shop").unwrap();
+        let database = Database::open(&folder.path().join("state/sqlite/shop.db"), "shop", 1 << 30).unwrap();
         let fixture = Fixture { folder, database, retired: Vec::new(), additive: Vec::new() };
         for (file, sql) in files {
             fixture.write("one", file, sql);

@@ -9,6 +9,7 @@
 use super::address::server;
 use super::error::{Failure, not_connected};
 use super::{Address, Error, connect_options};
+use crate::fair::{FairPermit, FairSemaphore};
 use crate::outbound::{AllowedHosts, Resolve, Unreachable, system_resolver};
 use parking_lot::{Mutex, MutexGuard};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
@@ -72,7 +73,7 @@ impl Pools {
         let pool = Arc::new(Pool {
             options: options.statement_cache_capacity(super::CACHED_STATEMENTS),
             address: address.clone(),
-            slots: Arc::new(Semaphore::new(super::MAX_POOL_CONNECTIONS)),
+            slots: FairSemaphore::new(super::MAX_POOL_CONNECTIONS),
             idle: Mutex::default(),
             pools: Arc::downgrade(self),
             connections: self.connections.clone(),
@@ -92,7 +93,7 @@ impl Pools {
         let pools = lock(&self.pools);
         let of = |(address, pool): (&Address, &Arc<Pool>)| PoolUse {
             name: format!("{}:{}/{}", address.host(), address.port(), address.database),
-            used: super::MAX_POOL_CONNECTIONS - pool.slots.available_permits(),
+            used: super::MAX_POOL_CONNECTIONS - pool.slots.available(),
             idle: lock(&pool.idle).len(),
         };
         pools.iter().map(of).collect()
@@ -138,8 +139,8 @@ pub struct PoolUse {
 pub(super) struct Pool {
     address: Address,
     options: PgConnectOptions,
-    /// One permit for each connection in use.
-    slots: Arc<Semaphore>,
+    /// One permit for each connection in use; components take turns.
+    slots: FairSemaphore<usize>,
     /// Idle connections, the most recently used last.
     idle: Mutex<Vec<Idle>>,
     pools: Weak<Pools>,
@@ -170,7 +171,7 @@ impl Pool {
 
     /// Whether no connection is open, so that nothing is known of the server yet.
     pub(super) fn is_cold(&self) -> bool {
-        self.slots.available_permits() == super::MAX_POOL_CONNECTIONS && lock(&self.idle).is_empty()
+        self.slots.available() == super::MAX_POOL_CONNECTIONS && lock(&self.idle).is_empty()
     }
 
     /// A connection that `allowed` permits: an idle one, or a new one.
@@ -179,12 +180,11 @@ impl Pool {
     /// When all connections are in use for too long, or a new one cannot be opened.
     pub(super) async fn lease(self: &Arc<Self>, allowed: &AllowedHosts) -> Result<Lease, Error> {
         let deadline = tokio::time::Instant::now() + super::POOL_TIMEOUT;
-        let slot = match self.slots.clone().try_acquire_owned() {
-            Ok(slot) => slot,
-            Err(_) => match timeout_at(deadline, self.slots.clone().acquire_owned()).await {
-                Ok(Ok(slot)) => slot,
-                Ok(Err(_)) | Err(_) => return Err(self.busy(super::MAX_POOL_CONNECTIONS, "")),
-            },
+        let slot = match self.slots.try_acquire() {
+            Some(slot) => slot,
+            None => timeout_at(deadline, self.slots.acquire(allowed.owner()))
+                .await
+                .map_err(|_| self.busy(super::MAX_POOL_CONNECTIONS, ""))?,
         };
         self.lease_in(slot, allowed, deadline).await
     }
@@ -196,21 +196,21 @@ impl Pool {
     /// The reason why no statement can be sent.
     pub(super) async fn probe(self: &Arc<Self>, allowed: &AllowedHosts) -> Result<(), Error> {
         let deadline = tokio::time::Instant::now() + super::POOL_TIMEOUT;
-        match self.slots.clone().try_acquire_owned() {
-            Ok(slot) => {
+        match self.slots.try_acquire() {
+            Some(slot) => {
                 self.lease_in(slot, allowed, deadline).await?.release();
                 Ok(())
             }
-            Err(_) if lock(&self.released).elapsed() < super::POOL_TIMEOUT => Ok(()),
-            Err(_) => Err(self.busy(super::MAX_POOL_CONNECTIONS, "")),
+            None if lock(&self.released).elapsed() < super::POOL_TIMEOUT => Ok(()),
+            None => Err(self.busy(super::MAX_POOL_CONNECTIONS, "")),
         }
     }
 
     /// The server's time, since 1970.
     pub(super) async fn clock(self: &Arc<Self>, allowed: &AllowedHosts) -> Result<Duration, Error> {
         let deadline = tokio::time::Instant::now() + super::POOL_TIMEOUT;
-        let busy = |_| self.busy(super::MAX_POOL_CONNECTIONS, "");
-        let slot = self.slots.clone().try_acquire_owned().map_err(busy)?;
+        let busy = || self.busy(super::MAX_POOL_CONNECTIONS, "");
+        let slot = self.slots.try_acquire().ok_or_else(busy)?;
         let mut lease = self.lease_in(slot, allowed, deadline).await?;
         let asked =
             sqlx_core::query_scalar::query_scalar::<_, f64>("SELECT extract(epoch from clock_timestamp())::float8");
@@ -221,7 +221,7 @@ impl Pool {
 
     async fn lease_in(
         self: &Arc<Self>,
-        slot: OwnedSemaphorePermit,
+        slot: FairPermit<usize>,
         allowed: &AllowedHosts,
         deadline: tokio::time::Instant,
     ) -> Result<Lease, Error> {
@@ -237,7 +237,7 @@ impl Pool {
         Ok(self.leased(live, slot))
     }
 
-    fn leased(self: &Arc<Self>, live: Live, slot: OwnedSemaphorePermit) -> Lease {
+    fn leased(self: &Arc<Self>, live: Live, slot: FairPermit<usize>) -> Lease {
         Lease { live, pool: self.clone(), traces: false, _slot: slot }
     }
 
@@ -351,7 +351,7 @@ pub(super) struct Lease {
     pool: Arc<Pool>,
     /// Whether a statement may have left something in the session.
     traces: bool,
-    _slot: OwnedSemaphorePermit,
+    _slot: FairPermit<usize>,
 }
 
 impl Lease {

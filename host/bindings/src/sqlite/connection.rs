@@ -84,13 +84,13 @@ impl Connection {
     async fn read_long(&self, sql: String, params: Vec<Value>) -> Result<Collected, Error> {
         for _ in 1..MEMORY_TRIES {
             let _share = self.share.statement(self.database.label()).await?;
-            match self.database.read_long(sql.clone(), params.clone()).await? {
+            match self.database.read_long(self.share.owner(), sql.clone(), params.clone()).await? {
                 Err(Stop::NoMemory) => tokio::time::sleep(MEMORY_PAUSE).await,
                 outcome => return outcome.map_err(Stop::of_whole),
             }
         }
         let _share = self.share.statement(self.database.label()).await?;
-        self.database.read_long(sql, params).await?.map_err(Stop::of_whole)
+        self.database.read_long(self.share.owner(), sql, params).await?.map_err(Stop::of_whole)
     }
 
     /// The rowid of this connection's last insert, or 0.
@@ -131,7 +131,10 @@ impl Connection {
             Ok(collected) => Ok(Ok(Answer::Here(collected))),
             Err(Stop::Failed(e)) => Err(e),
             Err(Stop::Overflow | Stop::NoMemory) if !inside => Ok(Ok(Answer::Long)),
-            Err(Stop::Unknown) if !inside && (kind == Kind::Read || self.database.is_read(sql.to_owned()).await?) => {
+            Err(Stop::Unknown)
+                if !inside
+                    && (kind == Kind::Read || self.database.is_read(self.share.owner(), sql.to_owned()).await?) =>
+            {
                 Ok(Ok(Answer::Long))
             }
             Err(Stop::Overflow | Stop::Unknown | Stop::NoMemory | Stop::Writes | Stop::Cancelled) => Ok(Err(session)),
@@ -152,7 +155,7 @@ impl Connection {
                 State::Open(writer) => writer,
                 _ => return Err(Error::InvalidConnection),
             },
-            _ => self.database.writer().await?,
+            _ => self.database.writer(self.share.owner()).await?,
         };
         let _share = self.share.statement(self.database.label()).await?;
         let (writer, ended) = writer.write(sql, params).await?;

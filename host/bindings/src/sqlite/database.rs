@@ -8,6 +8,7 @@ use super::reads::{Reading, Reads};
 use super::spill::SpillBudget;
 use super::wal::{MAX_WAL_BYTES, Wal, WalFull};
 use super::{Error, Value};
+use crate::fair::{FairPermit, FairSemaphore};
 use parking_lot::Mutex;
 use rusqlite::Error as SqliteError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,12 +26,15 @@ pub struct Database {
     path: PathBuf,
     /// The largest size of the file, in bytes.
     max_bytes: u64,
-    /// The lock is fair: guests write in the order of their requests.
+    /// Only one that has the turn to write locks it, or a rollback that it left behind.
     writer: Arc<tokio::sync::Mutex<Engine>>,
+    /// The turn to write; components take turns.
+    writes: FairSemaphore<usize>,
     /// Idle readers; more are opened when needed.
     idle: Mutex<Vec<Engine>>,
     readers: Arc<Semaphore>,
-    long_reads: Arc<Semaphore>,
+    /// The turns of long reads; components take turns.
+    long_reads: FairSemaphore<usize>,
     streams: Arc<Semaphore>,
     reads: Arc<Reads>,
     wal: Wal,
@@ -61,16 +65,12 @@ fn private(path: &Path) -> std::io::Result<()> {
 }
 
 impl Database {
-    /// Opens the file at `path`; creates it and its folder if they do not exist. Blocks on the disk.
+    /// Opens the file at `path`, which may grow to `max_bytes`; creates it and its folder if they do not exist. Blocks
+    /// on the disk.
     ///
     /// # Errors
     /// For the operator: the error names the label and the file.
-    pub fn open(path: &Path, label: &str) -> anyhow::Result<Arc<Database>> {
-        Self::open_sized(path, label, super::MAX_DATABASE_BYTES)
-    }
-
-    /// As [`open`](Self::open), for a file of at most `max_bytes`.
-    pub(super) fn open_sized(path: &Path, label: &str, max_bytes: u64) -> anyhow::Result<Arc<Database>> {
+    pub fn open(path: &Path, label: &str, max_bytes: u64) -> anyhow::Result<Arc<Database>> {
         use anyhow::Context as _;
         let what = || format!("cannot open database `{label}` in {}", path.display());
         if let Some(folder) = path.parent() {
@@ -84,9 +84,10 @@ impl Database {
             path: path.to_owned(),
             max_bytes,
             writer: Arc::new(tokio::sync::Mutex::new(writer)),
+            writes: FairSemaphore::new(1),
             idle: Mutex::new(Vec::new()),
             readers: Arc::new(Semaphore::new(super::READERS)),
-            long_reads: Arc::new(Semaphore::new(super::LONG_READERS)),
+            long_reads: FairSemaphore::new(super::LONG_READERS),
             streams: Arc::new(Semaphore::new(super::STREAM_READERS)),
             reads: Arc::default(),
             spill: Arc::new(SpillBudget::new(max_bytes)),
@@ -106,6 +107,11 @@ impl Database {
     /// The file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The largest size of the file, in bytes.
+    pub(crate) fn max_bytes(&self) -> u64 {
+        self.max_bytes
     }
 
     /// The size of its write-ahead log.
@@ -128,22 +134,28 @@ impl Database {
             tracing::warn!(
                 label = %self.label,
                 "database `{}` is nearly full: {percent} % of {} MiB are in use, and at 100 % its components get \
-                 `database-full` for each write; fix: delete rows that nobody needs, or move it to PostgreSQL",
+                 `database-full` for each write; fix: delete rows that nobody needs, raise `database_bytes` under \
+                 [application.tool.souk.limits] in spin.toml, or move it to PostgreSQL",
                 self.label,
                 self.max_bytes >> 20
             );
         }
     }
 
-    /// Waits for the writer.
-    pub(super) async fn writer(self: &Arc<Self>) -> Result<Writer, Error> {
-        let engine = match self.writer.clone().try_lock_owned() {
-            Ok(engine) => engine,
-            Err(_) => tokio::time::timeout(super::BUSY_TIMEOUT, self.writer.clone().lock_owned())
-                .await
-                .map_err(|_| to_guest_busy(&self.label))?,
+    /// Waits for the writer, for the component `owner`.
+    pub(super) async fn writer(self: &Arc<Self>, owner: usize) -> Result<Writer, Error> {
+        let now = self.writes.try_acquire().and_then(|turn| Some((self.writer.clone().try_lock_owned().ok()?, turn)));
+        let (engine, turn) = match now {
+            Some(both) => both,
+            None => {
+                let wait = async {
+                    let turn = self.writes.acquire(owner).await;
+                    (self.writer.clone().lock_owned().await, turn)
+                };
+                tokio::time::timeout(super::BUSY_TIMEOUT, wait).await.map_err(|_| to_guest_busy(&self.label))?
+            }
         };
-        Ok(Writer { engine: Some(engine), database: self.clone() })
+        Ok(Writer { engine: Some(engine), database: self.clone(), _turn: turn })
     }
 
     async fn reader(self: &Arc<Self>) -> Result<Reader, Error> {
@@ -161,34 +173,44 @@ impl Database {
                     .map_err(|e| internal(&self.label, "opening a reader failed", e))?
             }
         };
-        Ok(Reader { engine: Some(engine), database: self.clone(), _permit: permit, _shares: Vec::new(), reading: None })
+        Ok(Reader {
+            engine: Some(engine),
+            database: self.clone(),
+            _permit: permit,
+            _shares: Vec::new(),
+            _turn: None,
+            reading: None,
+        })
     }
 
-    /// A reader for a long read, and its run.
-    async fn long_reader(self: &Arc<Self>) -> Result<(Reader, Run), Error> {
-        let wait = tokio::time::timeout(super::BUSY_TIMEOUT, self.long_reads.clone().acquire_owned()).await;
-        let share = wait
-            .map_err(|_| to_guest_busy(&self.label))?
-            .map_err(|e| internal(&self.label, "its readers are closed", e))?;
-        self.begin_reading(share).await
+    /// A reader for a long read of the component `owner`, and its run.
+    async fn long_reader(self: &Arc<Self>, owner: usize) -> Result<(Reader, Run), Error> {
+        let wait = tokio::time::timeout(super::BUSY_TIMEOUT, self.long_reads.acquire(owner)).await;
+        let turn = wait.map_err(|_| to_guest_busy(&self.label))?;
+        let (mut reader, run) = self.begin_reading().await?;
+        reader._turn = Some(turn);
+        Ok((reader, run))
     }
 
     /// A reader for a stream, and its run; `None` when too many others are streaming.
     pub(super) async fn stream_reader(self: &Arc<Self>) -> Result<Option<(Reader, Run)>, Error> {
         match self.streams.clone().try_acquire_owned() {
-            Ok(share) => self.begin_reading(share).await.map(Some),
+            Ok(share) => {
+                let (mut reader, run) = self.begin_reading().await?;
+                reader.keep(share);
+                Ok(Some((reader, run)))
+            }
             Err(_) => Ok(None),
         }
     }
 
     #[cfg(test)]
     pub(super) fn long_reads_under_way(&self) -> usize {
-        super::LONG_READERS - self.long_reads.available_permits()
+        super::LONG_READERS - self.long_reads.available()
     }
 
-    async fn begin_reading(self: &Arc<Self>, share: OwnedSemaphorePermit) -> Result<(Reader, Run), Error> {
+    async fn begin_reading(self: &Arc<Self>) -> Result<(Reader, Run), Error> {
         let mut reader = self.reader().await?;
-        reader.keep(share);
         let run = reader.engine()?.begin();
         reader.reading = Some(self.reads.begin(run.stopper()));
         Ok((reader, run))
@@ -233,8 +255,8 @@ impl Database {
     }
 
     /// Compiles `sql` on a blocking thread, and returns whether it is a read.
-    pub(super) async fn is_read(self: &Arc<Self>, sql: String) -> Result<bool, Error> {
-        let (reader, _run) = self.long_reader().await?;
+    pub(super) async fn is_read(self: &Arc<Self>, owner: usize, sql: String) -> Result<bool, Error> {
+        let (reader, _run) = self.long_reader(owner).await?;
         let task =
             tokio::task::spawn_blocking(move || reader.run(|engine| engine.blocking(|engine| engine.is_read(&sql))));
         match task.await.map_err(|e| internal(&self.label, "a statement was not compiled", e))? {
@@ -247,10 +269,11 @@ impl Database {
     /// Reads on a blocking thread, to the end.
     pub(super) async fn read_long(
         self: &Arc<Self>,
+        owner: usize,
         sql: String,
         params: Vec<Value>,
     ) -> Result<Result<Collected, Stop>, Error> {
-        let (reader, _run) = self.long_reader().await?;
+        let (reader, _run) = self.long_reader(owner).await?;
         let task = tokio::task::spawn_blocking(move || {
             reader.run(|engine| engine.blocking(|engine| engine.collect(&sql, &params, true, WHOLE)))
         });
@@ -267,8 +290,10 @@ pub(super) struct Reader {
     engine: Option<Engine>,
     database: Arc<Database>,
     _permit: OwnedSemaphorePermit,
-    /// The permits for long reads or streams, and of the component's share.
+    /// The permits for streams, and of the component's share.
     _shares: Vec<OwnedSemaphorePermit>,
+    /// The turn of a long read.
+    _turn: Option<FairPermit<usize>>,
     /// Set for a long read or a stream.
     reading: Option<Reading>,
 }
@@ -322,6 +347,7 @@ pub(super) struct Writer {
     /// `None` only while it is dropped.
     engine: Option<OwnedMutexGuard<Engine>>,
     database: Arc<Database>,
+    _turn: FairPermit<usize>,
 }
 
 /// The result of a statement on the writer.

@@ -341,11 +341,12 @@ fn names(statement: &rusqlite::Statement<'_>) -> Vec<String> {
     statement.column_names().map(str::to_owned).collect()
 }
 
-/// A connection for migrations: with the writer's durability and limits, but without the limits on one statement.
-pub(crate) fn open_for_migrations(path: &Path) -> rusqlite::Result<Connection> {
+/// A connection for migrations: with the writer's durability and limits, among them the size `max_bytes` of the file, but
+/// without the limits on one statement.
+pub(crate) fn open_for_migrations(path: &Path, max_bytes: u64) -> rusqlite::Result<Connection> {
     let access = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let sqlite = Connection::open_with_flags(path, access)?;
-    configure(&sqlite, path, Some(super::MAX_DATABASE_BYTES))?;
+    configure(&sqlite, path, Some(max_bytes))?;
     sqlite.busy_timeout(super::BUSY_TIMEOUT)?;
     Ok(sqlite)
 }

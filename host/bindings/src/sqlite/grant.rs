@@ -38,7 +38,7 @@ impl Databases {
             }
             let placed = application.sqlite_paths.get(label).cloned();
             let path = placed.unwrap_or_else(|| folder.join(format!("{label}.db")));
-            match Database::open(&path, label) {
+            match Database::open(&path, label, application.limits.database_bytes.as_u64()) {
                 Ok(database) => drop(self.0.insert(label.to_owned(), database)),
                 Err(error) => {
                     let (why, fix) = why_not_opened(&error);

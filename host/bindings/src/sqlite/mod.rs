@@ -137,9 +137,7 @@ souk_manifest::fixed_limits! {
     /// The most bytes of results in the host's memory, for one statement and for all unread streams of one instance.
     /// Read a larger result as a stream, outside a transaction, or in pages.
     pub const MAX_RESULT_BYTES: usize = 16 << 20, bytes;
-    /// The largest database file. A full one answers `database-full`.
-    pub const MAX_DATABASE_BYTES: u64 = 1 << 30, bytes;
-    /// A database that uses at least this part of its limit is nearly full; the log then warns.
+    /// A database that uses at least this part of its limit `database_bytes` is nearly full; the log then warns.
     pub const NEARLY_FULL_PERCENT: u64 = 80, "percent";
     /// A database that uses less than this part of its limit is no longer nearly full.
     pub const FREE_AGAIN_PERCENT: u64 = 75, "percent";
@@ -153,7 +151,7 @@ souk_manifest::fixed_limits! {
     /// The cache of one connection, of a sort and of each intermediate table; SQLite's default. Larger data goes to
     /// temporary files. All reads of a database may together write as many bytes as the database may have.
     pub const CACHE_KIB: u32 = 2_000, KiB;
-    /// How much one write may write to log, temporary files and indexes, as a multiple of the largest database.
+    /// How much one write may write to log, temporary files and indexes, as a multiple of the limit `database_bytes`.
     pub const WRITE_FACTOR: u64 = 4, "times";
     /// The most long reads and writes of one component that run at the same time, on all its databases; others wait. It
     /// is less than the readers of two databases, so that one component cannot use all of SQLite's memory.

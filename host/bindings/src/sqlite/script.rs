@@ -11,7 +11,7 @@ impl Database {
     /// # Errors
     /// SQLite's error, without the statements, which may contain secrets.
     pub fn run_script(&self, sql: &str) -> Result<(), String> {
-        let connection = open_for_migrations(self.path()).map_err(|error| error.to_string())?;
+        let connection = open_for_migrations(self.path(), self.max_bytes()).map_err(|error| error.to_string())?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(|error| error.to_string())?;
         let ran = connection.execute_batch(sql);
         // A failed script may have changed the schema too.
@@ -31,7 +31,7 @@ mod tests {
     #[test]
     fn statements_run_one_after_the_other_and_an_error_does_not_show_them() {
         let folder = tempfile::tempdir().unwrap();
-        let database = Database::open(&folder.path().join("a.db"), "default").unwrap();
+        let database = Database::open(&folder.path().join("a.db"), "default", 1 << 20).unwrap();
         let script = "CREATE TABLE IF NOT EXISTS t (x); INSERT INTO t VALUES (1); INSERT INTO t VALUES (2);";
         database.run_script(script).unwrap();
         database.run_script(script).unwrap();

@@ -25,6 +25,12 @@ impl Default for Share {
 }
 
 impl Share {
+    /// Identifies the component, where components take turns.
+    pub(super) fn owner(&self) -> usize {
+        // No other share has this allocation while a call of the component runs.
+        Arc::as_ptr(&self.statements).addr()
+    }
+
     /// Waits until the component may run one more statement on `label`. A statement that needs the writer must wait for
     /// the writer first: statements that wait for the writer must not block its owner.
     pub(super) async fn statement(&self, label: &str) -> Result<OwnedSemaphorePermit, Error> {

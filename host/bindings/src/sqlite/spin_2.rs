@@ -103,7 +103,7 @@ mod tests {
     #[tokio::test]
     async fn the_older_interface_reads_and_writes_the_same_database() {
         let folder = tempfile::tempdir().unwrap();
-        let database = Database::open(&folder.path().join("shop.db"), "default").unwrap();
+        let database = Database::open(&folder.path().join("shop.db"), "default", 1 << 20).unwrap();
         let granted = std::collections::BTreeMap::from([("default".to_owned(), database)]);
         let mut ctx = ctx(|grants| grants.sqlite = granted.into());
         let mut view = View::of(&mut ctx);

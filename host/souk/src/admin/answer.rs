@@ -9,15 +9,15 @@ use super::serve::MAX_MESSAGE_BYTES;
 use super::sessions::SESSION_TTL;
 use super::{Admin, console, deployments, examine, facts, map, messages, profile, traces};
 use crate::fetch::MAX_COMPONENT_BYTES;
-use crate::http::ADMIN_COOKIE as COOKIE;
+use crate::http::{ADMIN_COOKIE as COOKIE, discard};
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, EXPECT, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use souk_bindings::printable;
@@ -55,15 +55,21 @@ struct TokenValues {
 
 /// Answers `request`, which came in over `connection`. Never fails: an error becomes an answer.
 pub(crate) async fn answer(admin: &Arc<Admin>, connection: &Connection, request: Request<Incoming>) -> Answer {
-    let (head, body) = request.into_parts();
+    let (head, mut body) = request.into_parts();
+    // Such a client sends its body only when it is asked for.
+    let expects = head.headers.contains_key(EXPECT);
     let mut answer = match access::identify(&head, connection, admin) {
         Ok(client) => {
-            let request = IncomingRequest { admin, connection, client, head, body };
+            let request = IncomingRequest { admin, connection, client, head, body: &mut body };
             request.answer().await.unwrap_or_else(|problem| refused(&problem))
         }
         Err(problem) => refused(&problem),
     };
     let headers = answer.headers_mut();
+    // Otherwise a client that still sends might not see the answer.
+    if !body.is_end_stream() && (expects || !discard(&mut body, MAX_COMPONENT_BYTES).await) {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
@@ -77,7 +83,7 @@ struct IncomingRequest<'a> {
     connection: &'a Connection,
     client: Client,
     head: http::request::Parts,
-    body: Incoming,
+    body: &'a mut Incoming,
 }
 
 impl IncomingRequest<'_> {
@@ -277,7 +283,7 @@ fn internal(error: SecretError) -> Problem {
 }
 
 /// A body of at most `most` bytes.
-async fn read_bytes(body: Incoming, most: usize) -> Result<Bytes, Problem> {
+async fn read_bytes(body: &mut Incoming, most: usize) -> Result<Bytes, Problem> {
     let whole = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, most).collect()).await;
     let late = |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time");
     let body = whole.map_err(late)?.map_err(|error| match error.is::<http_body_util::LengthLimitError>() {
@@ -288,7 +294,7 @@ async fn read_bytes(body: Incoming, most: usize) -> Result<Bytes, Problem> {
 }
 
 /// The JSON in a body of at most `most` bytes.
-async fn read<T: DeserializeOwned>(body: Incoming, most: usize) -> Result<T, Problem> {
+async fn read<T: DeserializeOwned>(body: &mut Incoming, most: usize) -> Result<T, Problem> {
     let body = read_bytes(body, most).await?;
     serde_json::from_slice(&body).map_err(|error| {
         // The text at that place stays out: it may be a secret.

@@ -39,6 +39,7 @@ mod wait;
 mod watch;
 mod wit;
 
+use crate::allocator;
 use clap::{Args, Parser, Subcommand};
 use rustix::process::{Resource, Rlimit};
 use souk_manifest::limits::FixedLimit;
@@ -282,6 +283,7 @@ fn default_url() -> String {
 pub fn main() -> ExitCode {
     let mut cli = Cli::parse();
     no_core_dumps();
+    allocator::return_memory_soon();
     match cli.command.inherit().and_then(|()| run(cli.command)) {
         Ok(code) => code,
         Err(error) => {

@@ -202,13 +202,14 @@ pub struct UnderWay {
 }
 
 impl UnderWay {
-    /// How to end the request: its stream or its connection. Call it in the task that serves the request.
-    pub fn end(&self) -> End {
+    /// How to end the request: its stream or its connection. `of_many` says that the connection carries requests of
+    /// many clients. Call it in the task that serves the request.
+    pub fn end(&self, of_many: bool) -> End {
         let connection = self.activity.ended.clone();
         match super::streams::current() {
             Some(stream) => {
                 self.note(|noted| noted.stream = Some(stream.clone()));
-                End::Stream(stream, connection)
+                End::Stream(stream, (!of_many).then_some(connection))
             }
             None => End::Connection(connection),
         }
@@ -331,7 +332,7 @@ mod tests {
         let (still, other) = (activity.request(&http::Request::new(())), activity.request(&http::Request::new(())));
         let (send, stands) = tokio::sync::oneshot::channel();
         StreamExecutor.execute(async move {
-            assert!(matches!(still.end(), End::Stream(..)));
+            assert!(matches!(still.end(false), End::Stream(..)));
             still.waits_until(Instant::now());
             send.send(()).unwrap();
             std::future::pending::<()>().await;

@@ -40,7 +40,7 @@ pub(super) type FileBody = Pin<Box<dyn Body<Data = Bytes, Error = std::io::Error
 /// A response's body on its way to the client.
 #[derive(Default)]
 pub struct EdgeBody {
-    /// What has been read already; it is sent first.
+    /// What has been read already, and charged; it is sent first.
     ready: Bytes,
     /// What the guest still writes.
     rest: Option<ResponseBody>,
@@ -76,10 +76,14 @@ impl EdgeBody {
         self.length
     }
 
-    fn chunk(&self, bytes: Bytes) -> Chunk {
+    /// The next piece of what is ready.
+    fn piece(&mut self) -> Chunk {
         match &self.outgoing {
-            Some(outgoing) => outgoing.chunk(bytes),
-            None => bytes.into(),
+            Some(outgoing) if self.ready.len() > outgoing.most_at_once() => {
+                outgoing.chunk(self.ready.split_to(outgoing.most_at_once()))
+            }
+            Some(outgoing) => outgoing.chunk(mem::take(&mut self.ready)),
+            None => mem::take(&mut self.ready).into(),
         }
     }
 
@@ -107,8 +111,7 @@ impl Body for EdgeBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Chunk>, Error>>> {
         if !self.ready.is_empty() {
-            let ready = mem::take(&mut self.ready);
-            return Poll::Ready(Some(Ok(Frame::data(self.chunk(ready)))));
+            return Poll::Ready(Some(Ok(Frame::data(self.piece()))));
         }
         let polled = if let Some(rest) = &mut self.rest {
             ready!(Pin::new(rest).poll_frame(cx))
@@ -128,10 +131,16 @@ impl Body for EdgeBody {
             Some(Err(error)) => return Poll::Ready(Some(Err(error))),
             None => return Poll::Ready(None),
         };
-        if let (Some(data), Some(outgoing)) = (frame.data_ref(), &self.outgoing) {
-            outgoing.charge(data.len());
-        }
-        Poll::Ready(Some(Ok(frame.map_data(|data| self.chunk(data)))))
+        Poll::Ready(Some(Ok(match frame.into_data() {
+            Ok(data) => {
+                if let Some(outgoing) = &self.outgoing {
+                    outgoing.charge(data.len());
+                }
+                self.ready = data;
+                Frame::data(self.piece())
+            }
+            Err(other) => other.map_data(Chunk::from),
+        })))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -134,8 +134,7 @@ pub(super) async fn serve<S>(
             async move {
                 let (edge, caller, shutdown) = &*shared;
                 let http2 = request.version() == Version::HTTP_2;
-                // Boxed, so that a stream that waits for its task takes less memory.
-                let mut response = Box::pin(edge.answer(request, caller, under_way)).await;
+                let mut response = edge.answer(request, caller, under_way).await;
                 // HTTP/2 announces this in its own way.
                 if shutdown.is_cancelled() && !http2 {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

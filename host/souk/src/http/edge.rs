@@ -9,7 +9,7 @@ use super::pace::Pace;
 use super::peer::{Peer, TrustedProxies};
 use super::request::{self, Caller, REQUEST_ID};
 use super::static_files::StaticFiles;
-use super::turns::{MAX_PEER_REQUESTS, Turn, Turns};
+use super::turns::{MAX_BEGINNING, MAX_PEER_REQUESTS, Turn, Turns, paced};
 use super::upload::{self, Progress, Reading, Refused, Upload};
 use super::{cookies, error};
 use crate::app::{Answer, App, Handler};
@@ -46,12 +46,16 @@ struct Answering<'a> {
     peer: Peer,
     /// How to end it.
     end: &'a End,
-    /// Its memory account; `None` until it is known what answers the request.
+    /// Its memory account; `None` when it was closed to make room.
     account: Option<Arc<Account>>,
     /// The latest time at which its call ends.
     call_until: Instant,
+    /// Its body, until it is read.
+    body: Option<Incoming>,
     /// The progress of its body, if the body was not read ahead completely.
     upload: Option<Arc<Progress>>,
+    /// Whether the host will not read its body to the end.
+    is_unread: bool,
     /// The boundary crossing that the request is recorded as.
     crossing: Crossing,
     /// Its span in a trace.
@@ -71,6 +75,8 @@ pub struct Edge {
     /// The boundary for requests that match no route.
     unrouted: Boundary,
     turns: Arc<Turns>,
+    /// The turns of requests that begin.
+    beginning: Arc<Turns>,
     /// Counts the requests that were refused before they reached a component.
     refusals: Refusals,
     /// Whether components get requests only by `wasi:http` and never as plain values.
@@ -105,6 +111,7 @@ impl Edge {
         let unrouted = app.boundaries().requests("", "");
         let refusals = app.boundaries().refusals();
         let folders = application.static_folders.iter();
+        let threads = tokio::runtime::Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers());
         let files = folders.map(|folder| StaticFiles::new(folder, app.budget())).collect();
         Arc::new(Edge {
             files,
@@ -118,6 +125,7 @@ impl Edge {
             unrouted,
             refusals,
             turns: Turns::new(MAX_PEER_REQUESTS),
+            beginning: Turns::new(MAX_BEGINNING.saturating_mul(threads)),
             wasi_http_only: std::env::var_os(WASI_HTTP_ONLY).is_some(),
         })
     }
@@ -147,33 +155,62 @@ impl Edge {
         &self.trusted
     }
 
-    /// Answers one request. Never fails: an error becomes a response.
+    /// Answers one request, when it is its turn to begin. Never fails: an error becomes a response.
     pub async fn answer(&self, request: Request<Incoming>, caller: &Caller, under_way: UnderWay) -> Response<EdgeBody> {
+        let peer = self.trusted.client(&caller.peer, request.headers());
+        let owner = Owner::of(caller, &peer, false);
+        let account = self.budget.open_whatever(owner, request::head_bytes(&request));
+        // Boxed, and only when it is its turn, so that a request that waits takes less memory.
+        let begin = |account| Box::pin(self.answer_now(request, caller, peer, account, under_way));
+        paced(&self.beginning, peer.share, caller.connection, account, begin).await
+    }
+
+    /// Answers one request; without an account, it was ended while it waited.
+    async fn answer_now(
+        &self,
+        request: Request<Incoming>,
+        caller: &Caller,
+        peer: Peer,
+        account: Option<Arc<Account>>,
+        under_way: UnderWay,
+    ) -> Response<EdgeBody> {
         let start = Instant::now();
         let id = request::id(request.headers());
         let to_head = request.method() == Method::HEAD;
         let logged = tracing::enabled!(target: "access", tracing::Level::INFO)
             .then(|| (request.method().clone(), request.uri().clone()));
         let (method, version) = (request.method().clone(), request.version());
-        let end = under_way.end();
-        let peer = self.trusted.client(&caller.peer, request.headers());
+        let end = under_way.end(caller.peer.is_proxy());
         let from_proxy = caller.peer.is_proxy();
         let span = self.app.boundaries().tracer().at_edge(|| Parent::of(request.headers()), from_proxy);
         let mut crossing = self.unrouted.open(&span);
         crossing.note("souk.request.id", || Attribute::text(id.to_str().unwrap_or("-")));
+        let expects = request.headers().contains_key(EXPECT);
+        let (head, body) = request.into_parts();
         let mut answering = Answering {
             under_way: &under_way,
             peer,
             end: &end,
-            account: None,
+            account,
             call_until: start,
+            body: Some(body),
             upload: None,
+            is_unread: false,
             crossing,
             span,
         };
-        let (mut response, component) = self.route(request, caller, &id, &mut answering).await;
-        let Answering { account, call_until, upload, crossing, .. } = answering;
-        let account = account.unwrap_or_else(|| self.budget.open_whatever(Owner::of(caller, &peer, false)));
+        let (mut response, component) = match answering.account.clone() {
+            Some(account) => self.route(head, caller, &id, &account, &mut answering).await,
+            None => (self.refusal(&Refused::NoMemory, 0), None),
+        };
+        let Answering { account, call_until, body, upload, mut is_unread, crossing, .. } = answering;
+        if let Some(mut body) = body.filter(|body| !body.is_end_stream()) {
+            // Nobody reads it. A client that sends `expect` (RFC 9110, section 10.1.1) sends no body after this answer.
+            let most = self.limits().request_body.as_u64().saturating_mul(2);
+            is_unread = expects || !Box::pin(upload::discard(&mut body, most)).await;
+        }
+        is_unread |= upload.is_some_and(|upload| !upload.has_ended());
+        let account = account.unwrap_or_else(|| self.budget.open_whatever(Owner::of(caller, &peer, false), 0));
         body::fit(&mut response, to_head);
         crossing.close_request(&method, Ok(response.status()));
         if let Some((method, uri)) = logged {
@@ -190,7 +227,8 @@ impl Edge {
         }
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, id);
-        if version < Version::HTTP_2 && upload.is_some_and(|upload| !upload.has_ended()) {
+        if version < Version::HTTP_2 && is_unread {
+            // The host may not find the connection's next request.
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if caller.is_secure() {
@@ -203,12 +241,12 @@ impl Edge {
 
     async fn route(
         &self,
-        request: Request<Incoming>,
+        mut head: Parts,
         caller: &Caller,
         id: &HeaderValue,
+        account: &Arc<Account>,
         answering: &mut Answering<'_>,
     ) -> (Response<EdgeBody>, Option<Arc<str>>) {
-        let (mut head, body) = request.into_parts();
         let authority = match request::authority(&head) {
             Ok(authority) => authority,
             Err(wrong) => {
@@ -248,20 +286,15 @@ impl Edge {
         };
         let handler = &entry.handler;
         let component = handler.component();
-        let owner = Owner::of(caller, &answering.peer, found.target.reserved);
-        let Ok(account) = self.budget.open(owner, request::head_bytes(&head)) else {
+        if account.admit(found.target.reserved).is_err() {
+            answering.account = None;
             return (self.refusal(&Refused::NoMemory, 0), Some(component.clone()));
-        };
-        answering.account = Some(account.clone());
+        }
         let (limit, whole) = match handler {
             Handler::Local(_) => (self.limits().request_body.as_u64(), false),
             Handler::Remote(remote, _) => (self.limits().request_body.as_u64().min(remote.most() as u64), true),
         };
-        if body.size_hint().lower() > limit {
-            // A client that sends `expect` (RFC 9110, section 10.1.1) sends no body after a refusal.
-            if !head.headers.contains_key(EXPECT) {
-                upload::discard(body, limit.saturating_mul(2)).await;
-            }
+        if answering.body.as_ref().is_some_and(|body| body.size_hint().lower() > limit) {
             return (self.refusal(&Refused::TooLarge, limit), Some(component.clone()));
         }
         let Some(url) = request::target(&uri, authority, caller) else {
@@ -279,13 +312,18 @@ impl Edge {
             limit,
             whole,
             pace: Pace::new(self.limits().body_read_timeout, self.limits().body_min_rate.as_u64()),
-            account: &account,
+            account,
             under_way: answering.under_way,
             end: answering.end.clone(),
         };
-        let ready = match Upload::read(body, reading).await {
+        let read = match answering.body.take() {
+            Some(body) => Upload::read(body, reading).await.inspect_err(|_| answering.is_unread = true),
+            None => Ok(Upload::default()),
+        };
+        let ready = match read {
             Ok(upload) => {
-                self.turn(caller, answering, &account, found.target.reserved).await.map(|turn| (upload, turn))
+                answering.upload = upload.progress();
+                self.turn(caller, answering, account, found.target.reserved).await.map(|turn| (upload, turn))
             }
             Err(refused) => Err(refused),
         };
@@ -302,7 +340,6 @@ impl Edge {
         let context = CallContext { rest, span, ..CallContext::new(trace, handler.call_deadline()) };
         answering.call_until = context.deadline;
         answering.under_way.call_until(context.deadline);
-        answering.upload = upload.progress();
         if let Handler::Local(pool) = handler {
             account.holds_instance(pool.component());
         }

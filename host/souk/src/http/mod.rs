@@ -29,6 +29,7 @@ pub(crate) use error::status as status_of;
 pub use server::{Server, ServerError, serve_connection};
 use souk_manifest::limits::FixedLimit;
 pub use tls::{Tls, TlsError};
+pub(crate) use upload::discard;
 
 /// Every fixed limit of this module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
@@ -43,6 +44,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
         upload::FIXED_LIMITS,
         turns::FIXED_LIMITS,
         body::FIXED_LIMITS,
+        outgoing::FIXED_LIMITS,
         static_files::FIXED_LIMITS,
     ]
     .concat()

@@ -3,6 +3,9 @@
 //! hyper takes a body's chunks before it can send them: an HTTP/2 stream without a window buffers one chunk, and so
 //! does a connection that nobody reads. So a chunk is charged to its request's account until its last byte has been
 //! written, and until then the request is in progress.
+//!
+//! An HTTP/2 stream gets its response in pieces: hyper takes the next one when the client has read the last, so the rest
+//! stays here, and a stream that nobody reads can be reset without its connection.
 
 use super::activity::UnderWay;
 use super::budget::{Account, End};
@@ -12,6 +15,14 @@ use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of responses on their way.
+    pub(crate) const FIXED_LIMITS = "http edge";
+
+    /// The largest piece of a response that hyper gets for an HTTP/2 stream: HTTP/2's own largest frame.
+    const MAX_PIECE_BYTES: usize = 16 * 1024, bytes;
+}
 
 /// A response that is being sent.
 pub struct Outgoing {
@@ -43,6 +54,11 @@ impl Outgoing {
 
     fn sending(&self) -> MutexGuard<'_, Sending> {
         self.sending.lock()
+    }
+
+    /// The largest piece that may be passed on.
+    pub fn most_at_once(&self) -> usize {
+        if matches!(self.end, End::Stream(..)) { MAX_PIECE_BYTES } else { usize::MAX }
     }
 
     /// Charges `bytes` that the response holds or is about to pass on.

@@ -4,7 +4,7 @@ use super::peer::Peer;
 use http::header::HOST;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version};
 use uuid::Uuid;
 
 /// The header of the request id.
@@ -47,10 +47,10 @@ impl Caller {
 }
 
 /// How much of the host's memory a request's head uses.
-pub(super) fn head_bytes(head: &Parts) -> u64 {
+pub(super) fn head_bytes<B>(request: &Request<B>) -> u64 {
     const ENTRY: usize = 64;
-    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
-    let headers = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ENTRY);
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + ENTRY);
     (target + headers.sum::<usize>()) as u64
 }
 

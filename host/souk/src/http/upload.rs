@@ -11,9 +11,10 @@
 //! this memory only while no other request of its share needs it. Otherwise the body is refused (503), because the
 //! component must not get a partial body. A body has no fixed time limit, but the client must keep a minimum rate.
 //!
-//! A component may answer without reading the rest. The host then reads and discards the rest for a moment, because a
-//! client that still writes when its connection closes may never see the answer. An answer that is sent before the
-//! body's end also closes an HTTP/1 connection, and says so, because the host may not reach the next request.
+//! A component may answer without reading the rest, and the host's own answers need no body. The host then reads and
+//! discards the rest for a moment, because a client that still writes when its connection closes may never see the
+//! answer. An answer that is sent before the body's end also closes an HTTP/1 connection, and says so, because the host
+//! may not reach the next request.
 
 use super::activity::UnderWay;
 use super::budget::{Account, End, Full};
@@ -156,8 +157,8 @@ impl Upload {
         let (mut upload, ended) = match read.unwrap_or(Err(Refused::NoMemory)) {
             Ok(read) => read,
             Err(refused) => {
-                if let (Refused::TooLarge, Some(body)) = (&refused, rest.body.take()) {
-                    discard(body, limit).await;
+                if let (Refused::TooLarge, Some(mut body)) = (&refused, rest.body.take()) {
+                    discard(&mut body, limit).await;
                 }
                 // Do not wait for a body that is too slow or has no room.
                 rest.body = None;
@@ -345,11 +346,11 @@ impl Body for Bounded {
 impl Drop for Bounded {
     /// Keeps reading the unwanted rest for a moment.
     fn drop(&mut self) {
-        let (Some(body), false) = (self.body.take(), self.progress.has_ended()) else { return };
+        let (Some(mut body), false) = (self.body.take(), self.progress.has_ended()) else { return };
         let (window, left) = (self.window.take(), self.left);
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
-                discard(body, left).await;
+                discard(&mut body, left).await;
                 // Until here, as much may have arrived unread.
                 drop(window);
             });
@@ -357,15 +358,17 @@ impl Drop for Bounded {
     }
 }
 
-/// Reads and discards at most `most` bytes of an unwanted body: a client that still writes when the connection closes
-/// may never see the reason.
-pub(super) async fn discard(mut body: Incoming, most: u64) {
+/// Reads and discards at most `most` bytes of an unwanted body, for a moment: a client that still writes when the
+/// connection closes may never see the reason. Returns whether it has reached the body's end.
+pub(crate) async fn discard(body: &mut Incoming, most: u64) -> bool {
     let mut left = Some(most);
     let reading = async {
-        while let (Some(now), Some(Ok(frame))) = (left, body.frame().await) {
+        while let Some(now) = left {
+            let Some(frame) = body.frame().await else { return true };
+            let Ok(frame) = frame else { return false };
             left = now.checked_sub(frame.data_ref().map_or(0, |data| data.len() as u64));
         }
+        false
     };
-    // The answer does not depend on whether the whole body arrived.
-    let _ = tokio::time::timeout(DISCARD_TIMEOUT, reading).await;
+    tokio::time::timeout(DISCARD_TIMEOUT, reading).await.unwrap_or(false)
 }

@@ -16,12 +16,12 @@ pub(super) struct Fixture {
 
 impl Fixture {
     pub(super) async fn new(schema: &str) -> Self {
-        Self::sized(schema, MAX_DATABASE_BYTES).await
+        Self::sized(schema, 1 << 30).await
     }
 
     pub(super) async fn sized(schema: &str, max_bytes: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let database = Database::open_sized(&folder.path().join("sqlite/shop.db"), "shop", max_bytes).unwrap();
+        let database = Database::open(&folder.path().join("sqlite/shop.db"), "shop", max_bytes).unwrap();
         let fixture = Fixture { _folder: folder, database, transactions: Arc::default() };
         let connection = fixture.connect();
         for statement in schema.split(';').filter(|s| !s.trim().is_empty()) {
@@ -374,7 +374,7 @@ async fn a_database_outlives_its_host() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("shop.db");
     for expected in [1, 2] {
-        let c = Connection::new(Database::open(&path, "shop").unwrap(), Share::default(), Arc::default());
+        let c = Connection::new(Database::open(&path, "shop", 1 << 30).unwrap(), Share::default(), Arc::default());
         ok(&c, "CREATE TABLE IF NOT EXISTS t (n)").await;
         ok(&c, "INSERT INTO t VALUES (1)").await;
         assert_eq!(integer(&c, "SELECT count(*) FROM t").await, expected);

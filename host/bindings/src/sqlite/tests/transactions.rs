@@ -124,3 +124,25 @@ async fn cancelled_reads_give_their_readers_back() {
     }
     assert_eq!(integer(&c, &format!("SELECT count(*) FROM ({})", count_to(1_000_000))).await, 1_000_000);
 }
+
+#[tokio::test]
+async fn a_component_with_many_writes_does_not_keep_another_waiting_for_all_of_them() {
+    let f = Fixture::new("CREATE TABLE t (who)").await;
+    let (greedy, modest) = (Share::default(), Share::default());
+    let holder = f.connect();
+    ok(&holder, "BEGIN IMMEDIATE").await;
+    let write = |share: &Share, who: &str| {
+        let c = Connection::new(f.database.clone(), share.clone(), Arc::default());
+        let sql = format!("INSERT INTO t VALUES ('{who}')");
+        Box::pin(async move { c.execute(sql, vec![]).await })
+    };
+    let mut waiting: Vec<_> = (0..20).map(|_| write(&greedy, "greedy")).collect();
+    waiting.push(write(&modest, "modest"));
+    // In this order.
+    for one in &mut waiting {
+        assert!(poll!(one).is_pending());
+    }
+    ok(&holder, "COMMIT").await;
+    futures::future::try_join_all(waiting).await.unwrap();
+    assert_eq!(integer(&f.connect(), "SELECT rowid FROM t WHERE who = 'modest'").await, 2);
+}

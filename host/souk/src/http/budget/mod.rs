@@ -90,8 +90,9 @@ pub enum End {
     /// A task, whose result then is an error.
     Task(AbortHandle),
     /// An HTTP/2 stream, which is reset. If its task has finished but data still wait to be sent, its connection is
-    /// closed.
-    Stream(Stream, CancellationToken),
+    /// closed, unless that is a proxy's and carries requests of others: then these data stay, a piece of a response
+    /// (see `outgoing`).
+    Stream(Stream, Option<CancellationToken>),
     /// The connection.
     Connection(CancellationToken),
 }
@@ -110,7 +111,8 @@ impl End {
         match self {
             End::Task(task) => task.abort(),
             End::Stream(stream, _) if !stream.done.load(Ordering::Acquire) => stream.abort.abort(),
-            End::Stream(_, connection) | End::Connection(connection) => connection.cancel(),
+            End::Stream(_, Some(connection)) | End::Connection(connection) => connection.cancel(),
+            End::Stream(_, None) => {}
         }
     }
 }
@@ -144,12 +146,13 @@ impl EdgeBudget {
         Ok(account)
     }
 
-    /// Opens the account of a refused request, even if its shares are full. At this moment no account in them waits for
-    /// its client; but if the client does not read the refusal, the next request can end this account.
-    pub fn open_whatever(self: &Arc<Self>, owner: Owner) -> Arc<Account> {
+    /// Opens the account of a request that has arrived, or of a refusal, even if its shares are full; `bytes` are those
+    /// of its head. If no account in them waits for its client, [`Account::admit`] refuses the request; and if the
+    /// client does not read a refusal, the next request can end its account.
+    pub fn open_whatever(self: &Arc<Self>, owner: Owner, bytes: u64) -> Arc<Account> {
         let id = self.owners().open(owner);
         let account = Arc::new(Account { budget: self.clone(), id });
-        account.force(REQUEST_BYTES);
+        account.force(bytes.saturating_add(REQUEST_BYTES));
         account
     }
 
@@ -235,6 +238,17 @@ impl Account {
     /// When one of its shares is full.
     pub fn take(&self, bytes: u64) -> Result<(), Full> {
         self.budget.take(self.id, bytes, false)
+    }
+
+    /// Checks that what it has fits into its shares. With `reserved` it may use the reserve from now on.
+    ///
+    /// # Errors
+    /// When one of its shares is full.
+    pub fn admit(&self, reserved: bool) -> Result<(), Full> {
+        if reserved {
+            self.budget.owners().reserve(self.id);
+        }
+        self.take(0)
     }
 
     /// Charges `bytes` more for data that already exist and cannot be refused.

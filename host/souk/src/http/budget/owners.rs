@@ -91,6 +91,13 @@ impl Owners {
         id
     }
 
+    /// Lets the account use the reserve.
+    pub(super) fn reserve(&mut self, id: u64) {
+        if let Some(entry) = self.accounts.get_mut(&id) {
+            entry.reserved = true;
+        }
+    }
+
     /// Adds the account to `group` too.
     pub(super) fn join(&mut self, id: u64, group: Group) {
         let Some(entry) = self.accounts.get_mut(&id) else { return };
