@@ -14,6 +14,7 @@ mod chart;
 mod large;
 mod load;
 mod native;
+mod observed;
 mod remote;
 mod server;
 
@@ -101,6 +102,11 @@ fn main() {
             );
         }
         Some("provider") => return native::provider::serve(&args.next().expect("a folder")),
+        Some("observed") => {
+            server::build();
+            observed::rows(tempfile::tempdir().unwrap().path());
+            return;
+        }
         _ => {}
     }
     server::build();
@@ -108,7 +114,8 @@ fn main() {
     starts();
     let bars = rows();
     let state = tempfile::tempdir().unwrap();
-    chart::write(&bars, &[bare::rows(), large::rows(state.path())].concat());
+    let (large, observed) = (large::rows(&state.path().join("large")), observed::rows(&state.path().join("observed")));
+    chart::write(&bars, &[bare::rows(), large, observed].concat());
     drop(state);
     remote::rows(tempfile::tempdir().unwrap().path());
 }
