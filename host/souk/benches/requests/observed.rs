@@ -94,10 +94,10 @@ fn start(observer: usize, collector: &str, state: &Path) -> Observed {
             admin.push(address);
         }
         match observer {
-            1 => drop(command.env("OTEL_TRACES_SAMPLER", "always_off")),
-            3 => drop(command.env("OTEL_EXPORTER_OTLP_ENDPOINT", collector)),
-            _ => {}
-        }
+            1 => command.env("OTEL_TRACES_SAMPLER", "always_off"),
+            3 => command.env("OTEL_EXPORTER_OTLP_ENDPOINT", collector),
+            _ => &mut command,
+        };
         // One customer makes all orders.
         command.env("SPIN_VARIABLE_MAX_OPEN_ORDERS", "1000000");
         Server::start(command)
@@ -126,7 +126,10 @@ fn collector() -> String {
 }
 
 /// Reads the metrics of hosts until it is dropped.
-struct Scraper(#[expect(dead_code, reason = "its end ends the thread")] mpsc::Sender<()>);
+struct Scraper {
+    /// Its end ends the thread.
+    _alive: mpsc::Sender<()>,
+}
 
 impl Scraper {
     fn start(addresses: Vec<String>) -> Self {
@@ -136,7 +139,7 @@ impl Scraper {
                 addresses.iter().for_each(|address| drop(metrics(address)));
             }
         });
-        Scraper(alive)
+        Scraper { _alive: alive }
     }
 }
 
