@@ -15,7 +15,15 @@ await browse(async (page) => {
   const components = await page.locator(".box.here strong").allTextContents();
   const call = await calls.getByRole("cell").allTextContents();
   await page.getByText(/Rates and p99 are those/).waitFor();
+  // Calls go on while the pictures are taken: the lines show them.
+  await page.evaluate(() => {
+    const ask = (path) => fetch("/v1/request", { method: "POST", body: JSON.stringify({ method: "GET", path, headers: {}, body: "" }) });
+    globalThis.load = setInterval(() => ask(Math.random() < 0.2 ? "/rogue/boom" : "/rogue/answer/7"), 100);
+  });
+  await page.locator(".map text.failing").first().waitFor();
+  const busy = await page.locator(".map text").allTextContents();
   faults.push(...(await inspect(page, "console-map", VIEWS)));
+  await page.evaluate(() => clearInterval(globalThis.load));
 
   await page.getByRole("link", { name: "Messages", exact: true }).first().click();
   await page.getByRole("button", { name: /^Show arguments/ }).click();
@@ -44,9 +52,9 @@ await browse(async (page) => {
   }
 
   await page.getByRole("link", { name: "Traces", exact: true }).first().click();
-  await page.locator("#view .card button.link").first().click();
-  await page.locator(".waterfall summary").first().click();
-  await page.locator(".waterfall details[open] [aria-label]").first().waitFor();
+  await page.getByRole("button", { name: "GET /rogue/..." }).first().click();
+  await page.locator(".waterfall summary", { hasText: "souk-test:rogue/deeds" }).last().click();
+  const called = JSON.parse(await page.locator(".waterfall").getByLabel("Arguments").textContent());
   const spans = await page.locator(".waterfall details").count();
   faults.push(...(await inspect(page, "console-traces", VIEWS)));
 
@@ -56,5 +64,5 @@ await browse(async (page) => {
     faults.push(...(await inspect(page, `console-${view.toLowerCase()}`, VIEWS)));
   }
   const log = await page.locator("#log").textContent();
-  return { address, faults, components, call, parameters, result, forms, spans, log };
+  return { address, faults, components, call, busy, called, parameters, result, forms, spans, log };
 });

@@ -1,5 +1,5 @@
 //! An OpenTelemetry collector: it receives OTLP over HTTP, decodes it with the types of opentelemetry-proto, and keeps
-//! it. It shares no code with the host.
+//! it. It shares no code with the host. OpenTelemetry's own collector can stand between the two.
 
 use super::App;
 use axum::Router;
@@ -16,6 +16,7 @@ use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::metrics::v1::{Metric, metric};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
+use souk_test::opentelemetry_collector::OpenTelemetryCollector;
 use std::sync::{Arc, Mutex};
 use tokio::task::JoinHandle;
 
@@ -24,6 +25,8 @@ pub(crate) struct Collector {
     url: String,
     state: Arc<Mutex<CollectorState>>,
     server: JoinHandle<()>,
+    /// What receives from the hosts in its place, and sends on to it.
+    before: Option<OpenTelemetryCollector>,
 }
 
 #[derive(Default)]
@@ -38,7 +41,7 @@ struct CollectorState {
 }
 
 /// A span, and the host that sent it.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct ReceivedSpan {
     pub span: Span,
     pub service: String,
@@ -73,7 +76,22 @@ impl Collector {
             .route("/v1/logs", post(logs))
             .with_state(Arc::clone(&state));
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Collector { url, state, server }
+        Collector { url, state, server, before: None }
+    }
+
+    /// A collector that gets what OpenTelemetry's own collector has received from the hosts, read and sent on.
+    pub(crate) async fn behind_opentelemetrys() -> Collector {
+        let mut collector = Collector::start().await;
+        let url = collector.url.clone();
+        let before = tokio::task::spawn_blocking(move || OpenTelemetryCollector::start(&url)).await.unwrap();
+        collector.url = before.url();
+        collector.before = Some(before);
+        collector
+    }
+
+    /// What OpenTelemetry's own collector has logged.
+    pub(crate) fn log(&self) -> String {
+        self.before.as_ref().expect("it is there").log()
     }
 
     /// The application with this collector configured: its hosts export to it.

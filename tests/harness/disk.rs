@@ -62,6 +62,12 @@ impl Disk {
         self.run("rm ballast").unwrap();
     }
 
+    /// Lets no further file fit, whatever its size, or many again.
+    pub(crate) fn limit_files(&mut self, yes: bool) {
+        let used = "$(($(stat -f -c %c .) - $(stat -f -c %d .)))";
+        self.run(&format!("mount -o remount,nr_inodes={} \"$S\"", if yes { used } else { "100000" })).unwrap();
+    }
+
     /// Makes the disk read-only, or writable again. No process may have a file open for writing.
     pub(crate) fn read_only(&mut self, yes: bool) {
         self.run(if yes { "mount -o remount,ro \"$S\"" } else { "mount -o remount,rw \"$S\"" }).unwrap();

@@ -86,7 +86,7 @@ pub(crate) fn go() -> PathBuf {
     let examples = build::root().join("examples");
     let cached = cache_folder("go", &[&folder, &examples.join("linked/wit"), &examples.join("polyglot/wit")]);
     if !["web.wasm", "greeter.wasm"].iter().all(|file| cached.join(file).exists()) {
-        let work = with_wit_bindgen(&folder, &[souk_test::mongodb::go().parent().unwrap()]);
+        let work = with_wit_bindgen(&folder, &[souk_test::go::go().parent().unwrap()]);
         for world in ["web", "greeter"] {
             let file = work.path().join(format!("{world}.wasm"));
             embed(&file, &work.path().join("wit"), world);

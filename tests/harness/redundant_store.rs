@@ -36,6 +36,11 @@ pub(crate) struct RedundantStore {
 impl RedundantStore {
     /// Starts everything on `nats`, which must be new.
     pub(crate) async fn start(nats: Nats) -> RedundantStore {
+        RedundantStore::start_with(nats, |app| app).await
+    }
+
+    /// The same, for the application after `change`.
+    pub(crate) async fn start_with(nats: Nats, change: impl FnOnce(App) -> App) -> RedundantStore {
         let (postgres, stripe) = (Postgres::start(), StripeApi::start().await);
         let spread = Spread::over("store", nats.url());
         let servers: Vec<_> = nats.url().split(',').map(|url| format!("{url:?}")).collect();
@@ -46,6 +51,7 @@ impl RedundantStore {
             .variable("orders_database_url", postgres.database())
             .variable("public_url", "https://shop.example")
             .file("runtime-config.toml", config);
+        let app = change(app);
         let (hosts, addresses) = Default::default();
         let mut store = RedundantStore { nats, app, hosts, addresses, _postgres: postgres, _stripe: stripe };
         store.app.seed().await;

@@ -143,3 +143,36 @@ async fn an_email_ignores_case_and_is_shown_as_entered() {
     let account = shop.call("auth", "store:auth/administration#set-role", admin).await;
     assert_eq!((&account["user"]["id"], &account["user"]["role"]), (&made["user"]["id"], &json!("admin")));
 }
+
+#[tokio::test]
+async fn no_line_of_the_log_has_the_name_or_the_email_of_an_account() {
+    let shop = Shop::start().await;
+    let (email, name) = ("zoe.q@personal.example", "Zoe Quillfeather");
+    let user = json!({ "name": name, "email": email, "password": PASSWORD });
+    let made = token(&shop.post("/api/auth/register", "", user.clone()).await);
+    shop.post("/api/auth/register", "", user).await.expect(400);
+    shop.login(email, PASSWORD).await.expect(201);
+    shop.login(email, "Abc123!y").await.expect(400);
+    shop.small_order(&made).await;
+    // Addresses where no route wants one.
+    shop.get(&format!("/api/users/{email}"), "").await.expect(404);
+    shop.get("/api/zoe.q%40personal.example/orders", "").await.expect(404);
+    shop.get(&format!("/api/products?search={email}&name=Quillfeather"), "").await;
+    for function in ["find", "create-reset-token", "revoke"] {
+        let function = format!("store:auth/administration#{function}");
+        shop.call("auth", &function, json!({ "email": email })).await;
+    }
+    shop.host.wait_for_log("#revoke").await;
+    shop.host.wait_for_log("GET /api/users/***").await;
+    let mut log = shop.host.log();
+    // A component that fails while it has the data.
+    let shop = shop.restart(|app| down(app, "passwords")).await;
+    shop.login(email, PASSWORD).await.expect(503);
+    shop.host.wait_for_log("POST /api/auth/login").await;
+    log.extend(shop.host.log());
+    for line in log {
+        for personal in ["personal.example", "zoe.q", "Quillfeather"] {
+            assert!(!line.contains(personal), "{personal} is in {line}");
+        }
+    }
+}

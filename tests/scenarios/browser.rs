@@ -89,7 +89,7 @@ async fn every_page_is_accessible_in_light_and_dark_and_fits_a_phone() {
 
 #[tokio::test]
 async fn the_console_shows_a_call_retries_a_dead_letter_and_calls_a_function() {
-    let app = App::alone("durable").administered();
+    let app = App::alone("durable").administered().append("[component.rogue.tool.souk]\ntrace_arguments = true\n");
     let host = app.start().await;
     let client = host.client();
     assert_eq!(client.get("/send/reject/odd/1").await.status, 200);
@@ -107,6 +107,11 @@ async fn the_console_shows_a_call_retries_a_dead_letter_and_calls_a_function() {
     let call = seen["call"].as_array().unwrap();
     assert_eq!(call[call.len() - 2..], [json!("2"), json!("1")], "{seen}");
     assert_eq!(seen["result"], 42, "{seen}");
+    let busy = seen["busy"].as_array().unwrap();
+    let shows = |what: &str| busy.iter().any(|text| text.as_str().unwrap().contains(what));
+    assert!(shows("/s, ") && shows("errors/s") && shows("p99"), "{seen}");
+    assert!(seen["called"].is_object() || seen["called"].is_array(), "{seen}");
+    assert!(seen["spans"].as_u64().unwrap() >= 4, "{seen}");
     assert!(seen["parameters"].is_object(), "{seen}");
     assert!(seen["log"].as_str().unwrap().contains("DEAD LETTER"), "{seen}");
     for asked in ["asks to retry message", "asks to drop message", "asks to call souk-test:rogue/deeds"] {
@@ -126,6 +131,20 @@ async fn the_console_asks_the_applications_api_as_its_document_describes_it() {
     assert_eq!(seen["product"]["id"], 1, "{seen}");
     assert_eq!(seen["refused"], "401", "{seen}");
     host.wait_for_log("asks to request GET /api/products/1").await;
+}
+
+#[tokio::test]
+async fn the_console_shows_a_trace_down_to_its_statements_arguments_and_results() {
+    let table = "[component.products.tool.souk]\n";
+    let app = App::store_alone().administered().replace(table, &format!("{table}trace_arguments = true\n"));
+    let host = app.start().await;
+    order(&host.client()).await;
+    let (address, _) = texts(&app.souk("admin", &["code"]).await);
+    let seen = browse("trace.mjs", &[("CONSOLE", address.trim())]).await;
+    assert_eq!(seen["faults"], json!([]), "{:#}", seen["faults"]);
+    assert!(seen["statement"].as_str().unwrap().contains("SELECT"), "{seen}");
+    assert_eq!(seen["called"]["id"], 1, "{seen}");
+    assert_eq!(seen["result"]["ok"]["id"], 1, "{seen}");
 }
 
 /// The store with its default configuration and a new state folder.

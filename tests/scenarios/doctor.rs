@@ -18,7 +18,13 @@ async fn doctor_asks_a_running_host_and_compiles_nothing() {
         output.status.success().then(|| texts(&output).0)
     })
     .await;
-    for part in ["ok    host: souk", "ok    readiness: every route", "ok    clock of 127.0.0.1:", "ok    disk: "] {
+    for part in [
+        "ok    host: souk",
+        "ok    readiness: every route",
+        "ok    versions: every component",
+        "ok    clock of 127.0.0.1:",
+        "ok    disk: ",
+    ] {
         assert!(well.contains(part), "{part} is missing: {well}");
     }
     assert!(!well.contains("components compile and link"), "{well}");
@@ -57,6 +63,13 @@ async fn a_dead_letter_is_a_warning_and_a_fault_where_that_is_asked_for() {
     assert!(warned.ends_with("verdict: well, with 1 warning\n"), "{warned}");
     assert!(app.souk("doctor", &[]).await.status.success());
     assert_eq!(app.souk("doctor", &["--strict"]).await.status.code(), Some(1));
+    let metrics = Api::of(&host).get("/metrics").await.text();
+    for series in [
+        "souk_messages{souk_message_state=\"dead\"} 1",
+        "messaging_process_duration_seconds_count{error_type=\"dead-letter\",rpc_method=\"\",souk_component=\"rogue\"",
+    ] {
+        assert!(metrics.contains(series), "{series} is missing: {metrics}");
+    }
     let found = Api::on_socket(&app).get("/v1/doctor").await.json();
     let dead = found.as_array().unwrap().iter().find(|found| found["level"] == "warning").unwrap();
     assert!(dead["name"] == "messages" && dead["text"].as_str().unwrap().contains("fix: "), "{found}");

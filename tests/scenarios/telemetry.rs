@@ -4,12 +4,17 @@ use super::golden;
 use crate::harness::admin::{Api, tokens};
 use crate::harness::app::texts;
 use crate::harness::collector::{Collector, ReceivedSpan};
+use crate::harness::nats::Nats;
+use crate::harness::redundant_store::{PARTS, RedundantStore};
 use crate::harness::spread::Spread;
-use crate::harness::store::{Shop, order_body};
-use crate::harness::{App, build, eventually};
+use crate::harness::store::{self, PASSWORD, Shop, order_body};
+use crate::harness::stripe_api::StripeApi;
+use crate::harness::{App, Client, build, eventually};
+use futures::StreamExt as _;
 use http::Method;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -152,6 +157,69 @@ async fn order_payment_webhook_and_delivery_are_one_tree_for_a_collector() {
 }
 
 #[tokio::test]
+async fn an_outside_server_gets_the_trace_with_the_request_to_it() {
+    let (stripe, collector) = (StripeApi::start().await, Collector::start().await);
+    let shop = Shop::of(collector.of(stripe.store())).await;
+    let token = shop.customer().await;
+    stripe.asked();
+    let (bearer, parent) = (format!("Bearer {token}"), format!("00-{TRACE}-{CLIENT}-01"));
+    let headers = [
+        ("authorization", bearer.as_str()),
+        ("content-type", "application/json"),
+        ("traceparent", parent.as_str()),
+        ("tracestate", "vendor=1"),
+    ];
+    let body = order_body(&[(1, 2)]).to_string().into_bytes();
+    shop.client.send(Method::POST, "/api/orders", &headers, Some(body)).await.expect(201);
+    let asked = stripe.asked().remove(0);
+    let received = asked.headers["traceparent"].to_str().unwrap();
+    assert_eq!(asked.headers["tracestate"], "vendor=1");
+    let span = received.strip_prefix(&format!("00-{TRACE}-")).and_then(|rest| rest.strip_suffix("-01"));
+    let span = hex::decode(span.unwrap_or_else(|| panic!("{received}"))).unwrap();
+    let sent = eventually("the span of the request comes", || async {
+        collector.spans().into_iter().find(|one| one.span.span_id == span)
+    })
+    .await;
+    assert_eq!((sent.attribute("souk.component").as_str(), sent.span.kind), ("payments", SpanKind::Client.into()));
+}
+
+#[tokio::test]
+async fn the_collector_of_opentelemetry_takes_the_whole_tree_the_metrics_and_the_log_records() {
+    let collector = Collector::behind_opentelemetrys().await;
+    let shop = Shop::of(collector.of(App::store_alone())).await;
+    let trace = one_tree(&shop, &collector).await;
+    assert!(trace.len() > 40, "{} spans", trace.len());
+    shop.host.stop().await;
+    for spans in by_trace(collector.spans()).values() {
+        assert_eq!(outer(spans).len(), 1, "{:#?}", spans.iter().map(|one| &one.span).collect::<Vec<_>>());
+    }
+    assert!(collector.count("http.server.request.duration") > 0);
+    // A component's own span, metric and log record.
+    let host = collector.of(App::alone("sdks")).start().await;
+    assert_eq!(host.client().get("/spin-6/otel").await.status, 200);
+    eventually("its span comes", || async {
+        collector.spans().into_iter().find(|one| one.span.name == "the guest's work")
+    })
+    .await;
+    eventually("its metric comes", || async { collector.metric("guest.work") }).await;
+    eventually("its log record comes", || async { collector.logs().into_iter().next() }).await;
+    host.stop().await;
+    let log = collector.log();
+    for wrong in ["\terror\t", "\twarn\t"] {
+        assert!(!log.contains(wrong), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn it_is_one_tree_for_the_collector_of_opentelemetry_on_three_hosts_too() {
+    let collector = Collector::behind_opentelemetrys().await;
+    let shop = Shop::of(collector.of(App::store_alone().spread_as(Spread::new("store")))).await;
+    let trace = one_tree(&shop, &collector).await;
+    let hosts: BTreeSet<&str> = trace.iter().map(|one| one.instance.as_str()).collect();
+    assert_eq!(hosts.len(), 3, "{hosts:?}");
+}
+
+#[tokio::test]
 async fn each_request_of_the_golden_record_is_one_tree_also_with_services_that_are_down() {
     let collector = Collector::start().await;
     let app = collector.of(App::store_alone().variable("open_access", true));
@@ -173,6 +241,73 @@ async fn it_is_one_tree_on_three_hosts_too() {
     let hosts: BTreeSet<&str> = trace.iter().map(|one| one.instance.as_str()).collect();
     assert_eq!(hosts.len(), 3, "{hosts:?}");
     assert!(trace.iter().all(|one| one.span.trace_state == "vendor=1"), "a host has lost the trace's state");
+}
+
+/// Request number `n`, which is its trace's id: a read, or every third one an order.
+async fn ask(gateway: Client, token: String, n: u32) {
+    let (bearer, parent) = (format!("Bearer {token}"), format!("00-{n:032x}-{n:016x}-01"));
+    let headers =
+        [("authorization", bearer.as_str()), ("content-type", "application/json"), ("traceparent", parent.as_str())];
+    let _unless_its_host_dies = match n % 3 {
+        0 => {
+            let body = order_body(&[(1, 1)]).to_string().into_bytes();
+            gateway.try_send(Method::POST, "/api/orders", &headers, Some(body)).await
+        }
+        _ => gateway.try_send(Method::GET, "/api/products/1", &headers, None).await,
+    };
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_hosts_were_killed_no_tree_has_a_part_of_another() {
+    const REQUESTS: u32 = 40;
+    let collector = Collector::start().await;
+    let mut hosts = RedundantStore::start_with(Nats::start(), |app| collector.of(app)).await;
+    let user = json!({ "name": "Ann", "email": store::fresh_email(), "password": PASSWORD });
+    let made = store::send(&hosts.gateways()[0], Method::POST, "/api/auth/register", "", Some(user)).await;
+    let (token, mut next) = (store::token(&made), 1);
+    // Each part's host is killed amid requests; the last requests meet whole hosts again.
+    for part in (0..PARTS.len()).map(Some).chain([None]) {
+        let gateways = hosts.gateways();
+        let numbers = next..next + REQUESTS;
+        let asked = numbers.map(|n| ask(gateways[n as usize % 2].clone(), token.clone(), n));
+        let mut answers = futures::stream::iter(asked).buffer_unordered(8);
+        let mut answered = 0;
+        while answers.next().await.is_some() {
+            answered += 1;
+            if let Some(part) = part.filter(|_| answered == REQUESTS / 2) {
+                hosts.kill(part, 0);
+            }
+        }
+        next += REQUESTS;
+        if let Some(part) = part {
+            hosts.up(part, 0).await;
+        }
+    }
+    let traces = eventually("the trees of the last requests are whole", || async {
+        let traces = by_trace(collector.spans());
+        let whole = |n: u32| {
+            let client = BTreeSet::from([u64::from(n).to_be_bytes().to_vec()]);
+            traces.get(u128::from(n).to_be_bytes().as_slice()).is_some_and(|spans| outer(spans) == client)
+        };
+        (next - REQUESTS..next).all(whole).then_some(traces)
+    })
+    .await;
+    let ids: BTreeMap<&[u8], &[u8]> =
+        traces.values().flatten().map(|one| (one.span.span_id.as_slice(), one.span.trace_id.as_slice())).collect();
+    assert_eq!(ids.len(), traces.values().map(Vec::len).sum::<usize>(), "a span is in two trees");
+    for one in traces.values().flatten() {
+        let of_parent = ids.get(one.span.parent_span_id.as_slice());
+        assert!(of_parent.is_none_or(|trace| *trace == one.span.trace_id), "its parent is in another tree: {one:?}");
+    }
+    for n in 1..next {
+        let Some(spans) = traces.get(u128::from(n).to_be_bytes().as_slice()) else { continue };
+        let requests: Vec<_> = spans.iter().filter(|one| one.span.kind == i32::from(SpanKind::Server)).collect();
+        assert!(requests.len() <= 1, "a tree has two requests: {requests:?}");
+        let from_client = requests.iter().all(|one| one.span.parent_span_id == u64::from(n).to_be_bytes());
+        assert!(from_client, "{requests:?}");
+        let ordered = spans.iter().any(|one| one.attribute("souk.component") == "orders");
+        assert!(!ordered || n % 3 == 0, "a read has a part of an order: {spans:?}");
+    }
 }
 
 #[tokio::test]

@@ -114,6 +114,7 @@ pub fn fixed_limits() -> Vec<FixedLimit> {
         call::PATH_LIMITS,
         trace::FIXED_LIMITS,
         trace::ID_LIMITS,
+        trace::STATEMENT_LIMITS,
         tape::FIXED_LIMITS,
         line_budget::FIXED_LIMITS,
         migrations::postgres::FIXED_LIMITS,

@@ -12,13 +12,15 @@ export function make(name, attributes = {}, ...children) {
   return element;
 }
 
-// A table that scrolls where the screen is narrow, by keyboard too. A cell is text or an element.
+// A table that scrolls where it is too wide, by keyboard too. A cell is text or an element.
 export function table(name, heads, rows, none) {
   if (!rows.length) return make("p", { class: "none" }, none);
   const line = (cells, kind) =>
     make("tr", {}, cells.map((cell, place) => {
       const isHead = kind === "th" || place === 0;
-      return make(isHead ? "th" : "td", { scope: kind === "th" ? "col" : isHead ? "row" : null }, cell);
+      // On a phone each row is a paragraph, and each cell says what it is.
+      const label = kind === "th" || isHead ? null : heads[place];
+      return make(isHead ? "th" : "td", { scope: kind === "th" ? "col" : isHead ? "row" : null, "data-label": label }, cell);
     }));
   return make("div", { class: "table", tabindex: "0", role: "region", "aria-label": `${name}: table` },
     make("table", {}, make("thead", {}, line(heads, "th")), make("tbody", {}, rows.map((cells) => line(cells, "td")))));
@@ -56,7 +58,9 @@ export function labelled(text, field, attributes = {}) {
   return make("div", { class: "field", ...attributes }, make("label", { for: id }, text), field);
 }
 
-export const json = (value) => make("pre", { tabindex: "0", "aria-label": "JSON" }, JSON.stringify(value, null, 2));
+export const json = (value, label = "JSON") => make("pre", { tabindex: "0", "aria-label": label }, JSON.stringify(value, null, 2));
+
+export const count = (number, one, many = `${one}s`) => `${number} ${number === 1 ? one : many}`;
 
 export function ago(time) {
   const seconds = Math.max(0, Math.round((Date.now() - new Date(time).getTime()) / 1000));

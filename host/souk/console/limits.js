@@ -19,6 +19,14 @@ export async function refresh() {
   write(last);
 }
 
+// Like the limit: bytes where that has bytes.
+function used(one) {
+  if (one.used === undefined) return "";
+  if (!/ [KMG]?i?B$/.test(one.value)) return `${one.used}`;
+  const unit = one.used < 2 ** 20 ? [2 ** 10, "KiB"] : one.used < 2 ** 30 ? [2 ** 20, "MiB"] : [2 ** 30, "GiB"];
+  return `${Number((one.used / unit[0]).toPrecision(3))} ${unit[1]}`;
+}
+
 function write(limits) {
   const wanted = parts.filter.value.trim().toLowerCase();
   const matches = (...texts) => texts.some((text) => text.toLowerCase().includes(wanted));
@@ -29,7 +37,7 @@ function write(limits) {
   const rows = [...limits.application.map((one) => ["application", one]),
     ...limits.components.flatMap(({ component, limits: all }) => all.map((one) => [component, one]))]
     .filter(([owner, one]) => matches(owner, one.key, one.reason))
-    .map(([owner, one]) => [one.key, owner, one.value, one.value === one.default ? "" : one.default, one.used === undefined ? "" : `${one.used}`, one.reason]);
+    .map(([owner, one]) => [one.key, owner, one.value, one.value === one.default ? "" : one.default, used(one), one.reason]);
   show(parts.limits, rows, () => [make("h3", {}, "In the manifest"),
     table("Limits", ["Limit", "Of", "Value", "Default", "Used", "Why"], rows, "None is named so.")]);
   const fixed = limits.fixed.filter((one) => matches(one.module, one.name, one.comment))

@@ -2,7 +2,7 @@
 // last seconds, and the table below has the numbers.
 
 import { get } from "./api.js";
-import { make, show, table } from "./dom.js";
+import { ago, make, show, table } from "./dom.js";
 import { rates } from "./rates.js";
 
 export const title = "Map";
@@ -40,9 +40,11 @@ export async function refresh() {
     ? `Rates and p99 are those of the last ${Math.round(measured.seconds)} seconds.` : "Rates appear in a moment.";
   show(parts.ranks, boxes(map, measured), (ranks) => ranks.map((rank) =>
     make("ul", { class: "rank", "aria-label": rank.name }, rank.boxes.map(box))));
-  show(parts.messages, map.messages ?? null, (messages) => messages ? [
+  const queues = await depths(map);
+  show(parts.messages, [map.messages ?? null, queues], ([messages, rows]) => messages ? [
     make("h3", {}, "Durable queues"),
-    make("p", {}, `${messages.waiting} waiting, ${messages.dead} dead, ${messages.stranded} stranded. `,
+    table("Durable queues", ["From", "To", "Waiting", "Dead", "Stranded", "Oldest"], rows, "There is none."),
+    make("p", {}, `All of them: ${messages.waiting} waiting, ${messages.dead} dead, ${messages.stranded} stranded. `,
       make("a", { href: "#messages" }, "Messages"))] : []);
   show(parts.edges, edges.map(row), (rows) =>
     table("Calls", ["From", "To", "Kind", "Calls/s", "Errors/s", "p99", "Calls", "Errors"], rows, "Nothing calls anything."));
@@ -54,6 +56,23 @@ export async function refresh() {
     show(parts.hosts, await get("/v1/hosts"), (hosts) => hosts.length < 2 ? [] : [make("h3", {}, "Hosts"),
       table("Hosts", ["Host", "Version", "Runs"], hosts.map((host) => [host.id, host.version, host.runs.join(", ")]), "")]);
   }
+}
+
+// How many messages there are for each durable link, of the oldest that the host lists.
+async function depths(map) {
+  const { waiting = 0, dead = 0, stranded = 0 } = map.messages ?? {};
+  const { events, total } = waiting + dead + stranded ? await get("/v1/messages") : { events: [], total: 0 };
+  const queues = new Map(map.edges.filter((edge) => edge.kind === "durable").map((edge) => [`${edge.from} ${edge.to}`, [edge.from, edge.to, 0, 0, 0, null]]));
+  for (const event of events) {
+    const key = `${event.caller} ${event.component}`;
+    const queue = queues.get(key) ?? [event.caller, event.component, 0, 0, 0, null];
+    queues.set(key, queue);
+    queue[event.state === "dead" ? 3 : event.state === "stranded" ? 4 : 2] += 1;
+    if (queue[5] === null || event.storedAt < queue[5]) queue[5] = event.storedAt;
+  }
+  const some = total > events.length ? "at least " : "";
+  return [...queues.values()].map(([from, to, ...counts]) =>
+    [from, to, ...counts.slice(0, 3).map((one) => (one ? `${some}${one}` : "0")), counts[3] === null ? "" : ago(counts[3])]);
 }
 
 const number = (value) => (value >= 9.95 ? value.toFixed(0) : value.toFixed(1));
@@ -129,6 +148,8 @@ const box = (one) => make("li", { class: `box ${one.kind}`, "data-node": one.nam
 // Lines from box to box, behind the boxes; drawn again when the boxes move.
 function draw() {
   const frame = parts.ranks.getBoundingClientRect();
+  // Another view is open.
+  if (!frame.width) return;
   parts.lines.setAttribute("width", frame.width);
   parts.lines.setAttribute("height", frame.height);
   const places = new Map([...parts.ranks.querySelectorAll(".box")].map((one) => {
@@ -137,34 +158,80 @@ function draw() {
     const at = { x: left + rect.width / 2, left, right: left + rect.width, top: rect.top - frame.top, bottom: rect.bottom - frame.top };
     return [one.dataset.node, at];
   }));
+  // What a text must not cover: boxes, and the texts before it.
+  const taken = [...places.values()];
   const drawn = edges.flatMap((edge, index) => {
     const [from, to] = [places.get(edge.from), places.get(edge.to)];
-    return from && to && from !== to ? line(edge, from, to, index, frame.width >= 700, [...places.values()]) : [];
+    return from && to && from !== to ? line(edge, from, to, index, frame.width, [...places.values()], taken) : [];
   });
   // Texts above all lines.
   drawn.sort((a, b) => (a.tagName === "text") - (b.tagName === "text"));
   parts.lines.replaceChildren(...drawn);
 }
 
-function line(edge, from, to, index, wide, all) {
-  const down = to.top >= from.bottom;
-  const up = to.bottom <= from.top;
-  const [y1, y2] = down ? [from.bottom, to.top] : up ? [from.top, to.bottom] : [from.top, to.top];
-  const bend = down || up ? (y2 - y1) / 2 : -30;
+// Boxes that stand beside each other, from top to bottom.
+function bands(boxes) {
+  const found = [];
+  for (const box of boxes.toSorted((a, b) => a.top - b.top)) {
+    const last = found.at(-1);
+    if (last && box.top < last.bottom) {
+      last.boxes.push(box);
+      last.bottom = Math.max(last.bottom, box.bottom);
+    } else found.push({ top: box.top, bottom: box.bottom, boxes: [box] });
+  }
+  return found;
+}
+
+// Where a line that wants to pass a band at `x` finds room between its boxes.
+function passage(x, band, width) {
+  const sides = band.boxes.toSorted((a, b) => a.left - b.left);
+  const gaps = [...sides, null].map((box, place) => [place ? sides[place - 1].right : 0, box ? box.left : width]);
+  const places = gaps.filter(([left, right]) => right - left >= 4).map(([left, right]) => {
+    const margin = Math.min(14, (right - left) / 2);
+    return Math.min(Math.max(x, left + margin), right - margin);
+  });
+  return places.sort((a, b) => Math.abs(a - x) - Math.abs(b - x))[0] ?? x;
+}
+
+// The way of a line: through the gaps of the boxes that stand between its ends, so that it seems to end at none of them.
+function way(from, to, index, width, all) {
+  const [upper, lower] = from.top <= to.top ? [from, to] : [to, from];
+  if (lower.top < upper.bottom) return `M${from.x},${from.top} C${from.x},${from.top - 30} ${to.x},${to.top - 30} ${to.x},${to.top}`;
+  let [x, y] = [upper.x, upper.bottom];
+  let drawn = `M${x},${y}`;
+  const bend = (toX, toY) => {
+    const half = (toY - y) / 2;
+    drawn += ` C${x},${y + half} ${toX},${toY - half} ${toX},${toY}`;
+    [x, y] = [toX, toY];
+  };
+  for (const band of bands(all).filter((band) => band.top >= upper.bottom && band.bottom <= lower.top)) {
+    const share = ((band.top + band.bottom) / 2 - upper.bottom) / (lower.top - upper.bottom);
+    bend(passage(upper.x + (lower.x - upper.x) * share, band, width) + (index % 3) * 3 - 3, band.top - 3);
+    y = band.bottom + 3;
+    drawn += ` L${x},${y}`;
+  }
+  bend(lower.x, lower.top);
+  return drawn;
+}
+
+function line(edge, from, to, index, width, all, taken) {
   const path = document.createElementNS(SVG, "path");
-  path.setAttribute("d", `M${from.x},${y1} C${from.x},${y1 + bend} ${to.x},${y2 - (down || up ? bend : 30)} ${to.x},${y2}`);
+  path.setAttribute("d", way(from, to, index, width, all));
   const kind = edge.errorRate > 0 ? "failing" : edge.rate > 0 ? "busy" : "idle";
   path.setAttribute("class", `edge ${edge.kind} ${kind}`);
-  if (!wide || !edge.rate) return [path];
+  if (width < 700 || !edge.rate) return [path];
   const text = document.createElementNS(SVG, "text");
-  // Not all at one height, so that those of one rank can be told apart; and on no box, where there is such a place.
-  const length = path.getTotalLength();
-  const points = [0, 1, 2, 3, 4, 5].map((step) => path.getPointAtLength(length * (0.15 + 0.14 * ((step + index) % 6))));
-  const free = ({ x, y }) => all.every((box) => x + 45 < box.left || x - 45 > box.right || y + 6 < box.top || y - 8 > box.bottom);
-  const { x, y } = points.find(free) ?? points[2];
-  text.setAttribute("x", x);
-  text.setAttribute("y", y + 4);
-  text.setAttribute("class", kind);
   text.textContent = `${number(edge.rate)}/s${edge.errorRate > 0 ? `, ${number(edge.errorRate)} errors/s` : ""}, p99 ${milliseconds(edge.p99)}`;
+  text.setAttribute("class", kind);
+  const half = text.textContent.length * 3.2;
+  const around = ({ x, y }) => ({ left: x - half, right: x + half, top: y - 9, bottom: y + 7 });
+  const length = path.getTotalLength();
+  const points = [0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8, 0.1, 0.9].map((part) => path.getPointAtLength(length * part));
+  const apart = (one, other) => one.right < other.left || one.left > other.right || one.bottom < other.top || one.top > other.bottom;
+  const inside = ({ left, right }) => left >= 0 && right <= width;
+  const place = points.find((point) => inside(around(point)) && taken.every((one) => apart(around(point), one))) ?? points[0];
+  taken.push(around(place));
+  text.setAttribute("x", place.x);
+  text.setAttribute("y", place.y + 4);
   return [path, text];
 }

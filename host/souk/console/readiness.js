@@ -18,7 +18,7 @@ export async function refresh() {
     table("What is missing", ["Component", "Lacks", "Since", "Why"], rows, "Every component has what it needs."));
   show(parts.components, components, (all) => table("Components", ["Component", "Where", "Routes", "Calls", "Instances"],
     all.map((one) => [one.name, one.place.replaceAll("-", " "), one.routes.join(", "),
-      one.links.map((link) => link.component).join(", "), instances(one.instances)]), "There are none."));
+      [...new Set(one.links.map((link) => link.component))].join(", "), instances(one.instances)]), "There are none."));
 }
 
 const instances = (one) => (one ? `${one.busy} busy, ${one.idle} idle of ${one.limit}; ${one.waiting} waiting` : "");

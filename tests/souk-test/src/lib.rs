@@ -44,6 +44,8 @@ pub mod debian;
 #[cfg(feature = "servers")]
 pub mod fuzz;
 #[cfg(feature = "servers")]
+pub mod go;
+#[cfg(feature = "servers")]
 mod keeper;
 #[cfg(feature = "servers")]
 pub mod mariadb;
@@ -53,6 +55,8 @@ pub mod mongodb;
 pub mod mosquitto;
 #[cfg(feature = "servers")]
 pub mod nats;
+#[cfg(feature = "servers")]
+pub mod opentelemetry_collector;
 #[cfg(feature = "servers")]
 pub mod ports;
 #[cfg(feature = "servers")]

@@ -1,26 +1,22 @@
 //! Servers for tests that speak MongoDB's protocol: on a free loopback port, with their data in a temporary folder.
 //!
 //! No package registry has MongoDB's own server. FerretDB is a Go library: a program of 25 lines in this crate's folder
-//! serves it. The program is built once and stays in the user's cache.
+//! serves it.
 
+use crate::go::Program;
 use crate::keeper::Keeper;
-use crate::{debian, ports};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use crate::ports;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
-use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// The program's sources.
-const SOURCES: [(&str, &str); 3] = [
-    ("main.go", include_str!("../mongodb/main.go")),
-    ("go.mod", include_str!("../mongodb/go.mod")),
-    ("go.sum", include_str!("../mongodb/go.sum")),
-];
+static PROGRAM: Program = Program::new(
+    "mongodb-server",
+    [include_str!("../mongodb/main.go"), include_str!("../mongodb/go.mod"), include_str!("../mongodb/go.sum")],
+);
 
 /// One server.
 pub struct MongoDb {
@@ -68,55 +64,8 @@ impl MongoDb {
         std::fs::create_dir_all(&data).unwrap();
         let arguments = [format!("127.0.0.1:{}", self.port), data.display().to_string()];
         let port = self.port;
-        self.keeper = Some(Keeper::start(&program(), &arguments, self.folder.path(), || answers(port)));
+        self.keeper = Some(Keeper::start(PROGRAM.path(), &arguments, self.folder.path(), || answers(port)));
     }
-}
-
-/// The program; builds it if it is not in the cache.
-fn program() -> PathBuf {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(build).clone()
-}
-
-fn build() -> PathBuf {
-    let mut sources = DefaultHasher::new();
-    SOURCES.hash(&mut sources);
-    let program = cache().join(format!("mongodb-server-{:016x}", sources.finish()));
-    if program.is_file() {
-        return program;
-    }
-    std::fs::create_dir_all(cache()).unwrap();
-    // The program gets its final name when it is complete: several tests may build it at the same time.
-    let temp = tempfile::tempdir_in(cache()).unwrap();
-    for (name, text) in SOURCES {
-        std::fs::write(temp.path().join(name), text).unwrap();
-    }
-    let mut build = Command::new(go());
-    build.args(["build", "-o", "server", "."]).current_dir(temp.path()).env("CGO_ENABLED", "0");
-    debian::run(build);
-    std::fs::rename(temp.path().join("server"), &program).unwrap();
-    program
-}
-
-/// The cache folder of the tests.
-fn cache() -> PathBuf {
-    let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache");
-    std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("souk")
-}
-
-/// Go, which builds the server and guests of tests: on the path, or where its installer or `.ci/run` puts it.
-pub fn go() -> PathBuf {
-    let places = std::env::var_os("PATH").unwrap_or_default();
-    let places = std::env::split_paths(&places)
-        .map(|folder| folder.join("go"))
-        .chain(["/usr/local/go/bin/go".into(), cache().join("go/bin/go")]);
-    let found = places.into_iter().find(|go: &PathBuf| go.is_file());
-    found.unwrap_or_else(|| {
-        panic!(
-            "Go is missing, and the tests need it: it builds their server of MongoDB's protocol, and guests. `.ci/run` installs it; \
-             so does https://go.dev/doc/install"
-        )
-    })
 }
 
 /// Whether the server accepts connections and answers `isMaster`.

@@ -8,14 +8,13 @@
 //! Prometheus' own parser accepts; `prometheus-client` writes OpenMetrics only. And it gathers plain structures, which
 //! an OTLP exporter only has to translate.
 
-use super::OTHER;
-use crate::trace::Kind;
+use super::{METHODS, OTHER};
+use crate::trace::{Kind, Statements};
 use http::StatusCode;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 pub use prometheus::Registry;
 use prometheus::core::Collector as _;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts};
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -38,7 +37,7 @@ pub(super) struct Family {
 }
 
 /// The number of boundaries with the same labels.
-type Live = Arc<Mutex<HashMap<[String; 3], usize>>>;
+type Live = Arc<Mutex<HashMap<[Arc<str>; 3], usize>>>;
 
 /// The kind of operation that crosses.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -152,11 +151,23 @@ impl Families {
 impl Family {
     /// The metrics of one boundary.
     pub(super) fn metrics(&self, labels: [&str; 3]) -> BoundaryMetrics {
-        let good = (!self.request).then(OnceLock::new);
-        let labels = labels.map(str::to_owned);
+        let labels: [Arc<str>; 3] = labels.map(Arc::from);
         *self.live.lock().entry(labels.clone()).or_default() += 1;
-        let (names, live) = (self.names, self.live.clone());
-        BoundaryMetrics { vec: self.vec.clone(), good, labels, crosses: self.crosses, names, live }
+        let (vec, crosses, names, live) = (self.vec.clone(), self.crosses, self.names, self.live.clone());
+        let (good, span_name) = ((!self.request).then(OnceLock::new), span_name(crosses, &labels));
+        let (answered, request_names, statements) = Default::default();
+        BoundaryMetrics { vec, good, answered, labels, crosses, names, live, span_name, request_names, statements }
+    }
+}
+
+/// The name of a span until a more exact one is known.
+fn span_name(crosses: CrossingKind, [_, two, three]: &[Arc<str>; 3]) -> Arc<str> {
+    match crosses {
+        CrossingKind::Requests | CrossingKind::Outgoing => "HTTP".into(),
+        CrossingKind::Calls | CrossingKind::Links => three.clone(),
+        CrossingKind::Operations => two.clone(),
+        CrossingKind::Stored => format!("store {three}").into(),
+        CrossingKind::Deliveries => "deliver".into(),
     }
 }
 
@@ -166,10 +177,17 @@ pub(super) struct BoundaryMetrics {
     /// The histogram of operations without an error, created at the first one; `None` for requests, which method and
     /// status tell apart.
     good: Option<OnceLock<Histogram>>,
-    labels: [String; 3],
+    /// The histograms of requests that got an answer, by the method's position and the status; as many as there are series.
+    answered: RwLock<Vec<(usize, StatusCode, Histogram)>>,
+    labels: [Arc<str>; 3],
     crosses: CrossingKind,
     names: [&'static str; 3],
     live: Live,
+    span_name: Arc<str>,
+    /// The names of spans of requests, by the method's position.
+    request_names: [OnceLock<Arc<str>>; METHODS.len()],
+    /// The statements that have crossed here.
+    pub(super) statements: Statements,
 }
 
 /// The last of the boundaries with the same labels removes their series. Otherwise the series of old versions would
@@ -189,7 +207,7 @@ impl Drop for BoundaryMetrics {
                 let all: HashMap<&str, &str> =
                     series.get_label().iter().map(|label| (label.name(), label.value())).collect();
                 let mut own = self.names.iter().zip(&self.labels);
-                if own.all(|(name, value)| all.get(name).is_some_and(|found| found == value)) {
+                if own.all(|(name, value)| all.get(name).is_some_and(|found| *found == &**value)) {
                     // This cannot fail: the series has just been read, and only this code removes series.
                     let _ = self.vec.remove(&all);
                 }
@@ -211,28 +229,30 @@ impl BoundaryMetrics {
     }
 
     /// The calling component; empty where only the call knows it.
-    pub(super) fn component(&self) -> &str {
+    pub(super) fn component(&self) -> &Arc<str> {
         let [component, ..] = &self.labels;
         component
     }
 
     /// The span's name until a more exact one is known.
-    pub(super) fn span_name(&self) -> Cow<'_, str> {
-        let [_, two, three] = &self.labels;
-        match self.crosses {
-            CrossingKind::Requests | CrossingKind::Outgoing => "HTTP".into(),
-            CrossingKind::Calls | CrossingKind::Links => three.as_str().into(),
-            CrossingKind::Operations => two.as_str().into(),
-            CrossingKind::Stored => format!("store {three}").into(),
-            CrossingKind::Deliveries => "deliver".into(),
-        }
+    pub(super) fn span_name(&self) -> &Arc<str> {
+        &self.span_name
     }
 
-    /// The route of a request; empty for everything else.
-    pub(super) fn route(&self) -> &str {
+    /// The name of a request's span.
+    pub(super) fn request_name(&self, method: usize) -> Arc<str> {
+        let named = || -> Arc<str> {
+            let method = METHODS.get(method).copied().unwrap_or(OTHER);
+            self.route().map_or_else(|| method.into(), |route| format!("{method} {route}").into())
+        };
+        self.request_names.get(method).map_or_else(named, |name| name.get_or_init(named).clone())
+    }
+
+    /// The route of a request of a client, if it has one.
+    pub(super) fn route(&self) -> Option<&Arc<str>> {
         match (self.crosses, &self.labels) {
-            (CrossingKind::Requests, [_, route, _]) => route,
-            _ => "",
+            (CrossingKind::Requests, [_, route, _]) if !route.is_empty() => Some(route),
+            _ => None,
         }
     }
 
@@ -248,20 +268,38 @@ impl BoundaryMetrics {
                 self.vec.with_label_values(&labels).observe(took.as_secs_f64());
             }
             // A request without an answer.
-            (error, None) => self.record_request(OTHER, Err(error.unwrap_or(OTHER)), took),
+            (error, None) => self.record_request(METHODS.len() - 1, Err(error.unwrap_or(OTHER)), took),
         }
     }
 
-    pub(super) fn record_request(&self, method: &str, outcome: Result<StatusCode, &'static str>, took: Duration) {
+    /// Records a request by the position of its method, and its status or the reason why it has none.
+    pub(super) fn record_request(&self, method: usize, outcome: Result<StatusCode, &'static str>, took: Duration) {
+        let seconds = took.as_secs_f64();
+        let known = outcome.ok().and_then(|status| {
+            let answered = self.answered.read();
+            let found = answered.iter().find(|(of, answer, _)| (*of, *answer) == (method, status));
+            found.map(|(_, _, histogram)| histogram.observe(seconds))
+        });
+        if known.is_some() {
+            return;
+        }
         let [one, two, three] = &self.labels;
         // A guest may answer with any three digits.
-        let known = |status: &StatusCode| status.canonical_reason().is_some();
+        let is_known = |status: &StatusCode| status.canonical_reason().is_some();
         let (status, error) = match &outcome {
-            Ok(status) if !known(status) => (OTHER, ""),
+            Ok(status) if !is_known(status) => (OTHER, ""),
             Ok(status) if status.is_server_error() => (status.as_str(), status.as_str()),
             Ok(status) => (status.as_str(), ""),
             Err(error) => ("", *error),
         };
-        self.vec.with_label_values(&[method, status, error, one, two, three]).observe(took.as_secs_f64());
+        let method_name = METHODS.get(method).copied().unwrap_or(OTHER);
+        let histogram = self.vec.with_label_values(&[method_name, status, error, one, two, three]);
+        histogram.observe(seconds);
+        if let Some(status) = outcome.ok().filter(is_known) {
+            let mut answered = self.answered.write();
+            if !answered.iter().any(|(of, answer, _)| (*of, *answer) == (method, status)) {
+                answered.push((method, status, histogram));
+            }
+        }
     }
 }

@@ -32,6 +32,8 @@ pub use usage::{Running, Usage};
 
 /// The label value for everything outside the fixed list.
 const OTHER: &str = "_OTHER";
+/// The methods of RFC 9110 and 5789, and [`OTHER`] for all others.
+const METHODS: [&str; 10] = ["GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE", OTHER];
 
 /// The boundaries of an application, with the registry of their metrics and the tracer.
 #[derive(Clone, Default)]
@@ -170,14 +172,11 @@ impl Boundary {
     pub fn open(&self, at: &Span) -> Crossing {
         match &self.0 {
             None => Crossing(None),
-            Some(metrics) => Crossing(Some(Crossed {
-                metrics: metrics.clone(),
-                start: Instant::now(),
-                span: match at.is_recorded() {
-                    true => at.begin(metrics.kind(), &metrics.span_name(), metrics.component()),
-                    false => None,
-                },
-            })),
+            Some(metrics) => {
+                let start = Instant::now();
+                let span = at.begin(metrics.kind(), metrics.span_name(), metrics.component(), start);
+                Crossing(Some(Crossed { metrics: metrics.clone(), start, span }))
+            }
         }
     }
 }
@@ -190,7 +189,7 @@ struct Crossed {
     metrics: Arc<BoundaryMetrics>,
     start: Instant,
     /// Its span, if the call has a recorded trace.
-    span: Option<Box<OpenSpan>>,
+    span: Option<OpenSpan>,
 }
 
 /// The error of a crossing that was dropped before it was closed.
@@ -220,7 +219,7 @@ impl Crossing {
     }
 
     fn span(&self) -> Option<&OpenSpan> {
-        self.0.as_ref()?.span.as_deref()
+        self.0.as_ref()?.span.as_ref()
     }
 
     /// Adds an attribute to its span; without a span, `value` is not called.
@@ -233,14 +232,17 @@ impl Crossing {
     /// Gives its span a more exact name than the boundary's.
     pub fn name(&mut self, name: impl FnOnce() -> String) {
         if let Some(span) = self.0.as_mut().and_then(|crossed| crossed.span.as_mut()) {
-            span.rename(&name());
+            span.rename(name().into());
         }
     }
 
     /// Adds the SQL statement to its span.
     pub fn statement(&mut self, statement: &str) {
-        self.name(|| crate::trace::operation(statement));
-        self.note("db.query.text", || Attribute::text(crate::trace::without_values(statement)));
+        let Some(crossed) = &mut self.0 else { return };
+        let Some(span) = &mut crossed.span else { return };
+        let shown = crossed.metrics.statements.shown(statement);
+        span.rename(shown.operation);
+        span.note("db.query.text", Attribute::Text(shown.text));
     }
 
     /// Adds the number of rows that the statement returned or changed.
@@ -272,30 +274,32 @@ impl Crossing {
     /// Closes a request: with the status of its response, or the reason why there is none.
     pub fn close_request(mut self, method: &Method, outcome: Result<StatusCode, &'static str>) {
         let Some(Crossed { metrics, start, span }) = self.0.take() else { return };
-        metrics.record_request(known_method(method), outcome, start.elapsed());
+        let (position, took) = (position_of(method), start.elapsed());
+        metrics.record_request(position, outcome, took);
         let Some(mut span) = span else { return };
-        span.rename(format!("{} {}", known_method(method), metrics.route()).trim_end());
-        span.note("http.request.method", Attribute::text(known_method(method)));
-        if metrics.kind() == Kind::Server && !metrics.route().is_empty() {
-            span.note("http.route", Attribute::text(metrics.route()));
+        span.rename(metrics.request_name(position));
+        span.note("http.request.method", Attribute::Name(METHODS.get(position).copied().unwrap_or(OTHER)));
+        if let Some(route) = metrics.route() {
+            span.note("http.route", Attribute::Text(route.clone()));
         }
         match outcome {
             Ok(status) => {
                 span.note("http.response.status_code", Attribute::number(status.as_u16()));
                 // OpenTelemetry's conventions: a 4xx status is an error in a client's span, not in a server's.
                 let failed = status.is_server_error() || metrics.kind() == Kind::Client && status.is_client_error();
-                span.end(failed.then_some(status.as_str()));
+                span.end(failed.then_some(status.as_str()), took);
             }
-            Err(error) => span.end(Some(error)),
+            Err(error) => span.end(Some(error), took),
         }
     }
 }
 
 impl Crossed {
     fn close(self, error: Option<&'static str>) {
-        self.metrics.record(error, self.start.elapsed());
+        let took = self.start.elapsed();
+        self.metrics.record(error, took);
         if let Some(span) = self.span {
-            span.end(error);
+            span.end(error, took);
         }
     }
 }
@@ -308,20 +312,9 @@ impl Drop for Crossing {
     }
 }
 
-/// The method, if RFC 9110 or 5789 defines it; [`OTHER`] for all others.
-fn known_method(method: &Method) -> &str {
-    match *method {
-        Method::GET
-        | Method::HEAD
-        | Method::POST
-        | Method::PUT
-        | Method::DELETE
-        | Method::CONNECT
-        | Method::OPTIONS
-        | Method::TRACE
-        | Method::PATCH => method.as_str(),
-        _ => OTHER,
-    }
+/// The position of the method in [`METHODS`].
+fn position_of(method: &Method) -> usize {
+    METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(METHODS.len() - 1)
 }
 
 /// Counts connections and requests that the edge refuses, by the reason.

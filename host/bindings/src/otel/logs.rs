@@ -18,7 +18,8 @@ impl wit::Host for Ctx {
             return Ok(());
         }
         let body = match data.body.as_deref().map(value) {
-            Some(Attribute::Text(text)) => String::from(text),
+            Some(Attribute::Text(text)) => text.to_string(),
+            Some(Attribute::Name(name)) => name.to_owned(),
             Some(Attribute::Number(number)) => number.to_string(),
             None => data.event_name.clone().unwrap_or_default(),
         };

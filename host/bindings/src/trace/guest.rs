@@ -34,7 +34,7 @@ impl Guest {
                     + size_of::<(Box<str>, Attribute)>()
                     + match value {
                         Attribute::Text(text) => text.len(),
-                        Attribute::Number(_) => 0,
+                        Attribute::Name(_) | Attribute::Number(_) => 0,
                     }
             };
             attributes.iter().map(size).sum()
@@ -80,7 +80,7 @@ const GUEST_ERROR: &str = "guest";
 impl Span {
     /// The id of its trace.
     pub(crate) fn trace_id(&self) -> Option<TraceId> {
-        self.0.as_ref().map(|place| place.trace)
+        self.0.as_ref().map(|place| place.root.trace)
     }
 
     /// Its own id; `None` at the beginning of a trace.
@@ -91,31 +91,26 @@ impl Span {
     /// The place for operations inside the span `id`, which is below this one.
     pub(crate) fn within(&self, id: SpanId) -> Span {
         let Some(place) = &self.0 else { return Span::default() };
-        let Place { trace, recorded, state, component, tracing, .. } = &**place;
-        let (state, component, tracing) = (state.clone(), component.clone(), tracing.clone());
-        Span(Some(Arc::new(Place { trace: *trace, span: Some(id), recorded: *recorded, state, component, tracing })))
+        Span(Some(Place { span: Some(id), ..place.clone() }))
     }
 
     /// Counts a guest's span that was dropped.
     pub(crate) fn lose(&self) {
         if let Some(place) = &self.0 {
-            place.tracing.lost.fetch_add(1, Ordering::Relaxed);
+            place.root.tracing.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Records a guest's span.
     pub(crate) fn keep_guest(&self, span: GuestSpan) {
-        let Some(place) = self.0.as_ref().filter(|place| place.recorded) else { return };
+        let Some(place) = self.0.as_ref().filter(|place| place.root.recorded) else { return };
         let GuestSpan { id, parent, name, kind, start, duration, error, attributes, events } = span;
-        let detail = error.as_ref().map(|why| match Attribute::text(why.as_str()) {
-            Attribute::Text(text) => text,
-            Attribute::Number(_) => "".into(),
-        });
-        place.tracing.keep(Record {
-            trace: place.trace,
+        let detail = error.as_deref().map(|why| super::record::cut(why).into());
+        place.root.tracing.keep(Arc::new(Record {
+            trace: place.root.trace,
             span: id,
             parent,
-            name,
+            name: name.into(),
             component: place.component.clone(),
             kind,
             start,
@@ -123,8 +118,8 @@ impl Span {
             error: error.map(|_| GUEST_ERROR.into()),
             detail,
             attributes: Vec::new(),
-            state: place.state.clone(),
+            state: place.root.state.clone(),
             guest: Some(Box::new(Guest { attributes, events })),
-        });
+        }));
     }
 }

@@ -3,6 +3,7 @@
 use super::{TRACEPARENT, TRACESTATE};
 use http::HeaderMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
@@ -16,8 +17,15 @@ souk_manifest::fixed_limits! {
 }
 
 /// The id of a trace; never zero.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TraceId([u8; 16]);
+
+/// As one number, for [`Keyed`](super::ring::Keyed).
+impl Hash for TraceId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u128(u128::from_ne_bytes(self.0));
+    }
+}
 
 /// The id of a span; never zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -176,6 +184,24 @@ impl Parent {
     }
 }
 
-pub(super) fn traceparent(trace: TraceId, span: SpanId, sampled: bool) -> String {
-    format!("00-{trace}-{span}-0{}", u8::from(sampled))
+/// The value of `traceparent`. It is written for each request of a component, so it takes no formatter and no allocation.
+pub(super) fn traceparent(trace: TraceId, span: SpanId, sampled: bool) -> [u8; 55] {
+    let digit = |number: u8| if number < 10 { b'0' + number } else { b'a' + number - 10 };
+    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+    let mut digits = text.iter_mut().skip(3);
+    for byte in trace.0 {
+        if let (Some(high), Some(low)) = (digits.next(), digits.next()) {
+            (*high, *low) = (digit(byte >> 4), digit(byte & 15));
+        }
+    }
+    digits.next();
+    for byte in span.0 {
+        if let (Some(high), Some(low)) = (digits.next(), digits.next()) {
+            (*high, *low) = (digit(byte >> 4), digit(byte & 15));
+        }
+    }
+    if let Some(flag) = text.last_mut() {
+        *flag = b'0' + u8::from(sampled);
+    }
+    text
 }

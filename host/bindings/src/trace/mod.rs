@@ -2,7 +2,9 @@
 //!
 //! A [`Span`] is the place of a call in its trace, and travels in the [`CallContext`](crate::call::CallContext). The
 //! boundaries ([`boundary`](crate::boundary)) and the code that sends calls to other hosts begin and end spans. A call
-//! without a trace has an empty span: each boundary then checks one pointer and allocates nothing.
+//! without a trace has an empty span: each boundary then checks one pointer and allocates nothing. A recorded span is one
+//! allocation, which becomes its record, and one more if it has attributes: its name, its component and its statement are
+//! shared with all spans of the same boundary.
 //!
 //! **Who decides.** The host decides at the edge, with its own random number, whether a request is recorded. A client's
 //! `traceparent` only gives the ids, so that its trace continues here. Neither its flag nor the id that it chose
@@ -30,13 +32,16 @@ pub use record::{Attribute, Kind, Record};
 pub use redaction::Redaction;
 pub(crate) use ring::FIXED_LIMITS;
 pub use ring::{Filter, Summary, Trace};
-pub(crate) use statement::{operation, without_values};
+pub(crate) use statement::FIXED_LIMITS as STATEMENT_LIMITS;
+pub(crate) use statement::Statements;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ring::Ring;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// The header of the W3C's recommendation "Trace Context".
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -59,6 +64,8 @@ struct Tracing {
     ring: Ring,
     sink: OnceLock<Sink>,
     lost: AtomicU64,
+    /// The component of what no component does.
+    nobody: Arc<str>,
 }
 
 impl Tracer {
@@ -73,8 +80,8 @@ impl Tracer {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is meant to saturate")]
         let share = (ratio.clamp(0.0, 1.0) * 18_446_744_073_709_551_616.0) as u64;
         let (ring, numbers) = (Ring::default(), ids::Numbers::new());
-        let (sink, lost) = (OnceLock::new(), AtomicU64::new(0));
-        Tracer(Some(Arc::new(Tracing { share, parent_based, numbers, ring, sink, lost })))
+        let (sink, lost, nobody) = (OnceLock::new(), AtomicU64::new(0), "".into());
+        Tracer(Some(Arc::new(Tracing { share, parent_based, numbers, ring, sink, lost, nobody })))
     }
 
     /// Whether there can be traces.
@@ -131,7 +138,10 @@ impl Tracer {
             Some(parent) => (parent.trace, Some(parent.span), parent.state),
             None => (TraceId::new(&tracing.numbers), None, None),
         };
-        Span(Some(Arc::new(Place { trace, span, recorded, state, component: "".into(), tracing: tracing.clone() })))
+        let component = tracing.nobody.clone();
+        let (began, epoch) = (Instant::now(), souk_manifest::clock::since_epoch());
+        let root = Arc::new(Root { trace, recorded, state, tracing: tracing.clone(), began, epoch });
+        Span(Some(Place { root, span, component }))
     }
 
     /// The traces that are kept, the newest first.
@@ -151,8 +161,7 @@ impl Tracer {
 }
 
 impl Tracing {
-    fn keep(&self, record: Record) {
-        let record = Arc::new(record);
+    fn keep(&self, record: Arc<Record>) {
         if let Some(sink) = self.sink.get() {
             sink(&record);
         }
@@ -164,17 +173,33 @@ impl Tracing {
 
 /// The place of a call in its trace; empty when it has none. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Span(Option<Arc<Place>>);
+pub struct Span(Option<Place>);
 
+#[derive(Clone)]
 struct Place {
-    trace: TraceId,
+    root: Arc<Root>,
     /// `None` at the beginning of a trace.
     span: Option<SpanId>,
-    recorded: bool,
-    state: Option<Arc<str>>,
     /// The component that runs the call; empty before a component is reached.
     component: Arc<str>,
+}
+
+/// What all places of a trace in this host share.
+struct Root {
+    trace: TraceId,
+    recorded: bool,
+    state: Option<Arc<str>>,
     tracing: Arc<Tracing>,
+    /// When the trace began in this host, on both clocks: the times of its spans follow from the one that never jumps.
+    began: Instant,
+    epoch: Duration,
+}
+
+impl Root {
+    /// The time of `instant`, since 1970.
+    fn time(&self, instant: Instant) -> Duration {
+        self.epoch.saturating_add(instant.saturating_duration_since(self.began))
+    }
 }
 
 impl fmt::Debug for Span {
@@ -186,30 +211,35 @@ impl fmt::Debug for Span {
 impl Span {
     /// Whether spans below it are recorded.
     pub fn is_recorded(&self) -> bool {
-        self.0.as_ref().is_some_and(|place| place.recorded)
+        self.0.as_ref().is_some_and(|place| place.root.recorded)
     }
 
-    /// Begins a span below this one; `None` when nothing is recorded. An empty `component` means the parent's
-    /// component.
-    pub(crate) fn begin(&self, kind: Kind, name: &str, component: &str) -> Option<Box<OpenSpan>> {
-        let place = self.0.as_ref().filter(|place| place.recorded)?;
-        Some(Box::new(OpenSpan::new(place, kind, name, component)))
+    /// Begins a span below this one, at this time; `None` when nothing is recorded. An empty `component` means the
+    /// parent's component.
+    pub(crate) fn begin(&self, kind: Kind, name: &Arc<str>, component: &Arc<str>, began: Instant) -> Option<OpenSpan> {
+        let place = self.0.as_ref().filter(|place| place.root.recorded)?;
+        let component = if component.is_empty() { &place.component } else { component };
+        Some(OpenSpan::new(place, kind, name.clone(), component.clone(), began))
     }
 
     /// Begins a span for a call that leaves this host, and makes it the span of `context`. Dropped without an end, it
     /// counts as cancelled.
     pub fn leave(context: &mut crate::call::CallContext, name: &str) -> Leaving {
-        let begun = context.span.begin(Kind::Client, name, "");
-        if let Some(begun) = &begun {
-            context.span = begun.span();
-        }
-        Leaving(begun)
+        let Some(place) = context.span.0.as_ref().filter(|place| place.root.recorded) else { return Leaving(None) };
+        let began = Instant::now();
+        let begun = OpenSpan::new(place, Kind::Client, name.into(), place.component.clone(), began);
+        context.span = begun.span();
+        Leaving(Some((begun, began)))
     }
 
     /// The value of the header `traceparent`; `None` if there is no trace.
     pub fn traceparent(&self) -> Option<String> {
+        String::from_utf8(self.traceparent_bytes()?.into()).ok()
+    }
+
+    fn traceparent_bytes(&self) -> Option<[u8; 55]> {
         let place = self.0.as_ref()?;
-        Some(ids::traceparent(place.trace, place.span?, place.recorded))
+        Some(ids::traceparent(place.root.trace, place.span?, place.root.recorded))
     }
 
     /// `traceparent` and `tracestate` as one text, for a stored message; [`Parent::carried`] reads it.
@@ -220,12 +250,13 @@ impl Span {
 
     /// The value of the header `tracestate`.
     pub fn tracestate(&self) -> Option<&str> {
-        self.0.as_ref()?.state.as_deref()
+        self.0.as_ref()?.root.state.as_deref()
     }
 
     /// Writes both headers for a callee, and replaces the caller's; does nothing if there is no trace.
     pub fn write(&self, headers: &mut HeaderMap) {
-        let Some(value) = self.traceparent().and_then(|text| HeaderValue::try_from(text).ok()) else { return };
+        let value = self.traceparent_bytes().and_then(|text| HeaderValue::from_bytes(&text).ok());
+        let Some(value) = value else { return };
         headers.insert(TRACEPARENT, value);
         match self.tracestate().and_then(|state| HeaderValue::try_from(state).ok()) {
             Some(state) => drop(headers.insert(TRACESTATE, state)),
@@ -237,7 +268,7 @@ impl Span {
     /// unless they are the ones that the host gave it (`given`).
     pub(crate) fn write_outside(&self, given: &Span, headers: &mut HeaderMap) {
         let Some(had) = headers.get(TRACEPARENT) else { return self.write(headers) };
-        if given.traceparent().is_some_and(|given| had.as_bytes() == given.as_bytes()) {
+        if given.traceparent_bytes().is_some_and(|given| had.as_bytes() == given) {
             self.write(headers);
         }
     }
@@ -245,19 +276,19 @@ impl Span {
 
 /// A call on its way to another host.
 #[must_use = "dropped, it counts as cancelled"]
-pub struct Leaving(Option<Box<OpenSpan>>);
+pub struct Leaving(Option<(OpenSpan, Instant)>);
 
 impl Leaving {
     /// Ends the span.
     pub fn end(mut self, error: Option<&'static str>) {
-        if let Some(begun) = self.0.take() {
-            begun.end(error);
+        if let Some((begun, began)) = self.0.take() {
+            begun.end(error, began.elapsed());
         }
     }
 
     /// Adds an attribute to its span.
     pub fn note(&mut self, name: &'static str, value: impl FnOnce() -> Attribute) {
-        if let Some(begun) = &mut self.0 {
+        if let Some((begun, _)) = &mut self.0 {
             begun.note(name, value());
         }
     }
@@ -265,8 +296,8 @@ impl Leaving {
 
 impl Drop for Leaving {
     fn drop(&mut self) {
-        if let Some(begun) = self.0.take() {
-            begun.end(Some("cancelled"));
+        if let Some((begun, began)) = self.0.take() {
+            begun.end(Some("cancelled"), began.elapsed());
         }
     }
 }

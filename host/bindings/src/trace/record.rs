@@ -1,6 +1,6 @@
 //! A span, from its beginning to its record.
 
-use super::{Guest, Place, Span, SpanId, TraceId};
+use super::{Guest, Place, Root, Span, SpanId, TraceId};
 use std::mem::size_of;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,23 +38,28 @@ impl Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Attribute {
     /// A text.
-    Text(Box<str>),
+    Text(Arc<str>),
+    /// One of a few texts that are fixed when the host is built.
+    Name(&'static str),
     /// A number.
     Number(i64),
 }
 
 impl Attribute {
     /// A text, cut to the limit.
-    pub fn text(text: impl Into<String>) -> Self {
-        let mut text: String = text.into();
-        text.truncate(text.floor_char_boundary(super::ring::MAX_ATTRIBUTE_BYTES));
-        Attribute::Text(text.into())
+    pub fn text(text: impl AsRef<str>) -> Self {
+        Attribute::Text(cut(text.as_ref()).into())
     }
 
     /// A number; one that is too large becomes the largest.
     pub fn number(number: impl TryInto<i64>) -> Self {
         Attribute::Number(number.try_into().unwrap_or(i64::MAX))
     }
+}
+
+/// A text, cut to the limit.
+pub(super) fn cut(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(super::ring::MAX_ATTRIBUTE_BYTES)).unwrap_or(text)
 }
 
 /// A span that has ended.
@@ -67,7 +72,7 @@ pub struct Record {
     /// The parent span. If there is no record with this id, the parent belongs to another process or was not recorded.
     pub parent: Option<SpanId>,
     /// Its name.
-    pub name: Box<str>,
+    pub name: Arc<str>,
     /// Its component; empty for a request that no component serves.
     pub component: Arc<str>,
     /// The kind of the span.
@@ -79,7 +84,7 @@ pub struct Record {
     /// The kind of its failure, if it failed.
     pub error: Option<Box<str>>,
     /// The exact reason of its failure; it may contain what a guest printed when it trapped.
-    pub detail: Option<Box<str>>,
+    pub detail: Option<Arc<str>>,
     /// Its attributes.
     pub attributes: Vec<(&'static str, Attribute)>,
     /// The `tracestate` of the callers.
@@ -100,10 +105,10 @@ impl Record {
     pub fn bytes(&self) -> usize {
         let attributes = self.attributes.iter().map(|(_, value)| match value {
             Attribute::Text(text) => text.len() + size_of::<(&str, Attribute)>(),
-            Attribute::Number(_) => size_of::<(&str, Attribute)>(),
+            Attribute::Name(_) | Attribute::Number(_) => size_of::<(&str, Attribute)>(),
         });
-        let why = [&self.error, &self.detail].into_iter().flatten().map(|text| text.len());
-        let texts = self.name.len() + why.sum::<usize>();
+        let length = |text: Option<&str>| text.map_or(0, str::len);
+        let texts = self.name.len() + length(self.error.as_deref()) + length(self.detail.as_deref());
         let guest = self.guest.as_ref().map_or(0, |guest| guest.bytes());
         size_of::<Record>() + texts + attributes.sum::<usize>() + guest
     }
@@ -112,87 +117,78 @@ impl Record {
     pub fn text(&self, name: &str) -> Option<&str> {
         self.attributes.iter().find_map(|(known, value)| match value {
             Attribute::Text(text) if *known == name => Some(&**text),
+            Attribute::Name(text) if *known == name => Some(*text),
             _ => None,
         })
     }
 }
 
-/// A span that has begun.
+/// A span that has begun: its record, which nobody else has yet.
 pub(crate) struct OpenSpan {
-    place: Place,
-    id: SpanId,
-    parent: Option<SpanId>,
-    kind: Kind,
-    name: Box<str>,
-    start: Duration,
-    began: Instant,
-    attributes: Vec<(&'static str, Attribute)>,
-    detail: Option<Box<str>>,
+    record: Arc<Record>,
+    root: Arc<Root>,
 }
 
 impl OpenSpan {
-    pub(super) fn new(at: &Arc<Place>, kind: Kind, name: &str, component: &str) -> Self {
-        let id = SpanId::new(&at.tracing.numbers);
-        let component = if component.is_empty() { at.component.clone() } else { component.into() };
-        let (state, tracing) = (at.state.clone(), at.tracing.clone());
-        OpenSpan {
-            place: Place { trace: at.trace, span: Some(id), recorded: true, state, component, tracing },
-            id,
+    pub(super) fn new(at: &Place, kind: Kind, name: Arc<str>, component: Arc<str>, began: Instant) -> Self {
+        let root = &at.root;
+        let record = Record {
+            trace: root.trace,
+            span: SpanId::new(&root.tracing.numbers),
             parent: at.span,
+            name,
+            component,
             kind,
-            name: name.into(),
-            start: souk_manifest::clock::since_epoch(),
-            began: Instant::now(),
-            attributes: Vec::new(),
+            start: root.time(began),
+            duration: Duration::ZERO,
+            error: None,
             detail: None,
-        }
+            attributes: Vec::new(),
+            state: root.state.clone(),
+            guest: None,
+        };
+        OpenSpan { record: Arc::new(record), root: root.clone() }
     }
 
     /// The place in the trace for operations inside it.
     pub(crate) fn span(&self) -> Span {
-        let Place { trace, span, recorded, state, component, tracing } = &self.place;
-        let (state, component, tracing) = (state.clone(), component.clone(), tracing.clone());
-        Span(Some(Arc::new(Place { trace: *trace, span: *span, recorded: *recorded, state, component, tracing })))
+        let (root, component) = (self.root.clone(), self.record.component.clone());
+        Span(Some(Place { root, span: Some(self.record.span), component }))
     }
 
-    pub(crate) fn rename(&mut self, name: &str) {
-        self.name = name.into();
+    pub(crate) fn rename(&mut self, name: Arc<str>) {
+        self.change(|record| record.name = name);
     }
 
-    pub(crate) fn moved_to(&mut self, component: &str) {
-        self.place.component = component.into();
+    pub(crate) fn moved_to(&mut self, component: &Arc<str>) {
+        self.change(|record| record.component.clone_from(component));
     }
 
     pub(crate) fn note(&mut self, name: &'static str, value: Attribute) {
-        self.attributes.push((name, value));
+        self.change(|record| record.attributes.push((name, value)));
     }
 
     /// Sets the reason of its failure, more exact than the kind of failure.
     pub(crate) fn fails(&mut self, why: &str) {
-        let mut why = why.to_owned();
-        why.truncate(why.floor_char_boundary(super::ring::MAX_ATTRIBUTE_BYTES));
-        self.detail = Some(why.into());
+        self.change(|record| record.detail = Some(cut(why).into()));
     }
 
-    pub(crate) fn end(self, error: Option<&str>) {
-        let OpenSpan { place, id, parent, kind, name, start, began, attributes, detail } = self;
-        let Place { trace, component, tracing, state, .. } = place;
-        let (duration, error) = (began.elapsed(), error.map(Box::from));
-        let detail = detail.filter(|_| error.is_some());
-        tracing.keep(Record {
-            trace,
-            span: id,
-            parent,
-            name,
-            component,
-            kind,
-            start,
-            duration,
-            error,
-            detail,
-            attributes,
-            state,
-            guest: None,
+    /// Ends it; it `took` so long.
+    pub(crate) fn end(mut self, error: Option<&str>, took: Duration) {
+        self.change(|record| {
+            record.duration = took;
+            record.error = error.map(Box::from);
+            if error.is_none() {
+                record.detail = None;
+            }
         });
+        self.root.tracing.keep(self.record);
+    }
+
+    /// Until its end, only this value has the record.
+    fn change(&mut self, change: impl FnOnce(&mut Record)) {
+        if let Some(record) = Arc::get_mut(&mut self.record) {
+            change(record);
+        }
     }
 }

@@ -6,8 +6,10 @@
 use super::{Record, TraceId};
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
+use uuid::Uuid;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of traces.
@@ -22,6 +24,9 @@ souk_manifest::fixed_limits! {
     /// The longest text that a span keeps: a statement, an argument, an error.
     pub(super) const MAX_ATTRIBUTE_BYTES: usize = 4 << 10, bytes;
 }
+
+/// How many spans a trace usually has.
+const USUAL_SPANS: usize = 8;
 
 /// A filter for traces; all fields that are set must match.
 #[derive(Debug, Clone, Default)]
@@ -46,7 +51,7 @@ pub struct Summary {
     /// The duration of the first span on this host.
     pub duration: Duration,
     /// The name of that span.
-    pub name: Box<str>,
+    pub name: Arc<str>,
     /// The component of that span.
     pub component: Arc<str>,
     /// The kind of the outermost failure in it.
@@ -71,29 +76,71 @@ pub(super) struct Ring(Mutex<Kept>);
 
 #[derive(Default)]
 struct Kept {
-    traces: HashMap<TraceId, Spans>,
+    traces: HashMap<TraceId, Spans, Keyed>,
     /// The traces in the order in which they arrived.
     order: VecDeque<TraceId>,
     bytes: usize,
 }
 
-#[derive(Default)]
 struct Spans {
     records: Vec<Arc<Record>>,
     bytes: usize,
     lost: u64,
 }
 
+/// Hashes trace ids in a few instructions: each span that ends looks for its trace. Clients choose some of the ids, so two
+/// numbers that no client knows take part.
+#[derive(Clone)]
+pub(super) struct Keyed(u64, u64);
+
+impl Default for Keyed {
+    fn default() -> Self {
+        // Both halves of a UUID have fixed bits, and so the halves of two are mixed.
+        let ((a, b), (c, d)) = (Uuid::new_v4().as_u64_pair(), Uuid::new_v4().as_u64_pair());
+        Keyed(a ^ d.rotate_left(17), b ^ c.rotate_left(17))
+    }
+}
+
+impl BuildHasher for Keyed {
+    type Hasher = KeyedHasher;
+
+    fn build_hasher(&self) -> KeyedHasher {
+        KeyedHasher { key: self.clone(), hash: 0 }
+    }
+}
+
+pub(super) struct KeyedHasher {
+    key: Keyed,
+    hash: u64,
+}
+
+impl Hasher for KeyedHasher {
+    #[expect(clippy::cast_possible_truncation, reason = "the halves of a product")]
+    fn write_u128(&mut self, id: u128) {
+        let product = u128::from((id >> 64) as u64 ^ self.key.0) * u128::from(id as u64 ^ self.key.1);
+        self.hash ^= (product >> 64) as u64 ^ product as u64;
+    }
+
+    /// For the trait; ids are numbers.
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u128((*byte).into()));
+    }
+
+    fn finish(&self) -> u64 {
+        self.hash
+    }
+}
+
 impl Ring {
     /// Keeps a span; `false` when its trace has too many.
     pub(super) fn push(&self, record: Arc<Record>) -> bool {
         let (trace, bytes) = (record.trace, record.bytes());
-        let mut dropped = Vec::new();
+        let mut dropped = None;
         let mut kept = self.0.lock();
         let Kept { traces, order, bytes: all } = &mut *kept;
         let spans = traces.entry(trace).or_insert_with(|| {
             order.push_back(trace);
-            Spans::default()
+            Spans { records: Vec::with_capacity(USUAL_SPANS), bytes: 0, lost: 0 }
         });
         if spans.records.len() >= MAX_TRACE_SPANS {
             spans.lost += 1;
@@ -105,7 +152,8 @@ impl Ring {
         while (*all > MAX_TRACE_MEMORY_BYTES || order.len() > MAX_TRACES) && order.len() > 1 {
             let Some(oldest) = order.pop_front().and_then(|trace| traces.remove(&trace)) else { break };
             *all -= oldest.bytes;
-            dropped.push(oldest);
+            // The last one is freed without the lock, and there is usually one.
+            dropped = Some(oldest);
         }
         drop(kept);
         drop(dropped);

@@ -1,9 +1,53 @@
 //! Removes literal values from SQL statements: a guest should pass values as parameters, but may not do so.
 
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of remembered statements.
+    pub(crate) const FIXED_LIMITS = "traces";
+
+    /// The most statements of one component and kind of database whose text without values is remembered.
+    const MAX_STATEMENTS: usize = 128, "statements";
+    /// The longest statement that is remembered.
+    const MAX_STATEMENT_BYTES: usize = 2 << 10, bytes;
+}
+
+/// A statement as a span shows it.
+#[derive(Clone)]
+pub(crate) struct ShownStatement {
+    /// Its first word, in capitals.
+    pub(crate) operation: Arc<str>,
+    /// The statement without values.
+    pub(crate) text: Arc<str>,
+}
+
+/// Statements as spans show them: a component sends the same ones again and again, and to remove the values from one takes
+/// many times what it takes to find it here.
+#[derive(Default)]
+pub(crate) struct Statements(Mutex<HashMap<Box<str>, ShownStatement>>);
+
+impl Statements {
+    /// The statement as a span shows it.
+    pub(crate) fn shown(&self, statement: &str) -> ShownStatement {
+        if let Some(known) = self.0.lock().get(statement) {
+            return known.clone();
+        }
+        let text = without_values(statement);
+        let shown = ShownStatement { operation: operation(statement).into(), text: super::record::cut(&text).into() };
+        let mut known = self.0.lock();
+        if known.len() < MAX_STATEMENTS && statement.len() <= MAX_STATEMENT_BYTES {
+            known.insert(statement.into(), shown.clone());
+        }
+        shown
+    }
+}
+
 /// `statement` with `?` in place of every text and number, and with each run of whitespace replaced by one blank.
 ///
 /// When in doubt it removes: everything that could be a value becomes `?`.
-pub(crate) fn without_values(statement: &str) -> String {
+pub(super) fn without_values(statement: &str) -> String {
     let mut out = String::new();
     let mut rest = statement.chars().peekable();
     let mut before = ' ';
@@ -75,7 +119,7 @@ pub(crate) fn without_values(statement: &str) -> String {
 }
 
 /// The first word of a statement, in capitals.
-pub(crate) fn operation(statement: &str) -> String {
+pub(super) fn operation(statement: &str) -> String {
     let word = statement.split(|c: char| !c.is_ascii_alphabetic()).find(|word| !word.is_empty()).unwrap_or_default();
     word.get(..word.len().min(16)).unwrap_or_default().to_ascii_uppercase()
 }

@@ -1,9 +1,9 @@
 //! Ids follow the recommendation, strangers decide nothing, and the memory for traces is limited.
 
 use super::ring::{MAX_ATTRIBUTE_BYTES, MAX_TRACE_SPANS, MAX_TRACES};
+use super::statement::without_values;
 use super::*;
 use proptest::prelude::*;
-use std::time::Duration;
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -12,7 +12,11 @@ fn all(tracer: &Tracer) -> Vec<Summary> {
 }
 
 fn span(at: &Span, name: &str, error: Option<&str>) {
-    at.begin(Kind::Internal, name, "orders").unwrap().end(error);
+    begin(at, Kind::Internal, name, "orders").unwrap().end(error, Duration::ZERO);
+}
+
+fn begin(at: &Span, kind: Kind, name: &str, component: &str) -> Option<OpenSpan> {
+    at.begin(kind, &name.into(), &component.into(), Instant::now())
 }
 
 #[test]
@@ -70,7 +74,7 @@ fn a_stranger_gives_ids_and_decides_nothing() {
 #[test]
 fn switched_off_no_call_has_a_span() {
     let off = Tracer::off();
-    assert!(off.root(Parent::parse(PARENT, None)).begin(Kind::Server, "x", "").is_none());
+    assert!(begin(&off.root(Parent::parse(PARENT, None)), Kind::Server, "x", "").is_none());
     assert!(off.joined(Parent::parse(PARENT, None)).traceparent().is_none());
 }
 
@@ -78,11 +82,11 @@ fn switched_off_no_call_has_a_span() {
 fn a_trace_is_a_tree_and_is_found_by_what_is_in_it() {
     let tracer = Tracer::sampled(1.0, true);
     let root = tracer.root(None);
-    let mut outer = root.begin(Kind::Server, "GET /orders", "gateway").unwrap();
+    let mut outer = begin(&root, Kind::Server, "GET /orders", "gateway").unwrap();
     outer.note("http.route", Attribute::text("/orders"));
     outer.note("souk.request.id", Attribute::text("r-1"));
     span(&outer.span(), "list", Some("trapped"));
-    outer.end(None);
+    outer.end(None, Duration::ZERO);
     span(&tracer.root(None), "other", None);
     let found = tracer.find("r-1").unwrap();
     let [first, second] = &found.spans[..] else { panic!("{found:?}") };
@@ -110,9 +114,9 @@ fn what_is_kept_is_bounded_in_traces_spans_and_bytes() {
     }
     assert_eq!((all(&tracer)[0].spans, tracer.lost()), (MAX_TRACE_SPANS, 5));
     for _ in 0..MAX_TRACES {
-        let mut begun = tracer.root(None).begin(Kind::Client, "x", "").unwrap();
+        let mut begun = begin(&tracer.root(None), Kind::Client, "x", "").unwrap();
         (0..16).for_each(|_| begun.note("big", Attribute::text("ü".repeat(MAX_ATTRIBUTE_BYTES))));
-        begun.end(None);
+        begun.end(None, Duration::ZERO);
     }
     assert!(all(&tracer).len() < MAX_TRACES / 2);
 }
@@ -130,6 +134,13 @@ fn a_statement_is_shown_without_the_values_in_it() {
         assert_eq!(without_values(statement), shown, "{statement}");
     }
     assert_eq!(statement::operation("  insert into a"), "INSERT");
+    let statements = Statements::default();
+    for round in 0..2 {
+        for n in 0..1_000 {
+            let shown = statements.shown(&format!("select {n} from a where b = 'secret {n}'"));
+            assert_eq!((&*shown.operation, &*shown.text), ("SELECT", "select ? from a where b = ?"), "{round}");
+        }
+    }
 }
 
 proptest! {

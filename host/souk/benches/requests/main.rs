@@ -15,6 +15,7 @@ mod chart;
 mod large;
 mod load;
 mod native;
+mod observed;
 mod remote;
 mod server;
 
@@ -108,6 +109,11 @@ fn main() {
             );
         }
         Some("provider") => return native::provider::serve(&args.next().expect("a folder")),
+        Some("observed") => {
+            server::build();
+            observed::rows(tempfile::tempdir().unwrap().path());
+            return;
+        }
         // By itself, without the chart.
         Some("large") => {
             server::build();
@@ -121,7 +127,8 @@ fn main() {
     starts();
     let bars = rows();
     let state = tempfile::tempdir().unwrap();
-    chart::write(&bars, &[bare::rows(), large::rows(state.path())].concat());
+    let (large, observed) = (large::rows(&state.path().join("large")), observed::rows(&state.path().join("observed")));
+    chart::write(&bars, &[bare::rows(), large, observed].concat());
     drop(state);
     remote::rows(tempfile::tempdir().unwrap().path());
 }

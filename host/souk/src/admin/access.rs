@@ -101,7 +101,7 @@ pub(crate) fn identify(head: &Parts, connection: &Connection, admin: &Admin) -> 
 }
 
 fn nobody(peer: &SocketAddr) -> Client {
-    Client { right: Right::Nothing, name: format!("nobody known, from {peer}"), cookie: None }
+    Client { right: Right::Nothing, name: format!("a client without a token at {peer}"), cookie: None }
 }
 
 /// The host that the request is for, which must be this one: the address `local`, or one of `names`.

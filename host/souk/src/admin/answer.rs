@@ -4,12 +4,12 @@ use super::access::{self, Client, Connection, Right};
 use super::call::{CallRequest, call, list};
 use super::problem::Problem;
 use super::request::{self, ManualRequest};
-use super::routes::{self, Action, parameter};
+use super::routes::{self, Action};
 use super::serve::MAX_MESSAGE_BYTES;
 use super::sessions::SESSION_TTL;
 use super::{Admin, console, deployments, examine, facts, map, messages, profile, traces};
 use crate::fetch::MAX_COMPONENT_BYTES;
-use crate::http::{ADMIN_COOKIE as COOKIE, discard};
+use crate::http::{ADMIN_COOKIE as COOKIE, discard, path_for_log};
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, EXPECT, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE,
@@ -90,6 +90,7 @@ impl IncomingRequest<'_> {
     async fn answer(self) -> Result<Answer, Problem> {
         let (route, id) = routes::find(&self.head.method, self.head.uri.path())?;
         self.check(route.needs)?;
+        route.check_query(self.head.uri.query())?;
         if !route.action.changes() {
             return self.answer_read(route.action, id).await;
         }
@@ -126,7 +127,7 @@ impl IncomingRequest<'_> {
     /// Requests that change nothing.
     async fn answer_read(self, action: Action, id: String) -> Result<Answer, Problem> {
         let IncomingRequest { admin, connection, client, head, body } = self;
-        let query = |key| parameter(head.uri.query(), key);
+        let query = head.uri.query();
         match action {
             Action::Console => console::answer(&id),
             Action::Live => Ok(text("ok\n")),
@@ -170,7 +171,7 @@ impl IncomingRequest<'_> {
             Action::Components => json(&facts::components(admin)),
             Action::Functions => json(&list(&admin.app).await),
             Action::ListMessages => {
-                let dead = query("dead").is_some_and(|dead| dead == "true");
+                let dead = routes::flag(query, "dead")?;
                 json(&messages::run(&admin.app, operator::Request::List { dead }).await?)
             }
             Action::ShowMessage => {
@@ -188,10 +189,7 @@ impl IncomingRequest<'_> {
             }
             Action::Examine => json(&examine::examine(admin).await),
             Action::Limits => json(&facts::limits(admin)),
-            Action::Log => {
-                let number = |key| query(key).and_then(|value| value.parse::<u64>().ok());
-                json(&facts::log(admin, number("after"), number("lines")))
-            }
+            Action::Log => json(&facts::log(admin, routes::number(query, "after")?, routes::number(query, "lines")?)),
             Action::Versions => json(&deployments::versions(&admin.app, head.uri.query())?),
             Action::Call
             | Action::Request
@@ -221,7 +219,7 @@ impl IncomingRequest<'_> {
             }
             Action::Request => {
                 let request: ManualRequest = read(body, MAX_MESSAGE_BYTES).await?;
-                note(&format!("request {} {}", logged(&request.method), logged(request.path_alone())));
+                note(&format!("request {} {}", logged(&request.method), logged(&path_for_log(request.path_alone()))));
                 json(&request::send(admin, request).await?)
             }
             Action::Deploy => {

@@ -1,7 +1,7 @@
 //! Deployments in the API: reads what a request asks for, and gives a refusal its status.
 
 use super::problem::Problem;
-use super::routes::parameter;
+use super::routes::{flag, parameter};
 use crate::app::App;
 use crate::app::deploy::{DeployError, Deployed, Order, Terms, VersionFacts};
 use http::StatusCode;
@@ -43,7 +43,7 @@ pub(super) async fn deploy(
     by: String,
 ) -> Result<Deployed, Problem> {
     let trial = terms(query)?;
-    let check = parameter(query, "check").is_some_and(|check| check == "true");
+    let check = flag(query, "check")?;
     let bytes = (!file.is_empty()).then_some(file);
     Ok(app.deploy(Order { component, bytes, trial, by, check }).await?)
 }

@@ -94,7 +94,7 @@ fn readiness(admin: &Admin) -> Vec<Finding> {
     report.lacks.iter().map(lack).collect()
 }
 
-/// Versions that differ from the manifest or are on trial.
+/// Versions that differ from the manifest's or are on trial; without such, one line about all.
 fn versions(app: &App) -> Vec<Finding> {
     let found = app.versions(None).into_iter().filter_map(|version| {
         let name = format!("version of {}", version.component);
@@ -110,7 +110,11 @@ fn versions(app: &App) -> Vec<Finding> {
             _ => None,
         }
     });
-    found.collect()
+    let found: Vec<Finding> = found.collect();
+    match found.is_empty() {
+        true => vec![Finding::new("versions", Level::Ok, "every component serves the version of the manifest")],
+        false => found,
+    }
 }
 
 fn messages(admin: &Admin) -> Vec<Finding> {

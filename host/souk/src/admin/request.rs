@@ -1,14 +1,16 @@
 //! Manual requests to a public route of the application, like a client's, but without a connection to its listener.
 //!
 //! They pass the route's middleware and count towards no client's limits. Static files are left out: a browser can get
-//! them.
+//! them. Each is a trace of its own, as a client's is.
 
 use super::Admin;
 use super::problem::Problem;
+use crate::http::path_for_log;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use serde::{Deserialize, Serialize};
 use souk_bindings::call::CallContext;
+use souk_bindings::trace::{Attribute, Parent, Span};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,10 +72,16 @@ pub(super) async fn send(admin: &Arc<Admin>, request: ManualRequest) -> Result<M
         let (name, value) = header.ok_or_else(|| Problem::bad("`headers` has an invalid header"))?;
         request.headers_mut().insert(name, value);
     }
-    let context = CallContext::new(format!("call-{}", Uuid::now_v7().simple()), REQUEST_TIMEOUT);
+    let mut context = CallContext::new(format!("call-{}", Uuid::now_v7().simple()), REQUEST_TIMEOUT);
+    context.span = admin.app.boundaries().tracer().root(Parent::of(request.headers()));
+    let name = format!("{} {}", request.method(), path_for_log(request.uri().path()));
+    let mut span = Span::leave(&mut context, &name);
+    span.note("souk.request.id", || Attribute::text(context.trace.to_string()));
     let answer = async {
-        let response = admin.app.request(request, context).await.map_err(|error| failed(&error))?;
-        let (head, body) = response.into_parts();
+        let response = admin.app.request(request, context).await;
+        let (head, body) = response.map_err(|error| failed(&error))?.into_parts();
+        span.note("http.response.status_code", || Attribute::number(head.status.as_u16()));
+        span.end(head.status.is_server_error().then_some("failed"));
         let body = Limited::new(body, MAX_RESPONSE_BYTES).collect().await.map_err(|error| {
             let what = match error.is::<LengthLimitError>() {
                 true => format!("the response is larger than {MAX_RESPONSE_BYTES} bytes"),

@@ -144,6 +144,43 @@ impl Action {
     }
 }
 
+impl Route {
+    /// The parameters that its query may have.
+    fn parameters(&self) -> &'static [&'static str] {
+        match self.action {
+            Action::ListMessages => &["dead"],
+            Action::ListTraces => &["component", "route", "errors", "slower", "limit"],
+            Action::Log => &["after", "lines"],
+            Action::Versions => &["component"],
+            Action::Deploy => &["check", "canary", "for", "max-errors", "max-slowdown"],
+            Action::RollBack => &["version"],
+            Action::Profile => &["for"],
+            _ => &[],
+        }
+    }
+
+    /// Refuses a parameter that the route does not know: a `check=true` that is misspelt would deploy. Probes and browsers
+    /// may add some of their own to what needs no right.
+    pub(crate) fn check_query(&self, query: Option<&str>) -> Result<(), Problem> {
+        let names = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+        let mut names = names.map(|pair| pair.split('=').next().unwrap_or_default());
+        let known = self.parameters();
+        match names.find(|name| self.needs > Right::Nothing && !known.contains(name)) {
+            None => Ok(()),
+            Some(_) if known.is_empty() => {
+                Err(Problem::bad("the path takes no parameters\n  fix: leave out what follows `?`"))
+            }
+            Some(name) => {
+                let name = souk_bindings::printable(name);
+                Err(Problem::bad(format_args!(
+                    "no parameter is called `{name}`\n  fix: the path takes {}",
+                    known.join(", ")
+                )))
+            }
+        }
+    }
+}
+
 /// The route of a request, and the value of its `{id}`.
 ///
 /// # Errors
@@ -182,11 +219,33 @@ fn matches(pattern: &str, path: &str) -> Option<String> {
     }
 }
 
-/// The value of `key` in a query.
+/// The value of `key` in a query; empty where it has none.
 pub(crate) fn parameter(query: Option<&str>, key: &str) -> Option<String> {
-    let pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
+    let pairs = query?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     let value = pairs.filter(|(name, _)| *name == key).map(|(_, value)| value).next()?;
-    percent_decode_str(value).decode_utf8().ok().map(Into::into)
+    // What is not UTF-8 is no valid value, but it is one.
+    Some(percent_decode_str(value).decode_utf8_lossy().into_owned())
+}
+
+/// Whether `key` is `true` in a query; without it, it is not.
+///
+/// # Errors
+/// When it is neither `true` nor `false`.
+pub(crate) fn flag(query: Option<&str>, key: &str) -> Result<bool, Problem> {
+    match parameter(query, key).as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(Problem::bad(format_args!("`{key}` is neither `true` nor `false`\n  fix: `{key}=true`"))),
+    }
+}
+
+/// The number `key` in a query.
+///
+/// # Errors
+/// When it is not a number.
+pub(crate) fn number(query: Option<&str>, key: &str) -> Result<Option<u64>, Problem> {
+    let wrong = |_| Problem::bad(format_args!("`{key}` is not a number\n  fix: `{key}=100`"));
+    parameter(query, key).map(|text| text.parse().map_err(wrong)).transpose()
 }
 
 #[cfg(test)]
@@ -229,5 +288,28 @@ mod tests {
         assert_eq!(parameter(Some("a=1&b=%20x"), "b").as_deref(), Some(" x"));
         assert_eq!(parameter(Some("a=1"), "b"), None);
         assert_eq!(parameter(None, "b"), None);
+    }
+
+    #[test]
+    fn a_misspelt_parameter_changes_nothing() {
+        let check = |path: &str, query| find(&Method::POST, path).unwrap().0.check_query(Some(query));
+        assert!(check("/v1/components/shop/deploy", "check=true&canary=5%25").is_ok());
+        for (path, query) in [
+            ("/v1/components/shop/deploy", "chek=true"),
+            ("/v1/components/shop/deploy", "check=true&Canary=5%25"),
+            ("/v1/components/shop/rollback", "versions=2"),
+            ("/v1/dead-letters/retry", "component=shop"),
+        ] {
+            let problem = check(path, query).unwrap_err();
+            assert_eq!(problem.status(), StatusCode::BAD_REQUEST, "{path}?{query}");
+        }
+        assert!(find(&Method::GET, "/readyz").unwrap().0.check_query(Some("verbose")).is_ok());
+        for wrong in ["check", "check=", "check=1", "check=True", "check=%ff"] {
+            assert!(flag(Some(wrong), "check").is_err(), "{wrong}");
+        }
+        assert!(
+            flag(Some("check=true"), "check").is_ok_and(|check| check) && flag(None, "check").is_ok_and(|check| !check)
+        );
+        assert!(number(Some("lines=99999999999999999999"), "lines").is_err());
     }
 }

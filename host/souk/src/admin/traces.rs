@@ -1,7 +1,7 @@
 //! The stored traces as JSON: a filtered list, or one trace with all its spans.
 
 use super::problem::Problem;
-use super::routes::parameter;
+use super::routes::{flag, number, parameter};
 use chrono::{DateTime, SecondsFormat};
 use serde::{Deserialize, Serialize};
 use souk_bindings::trace::{Attribute, Filter, Record, Tracer};
@@ -90,25 +90,18 @@ pub struct TraceSpan {
 
 /// The traces that match `query`, newest first.
 pub(super) fn list(tracer: &Tracer, query: Option<&str>) -> Result<Vec<TraceLine>, Problem> {
-    let number = |key: &str| match parameter(query, key) {
-        None => Ok(None),
-        Some(text) => match text.parse::<u64>() {
-            Ok(number) => Ok(Some(number)),
-            Err(_) => Err(Problem::bad(format_args!("`{key}` is not a number\n  fix: `{key}=100`"))),
-        },
-    };
     let filter = Filter {
         component: parameter(query, "component"),
         route: parameter(query, "route"),
-        errors: parameter(query, "errors").is_some_and(|value| value == "true"),
-        slower_than: number("slower")?.map(Duration::from_millis),
+        errors: flag(query, "errors")?,
+        slower_than: number(query, "slower")?.map(Duration::from_millis),
     };
-    let most = number("limit")?.map_or(LISTED_TRACES, |most| usize::try_from(most).unwrap_or(usize::MAX));
+    let most = number(query, "limit")?.map_or(LISTED_TRACES, |most| usize::try_from(most).unwrap_or(usize::MAX));
     let line = |found: souk_bindings::trace::Summary| TraceLine {
         trace_id: found.trace.to_string(),
         start: time(found.start),
         duration_ms: millis(found.duration),
-        name: found.name.into(),
+        name: found.name.to_string(),
         component: found.component.to_string(),
         status: status(found.error.is_some()),
         error: found.error.map(Into::into),
@@ -156,6 +149,7 @@ fn span(record: &Record, with_values: bool) -> TraceSpan {
 fn json(value: &Attribute) -> serde_json::Value {
     match value {
         Attribute::Text(text) => (&**text).into(),
+        Attribute::Name(name) => (*name).into(),
         Attribute::Number(number) => (*number).into(),
     }
 }
@@ -164,8 +158,9 @@ fn status(failed: bool) -> String {
     if failed { "error" } else { "ok" }.to_owned()
 }
 
+/// Milliseconds, exact to the microsecond.
 fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 /// Formats a time since 1970 as in RFC 3339, with microseconds.

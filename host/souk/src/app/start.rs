@@ -70,8 +70,8 @@ enum Purpose {
     Call,
     /// To test whether it starts.
     Trial,
-    /// To count the cost of its calls.
-    Count,
+    /// To count the cost of its calls, with these boundaries.
+    Count(Boundaries),
 }
 
 impl App {
@@ -99,12 +99,17 @@ impl App {
         App::start_with(application, state, Tracer::off(), |_| {}, Purpose::Call).await
     }
 
-    /// Starts `application` to count the cost of its calls, as [`Engine::start_counted`] does. Not for serving.
+    /// Starts `application` to count the cost of its calls, as [`Engine::start_counted`] does, and what `boundaries` add
+    /// to it. Not for serving.
     ///
     /// # Errors
     /// As [`App::start`].
-    pub async fn start_counted(application: Application, state: &StateFolder) -> Result<Arc<Self>, StartError> {
-        App::start_with(application, state, Tracer::off(), |_| {}, Purpose::Count).await
+    pub async fn start_counted(
+        application: Application,
+        state: &StateFolder,
+        boundaries: Boundaries,
+    ) -> Result<Arc<Self>, StartError> {
+        App::start_with(application, state, Tracer::off(), |_| {}, Purpose::Count(boundaries)).await
     }
 
     /// Starts `application` to test whether it starts. Its messages are in `state`, even if they would otherwise be in
@@ -145,7 +150,7 @@ impl App {
         };
         let limits = || application.here().map(|c| &c.limits);
         let engine = match &purpose {
-            Purpose::Count => Engine::start_counted(&state.cache())?,
+            Purpose::Count(_) => Engine::start_counted(&state.cache())?,
             Purpose::Serve(program) => Engine::start(&state.cache(), limits(), Some(program.clone()))?,
             Purpose::Call | Purpose::Trial => Engine::start(&state.cache(), limits(), None)?,
         };
@@ -166,7 +171,11 @@ impl App {
         let files = chosen.iter().map(|(component, one)| (component.clone(), one.path.clone())).collect();
         let ((codes, mut mistakes), ()) = tokio::try_join!(compile(&engine, &part, &files, &progress), agreed)?;
         mistakes.extend(wrong);
-        let boundaries = if trial { Boundaries::off() } else { Boundaries::measured()?.traced(tracer) };
+        let boundaries = match &purpose {
+            Purpose::Trial => Boundaries::off(),
+            Purpose::Count(boundaries) => boundaries.clone(),
+            Purpose::Serve(_) | Purpose::Call => Boundaries::measured()?.traced(tracer),
+        };
         let mut shared = Shared::new(&application, boundaries)?;
         if matches!(purpose, Purpose::Serve(_)) {
             shared.record(Recordings::open(state.path(), &part)?);

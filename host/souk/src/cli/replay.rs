@@ -50,6 +50,11 @@ impl Replay {
         recorded.retain(|one| self.component.as_ref().is_none_or(|component| one.head.component == *component));
         if self.list {
             recorded.iter().for_each(|one| output::line(&line(one)));
+            if recorded.is_empty() {
+                output::note(
+                    "nothing is recorded: set `record = true` under [component.NAME.tool.souk], and start the host again",
+                );
+            }
             return Ok(ExitCode::SUCCESS);
         }
         if recorded.is_empty() {

@@ -26,6 +26,7 @@ mod upload;
 pub(crate) use cookies::ADMIN_COOKIE;
 pub use edge::Edge;
 pub(crate) use error::status as status_of;
+pub(crate) use request::path_for_log;
 pub use server::{Server, ServerError, serve_connection};
 use souk_manifest::limits::FixedLimit;
 pub use tls::{Tls, TlsError};

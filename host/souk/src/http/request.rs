@@ -5,6 +5,7 @@ use http::header::HOST;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version};
+use std::borrow::Cow;
 use uuid::Uuid;
 
 /// The header of the request id.
@@ -73,6 +74,17 @@ pub(super) fn id(headers: &HeaderMap) -> HeaderValue {
     }
 }
 
+/// A path for the log, which must not name a person: without the segments that could be an e-mail address. The query,
+/// which can hold more, is not in the log at all.
+pub(crate) fn path_for_log(path: &str) -> Cow<'_, str> {
+    let address = |part: &str| part.contains('@') || part.contains("%40");
+    if !address(path) {
+        return Cow::Borrowed(path);
+    }
+    let shown = path.split('/').map(|segment| if address(segment) { "***" } else { segment });
+    Cow::Owned(shown.collect::<Vec<_>>().join("/"))
+}
+
 /// The host that a request is for, according to RFC 9112, section 3.2, and RFC 9113, section 8.3.1; `Err` explains what
 /// is wrong.
 pub(super) fn authority(head: &Parts) -> Result<Authority, &'static str> {
@@ -108,4 +120,22 @@ pub(super) fn target(uri: &Uri, authority: Authority, caller: &Caller) -> Option
     parts.authority = Some(authority);
     parts.path_and_query = Some(uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
     Uri::from_parts(parts).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_with_an_address_is_not_in_the_log() {
+        for (path, shown) in [
+            ("/api/products/7", "/api/products/7"),
+            ("/api/users/ann@example.com", "/api/users/***"),
+            ("/users/ann%40example.com/orders", "/users/***/orders"),
+            ("/@", "/***"),
+            ("", ""),
+        ] {
+            assert_eq!(path_for_log(path), shown);
+        }
+    }
 }

@@ -63,6 +63,7 @@ fn span(record: &Record) -> Span {
 pub(super) fn attribute(name: &str, value: &Attribute) -> KeyValue {
     match value {
         Attribute::Text(value) => text(name, &**value),
+        Attribute::Name(value) => text(name, *value),
         Attribute::Number(number) => {
             let value = AnyValue { value: Some(any_value::Value::IntValue(*number)) };
             KeyValue { key: name.to_owned(), value: Some(value), ..KeyValue::default() }

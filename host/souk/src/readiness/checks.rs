@@ -5,7 +5,9 @@ use crate::app::App;
 use rustix::fs::{StatVfsMountFlags, statvfs};
 use souk_links::remote::{Remote, is_served};
 use souk_nats::Outage;
+use std::future::pending;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,28 +23,41 @@ souk_manifest::fixed_limits! {
     const MIN_FREE_BYTES: u64 = 1 << 20, bytes;
 }
 
-/// Checks `kind` at intervals, and passes each result to `note`.
+/// Checks `kind` at intervals, and passes each result to `note`. When the connection to NATS has changed, what needs it is
+/// checked at once, instead of an answer that may no longer come.
 pub(super) async fn run(app: Arc<App>, kind: Kind, note: impl Fn(Result<(), String>)) {
     loop {
-        let answer = tokio::time::timeout(CHECK_TIMEOUT, ask(&app, &kind)).await;
-        note(answer.unwrap_or_else(|_| Err(format!("no answer in {CHECK_TIMEOUT:?}"))));
-        wait(&app, &kind).await;
+        let mut changed = pin!(connection_changed(&app, &kind));
+        tokio::select! {
+            () = &mut changed => continue,
+            answer = tokio::time::timeout(CHECK_TIMEOUT, ask(&app, &kind)) => {
+                note(answer.unwrap_or_else(|_| Err(format!("no answer in {CHECK_TIMEOUT:?}"))));
+            }
+        }
+        tokio::select! {
+            () = &mut changed => {}
+            () = tokio::time::sleep(CHECK_INTERVAL) => {}
+        }
     }
 }
 
-/// Waits for the next check, which comes earlier when the connection to NATS has changed.
-async fn wait(app: &App, kind: &Kind) {
-    let pause = tokio::time::sleep(CHECK_INTERVAL);
-    match (kind, app.remote()) {
-        (Kind::Nats, Some(remote)) => {
-            let mut outage = remote.nats().outage();
-            outage.mark_unchanged();
-            tokio::select! {
-                _ = outage.changed() => {}
-                () = pause => {}
-            }
+/// Waits until the connection to NATS is lost or back; for ever where `kind` does not need it.
+async fn connection_changed(app: &App, kind: &Kind) {
+    if let (Kind::Nats | Kind::Queue | Kind::Store(_) | Kind::Host(_), Some(remote)) = (kind, app.remote()) {
+        let mut outage = remote.nats().outage();
+        outage.mark_unchanged();
+        if outage.changed().await.is_ok() {
+            return;
         }
-        _ => pause.await,
+    }
+    pending().await
+}
+
+/// Whether there is a connection to NATS, where the application has one.
+fn connection(app: &App) -> Result<(), String> {
+    match app.remote().map(|remote| *remote.nats().outage().borrow()) {
+        None | Some(Outage::None) => Ok(()),
+        Some(Outage::Since(_)) => Err("there is no connection; the log says why".to_owned()),
     }
 }
 
@@ -54,10 +69,7 @@ async fn ask(app: &App, kind: &Kind) -> Result<(), String> {
             looked.unwrap_or_else(|error| Err(error.to_string()))
         }
         Kind::Postgres(server) => server.0.probe(&server.1).await,
-        Kind::Nats => match app.remote().map(|remote| *remote.nats().outage().borrow()) {
-            None | Some(Outage::None) => Ok(()),
-            Some(Outage::Since(_)) => Err("there is no connection; the log says why".to_owned()),
-        },
+        Kind::Nats => connection(app),
         Kind::Store(label) => match app.store(label) {
             Some(store) => store.probe().await.map_err(|error| match error.cause() {
                 Some(cause) => format!("{error}: {cause}"),
@@ -66,7 +78,11 @@ async fn ask(app: &App, kind: &Kind) -> Result<(), String> {
             None => Ok(()),
         },
         Kind::Queue => match app.queue() {
-            Some(queue) => queue.probe().await.map_err(|error| error.to_string()),
+            // With NATS, the messages are there.
+            Some(queue) => {
+                connection(app)?;
+                queue.probe().await.map_err(|error| error.to_string())
+            }
             None => Ok(()),
         },
         Kind::Patterns(component) => match app.answered_twice(component).as_slice() {
@@ -93,6 +109,10 @@ fn disk(folder: &Path) -> Result<(), String> {
     let disk = statvfs(folder).map_err(|error| error.to_string())?;
     if disk.f_flag.contains(StatVfsMountFlags::RDONLY) {
         return Err("it is read-only".to_owned());
+    }
+    // A file system that counts no files has none to run out of.
+    if disk.f_files > 0 && disk.f_favail == 0 {
+        return Err("no further file fits, whatever its size; fix: remove files from it".to_owned());
     }
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     if free < MIN_FREE_BYTES { Err(format!("{free} bytes are free; fix: make room on it")) } else { Ok(()) }

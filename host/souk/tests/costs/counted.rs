@@ -1,9 +1,11 @@
 //! Runs this program again, alone, under strace and under callgrind, and reads what each run counted.
 
-use super::served::{COMMAND, MARKS, ROWS};
+use super::served::{COMMAND, MARKS, Observed, ROWS};
 use serde::{Deserialize, Serialize};
 use souk_test::debian;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::DirBuilder;
+use std::os::unix::fs::{DirBuilderExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 
@@ -27,13 +29,16 @@ pub(crate) struct Recorded {
     pub rows: BTreeMap<String, Costs>,
 }
 
-/// Counts the costs of each row, with state in `folder`. Allocations and system calls are counted over `requests`
-/// requests, instructions over `instrumented` requests: callgrind is slow.
-pub(crate) fn count(folder: &Path, requests: usize, instrumented: usize) -> Recorded {
+/// Counts the costs of each row on a host that is `observed`, with state in `folder`. Allocations and system calls are
+/// counted over `requests` requests, instructions over `instrumented` requests: callgrind is slow.
+pub(crate) fn count(folder: &Path, observed: Observed, requests: usize, instrumented: usize) -> Recorded {
+    let cache = folder.join("cache");
+    let folder = &folder.join(observed.name());
     let state = folder.join("state");
+    share_caches(&cache, &state);
     let program = std::env::current_exe().unwrap();
     let serve = |command: &mut Command, requests: usize| {
-        let run = command.arg(COMMAND).arg(requests.to_string()).arg(&state).output();
+        let run = command.arg(COMMAND).arg(requests.to_string()).arg(&state).arg(observed.name()).output();
         let run = run.unwrap();
         assert!(run.status.success(), "{command:?}: {}", String::from_utf8_lossy(&run.stderr));
         String::from_utf8(run.stdout).unwrap()
@@ -60,6 +65,17 @@ pub(crate) fn count(folder: &Path, requests: usize, instrumented: usize) -> Reco
         (row.name.to_owned(), costs)
     });
     Recorded { rustc: rustc(), rows: rows.collect() }
+}
+
+/// The state folders below `state` get one cache of compiled code: all hosts compile the same components.
+fn share_caches(cache: &Path, state: &Path) {
+    let mut make = DirBuilder::new();
+    make.recursive(true).mode(0o700);
+    for app in ROWS.iter().map(|row| row.app).collect::<BTreeSet<_>>() {
+        make.create(cache.join(app)).unwrap();
+        make.create(state.join(app)).unwrap();
+        symlink(cache.join(app), state.join(app).join("cache")).unwrap();
+    }
 }
 
 fn per_request(all: u64, requests: usize) -> u64 {

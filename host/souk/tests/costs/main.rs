@@ -5,6 +5,11 @@
 //! process, on one thread, and its client is at the other end of an in-memory connection ([`served`]). The process runs
 //! itself three times: plainly, under `strace`, and under Valgrind's `callgrind` ([`counted`]).
 //!
+//! It does so three times: on a host that observes nothing, one that measures, as each host does, and one that also keeps
+//! a trace of each request. Measuring may add [`MEASURED`] of the instructions, no allocation and no system call; traces
+//! may add [`TRACED`]. Left out of this comparison are rows with several threads, and the static document, which costs
+//! one of two numbers 3 % apart in each run, whatever the host observes.
+//!
 //! Allocations and system calls must equal the numbers in `recorded.json`; instructions may differ by [`TOLERANCE`],
 //! and rows with several threads by more. Instructions also depend on the compiler: with another compiler than
 //! recorded, or another profile than `dev`, they are shown but not compared. A change that is meant to cost less or
@@ -19,6 +24,7 @@ mod counted;
 mod served;
 
 use counted::{Costs, Recorded};
+use served::Observed;
 use souk_test::allocations::{COUNTING, Counting};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -30,6 +36,10 @@ static ALLOCATOR: Counting = COUNTING;
 const TOLERANCE: f64 = 0.03;
 /// The same for rows with several threads, and for allocations too: how often threads wake each other varies.
 const TOLERANCE_OF_THREADS: f64 = 0.1;
+/// How many instructions metrics may add to a request.
+const MEASURED: f64 = 0.01;
+/// How many instructions the trace of a request may add to it.
+const TRACED: f64 = 0.05;
 /// How many requests of a row are counted.
 const REQUESTS: usize = 1_000;
 /// The same under Valgrind, where each takes fifty times as long.
@@ -39,10 +49,10 @@ const NAME: &str = "requests_cost_what_is_recorded";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if let [command, requests, state] = args.as_slice()
+    if let [command, requests, state, observed] = args.as_slice()
         && command == served::COMMAND
     {
-        served::run(requests.parse().unwrap(), Path::new(state));
+        served::run(requests.parse().unwrap(), Path::new(state), Observed::named(observed));
         return ExitCode::SUCCESS;
     }
     if args.iter().any(|arg| arg == "--list") {
@@ -62,7 +72,8 @@ fn compare() -> ExitCode {
         assert!(build.unwrap().success(), "souk build -f {}", served::manifest(app).display());
     }
     let folder = tempfile::tempdir().unwrap();
-    let now = counted::count(folder.path(), REQUESTS, REQUESTS_INSTRUMENTED);
+    let count = |observed| counted::count(folder.path(), observed, REQUESTS, REQUESTS_INSTRUMENTED);
+    let now = count(Observed::Measured);
     let file = recorded_file();
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
         std::fs::write(&file, serde_json::to_string_pretty(&now).unwrap() + "\n").unwrap();
@@ -106,6 +117,10 @@ fn compare() -> ExitCode {
             recorded.rustc, now.rustc
         );
     }
+    let observing_costs_more = observing(&count(Observed::Off), &now, &count(Observed::Traced));
+    if observing_costs_more {
+        println!("{NAME}: FAILED\n  fix: make `souk_bindings::boundary` and `souk_bindings::trace` cheaper");
+    }
     if differs {
         println!(
             "{NAME}: FAILED\n  fix: if the change is meant to cost this, write {} again: UPDATE_SNAPSHOTS=1 cargo test -p souk \
@@ -114,7 +129,33 @@ fn compare() -> ExitCode {
         );
         return ExitCode::FAILURE;
     }
-    ExitCode::SUCCESS
+    if observing_costs_more { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Prints what metrics and traces add to each request, and returns whether that is too much.
+#[expect(clippy::cast_precision_loss, reason = "of figures below 2^52")]
+fn observing(off: &Recorded, measured: &Recorded, traced: &Recorded) -> bool {
+    println!("\n{:<24} {:>14} {:>14} {:>14}", "instructions", "not observed", "with metrics", "with traces");
+    let mut too_much = false;
+    for row in served::ROWS.iter().filter(|row| row.on_one_thread && row.name != served::STATIC_DOCUMENT) {
+        let [off, measured, traced] = [off, measured, traced].map(|costs| &costs.rows[row.name]);
+        let added = |to: &Costs, with: &Costs| with.instructions as f64 / to.instructions as f64 - 1.0;
+        let (metrics, traces) = (added(off, measured), added(measured, traced));
+        let fits = metrics <= MEASURED
+            && traces <= TRACED
+            && measured.allocations <= off.allocations
+            && measured.system_calls <= off.system_calls;
+        too_much |= !fits;
+        println!(
+            "{:<24} {:>14} {:>+13.2}% {:>+13.2}%{}",
+            row.name,
+            off.instructions,
+            metrics * 100.0,
+            traces * 100.0,
+            if fits { "" } else { "   <- too much" },
+        );
+    }
+    too_much
 }
 
 #[expect(clippy::cast_precision_loss, reason = "of figures below 2^52")]

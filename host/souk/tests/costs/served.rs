@@ -7,6 +7,8 @@
 use souk::app::{App, Seeds, add_examples};
 use souk::http::{Edge, serve_connection};
 use souk::readiness::Readiness;
+use souk_bindings::boundary::Boundaries;
+use souk_bindings::trace::Tracer;
 use souk_manifest::state::StateFolder;
 use souk_manifest::{HostValues, LoadOptions};
 use souk_test::allocations::allocations;
@@ -28,7 +30,7 @@ const WARM_UP: usize = 50;
 pub(crate) struct Row {
     pub name: &'static str,
     /// The application that it is sent to.
-    app: &'static str,
+    pub app: &'static str,
     method: &'static str,
     path: &'static str,
     /// JSON; empty for no body.
@@ -54,7 +56,7 @@ pub(crate) const ROWS: [Row; 10] = [
     Row::get("404 of the gateway", "store", "/api/nothing"),
     Row::get("GET product by id", "store", "/api/products/7"),
     Row::get("GET page of 10", "store", "/api/products?page=2&limit=10"),
-    Row::get("GET a static document", "store", "/api/openapi.json"),
+    Row::get(STATIC_DOCUMENT, "store", "/api/openapi.json"),
     Row { method: "POST", by_user: true, ..Row::get("verify", "store", "/api/auth/verify") },
     Row {
         method: "POST",
@@ -66,6 +68,57 @@ pub(crate) const ROWS: [Row; 10] = [
     Row { by_user: true, ..Row::get("GET page of orders", "store", "/api/orders?page=1&limit=10") },
 ];
 
+/// How far the host observes its calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Observed {
+    /// Not at all: what the requests cost by themselves.
+    Off,
+    /// With metrics alone, as a host that nobody listens to.
+    Measured,
+    /// With metrics and a trace of each request, as a host whose console is open.
+    Traced,
+}
+
+impl Observed {
+    /// All of them.
+    const ALL: [Observed; 3] = [Observed::Off, Observed::Measured, Observed::Traced];
+
+    /// Its name on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Observed::Off => "off",
+            Observed::Measured => "measured",
+            Observed::Traced => "traced",
+        }
+    }
+
+    /// The one with this name.
+    pub(crate) fn named(name: &str) -> Self {
+        Observed::ALL.into_iter().find(|observed| observed.name() == name).expect("off, measured or traced")
+    }
+
+    fn boundaries(self) -> Boundaries {
+        match self {
+            Observed::Off => Boundaries::off(),
+            Observed::Measured => Boundaries::measured().unwrap(),
+            Observed::Traced => {
+                let tracer = Tracer::sampled(1.0, true);
+                let boundaries = Boundaries::measured().unwrap().traced(tracer.clone());
+                // A host that has run for a while keeps as many traces as it may, and drops one for each new one.
+                let before = boundaries.requests("", "");
+                (0..TRACES).for_each(|_| before.open(&tracer.root(None)).close(None));
+                boundaries
+            }
+        }
+    }
+}
+
+/// More traces than a host keeps.
+const TRACES: usize = 2_000;
+
+/// The row of the document.
+pub(crate) const STATIC_DOCUMENT: &str = "GET a static document";
+
 /// The manifest of an application.
 pub(crate) fn manifest(app: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -75,13 +128,13 @@ pub(crate) fn manifest(app: &str) -> PathBuf {
     }
 }
 
-/// Sends `requests` requests of each row; applications keep their state in `state`. Prints each row's allocations, one
+/// Sends `requests` requests of each row to applications that keep their state in `state` and are `observed`. Prints each row's allocations, one
 /// per line: the median over its requests, so that occasional work of other threads does not count.
-pub(crate) fn run(requests: usize, state: &Path) {
+pub(crate) fn run(requests: usize, state: &Path, observed: Observed) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         for app in ["probe", "store"] {
-            let edge = edge(app, &state.join(app)).await;
+            let edge = edge(app, &state.join(app), observed).await;
             let user = if app == "store" { register(&edge).await } else { String::new() };
             for row in ROWS.iter().filter(|row| row.app == app) {
                 let user = if row.by_user { format!("authorization: Bearer {user}\r\n") } else { String::new() };
@@ -103,7 +156,7 @@ async fn register(edge: &Arc<Edge>) -> String {
     token.split('"').next().unwrap().to_owned()
 }
 
-async fn edge(app: &str, state: &Path) -> Arc<Edge> {
+async fn edge(app: &str, state: &Path, observed: Observed) -> Arc<Edge> {
     let state = StateFolder::open(state).unwrap();
     // One customer makes all orders.
     let orders = (app == "store").then(|| ("max_open_orders".to_owned(), "1000000".to_owned()));
@@ -113,7 +166,7 @@ async fn edge(app: &str, state: &Path) -> Arc<Edge> {
     let host = HostValues { url: "http://127.0.0.1:3000".into(), secrets: state.secrets() };
     let application = manifest.fill_in(&host).unwrap().application;
     let examples = application.clone();
-    let app = App::start_counted(application, &state).await.unwrap();
+    let app = App::start_counted(application, &state, observed.boundaries()).await.unwrap();
     app.seed(Seeds::default()).await.unwrap();
     if examples.components.values().any(|component| component.seed.is_some()) {
         add_examples(&examples, &state).await.unwrap();
