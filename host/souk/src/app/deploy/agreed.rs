@@ -240,7 +240,7 @@ impl App {
             for (component, intent) in intents.known().intents {
                 let is_new = intent.number > self.book(&component).agreed;
                 let is_refused = logged.refused.get(&component) == Some(&intent.number);
-                if is_new && !is_refused && self.pools.contains_key(&component) {
+                if is_new && !is_refused && self.pool(&component).is_some() {
                     self.go_to(intents, &component, &intent, &mut logged).await;
                 }
             }
