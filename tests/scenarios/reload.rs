@@ -95,7 +95,10 @@ async fn components_go_and_come_and_what_was_in_flight_is_answered() {
 
     let app = app.replace("[component.broken]\n", "");
     let said = reload(&app).await;
-    for line in ["applied: triggers of HTTP", "applied: component `other`, which is gone, takes no more calls"] {
+    for line in [
+        "applied: triggers of HTTP",
+        "applied: component `other`, which is no longer in the manifest, takes no more calls",
+    ] {
         assert!(said.contains(line), "{line} is missing: {said}");
     }
     assert_eq!(body(&client, "/other").await, (200, "good-1".to_owned()), "another route has it");
@@ -125,7 +128,10 @@ async fn components_go_and_come_and_what_was_in_flight_is_answered() {
     let new = OTHER.replace("other", "new");
     let app = app.file("new.wasm", version("good-3")).replace(OTHER, &new);
     let said = reload(&app).await;
-    for line in ["component `new`, which is new, runs", "component `other`, which is gone, takes no more calls"] {
+    for line in [
+        "component `new`, which is new, runs",
+        "component `other`, which is no longer in the manifest, takes no more calls",
+    ] {
         assert!(said.contains(line), "{line} is missing: {said}");
     }
     assert_eq!(body(&client, "/new").await, (200, "good-3".to_owned()));
@@ -257,7 +263,7 @@ async fn links_and_durable_links_of_a_component_that_is_new_are_served_and_so_ar
 
     // The messages of a component that goes stay, and are delivered once it is back.
     let app = app.replace(route, "");
-    assert!(reload(&app).await.contains("`sender`, which is gone, takes no more calls"));
+    assert!(reload(&app).await.contains("`sender`, which is no longer in the manifest, takes no more calls"));
     assert_eq!(client.get("/send/finish/late/0").await.status, 404);
     let app = app.append(route);
     assert!(reload(&app).await.contains("`sender`, which is new, runs"));

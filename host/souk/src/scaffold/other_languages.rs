@@ -54,7 +54,7 @@ pub(super) fn javascript(
 ) -> Result<(), ScaffoldError> {
     if new.storage != Storage::default() || !matches!(new.kind, Kind::Http { .. }) {
         let fix = "add it with --http alone, and link it to a component that keeps data: `souk add --link`";
-        return Err(ScaffoldError::new("a new component in JavaScript answers requests and keeps nothing", fix));
+        return Err(ScaffoldError::new("a new component in JavaScript answers requests and stores no data", fix));
     }
     for (path, text) in WASI {
         changes.create(path, (*text).to_owned())?;
@@ -78,7 +78,7 @@ pub(super) fn python(
 ) -> Result<(), ScaffoldError> {
     if new.storage != Storage::default() || !matches!(new.kind, Kind::Exports { durable: false, .. }) {
         let fix = "add it with --exports alone; examples/polyglot has a component in Python with a database";
-        return Err(ScaffoldError::new("a new component in Python exports a contract and keeps nothing", fix));
+        return Err(ScaffoldError::new("a new component in Python exports a contract and stores no data", fix));
     }
     changes.create(format!("{}/requirements.txt", new.name), REQUIREMENTS.to_owned())?;
     changes.create(format!("{}/app.py", new.name), template::fill(GREETINGS_PY, gaps))?;

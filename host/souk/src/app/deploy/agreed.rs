@@ -10,6 +10,7 @@
 //! Without a `cluster_secret` a host could not prove who deploys, so it refuses to deploy unless it is the only host.
 
 use super::super::App;
+use super::super::intakes::Changed;
 use super::at_start::no_file;
 use super::kept::digest;
 use super::{DeployError, Order, now};
@@ -54,6 +55,17 @@ struct Logged {
     missing: BTreeSet<(String, u64)>,
 }
 
+/// Whether a version exports functions that the one before does not.
+fn adds_functions(before: &Version, after: &Version) -> bool {
+    let known = &before.compiled().exported;
+    after
+        .compiled()
+        .exported
+        .functions
+        .iter()
+        .any(|function| known.function(&function.interface, &function.name).is_none())
+}
+
 fn refused(component: &str, error: impl std::fmt::Display) -> DeployError {
     DeployError::Refused(format!("component `{component}`: {error}"))
 }
@@ -66,7 +78,8 @@ impl App {
                 Some(remote) => remote::listed_hosts(remote.nats()).await.len() > 1,
                 None => false,
             };
-            let message = "other hosts of the application run on this NATS, and nothing would prove to them who deploys\n  fix: \
+            let message = "other hosts of the application run on this NATS, and nothing would prove to them that this \
+                           host may deploy\n  fix: \
                            give all hosts the same `cluster_secret` under [nats] of runtime-config.toml and start them again; or \
                            stop the others";
             return if others { Err(refused(component, message)) } else { Ok(()) };
@@ -86,9 +99,7 @@ impl App {
 
     fn keep_agreed(&self, agreed: &[u8]) {
         if let Err(error) = block_in_place(|| self.deployments.kept.save_agreed(agreed)) {
-            tracing::error!(
-                "what the hosts have agreed on cannot be written down: {error}; fix: make room in the state folder"
-            );
+            tracing::error!("the agreement of the hosts cannot be stored: {error}; fix: make room in the state folder");
         }
     }
 
@@ -103,8 +114,11 @@ impl App {
         source: &str,
         agreed: Option<&Intent>,
     ) -> Result<(), DeployError> {
+        let adds_functions = adds_functions(&pool.active(), &version);
         let Some(intents) = &self.deployments.intents else {
-            return self.serve_version(declared, pool, version, number, source, None);
+            self.serve_version(declared, pool, version, number, source, None)?;
+            self.lead_to_new_functions(&declared.name, adds_functions).await;
+            return Ok(());
         };
         let turn = intents.turn().await;
         let served = match agreed {
@@ -126,7 +140,25 @@ impl App {
         if let Some(turn) = turn {
             turn.end().await;
         }
-        served
+        served?;
+        self.lead_to_new_functions(&declared.name, adds_functions).await;
+        Ok(())
+    }
+
+    /// Lets messages and other hosts call functions that the version before did not have.
+    async fn lead_to_new_functions(&self, component: &str, adds_functions: bool) {
+        if !adds_functions {
+            return;
+        }
+        let changed = Changed { deliveries: true, serving: true, services: false };
+        match self.begin_intakes(&self.now(), changed, &[]).await {
+            Ok(began) => self.replace_intakes(began, changed),
+            Err(error) => tracing::error!(
+                component,
+                "messages and other hosts cannot call the new functions of component `{component}`: {error}; fix: restart \
+                 this host"
+            ),
+        }
     }
 
     /// Records that all hosts run this host's version, unless they have agreed on it already; returns the number of
@@ -188,7 +220,7 @@ impl App {
             IntentError::Record(error) => refused(
                 draft.component,
                 format_args!(
-                    "whether the agreement was recorded is not known: {error}\n  if it was, all hosts go to it by \
+                    "it is unknown whether the agreement was recorded: {error}\n  if it was, all hosts change to it by \
                      themselves, this one too"
                 ),
             ),
@@ -203,7 +235,7 @@ impl App {
         let mut book = self.book(component);
         book.note(number, why);
         if let Err(error) = block_in_place(|| self.deployments.kept.save(component, &mut book)) {
-            tracing::error!(component, "component `{component}`: its versions cannot be written down: {error}");
+            tracing::error!(component, "component `{component}`: its versions cannot be stored: {error}");
         }
         self.deployments.books.lock().insert(component.to_owned(), book);
     }
@@ -219,7 +251,7 @@ impl App {
     /// Goes to the versions that the application's hosts agree on, until `stop`.
     pub fn follow(self: &Arc<Self>, stop: CancellationToken) {
         if self.deployments.intents.is_some() {
-            tokio::spawn(vital("a look for deployments", self.clone().follow_all(stop)));
+            tokio::spawn(vital("the search for deployments", self.clone().follow_all(stop)));
         }
     }
 
@@ -233,7 +265,7 @@ impl App {
                 None => return,
                 Some(Ok(())) => {}
                 Some(Err(error)) => {
-                    tracing::debug!("which versions the hosts have agreed on is not known: {error}");
+                    tracing::debug!("it is unknown which versions the hosts have agreed on: {error}");
                     continue;
                 }
             }

@@ -338,6 +338,8 @@ fn lines(merged: &Merged, added: &BTreeSet<String>, removed: &BTreeSet<String>) 
     let changed = merged.changed.iter().map(|(name, keys)| format!("component `{name}`: {}", keys.join(", ")));
     let parts = merged.parts.iter().map(|part| (*part).to_owned());
     let added = added.iter().map(|name| format!("component `{name}`, which is new, runs"));
-    let removed = removed.iter().map(|name| format!("component `{name}`, which is gone, takes no more calls"));
+    let removed = removed
+        .iter()
+        .map(|name| format!("component `{name}`, which is no longer in the manifest, takes no more calls"));
     changed.chain(parts).chain(added).chain(removed).collect()
 }
