@@ -180,7 +180,7 @@ async fn nothing_of_a_manifest_is_applied_when_a_component_that_is_new_is_wrong(
         .file("other.wasm", version("good-2"))
         .component("trap.wasm", trap)
         .component("needs.wasm", needs)
-        .file("broken/0001_broken.sql", "CREATE TABLE good (id INTEGER);\nCREATE TABEL bad;");
+        .file("broken/sqlite/0001_broken.sql", "CREATE TABLE good (id INTEGER);\nCREATE TABEL bad;");
     let host = app.start().await;
     let client = host.client();
     let schedule = |component: &str, call: &str| {
@@ -241,7 +241,7 @@ async fn links_and_durable_links_of_a_component_that_is_new_are_served_and_so_ar
     let more =
         "migrations = \"tables\"\n[[application.tool.souk.static]]\nroute = \"/pages/...\"\nfolder = \"pages\"\n";
     let app = app
-        .file("tables/0001_tables.sql", "CREATE TABLE reloaded (id INTEGER PRIMARY KEY);")
+        .file("tables/sqlite/0001_tables.sql", "CREATE TABLE reloaded (id INTEGER PRIMARY KEY);")
         .file("pages/index.html", "<p>new</p>");
     let sender = sender
         .replace("[component.sender.dependencies]", "sqlite_databases = [\"sender\"]\n[component.sender.dependencies]");
