@@ -25,6 +25,7 @@ mod scenarios {
     mod deploy_crashes;
     mod deploy_hosts;
     mod deploy_load;
+    mod deploy_messages;
     mod deploy_types;
     mod disk;
     mod doctor;

@@ -9,11 +9,20 @@ fn book(app: &App) -> Option<Value> {
     serde_json::from_slice(&std::fs::read(app.state().join("versions/web.json")).ok()?).ok()
 }
 
+/// How many files' code is in the code cache.
+fn compiled(app: &App) -> usize {
+    let modules = std::fs::read_dir(app.state().join("cache/modules")).into_iter().flatten().flatten();
+    let files = modules.flat_map(|version| std::fs::read_dir(version.path())).flatten().flatten();
+    // Beside each entry lie the facts about it.
+    files.filter(|file| file.path().extension().is_none()).count()
+}
+
 /// Points in the deployment of a version with this digest and number that are visible in the state folder.
 type Point = fn(app: &App, digest: &str, number: u64) -> bool;
 
-const POINTS: [(&str, Point); 5] = [
+const POINTS: [(&str, Point); 6] = [
     ("it is asked for", |_, _, _| true),
+    ("its code is compiled", |app, _, number| compiled(app) as u64 >= number),
     ("its file is being written", |app, digest, _| {
         let files = app.state().join("versions/files");
         ["new", "wasm"].iter().any(|end| files.join(digest).with_extension(end).exists())
@@ -28,7 +37,7 @@ const POINTS: [(&str, Point); 5] = [
 #[tokio::test]
 async fn a_host_that_is_killed_while_it_deploys_starts_with_one_of_the_two_versions() {
     let seeds = std::env::var("CRASH_SEEDS").map_or(1, |text| text.parse().expect("CRASH_SEEDS is a number"));
-    let app = app();
+    let app = app().never_compiled();
     for round in 0..seeds * POINTS.len() {
         let (point, reached) = POINTS[round % POINTS.len()];
         let host = app.start().await;
@@ -49,6 +58,9 @@ async fn a_host_that_is_killed_while_it_deploys_starts_with_one_of_the_two_versi
         if output.status.success() || point == "it serves" {
             assert_eq!(after, next, "killed when {point}");
         }
+        let line = host.wait_for_log("version web: version ").await;
+        let serving = versions(&app).await.iter().find(|one| one["state"] == "active").unwrap()["number"].clone();
+        assert!(line.contains(&format!("web: version {serving}, ")), "killed when {point}: {line}");
         let active = versions(&app).await.iter().filter(|version| version["state"] == "active").count();
         assert_eq!(active, 1, "killed when {point}");
         host.stop().await;

@@ -28,7 +28,7 @@ const MANIFEST: &str = r#"
 const SECRET: &str = "the secret of all hosts";
 const STATES: [&str; 3] = ["state", "state-1", "state-2"];
 
-fn app(nats: &Nats, secret: Option<&str>) -> App {
+pub(super) fn app(nats: &Nats, secret: Option<&str>) -> App {
     let secret = secret.map(|secret| format!("cluster_secret = \"{secret}\"\n")).unwrap_or_default();
     App::inline(MANIFEST)
         .file("web.wasm", version("good-1"))

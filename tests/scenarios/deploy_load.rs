@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const MAX_REQUESTS: usize = 64;
 
 /// The same component with other bytes: it gets a custom section at its end.
-fn with_section(mut file: Vec<u8>, number: u64) -> Vec<u8> {
+pub(super) fn with_section(mut file: Vec<u8>, number: u64) -> Vec<u8> {
     let name = b"swap";
     file.extend([0, 1 + name.len() as u8 + 8, name.len() as u8]);
     file.extend(name);

@@ -17,14 +17,14 @@ fn app() -> App {
 }
 
 /// A schedule of `ticker` with this name and these other keys.
-fn schedule(name: &str, keys: &str) -> String {
+pub(super) fn schedule(name: &str, keys: &str) -> String {
     let call = "souk-test:ticks/ticks@1.0.0#tick";
     format!("\n[[component.ticker.tool.souk.schedule]]\nname = \"{name}\"\ncall = \"{call}\"\n{keys}\n")
 }
 
 /// The due times for which `ticker` was called, with the number of calls for each. A call that came twice fails the
 /// test.
-async fn seen(client: &Client) -> BTreeMap<i64, usize> {
+pub(super) async fn seen(client: &Client) -> BTreeMap<i64, usize> {
     let seen = keys(client).await;
     let again: Vec<_> = seen.iter().filter(|key| key.starts_with("again-")).collect();
     assert!(again.is_empty(), "delivered twice: {again:?}");

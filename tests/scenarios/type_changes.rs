@@ -27,7 +27,7 @@ const MANIFEST: &str = r#"
 "#;
 
 /// Adds a handler to a component, so that a route may lead to it. The handler is never called.
-const HANDLER: &str = r#"
+pub(super) const HANDLER: &str = r#"
     (import "wasi:http/types@0.2.0" (instance $types
         (export "incoming-request" (type $request (sub resource)))
         (export "response-outparam" (type $out (sub resource)))))

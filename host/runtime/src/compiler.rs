@@ -9,6 +9,7 @@
 //! entry as wasmtime does ([`entry`]), and a test compares the two. If the code is not in the cache afterwards, the
 //! file is refused; it is never compiled in the host instead.
 
+use crate::background::{background, lower_priority};
 use crate::component::{CompileError, is_component};
 use crate::engine::{EngineError, cache, config};
 use crate::load;
@@ -22,6 +23,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 use tokio::sync::Semaphore;
@@ -38,7 +40,11 @@ souk_manifest::fixed_limits! {
 /// The exit code of that process when the file is wrong.
 const REFUSED: u8 = 3;
 
-/// A program that compiles: it runs [`compile_for_host`] with the folder that is its last argument.
+/// The argument before the folder that lets the process compile at the lowest priority.
+pub const LOW_PRIORITY: &str = "--low-priority";
+
+/// A program that compiles: it runs [`compile_for_host`] with the folder that is its last argument; [`LOW_PRIORITY`] may
+/// come before it.
 #[derive(Debug, Clone)]
 pub struct Program {
     /// The program's file.
@@ -56,13 +62,33 @@ pub struct Compiler {
     program: Option<Arc<Program>>,
     /// Allows as many processes at the same time as there are processors.
     turns: Arc<Semaphore>,
+    /// Whether calls are served meanwhile, so that they come first.
+    serving: Arc<AtomicBool>,
 }
 
 impl Compiler {
     pub(super) fn new(engine: wasmtime::Engine, cache: &Path, program: Option<Program>) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let turns = Arc::new(Semaphore::new(processors));
-        Compiler { engine, cache: cache.to_path_buf(), program: program.map(Arc::new), turns }
+        let serving = Arc::default();
+        Compiler { engine, cache: cache.to_path_buf(), program: program.map(Arc::new), turns, serving }
+    }
+
+    /// From now on calls are served: they get the processor before what is compiled.
+    pub fn let_calls_go_first(&self) {
+        self.serving.store(true, Ordering::Relaxed);
+    }
+
+    fn yields(&self) -> bool {
+        self.serving.load(Ordering::Relaxed)
+    }
+
+    /// Runs `work` on a thread that may block; one of the lowest priority when calls are served.
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        match self.yields() {
+            true => background(work).await,
+            false => tokio::task::spawn_blocking(work).await.ok(),
+        }
     }
 
     /// Compiles the component at `source`, or loads it from the code cache.
@@ -83,20 +109,21 @@ impl Compiler {
     /// When it is not a component, or the process that compiles fails.
     pub async fn compile_bytes(&self, name: &str, source: &str, bytes: Vec<u8>) -> Result<Component, CompileError> {
         let (compiler, name, source) = (self.clone(), name.to_owned(), source.to_owned());
-        let stopped = |e: tokio::task::JoinError| error(&name, format!("compiling was stopped: {e}"), "try again");
-        let (code, entry) = tokio::task::spawn_blocking({
-            let (compiler, name, source) = (compiler.clone(), name.clone(), source.clone());
-            move || {
-                let code = load::component(&bytes).map(Cow::into_owned).map_err(|e| {
-                    let message = format!("{source} is a core module that cannot be made a component: {e}");
-                    error(&name, message, "build it for the target wasm32-wasip2")
-                })?;
-                let entry = compiler.program.is_some().then(|| entry(&compiler.engine, &code));
-                Ok((code, entry))
-            }
-        })
-        .await
-        .map_err(stopped)??;
+        let stopped = || error(&name, "compiling was stopped".to_owned(), "try again");
+        let (code, entry) = self
+            .blocking({
+                let (compiler, name, source) = (compiler.clone(), name.clone(), source.clone());
+                move || {
+                    let code = load::component(&bytes).map(Cow::into_owned).map_err(|e| {
+                        let message = format!("{source} is a core module that cannot be made a component: {e}");
+                        error(&name, message, "build it for the target wasm32-wasip2")
+                    })?;
+                    let entry = compiler.program.is_some().then(|| entry(&compiler.engine, &code));
+                    Ok((code, entry))
+                }
+            })
+            .await
+            .ok_or_else(stopped)??;
         if let (Some(program), Some(entry)) = (&self.program, &entry)
             && !self.has(entry)
         {
@@ -106,7 +133,7 @@ impl Compiler {
                 return Err(error(&name, message, "check whether the disk is full and the state folder is writable"));
             }
         }
-        tokio::task::spawn_blocking({
+        self.blocking({
             let (name, source) = (name.clone(), source.clone());
             move || {
                 Component::from_binary(&compiler.engine, &code)
@@ -114,7 +141,7 @@ impl Compiler {
             }
         })
         .await
-        .map_err(stopped)?
+        .ok_or_else(stopped)?
     }
 
     /// Whether the cache has this entry.
@@ -135,6 +162,7 @@ impl Compiler {
         // The process must not see the host's secrets.
         let mut child = Command::new(&program.file)
             .args(&program.arguments)
+            .args(self.yields().then_some(LOW_PRIORITY))
             .arg(&self.cache)
             .env_clear()
             .stdin(Stdio::piped())
@@ -186,8 +214,13 @@ fn died(status: ExitStatus, complaint: &str) -> String {
 
 /// The work of the process that compiles for a host. It reads one component from its standard input (8 bytes of length,
 /// then the file), compiles it, and writes the code to the folder `cache`. If the file is wrong, it returns [`REFUSED`]
-/// and prints the reason to its standard output. It ends the process when its input closes early.
-pub fn compile_for_host(cache: &Path) -> ExitCode {
+/// and prints the reason to its standard output. It ends the process when its input closes early. With `low_priority`
+/// every other process gets the processor first.
+pub fn compile_for_host(cache: &Path, low_priority: bool) -> ExitCode {
+    // First, because the compiler's threads take over the priority of this one.
+    if low_priority {
+        lower_priority();
+    }
     let failed = |why: &dyn std::fmt::Display| {
         eprintln!("{why}");
         ExitCode::FAILURE
@@ -312,8 +345,7 @@ mod tests {
     fn a_process_finds_what_a_host_looks_for() {
         let dir = tempfile::tempdir().unwrap();
         let mut config = config();
-        let limits = [souk_manifest::limits::ComponentLimits::default()];
-        config.allocation_strategy(crate::engine::pool(limits.iter()));
+        config.allocation_strategy(crate::engine::pool(64));
         let host = wasmtime::Engine::new(&config).unwrap();
         let code = wat::parse_str("(component)").unwrap();
         assert_eq!(entry(&host, &code), entry(&engine(dir.path()).unwrap(), &code));
@@ -350,6 +382,18 @@ mod tests {
         assert!(!error.contains("CARGO") && !error.contains("HOME="), "{error}");
         Component::from_binary(&compiler.engine, &code).unwrap();
         compiler.compile_bytes("web", "web.wasm", code).await.map_err(|e| e.to_string()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_process_lets_calls_go_first_only_once_they_are_served() {
+        let dir = tempfile::tempdir().unwrap();
+        let code = wat::parse_str("(component (core module (func)))").unwrap();
+        let compiler = compiler(dir.path(), shell("echo \"said $0\" >&2; exit 1"));
+        let said = async || compiler.compile_bytes("web", "web.wasm", code.clone()).await.err().unwrap().to_string();
+        assert!(!said().await.contains(LOW_PRIORITY));
+        compiler.let_calls_go_first();
+        let error = said().await;
+        assert!(error.contains(&format!("said {LOW_PRIORITY}")), "{error}");
     }
 
     #[test]

@@ -37,6 +37,13 @@ souk_manifest::fixed_limits! {
     const STACK_KEEP_RESIDENT_BYTES: usize = 64 << 10, bytes;
     /// The most dropped instances whose memory stays mapped.
     const WARM_SLOTS: u32 = 16, "instances";
+    /// The instances beyond those of the start that components may have that a reload adds or enlarges. They reserve
+    /// only addresses.
+    const SPARE_INSTANCES: u64 = 256, "instances";
+    /// The most memory of one instance for which the engine reserves addresses: no limit `memory` is higher.
+    const MAX_MEMORY_BYTES: u64 = 1 << 30, bytes;
+    /// The most elements of a table for which it reserves addresses: no limit `table_elements` is higher.
+    const MAX_TABLE_ELEMENTS: usize = 100_000, "elements";
 }
 
 /// Starting the engine failed.
@@ -60,6 +67,8 @@ pub struct Engine {
     stop: Arc<AtomicBool>,
     ticker: Option<JoinHandle<()>>,
     sampled: Sampled,
+    /// How many instances all components may have together.
+    capacity: u64,
 }
 
 /// The components for which the ticker counts processor time.
@@ -76,9 +85,18 @@ impl Engine {
         limits: impl Iterator<Item = &'a ComponentLimits>,
         program: Option<Program>,
     ) -> Result<Self, EngineError> {
-        let mut config = config();
-        config.allocation_strategy(pool(limits)).cache(Some(cache(folder)?));
-        let wasmtime = wasmtime::Engine::new(&config).map_err(EngineError::of)?;
+        let instances = limits.fold(0, |all: u64, limit| all.saturating_add(limit.instances)).max(1);
+        let spare = program.as_ref().map_or(0, |_| SPARE_INSTANCES);
+        let start = |spare: u64| -> Result<(wasmtime::Engine, u64), EngineError> {
+            let (mut config, capacity) = (config(), instances.saturating_add(spare));
+            config.allocation_strategy(pool(capacity)).cache(Some(cache(folder)?));
+            Ok((wasmtime::Engine::new(&config).map_err(EngineError::of)?, capacity))
+        };
+        // A machine with few addresses must still start what it could start without spare ones.
+        let (wasmtime, capacity) = start(spare).or_else(|error| match spare {
+            0 => Err(error),
+            _ => start(0),
+        })?;
         let compiler = Compiler::new(wasmtime.clone(), folder, program);
         let stop = Arc::new(AtomicBool::new(false));
         let sampled = Sampled::default();
@@ -99,7 +117,7 @@ impl Engine {
                 }
             })
             .map_err(|e| EngineError(format!("the epoch thread: {e}")))?;
-        Ok(Engine { wasmtime, compiler, stop, ticker: Some(ticker), sampled })
+        Ok(Engine { wasmtime, compiler, stop, ticker: Some(ticker), sampled, capacity })
     }
 
     /// Starts an engine for counting the cost of calls: no clock interrupts a guest, and its memory needs few
@@ -120,12 +138,23 @@ impl Engine {
             .cache(Some(cache(folder)?));
         let wasmtime = wasmtime::Engine::new(&config).map_err(EngineError::of)?;
         let compiler = Compiler::new(wasmtime.clone(), folder, None);
-        Ok(Engine { wasmtime, compiler, stop: Arc::default(), ticker: None, sampled: Sampled::default() })
+        let (stop, sampled) = (Arc::default(), Sampled::default());
+        Ok(Engine { wasmtime, compiler, stop, ticker: None, sampled, capacity: u64::MAX })
     }
 
     /// Counts processor time for `usage` from now on, as long as the engine runs.
     pub fn sample(&self, usage: &Arc<Usage>) {
         self.sampled.lock().push(usage.clone());
+    }
+
+    /// Counts processor time for `usage` no more.
+    pub fn forget(&self, usage: &Arc<Usage>) {
+        self.sampled.lock().retain(|sampled| !Arc::ptr_eq(sampled, usage));
+    }
+
+    /// How many instances all components may have together: the sum of their limits `instances`.
+    pub fn capacity(&self) -> u64 {
+        self.capacity
     }
 
     /// The processor time of one tick.
@@ -153,15 +182,10 @@ impl Drop for Engine {
     }
 }
 
-pub(crate) fn pool<'a>(limits: impl Iterator<Item = &'a ComponentLimits>) -> PoolingAllocationConfig {
-    let (mut instances, mut memory, mut table) = (0u32, 1u64 << 20, 1u64);
-    for limit in limits {
-        instances = instances.saturating_add(u32::try_from(limit.instances).unwrap_or(u32::MAX));
-        memory = memory.max(limit.memory.as_u64());
-        table = table.max(limit.table_elements);
-    }
+pub(crate) fn pool(instances: u64) -> PoolingAllocationConfig {
+    let instances = u32::try_from(instances).unwrap_or(u32::MAX);
     // A quarter more than may be in use, because instances that are being dropped still occupy their slots.
-    let instances = instances.max(1).saturating_add(instances / 4).saturating_add(4);
+    let instances = instances.saturating_add(instances / 4).saturating_add(4);
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(instances)
         .total_core_instances(instances.saturating_mul(CORE_INSTANCES))
@@ -171,8 +195,9 @@ pub(crate) fn pool<'a>(limits: impl Iterator<Item = &'a ComponentLimits>) -> Poo
         .total_tables(instances.saturating_mul(TABLES))
         .max_tables_per_component(TABLES)
         .total_stacks(instances.saturating_mul(STACKS))
-        .max_memory_size(usize::try_from(memory).unwrap_or(usize::MAX))
-        .table_elements(usize::try_from(table).unwrap_or(usize::MAX))
+        // Each component has lower limits of its own, which the store of an instance keeps.
+        .max_memory_size(usize::try_from(MAX_MEMORY_BYTES).unwrap_or(usize::MAX))
+        .table_elements(MAX_TABLE_ELEMENTS)
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
         .table_keep_resident(TABLE_KEEP_RESIDENT_BYTES)
         .async_stack_keep_resident(STACK_KEEP_RESIDENT_BYTES)

@@ -7,6 +7,7 @@
 //! What this refuses: a callee inside its caller's store (the two would share memory and grants), and a call without a
 //! deadline.
 
+mod background;
 mod call;
 mod caller;
 mod compiler;
@@ -31,8 +32,9 @@ mod trial;
 mod version;
 mod vital;
 
+pub use background::background;
 pub use caller::CallerType;
-pub use compiler::{Compiler, Program, compile_for_host};
+pub use compiler::{Compiler, LOW_PRIORITY, Program, compile_for_host};
 pub use component::{CompileError, Compiled, Exported, Function};
 pub use engine::{Engine, EngineError};
 pub use error::{CallError, Failure};

@@ -29,6 +29,8 @@ souk_manifest::fixed_limits! {
 
     /// How many bytes a call may carry in addition to the limit `call_bytes`: enough for the longest SQL statement.
     const CALL_OVERHEAD: usize = 1 << 20, bytes;
+    /// The most instances that are made of a new version before it gets calls.
+    const MAX_WARM: usize = 8, "instances";
     /// How often a call that waits for an instance asks again to end a call whose client keeps an instance waiting.
     const PRESSURE_INTERVAL: Duration = Duration::from_millis(100);
 }
@@ -151,7 +153,7 @@ impl Pool {
     }
 
     /// Creates a new version, which gets no calls yet. It also creates one instance, so that code that cannot start
-    /// fails now.
+    /// fails now, and as many more as the version that serves has, so that its first calls need not wait for theirs.
     ///
     /// # Errors
     /// When the guest traps while its instance is created.
@@ -165,16 +167,40 @@ impl Pool {
             }
             Version::new(config, &table, &self.boundaries)
         };
-        let call = CallContext::new("deploy", self.call_deadline());
+        self.warm_one(&version).await?;
+        let active = self.active();
+        let serving = (active.idle() + active.busy()).min(MAX_WARM);
+        while version.idle() > 0 && version.idle() < serving {
+            let before = version.idle();
+            // The first one could start, so another one lacks only memory.
+            if self.warm_one(&version).await.is_err() || version.idle() == before {
+                break;
+            }
+        }
+        Ok(version)
+    }
+
+    /// Creates an instance of the version that serves, for the first call.
+    ///
+    /// # Errors
+    /// When the guest traps while its instance is created.
+    pub async fn warm(self: &Arc<Self>) -> Result<(), CallError> {
+        self.warm_one(&self.active()).await
+    }
+
+    /// Creates an instance of `version` for a later call.
+    async fn warm_one(self: &Arc<Self>, version: &Version) -> Result<(), CallError> {
+        let limits = &version.grants().limits;
+        let call = CallContext::new("deploy", limits.call_deadline);
         let deadline = call.deadline;
-        let made = tokio::time::timeout_at(deadline, Box::pin(self.instantiate(&version, call))).await;
+        let made = tokio::time::timeout_at(deadline, Box::pin(self.instantiate(version, call))).await;
         let mut instance = made.unwrap_or_else(|_| Err(self.late()))?;
         let ctx = instance.store.data_mut();
         ctx.slice.release();
         if ctx.end() {
             version.keep(instance);
         }
-        Ok(version)
+        Ok(())
     }
 
     /// Gives calls with a draw below `share` to `version`; both versions begin to count the outcomes of calls.
@@ -193,10 +219,39 @@ impl Pool {
             serving.canary = None;
             std::mem::replace(&mut serving.active, version)
         };
-        self.active().tally.stop();
+        let active = self.active();
+        active.tally.stop();
         old.tally.stop();
         old.retire();
+        self.resize(old.grants().limits.instances, active.grants().limits.instances);
         old
+    }
+
+    /// Changes the number of instances that may serve calls. A smaller number is reached as running calls end.
+    fn resize(&self, from: u64, to: u64) {
+        let count = |instances: u64| usize::try_from(instances).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let (from, to) = (count(from), count(to));
+        self.slots.add_permits(to.saturating_sub(from));
+        let fewer = from.saturating_sub(to);
+        let gone = self.slots.forget_permits(fewer);
+        if gone < fewer {
+            let slots = self.slots.clone();
+            tokio::spawn(async move {
+                // One after the other, so that calls that wait get their turns in between.
+                for _ in gone..fewer {
+                    let Ok(slot) = slots.acquire().await else { return };
+                    slot.forget();
+                }
+            });
+        }
+    }
+
+    /// Frees the instances of a component that is gone, and keeps none from now on. Calls that have begun go on; the
+    /// version that ends them is returned.
+    pub fn close(&self) -> Arc<Version> {
+        let active = self.active();
+        active.retire();
+        active
     }
 
     /// Removes the version that is tried out.
@@ -224,8 +279,7 @@ impl Pool {
         &self.component
     }
 
-    /// The component's limits at the start. Some of them never change: the number of instances, of deliveries, and of
-    /// bytes of a call.
+    /// The component's limits when it was loaded. Only the number of bytes of a call never changes.
     pub fn limits(&self) -> &ComponentLimits {
         &self.limits
     }
@@ -237,7 +291,7 @@ impl Pool {
 
     /// The number of instances that serve a call now.
     pub fn busy(&self) -> u64 {
-        self.limits.instances.saturating_sub(self.slots.available_permits() as u64)
+        self.limit(|limits| limits.instances).saturating_sub(self.slots.available_permits() as u64)
     }
 
     /// What its instances may reach.
@@ -267,7 +321,8 @@ impl Pool {
 
     /// The current use of its instances.
     pub fn in_use(&self) -> PoolUse {
-        let most = usize::try_from(self.limits.instances).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let instances = self.limit(|limits| limits.instances);
+        let most = usize::try_from(instances).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         PoolUse {
             busy: most.saturating_sub(self.slots.available_permits()),
             idle: self.versions().iter().map(|version| version.idle()).sum(),

@@ -3,6 +3,7 @@
 //! A component has one version that serves, and more while a new one is tried out or old calls end. All versions share
 //! the component's limits, so the pool counts the instances of all; each version owns its own instances.
 
+use super::background::discard;
 use super::caller::{CallerType, OwnType};
 use super::component::Compiled;
 use super::handler::Handler;
@@ -211,7 +212,7 @@ impl Version {
     pub(super) fn retire(&self) {
         self.retired.store(true, Ordering::Release);
         let old = std::mem::take(&mut *self.instances());
-        drop(old);
+        discard(old);
     }
 
     /// Takes calls again, after a retirement.
@@ -237,6 +238,6 @@ impl Version {
             let keep = instances.iter().position(|i| i.idle_since.elapsed() < idle).unwrap_or(instances.len());
             instances.drain(..keep).collect()
         };
-        drop(old);
+        discard(old);
     }
 }

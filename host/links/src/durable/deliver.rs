@@ -143,7 +143,7 @@ impl DeliveryWorker {
         if handlers.all.is_empty() {
             return None;
         }
-        let limits = pool.limits();
+        let limits = &pool.grants().limits;
         let attempts = u32::try_from(limits.delivery_attempts).unwrap_or(u32::MAX);
         Some(DeliveryWorker {
             pool: pool.clone(),
@@ -174,7 +174,7 @@ impl DeliveryWorker {
 
     /// How many messages the worker delivers at the same time.
     pub(super) fn deliveries(&self) -> usize {
-        usize::try_from(self.pool.limits().deliveries).unwrap_or(1)
+        usize::try_from(self.pool.limit(|limits| limits.deliveries)).unwrap_or(1)
     }
 
     /// Calls the target and returns the outcome. A message that has used up its attempts becomes a dead letter.

@@ -7,6 +7,7 @@ use super::jetstream::JetStreamQueue;
 use super::operator::{Event, Found, Which};
 use super::{MAX_REASON_BYTES, jetstream};
 use souk_bindings::printable;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -154,6 +155,13 @@ impl Queue {
         match self {
             Queue::File(queue) => queue.limit(),
             Queue::JetStream(queue) => queue.limit(),
+        }
+    }
+
+    /// From now on the application has these components.
+    pub fn set_components(&self, components: BTreeSet<String>) {
+        if let Queue::JetStream(queue) = self {
+            queue.set_components(components);
         }
     }
 

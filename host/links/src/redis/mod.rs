@@ -20,6 +20,7 @@ use souk_manifest::{RedisTrigger, RedisUrl};
 use souk_runtime::{Exported, Pool};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -60,6 +61,8 @@ pub struct Channel {
     function: usize,
     /// Bounds the concurrent calls; all channels of a component share it.
     slots: Arc<Semaphore>,
+    /// Whether the component gets no more messages of it.
+    ended: Arc<AtomicBool>,
 }
 
 impl Channel {
@@ -73,7 +76,18 @@ impl Channel {
             function: handler_position(pool)?,
             pool: pool.clone(),
             slots: slots.clone(),
+            ended: Arc::default(),
         })
+    }
+
+    /// Whether `other` is the same channel for the same component.
+    pub fn is_same(&self, other: &Channel) -> bool {
+        self.server.is_same(&other.server) && self.name == other.name && Arc::ptr_eq(&self.pool, &other.pool)
+    }
+
+    /// Gives the component no more messages of the channel.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
     }
 
     /// Calls the component with one message.
@@ -209,7 +223,7 @@ impl Served {
     fn take(&self, message: &Msg, dropped: &LogThrottle) {
         let (channel, payload) = (message.get_channel_name(), message.get_payload_bytes());
         let Some(channels) = self.channels.get(channel) else { return };
-        for target in channels {
+        for target in channels.iter().filter(|target| !target.ended.load(Ordering::Relaxed)) {
             let component = target.pool.component();
             if payload.len() > MAX_MESSAGE_BYTES {
                 tracing::error!(

@@ -66,16 +66,14 @@ pub struct Listed {
 /// When there is no such function, the arguments do not fit, or the component failed.
 pub async fn call(app: &App, request: CallRequest) -> Result<CallReply, Problem> {
     let CallRequest { component, function, arguments } = request;
-    if app.is_gone(&component) {
-        return Err(Problem::not_found(app.gone_text(&component)));
-    }
     let Some(pool) = app.pool_by_hand(&component).await.map_err(not_loaded)? else {
-        if let Some(variable) = app.application().off.get(&component) {
+        let application = app.application();
+        if let Some(variable) = application.off.get(&component) {
             return Err(Problem::not_found(format_args!(
                 "component `{component}` is off, because `{variable}` is set\n  fix: leave `{variable}` empty"
             )));
         }
-        if let Some(declared) = app.application().components.get(&component) {
+        if let Some(declared) = application.components.get(&component) {
             let call = CallRequest { component, function, arguments };
             return match app.remote() {
                 Some(remote) => call_remote(app, remote, declared, call).await,
@@ -85,7 +83,7 @@ pub async fn call(app: &App, request: CallRequest) -> Result<CallReply, Problem>
                 ))),
             };
         }
-        let known: Vec<&str> = app.application().components.keys().map(String::as_str).collect();
+        let known: Vec<&str> = application.components.keys().map(String::as_str).collect();
         let message = format!("there is no component `{component}`\n  fix: name one of {}", known.join(", "));
         return Err(Problem::not_found(message));
     };
@@ -229,7 +227,8 @@ fn list_local(component: &str, compiled: &Compiled) -> Vec<Listed> {
 
 /// Every function of every component; the hosts that run a remote component list its functions.
 pub async fn list(app: &App) -> Vec<Listed> {
-    let components = app.application().components.keys();
+    let application = app.application();
+    let components = application.components.keys();
     let listed = futures::future::join_all(components.map(async |component| {
         let pool = match app.pool_by_hand(component).await {
             Ok(pool) => pool,

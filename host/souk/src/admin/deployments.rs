@@ -27,7 +27,7 @@ impl From<DeployError> for Problem {
         let status = match &error {
             DeployError::NotHere(_) => StatusCode::NOT_FOUND,
             DeployError::Refused(_) => StatusCode::CONFLICT,
-            DeployError::Wrong { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            DeployError::Wrong { .. } | DeployError::Manifest { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             DeployError::NotKept { .. } => StatusCode::INSUFFICIENT_STORAGE,
         };
         Problem::new(status, error)
@@ -69,11 +69,11 @@ pub(super) async fn promote(app: &Arc<App>, component: &str, by: &str) -> Result
 
 /// The versions of the component that the query names, or of all.
 pub(super) fn versions(app: &App, query: Option<&str>) -> Result<Vec<VersionFacts>, Problem> {
-    let component = parameter(query, "component");
+    let (component, application) = (parameter(query, "component"), app.application());
     if let Some(name) = &component
-        && !app.application().components.contains_key(name)
+        && !application.components.contains_key(name)
     {
-        let known: Vec<&str> = app.application().components.keys().map(String::as_str).collect();
+        let known: Vec<&str> = application.components.keys().map(String::as_str).collect();
         let message = format!("there is no component `{name}`\n  fix: name one of {}", known.join(", "));
         return Err(Problem::not_found(message));
     }

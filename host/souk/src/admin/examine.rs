@@ -171,7 +171,8 @@ fn disk(state: &Path) -> Finding {
 /// Compares the clocks of the databases with this host's.
 async fn clocks(app: &App) -> Vec<Finding> {
     let mut servers = BTreeMap::new();
-    for component in app.application().here().filter(|component| app.pool(&component.name).is_some()) {
+    let application = app.application();
+    for component in application.here().filter(|component| app.pool(&component.name).is_some()) {
         if let Some(DatabaseUrl::Postgres(address)) = &component.database {
             let server = format!("{}:{}", address.host(), address.port());
             servers.entry(server).or_insert_with(|| (app.postgres_of(component), address.clone()));

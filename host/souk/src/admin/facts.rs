@@ -127,7 +127,7 @@ fn of(admin: &Admin, component: &Component) -> ComponentFacts {
         links: links.collect(),
         instances: pool.map(|pool| {
             let PoolUse { busy, idle, waiting } = pool.in_use();
-            Instances { busy, idle, limit: pool.limits().instances, waiting }
+            Instances { busy, idle, limit: pool.limit(|limits| limits.instances), waiting }
         }),
     }
 }

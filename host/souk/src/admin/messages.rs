@@ -28,10 +28,11 @@ fn status(refusal: &Refusal) -> StatusCode {
 async fn queue(app: &App) -> Result<Option<Queue>, JetStreamError> {
     match (app.queue(), app.remote()) {
         (None, Some(remote)) => {
-            let (limit, components) = (app.application().limits.durable_bytes.as_u64(), &app.application().components);
-            let components = components.keys().cloned().collect();
+            let application = app.application();
+            let limit = application.limits.durable_bytes.as_u64();
+            let components = application.components.keys().cloned().collect();
             Ok(JetStreamQueue::find(remote.nats().clone(), limit, components).await?.map(Queue::JetStream))
         }
-        (queue, _) => Ok(queue.cloned()),
+        (queue, _) => Ok(queue),
     }
 }

@@ -42,6 +42,7 @@ use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 use crate::telemetry::LogTail;
 pub use client::RunningHost;
+use futures::future::BoxFuture;
 use http::StatusCode;
 pub use problem::Problem;
 use sessions::Sessions;
@@ -69,9 +70,12 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     .concat()
 }
 
+/// Reads the current manifest, and fetches what it names and is missing.
+type ReadManifest = Box<dyn Fn() -> BoxFuture<'static, anyhow::Result<Application>> + Send + Sync>;
+
 /// Reads the current manifest, and reloads the listeners' certificates.
 pub(crate) struct Reload {
-    pub(crate) manifest: Box<dyn Fn() -> anyhow::Result<Application> + Send + Sync>,
+    pub(crate) manifest: ReadManifest,
     pub(crate) certificates: Vec<Tls>,
 }
 
@@ -81,9 +85,10 @@ impl Admin {
     /// # Errors
     /// When something in the manifest is wrong; then nothing changes.
     pub(crate) async fn reload(&self) -> Result<Reloaded, Problem> {
-        let application = tokio::task::block_in_place(|| (self.reload.manifest)());
+        let application = (self.reload.manifest)().await;
         let application = application.map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error))?;
         let mut done = self.app.reload(&application).await?;
+        self.readiness.renew(&self.app).await;
         for tls in &self.reload.certificates {
             match tls.reload() {
                 Ok(()) => done.applied.push("the certificate".to_owned()),

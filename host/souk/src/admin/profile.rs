@@ -30,7 +30,7 @@ pub(super) async fn profile(app: &App, component: &str, query: Option<&str>) -> 
         }
     };
     let Some(pool) = app.pool(component) else {
-        let known: Vec<&str> = app.pools().map(|pool| &**pool.component()).collect();
+        let known: Vec<String> = app.pools().iter().map(|pool| pool.component().to_string()).collect();
         return Err(Problem::not_found(format_args!(
             "no component `{component}` runs on this host\n  fix: name one of {}",
             known.join(", ")

@@ -93,7 +93,7 @@ fn find(
             app.entry(&name).map(Found::Component)
         }
         Destination::Next(name) => {
-            let handler = app.handler(&name)?.clone();
+            let handler = app.handler(&name)?;
             Some(Found::Component(Entry { handler, rest: context.rest.clone() }))
         }
         Destination::OwnRoutes => {

@@ -63,6 +63,15 @@ impl Shared {
         self.recordings = recordings;
     }
 
+    /// Records what `application` asks for from now on. Blocks on the disk.
+    pub(super) fn record_now(&mut self, application: &Application, state: &StateFolder) -> Result<(), StartError> {
+        match &self.recordings {
+            Some(recordings) => recordings.set_names(application),
+            None => self.recordings = Recordings::open(state.path(), application)?,
+        }
+        Ok(())
+    }
+
     /// Opens what components of this host are granted, except what is open already. Blocks on the disk. Returns what
     /// cannot be opened.
     #[must_use]

@@ -28,9 +28,9 @@ impl App {
     /// As [`App::start`].
     pub async fn pool_by_hand(&self, component: &str) -> Result<Option<Arc<Pool>>, StartError> {
         if let Some(pool) = self.pool(component) {
-            return Ok(Some(pool.clone()));
+            return Ok(Some(pool));
         }
-        if !self.application.runs_here(component) {
+        if !self.application().runs_here(component) {
             return Ok(None);
         }
         // Held during the load: two calls must not load one component twice.
@@ -38,14 +38,18 @@ impl App {
         if let Some(pool) = late.pools.get(component) {
             return Ok(Some(pool.clone()));
         }
-        let known: BTreeMap<_, _> = self.pools.iter().chain(&late.pools).map(|(k, v)| (k.clone(), v.clone())).collect();
-        let mut names: BTreeSet<String> = self.application.led_to([component].into_iter());
+        let now = self.now();
+        if let Some(pool) = now.pools.get(component) {
+            return Ok(Some(pool.clone()));
+        }
+        let known: BTreeMap<_, _> = now.pools.iter().chain(&late.pools).map(|(k, v)| (k.clone(), v.clone())).collect();
+        let mut names: BTreeSet<String> = now.application.led_to([component].into_iter());
         names.retain(|name| !known.contains_key(name));
-        let part = self.application.restricted_to(&names);
+        let part = now.application.restricted_to(&names);
         let (codes, mut mistakes) = compile(&self.engine, &part, &BTreeMap::new(), &|_| {}).await?;
-        let mut shared = self.shared.clone();
+        let mut shared = now.shared.clone();
         mistakes.extend(shared.open(&part, &self.state, self.remote.as_ref().map(Remote::nats)).await);
-        let mut wiring = Wiring::new(self.surroundings(&shared), codes);
+        let mut wiring = Wiring::new(self.surroundings(&now.application, &shared, now.queue.as_ref()), codes);
         wiring.pools = known;
         wiring.mistakes = mistakes;
         let loaded = wiring.pool(component);
@@ -54,7 +58,8 @@ impl App {
         let new: BTreeMap<_, _> = wiring.pools.into_iter().filter(|(name, _)| names.contains(name)).collect();
         // Pools that existed before are sampled already.
         new.values().for_each(|pool| self.engine.sample(&pool.grants().usage));
-        late.sweepers.push(AbortOnDropHandle::new(tokio::spawn(swept(new.values().cloned().collect()))));
+        let swept_pools: Vec<Arc<Pool>> = new.values().cloned().collect();
+        late.sweepers.push(AbortOnDropHandle::new(tokio::spawn(swept(move || swept_pools.clone()))));
         late.pools.extend(new);
         Ok(loaded)
     }

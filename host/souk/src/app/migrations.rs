@@ -177,17 +177,6 @@ pub(super) async fn rehearse(
     Ok(tried)
 }
 
-/// Runs the pending migrations of `component` in its new declaration.
-pub(super) async fn run_of(
-    application: &Application,
-    component: &Component,
-    databases: &Databases,
-) -> Result<(), MigrateError> {
-    let mut only = application.restricted_to(&BTreeSet::from([component.name.clone()]));
-    only.components.insert(component.name.clone(), component.clone());
-    run(&only, databases).await.map(|_| ())
-}
-
 pub(super) fn open(application: &Application, folder: &Path) -> Result<Databases, ManifestErrors> {
     let mut databases = Databases::default();
     ManifestErrors::check(databases.open(application, folder))?;

@@ -18,7 +18,8 @@ pub(super) fn channels(
     let mut channels = Vec::new();
     for trigger in &application.redis_triggers {
         let Some(pool) = pools.get(&trigger.component) else { continue };
-        let most = usize::try_from(pool.limits().instances).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let most =
+            usize::try_from(pool.limit(|limits| limits.instances)).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let slots = slots.entry(&trigger.component).or_insert_with(|| Arc::new(Semaphore::new(most)));
         match Channel::of(trigger, pool, slots) {
             Some(channel) => channels.push(channel),

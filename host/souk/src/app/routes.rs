@@ -3,7 +3,7 @@
 use super::handler::{self, Entry, Handler};
 use crate::spin_headers::RouteHeaders;
 use souk_bindings::boundary::{Boundaries, Boundary};
-use souk_manifest::{Application, Diagnostic, Route, Router, StaticResponse, StaticRoute};
+use souk_manifest::{Application, Diagnostic, Route, Router, StaticFolder, StaticResponse};
 use souk_runtime::Exported;
 use std::collections::BTreeMap;
 use wasmtime::component::Component;
@@ -26,7 +26,7 @@ pub enum Answer {
     Component(Entry),
     /// The host, always with the same response.
     Static(StaticResponse),
-    /// The host, with files of a folder: the index of that folder in the manifest's list.
+    /// The host, with files of a folder: the index of that folder in [`Routing::folders`].
     Files(usize),
 }
 
@@ -36,8 +36,8 @@ pub struct Routing {
     pub router: Router<PublicRoute>,
     /// The routes to components, as in the manifest.
     pub routes: Vec<Route>,
-    /// The routes that the host answers itself.
-    pub(super) fixed: Vec<StaticRoute>,
+    /// The folders whose files the host serves.
+    pub folders: Vec<StaticFolder>,
     /// The middleware that requests of other components to a component pass first.
     pub(super) middleware: BTreeMap<String, Vec<String>>,
 }
@@ -48,7 +48,7 @@ impl Routing {
         Routing {
             router: router(application, handlers, boundaries),
             routes: application.routes.clone(),
-            fixed: application.static_routes.clone(),
+            folders: application.static_folders.clone(),
             middleware: handler::middleware(application),
         }
     }

@@ -24,7 +24,7 @@ impl App {
     pub async fn seed(&self, seeds: Seeds) -> anyhow::Result<()> {
         for (label, sql) in seeds.statements {
             let label = label.as_deref().unwrap_or(DEFAULT);
-            let Some(database) = self.shared.databases().get(label).cloned() else {
+            let Some(database) = self.now().shared.databases().get(label).cloned() else {
                 anyhow::bail!(
                     "--sqlite: no component that runs here has the database `{label}`\n  fix: add `{label}` to \
                      `sqlite_databases` of a component, or name another database: @FILE:LABEL"
@@ -41,7 +41,7 @@ impl App {
         if seeds.keys.is_empty() {
             return Ok(());
         }
-        let Some(store) = self.shared.stores().get(DEFAULT) else {
+        let Some(store) = self.store(DEFAULT) else {
             anyhow::bail!(
                 "--key-value: no component that runs here has the key-value store `{DEFAULT}`\n  fix: add `{DEFAULT}` to \
                  `key_value_stores` of a component"

@@ -1,6 +1,7 @@
 //! Starts an application from a checked manifest.
 
 use super::compile::compile;
+use super::composition::{Composed, Composition};
 use super::deploy::Deployments;
 use super::deploy::at_start;
 use super::deploy::chosen;
@@ -13,7 +14,7 @@ use super::{App, dispatch, handler, migrations, nest, queue, redis, remote_parts
 use crate::machine;
 use crate::moving;
 use crate::recordings::Recordings;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use souk_bindings::boundary::Boundaries;
 use souk_bindings::trace::Tracer;
 use souk_links::cluster::{self, Places};
@@ -128,7 +129,7 @@ impl App {
         progress: impl Fn(Progress),
         purpose: Purpose,
     ) -> Result<Arc<Self>, StartError> {
-        let trial = matches!(purpose, Purpose::Trial);
+        let (trial, serves) = (matches!(purpose, Purpose::Trial), matches!(purpose, Purpose::Serve(_)));
         // Start-up blocks this thread when it opens files; nothing else runs yet.
         ManifestErrors::check(remote_parts::check(&application))?;
         let part = application.restricted_to(&application.reachable());
@@ -217,34 +218,48 @@ impl App {
         };
         // This comes last, so that a host that fails to start for another reason records nothing for later hosts.
         if let Some(nats) = nats.filter(|_| !trial) {
-            join(nats, &application, state, purpose).await?;
+            join(nats, &application, state, matches!(purpose, Purpose::Call)).await?;
         }
         for (component, count) in migrations::run(&part, shared.databases()).await? {
             progress(Progress::Migrated { component, count });
         }
-        let sweeper = AbortOnDropHandle::new(tokio::spawn(swept(pools.values().cloned().collect())));
-        let app = Arc::new(App {
+        let (boundaries, budget) = (shared.boundaries().clone(), shared.budget().clone());
+        let composed: Composed = Arc::new(RwLock::new(Arc::new(Composition {
+            routing: Arc::new(Routing::of(&application, &handlers, &boundaries)),
             pools,
-            routing: RwLock::new(Arc::new(Routing::of(&application, &handlers, shared.boundaries()))),
-            application,
+            application: Arc::new(application),
             handlers,
-            remote,
             queue,
             schedules,
-            services,
+            services: Arc::new(services),
             channels,
-            _presence: presence,
-            _sweeper: sweeper,
-            _places: watch,
+            shared: shared.clone(),
+        })));
+        let sweeper = swept({
+            let composed = composed.clone();
+            move || composed.read().pools.values().cloned().collect()
+        });
+        let app = Arc::new(App {
+            composed,
+            remote,
+            intakes: OnceLock::new(),
+            presence: Mutex::new(presence),
+            places: Mutex::new(watch.into_iter().collect()),
+            _sweeper: AbortOnDropHandle::new(tokio::spawn(sweeper)),
             late: tokio::sync::Mutex::default(),
-            shared,
+            boundaries,
+            budget,
             edge_uses: OnceLock::new(),
+            on_pool: OnceLock::new(),
             fairness,
             state: state.clone(),
             deployments: Deployments::new(kept, intents, chosen),
             engine,
         });
-        app.shared.set_internal(dispatch::dispatch(&app));
+        shared.set_internal(dispatch::dispatch(&app));
+        if serves {
+            app.engine.compiler().let_calls_go_first();
+        }
         if let Some(remote) = &app.remote {
             tokio::spawn(remote::compare(remote.nats().clone(), expected));
         }
@@ -253,28 +268,32 @@ impl App {
 }
 
 /// Compares this host with what the application's hosts agreed on.
-async fn join(nats: &Nats, application: &Application, state: &StateFolder, purpose: Purpose) -> Result<(), StartError> {
+pub(super) async fn join(
+    nats: &Nats,
+    application: &Application,
+    state: &StateFolder,
+    only_calls: bool,
+) -> Result<(), StartError> {
     let id = state.id().map_err(|error| StartError::State { error })?;
     let places = Places::of(application, &id);
-    match purpose {
-        Purpose::Call => cluster::visit(nats, application, &places).await?,
-        _ => cluster::join(nats, application, &places, &machine::name()).await?,
+    match only_calls {
+        true => cluster::visit(nats, application, &places).await?,
+        false => cluster::join(nats, application, &places, &machine::name()).await?,
     }
     Ok(())
 }
 
-/// Drops idle instances for as long as the host runs.
-pub(super) async fn swept(pools: Vec<Arc<Pool>>) {
+/// Drops idle instances of the current `pools` for as long as the host runs.
+pub(super) async fn swept(pools: impl Fn() -> Vec<Arc<Pool>> + Send + 'static) {
     vital("the sweeper of instances", sweep(pools)).await;
 }
 
-async fn sweep(pools: Vec<Arc<Pool>>) {
-    let shortest = pools.iter().map(|pool| pool.idle_limit()).min().unwrap_or(MAX_SWEEP_INTERVAL);
-    let mut tick = tokio::time::interval(shortest.clamp(MIN_SWEEP_INTERVAL, MAX_SWEEP_INTERVAL));
+async fn sweep(pools: impl Fn() -> Vec<Arc<Pool>>) {
     loop {
-        tick.tick().await;
-        for pool in &pools {
-            pool.sweep();
-        }
+        let now = pools();
+        let shortest = now.iter().map(|pool| pool.idle_limit()).min().unwrap_or(MAX_SWEEP_INTERVAL);
+        now.iter().for_each(|pool| pool.sweep());
+        drop(now);
+        tokio::time::sleep(shortest.clamp(MIN_SWEEP_INTERVAL, MAX_SWEEP_INTERVAL)).await;
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 impl App {
     /// The routes, the components with their grants and links, the state folder and the start-up time.
     pub fn summary(&self, url: &str, state: &Path, took: Duration) -> String {
-        let mut text = describe(&self.application, url);
+        let mut text = describe(&self.application(), url);
         let _ = writeln!(text, "State: {}", state.display());
         let _ = writeln!(text, "Serving {url} (started in {:.2} s)", took.as_secs_f64());
         text

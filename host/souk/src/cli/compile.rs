@@ -9,13 +9,16 @@ use std::process::ExitCode;
 /// The arguments of `souk compile`, which reads the component from standard input.
 #[derive(Debug, Args)]
 pub(super) struct Compile {
+    /// Let every other process have the processor first
+    #[arg(long)]
+    low_priority: bool,
     /// The code cache
     folder: PathBuf,
 }
 
 impl Compile {
     pub(super) fn run(&self) -> ExitCode {
-        compile_for_host(&self.folder)
+        compile_for_host(&self.folder, self.low_priority)
     }
 }
 

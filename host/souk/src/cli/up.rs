@@ -18,6 +18,7 @@ use crate::readiness::Readiness;
 use crate::telemetry::{self, Format, Log};
 use crate::{descriptors, machine};
 use clap::Args;
+use futures::FutureExt as _;
 use souk_manifest::state::{self, StateFolder};
 use souk_manifest::{Application, HostValues, LoadOptions, Manifest};
 use souk_runtime::{lost, vital};
@@ -181,7 +182,13 @@ impl Up {
         if self.app.manifest.is_package() {
             show_grants(&application);
         }
-        self.fetch(&mut application, state.path()).await?;
+        let quiet = self.quiet;
+        let note = |text: &str| {
+            if !quiet {
+                output::note(text);
+            }
+        };
+        fetch_missing(&mut application, state.path(), note).await?;
         application.stand_ins = self.stand_ins(&application)?;
         descriptors::raise(&application.limits);
         machine::check_memory(&application.limits);
@@ -191,7 +198,6 @@ impl Up {
         }
         let socket = serve::bind_socket(&state::control_socket(state.path()))?;
         let tokens = Tokens::load(state.admin()).map_err(|e| anyhow::anyhow!("{e}\n  fix: {}", e.fix()))?;
-        let quiet = self.quiet;
         let export = otlp::Config::read(&application.name, &application.version)?;
         let exported = export.as_ref().is_some_and(otlp::Config::has_traces);
         let tracer = telemetry::tracer(listener.is_some() || exported)?;
@@ -202,18 +208,15 @@ impl Up {
         })
         .await?;
         app.seed(seeds).await?;
-        for line in app.keep_versions()? {
-            output::note(&format!("  version {line}"));
+        for started in app.keep_versions()?.into_iter().filter(|started| !quiet || !started.is_usual) {
+            output::note(&format!("  version {}", started.text));
         }
         let shutdown = CancellationToken::new();
         let drain = app.application().limits.drain;
         // Before any request or message is accepted: a signal must not leave one unanswered.
         signals::drain(shutdown.clone(), self.quiet)?;
-        let deliveries = app.deliver(shutdown.clone()).await?.map(|deliveries| tokio::spawn(deliveries.finish(drain)));
-        let serving = app.serve(shutdown.clone()).await?.map(|serving| tokio::spawn(serving.finish(drain)));
+        app.take_calls(shutdown.clone(), drain).await?;
         app.follow(shutdown.clone());
-        let bridge = app.bridge(shutdown.clone()).await?.map(|bridge| tokio::spawn(bridge.finish(drain)));
-        let channels = app.listen(shutdown.clone()).await?.map(|channels| tokio::spawn(channels.finish(drain)));
         let readiness = Readiness::start(&app, &state, shutdown.clone());
         let metrics = Arc::new(Metrics::start(&app, &readiness, log.losses()));
         let export = export.map(|config| Export::start(config, app.boundaries(), &metrics)).transpose()?;
@@ -271,12 +274,7 @@ impl Up {
         let mut drained = edge.await?.unwrap_or_default();
         admin.changes.close();
         drained &= tokio::time::timeout(drain, admin.changes.wait()).await.is_ok();
-        if let Some(serving) = serving {
-            drained &= serving.await?;
-        }
-        for ending in [deliveries, bridge, channels].into_iter().flatten() {
-            ending.await?;
-        }
+        drained &= app.finish_calls().await;
         if let Some(export) = export {
             export.finish().await;
         }
@@ -334,10 +332,17 @@ impl Up {
     fn reload(&self, options: &LoadOptions, state: &StateFolder, url: String, certificates: &[Tls]) -> Reload {
         let (options, state) = (options.clone(), state.clone());
         let manifest = move || {
-            let host = HostValues { url: url.clone(), secrets: state.secrets() };
-            let mut application = souk_manifest::read(&options)?.fill_in(&host)?.application;
-            fetch::locate(&mut application, state.path());
-            Ok(application)
+            let (options, state, url) = (options.clone(), state.clone(), url.clone());
+            let read = async move {
+                let read = tokio::task::block_in_place(|| {
+                    let host = HostValues { url, secrets: state.secrets() };
+                    anyhow::Ok(souk_manifest::read(&options)?.fill_in(&host)?.application)
+                });
+                let mut application = read?;
+                fetch_missing(&mut application, state.path(), |text| tracing::info!("reload: {text}")).await?;
+                Ok(application)
+            };
+            read.boxed()
         };
         Reload { manifest: Box::new(manifest), certificates: certificates.to_vec() }
     }
@@ -393,25 +398,19 @@ impl Up {
         let statements = self.sqlite.iter().map(statement).collect::<anyhow::Result<_>>()?;
         Ok(Seeds { statements, keys: given::pairs("--key-value", &self.key_value)? })
     }
+}
 
-    /// Fetches the components of this host that come from a URL or a registry and are missing.
-    async fn fetch(&self, application: &mut Application, state: &Path) -> anyhow::Result<()> {
-        let part = application.restricted_to(&application.reachable());
-        let wanted = part.here().filter_map(|component| {
-            let download = component.download.clone()?;
-            Some(Wanted { component: component.name.clone(), line: component.line, download })
-        });
-        let quiet = self.quiet;
-        fetch::fetch(wanted.collect(), &application.manifest, state, |text| {
-            if !quiet {
-                output::note(text);
-            }
-        })
-        .await?;
-        // The file of a package's version is known only when its digest is.
-        fetch::locate(application, state);
-        Ok(())
-    }
+/// Fetches the components of this host that come from a URL or a registry and are missing.
+async fn fetch_missing(application: &mut Application, state: &Path, note: impl Fn(&str)) -> anyhow::Result<()> {
+    let part = application.restricted_to(&application.reachable());
+    let wanted = part.here().filter_map(|component| {
+        let download = component.download.clone()?;
+        Some(Wanted { component: component.name.clone(), line: component.line, download })
+    });
+    fetch::fetch(wanted.collect(), &application.manifest, state, note).await?;
+    // The file of a package's version is known only when its digest is.
+    fetch::locate(application, state);
+    Ok(())
 }
 
 /// The address from the command line, otherwise from Spin's variable, otherwise the default.

@@ -44,7 +44,8 @@ pub(super) struct Places {
 /// When the system cannot watch a folder.
 pub(super) fn start(app: &Arc<App>, places: Places, quiet: bool, stop: CancellationToken) -> anyhow::Result<usize> {
     let (mut all, mut folders) = (Vec::new(), BTreeSet::new());
-    for component in app.application().here() {
+    let application = app.application();
+    for component in application.here() {
         let Some(build) = component.build.as_ref().filter(|build| !build.watch.is_empty()) else { continue };
         let workdir = std::path::absolute(&build.workdir)?;
         let mut patterns = Vec::new();

@@ -12,7 +12,7 @@ use super::static_files::StaticFiles;
 use super::turns::{MAX_BEGINNING, MAX_PEER_REQUESTS, Turn, Turns, paced};
 use super::upload::{self, Progress, Reading, Refused, Upload};
 use super::{cookies, error};
-use crate::app::{Answer, App, Handler};
+use crate::app::{Answer, App, Handler, Routing};
 use crate::readiness::Readiness;
 use bytes::Bytes;
 use futures::future::{AbortHandle, Abortable};
@@ -20,13 +20,14 @@ use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYP
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
+use parking_lot::RwLock;
 use souk_bindings::boundary::{Boundary, Crossing, Refusals};
 use souk_bindings::call::CallContext;
 use souk_bindings::trace::{Attribute, Parent, Span};
 use souk_links::remote::whole_body::Trailers;
 use souk_manifest::limits::EdgeLimits;
 use souk_runtime::{CallError, Failure, Plain, Pool};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use tokio::time::Instant;
 
 /// Answers for as long as the host serves; the path is Spin's.
@@ -81,8 +82,10 @@ pub struct Edge {
     refusals: Refusals,
     /// Whether components get requests only by `wasi:http` and never as plain values.
     wasi_http_only: bool,
-    /// The static file folders, in the manifest's order.
-    files: Vec<StaticFiles>,
+    /// The static file folders of a routing, in the manifest's order.
+    files: RwLock<(Weak<Routing>, Arc<Vec<StaticFiles>>)>,
+    /// The limits of the application.
+    limits: EdgeLimits,
     /// The answer to [`INFO`].
     info: Bytes,
     /// Whether responses tell clients why a component failed.
@@ -96,10 +99,13 @@ impl Edge {
         let application = app.application();
         let info = serde_json::json!({ "name": application.name, "version": application.version });
         let budget = EdgeBudget::new(&application.limits);
-        for pool in app.pools() {
+        app.on_pool({
             let budget = budget.clone();
-            pool.on_pressure(move |component| budget.free_instance(component));
-        }
+            move |pool| {
+                let budget = budget.clone();
+                pool.on_pressure(move |component| budget.free_instance(component));
+            }
+        });
         let trusted = TrustedProxies::new(&application.trusted_proxies);
         let size = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
         let limits = &application.limits;
@@ -110,11 +116,10 @@ impl Edge {
         });
         let unrouted = app.boundaries().requests("", "");
         let refusals = app.boundaries().refusals();
-        let folders = application.static_folders.iter();
         let threads = tokio::runtime::Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers());
-        let files = folders.map(|folder| StaticFiles::new(folder, app.budget())).collect();
         Arc::new(Edge {
-            files,
+            files: RwLock::default(),
+            limits: limits.clone(),
             info: info.to_string().into(),
             dev,
             app,
@@ -132,7 +137,20 @@ impl Edge {
 
     /// The limits of the edge.
     pub fn limits(&self) -> &EdgeLimits {
-        &self.app.application().limits
+        &self.limits
+    }
+
+    /// The static file folders of `routing`, which a reload replaces.
+    fn files_of(&self, routing: &Arc<Routing>) -> Arc<Vec<StaticFiles>> {
+        let known = self.files.read();
+        if known.0.as_ptr() == Arc::as_ptr(routing) {
+            return known.1.clone();
+        }
+        drop(known);
+        let folders = routing.folders.iter();
+        let files = Arc::new(folders.map(|folder| StaticFiles::new(folder, self.app.budget())).collect());
+        *self.files.write() = (Arc::downgrade(routing), Arc::clone(&files));
+        files
     }
 
     /// The memory budget of requests.
@@ -277,7 +295,8 @@ impl Edge {
             Answer::Component(entry) => entry,
             Answer::Static(response) => return (body::of_manifest(response), None),
             Answer::Files(folder) => {
-                let Some(files) = self.files.get(*folder) else {
+                let files = self.files_of(&routing);
+                let Some(files) = files.get(*folder) else {
                     return (error::response(StatusCode::NOT_FOUND, "no route has this path"), None);
                 };
                 let trace = id.to_str().unwrap_or("-");

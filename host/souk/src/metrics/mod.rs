@@ -86,10 +86,12 @@ impl Metrics {
 
 /// Counts the waiting messages at intervals.
 async fn count_messages(app: Arc<App>, messages: Arc<Mutex<Option<Stats>>>) {
-    let Some(queue) = app.queue() else { return };
     loop {
-        let stats = tokio::time::timeout(STATS_TIMEOUT, queue.stats()).await;
-        *messages.lock() = stats.ok().and_then(Result::ok);
+        // A reload may open it.
+        if let Some(queue) = app.queue() {
+            let stats = tokio::time::timeout(STATS_TIMEOUT, queue.stats()).await;
+            *messages.lock() = stats.ok().and_then(Result::ok);
+        }
         tokio::time::sleep(STATS_INTERVAL).await;
     }
 }

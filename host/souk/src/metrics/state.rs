@@ -103,11 +103,12 @@ fn size(number: usize) -> f64 {
 fn components(measures: &Measures, app: &App) -> Result<(), Error> {
     let (mut instances, mut limits, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
     let (mut memory, mut cpu) = (Vec::new(), Vec::new());
-    for pool in app.pools() {
+    let pools = app.pools();
+    for pool in &pools {
         let (name, PoolUse { busy, idle, waiting: callers }) = (&**pool.component(), pool.in_use());
         instances.push((vec![name, "used"], size(busy)));
         instances.push((vec![name, "idle"], size(idle)));
-        limits.push((vec![name], count(pool.limits().instances)));
+        limits.push((vec![name], count(pool.limit(|limits| limits.instances))));
         waiting.push((vec![name], size(callers)));
         let usage = &pool.grants().usage;
         memory.push((vec![name], count(usage.memory())));
@@ -134,7 +135,8 @@ fn bytes(size: ByteSize) -> f64 {
 }
 
 fn databases(measures: &Measures, app: &App) -> Result<(), Error> {
-    let wal = app.databases().map(|database| (vec![database.label()], count(database.wal_bytes())));
+    let databases = app.databases();
+    let wal = databases.iter().map(|database| (vec![database.label()], count(database.wal_bytes())));
     measures.add("souk_sqlite_wal_bytes", "Size of a database's write-ahead log.", &["db_namespace"], wal.collect())?;
     let pools = app.postgres_pools();
     let connections = pools.iter().flat_map(|pool| {

@@ -18,7 +18,7 @@ souk_manifest::fixed_limits! {
     /// How often the needs of components are checked.
     pub(super) const CHECK_INTERVAL: Duration = Duration::from_secs(1);
     /// How long a check may take; a later answer counts as none.
-    const CHECK_TIMEOUT: Duration = Duration::from_millis(1500);
+    pub(super) const CHECK_TIMEOUT: Duration = Duration::from_millis(1500);
     /// A disk with less free space for the host's user than this counts as full.
     const MIN_FREE_BYTES: u64 = 1 << 20, bytes;
 }

@@ -15,7 +15,7 @@ pub(crate) mod checks;
 mod needs;
 
 use crate::app::App;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use serde::Serialize;
 use souk_manifest::limits::FixedLimit;
 use souk_manifest::state::StateFolder;
@@ -23,6 +23,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -32,6 +33,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
 }
 
 /// The last result for a need.
+#[derive(Clone)]
 enum Answer {
     /// It has not been checked yet.
     Unknown(SystemTime),
@@ -53,6 +55,8 @@ struct Notes {
     all: Mutex<Vec<Noted>>,
     /// Whether all results are good.
     good: AtomicBool,
+    /// Notified of every result.
+    noted: Notify,
 }
 
 impl Notes {
@@ -82,14 +86,51 @@ impl Notes {
             }
         }
         self.good.store(all.iter().all(|noted| matches!(noted.answer, Answer::Good)), Ordering::Release);
+        self.noted.notify_one();
+    }
+
+    /// Waits until everything has been checked once.
+    async fn checked(&self) {
+        while self.all().iter().any(|noted| matches!(noted.answer, Answer::Unknown(_))) {
+            self.noted.notified().await;
+        }
+    }
+}
+
+/// The needs of a composition of the application, and the tasks that check them.
+struct Checks {
+    notes: Arc<Notes>,
+    _tasks: Vec<AbortOnDropHandle<()>>,
+}
+
+impl Checks {
+    /// Starts to check the needs of `app`. The results in `before` hold until a need is checked again.
+    fn start(app: &Arc<App>, state: &StateFolder, before: Option<&Notes>) -> Self {
+        let now = souk_manifest::clock::now();
+        let needs = needs::of(app, state);
+        let known =
+            |what: &str| before?.all().iter().find(|noted| noted.what == what).map(|noted| noted.answer.clone());
+        let noted = needs.iter().map(|need| Noted {
+            what: need.what.clone(),
+            components: need.components.clone(),
+            answer: known(&need.what).unwrap_or(Answer::Unknown(now)),
+        });
+        let all: Vec<Noted> = noted.collect();
+        let good = AtomicBool::new(all.iter().all(|noted| matches!(noted.answer, Answer::Good)));
+        let notes = Arc::new(Notes { all: Mutex::new(all), good, noted: Notify::new() });
+        let tasks = needs.into_iter().enumerate().map(|(number, need)| {
+            let (app, notes) = (app.clone(), notes.clone());
+            let check = checks::run(app, need.kind, move |answer| notes.note(number, answer));
+            AbortOnDropHandle::new(tokio::spawn(check))
+        });
+        Checks { _tasks: tasks.collect(), notes }
     }
 }
 
 /// The host's readiness.
 pub struct Readiness {
-    notes: Arc<Notes>,
+    checks: RwLock<Arc<Checks>>,
     draining: CancellationToken,
-    _checks: Vec<AbortOnDropHandle<()>>,
 }
 
 /// The report on readiness.
@@ -124,26 +165,26 @@ impl fmt::Display for UnmetNeed {
 impl Readiness {
     /// Starts to check the needs of `app`, which drains when `draining` is cancelled.
     pub fn start(app: &Arc<App>, state: &StateFolder, draining: CancellationToken) -> Arc<Self> {
-        let now = souk_manifest::clock::now();
-        let needs = needs::of(app, state);
-        let noted = needs.iter().map(|need| Noted {
-            what: need.what.clone(),
-            components: need.components.clone(),
-            answer: Answer::Unknown(now),
-        });
-        let good = AtomicBool::new(needs.is_empty());
-        let notes = Arc::new(Notes { all: Mutex::new(noted.collect()), good });
-        let checks = needs.into_iter().enumerate().map(|(number, need)| {
-            let (app, notes) = (app.clone(), notes.clone());
-            let check = checks::run(app, need.kind, move |answer| notes.note(number, answer));
-            AbortOnDropHandle::new(tokio::spawn(check))
-        });
-        Arc::new(Readiness { draining, _checks: checks.collect(), notes })
+        let checks = RwLock::new(Arc::new(Checks::start(app, state, None)));
+        Arc::new(Readiness { checks, draining })
+    }
+
+    /// Checks what `app` needs since a reload. A new need does not make the host unready before it has been checked.
+    pub async fn renew(&self, app: &Arc<App>) {
+        let before = self.checks();
+        let checks = Arc::new(Checks::start(app, app.state(), Some(&before.notes)));
+        // A need without an answer until then counts as missing.
+        let _ = tokio::time::timeout(checks::CHECK_TIMEOUT, checks.notes.checked()).await;
+        *self.checks.write() = checks;
+    }
+
+    fn checks(&self) -> Arc<Checks> {
+        self.checks.read().clone()
     }
 
     /// Whether the host can serve all of its routes.
     pub fn is_ready(&self) -> bool {
-        self.notes.good.load(Ordering::Acquire) && !self.is_draining()
+        self.checks.read().notes.good.load(Ordering::Acquire) && !self.is_draining()
     }
 
     /// Whether it is about to stop.
@@ -153,7 +194,8 @@ impl Readiness {
 
     /// What its components lack; with the reasons only for those who may see them.
     pub fn report(&self, with_reasons: bool) -> Report {
-        let all = self.notes.all();
+        let checks = self.checks();
+        let all = checks.notes.all();
         let mut lacks = Vec::new();
         for noted in all.iter() {
             let (since, why) = match &noted.answer {
@@ -183,8 +225,9 @@ mod tests {
             answer: Answer::Unknown(souk_manifest::clock::now()),
         };
         let all = Mutex::new((0..needs).map(noted).collect());
-        let notes = Arc::new(Notes { all, good: AtomicBool::new(needs == 0) });
-        Readiness { notes, draining: CancellationToken::new(), _checks: Vec::new() }
+        let notes = Arc::new(Notes { all, good: AtomicBool::new(needs == 0), noted: Notify::new() });
+        let checks = RwLock::new(Arc::new(Checks { notes, _tasks: Vec::new() }));
+        Readiness { checks, draining: CancellationToken::new() }
     }
 
     #[test]
@@ -192,22 +235,22 @@ mod tests {
         assert!(readiness(0).is_ready());
         let host = readiness(2);
         assert!(!host.is_ready() && host.report(false).lacks.len() == 4);
-        host.notes.note(0, Ok(()));
+        host.checks().notes.note(0, Ok(()));
         assert!(!host.is_ready());
-        host.notes.note(1, Ok(()));
+        host.checks().notes.note(1, Ok(()));
         assert!(host.is_ready() && host.report(false).ready);
-        host.notes.note(1, Err("gone".to_owned()));
+        host.checks().notes.note(1, Err("gone".to_owned()));
         let report = host.report(true);
         assert!(!host.is_ready() && !report.ready && report.lacks.len() == 2);
         let lack = report.lacks.first().unwrap();
         assert_eq!((lack.component.as_str(), lack.lacks.as_str(), lack.why.as_deref()), ("a", "need 1", Some("gone")));
         assert!(host.report(false).lacks.iter().all(|lack| lack.why.is_none()), "a reason is for those who may see it");
         let since = lack.since.clone();
-        host.notes.note(1, Err("still".to_owned()));
+        host.checks().notes.note(1, Err("still".to_owned()));
         let report = host.report(true);
         let lack = report.lacks.first().unwrap();
         assert_eq!((&lack.since, lack.why.as_deref()), (&since, Some("still")));
-        host.notes.note(1, Ok(()));
+        host.checks().notes.note(1, Ok(()));
         assert!(host.is_ready());
         host.draining.cancel();
         let report = host.report(true);

@@ -119,7 +119,7 @@ fn here(needs: &mut Needs, app: &App, component: &Component, state: &StateFolder
         let what = format!("the patterns of `{name}` for itself");
         needs.add(name, what, || Kind::Patterns(name.to_owned()));
     }
-    if uses_nats(application, component) {
+    if uses_nats(&application, component) {
         needs.add(name, "NATS".to_owned(), || Kind::Nats);
     }
 }

@@ -65,6 +65,8 @@ struct Kept {
     files: Mutex<VecDeque<(PathBuf, u64)>>,
     waiting: Arc<Semaphore>,
     numbers: AtomicU64,
+    /// The components that are recorded.
+    names: Mutex<Vec<String>>,
 }
 
 impl Recordings {
@@ -74,7 +76,7 @@ impl Recordings {
     /// # Errors
     /// When the folder cannot be created or read.
     pub(crate) fn open(state: &Path, application: &Application) -> Result<Option<Self>, StartError> {
-        let names: Vec<_> = application.here().filter(|one| one.is_recorded).map(|one| one.name.clone()).collect();
+        let names = names(application);
         let folder = folder(state);
         let failed = |cause| StartError::Recordings(StateError::Unusable { path: folder.clone(), cause });
         if names.is_empty() && !folder.exists() {
@@ -87,13 +89,19 @@ impl Recordings {
             files: Mutex::new(files.map(|(bytes, path)| (path, bytes)).collect()),
             waiting: Arc::new(Semaphore::new(MAX_WAITING)),
             numbers: AtomicU64::new(0),
+            names: Mutex::new(names),
             folder,
         });
-        let swept = vital("the sweeper of recordings", sweep(kept.clone(), names));
+        let swept = vital("the sweeper of recordings", sweep(kept.clone()));
         let sweeper = Arc::new(AbortOnDropHandle::new(tokio::spawn(async move {
             swept.await;
         })));
         Ok(Some(Recordings { kept, _sweeper: sweeper }))
+    }
+
+    /// From now on the log says that the calls of these components are recorded.
+    pub(crate) fn set_names(&self, application: &Application) {
+        *self.kept.names.lock() = names(application);
     }
 
     /// The function that stores recordings.
@@ -178,10 +186,16 @@ fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// Deletes old recordings and logs what is recorded, for as long as the host runs.
-async fn sweep(kept: Arc<Kept>, names: Vec<String>) {
+/// The components that are recorded.
+fn names(application: &Application) -> Vec<String> {
+    application.here().filter(|one| one.is_recorded).map(|one| one.name.clone()).collect()
+}
+
+async fn sweep(kept: Arc<Kept>) {
     let mut tick = tokio::time::interval(SWEEP_INTERVAL);
     loop {
         tick.tick().await;
+        let names = kept.names.lock().clone();
         for component in &names {
             tracing::warn!(
                 %component,

@@ -48,6 +48,7 @@ use backon::{BackoffBuilder as _, ExponentialBuilder};
 use bytes::Bytes;
 use message::Stored;
 use note::Notes;
+use parking_lot::RwLock;
 use souk_manifest::limits::FixedLimit;
 use souk_nats::stream_capacity::{StreamCapacity, header_bytes};
 use souk_nats::{Nats, Outage};
@@ -115,7 +116,7 @@ struct Shared {
     dead: Stream<()>,
     notes: Notes,
     /// The components of the application, as this host knows them.
-    components: BTreeSet<String>,
+    components: RwLock<BTreeSet<String>>,
     limit: u64,
     /// How full the stream of messages is.
     capacity: StreamCapacity,
@@ -167,12 +168,17 @@ impl JetStreamQueue {
                 durable,
                 dead,
                 notes,
-                components,
+                components: RwLock::new(components),
                 limit,
                 capacity: StreamCapacity::new(Some(limit)),
                 dead_capacity: StreamCapacity::new(Some(limit)),
             }),
         })
+    }
+
+    /// From now on the application has these components.
+    pub fn set_components(&self, components: BTreeSet<String>) {
+        *self.shared.components.write() = components;
     }
 
     /// What the server has refused this host since `since`, as [`Nats::denied`] says it.

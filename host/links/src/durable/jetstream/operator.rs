@@ -121,7 +121,7 @@ impl JetStreamQueue {
 
     /// Whether a host of the application may deliver the messages of `component`.
     pub fn delivers_to(&self, component: &str) -> bool {
-        self.shared.components.contains(component)
+        self.shared.components.read().contains(component)
     }
 
     /// Deletes one message or all dead letters. A message that a host delivers, or keeps until its target is not
@@ -156,7 +156,7 @@ impl JetStreamQueue {
     /// How many messages are for components that are not in the application, by the counts of their consumers. Messages
     /// that wait for a missing function of a present component are not counted: only their notes show that.
     async fn stranded(&self) -> Result<u64, QueueError> {
-        let known: BTreeSet<String> = self.shared.components.iter().map(|name| subject::token(name)).collect();
+        let known: BTreeSet<String> = self.shared.components.read().iter().map(|name| subject::token(name)).collect();
         let mut consumers = self.shared.durable.consumers();
         let mut stranded = 0;
         while let Some(consumer) = consumers.try_next().await.map_err(failed)? {
@@ -170,7 +170,8 @@ impl JetStreamQueue {
     /// Since when the oldest message for a component of the application waits, in milliseconds since 1970.
     async fn oldest(&self) -> Result<Option<i64>, QueueError> {
         let mut oldest = None;
-        for component in &self.shared.components {
+        let components = self.shared.components.read().clone();
+        for component in &components {
             let subject = self.shared.nats.subjects().durable_of(component);
             // A delayed message counts from its due time.
             let mut from = 1;
@@ -376,7 +377,7 @@ impl JetStreamQueue {
                 }
             }
         };
-        let there = self.shared.components.contains(&*stored.key.target);
+        let there = self.shared.components.read().contains(&*stored.key.target);
         let (state, due) = if there { (state, due) } else { ("stranded", None) };
         let last_delivered = sequence <= reached;
         Ok(Entry { stored, bytes, sequence, state, held, last_delivered, attempts, reason, due })

@@ -10,6 +10,7 @@
 //! Without a `cluster_secret` a host could not prove who deploys, so it refuses to deploy unless it is the only host.
 
 use super::super::App;
+use super::super::intakes::Changed;
 use super::at_start::no_file;
 use super::kept::digest;
 use super::{DeployError, Order, now};
@@ -52,6 +53,17 @@ struct Logged {
     refused: BTreeMap<String, u64>,
     /// Intents with a missing file or without room for it, by component and number: tried again.
     missing: BTreeSet<(String, u64)>,
+}
+
+/// Whether a version exports functions that the one before does not.
+fn adds_functions(before: &Version, after: &Version) -> bool {
+    let known = &before.compiled().exported;
+    after
+        .compiled()
+        .exported
+        .functions
+        .iter()
+        .any(|function| known.function(&function.interface, &function.name).is_none())
 }
 
 fn refused(component: &str, error: impl std::fmt::Display) -> DeployError {
@@ -102,8 +114,11 @@ impl App {
         source: &str,
         agreed: Option<&Intent>,
     ) -> Result<(), DeployError> {
+        let adds_functions = adds_functions(&pool.active(), &version);
         let Some(intents) = &self.deployments.intents else {
-            return self.serve_version(declared, pool, version, number, source, None);
+            self.serve_version(declared, pool, version, number, source, None)?;
+            self.lead_to_new_functions(&declared.name, adds_functions).await;
+            return Ok(());
         };
         let turn = intents.turn().await;
         let served = match agreed {
@@ -125,7 +140,25 @@ impl App {
         if let Some(turn) = turn {
             turn.end().await;
         }
-        served
+        served?;
+        self.lead_to_new_functions(&declared.name, adds_functions).await;
+        Ok(())
+    }
+
+    /// Lets messages and other hosts call functions that the version before did not have.
+    async fn lead_to_new_functions(&self, component: &str, adds_functions: bool) {
+        if !adds_functions {
+            return;
+        }
+        let changed = Changed { deliveries: true, serving: true, services: false };
+        match self.begin_intakes(&self.now(), changed, &[]).await {
+            Ok(began) => self.replace_intakes(began, changed),
+            Err(error) => tracing::error!(
+                component,
+                "messages and other hosts cannot call the new functions of component `{component}`: {error}; fix: restart \
+                 this host"
+            ),
+        }
     }
 
     /// Records that all hosts run this host's version, unless they have agreed on it already; returns the number of
@@ -239,7 +272,7 @@ impl App {
             for (component, intent) in intents.known().intents {
                 let is_new = intent.number > self.book(&component).agreed;
                 let is_refused = logged.refused.get(&component) == Some(&intent.number);
-                if is_new && !is_refused && self.pools.contains_key(&component) {
+                if is_new && !is_refused && self.pool(&component).is_some() {
                     self.go_to(intents, &component, &intent, &mut logged).await;
                 }
             }

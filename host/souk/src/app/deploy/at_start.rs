@@ -2,14 +2,24 @@
 
 use super::super::App;
 use super::super::error::StartError;
-use super::chosen::Why;
+use super::chosen::{Chosen, Why};
 use super::kept::{Kept, digest};
 use super::{DeployError, record};
 use souk_links::cluster::ClusterError;
 use souk_links::cluster::intents::{Intent, Intents, ReadOutcome};
 use souk_manifest::Application;
 use souk_nats::Nats;
+use souk_runtime::Pool;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Which version of a component, or of several, has started, and why.
+pub struct Started {
+    /// What to print.
+    pub text: String,
+    /// Whether it is the file that the manifest names, and no other one served before.
+    pub is_usual: bool,
+}
 
 /// Reads what the hosts of `application` have agreed on for the components here, and puts the versions' files into the
 /// state folder. An untrusted file is logged and left out.
@@ -28,6 +38,19 @@ pub(crate) async fn learn(
         ReadOutcome::New(agreed) => kept.save_agreed(&agreed).map_err(|cause| not_kept("all", cause))?,
         ReadOutcome::Forged(forged) => tracing::error!("{forged}"),
     }
+    let here = files(&intents, application, kept).await?;
+    Ok((Some(intents), here))
+}
+
+/// What the hosts have agreed on for the components of `application` here, with the versions' files in the state folder.
+///
+/// # Errors
+/// When NATS does not answer.
+pub(super) async fn files(
+    intents: &Intents,
+    application: &Application,
+    kept: &Kept,
+) -> Result<BTreeMap<String, Intent>, StartError> {
     let mut here = BTreeMap::new();
     for component in application.here() {
         let Some(intent) = intents.of(&component.name) else { continue };
@@ -46,7 +69,7 @@ pub(crate) async fn learn(
             }
         }
     }
-    Ok((Some(intents), here))
+    Ok(here)
 }
 
 fn not_kept(component: &str, cause: std::io::Error) -> StartError {
@@ -65,28 +88,43 @@ pub(super) fn no_file(component: &str, intent: &Intent, is_other: bool) -> Strin
 }
 
 impl App {
-    /// Records which version of each component serves, and returns a line for each component whose version is not the
-    /// one that the manifest named at the last run. Call it when the start is complete: a failed start changes nothing.
+    /// Records which version of each component serves, and returns the versions with the reasons. Call it when the start
+    /// is complete: a failed start changes nothing.
     ///
     /// # Errors
     /// When it cannot be recorded. Blocks on the disk.
-    pub fn keep_versions(&self) -> Result<Vec<String>, DeployError> {
-        let (mut lines, chosen) = (Vec::new(), std::mem::take(&mut *self.deployments.chosen.lock()));
-        let (kept, mut is_new) = (&self.deployments.kept, false);
+    pub fn keep_versions(&self) -> Result<Vec<Started>, DeployError> {
+        let chosen = std::mem::take(&mut *self.deployments.chosen.lock());
+        self.keep_chosen(chosen, &self.now().pools)
+    }
+
+    /// Records which version of each of these components serves, with its instances in `pools`. Blocks on the disk.
+    pub(super) fn keep_chosen(
+        &self,
+        chosen: BTreeMap<String, Chosen>,
+        pools: &BTreeMap<String, Arc<Pool>>,
+    ) -> Result<Vec<Started>, DeployError> {
+        let (kept, mut is_new, mut lines) = (&self.deployments.kept, false, Vec::new());
+        let mut usual: BTreeMap<(u64, &str), Vec<String>> = BTreeMap::new();
         for (component, one) in chosen {
-            let Some(pool) = self.pools.get(&component) else { continue };
+            let Some(pool) = pools.get(&component) else { continue };
             let number = one.id.number;
             let by = one.intent.as_ref().map_or_else(String::new, |intent| intent.by.clone());
-            match one.why {
-                Why::First | Why::AsBefore => {}
-                Why::Deployed => lines.push(format!(
-                    "{component}: version {number}, which was deployed; the manifest's `source` has not changed since"
-                )),
-                Why::Agreed => lines
-                    .push(format!("{component}: version {number}, which the hosts have agreed on (deployed by {by})")),
-                Why::SourceChanged => {
-                    lines.push(format!("{component}: version {number}, because its `source` has changed"))
+            let why = match one.why {
+                Why::First => {
+                    usual.entry((number, "the first")).or_default().push(component.clone());
+                    None
                 }
+                Why::AsBefore => {
+                    usual.entry((number, "which served before")).or_default().push(component.clone());
+                    None
+                }
+                Why::Deployed => Some("which was deployed; the manifest's `source` has not changed since".to_owned()),
+                Why::Agreed => Some(format!("which the hosts have agreed on (deployed by {by})")),
+                Why::SourceChanged => Some("because its `source` has changed".to_owned()),
+            };
+            if let Some(why) = why {
+                lines.push(Started { text: format!("{component}: version {number}, {why}"), is_usual: false });
             }
             if let (Why::First | Why::SourceChanged, Some(intent)) = (one.why, &one.intent)
                 && intent.digest != *one.id.digest
@@ -126,6 +164,10 @@ impl App {
             // Only now, because one component's file may still be needed by another's book.
             kept.collect().map_err(|cause| DeployError::NotKept { component: "all".to_owned(), cause })?;
         }
-        Ok(lines)
+        let usual = usual.into_iter().map(|((number, why), components)| Started {
+            text: format!("{}: version {number}, {why}", components.join(", ")),
+            is_usual: true,
+        });
+        Ok(usual.chain(lines).collect())
     }
 }

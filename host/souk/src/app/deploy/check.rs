@@ -7,12 +7,13 @@ use super::super::App;
 use super::super::migrations;
 use super::super::routes::check_routes;
 use super::super::wiring::Wiring;
+use super::{DeployError, stopped};
 use souk_codec::FunctionCodec;
 use souk_codec::signature::signature;
 use souk_links::durable::operator::{self, Event};
 use souk_links::{Import, Target};
 use souk_manifest::{Component as Declared, Diagnostic};
-use souk_runtime::{Compiled, Exported, Pool, is_host_interface};
+use souk_runtime::{Compiled, Exported, Pool, background, is_host_interface};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use wasmtime::component::Component;
@@ -32,39 +33,61 @@ pub(super) struct Checked {
 
 impl App {
     /// Checks `code` as a new version of the component of `pool`.
-    pub(super) async fn check_version(&self, declared: &Declared, pool: &Arc<Pool>, code: Component) -> Checked {
-        let (compiled, mut mistakes) = self.link_version(declared, code.clone());
-        let (exported, mut notes) = (Exported::of(self.engine.wasmtime(), &code), Vec::new());
-        mistakes.extend(self.check_callers(declared, pool, &exported));
-        let codes = BTreeMap::from([(declared.name.clone(), code)]);
-        mistakes.extend(check_routes(self.engine.wasmtime(), &self.application, &self.routing().routes, &codes));
-        mistakes.extend(self.check_served(declared, pool, &exported, &mut notes));
+    pub(super) async fn check_version(
+        self: &Arc<Self>,
+        declared: &Declared,
+        pool: &Arc<Pool>,
+        code: Component,
+    ) -> Result<Checked, DeployError> {
+        let exported = Arc::new(Exported::of(self.engine.wasmtime(), &code));
+        let (app, named, instances, exports) = (self.clone(), declared.clone(), pool.clone(), exported.clone());
+        let types = background(move || app.check_types(&named, &instances, code, &exports)).await;
+        let (compiled, mut mistakes, notes) = types.ok_or_else(|| stopped(&declared.name))?;
         mistakes.extend(self.check_messages(declared, pool, &exported).await);
-        let pending = match migrations::rehearse(&self.application, declared, self.shared.databases()).await {
+        let now = self.now();
+        let pending = match migrations::rehearse(&now.application, declared, now.shared.databases()).await {
             Ok(pending) => pending,
             Err(error) => {
                 let fix = "correct the migrations: none of them has run";
-                mistakes.push(self.application.mistake(declared, error.to_string(), fix));
+                mistakes.push(now.application.mistake(declared, error.to_string(), fix));
                 Vec::new()
             }
         };
-        Checked { compiled, mistakes, pending, notes }
+        Ok(Checked { compiled, mistakes, pending, notes })
+    }
+
+    /// Links a version, and compares its types with those of everything that calls it.
+    fn check_types(
+        &self,
+        declared: &Declared,
+        pool: &Arc<Pool>,
+        code: Component,
+        exported: &Exported,
+    ) -> (Option<Compiled>, Vec<Diagnostic>, Vec<String>) {
+        let (compiled, mut mistakes) = self.link_version(declared, code.clone());
+        let mut notes = Vec::new();
+        mistakes.extend(self.check_callers(declared, pool, exported));
+        let (codes, now) = (BTreeMap::from([(declared.name.clone(), code)]), self.now());
+        mistakes.extend(check_routes(self.engine.wasmtime(), &now.application, &now.routing.routes, &codes));
+        mistakes.extend(self.check_served(declared, pool, exported, &mut notes));
+        (compiled, mistakes, notes)
     }
 
     /// Links a version to its dependencies, as a start does.
     pub(super) fn link_version(&self, declared: &Declared, code: Component) -> (Option<Compiled>, Vec<Diagnostic>) {
         let codes = BTreeMap::from([(declared.name.clone(), code)]);
-        let mut wiring = Wiring::new(self.surroundings(&self.shared), codes);
-        wiring.pools.clone_from(&self.pools);
+        let now = self.now();
+        let mut wiring = Wiring::new(self.surroundings(&now.application, &now.shared, now.queue.as_ref()), codes);
+        wiring.pools.clone_from(&now.pools);
         let compiled = wiring.linked(&declared.name);
         (compiled, wiring.mistakes)
     }
 
     /// Checks that everything that callers on this host import exists with the same types.
     fn check_callers(&self, declared: &Declared, pool: &Arc<Pool>, exported: &Exported) -> Vec<Diagnostic> {
-        let (engine, mut mistakes) = (self.engine.wasmtime(), Vec::new());
-        for caller in self.application.here() {
-            let Some(of_caller) = self.pools.get(&caller.name) else { continue };
+        let (engine, now, mut mistakes) = (self.engine.wasmtime(), self.now(), Vec::new());
+        for caller in now.application.here() {
+            let Some(of_caller) = now.pools.get(&caller.name) else { continue };
             for dependency in caller.dependencies.iter().filter(|dependency| dependency.component == declared.name) {
                 let versions = [Some(of_caller.active()), of_caller.canary().map(|(version, _)| version)];
                 for version in versions.into_iter().flatten() {
@@ -77,7 +100,7 @@ impl App {
                         let import = Import { engine, importer, interface, export, target };
                         if let Err(error) = import.check(exported) {
                             let message = format!("its caller `{}` would not find its import: {error}", caller.name);
-                            mistakes.push(self.application.mistake_at(
+                            mistakes.push(now.application.mistake_at(
                                 dependency.line,
                                 &declared.name,
                                 message,
@@ -130,7 +153,7 @@ impl App {
                 let message =
                     format!("`{interface}#{name}` is not what it was, and {who}\n  before: {before}\n  now:    {now}");
                 let fix = "export the old version of the interface beside the new one, or stop all hosts and start them again";
-                mistakes.push(self.application.mistake(declared, message, fix));
+                mistakes.push(self.application().mistake(declared, message, fix));
             }
         }
         let known = |interface: &str, name: &str| active.compiled().exported.function(interface, name).is_some();
@@ -138,14 +161,15 @@ impl App {
             exported.functions.iter().filter(|f| !is_host_interface(&f.interface) && !known(&f.interface, &f.name));
         let new: Vec<String> = new.map(|f| format!("{}#{}", f.interface, f.name)).collect();
         if self.remote.is_some() && !new.is_empty() {
-            notes.push(format!("other hosts can call {} after a restart of this host", new.join(", ")));
+            notes.push(format!("other hosts can call {} too", new.join(", ")));
         }
         mistakes
     }
 
     /// Checks that the durable messages that wait for the component fit its new exports.
     async fn check_messages(&self, declared: &Declared, pool: &Arc<Pool>, exported: &Exported) -> Vec<Diagnostic> {
-        let (Some(queue), mut mistakes) = (&self.queue, Vec::new()) else { return Vec::new() };
+        let now = self.now();
+        let (Some(queue), mut mistakes) = (&now.queue, Vec::new()) else { return Vec::new() };
         let active = pool.active();
         let unchanged = |event: &Event| {
             let before = active.compiled().exported.function(&event.interface, &event.function);
@@ -156,14 +180,14 @@ impl App {
             Ok(found) => found,
             Err(error) => {
                 let message = format!("the messages that wait for it cannot be read: {error}");
-                return vec![self.application.mistake(declared, message, "try again when the queue answers")];
+                return vec![now.application.mistake(declared, message, "try again when the queue answers")];
             }
         };
         let waiting = found.events.iter().filter(|event| event.component == declared.name && event.state != "stranded");
         let changed: Vec<&Event> = waiting.filter(|event| !unchanged(event)).collect();
         if found.total > found.events.len() as u64 && !changed.is_empty() {
             let message = format!("{} messages wait, which are too many to compare with its new types", found.total);
-            return vec![self.application.mistake(declared, message, "deploy it when fewer wait (`souk events list`)")];
+            return vec![now.application.mistake(declared, message, "deploy it when fewer wait (`souk events list`)")];
         }
         for event in changed {
             let (id, function) = (&event.id, format!("{}#{}", event.interface, event.function));
@@ -181,7 +205,7 @@ impl App {
             };
             let message = format!("message {id} waits for `{function}`, {why}");
             let fix = "wait until it is delivered, or drop it with `souk events drop`";
-            mistakes.push(self.application.mistake(declared, message, fix));
+            mistakes.push(now.application.mistake(declared, message, fix));
             if mistakes.len() >= 10 {
                 break;
             }

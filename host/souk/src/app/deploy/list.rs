@@ -55,7 +55,7 @@ impl App {
                 let counts = match (tried, trial) {
                     (Some(trial), _) => Some(trial.version.tally().counts()),
                     (None, Some(_)) if record.number == book.active => {
-                        self.pools.get(name).map(|pool| pool.active().tally().counts())
+                        self.pool(name).map(|pool| pool.active().tally().counts())
                     }
                     _ => None,
                 };

@@ -30,8 +30,8 @@ use souk_bindings::call::DRAWS;
 use souk_links::cluster::intents::{Intent, Intents};
 use souk_manifest::limits::FixedLimit;
 use souk_manifest::{Component as Declared, ManifestErrors, clock};
-use souk_runtime::{Compiled, Pool, Version, VersionConfig, VersionId};
-use std::collections::{BTreeMap, BTreeSet};
+use souk_runtime::{Compiled, Pool, Version, VersionConfig, VersionId, background};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::block_in_place;
@@ -70,6 +70,12 @@ pub enum DeployError {
     Wrong {
         /// The component.
         component: String,
+        /// The mistakes.
+        errors: ManifestErrors,
+    },
+    /// The manifest that is to be applied is wrong.
+    #[error("nothing was applied, because of what is wrong with the manifest:\n{errors}")]
+    Manifest {
         /// The mistakes.
         errors: ManifestErrors,
     },
@@ -120,10 +126,6 @@ pub(super) struct Deployments {
     /// The versions that the start has loaded, until they are recorded.
     chosen: Mutex<BTreeMap<String, Chosen>>,
     trials: Mutex<BTreeMap<String, Trial>>,
-    /// The declaration of each component whose grants a reload has changed.
-    reloaded: Mutex<BTreeMap<String, Declared>>,
-    /// Components that are missing from the reloaded manifest: they take no calls.
-    gone: Mutex<BTreeSet<String>>,
     /// Held by the running deployment.
     turn: tokio::sync::Mutex<()>,
 }
@@ -137,8 +139,6 @@ impl Deployments {
             books: Mutex::new(books),
             chosen: Mutex::new(chosen),
             trials: Mutex::default(),
-            reloaded: Mutex::default(),
-            gone: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
         }
     }
@@ -164,6 +164,40 @@ fn record(code: &Compiled, digest: &str, size: u64, by: &str) -> Record {
     }
 }
 
+/// The file of a deployment.
+struct Given {
+    bytes: Vec<u8>,
+    digest: String,
+    /// The digest of the file at `source`, if there is one.
+    source_digest: Option<String>,
+}
+
+/// The `bytes` that were sent, otherwise the file at `source`. Reading and hashing it takes its time.
+async fn given(bytes: Option<Vec<u8>>, declared: &Declared) -> Result<Given, DeployError> {
+    let path = declared.source.clone();
+    let given = background(move || {
+        let source = std::fs::read(path).ok();
+        let source_digest = source.as_deref().map(digest);
+        let bytes = bytes.or(source)?;
+        Some(Given { digest: digest(&bytes), bytes, source_digest })
+    });
+    given.await.ok_or_else(|| stopped(&declared.name))?.ok_or_else(|| {
+        let message = format!(
+            "component `{}`: {} cannot be read\n  fix: build it, or name the file",
+            declared.name,
+            declared.source.display()
+        );
+        DeployError::Refused(message)
+    })
+}
+
+/// A step in the background did not end.
+fn stopped(component: &str) -> DeployError {
+    DeployError::Refused(format!(
+        "component `{component}`: the host could not do this in the background\n  fix: read its log, and try again"
+    ))
+}
+
 /// Whether the active version keeps working after the migration in `file`.
 fn is_additive(declared: &Declared, file: &str) -> bool {
     let number = file.split('_').next().and_then(|number| number.parse().ok());
@@ -184,21 +218,9 @@ impl App {
 
     /// Deploys a new version, either requested or agreed on by the hosts.
     async fn deploy_in_turn(self: &Arc<Self>, order: Order, agreed: Option<&Intent>) -> Result<Deployed, DeployError> {
-        let (declared, pool) = self.here(&order.component)?;
-        let source = block_in_place(|| std::fs::read(&declared.source).ok());
-        let source_digest = block_in_place(|| source.as_deref().map(digest));
-        let bytes = match (order.bytes, source) {
-            (Some(bytes), _) | (None, Some(bytes)) => bytes,
-            (None, None) => {
-                let message = format!(
-                    "component `{}`: {} cannot be read\n  fix: build it, or name the file",
-                    declared.name,
-                    declared.source.display()
-                );
-                return Err(DeployError::Refused(message));
-            }
-        };
-        let (digest, size) = (block_in_place(|| digest(&bytes)), bytes.len() as u64);
+        let (declared, pool) = &self.here(&order.component)?;
+        let Given { bytes, digest, source_digest } = given(order.bytes, declared).await?;
+        let size = bytes.len() as u64;
         let done = |version, message: String| Ok(Deployed { component: declared.name.clone(), version, message });
         let active = pool.active();
         let trial = self.deployments.trials.lock().get(&declared.name).map(|trial| trial.number);
@@ -226,14 +248,13 @@ impl App {
         }
         let kept = (self.deployments.kept.clone(), bytes.clone(), digest.clone());
         let code = self.compile_version(&declared.name, bytes).await?;
-        let Checked { compiled, mistakes, pending, notes } = self.check_version(declared, pool, code).await;
+        let Checked { compiled, mistakes, pending, notes } = self.check_version(declared, pool, code).await?;
         let wrong = |errors| DeployError::Wrong { component: declared.name.clone(), errors };
         ManifestErrors::check(mistakes).map_err(wrong)?;
         let Some(compiled) = compiled else {
             return Err(DeployError::Refused(format!("component `{}` could not be linked", declared.name)));
         };
-        let declared_now = self.declared_now(declared);
-        if order.trial.is_some() && !pending.iter().all(|file| is_additive(&declared_now, file)) {
+        if order.trial.is_some() && !pending.iter().all(|file| is_additive(declared, file)) {
             let message = format!(
                 "component `{}`: {} would run first, and the version that serves would meet the new tables\n  fix: if \
                  it can work with them, list them under `additive` in the manifest, and run `souk reload`; or deploy it with `--canary \
@@ -254,9 +275,12 @@ impl App {
         }
         let written = record(&compiled, &digest, size, &order.by);
         let number = self.next_number(&declared.name, agreed);
-        let version = self.prepare(declared, pool, compiled, Record { number, ..written }, kept).await?;
+        let at_source = source_digest.as_ref() == Some(&digest);
+        let version = self.prepare(declared, pool, compiled, at_source, Record { number, ..written }, kept).await?;
         if !pending.is_empty() {
-            migrations::run_of(&self.application, &declared_now, self.shared.databases())
+            let now = self.now();
+            let only = now.application.restricted_to(&[declared.name.clone()].into());
+            migrations::run(&only, now.shared.databases())
                 .await
                 .map_err(|error| DeployError::Refused(error.to_string()))?;
         }
@@ -284,20 +308,16 @@ impl App {
         }
     }
 
-    /// The declaration of a component since the last reload.
-    fn declared_now(&self, declared: &Declared) -> Declared {
-        self.deployments.reloaded.lock().get(&declared.name).unwrap_or(declared).clone()
-    }
-
-    fn here(&self, component: &str) -> Result<(&Declared, &Arc<Pool>), DeployError> {
-        match (self.application.components.get(component), self.pools.get(component)) {
-            _ if self.is_gone(component) => Err(DeployError::NotHere(self.gone_text(component))),
-            (Some(declared), Some(pool)) => Ok((declared, pool)),
+    /// The declaration and the instances of a component that runs here.
+    fn here(&self, component: &str) -> Result<(Declared, Arc<Pool>), DeployError> {
+        let now = self.now();
+        match (now.application.components.get(component), now.pools.get(component)) {
+            (Some(declared), Some(pool)) => Ok((declared.clone(), pool.clone())),
             (Some(_), None) => Err(DeployError::NotHere(format!(
                 "component `{component}` does not run on this host\n  fix: ask the host that runs it"
             ))),
             (None, _) => {
-                let known: Vec<&str> = self.pools.keys().map(String::as_str).collect();
+                let known: Vec<&str> = now.pools.keys().map(String::as_str).collect();
                 Err(DeployError::NotHere(format!(
                     "there is no component `{component}`\n  fix: name one of {}",
                     known.join(", ")
@@ -333,15 +353,16 @@ impl App {
         declared: &Declared,
         pool: &Arc<Pool>,
         mut compiled: Compiled,
+        at_source: bool,
         written: Record,
         (kept, bytes, digest): (Kept, Vec<u8>, String),
     ) -> Result<Arc<Version>, DeployError> {
         let number = written.number;
         // Symbols exist only beside the manifest's file.
-        if block_in_place(|| std::fs::read(&declared.source)).ok().as_ref() == Some(&bytes) {
+        if at_source {
             compiled = compiled.with_symbols_of(&declared.source);
         }
-        let label = chosen::label(&self.application.version, number);
+        let label = chosen::label(&self.application().version, number);
         let id = VersionId { number, digest: digest.as_str().into(), label };
         let version = pool.prepare(VersionConfig { id, compiled, grants: pool.grants() }).await.map_err(|error| {
             let fix = "a version that cannot start is not deployed: correct it";

@@ -26,7 +26,7 @@ impl App {
     /// When no version is on trial.
     pub async fn promote(self: &Arc<Self>, component: &str, by: &str) -> Result<Deployed, DeployError> {
         let _turn = self.deployments.turn.lock().await;
-        let (declared, pool) = self.here(component)?;
+        let (declared, pool) = &self.here(component)?;
         let trial = self.deployments.trials.lock().remove(component);
         let Some(Trial { version, number, .. }) = trial else {
             let message = format!(
@@ -66,7 +66,7 @@ impl App {
     /// Removes the version on trial, and records why.
     pub(super) fn end_trial(&self, component: &str, why: &str) {
         let Some(trial) = self.deployments.trials.lock().remove(component) else { return };
-        if let Some(version) = self.pools.get(component).and_then(|pool| pool.withdraw()) {
+        if let Some(version) = self.pool(component).and_then(|pool| pool.withdraw()) {
             drained(component.to_owned(), version);
         }
         let mut book = self.deployments.books.lock().get(component).cloned().unwrap_or_default();
@@ -85,7 +85,7 @@ async fn watch(app: Weak<App>, component: String, version: Arc<Version>, number:
     loop {
         let _ = tokio::time::timeout(IDLE_JUDGE_INTERVAL, version.tally().changed()).await;
         let Some(app) = app.upgrade() else { return };
-        let Some(pool) = app.pools.get(&component) else { return };
+        let Some(pool) = app.pool(&component) else { return };
         let (old, new) = (pool.active().tally().counts(), version.tally().counts());
         match judge(&terms, start.elapsed(), &old, &new) {
             Verdict::Wait => {}
@@ -102,7 +102,7 @@ async fn watch(app: Weak<App>, component: String, version: Arc<Version>, number:
             Verdict::RollBack(why) => return app.end_trial(&component, &why),
             Verdict::Promote => {
                 let _turn = app.deployments.turn.lock().await;
-                let Ok((declared, pool)) = app.here(&component) else { return };
+                let Ok((declared, pool)) = &app.here(&component) else { return };
                 tracing::info!(
                     %component,
                     "version {number} of component `{component}` serves all calls: {} calls, {} failed, half took {} us or more \

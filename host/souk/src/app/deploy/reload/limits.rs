@@ -1,10 +1,11 @@
 //! Which limits of a component a reload applies.
 //!
-//! The limits of an instance and of a call belong to a version, so a new version has the new ones. The start has
-//! already allocated the numbers of instances and deliveries and the bytes of a call, and the delivery workers know
-//! their retry settings: these limits wait for the next start, and so does any value beyond the engine's capacity.
+//! The limits of an instance and of a call belong to a version, so a version that is linked again has the new ones. The
+//! bytes of a call are part of every link to the component, so they wait for the next start. The number of instances is
+//! bounded by what the engine has reserved addresses for.
 
-use super::super::super::App;
+use super::merge::Merged;
+use souk_manifest::Application;
 use souk_manifest::limits::ComponentLimits;
 
 /// The limits whose values differ.
@@ -14,31 +15,38 @@ pub(super) fn changed(old: &ComponentLimits, new: &ComponentLimits) -> Vec<Strin
     rows.map(|(row, _)| format!("limit `{}`", row.key)).collect()
 }
 
-/// The part of `new` that is applied, when the component started with `old` and the engine has capacity for `most`.
-fn live(old: &ComponentLimits, new: &ComponentLimits, most: &ComponentLimits) -> ComponentLimits {
-    ComponentLimits {
-        memory: if new.memory > most.memory { old.memory } else { new.memory },
-        table_elements: if new.table_elements > most.table_elements { old.table_elements } else { new.table_elements },
-        instances: old.instances,
-        deliveries: old.deliveries,
-        delivery_attempts: old.delivery_attempts,
-        delivery_backoff: old.delivery_backoff,
-        delivery_backoff_most: old.delivery_backoff_most,
-        call_bytes: old.call_bytes,
-        ..new.clone()
-    }
+/// The part of `new` that is applied, when `old` is in force.
+pub(super) fn live(old: &ComponentLimits, new: &ComponentLimits) -> ComponentLimits {
+    ComponentLimits { call_bytes: old.call_bytes, ..new.clone() }
 }
 
-impl App {
-    /// The part of the limits `new` that is applied to a component that started with `old`.
-    pub(super) fn live_limits(&self, old: &ComponentLimits, new: &ComponentLimits) -> ComponentLimits {
-        let mut most = old.clone();
-        for component in self.application.here() {
-            most.memory = most.memory.max(component.limits.memory);
-            most.table_elements = most.table_elements.max(component.limits.table_elements);
-        }
-        live(old, new, &most)
+/// Whether a worker of deliveries must know the change.
+pub(super) fn of_deliveries(old: &ComponentLimits, new: &ComponentLimits) -> bool {
+    let of = |limits: &ComponentLimits| {
+        let pauses = (limits.delivery_backoff, limits.delivery_backoff_most);
+        (limits.deliveries, limits.delivery_attempts, pauses)
+    };
+    of(old) != of(new)
+}
+
+fn instances(application: &Application) -> u64 {
+    application.restricted_to(&application.reachable()).here().map(|component| component.limits.instances).sum()
+}
+
+/// Keeps the numbers of instances of `old` where the new ones are too many for an engine with this `capacity`. Returns
+/// the number of all instances when that is not enough.
+pub(super) fn fit(merged: &mut Merged, old: &Application, capacity: u64) -> Option<u64> {
+    if instances(&merged.application) <= capacity {
+        return None;
     }
+    for (name, before) in &old.components {
+        let Some(component) = merged.application.components.get_mut(name) else { continue };
+        if component.limits.instances > before.limits.instances {
+            component.limits.instances = before.limits.instances;
+            merged.keep(name, "limit `instances`");
+        }
+    }
+    Some(instances(&merged.application)).filter(|total| *total > capacity)
 }
 
 #[cfg(test)]
@@ -48,9 +56,8 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn limits_of_instances_and_calls_are_applied_and_what_the_start_has_made_room_for_stays() {
+    fn all_limits_are_applied_but_the_bytes_of_a_call() {
         let old = ComponentLimits::default();
-        let most = ComponentLimits { memory: ByteSize::mib(100), ..old.clone() };
         let new = ComponentLimits {
             memory: ByteSize::mib(99),
             table_elements: old.table_elements + 1,
@@ -58,13 +65,14 @@ mod tests {
             call_deadline: Duration::from_secs(7),
             max_reuse: 5,
             delivery_attempts: 2,
+            call_bytes: ByteSize::mib(17),
             ..old.clone()
         };
-        let applied = live(&old, &new, &most);
+        let applied = live(&old, &new);
         let limits = |keys: &[&str]| keys.iter().map(|key| format!("limit `{key}`")).collect::<Vec<_>>();
-        assert_eq!(changed(&old, &applied), limits(&["memory", "max_reuse", "call_deadline"]));
-        assert_eq!(changed(&applied, &new), limits(&["table_elements", "instances", "delivery_attempts"]));
-        let larger = ComponentLimits { memory: ByteSize::mib(101), ..old.clone() };
-        assert_eq!(changed(&old, &live(&old, &larger, &most)), limits(&[]));
+        let keys = ["memory", "table_elements", "instances", "max_reuse", "call_deadline", "delivery_attempts"];
+        assert_eq!(changed(&old, &applied), limits(&keys));
+        assert_eq!(changed(&applied, &new), limits(&["call_bytes"]));
+        assert!(of_deliveries(&old, &new) && !of_deliveries(&new, &ComponentLimits { instances: 4, ..new.clone() }));
     }
 }
