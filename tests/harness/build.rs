@@ -32,7 +32,7 @@ pub(crate) fn target() -> PathBuf {
 pub(crate) fn guests() {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
-        ["example-hello", "front", "listener", "middleware", "relay", "rogue", "sender", "spin-5", "unruly"]
+        ["example-hello", "front", "listener", "middleware", "plain", "relay", "rogue", "sender", "spin-5", "unruly"]
             .into_iter()
             .for_each(guest);
         if cfg!(feature = "full") {

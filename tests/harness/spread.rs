@@ -23,7 +23,7 @@ const PARTS: [(&str, [&str; 3]); 6] = [
     ("edge", ["front", "second,inner", "rogue"]),
     ("rogue", ["front,front-fresh,other", "rogue,calm", "fresh,hasty"]),
     ("durable", ["front", "sender", "rogue"]),
-    ("probe", ["front", "rogue", ""]),
+    ("probe", ["front,plain", "rogue", ""]),
     ("framing", ["relay", "unruly", ""]),
 ];
 

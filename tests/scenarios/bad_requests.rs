@@ -1,8 +1,8 @@
-//! What a client is told of a request that is wrong: a table of those that people send (`tests/bad-requests.json`), each with
-//! its whole answer. Where a text was recorded of the system that the store replaces, it is that text, and a `hint` beside it
-//! says what would do instead.
+//! The answers to wrong requests: a table of requests that people send by mistake (`tests/bad-requests.json`), each with its
+//! whole answer. Where the text was recorded from the system that the store replaces, it is that text, and a `hint` beside it
+//! says what to send instead.
 //!
-//! `UPDATE_SNAPSHOTS=1` before the command writes the answers anew: read the difference.
+//! `UPDATE_SNAPSHOTS=1` before the command writes the answers again: read the difference.
 
 use crate::harness::build;
 use crate::harness::store::{PASSWORD, Shop, fresh_email, token};

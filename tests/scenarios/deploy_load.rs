@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 /// The maximum of concurrent requests: a machine that cannot keep the pace gets fewer requests and is not overloaded.
-const MOST: usize = 64;
+const MAX_REQUESTS: usize = 64;
 
 /// The same component with other bytes: it gets a custom section at its end.
 fn with_section(mut file: Vec<u8>, number: u64) -> Vec<u8> {
@@ -39,7 +39,7 @@ async fn components_of_the_store_are_replaced_under_load_and_no_request_fails_or
     let host = app.start().await;
     let load = Load::new(vec![host.client()]).await;
     let start = Instant::now();
-    let customers = tokio::spawn(Arc::clone(&load).run_within(rate, MOST));
+    let customers = tokio::spawn(Arc::clone(&load).run_within(rate, MAX_REQUESTS));
     let between = rate as usize * seconds / (swaps + 1);
     load.wait_for_more(between * 8 / 10, between / 20).await;
     let (mut random, mut windows): (_, Vec<(Instant, Instant)>) = (Random::new(20), Vec::new());

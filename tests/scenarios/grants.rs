@@ -29,6 +29,7 @@ const GRANTS: &str = "  auth
     link      store:payments/checkout@1.0.0 -> payments
     link      store:payments/refunds@1.0.0 -> payments
     link      store:products/catalog@1.0.0 -> products
+    link      store:products/names@1.0.0 -> products
     schedule  expire-unpaid (every 10m), reconcile (every 30m), clean-up (cron 17 3 * * *)
     sqlite    orders
     variables currency, database_url, max_open_orders, unpaid_order_hours

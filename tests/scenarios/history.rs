@@ -171,3 +171,66 @@ async fn an_export_has_every_order_once_and_no_formula() {
     shop.get("/api/orders/export?limit=3", &admin).await.expect(400);
     shop.get("/api/orders/export", "").await.expect(401);
 }
+
+/// The number of orders in a large shop: their table is larger than [`SMALL`].
+const MANY: usize = 70_000;
+/// Limits with which the gateway cannot hold that table.
+const SMALL: &str = "[component.gateway.tool.souk.limits]\nmemory = \"6MiB\"\n";
+
+/// A store on one host with [`MANY`] orders, whose gateway has these limits; and an administrator. (An answer of another
+/// host comes as one message, so it has a size limit.)
+async fn large_shop(limits: &str) -> (Shop, String) {
+    let app = App::store_alone().replace("[component.gateway.tool.souk.limits]\n", limits);
+    let shop = Shop::of(app).await;
+    let admin = shop.admin().await;
+    let insert = format!(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {MANY}) \
+         INSERT INTO orders (id, currency, total_cents, total_items) \
+         SELECT '00000000-0000-4000-8000-' || substr(cast(1000000000000 + i AS TEXT), 2), 'usd', 250, 1 FROM n"
+    );
+    shop.sql("orders", &insert);
+    (shop, admin)
+}
+
+/// The ids of an export's orders, and its last line if it is incomplete.
+fn exported(text: &str) -> (Vec<&str>, Option<&str>) {
+    let mut lines: Vec<&str> = text.lines().skip(1).collect();
+    let incomplete = lines.pop_if(|line| line.starts_with('#'));
+    (lines.iter().map(|line| line.split(',').next().unwrap()).collect(), incomplete)
+}
+
+#[tokio::test]
+async fn a_large_export_is_sent_while_it_is_read() {
+    let (shop, admin) = large_shop(SMALL).await;
+    for path in ["/api/orders/export", "/API/Orders/Export?sort=newest"] {
+        let csv = shop.get(path, &admin).await;
+        assert_eq!((csv.status, csv.header("content-length")), (200, None), "{path}");
+        let text = csv.text();
+        assert!(text.len() > 6 << 20, "the table is larger than the gateway's memory");
+        let (ids, incomplete) = exported(&text);
+        assert_eq!((ids.len(), incomplete), (MANY, None), "{path}");
+        assert!(ids.is_sorted_by(|a, b| if path.contains("newest") { a > b } else { a < b }));
+    }
+    let headers = [("authorization", &*format!("Bearer {admin}"))];
+    let head = shop.client.send(Method::HEAD, "/api/orders/export", &headers, None).await;
+    assert_eq!((head.status, head.text().as_str()), (200, ""));
+}
+
+#[tokio::test]
+async fn an_export_that_its_deadline_ends_says_where_to_continue() {
+    // Beyond its first page an export needs five seconds.
+    let (shop, admin) = large_shop("[component.gateway.tool.souk.limits]\ncall_deadline = \"5s\"\n").await;
+    let mut all = std::collections::BTreeSet::new();
+    let mut after = String::new();
+    for _ in 0..3 {
+        let csv = shop.get(&format!("/api/orders/export{after}"), &admin).await;
+        let text = csv.text();
+        let (ids, incomplete) = exported(&text);
+        assert_eq!(ids.len(), 500);
+        let (why, last) = incomplete.unwrap().split_once("; continue with after=").unwrap();
+        assert_eq!((why, last), ("# incomplete: the time limit of one request is reached", *ids.last().unwrap()));
+        all.extend(ids.into_iter().map(str::to_owned));
+        after = format!("?after={last}");
+    }
+    assert_eq!(all.len(), 1500);
+}

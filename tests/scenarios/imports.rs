@@ -74,7 +74,8 @@ async fn a_whole_shop_moves_in_with_its_users_products_and_orders() {
 
         let server = MongoDb::start();
         // Another database of the server, for which MongoDB reports no error.
-        let nothing = texts(&shop.app.souk("import", &["users", &server.database()]).await);
+        let nothing = shop.app.souk_with_input(&server.database(), "import", &["users", "@-"]).await;
+        let nothing = texts(&nothing);
         assert!(nothing.0.contains(": 0 rows in ") && nothing.1.contains("has no users"), "{nothing:?}");
         let from =
             users(&server, &[("Ann@example.com", "Ann"), ("bob@example.com", "Bob"), ("BOB@example.com", "x")]).await;
@@ -111,6 +112,10 @@ async fn a_whole_shop_moves_in_with_its_users_products_and_orders() {
         );
         let (said, clean) = import(&shop, &["products", &file]).await;
         assert!(said.contains("2 imported, 0 imported with changes, 0 existed already, 0 refused") && clean, "{said}");
+        // As into a container, which has no such file.
+        let input = std::fs::File::open(&file).unwrap();
+        let again = texts(&shop.app.souk_with_file(input, "import", &["products", "-"]).await).0;
+        assert!(again.contains("from the standard input: 2 rows") && again.contains("2 existed already"), "{again}");
         assert_eq!(shop.get("/api/products/5", "").await.expect(200)["name"], "Mug");
         shop.get("/api/products/8", "").await.expect(404);
 
@@ -145,6 +150,10 @@ async fn a_whole_shop_moves_in_with_its_users_products_and_orders() {
         let admin = shop.admin().await;
         let order = shop.order_by_id(&admin, "6f0c1c5e-8f0a-4d1e-9d8e-000000000001").await;
         assert_eq!((&order["status"], &order["totalAmount"]), (&"DELIVERED".into(), &3.into()), "{order}");
+        // A product that is not sold any more keeps its name.
+        let order = shop.order_by_id(&admin, "6f0c1c5e-8f0a-4d1e-9d8e-000000000002").await;
+        let names: Vec<_> = order["OrderItem"].as_array().unwrap().iter().map(|line| &line["name"]).collect();
+        assert_eq!(names, ["Mug", "Gone"], "{order}");
         assert_eq!(shop.get("/api/orders", &admin).await.expect(200)["pagination"]["totalRecords"], 2);
         // The store continues after the imported ids.
         let customer = token(&shop.login("bob@example.com", PASSWORD).await);

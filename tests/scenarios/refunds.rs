@@ -127,12 +127,43 @@ async fn a_disputed_payment_is_found_and_not_refunded_while_the_dispute_is_open(
 }
 
 #[tokio::test]
-async fn a_currency_that_the_store_does_not_have_stops_the_start_by_name() {
-    for currency in ["USD", "jpy", "isk"] {
-        let app = App::store_alone().variable("currency", currency);
-        let output = app.souk("up", &["--listen", "127.0.0.1:0"]).await;
-        let (_, err) = crate::harness::app::texts(&output);
-        assert!(!output.status.success());
-        assert!(err.contains(&format!("variable `currency` is {currency:?}")), "{err}");
+async fn a_value_that_no_order_can_be_made_with_stops_the_start_by_name() {
+    for (name, values) in [
+        ("currency", &["USD", "jpy", "isk", ""][..]),
+        ("max_open_orders", &["", "0", "-1", "many", "1000001"]),
+        ("unpaid_order_hours", &["0", "1.5", "2 days", "10001"]),
+        ("cors_origins", &["shop.example", "https://shop.example/", "https://a.example,*", "HTTPS://A.example"]),
+        ("public_url", &["shop.example", "ftp://shop.example", "/shop"]),
+        ("stripe_api_url", &["", "api.stripe.com"]),
+        ("stripe_success_url", &["/thanks", "javascript:alert(1)"]),
+        ("stripe_cancel_url", &["shop.example/basket"]),
+    ] {
+        for value in values {
+            let app = App::store_alone().variable(name, value);
+            let output = app.souk("up", &["--listen", "127.0.0.1:0"]).await;
+            let (_, err) = crate::harness::app::texts(&output);
+            assert!(!output.status.success());
+            assert!(err.contains(&format!("variable `{name}` is {value:?}")), "{err}");
+        }
     }
+}
+
+#[tokio::test]
+async fn a_store_starts_with_every_kind_of_value_that_its_variables_may_have() {
+    let values = [
+        ("currency", "idr"),
+        ("max_open_orders", "1000000"),
+        ("unpaid_order_hours", "10000"),
+        ("cors_origins", "https://shop.example, http://localhost:5173,http://[::1]:80"),
+        ("public_url", "https://shop.example/"),
+        ("stripe_success_url", "https://shop.example/done?s={CHECKOUT_SESSION_ID}&a=b"),
+        ("stripe_cancel_url", "https://shop.example"),
+        ("seed", "false"),
+    ];
+    let app = values.into_iter().fold(App::store_alone(), |app, (name, value)| app.variable(name, value));
+    let shop = Shop::of(app).await;
+    let (admin, ann) = (shop.admin().await, shop.customer().await);
+    let cap = shop.post("/api/products", &admin, json!({ "name": "Cap", "price": 5000 })).await.expect(201);
+    let made = shop.order(&ann, &[(cap["id"].as_u64().unwrap(), 1)]).await;
+    assert_eq!(made["paymentSession"]["cancelUrl"], "https://shop.example");
 }

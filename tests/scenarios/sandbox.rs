@@ -263,3 +263,19 @@ async fn a_total_below_the_providers_minimum_is_refused_and_leaves_no_pending_or
     let made = shop.order(&token, &[(dime, 5)]).await;
     assert_eq!(made["order"]["totalAmount"], 0.5);
 }
+
+#[tokio::test]
+async fn in_a_currency_of_large_numbers_orders_have_large_totals() {
+    let shop = Shop::of(App::store().variable("currency", "idr")).await;
+    let (admin, token) = (shop.admin().await, shop.customer().await);
+    let lamp = json!({ "name": "Lamp", "price": 2_500_000 });
+    let lamp = shop.post("/api/products", &admin, lamp).await.expect(201)["id"].as_u64().unwrap();
+    let made = shop.order(&token, &[(lamp, 2)]).await;
+    let page = made["paymentSession"]["url"].as_str().unwrap().rsplit('/').next().unwrap();
+    click(&shop, "pay", page, "").await.expect(200);
+    let paid = shop.order_by_id(&token, made["order"]["id"].as_str().unwrap()).await;
+    assert_eq!((&paid["status"], &paid["totalAmount"]), (&json!("PAID"), &json!(5_000_000)));
+    let body = json!({ "items": [{ "productId": lamp, "quantity": 4000 }] });
+    let refused = shop.post("/api/orders", &token, body).await.expect(400);
+    assert_eq!(refused["message"], "an order must not cost more than 9999999999.99");
+}

@@ -2,6 +2,7 @@
 //! components of WASI 0.3.
 
 use crate::harness::app::texts;
+use crate::harness::nats::Nats;
 use crate::harness::{App, eventually};
 use futures::future::join_all;
 use http::Method;
@@ -50,6 +51,32 @@ async fn it_calls_a_newer_component_of_the_application_and_no_other_host() {
     let refused = client.open(Method::GET, "/fetch?http://127.0.0.1:1/").send().await.unwrap();
     assert_eq!(refused.status().as_u16(), 502);
     assert!(refused.text().await.unwrap().contains("HttpRequestDenied"));
+}
+
+#[tokio::test]
+async fn requests_to_it_and_from_it_go_to_another_host() {
+    let (app, nats) = (app(), Nats::start());
+    let start = async |state: &str, component: &str| {
+        app.start_at("127.0.0.1:0", state, &["--nats", &nats.url(), "--only", component]).await
+    };
+    let it = start("state-1", "spin-5").await;
+    let other = start("state-2", "newer").await;
+    let client = other.client();
+    for length in [0, 1, 65_536, 900_000] {
+        let body: Vec<u8> = (0..=255).cycle().take(length).collect();
+        let answer = client.send(Method::POST, "/echo", &[], Some(body.clone())).await;
+        assert_eq!((answer.status, answer.header("x-echo")), (201, Some("yes")));
+        assert!(answer.body == body, "{length}");
+    }
+    assert_eq!(client.get("/variable?greeting").await.text(), "hello");
+    for host in [&it, &other] {
+        let answer = host.client().get("/fetch?http://newer.spin.internal/there").await;
+        assert_eq!(answer.text(), "Hello from /there\n");
+    }
+    for (path, status) in [("/boom", 500), ("/silent", 500), ("/forever", 504)] {
+        assert_eq!(client.get(path).await.status, status, "{path}");
+    }
+    assert_eq!(client.get("/variable?greeting").await.text(), "hello");
 }
 
 #[tokio::test]

@@ -87,7 +87,7 @@ impl bindings::guesses::Guest for Auth {
     }
 
     fn settle(account: String, source: String, counted: Counted, outcome: GuessOutcome) -> Result<(), GuessRefusal> {
-        guesses::settle(&account, &source, counted, outcome)
+        guesses::record_outcome(&account, &source, counted, outcome)
     }
 }
 

@@ -29,7 +29,7 @@ impl Guest for Auth {
     fn change_password(token: String, current: String, new: String) -> Result<Session, Error> {
         let (signer, store, now) = (Signer::load()?, Store::open()?, now());
         let (account, proof) = authenticate(&signer, &store, &token, now)?;
-        prove(&account, &current)?;
+        verify_password(&account, &current)?;
         rules::password(&new)?;
         let hash = password::hash(&new)?;
         let changed = store.update(&account.id, |found| match found.generation == proof.generation {
@@ -43,7 +43,7 @@ impl Guest for Auth {
         let (signer, store, now) = (Signer::load()?, Store::open()?, now());
         let (account, proof) = authenticate(&signer, &store, &token, now)?;
         let key = rules::new_email(&email)?;
-        prove(&account, &password)?;
+        verify_password(&account, &password)?;
         // Tokens contain the old address, and a reset token was sent to it.
         let changed = store.change_email(&account, &key, now, |found| match found.generation == proof.generation {
             true => Ok(Account { email: email.clone(), ..found.without_tokens() }),
@@ -55,7 +55,7 @@ impl Guest for Auth {
     fn delete_account(token: String, password: String) -> Result<String, Error> {
         let (signer, store, now) = (Signer::load()?, Store::open()?, now());
         let (account, _) = authenticate(&signer, &store, &token, now)?;
-        prove(&account, &password)?;
+        verify_password(&account, &password)?;
         store.erase(&account.id, &account.id, now, |key| guesses::forget(&store, key))?;
         Ok(account.id)
     }
@@ -78,7 +78,7 @@ impl Guest for Auth {
 }
 
 /// Checks the password of a user who is already logged in.
-fn prove(account: &Account, password: &str) -> Result<(), Error> {
+fn verify_password(account: &Account, password: &str) -> Result<(), Error> {
     let is_wrong = || Error::Invalid(WRONG.into());
     if password.len() > rules::MAX_PASSWORD_BYTES {
         return Err(is_wrong());

@@ -24,7 +24,7 @@ impl Guest for Auth {
 }
 
 impl From<Error> for DeliveryError {
-    /// Calling again helps, once the store is there, or what is wrong was mended.
+    /// Every failure may be temporary: a later call works when the store is available again, or its problem is fixed.
     fn from(error: Error) -> DeliveryError {
         DeliveryError::Retry(match error {
             Error::Unavailable(text) | Error::Internal(text) | Error::Invalid(text) => text,

@@ -6,12 +6,12 @@ pub(crate) struct Scaled {
     /// Whether it is below zero; zero is never negative.
     pub negative: bool,
     /// Its absolute value, or why it is not a whole number of 64 bits.
-    pub magnitude: Result<u64, Misfit>,
+    pub magnitude: Result<u64, NumberError>,
 }
 
 /// Why a number is not a whole number of 64 bits.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Misfit {
+pub(crate) enum NumberError {
     /// It has a fraction that is not zero.
     Fraction,
     /// It is too large for 64 bits.
@@ -40,7 +40,8 @@ pub(crate) fn from_plain(mantissa: &str, places: i64) -> Scaled {
     let trailing = all.len() - all.trim_end_matches('0').len();
     // The value is `significant` times ten to this power.
     let power = places.saturating_add(trailing as i64 - decimals.len() as i64);
-    let magnitude = if power < 0 { Err(Misfit::Fraction) } else { scale(significant, power).ok_or(Misfit::TooLarge) };
+    let magnitude =
+        if power < 0 { Err(NumberError::Fraction) } else { scale(significant, power).ok_or(NumberError::TooLarge) };
     Scaled { negative: unsigned.len() < mantissa.len(), magnitude }
 }
 
@@ -66,10 +67,10 @@ mod tests {
     #[test]
     fn a_number_that_is_not_whole_has_a_reason() {
         for text in ["1.5", "-0.1", "1e-7", "1e-99999999999999999999", "123456789012345678901234567890.5"] {
-            assert_eq!(from_json(text, 0).magnitude, Err(Misfit::Fraction), "{text}");
+            assert_eq!(from_json(text, 0).magnitude, Err(NumberError::Fraction), "{text}");
         }
         for text in ["18446744073709551616", "1e20", "1e99999999999999999999"] {
-            assert_eq!(from_json(text, 0).magnitude, Err(Misfit::TooLarge), "{text}");
+            assert_eq!(from_json(text, 0).magnitude, Err(NumberError::TooLarge), "{text}");
         }
     }
 }

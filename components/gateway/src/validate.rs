@@ -8,7 +8,7 @@
 use crate::http::error::Error;
 use crate::http::json::{Fields, Value};
 use crate::money::{self, AmountError};
-use crate::number::{self, Misfit};
+use crate::number::{self, NumberError};
 
 /// The result of a rule for a field: a typed value, or the messages in order.
 pub(crate) type Checked<T> = Result<T, Vec<String>>;
@@ -143,8 +143,8 @@ pub(crate) fn json_integer(max: u64) -> impl Fn(&str, Option<&Value>) -> Checked
             _ if number.negative => positive(),
             Ok(0) => positive(),
             Ok(size) if size <= max => return Ok(size),
-            Ok(_) | Err(Misfit::TooLarge) => format!("{name} must not be greater than {max}"),
-            Err(Misfit::Fraction) => format!("{name} must be an integer number"),
+            Ok(_) | Err(NumberError::TooLarge) => format!("{name} must not be greater than {max}"),
+            Err(NumberError::Fraction) => format!("{name} must be an integer number"),
         }])
     }
 }

@@ -1,8 +1,8 @@
 //! Payment pages of a NestJS system: `store:payments/checkout`, answered by the system's own payment service.
 //!
-//! That service makes pages and can neither be asked about one nor end it. So a page has a name of ours and lasts a day,
-//! as Stripe's do where nobody says otherwise; asked about one, the answer is that it is not known, on which the orders
-//! get another. A payment on either is told by the service's events.
+//! That service creates pages, but can neither report on a page nor close it. So this component names the pages itself and
+//! gives them one day, which is Stripe's default. When it is asked about a page it answers that the page is unknown, and
+//! the orders then request another one. The service's events report a payment on either page.
 
 mod bindings;
 

@@ -1,9 +1,9 @@
-//! `payment.succeeded`: what the system's payment service says of a charge.
+//! `payment.succeeded`: the event of the system's payment service about a charge.
 //!
-//! It says which charge paid which order, and no more: not how much, nor by which event. So the amount is the order's
-//! own (the service makes its payment pages over nothing else), the event is named after the charge and the order, and the
-//! time is when it came here. An event that comes again is the same one; a charge that is said to have paid another order
-//! as well is another event, which the orders reject: somebody must look at it.
+//! It contains only the charge and the order, without an amount or an event id. So the amount is that of the order (the
+//! service creates payment pages for no other amount), the event's id is made from the charge and the order, and its time
+//! is the time of arrival. A repeated event therefore has the same id. If a charge is reported for a second order, that is
+//! another event, which the orders reject: an operator must look at it.
 
 use crate::bindings::events::DeliveryError;
 use crate::bindings::orders::{self, Actor};

@@ -1,9 +1,9 @@
-//! Orders for a NestJS system: answers its requests about orders with `store:orders/orders`, and tells
-//! `store:orders/payment-events` of its payments.
+//! Orders for a NestJS system: answers its requests about orders with `store:orders/orders`, and reports its payments to
+//! `store:orders/payment-events`.
 //!
-//! Patterns, data, responses and errors are those of the system's own order service. That service asks nobody who they
-//! are, so all calls are made for [`Actor::Anyone`]: who may do what stays for the system's gateway to decide, until the
-//! gateway is replaced too.
+//! Patterns, data, responses and errors are those of the system's own order service. That service does not identify its
+//! callers, so all calls are made for [`Actor::Anyone`]: until the system's gateway is replaced too, it decides who may do
+//! what.
 
 mod bindings;
 mod event;

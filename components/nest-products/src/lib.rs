@@ -1,8 +1,7 @@
 //! The catalogue for a NestJS system: answers its requests about products with `store:products/catalog`.
 //!
 //! Patterns, data, responses and errors are those of the system's own product service. Where the catalogue is stricter
-//! (a product that is gone cannot be changed, a name cannot be null) its error is told with the status that a client
-//! would expect.
+//! (a deleted product cannot be changed, a name cannot be null), its error has the status that a client would expect.
 
 mod bindings;
 

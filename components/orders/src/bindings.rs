@@ -5,6 +5,7 @@ spin_sdk::wit_bindgen::generate!({
     inline: "package store:orders-component;
         world component {
             import store:products/catalog@1.0.0;
+            import store:products/names@1.0.0;
             import store:payments/checkout@1.0.0;
             import store:payments/refunds@1.0.0;
             export store:orders/orders@1.0.0;
@@ -23,7 +24,7 @@ spin_sdk::wit_bindgen::generate!({
 pub(crate) use exports::souk::imports::rows as imports;
 pub(crate) use exports::store::orders::{administration, history, orders, payment_events, refunds, timers};
 pub(crate) use store::payments::{checkout, refunds as provider};
-pub(crate) use store::products::catalog;
+pub(crate) use store::products::{catalog, names};
 
 export!(Component with_types_in self);
 use super::Component;

@@ -31,7 +31,7 @@ pub(crate) fn create(actor: Actor, new: NewOrder) -> Result<Checkout, Error> {
     let currency = currency::of_prices()?;
     let ids: BTreeSet<u64> = new.items.iter().map(|item| item.product_id).collect();
     let products = catalog::validate(&ids.iter().copied().collect::<Vec<_>>()).map_err(|e| no_products(e, &ids))?;
-    let draft = draft::price(&new.items, &products)?;
+    let draft = draft::price(&new.items, &products, currency::max_total(&currency))?;
     // Orders without an owner have no limit.
     let max_open = if owner.is_some() { quota::max_open_orders()? } else { u32::MAX };
     match store::create(&database, owner, &currency, draft, key.as_ref(), max_open)? {

@@ -44,6 +44,18 @@ pub(crate) fn of_prices() -> Result<String, Error> {
     Ok(currency)
 }
 
+/// The highest total of an order, in hundredths: the most that Stripe takes for a card payment
+/// (<https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts>). Nobody could pay more.
+pub(crate) fn max_total(currency: &str) -> u64 {
+    match currency {
+        "idr" => 999_999_999_999,
+        "inr" => 999_999_999,
+        "cop" | "huf" => 9_999_999_999_999,
+        "lbp" => 99_999_999_999_999,
+        _ => 99_999_999,
+    }
+}
+
 fn has_hundredths(currency: &str) -> bool {
     WITH_HUNDREDTHS.split_ascii_whitespace().any(|known| known == currency)
 }
@@ -64,11 +76,28 @@ mod tests {
     }
 
     #[test]
-    fn the_manifest_accepts_the_same_currencies() {
-        let manifest = include_str!("../../../spin.toml");
-        let listed = manifest.split_once("[application.tool.souk.variables.currency]\none_of = [").unwrap().1;
-        let listed = listed.split_once(']').unwrap().0;
-        let codes: Vec<_> = listed.split('"').skip(1).step_by(2).collect();
-        assert_eq!(codes, WITH_HUNDREDTHS.split_ascii_whitespace().collect::<Vec<_>>());
+    fn an_order_may_cost_what_the_provider_takes_and_the_database_can_store() {
+        assert_eq!(max_total("usd"), 99_999_999);
+        for currency in WITH_HUNDREDTHS.split_ascii_whitespace() {
+            assert!((99_999_999..=999_999_999_999_999).contains(&max_total(currency)), "{currency}");
+        }
+        // An order of a few euros is one of tens of thousands.
+        for (currency, few_hundred_euros) in [("idr", 1_000_000_000), ("cop", 200_000_000), ("lbp", 4_000_000_000)] {
+            assert!(max_total(currency) > few_hundred_euros, "{currency}");
+        }
+    }
+
+    #[test]
+    fn the_manifests_accept_the_same_currencies() {
+        for manifest in [
+            include_str!("../../../spin.toml"),
+            include_str!("../../../nest/orders.toml"),
+            include_str!("../../../nest/services.toml"),
+        ] {
+            let listed = manifest.split_once("[application.tool.souk.variables.currency]\none_of = [").unwrap().1;
+            let listed = listed.split_once(']').unwrap().0;
+            let codes: Vec<_> = listed.split('"').skip(1).step_by(2).collect();
+            assert_eq!(codes, WITH_HUNDREDTHS.split_ascii_whitespace().collect::<Vec<_>>());
+        }
     }
 }

@@ -10,17 +10,14 @@ pub(crate) const MAX_LINES: usize = 1000;
 pub(crate) const MAX_QUANTITY: u32 = 1_000_000;
 /// The most characters of a product's name that an order keeps. The catalogue allows longer names, and an order may
 /// repeat a name a thousand times.
-const MAX_NAME_CHARS: usize = 255;
-/// The highest total of an order, in cents: eight digits, the most that Stripe accepts in most currencies
-/// (<https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts>). Nobody could pay more.
-pub(crate) const MAX_TOTAL_CENTS: u64 = 99_999_999;
+pub(crate) const MAX_NAME_CHARS: usize = 255;
 
 /// An order that has been checked and priced.
 #[derive(Debug)]
 pub(crate) struct Draft {
     /// Its lines, in the given order.
     pub items: Vec<Item>,
-    /// The total of all lines: 1 to [`MAX_TOTAL_CENTS`].
+    /// The total of all lines, above zero.
     pub total_cents: u64,
     /// The sum of the quantities of all lines.
     pub total_items: u64,
@@ -37,11 +34,11 @@ pub(crate) fn check(items: &[NewItem]) -> Result<(), Error> {
     }
 }
 
-/// Prices checked items with the current prices of the catalogue.
+/// Prices checked items with the current prices of the catalogue; they may cost `max_cents` in total.
 ///
 /// # Errors
 /// `unknown-products` when an item's product is not among `products`; `invalid` when the sum is zero or too large.
-pub(crate) fn price(items: &[NewItem], products: &[Product]) -> Result<Draft, Error> {
+pub(crate) fn price(items: &[NewItem], products: &[Product], max_cents: u64) -> Result<Draft, Error> {
     let products: BTreeMap<u64, &Product> = products.iter().map(|product| (product.id, product)).collect();
     let mut draft = Draft { items: Vec::with_capacity(items.len()), total_cents: 0, total_items: 0 };
     for NewItem { product_id, quantity } in items {
@@ -51,13 +48,10 @@ pub(crate) fn price(items: &[NewItem], products: &[Product]) -> Result<Draft, Er
             .cents
             .checked_mul((*quantity).into())
             .and_then(|line| line.checked_add(draft.total_cents))
-            .filter(|total| *total <= MAX_TOTAL_CENTS)
+            .filter(|total| *total <= max_cents)
             .ok_or_else(|| {
-                Error::Invalid(format!(
-                    "an order must not cost more than {}.{:02}",
-                    MAX_TOTAL_CENTS / 100,
-                    MAX_TOTAL_CENTS % 100
-                ))
+                let (units, cents) = (max_cents / 100, max_cents % 100);
+                Error::Invalid(format!("an order must not cost more than {units}.{cents:02}"))
             })?;
         draft.total_items += u64::from(*quantity);
         draft.items.push(Item {
@@ -78,6 +72,12 @@ mod tests {
     use super::*;
     use crate::bindings::catalog::Money;
     use proptest::prelude::*;
+
+    const MAX_TOTAL_CENTS: u64 = 99_999_999;
+
+    fn price(items: &[NewItem], products: &[Product]) -> Result<Draft, Error> {
+        super::price(items, products, MAX_TOTAL_CENTS)
+    }
 
     fn product(id: u64, cents: u64) -> Product {
         let at = "2024-02-27T15:50:27.545Z".to_owned();

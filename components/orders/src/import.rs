@@ -8,7 +8,7 @@
 //! | the total is not the sum of the lines (it counted only the last of several) | the sum, which is what was charged |
 //! | PAID without a charge | PAID with the charge `imported-NUMBER`, which the payment provider does not know |
 //! | PENDING, and paid | PAID |
-//! | lines have no name | the catalogue's current name, or `Product 17` if the catalogue does not have it |
+//! | lines have no name | the catalogue's name, of a deleted product too; `Product 17` if the catalogue never had it |
 //! | a total of zero, no lines and no items, a quantity or price out of bounds | no order: the row is kept in `imported_orders` |
 //!
 //! So the products are imported first. Orders of that system have no owner: only administrators see them.
@@ -18,8 +18,9 @@
 
 mod again;
 
-use crate::bindings::catalog;
 use crate::bindings::imports::{Guest, Kind, Source, System, Verdict};
+use crate::bindings::names;
+use crate::draft::MAX_NAME_CHARS;
 use crate::{Component, currency, sql, time};
 use again::{Again, Stored};
 use serde_json::{Value as Json, json};
@@ -94,7 +95,7 @@ impl Guest for Component {
         }
         let currency = currency::of_prices().map_err(|_| "the variable `currency` has an unusable value".to_owned())?;
         let database = Database::open().map_err(text)?;
-        take(&database, &rows, &currency, names, dry_run)
+        take(&database, &rows, &currency, look_up, dry_run)
     }
 }
 
@@ -212,26 +213,15 @@ fn charge(order: &Imported) -> Option<Json> {
     }))
 }
 
-/// The names of those products that the catalogue has.
-fn names(products: &BTreeSet<i64>) -> Result<HashMap<i64, String>, String> {
+/// The names of those products that the catalogue has or had.
+fn look_up(products: &BTreeSet<i64>) -> Result<HashMap<i64, String>, String> {
     let ids: Vec<u64> = products.iter().filter_map(|id| u64::try_from(*id).ok()).collect();
     let mut names = HashMap::new();
-    let mut note =
-        |product: catalog::Product| names.insert(i64::try_from(product.id).unwrap_or_default(), product.name);
     for ids in ids.chunks(1000) {
-        match catalog::validate(ids) {
-            Ok(products) => products.into_iter().for_each(|product| drop(note(product))),
-            // One of them is unknown, so look them up one by one.
-            Err(catalog::Error::NotFound) => {
-                for id in ids {
-                    match catalog::get(*id) {
-                        Ok(product) => drop(note(product)),
-                        Err(catalog::Error::NotFound) => {}
-                        Err(_) => return Err("the catalogue does not answer".into()),
-                    }
-                }
-            }
-            Err(_) => return Err("the catalogue does not answer".into()),
+        let found = names::look_up(ids).map_err(|_| "the catalogue does not answer".to_owned())?;
+        for named in found {
+            let name = named.name.chars().take(MAX_NAME_CHARS).collect();
+            names.insert(i64::try_from(named.id).unwrap_or_default(), name);
         }
     }
     Ok(names)

@@ -12,8 +12,8 @@
 //!   until the first transaction has committed or rolled back, and sees which.
 //! - The state of an order follows from its charges, which takes several statements: [`LOCK`] comes first, and the next
 //!   statements see what earlier holders of the lock have stored.
-//! - The number of a customer's open orders is a count of other rows: on PostgreSQL the function `may_order` makes
-//!   concurrent orders of one customer wait for each other.
+//! - The number of a customer's open orders is a count that triggers keep: on PostgreSQL the function `may_order` makes
+//!   concurrent orders of one customer wait for each other, so that each finds the ones before it counted.
 //! - Whether an order can be given up depends on its pages, which are other rows: see [`LOCK_SESSIONS`].
 //!
 //! There are no deadlocks. Locks are taken in this sequence: event, pages, order, then charge or key. Only the creation
@@ -38,39 +38,34 @@ pub(crate) const COLUMNS: Statement = statement!(
     ", dispute"
 );
 
-/// The first of the statements that create an order. On SQLite they are the transaction of [`TAKE_KEY`], `CREATE`,
-/// [`CREATE_ITEMS`] and [`BEGIN_SESSION`]; on PostgreSQL, where each statement is a round trip to the server, they are
-/// the single [`CREATE_AT_ONCE`].
+/// Only for SQLite; on PostgreSQL it is [`CREATE_AT_ONCE`]. Creates an order, its lines and the first attempt of its
+/// payment page. With a key it is in a transaction, after [`TAKE_KEY`].
 ///
 /// Parameters: id, owner or null, currency, total in cents, pieces, limit of the owner's open orders (see
-/// [`crate::quota`]), and those of [`crate::by::columns`]. Returns the time of creation; no row when the owner has too
-/// many orders. SQLite reads how many open orders there are from the counts that triggers keep, because finding the
-/// n-th open order costs more with each one.
-pub(crate) const CREATE: Statement = statement!(
-    "INSERT INTO orders (id, owner, currency, total_cents, total_items, changed_by, trace) SELECT ?1, ?2, ?3, ",
-    (Statement::each("?4, ?5, ?7, ?8 WHERE ", "?4::bigint, ?5::bigint, ?7::text, ?8::text WHERE ")),
-    (Statement::each(
-        "?2 IS NULL OR (coalesce((SELECT orders FROM order_counts WHERE owner = ?2 AND status = 'PENDING'), 0) < ?6 \
-         AND (coalesce((SELECT orders FROM order_counts WHERE owner = ?2 AND status = 'CANCELLED'), 0) < 10 * ?6 \
-         OR (SELECT created_at FROM orders WHERE owner = ?2 AND status = 'CANCELLED' \
-         ORDER BY seq DESC LIMIT 1 OFFSET 10 * ?6 - 1) <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-24 hours')))",
-        "may_order(?2::text, ?6::bigint)"
-    )),
-    " RETURNING ",
-    (time!("created_at"))
-);
-
-/// Only for SQLite. Parameters: order, lines as a JSON array with an array of product, name, price and quantity for
-/// each.
+/// [`crate::quota`]), those of [`crate::by::columns`], and the lines as a JSON array with an array of product, name,
+/// price and quantity for each. Returns the time of creation; no row when the owner has too many orders. How many open
+/// orders there are is read from the counts that triggers keep, because finding the n-th open order costs more with each
+/// one.
 ///
-/// One statement inserts all lines: one call per line would be up to a thousand calls while others wait to write. The
-/// statement is the same for any number of lines, so it stays in the statement cache.
-pub(crate) const CREATE_ITEMS: &str = "INSERT INTO order_items (order_id, line, product_id, name, unit_cents, quantity) \
-     SELECT ?1, key, value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?2)";
+/// A trigger of the view writes the other tables: each statement that writes goes to another thread and back, and in a
+/// transaction of several, all other orders wait for each of its steps. The statement is the same for any number of
+/// lines, so it stays in the statement cache.
+pub(crate) const CREATE: &str = statement!(
+    "INSERT INTO new_orders (id, owner, currency, total_cents, total_items, changed_by, trace, created_at, lines) \
+     SELECT ?1, ?2, ?3, ?4, ?5, ?7, ?8, ",
+    NOW,
+    ", ?9 WHERE ?2 IS NULL OR (\
+     coalesce((SELECT orders FROM order_counts WHERE owner = ?2 AND status = 'PENDING'), 0) < ?6 \
+     AND (coalesce((SELECT orders FROM order_counts WHERE owner = ?2 AND status = 'CANCELLED'), 0) < 10 * ?6 \
+     OR (SELECT created_at FROM orders WHERE owner = ?2 AND status = 'CANCELLED' \
+     ORDER BY seq DESC LIMIT 1 OFFSET 10 * ?6 - 1) <= ",
+    (ago!("24 hours")),
+    ")) RETURNING created_at"
+)
+.text(Dialect::Sqlite);
 
-/// Only for PostgreSQL: SQLite's `WITH` allows no statements that write. Parameters: the first five of [`CREATE`]; the
-/// lines as in [`CREATE_ITEMS`]; owner, text and hash of the key, or three nulls; and the last three of [`CREATE`].
-/// Returns whether the owner may have another order, and the time of creation: null when the owner may not, or the key
+/// Only for PostgreSQL: SQLite's `WITH` allows no statements that write. Parameters: the first five of [`CREATE`]; its
+/// lines; owner, text and hash of the key, or three nulls; and the limit and the author of [`CREATE`]. Returns whether the owner may have another order, and the time of creation: null when the owner may not, or the key
 /// is taken.
 ///
 /// The customer's turn comes first, then the key, because the order is inserted from the key's row. The second of two

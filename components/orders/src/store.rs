@@ -3,7 +3,7 @@
 use crate::bindings::orders::{Actor, Error, Money, Order, Page, Query, Status};
 use crate::draft::Draft;
 use crate::key::Key;
-use crate::{by, rows, session, sql};
+use crate::{by, rows, sql};
 use souk_database::{Database, Dialect, Rows, Transaction, Value};
 use uuid::Uuid;
 
@@ -69,7 +69,8 @@ pub(crate) fn create(
     let lines = Value::Text(rows::lines(&draft.items)?);
     let stored = match database.dialect() {
         Dialect::Sqlite => {
-            create_on_sqlite(database, &id, &[order.as_slice(), &[max_open], &by::columns()].concat(), lines, key)?
+            let parameters = [order.as_slice(), &[max_open], &by::columns(), &[lines]].concat();
+            create_on_sqlite(database, &id, &parameters, key)?
         }
         Dialect::Postgres => create_on_postgres(database, order, lines, key, max_open)?,
     };
@@ -111,20 +112,19 @@ impl From<souk_database::Error> for Rollback {
 fn create_on_sqlite(
     database: &Database,
     id: &str,
-    order: &[Value],
-    lines: Value,
+    parameters: &[Value],
     key: Option<&Key>,
 ) -> Result<Stored, souk_database::Error> {
+    let Some(key) = key else {
+        let made = created_at_of(database.query(sql::CREATE, parameters)?)?;
+        return Ok(made.map_or(Stored::TooManyOpen, Stored::At));
+    };
     let stored = database.transaction(|transaction| {
-        if let Some(key) = key
-            && !key.claim(transaction, id)?
-        {
+        if !key.claim(transaction, id)? {
             return Ok(Stored::KeyTaken);
         }
         // An error rolls the transaction back, so that the key is not stored.
-        let made = created_at_of(transaction.query(sql::CREATE, order)?)?.ok_or(Rollback::TooManyOpen)?;
-        transaction.query(sql::CREATE_ITEMS, &[id.into(), lines])?;
-        session::begin(transaction, id, 1)?;
+        let made = created_at_of(transaction.query(sql::CREATE, parameters)?)?.ok_or(Rollback::TooManyOpen)?;
         Ok(Stored::At(made))
     });
     match stored {

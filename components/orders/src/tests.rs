@@ -29,6 +29,7 @@ pub(crate) fn sqlite() -> Database {
         include_str!("../migrations/sqlite/0003_money.sql"),
         include_str!("../migrations/sqlite/0004_history.sql"),
         include_str!("../migrations/sqlite/0005_imported.sql"),
+        include_str!("../migrations/sqlite/0006_new_orders.sql"),
     ])
 }
 
@@ -42,6 +43,7 @@ pub(crate) fn on_postgres() -> (Database, String) {
         include_str!("../migrations/postgres/0004_money.sql"),
         include_str!("../migrations/postgres/0005_history.sql"),
         include_str!("../migrations/postgres/0006_imported.sql"),
+        include_str!("../migrations/postgres/0007_open_orders_counted.sql"),
     ];
     (Database::postgres(&url, &migrations), url)
 }

@@ -1,5 +1,5 @@
-//! Times are texts here. They are checked before they are stored: SQLite stores any text, and PostgreSQL refuses a text
-//! that is not a time, but accepts words such as `tomorrow`.
+//! Checks times, which are texts in this component, before they are stored: SQLite stores any text, and PostgreSQL refuses
+//! a text that is not a time, but accepts words such as `tomorrow`.
 
 /// The form of a time up to its seconds, before its fraction and its `Z`.
 const FORM: &[u8] = b"0000-00-00T00:00:00";

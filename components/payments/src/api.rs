@@ -13,14 +13,13 @@
 //! make a second session with it. A refund never gets a derived key: the first request may have made it.
 
 use crate::bindings::checkout::Error;
-use crate::client::{self, Request, SendError};
 use crate::config::Api;
 use crate::{bill, refusal};
+use souk_web::client::{self, ErrorCode, Method, Request, SendError};
 use spin_sdk::wasip3::random::random::get_random_u64;
 use std::thread::sleep;
 use std::time::Duration;
 use stripe_client_core::{IdempotencyKey, Outcome, RequestBuilder, RequestStrategy, StripeMethod, VERSION};
-use wasip2::http::types::{ErrorCode, Method};
 
 /// How long one try may take, up to the end of the answer. Stripe takes one second for a session.
 const TRY_TIMEOUT: Duration = Duration::from_secs(8);

@@ -13,7 +13,6 @@ mod answer;
 mod api;
 mod bill;
 mod bindings;
-mod client;
 mod config;
 mod landing;
 mod pages;

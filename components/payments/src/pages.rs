@@ -62,11 +62,20 @@ pub(crate) fn answer(method: &Method, target: &str, if_none_match: Option<&str>,
     Response::new(status, headers, (!matches!(method, Method::Head)).then_some(body))
 }
 
-/// Whether `Accept` asks for HTML, as browsers do.
+/// Whether `Accept` names HTML, as browsers do, and not JSON before it.
 fn wants_a_page(accept: &str) -> bool {
-    accept
-        .split(',')
-        .any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/html")))
+    let html = quality(accept, "text/html");
+    html.is_some_and(|html| html > 0.0 && html >= quality(accept, "application/json").unwrap_or_default())
+}
+
+/// The quality with which `Accept` names a type (RFC 9110, section 12.5.1); `None` if it does not.
+fn quality(accept: &str, kind: &str) -> Option<f32> {
+    accept.split(',').find_map(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        parts.next().filter(|named| named.eq_ignore_ascii_case(kind))?;
+        let q = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        Some(q.map_or(1.0, |q| q.parse().unwrap_or_default()))
+    })
 }
 
 fn page(method: &Method, html: String) -> Response {
@@ -123,6 +132,18 @@ mod tests {
             );
         }
         assert_eq!(answer(&Method::Get, "/payments/nothing", None, accept).status(), 404);
+    }
+
+    #[test]
+    fn a_program_that_prefers_json_gets_json() {
+        for accept in ["text/html", "application/json,TEXT/HTML ; level=1", "text/html;q=0.5,application/json;q=0.4"] {
+            assert!(wants_a_page(accept), "{accept}");
+        }
+        for accept in
+            ["", "*/*", "application/json", "text/html;q=0", "text/html;q=0.5,application/json", "text/html;q=x"]
+        {
+            assert!(!wants_a_page(accept), "{accept}");
+        }
     }
 
     #[test]

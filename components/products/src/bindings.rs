@@ -5,6 +5,7 @@ spin_sdk::wit_bindgen::generate!({
     inline: "package store:products-component; world component {
         export store:products/catalog@1.0.0;
         export store:products/changes@1.0.0;
+        export store:products/names@1.0.0;
         export souk:imports/rows@0.1.0;
     }",
     path: ["../../wit/products", "../../wit/imports"],
@@ -13,7 +14,7 @@ spin_sdk::wit_bindgen::generate!({
 });
 
 pub(crate) use exports::souk::imports::rows as imports;
-pub(crate) use exports::store::products::{catalog, changes};
+pub(crate) use exports::store::products::{catalog, changes, names};
 
 export!(Catalog with_types_in self);
 use super::Catalog;

@@ -1,5 +1,5 @@
-//! The catalogue: exports `store:products/catalog`, and `store:products/changes` for callers that name the author of a
-//! change. It keeps its products in its database.
+//! The catalogue: exports `store:products/catalog`, `store:products/changes` for callers that name the author of a
+//! change, and `store:products/names`. It keeps its products in its database.
 //!
 //! Each operation is one SQL statement (a page past the end, or far down the list, takes two), so each is atomic
 //! without a transaction, and a call goes to the database once. A condition that a statement must guard (`available =
@@ -9,6 +9,7 @@
 mod bindings;
 mod changes;
 mod import;
+mod names;
 mod rows;
 mod sql;
 
@@ -65,23 +66,25 @@ impl Guest for Catalog {
         ids.dedup();
         let Some(largest) = ids.last() else { return Ok(Vec::new()) };
         key(*largest)?;
-        if ids.len() > MAX_PAGE as usize {
-            return Err(Error::Invalid(format!("at most {MAX_PAGE} products at once")));
-        }
-        // The ids go in as one JSON text: the statement is the same for any number of ids, so it stays in the statement
-        // cache.
-        let list = ids.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
-        let parameters = [Value::Text(format!("[{list}]"))];
-        let products = rows::all(Database::open()?.query(sql::VALIDATE, &parameters)?)?;
+        let products = rows::all(Database::open()?.query(sql::VALIDATE, &[id_list(&ids)?])?)?;
         if products.len() == ids.len() { Ok(products) } else { Err(Error::NotFound) }
     }
+}
+
+/// Ids as one JSON text: the statement is the same for any number of ids, so it stays in the statement cache.
+fn id_list(ids: &[ProductId]) -> Result<Value, Error> {
+    if ids.len() > MAX_PAGE as usize {
+        return Err(Error::Invalid(format!("at most {MAX_PAGE} products at once")));
+    }
+    let list = ids.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+    Ok(Value::Text(format!("[{list}]")))
 }
 
 /// The page of `limit` products after the first `offset` ones. Far down the list it first looks up the block of ids in
 /// which the page begins, so that the page costs as much as the first one.
 fn page_of(database: &Database, limit: i64, offset: i64) -> Result<Page, Error> {
     let place = match offset {
-        ..=sql::BLOCK => Some((0, 0)),
+        ..=sql::MAX_SKIP => Some((0, 0)),
         _ => rows::place(database.query(sql::SEEK, &[Value::Integer(offset)])?)?,
     };
     let mut page = Page { products: Vec::new(), total: 0 };

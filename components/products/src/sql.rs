@@ -44,15 +44,29 @@ pub(crate) const LIST: Statement = statement!(
     " OFFSET ?2"
 );
 
-/// How many ids a block has: [`LIST`] skips at most that many rows.
-pub(crate) const BLOCK: i64 = 1024;
+/// How many rows [`LIST`] skips at most; for more, [`SEEK`] costs less.
+pub(crate) const MAX_SKIP: i64 = 512;
 
-/// Parameters: offset. Returns the first id of the block that holds the row at that offset, and how many available
-/// products come before it; no row past the end.
+/// Parameters: offset. Returns an id from which to list, at most 64 before the row at that offset, and how many
+/// available products come before it; no row past the end.
+///
+/// Triggers keep how many products are available in each block of 2^27 ids, of 2^24, and so on, down to 64. Each step
+/// looks at the next block that exists: it enters the block that has the row, and passes one that comes before it. Below
+/// the largest blocks, that is at most eight steps a level.
 pub(crate) const SEEK: Statement = statement!(
-    "SELECT block * 1024, upto - available FROM (SELECT block, available, ",
-    (Statement::each("sum(available) OVER (ORDER BY block)", "(sum(available) OVER (ORDER BY block))::bigint")),
-    " AS upto FROM product_blocks) AS blocks WHERE upto > ?1 ORDER BY block LIMIT 1"
+    "WITH RECURSIVE seek (shift, block, skip) AS (SELECT 27, ",
+    (Statement::each("0, ?1", "0::bigint, ?1::bigint")),
+    " UNION ALL SELECT \
+     CASE WHEN skip < counted.available THEN seek.shift - 3 ELSE seek.shift END, \
+     CASE WHEN skip < counted.available THEN counted.block * 8 ELSE counted.block + 1 END, \
+     CASE WHEN skip < counted.available THEN skip ELSE skip - counted.available END FROM seek ",
+    (Statement::each(
+        "JOIN product_blocks AS counted ON counted.shift = seek.shift AND counted.block = (SELECT min(block) \
+         FROM product_blocks AS later WHERE later.shift = seek.shift AND later.block >= seek.block)",
+        "CROSS JOIN LATERAL (SELECT block, sum(available)::bigint AS available FROM product_blocks AS later \
+         WHERE later.shift = seek.shift AND later.block >= seek.block GROUP BY block ORDER BY block LIMIT 1) AS counted"
+    )),
+    " WHERE seek.shift >= 6) SELECT block * 8, ?1 - skip FROM seek WHERE shift = 3"
 );
 
 /// Parameters: id after which to list, limit.
@@ -122,6 +136,13 @@ pub(crate) const VALIDATE: Statement = statement!(
     " FROM products WHERE ",
     AVAILABLE,
     " AND ",
+    (Statement::each("id IN (SELECT value FROM json_each(?1))", "id = ANY (translate(?1, '[]', '{}')::bigint[])")),
+    " ORDER BY id"
+);
+
+/// Parameters: the ids, as a JSON array. Returns id and name of the products that exist, available or not.
+pub(crate) const NAMES: Statement = statement!(
+    "SELECT id, name FROM products WHERE ",
     (Statement::each("id IN (SELECT value FROM json_each(?1))", "id = ANY (translate(?1, '[]', '{}')::bigint[])")),
     " ORDER BY id"
 );

@@ -1,7 +1,7 @@
 //! The statements against a real SQLite and a real PostgreSQL with the component's own migrations and examples.
 
 use crate::bindings::catalog::{Error, Money, Page, Product};
-use crate::{cents, changes, key, name, next_page, page_of, rows, sql};
+use crate::{cents, changes, key, name, names, next_page, page_of, rows, sql};
 use souk_database::{Database, Dialect, Row, Rows, Statement, Value};
 use souk_test::postgres;
 
@@ -13,12 +13,14 @@ fn both() -> [Catalogue; 2] {
         include_str!("../migrations/sqlite/0001_products.sql"),
         include_str!("../migrations/sqlite/0003_counts.sql"),
         include_str!("../migrations/sqlite/0004_history.sql"),
+        include_str!("../migrations/sqlite/0005_levels.sql"),
         include_str!("../seed/add.sql"),
     ];
     let postgres = [
         include_str!("../migrations/postgres/0001_products.sql"),
         include_str!("../migrations/postgres/0003_counts.sql"),
         include_str!("../migrations/postgres/0004_history.sql"),
+        include_str!("../migrations/postgres/0005_levels.sql"),
         include_str!("../seed/add.sql"),
         include_str!("../seed/postgres/add.sql"),
     ];
@@ -255,8 +257,12 @@ fn the_counts_follow_every_change_of_the_rows() {
             db.query(&**change, &[]);
             let counted = rows::count(db.query("SELECT count(*) FROM products WHERE available = true", &[])).unwrap();
             assert_eq!(rows::count(db.query(sql::COUNT, &[])).unwrap(), counted, "{change}");
-            let blocks = "SELECT count(*) FROM product_blocks WHERE available <> \
-                 (SELECT count(*) FROM products WHERE id / 1024 = block AND products.available = true)";
+            let blocks = "SELECT count(*) FROM (SELECT shift, block, sum(available) AS available FROM product_blocks \
+                 GROUP BY shift, block) AS blocks WHERE available <> \
+                 (SELECT count(*) FROM products WHERE id >> shift = block AND products.available = true)";
+            assert_eq!(rows::count(db.query(blocks, &[])).unwrap(), 0, "{change}");
+            let blocks = "SELECT count(*) FROM (SELECT sum(available) AS available FROM product_blocks GROUP BY shift) AS levels \
+                 WHERE available <> (SELECT sum(available) FROM product_total)";
             assert_eq!(rows::count(db.query(blocks, &[])).unwrap(), 0, "{change}");
         }
     }
@@ -292,6 +298,35 @@ fn a_page_far_down_is_the_same_by_page_number_and_by_the_product_before_it() {
             assert_eq!((page.products.len(), page.total), (0, total));
         }
         assert_eq!(next_page(&db.0, i64::MAX, 1).unwrap().products.len(), 0);
+    }
+}
+
+#[test]
+fn a_page_far_down_is_found_whatever_the_distances_between_the_ids() {
+    for db in both() {
+        let numbers = match db.0.dialect() {
+            Dialect::Sqlite => {
+                "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 40) \
+                 INSERT INTO products (id, name, price_cents) SELECT (1 << n) + n * 1000, 'x', 1 FROM numbers"
+            }
+            Dialect::Postgres => {
+                "INSERT INTO products (id, name, price_cents) SELECT (1::bigint << n) + n * 1000, 'x', 1 \
+                 FROM generate_series(1, 40) AS numbers (n)"
+            }
+        };
+        db.query(numbers, &[]);
+        let all = ids(&db.page(1000, 0).products);
+        assert_eq!(all.len(), 87);
+        for (offset, id) in all.iter().enumerate() {
+            let place = rows::place(db.query(sql::SEEK, &[Value::Integer(offset as i64)])).unwrap();
+            let (start, before) = place.unwrap();
+            assert!(
+                start <= *id as i64 && before <= offset as i64 && offset as i64 - before < 64,
+                "{offset}: {place:?}"
+            );
+            assert_eq!(all.iter().position(|id| *id as i64 >= start), Some(before as usize), "{offset}");
+        }
+        assert_eq!(rows::place(db.query(sql::SEEK, &[Value::Integer(87)])).unwrap(), None);
     }
 }
 
@@ -437,5 +472,18 @@ mod import {
             db.query(remove, &[]);
             assert_eq!(ids(&db.page(100, 0).products).len(), 48);
         }
+    }
+}
+
+#[test]
+fn names_are_those_of_deleted_products_too() {
+    for db in both() {
+        db.query(sql::DELETE, &[Value::Integer(2), Value::Null, Value::Null]);
+        let found = names::look_up(&db.0, vec![u64::MAX, 2, 1, 999_999, 2]).unwrap();
+        let found: Vec<_> = found.iter().map(|named| (named.id, named.name.as_str())).collect();
+        assert_eq!(found, [(1, "Teclado"), (2, "Mouse")]);
+        assert!(names::look_up(&db.0, Vec::new()).unwrap().is_empty());
+        assert!(names::look_up(&db.0, (0..1000).collect()).is_ok());
+        assert!(matches!(names::look_up(&db.0, (0..1001).collect()), Err(Error::Invalid(_))));
     }
 }

@@ -23,17 +23,17 @@ pub(crate) struct Call<'a> {
 }
 
 /// Answers a request to the API; then sends waiting events.
-pub(crate) async fn answer(call: &Call<'_>, body: &[u8]) -> Reply {
-    let reply = match route(call, body).await {
+pub(crate) fn answer(call: &Call<'_>, body: &[u8]) -> Reply {
+    let reply = match route(call, body) {
         Ok(reply) => reply,
         Err(refusal) => refusal.into_reply(),
     };
-    checkout::expire_overdue().await;
-    delivery::send_waiting(Patience::InPassing).await;
+    checkout::expire_overdue();
+    delivery::send_waiting(Patience::InPassing);
     reply.with("request-id", ids::new("req_"))
 }
 
-async fn route(call: &Call<'_>, body: &[u8]) -> Result<Reply, Refusal> {
+fn route(call: &Call<'_>, body: &[u8]) -> Result<Reply, Refusal> {
     let key = call.headers.get("authorization");
     if key.as_deref().and_then(|value| value.strip_prefix("Bearer ")).is_none_or(|key| key.trim().is_empty()) {
         return Err(Refusal::no_key());
@@ -43,13 +43,11 @@ async fn route(call: &Call<'_>, body: &[u8]) -> Result<Reply, Refusal> {
         return refund::create(body, idempotency_key(call)?.as_deref());
     }
     match (call.method, path.strip_prefix("/v1/checkout/sessions")) {
-        (&Method::POST, Some("")) => create(call, body).await,
+        (&Method::POST, Some("")) => create(call, body),
         (&Method::POST, Some(rest)) if id_before(rest, "/expire").is_some() => {
-            expire(id_before(rest, "/expire").unwrap_or_default()).await
+            expire(id_before(rest, "/expire").unwrap_or_default())
         }
-        (&Method::GET | &Method::HEAD, Some(id)) if id.starts_with('/') => {
-            get(id.trim_start_matches('/'), call.query).await
-        }
+        (&Method::GET | &Method::HEAD, Some(id)) if id.starts_with('/') => get(id.trim_start_matches('/'), call.query),
         _ => {
             let message = format!("Unrecognized request URL ({}: {path}).", call.method);
             Err(Refusal::missing("", None, message))
@@ -67,7 +65,7 @@ fn idempotency_key(call: &Call<'_>) -> Result<Option<String>, Refusal> {
     Ok(key)
 }
 
-async fn create(call: &Call<'_>, body: &[u8]) -> Result<Reply, Refusal> {
+fn create(call: &Call<'_>, body: &[u8]) -> Result<Reply, Refusal> {
     let key = idempotency_key(call)?;
     let new_session = form::parse(body)?;
     let public_url = settings::public_url().ok_or_else(Refusal::internal)?;
@@ -82,7 +80,7 @@ async fn create(call: &Call<'_>, body: &[u8]) -> Result<Reply, Refusal> {
     }
 }
 
-async fn get(id: &str, query: &str) -> Result<Reply, Refusal> {
+fn get(id: &str, query: &str) -> Result<Reply, Refusal> {
     let expand = expand(query)?;
     let public_url = settings::public_url().ok_or_else(Refusal::internal)?;
     match checkout::find(id).map_err(internal)? {
@@ -91,10 +89,10 @@ async fn get(id: &str, query: &str) -> Result<Reply, Refusal> {
     }
 }
 
-async fn expire(id: &str) -> Result<Reply, Refusal> {
+fn expire(id: &str) -> Result<Reply, Refusal> {
     let public_url = settings::public_url().ok_or_else(Refusal::internal)?;
     let session = checkout::find(id).map_err(internal)?.ok_or_else(|| no_session(id))?;
-    match checkout::end(&session.id).await.map_err(internal)? {
+    match checkout::end(&session.id).map_err(internal)? {
         Some(session) => Ok(Reply::json(200, &object::session(&session, &public_url, Expand::Nothing))),
         None => {
             let status = session.status.word();

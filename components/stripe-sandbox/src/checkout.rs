@@ -14,7 +14,7 @@ use crate::{db, ids, settings};
 use http::Method;
 
 /// Answers a request for a page.
-pub(crate) async fn answer(method: &Method, path: &str, body: &[u8]) -> Reply {
+pub(crate) fn answer(method: &Method, path: &str, body: &[u8]) -> Reply {
     let path = path.strip_suffix('/').unwrap_or(path);
     let mut segments = path.split('/').skip(1);
     let route = (segments.next(), segments.next(), segments.next(), segments.next());
@@ -27,14 +27,14 @@ pub(crate) async fn answer(method: &Method, path: &str, body: &[u8]) -> Reply {
         _ => return unknown(),
     };
     let result = match action {
-        "pay" if read => show(id).await,
-        "pay" if *method == Method::POST => pay(id, body).await,
-        "receipts" if read => receipt(id).await,
+        "pay" if read => show(id),
+        "pay" if *method == Method::POST => pay(id, body),
+        "receipts" if read => receipt(id),
         "cancel" if *method == Method::POST => cancel(id),
-        "expire" if *method == Method::POST => expire(id).await,
-        "refund" if *method == Method::POST => refund(id).await,
-        "dispute" if *method == Method::POST => dispute(id).await,
-        "decide" if *method == Method::POST => decide(id, body).await,
+        "expire" if *method == Method::POST => expire(id),
+        "refund" if *method == Method::POST => refund(id),
+        "dispute" if *method == Method::POST => dispute(id),
+        "decide" if *method == Method::POST => decide(id, body),
         _ => {
             let page = pages::problem("Invalid form", "This page does not accept this kind of request.");
             return Reply::page(405, page).with("allow", allowed);
@@ -61,24 +61,24 @@ pub(crate) fn find(id: &str) -> Result<Option<Session>, Fault> {
 }
 
 /// Ends sessions whose time is over, as Stripe does on time.
-pub(crate) async fn expire_overdue() {
+pub(crate) fn expire_overdue() {
     let Ok(overdue) = store::overdue(&mut db::query, ids::now()) else { return };
     for id in overdue {
         // A failure was logged, and the session is still overdue.
-        let _ended = end(&id).await;
+        let _ended = end(&id);
     }
 }
 
-async fn show(id: &str) -> Result<Reply, Fault> {
-    expire_overdue().await;
-    delivery::send_waiting(Patience::InPassing).await;
+fn show(id: &str) -> Result<Reply, Fault> {
+    expire_overdue();
+    delivery::send_waiting(Patience::InPassing);
     let Some(session) = find(id)? else { return Ok(unknown()) };
     let mut leads_to = vec![session.request.success_url.as_str()];
     leads_to.extend(session.request.cancel_url.as_deref());
     Ok(Reply::page_redirecting_to(200, pages::checkout(&session), &leads_to))
 }
 
-async fn pay(id: &str, body: &[u8]) -> Result<Reply, Fault> {
+fn pay(id: &str, body: &[u8]) -> Result<Reply, Fault> {
     let Some(delivery) = delivery(body) else {
         let page = pages::problem("Invalid form", "The form asks for an unknown way of delivery.");
         return Ok(Reply::page(400, page));
@@ -86,8 +86,8 @@ async fn pay(id: &str, body: &[u8]) -> Result<Reply, Fault> {
     let Some(session) = find(id)? else { return Ok(unknown()) };
     let (intent, charge) = (ids::new("pi_"), ids::new("ch_"));
     let pay = |run: &mut Run, id: &str| store::pay(run, id, &intent, &charge, ids::now());
-    let paid = change(&session.id, delivery, pay, event::paid).await?;
-    delivery::send_waiting(Patience::Customer(&session.id)).await;
+    let paid = change(&session.id, delivery, pay, event::paid)?;
+    delivery::send_waiting(Patience::Customer(&session.id));
     let session = match paid {
         Some(session) => Some(session),
         None => find(id)?,
@@ -110,50 +110,50 @@ fn url_after_cancel(session: &Session) -> String {
     shop.unwrap_or_else(|| page_path("pay", &session.id))
 }
 
-async fn expire(id: &str) -> Result<Reply, Fault> {
+fn expire(id: &str) -> Result<Reply, Fault> {
     let Some(session) = find(id)? else { return Ok(unknown()) };
-    end(&session.id).await?;
-    delivery::send_waiting(Patience::Customer(&session.id)).await;
+    end(&session.id)?;
+    delivery::send_waiting(Patience::Customer(&session.id));
     Ok(Reply::see_other(&page_path("pay", &session.id)))
 }
 
 /// Ends an open session; `None` when it is not open.
-pub(crate) async fn end(id: &str) -> Result<Option<Session>, Fault> {
-    change(id, Delivery::Once, store_expire, event::expired).await
+pub(crate) fn end(id: &str) -> Result<Option<Session>, Fault> {
+    change(id, Delivery::Once, store_expire, event::expired)
 }
 
-async fn refund(id: &str) -> Result<Reply, Fault> {
+fn refund(id: &str) -> Result<Reply, Fault> {
     let Some(session) = find(id)? else { return Ok(unknown()) };
-    change(&session.id, Delivery::Once, store::refund, event::refunded).await?;
-    delivery::send_waiting(Patience::Customer(&session.id)).await;
+    change(&session.id, Delivery::Once, store::refund, event::refunded)?;
+    delivery::send_waiting(Patience::Customer(&session.id));
     Ok(Reply::see_other(&match session.payment {
         Some(payment) => page_path("receipts", &payment.charge),
         None => page_path("pay", &session.id),
     }))
 }
 
-async fn dispute(id: &str) -> Result<Reply, Fault> {
+fn dispute(id: &str) -> Result<Reply, Fault> {
     let Some(session) = find(id)? else { return Ok(unknown()) };
     let dispute = ids::new("du_");
     let open = |run: &mut Run, id: &str| store::dispute(run, id, &dispute, ids::now());
-    change(&session.id, Delivery::Once, open, |session, _, now, id| event::disputed(session, now, id)).await?;
-    delivery::send_waiting(Patience::Customer(&session.id)).await;
+    change(&session.id, Delivery::Once, open, |session, _, now, id| event::disputed(session, now, id))?;
+    delivery::send_waiting(Patience::Customer(&session.id));
     Ok(Reply::see_other(&page_path("pay", &session.id)))
 }
 
-async fn decide(id: &str, body: &[u8]) -> Result<Reply, Fault> {
+fn decide(id: &str, body: &[u8]) -> Result<Reply, Fault> {
     let Some(state) = decision(body) else {
         let page = pages::problem("Invalid form", "The form must say for whom the dispute is decided.");
         return Ok(Reply::page(400, page));
     };
     let Some(session) = find(id)? else { return Ok(unknown()) };
     let decide = |run: &mut Run, id: &str| store::decide_dispute(run, id, state);
-    change(&session.id, Delivery::Once, decide, |session, _, now, id| event::disputed(session, now, id)).await?;
-    delivery::send_waiting(Patience::Customer(&session.id)).await;
+    change(&session.id, Delivery::Once, decide, |session, _, now, id| event::disputed(session, now, id))?;
+    delivery::send_waiting(Patience::Customer(&session.id));
     Ok(Reply::see_other(&page_path("pay", &session.id)))
 }
 
-async fn receipt(charge: &str) -> Result<Reply, Fault> {
+fn receipt(charge: &str) -> Result<Reply, Fault> {
     if !ids::plausible(charge, "ch_") {
         return Ok(unknown());
     }
@@ -172,7 +172,7 @@ fn store_expire(run: &mut Run, id: &str) -> Result<Option<Session>, Fault> {
 
 /// Performs an action and stores its events, in one transaction; `None` when the session's state does not allow the
 /// action.
-async fn change(
+fn change(
     id: &str,
     delivery: Delivery,
     action: impl FnOnce(&mut Run, &str) -> Result<Option<Session>, Fault>,

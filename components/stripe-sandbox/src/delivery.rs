@@ -16,13 +16,10 @@ use crate::settings;
 use crate::signature;
 use crate::sql;
 use crate::store::{self, Waiting};
-use futures_util::future::{Either, select};
-use souk_web::SendError;
+use souk_web::client::{self, Method, Request, SendError};
 use spin_sdk::sqlite::Value;
-use spin_sdk::time::sleep;
-use spin_sdk::wasip3::http::types::Method;
-use std::pin::pin;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 /// The application's webhook.
 const WEBHOOK: &str = "http://webhook.spin.internal/payments/webhook";
@@ -62,28 +59,32 @@ impl Patience<'_> {
 }
 
 /// Sends waiting events. A failure is logged, and its event keeps waiting.
-pub(crate) async fn send_waiting(patience: Patience<'_>) {
-    let sending = async {
-        if let Patience::Customer(session) = patience {
-            send_all_of(session, patience).await;
-        }
-        send_some(None, patience).await;
+pub(crate) fn send_waiting(patience: Patience<'_>) {
+    let end = Instant::now() + Duration::from_secs(patience.seconds().into());
+    let in_time = match patience {
+        Patience::Customer(session) => send_all_of(session, patience, end),
+        Patience::InPassing => true,
     };
-    if let Either::Right(_) = select(pin!(sending), pin!(sleep(Duration::from_secs(patience.seconds().into())))).await {
+    if !in_time || send_some(None, patience, end) == Some(Sent::Late) {
         eprintln!("the webhook did not answer in time; the remaining events are sent again later");
     }
 }
 
-/// Sends until no event of this session waits. Pauses after a refusal, and while another request is sending.
-async fn send_all_of(session: &str, patience: Patience<'_>) {
+/// Sends until no event of this session waits. Pauses after a refusal, and while another request is sending. Returns
+/// whether that took no longer than until `end`.
+fn send_all_of(session: &str, patience: Patience<'_>, end: Instant) -> bool {
     let mut pauses = PAUSES_MS.iter();
     while store::has_events(&mut db::query, session).unwrap_or(false) {
-        if send_some(Some(session), patience).await == Some(Sent::All) {
-            continue;
+        match send_some(Some(session), patience, end) {
+            Some(Sent::All) => {}
+            Some(Sent::Late) => return false,
+            Some(Sent::NotAll) | None => {
+                let Some(pause) = pauses.next() else { break };
+                sleep(Duration::from_millis(*pause));
+            }
         }
-        let Some(pause) = pauses.next() else { break };
-        sleep(Duration::from_millis(*pause)).await;
     }
+    true
 }
 
 /// Whether all of some events were sent.
@@ -91,10 +92,12 @@ async fn send_all_of(session: &str, patience: Patience<'_>) {
 enum Sent {
     All,
     NotAll,
+    /// The time was over first: what was claimed and not sent is sent again once the claim ends.
+    Late,
 }
 
 /// Sends some waiting events, of one session or of all; `None` when none could be claimed.
-async fn send_some(session: Option<&str>, patience: Patience<'_>) -> Option<Sent> {
+fn send_some(session: Option<&str>, patience: Patience<'_>, end: Instant) -> Option<Sent> {
     let now = ids::now();
     let waiting = store::claim(&mut db::query, session, now, now + patience.claim()).ok()?;
     if waiting.is_empty() {
@@ -103,11 +106,11 @@ async fn send_some(session: Option<&str>, patience: Patience<'_>) -> Option<Sent
     let secret = settings::endpoint_secret()?;
     let mut sent = Sent::All;
     for event in waiting {
-        let outcome = send_all_copies(&event, &secret).await;
         // If this statement fails, the claim ends and the event is sent again: at least once.
-        let _noted = match outcome {
+        let _noted = match send_all_copies(&event, &secret, end) {
             Ok(()) => db::query(sql::DELETE_EVENT, &[Value::Integer(event.number)]),
-            Err(why) => {
+            Err(Unsent::Late) => return Some(Sent::Late),
+            Err(Unsent::Refused(why)) => {
                 sent = Sent::NotAll;
                 eprintln!(
                     "the webhook did not accept event {} (try {}): {why}; it is sent again later",
@@ -131,15 +134,21 @@ fn pause(attempts: i64) -> i64 {
     }
 }
 
-async fn send_all_copies(event: &Waiting, secret: &str) -> Result<(), String> {
-    for _ in 0..event.copies {
-        send(&event.payload, secret).await?;
-    }
-    Ok(())
+/// Why an event was not sent.
+enum Unsent {
+    /// The time for all events together is over.
+    Late,
+    /// The webhook did not accept it.
+    Refused(String),
 }
 
-async fn send(payload: &str, secret: &str) -> Result<(), String> {
-    let signature = signature::header(secret, ids::now(), payload).ok_or("the secret cannot be an HMAC key")?;
+fn send_all_copies(event: &Waiting, secret: &str, end: Instant) -> Result<(), Unsent> {
+    (0..event.copies).try_for_each(|_| send(&event.payload, secret, end))
+}
+
+fn send(payload: &str, secret: &str, end: Instant) -> Result<(), Unsent> {
+    let signature = signature::header(secret, ids::now(), payload);
+    let signature = signature.ok_or_else(|| Unsent::Refused("the secret cannot be an HMAC key".to_owned()))?;
     let headers = [
         ("content-type", "application/json; charset=utf-8"),
         ("content-length", &payload.len().to_string()),
@@ -147,11 +156,14 @@ async fn send(payload: &str, secret: &str) -> Result<(), String> {
         ("stripe-signature", &signature),
     ];
     let headers = headers.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
-    match souk_web::send(&Method::Post, WEBHOOK, &headers, Some(payload.into()), MAX_ANSWER_BYTES).await {
+    let request = Request { method: &Method::Post, url: WEBHOOK, headers: &headers, body: Some(payload.as_bytes()) };
+    match client::send(&request, end.saturating_duration_since(Instant::now()), MAX_ANSWER_BYTES) {
         Ok(answer) if (200..300).contains(&answer.status) => Ok(()),
-        Ok(answer) => Err(format!("status {}", answer.status)),
-        Err(SendError::Host(code)) => Err(code.to_string()),
-        Err(SendError::Body(_)) => Err("its answer broke off".to_owned()),
+        Ok(answer) => Err(Unsent::Refused(format!("status {}", answer.status))),
+        Err(SendError::TimedOut) => Err(Unsent::Late),
+        Err(SendError::Host(code)) => Err(Unsent::Refused(code.to_string())),
+        Err(SendError::TooLarge) => Err(Unsent::Refused("its answer is too large".to_owned())),
+        Err(SendError::Aborted) => Err(Unsent::Refused("its answer broke off".to_owned())),
     }
 }
 

@@ -12,8 +12,6 @@ use std::collections::BTreeMap;
 
 /// The most lines, according to Stripe's API reference.
 const MAX_LINES: usize = 100;
-/// The largest payment: eight digits.
-pub(crate) const MAX_AMOUNT: i64 = 99_999_999;
 /// The most bytes of a name or a URL.
 const MAX_TEXT_BYTES: usize = 2048;
 /// The most entries of metadata, and the most bytes of a key and of a value.
@@ -151,16 +149,17 @@ fn lines(drafts: BTreeMap<usize, Draft>) -> Result<(String, Vec<Line>), Refusal>
 
 fn total(lines: &[Line], currency: &str) -> Result<i64, Refusal> {
     let total = lines.iter().fold(0_i64, |total, line| total.saturating_add(line.amount()));
-    let minimum = money::minimum(currency);
+    let (minimum, maximum) = (money::minimum(currency), money::maximum(currency));
     match total {
         _ if total < minimum => {
             let least = money::show(minimum, currency);
             let message = format!("The Checkout Session's total amount must be at least {least}");
             Err(wrong("amount_too_small", "line_items", message))
         }
-        ..=MAX_AMOUNT => Ok(total),
+        _ if total <= maximum => Ok(total),
         _ => {
-            let message = format!("The Checkout Session's total amount must be no more than {MAX_AMOUNT}");
+            let most = money::show(maximum, currency);
+            let message = format!("The Checkout Session's total amount must be no more than {most}");
             Err(wrong("amount_too_large", "line_items", message))
         }
     }

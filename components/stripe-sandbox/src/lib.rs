@@ -39,6 +39,7 @@ mod tests;
 
 use http::Method;
 use reply::Reply;
+use souk_web::{BodyError, Response, plain};
 use spin_sdk::wasip3::exports::http::handler;
 use spin_sdk::wasip3::http::types;
 
@@ -53,21 +54,36 @@ impl handler::Guest for Sandbox {
     async fn handle(request: types::Request) -> Result<types::Response, types::ErrorCode> {
         let mut request = souk_web::Request::of_wasi(request);
         let body = request.body(MAX_BODY_BYTES).await;
-        let souk_web::Request { method, target, headers, .. } = &request;
-        let (path, query) = target.split_once('?').unwrap_or((target.as_str(), ""));
-        let method = Method::from_bytes(souk_web::method_name(method).as_bytes())
-            .map_err(|_| types::ErrorCode::HttpRequestMethodInvalid)?;
-        let reply = if path == "/v1" || path.starts_with("/v1/") {
-            match body {
-                Ok(body) => api::answer(&api::Call { method: &method, path, query, headers }, &body).await,
-                Err(_) => refusal::Refusal::invalid("", None, "The request is too large").into_reply(),
-            }
-        } else {
-            match body {
-                Ok(body) => checkout::answer(&method, path, &body).await,
-                Err(_) => Reply::page(413, pages::problem("Too much", "The form is larger than this page accepts.")),
-            }
-        };
-        reply.send(&method).into_wasi()
+        answer(&request, body).into_wasi()
     }
+}
+
+impl plain::Guest for Sandbox {
+    fn handle(request: plain::Request) -> plain::Response {
+        plain::answer(async {
+            let mut request = souk_web::Request::of_plain(request);
+            let body = request.body(MAX_BODY_BYTES).await;
+            answer(&request, body)
+        })
+    }
+}
+
+fn answer(request: &souk_web::Request, body: Result<Vec<u8>, BodyError>) -> Response {
+    let souk_web::Request { method, target, headers, .. } = request;
+    let (path, query) = target.split_once('?').unwrap_or((target.as_str(), ""));
+    let Ok(method) = Method::from_bytes(souk_web::method_name(method).as_bytes()) else {
+        return Reply::page(501, pages::problem("Not this way", "This is no method of HTTP.")).send(&Method::GET);
+    };
+    let reply = if path == "/v1" || path.starts_with("/v1/") {
+        match body {
+            Ok(body) => api::answer(&api::Call { method: &method, path, query, headers }, &body),
+            Err(_) => refusal::Refusal::invalid("", None, "The request is too large").into_reply(),
+        }
+    } else {
+        match body {
+            Ok(body) => checkout::answer(&method, path, &body),
+            Err(_) => Reply::page(413, pages::problem("Too much", "The form is larger than this page accepts.")),
+        }
+    };
+    reply.send(&method)
 }

@@ -25,6 +25,17 @@ pub(crate) fn minimum(currency: &str) -> i64 {
     }
 }
 
+/// The most that a payment in this currency may be: eight digits in most currencies, and more by card in some.
+pub(crate) fn maximum(currency: &str) -> i64 {
+    match currency {
+        "idr" => 999_999_999_999,
+        "inr" => 999_999_999,
+        "cop" | "huf" => 9_999_999_999_999,
+        "lbp" => 99_999_999_999_999,
+        _ => 99_999_999,
+    }
+}
+
 /// An amount without its currency, which stands nearby.
 pub(crate) fn plain(amount: i64) -> String {
     let (sign, cents) = (if amount < 0 { "-" } else { "" }, amount.unsigned_abs());
@@ -56,5 +67,18 @@ mod tests {
         ] {
             assert_eq!(show(amount, "usd"), shown);
         }
+    }
+
+    #[test]
+    fn the_least_payment_is_that_of_stripes_table() {
+        // docs.stripe.com/currencies, "Minimum and maximum charge amounts", but for the yen, which has no hundredths.
+        let table = "USD 0.50, AED 2.00, AUD 0.50, BGN 1.00, BRL 0.50, CAD 0.50, CHF 0.50, CZK 15.00, DKK 2.50, EUR 0.50, \
+                     GBP 0.30, HKD 4.00, HUF 175.00, INR 0.50, MXN 10.00, MYR 2.00, NOK 3.00, NZD 0.50, PLN 2.00, \
+                     RON 2.00, SEK 3.00, SGD 0.50, THB 10.00";
+        for row in table.split(", ") {
+            let (currency, least) = row.split_once(' ').unwrap();
+            assert_eq!(plain(minimum(&currency.to_lowercase())), least, "{currency}");
+        }
+        assert_eq!(minimum("zar"), 1);
     }
 }

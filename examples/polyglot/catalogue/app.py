@@ -1,4 +1,4 @@
-"""The catalogue: answers `store:products/catalog` and `changes` from a SQLite database, and reaches nothing else."""
+"""The catalogue: answers `store:products/catalog`, `changes` and `names` from a SQLite database, and reaches nothing else."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from wit_world.exports.catalog import (
     ProductChanges,
 )
 from wit_world.exports.changes import Change, What
+from wit_world.exports.names import Named
 from wit_world.imports import sqlite
 
 COLUMNS = "id, name, price_cents, available, created_at, updated_at"
@@ -203,3 +204,18 @@ class Changes(exports.Changes):
         if not rows and not query("SELECT id FROM products WHERE id = ?1", checked_id(id)):
             raise Err(Error_NotFound())
         return [Change(at, by, trace, What[what], old, new) for at, by, trace, what, old, new in rows]
+
+
+class Names(exports.Names):
+    """What products are called, deleted ones too."""
+
+    def look_up(self, ids: list[int]) -> list[Named]:
+        # A number that no row can have is simply not found.
+        numbers = sorted({number for number in ids if number <= MAX_ID})
+        if len(numbers) > MAX_PAGE:
+            raise Err(Error_Invalid(f"at most {MAX_PAGE} products at once"))
+        rows = query(
+            "SELECT id, name FROM products WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY id",
+            json.dumps(numbers),
+        )
+        return [Named(number, name) for number, name in rows]

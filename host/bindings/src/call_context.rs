@@ -5,7 +5,7 @@
 
 use crate::Ctx;
 use crate::binding::Binding;
-use crate::tape::Lane;
+use crate::tape::ClockKind;
 use wasmtime::component::{HasSelf, Linker};
 
 #[allow(unreachable_pub, reason = "generated")]
@@ -41,7 +41,7 @@ impl wit::Host for Ctx {
 
     fn remaining(&mut self) -> wasmtime::Result<u64> {
         let left = || u64::try_from(self.call.remaining().as_millis()).unwrap_or(u64::MAX);
-        Ok(self.call.tape.as_ref().map_or_else(left, |tape| tape.read(Lane::Remaining, left)))
+        Ok(self.call.tape.as_ref().map_or_else(left, |tape| tape.read(ClockKind::Remaining, left)))
     }
 }
 

@@ -3,8 +3,8 @@
 //! wasmtime keeps `fields`, `request` and `response` in the instance's table of resources and bounds the size of each
 //! `fields`, but neither their sum nor the other texts of a request. So the limit on one value depends on how many
 //! resources the instance has. An honest instance has few, and each may be as large as wasmtime allows; beyond
-//! [`FEW_RESOURCES`], new ones may have at most [`SMALL_BYTES`]. The sum is at most ([`FEW_RESOURCES`] +
-//! [`COUNT_INTERVAL`]) × [`LARGE_BYTES`] + [`MAX_RESOURCES`](super::MAX_RESOURCES) × [`SMALL_BYTES`]: 52 MiB, a little
+//! [`FEW_RESOURCES`], new ones may have at most [`MAX_SMALL_HEADERS_BYTES`]. The sum is at most ([`FEW_RESOURCES`] +
+//! [`COUNT_INTERVAL`]) × [`MAX_LARGE_HEADERS_BYTES`] + [`MAX_RESOURCES`](super::MAX_RESOURCES) × [`MAX_SMALL_HEADERS_BYTES`]: 52 MiB, a little
 //! less than the default of an instance's own memory.
 //!
 //! wasmtime's setting covers only new `fields`. The functions in [`add_to_linker`] replace wasmtime's own where a guest
@@ -28,10 +28,10 @@ souk_manifest::fixed_limits! {
     /// The number of resources up to which each set of HTTP headers of an instance may be large.
     pub const FEW_RESOURCES: usize = 128, "handles";
     /// The most bytes of one set of HTTP headers in an instance with few resources; wasmtime's default.
-    pub const LARGE_BYTES: usize = 128 << 10, bytes;
+    pub const MAX_LARGE_HEADERS_BYTES: usize = 128 << 10, bytes;
     /// The most bytes of one set of HTTP headers in an instance with many resources: the usual limit of servers for a
     /// request's head.
-    pub const SMALL_BYTES: usize = 8 << 10, bytes;
+    pub const MAX_SMALL_HEADERS_BYTES: usize = 8 << 10, bytes;
     /// After how many calls of `wasi:http` the resources of an instance are counted again.
     const COUNT_INTERVAL: u32 = 32, "calls";
     /// The longest method; the longest registered one is `UPDATEREDIRECTREF`.
@@ -58,7 +58,7 @@ impl ResourceCount {
     }
 
     fn limit(&self) -> usize {
-        if self.many { SMALL_BYTES } else { LARGE_BYTES }
+        if self.many { MAX_SMALL_HEADERS_BYTES } else { MAX_LARGE_HEADERS_BYTES }
     }
 }
 
@@ -165,13 +165,16 @@ mod tests {
         while let Ok(fields) = HostFields::new(&mut ctx.http()) {
             let size = fill(&mut ctx, &fields);
             if count == 0 {
-                assert!(size > LARGE_BYTES - 5_000, "{size}");
+                assert!(size > MAX_LARGE_HEADERS_BYTES - 5_000, "{size}");
             }
             sum += size;
             count += 1;
         }
         assert_eq!(count, MAX_RESOURCES);
-        assert!(sum <= (FEW_RESOURCES + 1) * LARGE_BYTES + MAX_RESOURCES * SMALL_BYTES, "{sum}");
+        assert!(
+            sum <= (FEW_RESOURCES + 1) * MAX_LARGE_HEADERS_BYTES + MAX_RESOURCES * MAX_SMALL_HEADERS_BYTES,
+            "{sum}"
+        );
     }
 
     #[test]
@@ -180,7 +183,7 @@ mod tests {
         let all: Vec<_> = (0..1_000).map(|_| HostFields::new(&mut ctx.http()).unwrap()).collect();
         let sum: usize = all.iter().map(|fields| fill(&mut ctx, fields)).sum();
         let large = FEW_RESOURCES + COUNT_INTERVAL as usize;
-        assert!(sum <= large * LARGE_BYTES + 1_000 * SMALL_BYTES, "{sum}");
+        assert!(sum <= large * MAX_LARGE_HEADERS_BYTES + 1_000 * MAX_SMALL_HEADERS_BYTES, "{sum}");
     }
 
     #[test]
@@ -202,7 +205,11 @@ mod tests {
         assert_eq!(set_authority(&mut ctx, own(), long(2_000)).unwrap(), Err(()));
         assert_eq!(set_authority(&mut ctx, own(), long(100)).unwrap(), Ok(()));
         let path = |bytes| Some(format!("/{}", "a".repeat(bytes)));
-        assert_eq!(set_path(&mut ctx, own(), path(SMALL_BYTES)).unwrap(), Err(()), "there are many resources");
+        assert_eq!(
+            set_path(&mut ctx, own(), path(MAX_SMALL_HEADERS_BYTES)).unwrap(),
+            Err(()),
+            "there are many resources"
+        );
         assert_eq!(set_path(&mut ctx, own(), path(4_000)).unwrap(), Ok(()));
     }
 }

@@ -158,7 +158,7 @@ pub struct Grants {
     /// The resource usage of all its instances.
     pub usage: Arc<Usage>,
     /// Where its metrics and log records for OpenTelemetry go.
-    pub telling: otel::Telling,
+    pub telemetry: otel::GuestTelemetry,
     /// How many bytes the component may print to the log in a second.
     pub output: Arc<LineBudget>,
 }
@@ -182,7 +182,7 @@ impl Grants {
             traced_values: None,
             recorder: None,
             usage: Arc::default(),
-            telling: otel::Telling::default(),
+            telemetry: otel::GuestTelemetry::default(),
             output: LineBudget::new(stdio::MAX_OUTPUT_BYTES),
         }
     }

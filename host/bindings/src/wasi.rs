@@ -55,7 +55,7 @@ pub(super) fn context(grants: &Grants, stdio: &Stdio, tape: Option<&Arc<Tape>>) 
         .allow_ip_name_lookup(false)
         .max_random_size(MAX_RANDOM_BYTES);
     if let Some(tape) = tape {
-        tape::equip(&mut wasi, tape);
+        tape::set_clocks(&mut wasi, tape);
     }
     if let Some(folder) = &grants.files {
         // This opens one local folder, which is in the kernel's cache. All other file operations run on blocking

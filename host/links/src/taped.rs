@@ -4,7 +4,7 @@ use super::import::{Answer, Answers, answer_as_vals, define};
 use serde_json::value::RawValue;
 use souk_bindings::Ctx;
 use souk_bindings::call::CallContext;
-use souk_bindings::tape::{Entered, Tape};
+use souk_bindings::tape::{ResultSource, Tape};
 use souk_codec::FunctionCodec;
 use souk_runtime::Flat;
 use std::sync::{Arc, OnceLock};
@@ -29,12 +29,12 @@ impl<L: Answers> Answers for Taped<L> {
         Box::new(async move {
             let codec = self.codec()?;
             match entered? {
-                Entered::Live(slot) => {
+                ResultSource::Live(slot) => {
                     Box::into_pin(self.link.clone().answer(context, params, &mut *results)).await?;
                     let json = String::from_utf8(codec.encode_results(results)?)?;
                     tape.fill_raw(slot, RawValue::from_string(json)?);
                 }
-                Entered::Known(json) => {
+                ResultSource::Known(json) => {
                     let values = codec.decode_results(json.get().as_bytes())?;
                     results.iter_mut().zip(values).for_each(|(slot, value)| *slot = value);
                 }
@@ -64,7 +64,7 @@ impl<L: Answers> Taped<L> {
         }
     }
 
-    fn enter(&self, tape: &Tape, params: &[Val]) -> wasmtime::Result<Entered> {
+    fn enter(&self, tape: &Tape, params: &[Val]) -> wasmtime::Result<ResultSource> {
         let arguments = String::from_utf8(self.codec()?.encode_params(params)?)?;
         tape.enter(&self.import, arguments)
     }

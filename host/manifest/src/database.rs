@@ -56,7 +56,7 @@ pub(super) fn fill_in(
 /// The database that `url` names; or what is wrong, as the end of a sentence, and the fix.
 fn read(url: &str, labels: &[String], secret: bool) -> Result<DatabaseUrl, (String, String)> {
     const FORMS: &str = "write `sqlite:LABEL` or `postgres://USER:PASSWORD@HOST/DATABASE`";
-    if PostgresAddress::is_meant(url) {
+    if PostgresAddress::looks_like_url(url) {
         return match PostgresAddress::parse(url) {
             Ok(address) => Ok(DatabaseUrl::Postgres(address)),
             Err(error) => Err((error.message, error.fix.to_owned())),
@@ -114,7 +114,7 @@ mod tests {
             assert!(!format!("{application:?}").contains("s3cret"));
             let host = &application.components["a"].allowed_outbound_hosts[0];
             let Some(DatabaseUrl::Postgres(address)) = &application.components["a"].database else { panic!("{url}") };
-            assert!(host.allows_wherever("postgres", address.host(), address.port()));
+            assert!(host.allows_any_address("postgres", address.host(), address.port()));
             assert!(!host.allows("postgres", address.host(), address.port() + 1));
             assert!(!host.allows("postgres", "other.test", address.port()));
             assert!(!host.allows("http", address.host(), address.port()));

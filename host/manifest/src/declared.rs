@@ -2,6 +2,7 @@
 
 use super::names::nearest;
 use super::table::{At, Table};
+use regex_automata::meta::Regex;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -48,20 +49,28 @@ pub(super) struct Declared {
     /// The warning for the operator when it has a certain value.
     pub(super) warning: Option<Warning>,
     /// The values that it may have; `None` allows any value.
-    pub(super) one_of: Option<OneOf>,
+    pub(super) allowed: Option<Allowed>,
 }
 
 impl Declared {
     /// A variable with what `[variables]` says about it.
     pub(super) fn new(line: usize, default: Option<String>, secret: bool) -> Self {
-        Declared { line, default, secret, generated: None, warning: None, one_of: None }
+        Declared { line, default, secret, generated: None, warning: None, allowed: None }
     }
 }
 
 /// The values that a variable may have.
-pub(super) struct OneOf {
+pub(super) struct Allowed {
     pub(super) line: usize,
-    pub(super) values: Vec<String>,
+    pub(super) rule: Rule,
+}
+
+/// Which values are allowed.
+pub(super) enum Rule {
+    /// These.
+    OneOf(Vec<String>),
+    /// Those that a regular expression matches, from beginning to end; with its text.
+    Pattern(String, Regex),
 }
 
 /// How the host generates the value of a variable.

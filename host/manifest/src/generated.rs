@@ -4,7 +4,7 @@
 //! "url"` is the URL at which the application itself is served. With `unless = "OTHER"` the host generates the value
 //! only while the variable OTHER is empty: if OTHER is set, the operator must set this one too.
 //!
-//! `one_of` lists the values that a variable may have: see [`super::one_of`].
+//! `one_of` and `pattern` say which values a variable may have: see [`super::allowed`].
 //!
 //! An empty value counts as not set, for the variable itself and for `unless`: a line `SPIN_VARIABLE_NAME=` that was
 //! left in a `.env` file must not become an empty signing key.
@@ -14,9 +14,9 @@
 //!
 //! Nothing is generated if there is any other mistake, nor by `souk build`, which needs no values.
 
-use super::declared::{Declared, Generated, Kind, OneOf, PREFIX, Value, check_named, environment_name, is_set};
+use super::allowed;
+use super::declared::{Allowed, Declared, Generated, Kind, PREFIX, Value, check_named, environment_name, is_set};
 use super::names::nearest;
-use super::one_of;
 use super::table::{At, File, Table};
 use crate::secrets::Secrets;
 use std::collections::BTreeMap;
@@ -36,8 +36,9 @@ pub(super) fn read(table: &Table<'_, '_>, declared: &mut BTreeMap<String, Declar
     for (name, value) in table.entries() {
         let Some(mut entry) = table.entry(&name, value) else { continue };
         let listed = entry.value("one_of").is_some();
-        let one_of = one_of::read(&mut entry, &name);
-        let generate = match listed {
+        let limited = listed || entry.value("pattern").is_some();
+        let allowed = allowed::read(&mut entry, &name);
+        let generate = match limited {
             true => entry.string("generate"),
             false => entry.required_string("generate", FIX),
         };
@@ -48,8 +49,10 @@ pub(super) fn read(table: &Table<'_, '_>, declared: &mut BTreeMap<String, Declar
             table.error(generate.line, message, "keep one of the two");
             continue;
         }
-        if listed {
-            limit(table, &name, one_of, declared);
+        if limited && (generate.is_none() || declared.contains_key(name.value)) {
+            limit(table, &name, allowed, declared);
+        }
+        if limited && generate.is_none() {
             continue;
         }
         let kind = match generate.as_ref().map(|generate| generate.value.as_str()) {
@@ -98,12 +101,12 @@ pub(super) fn read(table: &Table<'_, '_>, declared: &mut BTreeMap<String, Declar
 }
 
 /// Records which values a variable may have.
-fn limit(table: &Table<'_, '_>, name: &At<&str>, one_of: Option<OneOf>, declared: &mut BTreeMap<String, Declared>) {
+fn limit(table: &Table<'_, '_>, name: &At<&str>, allowed: Option<Allowed>, declared: &mut BTreeMap<String, Declared>) {
     let variable = At { value: name.value.to_owned(), line: name.line };
     if check_named(table, "variables", &variable, declared)
         && let Some(known) = declared.get_mut(name.value)
     {
-        known.one_of = one_of;
+        known.allowed = allowed;
     }
 }
 

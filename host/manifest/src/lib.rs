@@ -24,6 +24,7 @@
 //! Not checked here: whether a component's `source` exists (`souk build` makes it, and the loader checks it), and
 //! whether imports and exports fit (links are checked once the components are compiled).
 
+mod allowed;
 mod application;
 pub mod budget;
 mod build;
@@ -50,7 +51,6 @@ mod mongodb;
 mod names;
 mod nats;
 mod nest;
-mod one_of;
 mod outbound;
 mod package;
 mod peers;
@@ -254,7 +254,7 @@ impl Manifest {
             .map(|(name, _)| name.clone())
             .collect();
         let values = variables::resolve(&draft.declared, &providers, &process_env, host, here.as_ref(), shared, file);
-        one_of::check(&draft.declared, &values, file);
+        allowed::check(&draft.declared, &values, file);
         warnings::report(&draft.declared, &values, file);
         fill_in::turn_off(&mut draft, &values, file);
         fill_in::fill_in(&mut draft, &values, file);

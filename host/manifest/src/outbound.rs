@@ -94,7 +94,7 @@ impl AllowedHost {
     }
 
     /// Whether `host` is allowed at any address that it may have, including private ones.
-    pub fn allows_wherever(&self, scheme: &str, host: &str, port: u16) -> bool {
+    pub fn allows_any_address(&self, scheme: &str, host: &str, port: u16) -> bool {
         self.at_any_address && self.allows(scheme, host, port)
     }
 
@@ -355,14 +355,14 @@ mod tests {
     fn a_database_server_is_granted_at_any_address_and_no_other_host_is() {
         let server = AllowedHost::of_postgres("db.test", 5432);
         assert_eq!(server.to_string(), "postgres://db.test:5432");
-        assert!(server.allows_wherever("postgres", "DB.test", 5432));
+        assert!(server.allows_any_address("postgres", "DB.test", 5432));
         for (scheme, host, port) in
             [("postgres", "a.db.test", 5432), ("postgres", "db.test", 5433), ("http", "db.test", 5432)]
         {
-            assert!(!server.allows_wherever(scheme, host, port), "{scheme}://{host}:{port}");
+            assert!(!server.allows_any_address(scheme, host, port), "{scheme}://{host}:{port}");
         }
         assert!(!server.grants_address("postgres", "10.0.0.1".parse().unwrap(), 5432));
-        assert!(!host("postgres://db.test").allows_wherever("postgres", "db.test", 5432));
+        assert!(!host("postgres://db.test").allows_any_address("postgres", "db.test", 5432));
         let address = AllowedHost::of_postgres("::1", 6543);
         assert_eq!(address.to_string(), "postgres://[::1]:6543");
         assert!(address.grants_address("postgres", "::1".parse().unwrap(), 6543));

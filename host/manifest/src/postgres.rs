@@ -152,7 +152,7 @@ impl PostgresAddress {
     }
 
     /// Whether `text` is meant as a PostgreSQL URL, correct or not.
-    pub fn is_meant(text: &str) -> bool {
+    pub fn looks_like_url(text: &str) -> bool {
         text.starts_with("postgres://") || text.starts_with("postgresql://")
     }
 

@@ -1,5 +1,5 @@
-//! Reachability of components. A component that nothing leads to serves only `souk call`, so a host does not load it at
-//! its start.
+//! Finds the components that a trigger or a schedule leads to. Any other component serves only `souk call`, so a host does
+//! not load it at its start.
 
 use super::{Application, Component};
 use std::collections::BTreeSet;

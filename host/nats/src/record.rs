@@ -44,7 +44,7 @@ pub struct RecordError {
 }
 
 impl RecordError {
-    /// What no waiting mends.
+    /// An error that waiting does not fix.
     pub(crate) fn refused(cause: &impl Display, fix: &str) -> Self {
         RecordError { cause: cause.to_string(), fix: fix.to_owned(), transient: false }
     }

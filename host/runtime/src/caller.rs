@@ -83,7 +83,7 @@ impl Pool {
     /// Calls a function like [`Pool::call`], for a caller that is built for the type `caller`.
     ///
     /// # Errors
-    /// As [`Pool::call`]; and when the version's type is one that such a caller cannot call.
+    /// As [`Pool::call`]; also when the caller's type does not fit the version's.
     pub async fn call_from(
         self: &Arc<Self>,
         caller: &CallerType,

@@ -32,7 +32,7 @@ souk_manifest::fixed_limits! {
     pub(crate) const FIXED_LIMITS = "components";
 
     /// The most bytes that are kept of the error output of the process that compiles.
-    const MESSAGE_BYTES: u64 = 64 << 10, bytes;
+    const MAX_COMPILER_OUTPUT_BYTES: u64 = 64 << 10, bytes;
 }
 
 /// The exit code of that process when the file is wrong.
@@ -168,7 +168,7 @@ impl Compiler {
 async fn text(stream: Option<impl AsyncRead + Unpin>) -> String {
     let mut text = Vec::new();
     if let Some(stream) = stream {
-        let mut kept = stream.take(MESSAGE_BYTES);
+        let mut kept = stream.take(MAX_COMPILER_OUTPUT_BYTES);
         // Output before a read error is still worth reporting.
         let _ = kept.read_to_end(&mut text).await;
         let _ = tokio::io::copy(&mut kept.into_inner(), &mut tokio::io::sink()).await;

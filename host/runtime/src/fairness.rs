@@ -28,7 +28,7 @@ impl Fairness {
     }
 
     /// Makes `store` yield after every slice, trap once its call's deadline has passed, and give samples to `profiler`.
-    pub(super) fn govern(&self, store: &mut Store<Ctx>, profiler: &Profiler) {
+    pub(super) fn limit_processor_time(&self, store: &mut Store<Ctx>, profiler: &Profiler) {
         let (hot, held, profiler) = (self.hot.clone(), store.data().slice.clone(), profiler.clone());
         store.epoch_deadline_callback(move |ctx| {
             profiler.sample(&ctx);

@@ -362,7 +362,7 @@ impl ResponseBody {
     }
 
     /// Ends the body with `error`, and logs the reason `why`.
-    fn break_off(&mut self, error: Error, why: &dyn std::fmt::Display) -> Option<Result<Frame<Bytes>, Error>> {
+    fn abort_body(&mut self, error: Error, why: &dyn std::fmt::Display) -> Option<Result<Frame<Bytes>, Error>> {
         if std::mem::replace(&mut self.broken, true) {
             return None;
         }
@@ -417,7 +417,7 @@ impl Body for ResponseBody {
                     self.finish();
                     None
                 }
-                Err(short) => self.break_off(short.of_response(), &short),
+                Err(short) => self.abort_body(short.of_response(), &short),
             },
             Some(Ok(frame)) => match self.count.add(frame.data_ref().map_or(0, Bytes::len)) {
                 Ok(()) => Some(Ok(match frame.into_trailers() {
@@ -427,11 +427,11 @@ impl Body for ResponseBody {
                     }
                     Err(frame) => frame,
                 })),
-                Err(long) => self.break_off(long.of_response(), &long),
+                Err(long) => self.abort_body(long.of_response(), &long),
             },
             Some(Err(error)) => {
                 let why = error.to_string();
-                self.break_off(error, &why)
+                self.abort_body(error, &why)
             }
         })
     }

@@ -43,7 +43,7 @@ pub use plain::Plain;
 pub use pool::{Pool, PoolConfig, PoolUse};
 pub use profile::{MAX_PROFILE_TIME, Profile};
 pub use stub::is_host_interface;
-pub use trial::{Counts, Tally};
+pub use trial::{Counts, OutcomeCounter};
 pub use version::{Version, VersionConfig, VersionId};
 pub use vital::{lost, vital, vital_thread};
 

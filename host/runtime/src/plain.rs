@@ -5,8 +5,8 @@
 //! all. So it may also export a function from one record to another. Everything around the call is the same: version,
 //! instance, deadline, boundary, framing, errors.
 //!
-//! Only a caller that has the complete request can use it, and the response must fit too; the caller decides this
-//! ([`Plain`]).
+//! Only a caller that has the complete request can use it; the caller decides this ([`Plain`]). The response must fit too;
+//! the guest decides this: with the status 0 it refuses to answer a request as plain values, and gets it by `wasi:http`.
 
 use super::error::{CallError, Failure};
 use super::http::RequestMeasurement;
@@ -30,6 +30,8 @@ use wasmtime_wasi_http::DEFAULT_FORBIDDEN_HEADERS;
 pub(super) const INTERFACE: &str = "souk:http/handler@1.0.0";
 /// Its function.
 pub(super) const FUNCTION: &str = "handle";
+/// The status of a response that does not fit into the interface.
+const DOES_NOT_FIT: u16 = 0;
 
 /// The interface's request.
 #[derive(ComponentType, Lower)]
@@ -110,35 +112,43 @@ impl Pool {
 }
 
 impl Plain {
-    /// Lets the component answer `request`, in the caller's task. Dropping the future ends the call.
+    /// Lets the component answer `request`, in the caller's task. Dropping the future ends the call. Returns `None` if the
+    /// response does not fit into plain values: the caller then sends the request through [`Pool::handle`].
     ///
     /// # Errors
     /// When no instance was available, the guest trapped or returned an invalid response, or `context`'s deadline
     /// passed.
     pub async fn handle(
         self,
-        mut request: http::Request<Bytes>,
+        request: &mut http::Request<Bytes>,
         mut context: CallContext,
-    ) -> std::result::Result<http::Response<Bytes>, CallError> {
+    ) -> std::result::Result<Option<http::Response<Bytes>>, CallError> {
         let Plain { pool, version } = self;
         let measurement = RequestMeasurement::begin(&version, request.headers_mut(), &mut context);
-        let tape = version.0.record_plain(&request, &mut context);
+        let tape = version.0.record_plain(request, &mut context);
         let mut answer = pin!(pool.answer_plain(version, request, context));
-        let answered = measurement.end(answer.as_mut().await);
-        if let Some(tape) = tape {
-            recorded::end_plain(&tape, &answered);
+        let answered = measurement.end(answer.as_mut().await).map(whole).transpose();
+        if let (Some(tape), Some(answered)) = (tape, &answered) {
+            recorded::end_plain(&tape, answered);
         }
-        answered
+        answered.transpose()
     }
 }
 
+/// A response with its body, if it fits into plain values.
+fn whole(response: http::Response<Option<Bytes>>) -> Option<http::Response<Bytes>> {
+    let (head, body) = response.into_parts();
+    Some(http::Response::from_parts(head, body?))
+}
+
 impl Pool {
+    /// Returns a response without a body if the guest's response does not fit into plain values.
     async fn answer_plain(
         self: &Arc<Self>,
         version: InUse,
-        request: http::Request<Bytes>,
+        request: &http::Request<Bytes>,
         context: CallContext,
-    ) -> std::result::Result<http::Response<Bytes>, CallError> {
+    ) -> std::result::Result<http::Response<Option<Bytes>>, CallError> {
         let (deadline, trace) = (context.deadline, context.trace.clone());
         let mut run = pin!(self.run_plain(version, request, context));
         let (response, rest) = match tokio::time::timeout_at(deadline, run.as_mut()).await {
@@ -148,14 +158,17 @@ impl Pool {
         if let Some(lease) = rest {
             self.clone().go_on(lease, deadline, trace);
         }
-        self.response(response)
+        match response.status {
+            DOES_NOT_FIT => Ok(http::Response::new(None)),
+            _ => Ok(self.response(response)?.map(Some)),
+        }
     }
 
     /// Calls the guest until it returns. Returns the lease if the guest still works after its return.
     async fn run_plain(
         self: &Arc<Self>,
         version: InUse,
-        request: http::Request<Bytes>,
+        request: &http::Request<Bytes>,
         context: CallContext,
     ) -> std::result::Result<(PlainResponse, Option<Lease>), CallError> {
         let mut lease = self.lease(version, context).await?;
@@ -189,7 +202,7 @@ impl Pool {
 }
 
 /// Calls the guest and waits for its response; returns whether it does nothing after its return.
-async fn invoke(lease: &mut Lease, request: http::Request<Bytes>) -> Result<(PlainResponse, bool)> {
+async fn invoke(lease: &mut Lease, request: &http::Request<Bytes>) -> Result<(PlainResponse, bool)> {
     let instance = &mut lease.instance;
     let Some(handle) = instance.plain else { wasmtime::bail!("{INTERFACE} is not there") };
     let slice = instance.store.data().slice.clone();
@@ -203,15 +216,14 @@ async fn invoke(lease: &mut Lease, request: http::Request<Bytes>) -> Result<(Pla
 }
 
 /// Converts `request` to the interface's type.
-fn plain(request: http::Request<Bytes>) -> PlainRequest {
-    let (head, body) = request.into_parts();
-    let uri = head.uri;
+fn plain(request: &http::Request<Bytes>) -> PlainRequest {
+    let uri = request.uri();
     PlainRequest {
-        method: head.method.as_str().to_owned(),
+        method: request.method().as_str().to_owned(),
         target: uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
         authority: uri.authority().map_or("", |authority| authority.as_str()).to_owned(),
-        fields: fields(&head.headers),
-        body,
+        fields: fields(request.headers()),
+        body: request.body().clone(),
     }
 }
 
@@ -282,7 +294,7 @@ mod tests {
         let request = http::Request::get("http://shop:3000/a?b").body(Bytes::from_static(b"{}")).unwrap();
         let (mut head, body) = request.into_parts();
         head.headers = headers;
-        let request = plain(http::Request::from_parts(head, body));
+        let request = plain(&http::Request::from_parts(head, body));
         assert_eq!(&request.fields[..], b"accept: */*\r\nx-a: 1\r\nx-a: \xff\r\n");
         assert_eq!((&*request.method, &*request.target, &*request.authority), ("GET", "/a?b", "shop:3000"));
         assert_eq!(&request.body[..], b"{}");

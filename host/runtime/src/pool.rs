@@ -365,7 +365,7 @@ impl Pool {
         store.limiter(|ctx| &mut ctx.limits);
         store.set_hostcall_fuel(self.hostcall_fuel());
         store.set_epoch_deadline(1);
-        self.fairness.govern(&mut store, &self.profiler);
+        self.fairness.limit_processor_time(&mut store, &self.profiler);
         let slice = store.data().slice.clone();
         let instance = {
             let instantiate = pin!(compiled.pre.instantiate_async(&mut store));

@@ -162,12 +162,14 @@ impl Pool {
         };
         let mut request = http::Request::builder().method(method.as_str()).uri(uri.as_str()).body(())?;
         *request.headers_mut() = hidden_headers(headers);
-        let request = request.map(|()| Bytes::from(hidden_bytes(body)));
+        let mut request = request.map(|()| Bytes::from(hidden_bytes(body)));
         if plain && let Some(handler) = self.plain(0) {
-            return match handler.handle(request, context).await {
-                Err(error) => failed(error),
-                Ok(response) => Ok(response_of(&response, response.body())),
-            };
+            match handler.handle(&mut request, context.clone()).await {
+                Err(error) => return failed(error),
+                Ok(Some(response)) => return Ok(response_of(&response, response.body())),
+                // This version answers the request with a stream.
+                Ok(None) => {}
+            }
         }
         let request = request.map(|body| Full::new(body).map_err(|never| match never {}).boxed_unsync());
         match self.handle::<WasiBody>(request, context).await {

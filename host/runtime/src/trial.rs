@@ -34,7 +34,7 @@ pub(super) enum Outcome {
 
 /// Counts the outcomes of calls.
 #[derive(Default)]
-pub struct Tally {
+pub struct OutcomeCounter {
     on: AtomicBool,
     good: AtomicU64,
     refused: AtomicU64,
@@ -80,7 +80,7 @@ impl Counts {
     }
 }
 
-impl Tally {
+impl OutcomeCounter {
     /// Begins to count from zero.
     pub fn start(&self) {
         for count in [&self.good, &self.refused, &self.errors, &self.trapped, &self.late, &self.memory] {
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn nothing_is_counted_before_the_start_and_then_from_zero() {
-        let tally = Tally::default();
+        let tally = OutcomeCounter::default();
         tally.note(Outcome::Trapped, Duration::from_millis(1));
         assert_eq!(tally.counts(), Counts::default());
         tally.start();
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn the_latest_durations_are_kept() {
-        let tally = Tally::default();
+        let tally = OutcomeCounter::default();
         tally.start();
         (0..MAX_DURATIONS).for_each(|_| tally.note(Outcome::Good, Duration::from_micros(1)));
         (0..MAX_DURATIONS).for_each(|_| tally.note(Outcome::Good, Duration::from_micros(2)));

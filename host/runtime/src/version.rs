@@ -9,7 +9,7 @@ use super::handler::Handler;
 use super::plain;
 use super::recorded;
 use super::traced::TracedValues;
-use super::trial::Tally;
+use super::trial::OutcomeCounter;
 use parking_lot::{Mutex, MutexGuard};
 use souk_bindings::boundary::{Boundaries, Boundary};
 use souk_bindings::call::Step;
@@ -91,7 +91,7 @@ pub struct Version {
     /// The boundary of HTTP requests that it answers.
     pub(super) requests: Boundary,
     /// The outcomes of its calls, while it is compared with another version.
-    pub(super) tally: Tally,
+    pub(super) tally: OutcomeCounter,
 }
 
 impl Version {
@@ -118,7 +118,7 @@ impl Version {
             busy: AtomicUsize::new(0),
             retired: AtomicBool::new(false),
             drained: Notify::new(),
-            tally: Tally::default(),
+            tally: OutcomeCounter::default(),
             compiled,
         })
     }
@@ -139,7 +139,7 @@ impl Version {
     }
 
     /// The outcomes of its calls since the comparison with another version began.
-    pub fn tally(&self) -> &Tally {
+    pub fn tally(&self) -> &OutcomeCounter {
         &self.tally
     }
 

@@ -33,4 +33,5 @@ mod repository_tests;
 mod scaffold;
 mod spin_headers;
 pub mod telemetry;
+mod url_file;
 mod usage;

@@ -16,6 +16,41 @@ const WITHOUT_HEAD: [&str; 2] = ["host/workspace-hack/build.rs", "tests/guests/m
 const MAX_FILE_LINES: usize = 500;
 const MAX_ARCHITECTURE_LINES: usize = 300;
 const MAX_GLOSSARY_WORDS: usize = 20;
+/// Names that a reader had to look up, and names like those that replaced them. For `settle`, `Place` and others that can
+/// be the right word, a reviewer decides.
+const REPLACED_NAMES: [(&str, &str); 22] = [
+    ("AGAIN", "RETRY_INTERVAL"),
+    ("Complaint", "LogThrottle"),
+    ("Course", "CallProgress"),
+    ("Deed", "Action"),
+    ("FIRM", "a name with the unit"),
+    ("Handed", "Delivery"),
+    ("LATE", "MISSED_AFTER"),
+    ("LEAST", "MIN_..."),
+    ("Lane", "DeliveryWorker"),
+    ("MOST", "MAX_..."),
+    ("Offered", "ServedFunction"),
+    ("ROOM", "a name with the unit"),
+    ("Room", "MemoryBudget, StreamCapacity"),
+    ("TRY", "..._TIMEOUT"),
+    ("Told", "GuestRecord"),
+    ("WARY", "a name with the unit"),
+    ("buried", "dead_lettered"),
+    ("insist", "retry_until_ok"),
+    ("shaken", "may_recover"),
+    ("trouble", "on_error"),
+    ("uncovered", "functions_without_unavailable"),
+    ("worry", "alert"),
+];
+/// Words that a reader had to translate, in comments and pages.
+const REPLACED_WORDS: [(&str, &str); 6] = [
+    ("at the most", "at most"),
+    ("gone by", "used, trusted"),
+    ("mend", "fix"),
+    ("mended", "fixed"),
+    ("mends", "fixes"),
+    ("whoever", "the caller, the client"),
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
@@ -163,6 +198,35 @@ fn every_watch_pattern_of_a_manifest_matches_a_file() {
         }
     }
     assert!(checked > 50, "only {checked} patterns were found");
+}
+
+/// Whether a text contains a word, and not only as a part of another one.
+fn has_word(text: &str, word: &str) -> bool {
+    let continues = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    text.match_indices(word).any(|(start, _)| {
+        !continues(text[..start].chars().next_back()) && !continues(text[start + word.len()..].chars().next())
+    })
+}
+
+#[test]
+fn no_name_or_word_is_back_that_a_reader_had_to_translate() {
+    assert!(has_word("a Room", "Room") && has_word("Room::new()", "Room") && !has_word("Bathroom, Rooms", "Room"));
+    let is_ours = |name: &str| !name.contains("wit/deps/") && !name.ends_with("repository_tests.rs");
+    let check = |name: &str, text: &str, replaced: &[(&str, &str)]| {
+        for (word, better) in replaced.iter().filter(|(word, _)| text.contains(word)) {
+            for (number, line) in text.lines().enumerate() {
+                assert!(!has_word(line, word), "{name}:{}: instead of `{word}`, for example: {better}", number + 1);
+            }
+        }
+    };
+    for extension in ["rs", "md", "wit", "toml"] {
+        for (name, text) in files(extension).into_iter().filter(|(name, _)| is_ours(name)) {
+            if extension == "rs" && !name.contains("/guests/") {
+                check(&name, &text, &REPLACED_NAMES);
+            }
+            check(&name, &text.to_lowercase(), &REPLACED_WORDS);
+        }
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-// Shared by the callers: turns the outcome of a call into an HTTP status and a body.
+// Turns the outcome of a call into an HTTP status and a body. The callers include this file (`include!`).
 
 use serde_json::{Value, json};
 use souk_test::mixed::events::DeliveryError;

@@ -55,8 +55,13 @@ impl App {
     pub(crate) async fn souk_with_input(&self, input: &str, command: &str, arguments: &[&str]) -> Output {
         let given = self.path("standard input");
         fs::write(&given, input).unwrap();
+        self.souk_with_file(fs::File::open(given).unwrap(), command, arguments).await
+    }
+
+    /// Runs `souk COMMAND` on this application with this file as its standard input.
+    pub(crate) async fn souk_with_file(&self, input: fs::File, command: &str, arguments: &[&str]) -> Output {
         let mut souk = self.command(command);
-        souk.args(arguments).stdin(fs::File::open(given).unwrap());
+        souk.args(arguments).stdin(input);
         run(souk).await
     }
 

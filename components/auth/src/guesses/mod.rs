@@ -87,7 +87,7 @@ pub(crate) fn admit(account: Option<&str>, source: &str) -> Result<Counted, Refu
 }
 
 /// Records the outcome of an attempt.
-pub(crate) fn settle(account: &str, source: &str, counted: Counted, outcome: Outcome) -> Result<(), Refusal> {
+pub(crate) fn record_outcome(account: &str, source: &str, counted: Counted, outcome: Outcome) -> Result<(), Refusal> {
     if outcome == Outcome::Wrong {
         return Ok(());
     }

@@ -148,6 +148,7 @@ impl Error {
         Reply {
             status: self.status,
             body: serde_json::to_vec(&self).unwrap_or_default(),
+            rest: None,
             kind: Kind::Json,
             public: false,
             retry_after: self.retry_after,

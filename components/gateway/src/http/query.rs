@@ -21,10 +21,14 @@ enum Node {
 /// The JSON object that a query string stands for; empty for an empty one.
 ///
 /// # Errors
-/// 413 when it has more than 1000 parameters.
+/// 400 when it is not the percent-encoding of UTF-8, and 413 when it has more than 1000 parameters.
 pub(crate) fn to_json(query: &str) -> Result<String, Error> {
     if query.is_empty() {
         return Ok(String::new());
+    }
+    // The parser would put U+FFFD in the place of other bytes, and a name would be stored with it.
+    if percent_encoding::percent_decode_str(query).decode_utf8().is_err() {
+        return Err(Error::bad_request("The parameters are not the percent-encoding of UTF-8"));
     }
     let mut root = Vec::new();
     for (i, (key, value)) in form_urlencoded::parse(query.as_bytes()).enumerate() {
@@ -114,6 +118,15 @@ mod tests {
         assert_eq!(json("page=1&limit=10"), r#"{"page":"1","limit":"10"}"#);
         assert_eq!(json("b=%C3%A9+x&a"), r#"{"b":"é x","a":""}"#);
         assert_eq!(json("a=%22&b=\\"), r#"{"a":"\"","b":"\\"}"#);
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_refused() {
+        for query in ["name=%ff", "a=1&na%c3me=x", "a=%c3&b=%a9", "a=%C3%28"] {
+            let reply = to_json(query).unwrap_err().into_reply();
+            assert_eq!(reply.status, 400, "{query}");
+        }
+        assert_eq!(json("a=%c3%a9%&b=%zz%0"), r#"{"a":"é%","b":"%zz%0"}"#);
     }
 
     #[test]

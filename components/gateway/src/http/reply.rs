@@ -3,7 +3,7 @@
 
 use super::error::Error;
 use serde::Serialize;
-use souk_web::{Headers, Response, etag};
+use souk_web::{Headers, Parts, Response, etag};
 use spin_sdk::wasip3::http::types::Method;
 
 /// The `Retry-After` of a 503, in seconds.
@@ -14,8 +14,10 @@ const RETRY_AFTER_SECONDS: u32 = 1;
 pub(crate) struct Reply {
     /// The status.
     pub status: u16,
-    /// The body.
+    /// The body, or the beginning of it.
     pub body: Vec<u8>,
+    /// The rest of a body that is sent while it is made.
+    pub rest: Option<Rest>,
     /// What the body is.
     pub kind: Kind,
     /// Whether the body is for everyone. Any other is sent with `Cache-Control: no-store`.
@@ -24,6 +26,15 @@ pub(crate) struct Reply {
     pub retry_after: Option<u32>,
     /// The body's entity tag, where it is known.
     pub tag: Option<String>,
+}
+
+/// The rest of a body.
+pub(crate) struct Rest(pub Parts);
+
+impl std::fmt::Debug for Rest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Rest")
+    }
 }
 
 /// What a body is.
@@ -40,7 +51,7 @@ impl Reply {
     /// An answer that carries `value`, for the one who asked.
     pub(crate) fn json(status: u16, value: &impl Serialize) -> Result<Self, Error> {
         let body = serde_json::to_vec(value).map_err(|e| Error::internal(&e.to_string()))?;
-        Ok(Reply { status, body, kind: Kind::Json, public: false, retry_after: None, tag: None })
+        Ok(Reply { status, body, rest: None, kind: Kind::Json, public: false, retry_after: None, tag: None })
     }
 
     /// The same answer, for anyone: it depends on no token and tells nothing about a user.
@@ -50,15 +61,20 @@ impl Reply {
 
     /// The response to a request with this method and the headers `request`; `headers` are added to the response.
     pub(crate) fn send(self, method: &Method, request: &Headers, mut headers: Vec<(String, Vec<u8>)>) -> Response {
-        let tag = self.tag.unwrap_or_else(|| etag::of(&self.body));
-        let cacheable = matches!(method, Method::Get | Method::Head) && self.status == 200;
-        // A 304 has them too: RFC 9110, section 15.4.5.
-        headers.push(("etag".to_owned(), tag.clone().into_bytes()));
         if !self.public {
             headers.push(("cache-control".to_owned(), b"no-store".to_vec()));
         }
-        if cacheable && is_fresh(request, &tag) {
-            return Response::new(304, headers, None);
+        // The rest of a body is not known yet, so it has neither a tag nor a length.
+        if self.rest.is_none() {
+            let tag = self.tag.unwrap_or_else(|| etag::of(&self.body));
+            let cacheable = matches!(method, Method::Get | Method::Head) && self.status == 200;
+            // A 304 has it too: RFC 9110, section 15.4.5.
+            headers.push(("etag".to_owned(), tag.clone().into_bytes()));
+            if cacheable && is_fresh(request, &tag) {
+                return Response::new(304, headers, None);
+            }
+            // With its length the body goes out in one write with the headers, not in chunks.
+            headers.push(("content-length".to_owned(), self.body.len().to_string().into_bytes()));
         }
         let content_type = match self.kind {
             Kind::Json => "application/json; charset=utf-8",
@@ -66,8 +82,6 @@ impl Reply {
             Kind::Csv(_) => "text/csv; charset=utf-8; header=present",
         };
         headers.push(("content-type".to_owned(), content_type.into()));
-        // With its length the body goes out in one write with the headers, not in chunks.
-        headers.push(("content-length".to_owned(), self.body.len().to_string().into_bytes()));
         if let Kind::Page(policy) = self.kind {
             headers.push(("content-security-policy".to_owned(), policy.into()));
         }
@@ -80,8 +94,14 @@ impl Reply {
         if let Some(seconds) = self.retry_after.or((self.status == 503).then_some(RETRY_AFTER_SECONDS)) {
             headers.push(("retry-after".to_owned(), seconds.to_string().into_bytes()));
         }
-        let body = (!matches!(method, Method::Head)).then_some(self.body);
-        Response::new(self.status, headers, body)
+        match (method, self.rest) {
+            (Method::Head, _) => Response::new(self.status, headers, None),
+            (_, None) => Response::new(self.status, headers, Some(self.body)),
+            (_, Some(Rest(mut rest))) => {
+                let mut first = Some(self.body);
+                Response::stream(self.status, headers, Box::new(move || first.take().or_else(&mut rest)))
+            }
+        }
     }
 }
 

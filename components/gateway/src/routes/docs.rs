@@ -34,7 +34,7 @@ pub(super) fn route(request: &Request<'_>, resource: &str, rest: &[&str]) -> Res
         _ => return Err(no_route(request)),
     };
     let tag = Some(tag.get_or_init(|| etag::of(body.as_bytes())).clone());
-    Ok(Reply { status: 200, body: body.into(), kind, public: true, retry_after: None, tag })
+    Ok(Reply { status: 200, body: body.into(), rest: None, kind, public: true, retry_after: None, tag })
 }
 
 /// The body of the answer at `/`.

@@ -120,9 +120,9 @@ fn list(actor: Actor, query: &str) -> Result<Reply, Error> {
 
 /// Exports the orders that match the filters as CSV, the oldest first. For administrators.
 ///
-/// A table has at most about 20,000 orders. If there are more, if the time runs out, or if a service does not answer,
-/// the last line begins with `# incomplete` and has the `after` with which to continue. No text in the table is a
-/// formula.
+/// The table is sent while it is read, so it has any number of orders. If the time of the request runs out, or if a
+/// service does not answer, the last line begins with `# incomplete` and has the `after` with which to continue. No
+/// text in the table is a formula.
 #[cfg_attr(test, utoipa::path(
     get, path = "/api/orders/export", operation_id = "exportOrders", tag = "orders", security(("bearer" = [])),
     params(OrderFilter),
@@ -136,7 +136,7 @@ fn export(actor: Actor, query: &str) -> Result<Reply, Error> {
     if matches!(actor, Actor::Customer(_)) {
         return Err(Error::forbidden().hint("an administrator may do this"));
     }
-    export::reply(&actor, input::export(query)?)
+    export::reply(actor, input::export(query)?)
 }
 
 /// Lists the orders that have one status, the newest first.
@@ -268,7 +268,10 @@ fn change_status(actor: Actor, id: &str, body: &Fields<'_>) -> Result<Reply, Err
 fn give_back(actor: Actor, id: &str, body: &Fields<'_>, idempotency_key: Option<String>) -> Result<Reply, Error> {
     let refund = input::new_refund(body, idempotency_key)?;
     let id = order_id(id)?;
-    let made = refunds::give_back(&actor, &id, &refund).map_err(|e| to_http_error(e, Some(&id)))?;
+    let made = refunds::give_back(&actor, &id, &refund).map_err(|error| match error {
+        orders::Error::KeyReused => Error::service(422, "Idempotency-Key was used for another refund of the order"),
+        error => to_http_error(error, Some(&id)),
+    })?;
     Reply::json(201, &RefundsView::of(&made))
 }
 

@@ -4,21 +4,20 @@
 //! A request arrives through `wasi:http/handler`, or as plain values through `souk:http/handler` (`wit/http`) if the
 //! component exports that too; [`Request`] is either. Of a `wasi:http` request, this library reads only what is needed:
 //! to copy all of it into an `http::Request`, as spin-sdk's `#[http_service]` does, costs a dozen calls into the host
-//! where these components need four. The same is true of spin-sdk's client. The library knows no routes, no error
-//! shapes and no services.
+//! where these components need four. The library knows no routes, no error shapes and no services.
 
+pub mod client;
 pub mod etag;
 pub mod plain;
 mod request;
 mod response;
 
 pub use request::{Headers, Request};
-pub use response::{NOSNIFF, Response};
+pub use response::{NOSNIFF, Parts, Response};
 
-use spin_sdk::wasip3::http::client;
-use spin_sdk::wasip3::http::types::{self, ErrorCode, Fields, Method, Scheme, Trailers};
+use spin_sdk::wasip3::http::types::{ErrorCode, Fields, Method, Trailers};
 use spin_sdk::wasip3::wit_bindgen::{FutureReader, StreamReader, StreamResult};
-use spin_sdk::wasip3::{spawn, wit_future, wit_stream};
+use spin_sdk::wasip3::{spawn, wit_stream};
 
 /// Why a body could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,64 +93,16 @@ fn contents(body: Vec<u8>) -> StreamReader<u8> {
     contents
 }
 
-/// An answer to [`send`].
-pub struct Answer {
-    /// The status.
-    pub status: u16,
-    /// The headers. Each lookup is a call into the host.
-    pub headers: Fields,
-    /// The body.
-    pub body: Vec<u8>,
-}
-
-/// Why there is no complete answer.
-pub enum SendError {
-    /// The host's error.
-    Host(ErrorCode),
-    /// The answer's body could not be read.
-    Body(BodyError),
-}
-
-impl From<ErrorCode> for SendError {
-    fn from(code: ErrorCode) -> SendError {
-        SendError::Host(code)
-    }
-}
-
-/// Sends a request to a URL with a scheme and a host, and reads the answer, with a body of at most `limit` bytes.
-///
-/// # Errors
-/// When the host refuses the request or gets no answer, and when the answer's body is too large or breaks off.
-pub async fn send(
-    method: &Method,
-    url: &str,
-    headers: &[(String, Vec<u8>)],
-    body: Option<Vec<u8>>,
-    limit: usize,
-) -> Result<Answer, SendError> {
-    let headers = Fields::from_list(headers).map_err(|error| ErrorCode::InternalError(Some(error.to_string())))?;
-    let (_, trailers) = wit_future::new(|| Ok(None));
-    let (request, _transmitted) = types::Request::new(headers, body.map(contents), trailers, None);
-    let (scheme, rest) = url.split_once("://").ok_or(ErrorCode::HttpRequestUriInvalid)?;
-    let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    let scheme = match scheme {
-        "http" => Scheme::Http,
-        "https" => Scheme::Https,
-        other => Scheme::Other(other.to_owned()),
-    };
-    let refused = |()| ErrorCode::HttpRequestUriInvalid;
-    request.set_method(method).map_err(|()| ErrorCode::HttpRequestMethodInvalid)?;
-    request.set_scheme(Some(&scheme)).map_err(refused)?;
-    request.set_authority(Some(authority)).map_err(refused)?;
-    request.set_path_with_query(Some(target)).map_err(refused)?;
-    let response = client::send(request).await?;
-    let (status, headers) = (response.get_status_code(), response.get_headers());
-    let length = header(&headers, "content-length").and_then(|length| length.parse().ok());
-    let (_done, done) = wit_future::new(|| Ok(()));
-    let (stream, trailers) = types::Response::consume_body(response, done);
-    let body = match length {
-        Some(length) if length > limit => Err(BodyError::TooLarge),
-        length => collect(stream, trailers, length, limit).await,
-    };
-    Ok(Answer { status, headers, body: body.map_err(SendError::Body)? })
+/// A body that is made while the other side reads it.
+fn streamed(mut parts: Parts) -> StreamReader<u8> {
+    let (mut writer, contents) = wit_stream::new();
+    spawn(async move {
+        while let Some(part) = parts() {
+            // What remains was not read by a peer that has gone away.
+            if !writer.write_all(part).await.is_empty() {
+                break;
+            }
+        }
+    });
+    contents
 }

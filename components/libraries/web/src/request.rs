@@ -1,6 +1,7 @@
 //! A request, through either interface.
 
 use super::{BodyError, collect, header, joined};
+use memchr::memchr;
 use spin_sdk::wasip3::http::types::{self, Fields, Method};
 use spin_sdk::wasip3::wit_future;
 
@@ -40,10 +41,18 @@ impl Headers {
 }
 
 /// The values of the lines with this name. It is in lower case, like the names in the lines.
-fn values<'a>(lines: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-    lines.split(|byte| *byte == b'\n').filter_map(move |line| {
-        let value = line.strip_prefix(name.as_bytes())?.strip_prefix(b": ")?;
-        Some(value.strip_suffix(b"\r").unwrap_or(value))
+fn values<'a>(mut lines: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    std::iter::from_fn(move || {
+        while !lines.is_empty() {
+            // Byte by byte, a request's lines cost as much as the rest of a small answer.
+            let (line, rest) = lines.split_at(memchr(b'\n', lines).map_or(lines.len(), |end| end + 1));
+            lines = rest;
+            if let Some(value) = line.strip_prefix(name.as_bytes()).and_then(|line| line.strip_prefix(b": ")) {
+                let value = value.strip_suffix(b"\n").unwrap_or(value);
+                return Some(value.strip_suffix(b"\r").unwrap_or(value));
+            }
+        }
+        None
     })
 }
 

@@ -1,12 +1,12 @@
 //! How many orders of one customer may wait for their payment, against both databases.
 
-use super::{both, customer, draft, key, number};
+use super::{both, customer, draft, key, number, on_postgres};
 use crate::bindings::orders::{Money, Status};
 use crate::bindings::payment_events::Charge;
 use crate::key::Key;
 use crate::store::Created;
 use crate::{event, status, store};
-use souk_database::Statement;
+use souk_database::{Error, Statement};
 
 #[test]
 fn a_customer_has_no_more_open_orders_than_the_quota_and_paying_or_cancelling_one_makes_room() {
@@ -67,5 +67,29 @@ fn a_customer_who_cancels_every_order_to_create_the_next_is_stopped_for_24_hours
         );
         db.query(yesterday, &[]).unwrap();
         assert!(matches!(make(), Created::Made(_)));
+    }
+}
+
+#[test]
+fn whether_a_customer_may_order_is_decided_without_reading_the_orders_that_they_have() {
+    let (db, _) = on_postgres();
+    let insert = "INSERT INTO orders (id, owner, currency, total_cents, total_items, status) \
+                  SELECT lpad(n::text, 36, '0'), '9', 'usd', 5, 1, CASE WHEN n % 2 = 0 THEN 'PENDING' ELSE 'CANCELLED' END \
+                  FROM generate_series(1, 2000) AS n";
+    db.query(insert, &[]).unwrap();
+    let read = "SELECT (coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))::bigint FROM pg_stat_xact_user_tables \
+                WHERE relname = 'orders'";
+    for (most, may) in [(1_000_000, true), (1_001, true), (1_000, false), (50, false)] {
+        let (answer, rows) = db
+            .transaction(|transaction| {
+                let asked = format!("SELECT may_order('9', {most})");
+                // Within a transaction these figures only grow.
+                let rows = || transaction.query(read, &[])?.next().ok_or(Error::Internal)?.integer::<i64>();
+                let before = rows()?;
+                let answer = transaction.query(&*asked, &[])?.next().ok_or(Error::Internal)?.boolean()?;
+                Ok::<_, Error>((answer, rows()? - before))
+            })
+            .unwrap();
+        assert_eq!((answer, rows), (may, 0), "at most {most}");
     }
 }

@@ -52,7 +52,7 @@ metadata:
     app: {{ .name }}
     {{- include "souk.labels" .root | nindent 4 }}
   annotations:
-    # A pod that has the old configuration is replaced.
+    # Replaces a pod that has the old configuration.
     checksum/configuration: {{ $values.nats | toYaml | sha256sum }}
 spec:
   # Longer than the limit `drain`, and the pause before it.
@@ -85,6 +85,8 @@ spec:
       env:
         - name: SPIN_VARIABLE_PUBLIC_URL
           value: {{ $values.publicUrl | quote }}
+        - name: SPIN_VARIABLE_SEED
+          value: {{ $values.seed | quote }}
         - name: SPIN_VARIABLE_JWT_SECRET
           valueFrom:
             secretKeyRef: { name: {{ $values.secrets.auth }}, key: JWT_SECRET }
@@ -100,7 +102,7 @@ spec:
         - name: SPIN_VARIABLE_STRIPE_ENDPOINT_SECRET
           valueFrom:
             secretKeyRef: { name: {{ $values.secrets.payments }}, key: stripe_endpoint_secret }
-      # A pod gets requests while all routes can be served. It is never killed for a database that is away.
+      # A pod gets requests while it can serve all routes. A missing database is no reason to kill it.
       startupProbe:
         httpGet: { path: /.well-known/spin/health, port: http }
         periodSeconds: 2

@@ -20,7 +20,7 @@ mod tests;
 mod usage;
 
 use crate::call::CallContext;
-use crate::otel::Telling;
+use crate::otel::GuestTelemetry;
 use crate::trace::{Attribute, Kind, OpenSpan, Span, Tracer};
 pub use families::Registry;
 use families::{BoundaryMetrics, Families, Family};
@@ -38,7 +38,7 @@ const OTHER: &str = "_OTHER";
 pub struct Boundaries {
     families: Option<Arc<Families>>,
     tracer: Tracer,
-    telling: Telling,
+    telemetry: GuestTelemetry,
 }
 
 impl Boundaries {
@@ -66,8 +66,8 @@ impl Boundaries {
     }
 
     /// Where the components' own metrics and log records go.
-    pub fn telling(&self) -> &Telling {
-        &self.telling
+    pub fn telemetry(&self) -> &GuestTelemetry {
+        &self.telemetry
     }
 
     /// The registry of the metrics; `None` when the boundaries are off.

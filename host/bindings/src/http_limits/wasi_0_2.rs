@@ -78,7 +78,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{FEW_RESOURCES, SMALL_BYTES};
+    use super::super::{FEW_RESOURCES, MAX_SMALL_HEADERS_BYTES};
     use super::*;
     use crate::tests::ctx;
 
@@ -100,7 +100,7 @@ mod tests {
         assert_eq!(set_authority(&mut ctx, own(), long(2_000)).unwrap(), Err(()));
         assert_eq!(set_authority(&mut ctx, own(), long(100)).unwrap(), Ok(()));
         let path = |bytes| Some(format!("/{}", "a".repeat(bytes)));
-        assert_eq!(set_path(&mut ctx, own(), path(SMALL_BYTES)).unwrap(), Err(()));
+        assert_eq!(set_path(&mut ctx, own(), path(MAX_SMALL_HEADERS_BYTES)).unwrap(), Err(()));
         assert_eq!(set_path(&mut ctx, own(), path(4_000)).unwrap(), Ok(()));
     }
 }

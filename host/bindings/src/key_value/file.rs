@@ -18,6 +18,7 @@ use crate::full::{Full, what_is_full};
 use crate::sqlite::wal::{self, Wal, WalFull};
 use anyhow::Context as _;
 use parking_lot::{Mutex, MutexGuard};
+use rusqlite::config::DbConfig;
 use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
 use std::path::Path;
@@ -100,6 +101,10 @@ impl File {
         let reader = Connection::open_with_flags(path, flags)?;
         reader.busy_timeout(READ_BUSY_TIMEOUT)?;
         reader.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF")?;
+        // Plans do not depend on the values of parameters: otherwise SQLite compiles a listing anew each time.
+        for connection in [&writer, &reader] {
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+        }
         Ok((reader, writer))
     }
 

@@ -28,7 +28,7 @@ use files::Kind;
 use souk_manifest::{Component, DatabaseUrl, PostgresAddress};
 use std::path::{Path, PathBuf};
 
-pub use standing::{Standing, Status};
+pub use standing::{MigrationState, Status};
 
 /// Why migrations did not run. Each names the component and the file.
 #[derive(Debug, thiserror::Error)]

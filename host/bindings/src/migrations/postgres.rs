@@ -10,7 +10,7 @@
 //! the like.
 
 use super::files::{self, Kind, Migration};
-use super::standing::{self, Ran, Status};
+use super::standing::{self, HistoryRow, Status};
 use super::{MigrationError, Report, history_table, quoted};
 use crate::postgres::connect_options;
 use souk_manifest::PostgresAddress;
@@ -370,7 +370,7 @@ pub(super) fn line_of(sql: &str, error: &PgDatabaseError) -> Option<usize> {
 }
 
 /// The migrations that ran, by version.
-async fn history(connection: &mut PgConnection, table: &str) -> sqlx::Result<BTreeMap<i32, Ran>> {
+async fn history(connection: &mut PgConnection, table: &str) -> sqlx::Result<BTreeMap<i32, HistoryRow>> {
     let there: bool =
         sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(table).fetch_one(&mut *connection).await?;
     if !there {
@@ -386,7 +386,7 @@ async fn history(connection: &mut PgConnection, table: &str) -> sqlx::Result<BTr
         .map(|row| {
             let checksum: Vec<u8> = row.try_get(2)?;
             let (name, at, additive) = (row.try_get(1)?, row.try_get(3)?, row.try_get(4)?);
-            Ok((row.try_get(0)?, Ran { name, at, checksum: hex::encode(checksum), additive }))
+            Ok((row.try_get(0)?, HistoryRow { name, at, checksum: hex::encode(checksum), additive }))
         })
         .collect()
 }

@@ -1,6 +1,6 @@
 //! Migrations on a real PostgreSQL.
 
-use super::super::standing::Standing;
+use super::super::standing::MigrationState;
 use super::*;
 use std::fs;
 use std::net::TcpListener;
@@ -59,7 +59,7 @@ impl Fixture {
         error
     }
 
-    async fn standings(&self, component: &str) -> Vec<Standing> {
+    async fn standings(&self, component: &str) -> Vec<MigrationState> {
         let status = status(&self.address(), component, &self.dir(component), &self.retired).await.unwrap();
         status.into_iter().map(|status| status.standing).collect()
     }
@@ -92,7 +92,7 @@ async fn a_release_goes_on_with_a_newer_migration_that_was_declared_additive_and
     f.additive.clear();
     assert_eq!(f.run("one").await.unwrap().before, 1);
     let standings = f.standings("one").await;
-    assert!(matches!(standings.as_slice(), [Standing::Applied(_), Standing::Newer(_)]), "{standings:?}");
+    assert!(matches!(standings.as_slice(), [MigrationState::Applied(_), MigrationState::Newer(_)]), "{standings:?}");
 }
 
 #[tokio::test]
@@ -101,7 +101,7 @@ async fn files_run_once_in_the_order_of_their_numbers() {
         ("0010_second.sql", "INSERT INTO a VALUES (1); INSERT INTO a VALUES (2);"),
         ("0001_first.sql", "CREATE TABLE a (n integer);\n-- the end"),
     ]);
-    assert_eq!(f.standings("one").await, [Standing::Pending, Standing::Pending]);
+    assert_eq!(f.standings("one").await, [MigrationState::Pending, MigrationState::Pending]);
     assert_eq!(f.tables(), [""; 0], "asking for the status changes nothing");
     assert_eq!(f.psql("SELECT count(*) FROM pg_class WHERE relname LIKE 'souk_%'"), "0");
     let first = f.run("one").await.unwrap();
@@ -109,7 +109,10 @@ async fn files_run_once_in_the_order_of_their_numbers() {
     let again = f.run("one").await.unwrap();
     assert_eq!((again.applied, again.before), (vec![], 2));
     for standing in f.standings("one").await {
-        assert!(matches!(&standing, Standing::Applied(at) if at.len() == 20 && at.ends_with('Z')), "{standing:?}");
+        assert!(
+            matches!(&standing, MigrationState::Applied(at) if at.len() == 20 && at.ends_with('Z')),
+            "{standing:?}"
+        );
     }
     assert_eq!(f.psql("SELECT count(*) FROM a"), "2");
 }
@@ -126,7 +129,7 @@ async fn a_failing_migration_leaves_nothing_and_names_file_and_line() {
         assert!(error.contains(part), "{part}: {error}");
     }
     assert_eq!(f.tables(), ["a"]);
-    assert_eq!(f.standings("one").await[1], Standing::Pending);
+    assert_eq!(f.standings("one").await[1], MigrationState::Pending);
     f.write("one", "0002_b.sql", "CREATE TABLE b (n integer);\nINSERT INTO\n nowhere VALUES (1)");
     assert!(f.error("one").await.contains("line 3: relation \"nowhere\" does not exist"));
     assert_eq!(f.tables(), ["a"]);
@@ -144,14 +147,19 @@ async fn a_constraint_that_fails_at_the_commit_is_the_migrations_error_too() {
     let error = f.error("one").await;
     assert!(error.contains("0001_a.sql") && error.contains("violates foreign key"), "{error}");
     assert_eq!(f.tables(), [""; 0]);
-    assert_eq!(f.standings("one").await, [Standing::Pending]);
+    assert_eq!(f.standings("one").await, [MigrationState::Pending]);
 }
 
 #[tokio::test]
 async fn what_ran_must_stay_as_it_was() {
     type Change = fn(&Fixture);
-    let cases: [(Change, &str, &str, Standing); 4] = [
-        (|f| f.write("one", "0002_b.sql", "SELECT 2"), "0002_b.sql", "was changed after it ran", Standing::Changed),
+    let cases: [(Change, &str, &str, MigrationState); 4] = [
+        (
+            |f| f.write("one", "0002_b.sql", "SELECT 2"),
+            "0002_b.sql",
+            "was changed after it ran",
+            MigrationState::Changed,
+        ),
         (
             |f| {
                 fs::remove_file(f.dir("one").join("postgres/0002_b.sql")).unwrap();
@@ -159,15 +167,15 @@ async fn what_ran_must_stay_as_it_was() {
             },
             "0002_c.sql",
             "was changed after it ran",
-            Standing::Changed,
+            MigrationState::Changed,
         ),
         (
             |f| fs::remove_file(f.dir("one").join("postgres/0002_b.sql")).unwrap(),
             "0002_b.sql",
             "its file is gone",
-            Standing::Missing,
+            MigrationState::Missing,
         ),
-        (|f| f.write("one", "0001_a.sql", "SELECT 1"), "0001_a.sql", "but a later one has", Standing::Late),
+        (|f| f.write("one", "0001_a.sql", "SELECT 1"), "0001_a.sql", "but a later one has", MigrationState::Late),
     ];
     for (change, file, reason, standing) in cases {
         let f = Fixture::new(&[("0002_b.sql", "CREATE TABLE b (n integer)"), ("0003_c.sql", "SELECT 1")]);
@@ -191,7 +199,7 @@ async fn a_retired_migration_is_no_fault_where_it_ran_and_runs_nowhere_else() {
     f.write("one", "0003_c.sql", "CREATE TABLE c (n integer)");
     let report = f.run("one").await.unwrap();
     assert_eq!((report.applied, report.before, report.was_new), (vec!["0003_c.sql".into()], 1, false));
-    assert!(matches!(f.standings("one").await[1], Standing::Retired(_)));
+    assert!(matches!(f.standings("one").await[1], MigrationState::Retired(_)));
     assert_eq!(f.tables(), ["a", "b", "c"], "what it did stays");
 }
 
@@ -256,7 +264,7 @@ async fn a_migration_cannot_leave_its_transaction() {
         let error = f.error("one").await;
         assert!(error.contains("0001_a.sql") && error.contains("fix: correct the file"), "{error}");
         assert_eq!(f.tables(), [""; 0], "{sql}");
-        assert_eq!(f.standings("one").await, [Standing::Pending], "{sql}");
+        assert_eq!(f.standings("one").await, [MigrationState::Pending], "{sql}");
     }
 }
 

@@ -5,7 +5,7 @@
 //! migration.
 
 use super::files::{self, Kind, Migration};
-use super::standing::{self, Ran, Status};
+use super::standing::{self, HistoryRow, Status};
 use super::{MigrationError, Report, guard, history_table, quoted};
 use crate::sqlite::{self, Database, Gauge};
 use refinery::{Runner, Target};
@@ -203,7 +203,7 @@ fn line_of(whole: &str, error: &rusqlite::Error) -> Option<(usize, String)> {
 
 /// The migrations that ran, by version. refinery owns the table, and panics on rows that it would not have written;
 /// here they are an error.
-fn history(connection: &Connection, component: &str) -> rusqlite::Result<BTreeMap<i32, Ran>> {
+fn history(connection: &Connection, component: &str) -> rusqlite::Result<BTreeMap<i32, HistoryRow>> {
     let table = history_table(component);
     if !connection.table_exists(None::<&str>, table.as_str())? {
         return Ok(BTreeMap::new());
@@ -219,10 +219,11 @@ fn history(connection: &Connection, component: &str) -> rusqlite::Result<BTreeMa
         let checksum: u64 = checksum.parse().map_err(|e: std::num::ParseIntError| {
             rusqlite::Error::FromSqlConversionFailure(2, rusqlite::types::Type::Text, Box::new(e))
         })?;
-        let ran = Ran { name: row.get(1)?, at: row.get(3)?, checksum: checksum.to_string(), additive: row.get(4)? };
+        let ran =
+            HistoryRow { name: row.get(1)?, at: row.get(3)?, checksum: checksum.to_string(), additive: row.get(4)? };
         Ok((row.get(0)?, ran))
     })?;
-    let all: BTreeMap<i32, Ran> = lines.collect::<rusqlite::Result<_>>()?;
+    let all: BTreeMap<i32, HistoryRow> = lines.collect::<rusqlite::Result<_>>()?;
     let total: i64 = connection.query_row(&format!("SELECT count(*) FROM {}", quoted(&table)), [], |row| row.get(0))?;
     if usize::try_from(total) != Ok(all.len()) {
         return Err(rusqlite::Error::InvalidColumnName(format!("a line of {table} was not written by the host")));

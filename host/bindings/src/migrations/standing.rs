@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 /// The state of one migration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub enum MigrationState {
     /// It ran at this time (RFC 3339).
     Applied(String),
     /// It has not run yet, and will run.
@@ -33,11 +33,11 @@ pub struct Status {
     /// The file's name.
     pub file: String,
     /// Its state.
-    pub standing: Standing,
+    pub standing: MigrationState,
 }
 
 /// A row of the history.
-pub(super) struct Ran {
+pub(super) struct HistoryRow {
     pub(super) name: String,
     pub(super) at: String,
     pub(super) checksum: String,
@@ -50,7 +50,7 @@ pub(super) struct Ran {
 pub(super) fn compare(
     migrations: &[Migration],
     checksums: impl Iterator<Item = String>,
-    mut ran: BTreeMap<i32, Ran>,
+    mut ran: BTreeMap<i32, HistoryRow>,
     retired: &[i32],
 ) -> Vec<Status> {
     let (last, newest) = (ran.keys().next_back().copied(), migrations.last().map(|migration| migration.version));
@@ -61,10 +61,10 @@ pub(super) fn compare(
             version: migration.version,
             file: migration.file.clone(),
             standing: match ran.remove(&migration.version) {
-                Some(ran) if ran.checksum == checksum && ran.name == migration.name => Standing::Applied(ran.at),
-                Some(_) => Standing::Changed,
-                None if last.is_some_and(|last| migration.version < last) => Standing::Late,
-                None => Standing::Pending,
+                Some(ran) if ran.checksum == checksum && ran.name == migration.name => MigrationState::Applied(ran.at),
+                Some(_) => MigrationState::Changed,
+                None if last.is_some_and(|last| migration.version < last) => MigrationState::Late,
+                None => MigrationState::Pending,
             },
         })
         .collect();
@@ -72,9 +72,9 @@ pub(super) fn compare(
         version,
         file: files::file_name(version, &ran.name),
         standing: match ran.at {
-            at if retired.contains(&version) => Standing::Retired(at),
-            at if ran.additive && newest.is_none_or(|newest| version > newest) => Standing::Newer(at),
-            _ => Standing::Missing,
+            at if retired.contains(&version) => MigrationState::Retired(at),
+            at if ran.additive && newest.is_none_or(|newest| version > newest) => MigrationState::Newer(at),
+            _ => MigrationState::Missing,
         },
     }));
     all.sort_by_key(|s| s.version);
@@ -101,14 +101,17 @@ pub(super) fn pending<'a>(
             fix,
         });
     }
-    let is_pending = |version| status.iter().any(|s| s.version == version && s.standing == Standing::Pending);
+    let is_pending = |version| status.iter().any(|s| s.version == version && s.standing == MigrationState::Pending);
     Ok(migrations.iter().filter(|migration| is_pending(migration.version)).collect())
 }
 
 /// Warns of migrations of a newer release that this release can work with.
 pub(super) fn warn_of_newer(component: &str, database: &str, status: &[Status]) {
-    let newer: Vec<&str> =
-        status.iter().filter(|one| matches!(one.standing, Standing::Newer(_))).map(|one| one.file.as_str()).collect();
+    let newer: Vec<&str> = status
+        .iter()
+        .filter(|one| matches!(one.standing, MigrationState::Newer(_)))
+        .map(|one| one.file.as_str())
+        .collect();
     if !newer.is_empty() {
         tracing::warn!(
             component,
@@ -121,24 +124,27 @@ pub(super) fn warn_of_newer(component: &str, database: &str, status: &[Status]) 
 
 /// Whether no migration has ever run.
 pub(super) fn is_new(status: &[Status]) -> bool {
-    status.iter().all(|one| one.standing == Standing::Pending)
+    status.iter().all(|one| one.standing == MigrationState::Pending)
 }
 
-impl Standing {
+impl MigrationState {
     /// What is wrong with it, if anything, and what would fix it.
     fn problem(&self) -> Option<(&'static str, &'static str)> {
         match self {
-            Standing::Applied(_) | Standing::Retired(_) | Standing::Newer(_) | Standing::Pending => None,
-            Standing::Changed => Some((
+            MigrationState::Applied(_)
+            | MigrationState::Retired(_)
+            | MigrationState::Newer(_)
+            | MigrationState::Pending => None,
+            MigrationState::Changed => Some((
                 "was changed after it ran",
                 "put the file back as it was, and make the change in a new migration",
             )),
-            Standing::Missing => Some((
+            MigrationState::Missing => Some((
                 "has run, but its file is gone",
                 "put the file back, or add its number to the component's `retired`; if a newer release added it and \
                  this one can work with it, add it to `additive` there and start that release once",
             )),
-            Standing::Late => Some((
+            MigrationState::Late => Some((
                 "has not run, but a later one has",
                 "give it a number after the last, so that all hosts run them in one order",
             )),

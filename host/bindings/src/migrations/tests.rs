@@ -63,14 +63,14 @@ fn files_run_once_in_the_order_of_their_numbers() {
         ("0010_second.sql", "INSERT INTO a VALUES (1); INSERT INTO a VALUES (2);"),
         ("0001_first.sql", "CREATE TABLE a (n INTEGER) STRICT;"),
     ]);
-    assert_eq!(f.status("one").iter().map(|s| &s.standing).collect::<Vec<_>>(), [&Standing::Pending; 2]);
+    assert_eq!(f.status("one").iter().map(|s| &s.standing).collect::<Vec<_>>(), [&MigrationState::Pending; 2]);
     let first = f.run("one").unwrap();
     assert_eq!(first.applied, ["0001_first.sql", "0010_second.sql"]);
     assert_eq!(first.before, 0);
     let again = f.run("one").unwrap();
     assert_eq!((again.applied, again.before), (vec![], 2));
     for status in f.status("one") {
-        assert!(matches!(&status.standing, Standing::Applied(at) if at.ends_with('Z')), "{status:?}");
+        assert!(matches!(&status.standing, MigrationState::Applied(at) if at.ends_with('Z')), "{status:?}");
     }
 }
 
@@ -95,7 +95,7 @@ fn a_failing_migration_leaves_nothing_and_names_file_and_line() {
         assert!(error.contains(part), "{part}: {error}");
     }
     assert_eq!(f.tables(), ["a"]);
-    assert_eq!(f.status("one")[1].standing, Standing::Pending);
+    assert_eq!(f.status("one")[1].standing, MigrationState::Pending);
     f.write("one", "0002_b.sql", "CREATE TABLE b (n)");
     assert_eq!(f.run("one").unwrap().applied, ["0002_b.sql", "0003_d.sql"]);
 }
@@ -115,7 +115,7 @@ fn a_changed_migration_is_refused_by_name() {
     f.write("one", "0002_b.sql", "CREATE TABLE b (n)");
     let error = message(f.run("one"));
     assert!(error.contains("0001_a.sql") && error.contains("was changed after it ran"), "{error}");
-    assert_eq!(f.status("one")[0].standing, Standing::Changed);
+    assert_eq!(f.status("one")[0].standing, MigrationState::Changed);
     assert_eq!(f.tables(), ["a"], "nothing runs beside a changed migration");
 }
 
@@ -134,7 +134,7 @@ fn a_missing_migration_is_refused_by_name() {
     fs::remove_file(f.dir("one").join("sqlite/0001_a.sql")).unwrap();
     let error = message(f.run("one"));
     assert!(error.contains("0001_a.sql") && error.contains("its file is gone"), "{error}");
-    assert_eq!(f.status("one")[0].standing, Standing::Missing);
+    assert_eq!(f.status("one")[0].standing, MigrationState::Missing);
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn a_retired_migration_is_no_fault_where_it_ran_and_runs_nowhere_else() {
     f.write("one", "0003_c.sql", "CREATE TABLE c (n)");
     let report = f.run("one").unwrap();
     assert_eq!((report.applied, report.before, report.was_new), (vec!["0003_c.sql".into()], 1, false));
-    assert!(matches!(f.status("one")[1].standing, Standing::Retired(_)));
+    assert!(matches!(f.status("one")[1].standing, MigrationState::Retired(_)));
     assert_eq!(f.tables(), ["a", "b", "c"], "what it did stays");
     let mut new = Fixture::new(&[("0001_a.sql", "CREATE TABLE a (n)"), ("0003_c.sql", "CREATE TABLE c (n)")]);
     new.retired = vec![2];
@@ -177,16 +177,19 @@ fn a_release_goes_on_with_a_newer_migration_that_was_declared_additive_and_with_
     }
     f.additive.clear();
     assert_eq!(f.run("one").unwrap().before, 1);
-    let standings: Vec<Standing> = f.status("one").into_iter().map(|status| status.standing).collect();
+    let standings: Vec<MigrationState> = f.status("one").into_iter().map(|status| status.standing).collect();
     assert!(
-        matches!(standings.as_slice(), [Standing::Applied(_), Standing::Newer(_), Standing::Newer(_)]),
+        matches!(
+            standings.as_slice(),
+            [MigrationState::Applied(_), MigrationState::Newer(_), MigrationState::Newer(_)]
+        ),
         "{standings:?}"
     );
     // And forward again; a migration that is missing in the middle does not count as newer.
     f.write("one", "0003_c.sql", "CREATE TABLE c (n)");
     assert!(
         message(f.run("one")).contains("0002_b.sql has run, but its file is gone")
-            || f.status("one")[1].standing == Standing::Missing
+            || f.status("one")[1].standing == MigrationState::Missing
     );
     f.write("one", "0002_b.sql", "ALTER TABLE a ADD COLUMN m");
     assert_eq!(f.run("one").unwrap().before, 3);
@@ -202,7 +205,7 @@ fn a_migration_slipped_in_before_one_that_ran_is_refused() {
     f.write("one", "0001_a.sql", "CREATE TABLE a (n)");
     let error = message(f.run("one"));
     assert!(error.contains("0001_a.sql") && error.contains("a later one has"), "{error}");
-    assert_eq!(f.status("one")[0].standing, Standing::Late);
+    assert_eq!(f.status("one")[0].standing, MigrationState::Late);
 }
 
 #[test]
@@ -258,7 +261,7 @@ fn a_migration_cannot_leave_its_transaction() {
         let own = ["COMMIT", "ROLLBACK", "END"].iter().any(|word| sql.contains(word));
         assert_eq!(error.contains("a migration may not"), own, "{sql}: {error}");
         assert_eq!(f.tables(), [""; 0], "{sql}");
-        assert_eq!(f.status("one")[0].standing, Standing::Pending, "{sql}");
+        assert_eq!(f.status("one")[0].standing, MigrationState::Pending, "{sql}");
     }
 }
 

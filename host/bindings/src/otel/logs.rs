@@ -1,6 +1,6 @@
 //! Log records of guests become lines of the host's log, within the limit on what the component may print.
 
-use super::{LogRecord, Told, attributes, nanoseconds, value, wit_logs as wit};
+use super::{GuestRecord, LogRecord, attributes, nanoseconds, value, wit_logs as wit};
 use crate::trace::Attribute;
 use crate::{Ctx, printable};
 
@@ -44,7 +44,7 @@ impl wit::Host for Ctx {
             INFO.. => tracing::info!(target: "guest", %component, %trace, "{text}"),
             _ => tracing::debug!(target: "guest", %component, %trace, "{text}"),
         }
-        if !self.grants.telling.is_on() {
+        if !self.grants.telemetry.is_on() {
             return Ok(());
         }
         let span = &self.call.span;
@@ -57,8 +57,8 @@ impl wit::Host for Ctx {
             trace: span.trace_id().map(|id| id.bytes().to_vec()).unwrap_or_default(),
             span: span.id().map(|id| id.bytes().to_vec()).unwrap_or_default(),
         };
-        // `telling` counts the records that it has to drop.
-        self.grants.telling.tell(Told::Log { component, log });
+        // The sink counts the records that it drops.
+        self.grants.telemetry.send(GuestRecord::Log { component, log });
         Ok(())
     }
 }

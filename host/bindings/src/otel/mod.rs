@@ -71,7 +71,7 @@ fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
 impl types::Host for Ctx {}
 
 /// Metrics or a log record of a component, for a collector.
-pub enum Told {
+pub enum GuestRecord {
     /// Metrics, as the component has aggregated them.
     Metrics {
         /// The component.
@@ -107,14 +107,14 @@ pub struct LogRecord {
     pub span: Vec<u8>,
 }
 
-/// Receives the metrics and logs of components; returns whether there was room. Must not wait.
-type Sink = Box<dyn Fn(Told) -> bool + Send + Sync>;
+/// Receives the metrics and logs of components; returns whether it accepted them. Must not wait.
+type Sink = Box<dyn Fn(GuestRecord) -> bool + Send + Sync>;
 
 /// Passes the metrics and logs of components on to a sink; without a sink they go nowhere. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Telling(Arc<OnceLock<Sink>>);
+pub struct GuestTelemetry(Arc<OnceLock<Sink>>);
 
-impl Telling {
+impl GuestTelemetry {
     /// Sets the sink; only the first call has an effect.
     pub fn send_to(&self, sink: Sink) {
         let _ = self.0.set(sink);
@@ -125,9 +125,9 @@ impl Telling {
         self.0.get().is_some()
     }
 
-    /// Passes it on; returns whether there was room for it.
-    fn tell(&self, told: Told) -> bool {
-        self.0.get().is_none_or(|sink| sink(told))
+    /// Passes the record on; returns whether the sink accepted it.
+    fn send(&self, record: GuestRecord) -> bool {
+        self.0.get().is_none_or(|sink| sink(record))
     }
 }
 

@@ -118,8 +118,8 @@ async fn metrics_and_logs_go_to_the_sink_and_are_refused_when_it_has_no_room() {
         scope_metrics: Vec::new(),
     };
     metric::Host::export(&mut ctx, metrics()).unwrap().unwrap();
-    let (sender, told) = std::sync::mpsc::sync_channel(1);
-    ctx.grants.telling.send_to(Box::new(move |one| sender.try_send(one).is_ok()));
+    let (sender, records) = std::sync::mpsc::sync_channel(1);
+    ctx.grants.telemetry.send_to(Box::new(move |record| sender.try_send(record).is_ok()));
     let log = wit_logs::LogRecord {
         timestamp: Some(Datetime { seconds: 1, nanoseconds: 2 }),
         observed_timestamp: None,
@@ -136,6 +136,6 @@ async fn metrics_and_logs_go_to_the_sink_and_are_refused_when_it_has_no_room() {
     };
     wit_logs::Host::on_emit(&mut ctx, log).unwrap();
     assert!(metric::Host::export(&mut ctx, metrics()).unwrap().unwrap_err().contains("less often"));
-    let Ok(Told::Log { log, .. }) = told.try_recv() else { panic!("no log") };
+    let Ok(GuestRecord::Log { log, .. }) = records.try_recv() else { panic!("no log") };
     assert_eq!((log.time, log.severity, log.body.as_str()), (1_000_000_002, 13, "low"));
 }

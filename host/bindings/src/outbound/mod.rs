@@ -82,8 +82,9 @@ impl AllowedHosts {
     pub(crate) fn refuses(&self, server: &Server<'_>, ip: IpAddr) -> Option<&'static str> {
         let kind = special(ip)?;
         let Server { scheme, host, port } = *server;
-        let granted =
-            |entry: &AllowedHost| entry.grants_address(scheme, ip, port) || entry.allows_wherever(scheme, host, port);
+        let granted = |entry: &AllowedHost| {
+            entry.grants_address(scheme, ip, port) || entry.allows_any_address(scheme, host, port)
+        };
         (!self.0.entries.iter().any(granted)).then_some(kind)
     }
 

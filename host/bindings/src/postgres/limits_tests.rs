@@ -112,7 +112,7 @@ async fn heavy_rows_count_with_what_they_weigh_until_they_are_read() {
     let c = f.granted.connection(&address, f.transactions.clone(), unread.clone(), "trace").unwrap();
     let sql = format!("SELECT repeat('x', {ROW}) FROM generate_series(1, 9)");
     let stream = async || c.query_stream(sql.clone(), vec![]).await;
-    // Two streams have room for their first rows, but for no more.
+    // There is room for the first rows of two streams, and not for a third.
     let (mut one, two) = (stream().await.unwrap(), stream().await.unwrap());
     assert_eq!(unread.load(Ordering::Acquire) / ROW, 2);
     let refused = stream().await.err().unwrap();

@@ -14,9 +14,9 @@ souk_manifest::fixed_limits! {
     pub(crate) const FIXED_LIMITS = "postgres";
 
     /// The most decimal digits before a number's point: PostgreSQL's own limit.
-    const MAX_BEFORE: usize = 131_072, "digits";
+    const MAX_DIGITS_BEFORE_POINT: usize = 131_072, "digits";
     /// The most decimal digits after a number's point: PostgreSQL's own limit.
-    const MAX_AFTER: usize = 16_383, "digits";
+    const MAX_DIGITS_AFTER_POINT: usize = 16_383, "digits";
 }
 
 const NEGATIVE: u16 = 0x4000;
@@ -74,7 +74,7 @@ pub(super) fn write(text: &str, out: &mut Vec<u8>) -> Option<()> {
         return None;
     }
     let before = before.trim_start_matches('0');
-    if before.len() > MAX_BEFORE || after.len() > MAX_AFTER {
+    if before.len() > MAX_DIGITS_BEFORE_POINT || after.len() > MAX_DIGITS_AFTER_POINT {
         return None;
     }
     let lead = before.len().next_multiple_of(GROUP) - before.len();
@@ -128,8 +128,8 @@ mod tests {
         for text in ["", ".", "-", "+", "1e5", "1_000", "NaN", "1.2.3", "0x1", " 1", "١", "--1", "1-"] {
             assert_eq!(round_trip(text), None, "{text}");
         }
-        assert_eq!(round_trip(&"9".repeat(MAX_BEFORE + 1)), None);
-        assert_eq!(round_trip(&format!("0.{}", "1".repeat(MAX_AFTER + 1))), None);
+        assert_eq!(round_trip(&"9".repeat(MAX_DIGITS_BEFORE_POINT + 1)), None);
+        assert_eq!(round_trip(&format!("0.{}", "1".repeat(MAX_DIGITS_AFTER_POINT + 1))), None);
     }
 
     #[test]
@@ -148,7 +148,7 @@ mod tests {
         ] {
             assert_eq!(round_trip(text).as_deref(), Some(expected), "{text}");
         }
-        let largest = format!("{}.{}", "9".repeat(MAX_BEFORE), "9".repeat(MAX_AFTER));
+        let largest = format!("{}.{}", "9".repeat(MAX_DIGITS_BEFORE_POINT), "9".repeat(MAX_DIGITS_AFTER_POINT));
         assert_eq!(round_trip(&largest), Some(largest));
     }
 

@@ -148,7 +148,7 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || !byte.is_ascii()
 }
 
-/// Whether any word of the text, be it in a comment or a string, is one that `is` looks for.
+/// Whether `is` accepts any word of the text, including words in comments and strings.
 fn has_word(sql: &str, is: fn(&[u8]) -> bool) -> bool {
     sql.as_bytes().split(|byte| !is_word(*byte)).any(is)
 }

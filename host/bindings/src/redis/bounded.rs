@@ -1,6 +1,6 @@
 //! A stream that limits how much is read for one answer.
 
-use super::{LINE_BYTES, MAX_ANSWER_BYTES};
+use super::{LINE_OVERHEAD_BYTES, MAX_ANSWER_BYTES};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The weight of the current answer so far: its bytes, plus [`LINE_BYTES`] for each line.
+/// The weight of the current answer so far: its bytes, plus [`LINE_OVERHEAD_BYTES`] for each line.
 #[derive(Debug, Clone, Default)]
 pub(super) struct AnswerWeight(Arc<AtomicUsize>);
 
@@ -25,7 +25,7 @@ impl AnswerWeight {
 
     fn add(&self, read: &[u8]) {
         let lines = read.iter().filter(|byte| **byte == b'\n').count();
-        self.0.fetch_add(read.len() + lines * LINE_BYTES, Ordering::AcqRel);
+        self.0.fetch_add(read.len() + lines * LINE_OVERHEAD_BYTES, Ordering::AcqRel);
     }
 }
 

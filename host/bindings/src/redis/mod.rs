@@ -48,7 +48,7 @@ souk_manifest::fixed_limits! {
     pub const MAX_ANSWER_BYTES: usize = 16 << 20, bytes;
     /// How many bytes each line of an answer counts for in addition to its own: an element of a list is a line, and
     /// uses more memory than the few bytes that it has.
-    pub const LINE_BYTES: usize = 48, bytes;
+    pub const LINE_OVERHEAD_BYTES: usize = 48, bytes;
 }
 
 /// The binding.

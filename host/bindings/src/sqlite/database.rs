@@ -128,7 +128,7 @@ impl Database {
     /// Logs that the file is nearly full; once, until there is room again.
     pub(super) fn note_size(&self, bytes: u64) {
         let percent = bytes.saturating_mul(100) / self.max_bytes.max(1);
-        if percent < super::ROOM_AGAIN_PERCENT {
+        if percent < super::FREE_AGAIN_PERCENT {
             self.nearly_full.store(false, Ordering::Relaxed);
         } else if percent >= super::NEARLY_FULL_PERCENT && !self.nearly_full.swap(true, Ordering::Relaxed) {
             tracing::warn!(

@@ -25,6 +25,8 @@ pub(crate) struct Gauge {
     may_have_rolled_back: AtomicBool,
     /// Whether a virtual table was created.
     virtual_table: AtomicBool,
+    /// Whether a statement with `LIKE` or `GLOB` was compiled.
+    pattern: AtomicBool,
     /// The policy's last denial, with its reason.
     denied: Mutex<Option<String>>,
     /// Whether the host itself runs the statement, not a guest: then nothing is denied.
@@ -53,6 +55,7 @@ impl Gauge {
             inserted: AtomicBool::new(false),
             may_have_rolled_back: AtomicBool::new(false),
             virtual_table: AtomicBool::new(false),
+            pattern: AtomicBool::new(false),
             denied: Mutex::new(None),
             trusted: AtomicBool::new(false),
             spill: Spill::new(spill),
@@ -75,6 +78,15 @@ impl Gauge {
 
     pub(super) fn note_virtual_table(&self) {
         self.virtual_table.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_pattern(&self) {
+        self.pattern.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a statement with `LIKE` or `GLOB` was compiled since the last call of this function.
+    pub(super) fn take_pattern(&self) -> bool {
+        self.pattern.load(Ordering::Relaxed) && self.pattern.swap(false, Ordering::Relaxed)
     }
 
     pub(super) fn is_cancelled(&self) -> bool {

@@ -72,7 +72,7 @@ mod value;
 pub mod wal;
 
 #[cfg(test)]
-mod room_tests;
+mod limits_tests;
 #[cfg(test)]
 mod tests;
 
@@ -140,7 +140,7 @@ souk_manifest::fixed_limits! {
     /// A database that uses at least this part of its limit `database_bytes` is nearly full; the log then warns.
     pub const NEARLY_FULL_PERCENT: u64 = 80, "percent";
     /// A database that uses less than this part of its limit is no longer nearly full.
-    pub const ROOM_AGAIN_PERCENT: u64 = 75, "percent";
+    pub const FREE_AGAIN_PERCENT: u64 = 75, "percent";
     /// The longest statement.
     pub const MAX_STATEMENT_BYTES: i32 = 1 << 20, bytes;
     /// The most memory that SQLite uses in this process, for all databases: a query with an endless sort must not use

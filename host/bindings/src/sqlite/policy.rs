@@ -74,8 +74,10 @@ pub(super) fn install(connection: &mut rusqlite::Connection, role: Role, gauge: 
     connection.authorizer(Some(move |context: AuthContext<'_>| match check(role, &context.action) {
         _ if gauge.is_trusted() => Authorization::Allow,
         Ok(()) => {
-            if let AuthAction::CreateVtable { .. } = context.action {
-                gauge.note_virtual_table();
+            match context.action {
+                AuthAction::CreateVtable { .. } => gauge.note_virtual_table(),
+                AuthAction::Function { function_name: "like" | "glob" } => gauge.note_pattern(),
+                _ => {}
             }
             Authorization::Allow
         }

@@ -18,7 +18,7 @@ souk_manifest::fixed_limits! {
     pub(crate) const FIXED_LIMITS = "sqlite";
 
     /// How often to ask the system how much a statement has written to files; each time costs a few microseconds.
-    const ASK_INTERVAL: Duration = Duration::from_millis(10);
+    const FILE_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 }
 
 /// The line of the thread's I/O counters with the bytes that it wrote.
@@ -90,7 +90,7 @@ impl Spill {
             return false;
         }
         let now = self.now();
-        if now < self.asked.load(Ordering::Relaxed).saturating_add(millis(ASK_INTERVAL)) {
+        if now < self.asked.load(Ordering::Relaxed).saturating_add(millis(FILE_CHECK_INTERVAL)) {
             return false;
         }
         self.asked.store(now, Ordering::Relaxed);

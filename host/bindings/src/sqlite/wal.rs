@@ -3,7 +3,7 @@
 //! SQLite reuses its log from the start only when a checkpoint has copied all of it and no reader needs it. If readers
 //! overlap, so that one is always running, the log grows with every write. So its owner checks its size around each
 //! write: beyond [`MAX_WAL_BYTES`] it ends the oldest reads until the log can be emptied. A reader in another program
-//! (a backup) cannot be ended: beyond [`REFUSED_AT`] times the limit, writes are refused instead.
+//! (a backup) cannot be ended: beyond [`WRITE_REFUSAL_FACTOR`] times the limit, writes are refused instead.
 //!
 //! One transaction may exceed the limit by what it writes; the limit on the database's size limits this in turn.
 
@@ -25,7 +25,7 @@ souk_manifest::fixed_limits! {
     /// The log's size at which readers that keep it from starting again are ended: a sixteenth of the largest database.
     pub const MAX_WAL_BYTES: u64 = 64 << 20, bytes;
     /// Writes are refused when the log has this many times that size.
-    pub const REFUSED_AT: u64 = 4, "times";
+    pub const WRITE_REFUSAL_FACTOR: u64 = 4, "times";
     /// How long one attempt to empty the log waits for readers; a short read ends in this time.
     const CHECKPOINT_WAIT: Duration = Duration::from_millis(50);
 }
@@ -71,7 +71,7 @@ impl Wal {
     /// the log is small, or has hardly grown since the last failed attempt. Blocks.
     ///
     /// # Errors
-    /// When the log has [`REFUSED_AT`] times its limit: then nothing may be written.
+    /// When the log has [`WRITE_REFUSAL_FACTOR`] times its limit: then nothing may be written.
     pub fn keep_small(
         &self,
         mut empty: impl FnMut() -> rusqlite::Result<bool>,
@@ -95,7 +95,7 @@ impl Wal {
             }
         }
         let bytes = self.bytes();
-        let refused_at = self.max_bytes.saturating_mul(REFUSED_AT);
+        let refused_at = self.max_bytes.saturating_mul(WRITE_REFUSAL_FACTOR);
         self.next_try.store(refused_at.min(bytes.saturating_add(self.max_bytes / 4)), Ordering::Relaxed);
         tracing::warn!(
             file = %self.path.display(), bytes,

@@ -3,7 +3,7 @@
 //! The values of clocks are recorded. Random numbers are not: they come from a cryptographic generator whose seed is
 //! recorded.
 
-use super::{Lane, Tape};
+use super::{ClockKind, Tape};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ impl HostWallClock for Clock {
     }
 
     fn now(&self) -> Duration {
-        Duration::from_nanos(self.tape.read(Lane::Wall, || nanoseconds(souk_manifest::clock::since_epoch())))
+        Duration::from_nanos(self.tape.read(ClockKind::Wall, || nanoseconds(souk_manifest::clock::since_epoch())))
     }
 }
 
@@ -36,12 +36,12 @@ impl HostMonotonicClock for Clock {
     }
 
     fn now(&self) -> u64 {
-        self.tape.read(Lane::Monotonic, || nanoseconds(self.start.elapsed()))
+        self.tape.read(ClockKind::Monotonic, || nanoseconds(self.start.elapsed()))
     }
 }
 
 /// Gives `wasi` the clocks and random numbers of `tape`.
-pub(crate) fn equip(wasi: &mut WasiCtxBuilder, tape: &Arc<Tape>) {
+pub(crate) fn set_clocks(wasi: &mut WasiCtxBuilder, tape: &Arc<Tape>) {
     let start = souk_manifest::clock::instant();
     let mut insecure = tape.seed;
     insecure.reverse();

@@ -54,14 +54,14 @@ pub fn hidden_headers(shown: &[(String, String)]) -> HeaderMap {
 
 /// Called when a body is dropped: with the bytes that have passed (`None` if they were too many to keep), and whether
 /// the body was complete.
-type End = Box<dyn FnOnce(Option<Vec<u8>>, bool) + Send>;
+type OnDrop = Box<dyn FnOnce(Option<Vec<u8>>, bool) + Send>;
 
 /// A body that is copied as it passes.
 pub struct Teed<B> {
     body: B,
     copy: Option<Vec<u8>>,
     whole: bool,
-    end: Option<End>,
+    end: Option<OnDrop>,
 }
 
 impl<B: Body> Teed<B> {

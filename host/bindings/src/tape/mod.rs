@@ -27,12 +27,12 @@ mod secrets;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use clock::equip;
+pub(crate) use clock::set_clocks;
 pub use exchange::{Teed, hidden_bytes, hidden_headers, shown_bytes, shown_headers};
 pub(crate) use exchange::{begin, send};
-pub use recorder::{FORMAT, Recorder, Taping};
+pub use recorder::{FORMAT, Recorder, RunningRecording};
 pub use recording::{Answer, Difference, Entry, Head, Question, Reads, Recording};
-pub(crate) use recording::{LANES, Lane};
+pub(crate) use recording::{CLOCK_KINDS, ClockKind};
 pub use secrets::Secrets;
 
 use parking_lot::Mutex;
@@ -66,7 +66,7 @@ pub struct Tape {
     seed: [u8; 32],
     secrets: Arc<Secrets>,
     state: Mutex<State>,
-    taping: Option<Taping>,
+    taping: Option<RunningRecording>,
 }
 
 #[derive(Default)]
@@ -75,8 +75,8 @@ struct State {
     /// The next entry of a replay.
     at: usize,
     reads: Reads,
-    /// How many values of each sequence a replay has read.
-    looks: [usize; LANES],
+    /// How many values of each kind a replay has read.
+    read_counts: [usize; CLOCK_KINDS],
     bytes: usize,
     /// Why the call cannot be kept.
     fault: Option<String>,
@@ -131,12 +131,12 @@ pub(crate) async fn over<T: Serialize + DeserializeOwned>(
 ) -> wasmtime::Result<T> {
     let Some(Asked { tape, import, arguments }) = asked else { return Ok(live.await) };
     match tape.enter(import, arguments)? {
-        Entered::Live(slot) => {
+        ResultSource::Live(slot) => {
             let value = live.await;
             tape.fill(slot, &value);
             Ok(value)
         }
-        Entered::Known(json) => Ok(serde_json::from_str(json.get())?),
+        ResultSource::Known(json) => Ok(serde_json::from_str(json.get())?),
     }
 }
 
@@ -150,12 +150,12 @@ pub(crate) fn now<T: Serialize + DeserializeOwned>(
 ) -> wasmtime::Result<T> {
     let Some(Asked { tape, import, arguments }) = asked else { return Ok(live()) };
     match tape.enter(import, arguments)? {
-        Entered::Live(slot) => {
+        ResultSource::Live(slot) => {
             let value = live();
             tape.fill(slot, &value);
             Ok(value)
         }
-        Entered::Known(json) => Ok(serde_json::from_str(json.get())?),
+        ResultSource::Known(json) => Ok(serde_json::from_str(json.get())?),
     }
 }
 
@@ -179,7 +179,7 @@ pub(crate) fn unrecorded(tape: Option<&Tape>, import: &str) -> wasmtime::Result<
 const UNRECORDED: &str = "(not recorded)";
 
 /// How an import gets its result.
-pub enum Entered {
+pub enum ResultSource {
     /// It runs, and its result belongs into this entry.
     Live(usize),
     /// The result from the recording.
@@ -187,7 +187,7 @@ pub enum Entered {
 }
 
 impl Tape {
-    fn new(replays: bool, seed: [u8; 32], secrets: Arc<Secrets>, taping: Option<Taping>) -> Self {
+    fn new(replays: bool, seed: [u8; 32], secrets: Arc<Secrets>, taping: Option<RunningRecording>) -> Self {
         Tape { replays, seed, secrets, state: Mutex::default(), taping }
     }
 
@@ -213,7 +213,7 @@ impl Tape {
     ///
     /// # Errors
     /// When a replay differs here, or has differed before.
-    pub fn enter(&self, import: &str, arguments: String) -> wasmtime::Result<Entered> {
+    pub fn enter(&self, import: &str, arguments: String) -> wasmtime::Result<ResultSource> {
         let entry = Entry::new(import, &self.secrets.hide(&arguments));
         let mut state = self.state.lock();
         if !self.replays {
@@ -223,14 +223,14 @@ impl Tape {
             } else if state.fault.is_none() {
                 state.entries.push(entry);
             }
-            return Ok(Entered::Live(state.entries.len().saturating_sub(1)));
+            return Ok(ResultSource::Live(state.entries.len().saturating_sub(1)));
         }
         if state.difference.is_some() {
             bail!("the replay has differed before");
         }
         let at = state.at;
         state.at += 1;
-        state.play(at, &entry).map(Entered::Known)
+        state.play(at, &entry).map(ResultSource::Known)
     }
 
     /// Reserves the entry of a call of `import` whose arguments are known later; returns its index.
@@ -238,13 +238,13 @@ impl Tape {
     /// # Errors
     /// When a replay has differed before.
     pub(crate) fn reserve(&self, import: &str) -> wasmtime::Result<usize> {
-        if let Entered::Live(slot) = self.reserved(import)? {
+        if let ResultSource::Live(slot) = self.reserved(import)? {
             return Ok(slot);
         }
         bail!("{import} has no place in the recording")
     }
 
-    fn reserved(&self, import: &str) -> wasmtime::Result<Entered> {
+    fn reserved(&self, import: &str) -> wasmtime::Result<ResultSource> {
         if !self.replays {
             return self.enter(import, String::new());
         }
@@ -253,7 +253,7 @@ impl Tape {
             bail!("the replay has differed before");
         }
         state.at += 1;
-        Ok(Entered::Live(state.at - 1))
+        Ok(ResultSource::Live(state.at - 1))
     }
 
     /// The recorded result of the entry at `slot`, if its arguments are one of `arguments`; an error shows the first of
@@ -309,7 +309,7 @@ impl Tape {
 
     /// A read without effects: records its value, or returns the recorded one. A replay that reads more often gets the
     /// last value again.
-    pub(crate) fn read(&self, lane: Lane, live: impl FnOnce() -> u64) -> u64 {
+    pub(crate) fn read(&self, kind: ClockKind, live: impl FnOnce() -> u64) -> u64 {
         let mut state = self.state.lock();
         if !self.replays {
             let seen = live();
@@ -317,16 +317,16 @@ impl Tape {
             if state.bytes > MAX_RECORDING_BYTES {
                 state.fault.get_or_insert_with(|| format!("it takes more than {MAX_RECORDING_BYTES} bytes"));
             } else {
-                state.reads.lane(lane).push(seen);
+                state.reads.values(kind).push(seen);
             }
             return seen;
         }
-        let look = state.looks.get_mut(lane as usize).map_or(0, |looks| {
-            *looks += 1;
-            *looks - 1
+        let index = state.read_counts.get_mut(kind as usize).map_or(0, |count| {
+            *count += 1;
+            *count - 1
         });
-        let seen = state.reads.lane(lane);
-        seen.get(look).or(seen.last()).copied().unwrap_or_default()
+        let seen = state.reads.values(kind);
+        seen.get(index).or(seen.last()).copied().unwrap_or_default()
     }
 
     /// Sets how the call ended.

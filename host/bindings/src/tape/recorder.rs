@@ -59,7 +59,7 @@ impl Recorder {
             time: u64::try_from(souk_manifest::clock::since_epoch().as_millis()).unwrap_or(u64::MAX),
             secrets: self.named.clone(),
         };
-        let taping = Taping { recorder: self.clone(), head, question: Mutex::new(question) };
+        let taping = RunningRecording { recorder: self.clone(), head, question: Mutex::new(question) };
         let tape = Arc::new(Tape::new(false, seed, self.secrets.clone(), Some(taping)));
         context.tape = Some(tape.clone());
         Some(tape)
@@ -67,7 +67,7 @@ impl Recorder {
 }
 
 /// A call that is being recorded.
-pub struct Taping {
+pub struct RunningRecording {
     recorder: Arc<Recorder>,
     head: Head,
     question: Mutex<Question>,
@@ -84,7 +84,7 @@ impl Tape {
     }
 }
 
-impl Taping {
+impl RunningRecording {
     /// Called when the call has ended.
     pub(super) fn end(
         self,
@@ -95,7 +95,7 @@ impl Taping {
         fault: Option<String>,
         secrets: &Secrets,
     ) {
-        let Taping { recorder, head, question } = self;
+        let RunningRecording { recorder, head, question } = self;
         let question = question.into_inner();
         let Recorder { component, sink, variables, environment, .. } = &*recorder;
         let Some(answer) = answer else {

@@ -146,12 +146,12 @@ pub struct Difference {
     pub now: Option<String>,
 }
 
-/// The number of [`Lane`]s.
-pub(crate) const LANES: usize = 3;
+/// The number of [`ClockKind`]s.
+pub(crate) const CLOCK_KINDS: usize = 3;
 
-/// A kind of read without effects; each has its own sequence of values.
+/// A clock that a component can read. The values read from each are recorded in a sequence of their own.
 #[derive(Clone, Copy)]
-pub(crate) enum Lane {
+pub(crate) enum ClockKind {
     /// The time of day, in nanoseconds since 1970.
     Wall,
     /// The monotonic clock, in nanoseconds.
@@ -169,11 +169,11 @@ pub struct Reads {
 }
 
 impl Reads {
-    pub(super) fn lane(&mut self, lane: Lane) -> &mut Vec<u64> {
-        match lane {
-            Lane::Wall => &mut self.wall,
-            Lane::Monotonic => &mut self.monotonic,
-            Lane::Remaining => &mut self.remaining,
+    pub(super) fn values(&mut self, kind: ClockKind) -> &mut Vec<u64> {
+        match kind {
+            ClockKind::Wall => &mut self.wall,
+            ClockKind::Monotonic => &mut self.monotonic,
+            ClockKind::Remaining => &mut self.remaining,
         }
     }
 }

@@ -31,13 +31,13 @@ fn a_replay_answers_as_recorded_and_calls_nothing() {
     let recording = recorded(&[], |tape| {
         assert_eq!(call(tape, "one", "a", || 1).unwrap(), 1);
         assert_eq!(call(tape, "two", "b", || 2).unwrap(), 2);
-        assert_eq!(tape.read(Lane::Wall, || 7), 7);
+        assert_eq!(tape.read(ClockKind::Wall, || 7), 7);
     })
     .unwrap();
     let again: Recording = serde_json::from_str(&serde_json::to_string(&recording).unwrap()).unwrap();
     let tape = Tape::replay(&again, Arc::default()).unwrap();
-    assert_eq!(tape.read(Lane::Wall, || unreachable!()), 7);
-    assert_eq!(tape.read(Lane::Wall, || unreachable!()), 7, "a look more is no difference");
+    assert_eq!(tape.read(ClockKind::Wall, || unreachable!()), 7);
+    assert_eq!(tape.read(ClockKind::Wall, || unreachable!()), 7, "reading more often is no difference");
     assert_eq!(call(&tape, "one", "a", || unreachable!()).unwrap(), 1);
     let missing = tape.difference().unwrap();
     assert_eq!((missing.at, missing.recorded.as_deref(), missing.now), (1, Some("two b"), None));

@@ -264,7 +264,7 @@ impl fmt::Display for Identity {
 /// in differently.
 fn is_place(application: &Application, value: &str) -> bool {
     let is_database = |database: &DatabaseUrl| matches!(database, DatabaseUrl::Sqlite(label) if value.strip_prefix("sqlite:") == Some(label.as_str()));
-    PostgresAddress::is_meant(value)
+    PostgresAddress::looks_like_url(value)
         || application.components.values().filter_map(|component| component.database.as_ref()).any(is_database)
 }
 

@@ -42,7 +42,7 @@ souk_manifest::fixed_limits! {
     pub(crate) const FIXED_LIMITS = "cluster";
 
     /// The most files that an intent lists as not newer than its own.
-    const MAX_KNOWN: usize = 16, "files";
+    const MAX_KNOWN_FILES: usize = 16, "files";
     /// How often a host tries to write the record while others write it too.
     const MAX_INTENT_WRITES: usize = 32, "attempts";
     /// How long a host may have its turn; then the next host takes it, because the first may have been killed.
@@ -79,7 +79,7 @@ impl Intent {
         all.extend(known);
         all.push(self.digest.clone());
         for digest in all.into_iter().rev() {
-            if !digest.is_empty() && !self.known.contains(&digest) && self.known.len() < MAX_KNOWN {
+            if !digest.is_empty() && !self.known.contains(&digest) && self.known.len() < MAX_KNOWN_FILES {
                 self.known.push(digest);
             }
         }
@@ -145,7 +145,7 @@ pub enum Forged {
 
 /// The result of reading the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Look {
+pub enum ReadOutcome {
     /// Nothing new.
     Same,
     /// The record is new; this host must keep these bytes.
@@ -228,22 +228,22 @@ impl Intents {
     ///
     /// # Errors
     /// When JetStream does not answer.
-    pub async fn look(&self) -> Result<Look, RecordError> {
+    pub async fn look(&self) -> Result<ReadOutcome, RecordError> {
         let record = self.records.get(KEY).await?;
         if self.seen.lock().replace(record.revision) == Some(record.revision) {
-            return Ok(Look::Same);
+            return Ok(ReadOutcome::Same);
         }
-        let Some(bytes) = record.value.clone() else { return Ok(Look::Same) };
+        let Some(bytes) = record.value.clone() else { return Ok(ReadOutcome::Same) };
         match self.accepted(&record) {
             Ok(agreement) => {
                 let mut last = self.last.lock();
                 if *last == agreement {
-                    return Ok(Look::Same);
+                    return Ok(ReadOutcome::Same);
                 }
                 *last = agreement;
-                Ok(Look::New(bytes))
+                Ok(ReadOutcome::New(bytes))
             }
-            Err(forged) => Ok(Look::Forged(forged)),
+            Err(forged) => Ok(ReadOutcome::Forged(forged)),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Hosts that deploy, and a client that can only publish on NATS.
 
-use super::intents::{Forged, Intent, IntentError, Intents, Look};
+use super::intents::{Forged, Intent, IntentError, Intents, ReadOutcome};
 use super::tests::{SECRET, application, connected};
 use bytes::Bytes;
 use souk_manifest::Application;
@@ -44,7 +44,7 @@ async fn an_intent_reaches_the_other_hosts_and_its_number_only_rises() {
         let application = with(&server, Some(SECRET));
         let nats = connected(&server, &application).await;
         let (one, other) = (host(&nats, &application, None).await, host(&nats, &application, None).await);
-        assert_eq!(other.look().await.unwrap(), Look::Same);
+        assert_eq!(other.look().await.unwrap(), ReadOutcome::Same);
         let mut kept = Bytes::new();
         for number in 1..=8 {
             // Two hosts deploy two components at once; neither deployment is lost.
@@ -53,7 +53,7 @@ async fn an_intent_reaches_the_other_hosts_and_its_number_only_rises() {
             first.unwrap();
             second.unwrap();
             for host in [&one, &other] {
-                if let Look::New(bytes) = host.look().await.unwrap() {
+                if let ReadOutcome::New(bytes) = host.look().await.unwrap() {
                     kept = bytes;
                 }
                 let known = host.known().intents;
@@ -86,11 +86,11 @@ async fn a_client_that_can_only_publish_can_neither_deploy_nor_replay_a_deployme
 
     // An old record, for a host that knows a newer one and for a host that has kept nothing.
     publish(&nats, &first).await;
-    assert_eq!(other.look().await.unwrap(), Look::Forged(Forged::Replayed { number: 1, known: 2 }));
-    assert_eq!(other.look().await.unwrap(), Look::Same, "it is told once");
+    assert_eq!(other.look().await.unwrap(), ReadOutcome::Forged(Forged::Replayed { number: 1, known: 2 }));
+    assert_eq!(other.look().await.unwrap(), ReadOutcome::Same, "it is reported once");
     assert_eq!(other.of("web").unwrap().digest, "w2");
     let fresh = host(&nats, &application, None).await;
-    assert_eq!(fresh.look().await.unwrap(), Look::Forged(Forged::Replayed { number: 1, known: 0 }));
+    assert_eq!(fresh.look().await.unwrap(), ReadOutcome::Forged(Forged::Replayed { number: 1, known: 0 }));
     assert_eq!(fresh.of("web"), None);
 
     // A record that is signed with another secret, one that was changed, and bytes that are not a record.
@@ -99,7 +99,7 @@ async fn a_client_that_can_only_publish_can_neither_deploy_nor_replay_a_deployme
     let changed = String::from_utf8(second.to_vec()).unwrap().replace("w2", "w3");
     for bytes in [by_stranger, changed.into(), Bytes::from_static(b"{}"), Bytes::new()] {
         publish(&nats, &bytes).await;
-        assert_eq!(other.look().await.unwrap(), Look::Forged(Forged::Unsigned));
+        assert_eq!(other.look().await.unwrap(), ReadOutcome::Forged(Forged::Unsigned));
     }
     assert_eq!(other.of("web").unwrap().digest, "w2");
 

@@ -43,8 +43,8 @@ struct Skew {
     by: Duration,
 }
 
-/// The least difference that a clock must have that showed `theirs` between `sent` and `received` of this clock; `None`
-/// when that is no more than [`MAX_CLOCK_SKEW`].
+/// The smallest possible difference of a clock that showed `theirs` between `sent` and `received` of this clock; `None` if
+/// it is at most [`MAX_CLOCK_SKEW`].
 fn skew(sent: Duration, received: Duration, theirs: Duration) -> Option<Skew> {
     let (ahead, behind) = (theirs.saturating_sub(received), sent.saturating_sub(theirs));
     let skew = if ahead > behind { Skew { ahead: true, by: ahead } } else { Skew { ahead: false, by: behind } };

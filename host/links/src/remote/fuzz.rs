@@ -6,7 +6,7 @@ use bytes::Bytes;
 use std::time::Duration;
 
 /// The longest that a call may take here.
-const MOST: Duration = Duration::from_secs(30);
+const MAX_CALL_TIME: Duration = Duration::from_secs(30);
 
 /// Headers as `Name: value` lines up to an empty one, then a payload.
 ///
@@ -22,8 +22,8 @@ pub fn message(data: &[u8]) {
             headers.append(name, value);
         }
     }
-    if let Ok(envelope) = wire::read(Some(&headers), MOST) {
-        assert!(envelope.context.remaining() <= MOST, "longer than a call here may take");
+    if let Ok(envelope) = wire::read(Some(&headers), MAX_CALL_TIME) {
+        assert!(envelope.context.remaining() <= MAX_CALL_TIME, "longer than a call here may take");
         assert!(!envelope.context.trace.chars().any(char::is_control), "a trace with a control character");
         assert!(!envelope.caller.chars().any(char::is_control), "a name with a control character");
     }

@@ -30,9 +30,9 @@ souk_manifest::fixed_limits! {
     /// How often a host looks for callers with other types of its functions.
     pub(super) const TYPES_INTERVAL: Duration = Duration::from_secs(2);
     /// How long it waits after it could not read the types from NATS.
-    const FAILED_LOOK_INTERVAL: Duration = Duration::from_secs(60);
+    const TYPES_RETRY_INTERVAL: Duration = Duration::from_secs(60);
     /// How long a start waits for the types that callers use.
-    const FIRST_LOOK_TIMEOUT: Duration = Duration::from_secs(2);
+    const FIRST_TYPES_TIMEOUT: Duration = Duration::from_secs(2);
 }
 
 /// One function of a component of this host.
@@ -81,7 +81,7 @@ impl OtherTypes {
             let records = expected::open(&self.nats).await?;
             self.look(&records).await
         };
-        match tokio::time::timeout(FIRST_LOOK_TIMEOUT, first).await {
+        match tokio::time::timeout(FIRST_TYPES_TIMEOUT, first).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!("the types that callers use could not be read: {error}"),
             Err(_) => tracing::debug!("the types that callers use could not be read in time"),
@@ -109,7 +109,7 @@ impl OtherTypes {
                     tracing::debug!("the types that callers use could not be read: {error}");
                     records = None;
                     // With a NATS user that may not read it, frequent attempts would fill the server's log.
-                    tick.reset_after(FAILED_LOOK_INTERVAL);
+                    tick.reset_after(TYPES_RETRY_INTERVAL);
                 }
                 Some(Ok(())) => {}
                 None => return,

@@ -184,7 +184,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const MOST: Duration = Duration::from_secs(30);
+    const MAX_CALL_TIME: Duration = Duration::from_secs(30);
 
     fn with(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs.iter().map(|(name, text)| (HeaderName::from_static(name), value(text))).collect()
@@ -192,9 +192,9 @@ mod tests {
 
     #[test]
     fn a_call_sent_by_hand_without_headers_is_taken_with_the_components_own_deadline() {
-        let envelope = read(None, MOST).unwrap();
+        let envelope = read(None, MAX_CALL_TIME).unwrap();
         assert_eq!((envelope.id, envelope.caller.as_str(), envelope.context.hops), (None, "-", 1));
-        assert!(envelope.context.remaining() <= MOST && envelope.context.remaining() > MOST / 2);
+        assert!(envelope.context.remaining() <= MAX_CALL_TIME && envelope.context.remaining() > MAX_CALL_TIME / 2);
         assert!(envelope.context.trace.starts_with("nats-"));
     }
 
@@ -203,10 +203,15 @@ mod tests {
         let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let known = Parent::parse(parent, Some("vendor=1"));
         let span = souk_bindings::trace::Tracer::sampled(1.0, true).joined(known.clone());
-        let context = CallContext { span, ..CallContext::new("t", MOST) };
-        assert_eq!(read(Some(&call("c", "caller", &context)), MOST).unwrap().parent, known);
-        assert!(read(Some(&call("c", "caller", &CallContext::new("t", MOST))), MOST).unwrap().parent.is_none());
-        assert!(read(Some(&with(&[("traceparent", "00-nonsense")])), MOST).unwrap().parent.is_none());
+        let context = CallContext { span, ..CallContext::new("t", MAX_CALL_TIME) };
+        assert_eq!(read(Some(&call("c", "caller", &context)), MAX_CALL_TIME).unwrap().parent, known);
+        assert!(
+            read(Some(&call("c", "caller", &CallContext::new("t", MAX_CALL_TIME))), MAX_CALL_TIME)
+                .unwrap()
+                .parent
+                .is_none()
+        );
+        assert!(read(Some(&with(&[("traceparent", "00-nonsense")])), MAX_CALL_TIME).unwrap().parent.is_none());
     }
 
     #[test]
@@ -223,7 +228,7 @@ mod tests {
             ("Souk-Deadline", "1", Failure::Deadline),
             ("Souk-Timeout", "0", Failure::Deadline),
         ] {
-            let (found, detail) = read(Some(&with(&[(name, text)])), MOST).unwrap_err();
+            let (found, detail) = read(Some(&with(&[(name, text)])), MAX_CALL_TIME).unwrap_err();
             assert_eq!(found, failure, "{name}: {text}");
             assert!(failure != Failure::Mismatch || detail.contains(name), "{detail}");
         }
@@ -231,20 +236,22 @@ mod tests {
 
     #[test]
     fn the_sooner_of_the_two_limits_counts_and_a_clock_that_is_behind_by_little_is_borne() {
-        let left = |pairs: &[(&'static str, &str)]| read(Some(&with(pairs)), MOST).unwrap().context.remaining();
-        assert!(left(&[("Souk-Timeout", "18446744073709551615")]) <= MOST);
+        let left =
+            |pairs: &[(&'static str, &str)]| read(Some(&with(pairs)), MAX_CALL_TIME).unwrap().context.remaining();
+        assert!(left(&[("Souk-Timeout", "18446744073709551615")]) <= MAX_CALL_TIME);
         assert!(left(&[("Souk-Timeout", "5000")]) <= Duration::from_secs(5));
         let behind = (now() - millis(MAX_CLOCK_SKEW) / 2).to_string();
         assert!(left(&[("Souk-Timeout", "5000"), ("Souk-Deadline", &behind)]) > Duration::from_secs(1));
         let ahead = u64::MAX.to_string();
-        assert!(left(&[("Souk-Deadline", &ahead)]) <= MOST);
+        assert!(left(&[("Souk-Deadline", &ahead)]) <= MAX_CALL_TIME);
     }
 
     #[test]
     fn a_trace_or_name_that_could_forge_a_log_line_is_not_taken() {
         for text in ["a b", "a\u{1b}[2J", "ü", "", &"x".repeat(MAX_NAME_BYTES + 1)] {
             let envelope =
-                read(Some(&with(&[("Souk-Trace", text), ("Souk-Call", text), ("Souk-Caller", text)])), MOST).unwrap();
+                read(Some(&with(&[("Souk-Trace", text), ("Souk-Call", text), ("Souk-Caller", text)])), MAX_CALL_TIME)
+                    .unwrap();
             assert!(envelope.context.trace.starts_with("nats-"), "{text}");
             assert_eq!((envelope.id, envelope.caller.as_str()), (None, "-"), "{text}");
         }
@@ -273,19 +280,19 @@ mod tests {
             hops in 0..=MAX_HOPS, left in 1_000_u64..100_000,
         ) {
             let context = CallContext { hops, ..CallContext::new(trace.as_str(), Duration::from_millis(left)) };
-            let read = read(Some(&call(&id, &caller, &context)), MOST).unwrap();
+            let read = read(Some(&call(&id, &caller, &context)), MAX_CALL_TIME).unwrap();
             prop_assert_eq!(read.id, Some(id));
             prop_assert_eq!(read.caller, caller);
             prop_assert_eq!(&*read.context.trace, trace.as_str());
             prop_assert_eq!((read.context.hops, read.context.draw), (hops, context.draw));
-            prop_assert!(read.context.remaining() <= MOST.min(Duration::from_millis(left)));
+            prop_assert!(read.context.remaining() <= MAX_CALL_TIME.min(Duration::from_millis(left)));
         }
 
         #[test]
         fn no_header_can_do_harm(texts in proptest::collection::vec("\\PC*", 6)) {
             let names = ["Souk-Call", "Souk-Timeout", "Souk-Deadline", "Souk-Trace", "Souk-Hops", "Souk-Caller"];
             let pairs: Vec<_> = names.iter().zip(&texts).map(|(name, text)| (*name, text.as_str())).collect();
-            let _ = read(Some(&with(&pairs)), MOST);
+            let _ = read(Some(&with(&pairs)), MAX_CALL_TIME);
         }
     }
 }

@@ -149,7 +149,7 @@ pub const MANIFEST: &[Key] = &[
         VARIABLES,
         "generate",
         "`secret` or `url`",
-        "required in its entry, unless it has `one_of`",
+        "required in its entry, unless it has `one_of` or `pattern`",
         "jwt_secret = { generate = \"secret\" }",
         "`secret`: 256 random bits in hexadecimal, kept in the state folder. `url`: the URL of the application.",
     ),
@@ -160,6 +160,14 @@ pub const MANIFEST: &[Key] = &[
         "any value",
         "currency = { one_of = [\"usd\", \"eur\"] }",
         "The values that the variable may have; with any other value the application does not start.",
+    ),
+    key(
+        VARIABLES,
+        "pattern",
+        "a regular expression",
+        "any value",
+        "max_orders = { pattern = \"[1-9][0-9]{0,3}\" }",
+        "As `one_of`, for values that the expression matches from beginning to end.",
     ),
     key(
         VARIABLES,

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 /// The keys that the reader of a table knows, taken from its error about an unknown key.
 fn known(error: &str) -> BTreeSet<String> {
-    let known = error.split("known here: ").nth(1).unwrap_or_else(|| panic!("no keys are told: {error}"));
+    let known = error.split("known here: ").nth(1).unwrap_or_else(|| panic!("no keys are listed: {error}"));
     known.lines().next().unwrap().split(", ").map(str::to_owned).collect()
 }
 

@@ -32,7 +32,13 @@ impl FixedLimit {
 
 /// Every fixed limit of manifests, which `souk doctor` prints.
 pub fn fixed_limits() -> Vec<FixedLimit> {
-    [crate::nats::FIXED_LIMITS, crate::postgres::FIXED_LIMITS, crate::schedule::FIXED_LIMITS].concat()
+    [
+        crate::allowed::FIXED_LIMITS,
+        crate::nats::FIXED_LIMITS,
+        crate::postgres::FIXED_LIMITS,
+        crate::schedule::FIXED_LIMITS,
+    ]
+    .concat()
 }
 
 /// Declares the bounds of a module as constants, and a table of them.

@@ -80,6 +80,31 @@ pub(super) fn mistakes() -> Vec<Mistake> {
             "variable `v` is \"c\", which is not one of the values",
             "set SPIN_VARIABLE_V to `a`, `b`",
         ),
+        generated(
+            "v = { pattern = \"a)|(b\" }",
+            "v = { default = \"a\" }",
+            "`pattern` of variable `v` is not a regular expression",
+            "the crate `regex`",
+        ),
+        generated("v = { pattern = 7 }", "v = { default = \"a\" }", "`pattern` must be a string", "quotes"),
+        generated(
+            "v = { pattern = \"a{1000}{1000}{1000}\" }",
+            "v = { default = \"a\" }",
+            "is not a regular expression",
+            "the crate `regex`",
+        ),
+        generated(
+            "v = { one_of = [\"a\"], pattern = \"a\" }",
+            "v = { default = \"a\" }",
+            "`v` has both `one_of` and `pattern`",
+            "keep one",
+        ),
+        generated(
+            "v = { pattern = \"[0-9]+\" }",
+            "v = { default = \"ten\" }",
+            "variable `v` is \"ten\", which does not match the pattern `[0-9]+`",
+            "set SPIN_VARIABLE_V to a value that does",
+        ),
         generated("v = {}", "v = { required = true }", "has no `generate`", "generate = \"secret\""),
         generated("v = \"url\"", "v = { required = true }", "`v` must be a table", "table"),
         generated(

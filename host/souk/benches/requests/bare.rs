@@ -3,8 +3,9 @@
 //!
 //! The rows show what isolation costs and what Souk adds. "Composed" links the two into one component with one store:
 //! they share a failure and their limits. "Nested" and "by task" give each component its own store, as Souk does, and
-//! the import is a host function. Nested, the host function runs the callee within the caller's own wait. By task, it
-//! starts a task for the callee, which an `async` import needs.
+//! the import is a host function. Nested, the host function runs the callee within the caller's own wait; the callee may
+//! be in an engine that has no concurrency, and so nothing `async`. By task, it starts a task for the callee, which an
+//! `async` import needs.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -60,6 +61,8 @@ pub(crate) fn rows() -> String {
     let mut config = Config::new();
     config.wasm_component_model_async(true).epoch_interruption(true);
     let engine = Engine::new(&config).unwrap();
+    config.wasm_component_model_async(false).concurrency_support(false);
+    let without = Engine::new(&config).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut table = String::from(
         "\n## A link in wasmtime alone\n\nWithout HTTP, deadline, trace and pools. The first line is a call without a link.\n\n\
@@ -70,9 +73,11 @@ pub(crate) fn rows() -> String {
         ("host to component", How::Alone),
         ("two components composed into one", How::Composed),
         ("a link, nested in the caller's task", How::Nested),
+        ("the same, callee without concurrency", How::NestedWithout),
         ("a link by a task of its own", How::ByTask),
     ] {
-        let mut rounds: Vec<f64> = (0..crate::ROUNDS).map(|_| runtime.block_on(round(&engine, how))).collect();
+        let mut rounds: Vec<f64> =
+            (0..crate::ROUNDS).map(|_| runtime.block_on(round(&engine, &without, how))).collect();
         let cost = crate::median(&mut rounds);
         println!("{name:<44} {cost:>8.2}");
         writeln!(table, "| {name} | {cost:.2} |").unwrap();
@@ -86,16 +91,18 @@ enum How {
     Alone,
     Composed,
     Nested,
+    NestedWithout,
     ByTask,
 }
 
 /// Microseconds of one call.
-async fn round(engine: &Engine, how: How) -> f64 {
+async fn round(engine: &Engine, without: &Engine, how: How) -> f64 {
     let (mut store, run) = match how {
         How::Alone => instance(engine, &callee(), &Linker::new(engine), Some(CONTRACT)).await,
         How::Composed => instance(engine, &composed(), &Linker::new(engine), None).await,
-        How::Nested | How::ByTask => {
-            let callee = instance(engine, &callee(), &Linker::new(engine), Some(CONTRACT)).await;
+        How::Nested | How::NestedWithout | How::ByTask => {
+            let of_callee = if matches!(how, How::NestedWithout) { without } else { engine };
+            let callee = instance(of_callee, &callee(), &Linker::new(of_callee), Some(CONTRACT)).await;
             let linker = linked(engine, Arc::new(Mutex::new(callee)), matches!(how, How::ByTask));
             instance(engine, &caller(), &linker, None).await
         }

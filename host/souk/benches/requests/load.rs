@@ -121,10 +121,18 @@ pub(crate) fn run(server: &Server, call: &Call, connections: usize, slot: Durati
     })
 }
 
-/// Latencies of `call` by one client, in order, while `others` connections make the call `other` without pause.
-pub(crate) fn beside(server: &Server, call: &Call, other: &Call, others: usize, slot: Duration) -> Vec<Duration> {
+/// Latencies of `call` by `clients` clients, in order, while `others` connections make the call `other` without pause.
+pub(crate) fn beside(
+    server: &Server,
+    call: &Call,
+    clients: usize,
+    other: &Call,
+    others: usize,
+    slot: Duration,
+) -> Vec<Duration> {
     runtime().block_on(async {
-        let (mut latencies, _) = futures::join!(requests(server, call, 1, slot), requests(server, other, others, slot));
+        let (mut latencies, _) =
+            futures::join!(requests(server, call, clients, slot), requests(server, other, others, slot));
         latencies.sort_unstable();
         latencies
     })

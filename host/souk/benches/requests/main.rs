@@ -2,10 +2,11 @@
 //!
 //! Both servers run as separate processes on loopback, one after the other in rounds, so that a noisy machine disturbs
 //! both alike. The native server is what a developer would write by hand: axum with rusqlite, or sqlx for PostgreSQL,
-//! cached statements, the same rows and the same JSON. Both send HTTP requests to the same payment provider, as a real
-//! shop does. CPU is the time that the server's process used (user and system), divided by the requests; it excludes
-//! the load, PostgreSQL and the provider. Ratios hold on other machines, absolute figures do not. The CPU time of a
-//! request on both sides goes to `docs/benchmarks/`, as a table and as a chart ([`chart`]).
+//! cached statements, the same rows and the same JSON. Both have the same profile and the same allocator, and send HTTP
+//! requests to the same payment provider, as a real shop does. CPU is the time that the server's process used (user and
+//! system), divided by the requests; it excludes the load, PostgreSQL and the provider. Ratios hold on other machines,
+//! absolute figures do not. The CPU time of a request on both sides goes to `docs/benchmarks/`, as a table and as a
+//! chart ([`chart`]). With the argument `large`, only the rows with much data are measured.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a benchmark may stop
 #![allow(clippy::disallowed_methods, reason = "it measures real time, beside the program that runs")]
 
@@ -21,6 +22,11 @@ use load::{Call, Sample};
 use server::{Server, souk};
 use souk_test::postgres;
 use std::time::Duration;
+use tikv_jemallocator::Jemalloc;
+
+/// The native server is this binary: it gets the allocator that `souk` has.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// Connections that send requests, one request at a time each.
 const CONNECTIONS: usize = 16;
@@ -58,8 +64,9 @@ fn table([ours, on_postgres, native]: [&str; 3]) -> Vec<Row> {
     let by_user =
         |name, call: Call| Row { name, side: Side::Store, souk: call.clone().by(ours), native: call.by(native) };
     vec![
-        probe("hello, one sandbox", "/self/hello", "/hello"),
-        probe("link, no database", "/answer/7", "/answer/7"),
+        probe("hello, one sandbox", "/plain/hello", "/hello"),
+        probe("hello by wasi:http", "/self/hello", "/hello"),
+        probe("link, no database", "/plain/answer/7", "/answer/7"),
         store("404 of the gateway", Call { status: 404, ..Call::get("/api/nothing") }),
         store("GET product by id", Call::get("/api/products/7")),
         store("GET page of 10", Call::get("/api/products?page=2&limit=10")),
@@ -101,6 +108,12 @@ fn main() {
             );
         }
         Some("provider") => return native::provider::serve(&args.next().expect("a folder")),
+        // By itself, without the chart.
+        Some("large") => {
+            server::build();
+            large::rows(tempfile::tempdir().unwrap().path());
+            return;
+        }
         _ => {}
     }
     server::build();
@@ -228,7 +241,7 @@ fn events(server: &Server, call: &Call, database: &std::path::Path, applied: &st
 fn logins(server: &Server, token: &str, name: &str) {
     let (verify, login) = (Call::post("/api/auth/verify", "").by(token), Call::post("/api/auth/login", LOGIN));
     for others in [0, CONNECTIONS] {
-        let latencies = load::beside(server, &verify, &login, others, SLOT * 2);
+        let latencies = load::beside(server, &verify, 1, &login, others, SLOT * 2);
         let at = |percent: usize| latencies[latencies.len() * percent / 100].as_secs_f64() * 1e3;
         println!("{name:<7} verify, {others:>2} others log in: p50 {:>7.2} ms, p99 {:>7.2} ms", at(50), at(99));
     }

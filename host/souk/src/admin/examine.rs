@@ -87,7 +87,7 @@ fn readiness(admin: &Admin) -> Vec<Finding> {
     if report.ready {
         return vec![Finding::new("readiness", Level::Ok, "every route can be served")];
     }
-    let lack = |lack: &crate::readiness::Lack| {
+    let lack = |lack: &crate::readiness::UnmetNeed| {
         let fix = "bring it back; the host sees it within a second";
         Finding::new("readiness", Level::Wrong, format!("{lack}\n  fix: {fix}"))
     };
@@ -218,10 +218,10 @@ fn time_of(answer: &[u8]) -> Option<Duration> {
 
 /// Compares a clock that showed `there` with this host's own, which was read just before and just after.
 fn compared(name: String, there: Duration, before: Duration, after: Duration) -> Finding {
-    let apart = before.saturating_sub(there).max(there.saturating_sub(after));
-    match apart > MAX_CLOCK_DIFFERENCE {
+    let difference = before.saturating_sub(there).max(there.saturating_sub(after));
+    match difference > MAX_CLOCK_DIFFERENCE {
         true => {
-            let text = format!("it differs from this host's by {apart:.1?}\n  fix: set both by NTP");
+            let text = format!("it differs from this host's by {difference:.1?}\n  fix: set both by NTP");
             Finding::new(name, Level::Warning, text)
         }
         false => Finding::new(name, Level::Ok, "as this host's"),

@@ -51,7 +51,7 @@ pub(super) fn application(admin: &Admin) -> Application {
 /// Where a component is.
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
-enum Place {
+enum Location {
     Here,
     OnAnotherHost,
     NotLoaded,
@@ -64,7 +64,7 @@ enum Place {
 pub(super) struct ComponentFacts {
     name: String,
     description: String,
-    place: Place,
+    place: Location,
     routes: Vec<String>,
     links: Vec<Link>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,7 +98,7 @@ pub(super) fn components(admin: &Admin) -> Vec<ComponentFacts> {
     let off = application.off.keys().map(|name| ComponentFacts {
         name: name.clone(),
         description: String::new(),
-        place: Place::Off,
+        place: Location::Off,
         routes: Vec::new(),
         links: Vec::new(),
         instances: None,
@@ -119,9 +119,9 @@ fn of(admin: &Admin, component: &Component) -> ComponentFacts {
         name: component.name.clone(),
         description: component.description.clone(),
         place: match (&pool, application.runs_here(&component.name)) {
-            (Some(_), _) => Place::Here,
-            (None, true) => Place::NotLoaded,
-            (None, false) => Place::OnAnotherHost,
+            (Some(_), _) => Location::Here,
+            (None, true) => Location::NotLoaded,
+            (None, false) => Location::OnAnotherHost,
         },
         routes: routes.filter_map(|route| Some(route.pattern.as_ref()?.as_str().to_owned())).collect(),
         links: links.collect(),

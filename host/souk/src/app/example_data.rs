@@ -3,7 +3,7 @@
 //! The host knows no tables. Each component's `keep.sql` decides whether the data may be removed: a component may have
 //! stored the id of a row that is in another component's database.
 
-use super::migrations::{self, MigrateError, Place};
+use super::migrations::{self, MigrateError, TargetDatabase};
 use souk_bindings::migrations::seed::{self, Part, Script};
 use souk_bindings::migrations::{MigrationError, Target};
 use souk_bindings::sqlite::Databases;
@@ -70,14 +70,14 @@ pub async fn remove(application: &Application, state: &StateFolder) -> Result<Ve
 struct Seeded {
     component: String,
     folder: PathBuf,
-    database: Place,
+    database: TargetDatabase,
 }
 
 fn seeds(application: &Application, databases: &Databases) -> Result<Vec<Seeded>, SeedError> {
     let mut seeds = Vec::new();
     for component in application.here() {
         let (Some(dir), Some(seed)) = (&component.migrations, &component.seed) else { continue };
-        if let Some(database) = Place::of(component, dir, databases).map_err(MigrateError::from)? {
+        if let Some(database) = TargetDatabase::of(component, dir, databases).map_err(MigrateError::from)? {
             seeds.push(Seeded { component: component.name.clone(), folder: seed.folder.clone(), database });
         }
     }
@@ -96,7 +96,7 @@ async fn run_all(seeds: &[Seeded], script: Script) -> Result<Vec<String>, SeedEr
 
 /// Runs `script` of the example data in `folder`; returns whether there is one for this kind of database.
 pub(super) async fn run(
-    database: &Place,
+    database: &TargetDatabase,
     component: &str,
     folder: &Path,
     script: Script,
@@ -106,33 +106,38 @@ pub(super) async fn run(
         return Ok(false);
     }
     match database.clone() {
-        Place::Sqlite(database) => {
+        TargetDatabase::Sqlite(database) => {
             let component = component.to_owned();
             let run = move || seed::run_on_sqlite(&database, &component, &script);
             tokio::task::spawn_blocking(run).await??;
         }
-        Place::Postgres(address) => seed::run_on_postgres(&address, component, &script).await?,
+        TargetDatabase::Postgres(address) => seed::run_on_postgres(&address, component, &script).await?,
     }
     Ok(true)
 }
 
 /// The reasons why the component's data needs the examples.
-async fn reasons(database: &Place, component: &str, folder: &Path) -> Result<Vec<String>, MigrateError> {
+async fn reasons(database: &TargetDatabase, component: &str, folder: &Path) -> Result<Vec<String>, MigrateError> {
     let script = read(database, component, folder, Script::Keep)?;
     Ok(match database.clone() {
-        Place::Sqlite(database) => {
+        TargetDatabase::Sqlite(database) => {
             let component = component.to_owned();
             let ask = move || seed::reasons_on_sqlite(&database, &component, &script);
             tokio::task::spawn_blocking(ask).await??
         }
-        Place::Postgres(address) => seed::reasons_on_postgres(&address, component, &script).await?,
+        TargetDatabase::Postgres(address) => seed::reasons_on_postgres(&address, component, &script).await?,
     })
 }
 
-fn read(database: &Place, component: &str, folder: &Path, script: Script) -> Result<Vec<Part>, MigrationError> {
+fn read(
+    database: &TargetDatabase,
+    component: &str,
+    folder: &Path,
+    script: Script,
+) -> Result<Vec<Part>, MigrationError> {
     let target = match database {
-        Place::Sqlite(database) => Target::Sqlite(database.label()),
-        Place::Postgres(address) => Target::Postgres(address),
+        TargetDatabase::Sqlite(database) => Target::Sqlite(database.label()),
+        TargetDatabase::Postgres(address) => Target::Postgres(address),
     };
     seed::read(component, folder, &target, script)
 }

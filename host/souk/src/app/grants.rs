@@ -146,7 +146,7 @@ impl Shared {
             outbound: self.outbound.grant(&allowed),
             budget: self.budget.clone(),
             boundaries,
-            telling: self.boundaries.telling().clone(),
+            telemetry: self.boundaries.telemetry().clone(),
             traced_values: component.traces_arguments.then(|| Arc::new(redaction(application))),
             ..Grants::nothing(name, limits, http)
         })

@@ -2,7 +2,7 @@
 
 use super::example_data;
 use souk_bindings::migrations::seed::Script;
-use souk_bindings::migrations::{self, MigrationError, Standing, Status, Target};
+use souk_bindings::migrations::{self, MigrationError, MigrationState, Status, Target};
 use souk_bindings::sqlite::{Database, Databases};
 use souk_manifest::state::{StateError, StateFolder};
 use souk_manifest::{Application, Component, ManifestErrors, PostgresAddress};
@@ -37,12 +37,12 @@ struct Job {
     additive: Vec<i32>,
     /// The folder of example data that a new SQLite database gets automatically.
     seed: Option<PathBuf>,
-    database: Place,
+    database: TargetDatabase,
 }
 
 /// A component's database.
 #[derive(Clone)]
-pub(super) enum Place {
+pub(super) enum TargetDatabase {
     Sqlite(Arc<Database>),
     Postgres(PostgresAddress),
 }
@@ -51,7 +51,7 @@ fn jobs(application: &Application, databases: &Databases) -> Result<Vec<Job>, Mi
     let mut jobs = Vec::new();
     for component in application.here() {
         let Some(dir) = &component.migrations else { continue };
-        if let Some(database) = Place::of(component, dir, databases)? {
+        if let Some(database) = TargetDatabase::of(component, dir, databases)? {
             let seed = component.seed.as_ref().filter(|seed| seed.at_first_start);
             jobs.push(Job {
                 component: component.name.clone(),
@@ -66,16 +66,16 @@ fn jobs(application: &Application, databases: &Databases) -> Result<Vec<Job>, Mi
     Ok(jobs)
 }
 
-impl Place {
+impl TargetDatabase {
     /// The database of `component`, whose migrations are in `dir`; `None` when it is not open.
     pub(super) fn of(
         component: &Component,
         dir: &Path,
         databases: &Databases,
-    ) -> Result<Option<Place>, MigrationError> {
+    ) -> Result<Option<TargetDatabase>, MigrationError> {
         Ok(match migrations::target(component, dir)? {
-            Target::Sqlite(label) => databases.get(label).cloned().map(Place::Sqlite),
-            Target::Postgres(address) => Some(Place::Postgres(address.clone())),
+            Target::Sqlite(label) => databases.get(label).cloned().map(TargetDatabase::Sqlite),
+            Target::Postgres(address) => Some(TargetDatabase::Postgres(address.clone())),
         })
     }
 }
@@ -84,7 +84,7 @@ impl Job {
     async fn run(self) -> Result<(String, usize), MigrateError> {
         let Job { component, dir, retired, additive, seed, database } = self;
         let (component, report) = match &database {
-            Place::Sqlite(database) => {
+            TargetDatabase::Sqlite(database) => {
                 let database = database.clone();
                 let run = move || {
                     let report = migrations::sqlite::run(&database, &component, &dir, &retired, &additive);
@@ -92,14 +92,14 @@ impl Job {
                 };
                 tokio::task::spawn_blocking(run).await?
             }
-            Place::Postgres(address) => {
+            TargetDatabase::Postgres(address) => {
                 let report = migrations::postgres::run(address, &component, &dir, &retired, &additive).await;
                 (component, report)
             }
         };
         let report = report?;
         // If the host is killed between the two, the database has no examples; `souk seed` adds them.
-        if let Some(folder) = seed.filter(|_| report.was_new && matches!(database, Place::Sqlite(_))) {
+        if let Some(folder) = seed.filter(|_| report.was_new && matches!(database, TargetDatabase::Sqlite(_))) {
             example_data::run(&database, &component, &folder, Script::Add).await?;
         }
         Ok((component, report.applied.len()))
@@ -108,20 +108,22 @@ impl Job {
     async fn status(self) -> Result<Vec<Status>, MigrateError> {
         let Job { component, dir, retired, database, .. } = self;
         Ok(match database {
-            Place::Sqlite(database) => {
+            TargetDatabase::Sqlite(database) => {
                 let ask = move || migrations::sqlite::status(&database, &component, &dir, &retired);
                 tokio::task::spawn_blocking(ask).await??
             }
-            Place::Postgres(address) => migrations::postgres::status(&address, &component, &dir, &retired).await?,
+            TargetDatabase::Postgres(address) => {
+                migrations::postgres::status(&address, &component, &dir, &retired).await?
+            }
         })
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for TargetDatabase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Sqlite(database) => f.write_str(database.label()),
-            Place::Postgres(address) => address.fmt(f),
+            TargetDatabase::Sqlite(database) => f.write_str(database.label()),
+            TargetDatabase::Postgres(address) => address.fmt(f),
         }
     }
 }
@@ -163,11 +165,11 @@ pub(super) async fn rehearse(
     let mut tried = Vec::new();
     for Job { component, dir, retired, database, .. } in jobs(&application.restricted_to(&only), databases)? {
         tried.extend(match database {
-            Place::Sqlite(database) => {
+            TargetDatabase::Sqlite(database) => {
                 let rehearse = move || migrations::sqlite::rehearse(&database, &component, &dir, &retired);
                 tokio::task::spawn_blocking(rehearse).await??
             }
-            Place::Postgres(address) => {
+            TargetDatabase::Postgres(address) => {
                 migrations::postgres::rehearse(&address, &component, &dir, &retired, REHEARSAL_LOCK_WAIT).await?
             }
         });
@@ -213,10 +215,10 @@ pub async fn migration_status(application: &Application, state_dir: &Path) -> Re
         let _ = writeln!(text, "{} (database `{}`)", job.component, job.database);
         for status in job.status().await? {
             let standing = match status.standing {
-                Standing::Applied(when) => format!("applied {when}"),
-                Standing::Retired(when) => format!("retired, applied {when}"),
-                Standing::Newer(when) => format!("of a newer release, applied {when}"),
-                Standing::Pending => "pending".into(),
+                MigrationState::Applied(when) => format!("applied {when}"),
+                MigrationState::Retired(when) => format!("retired, applied {when}"),
+                MigrationState::Newer(when) => format!("of a newer release, applied {when}"),
+                MigrationState::Pending => "pending".into(),
                 wrong => {
                     clean = false;
                     format!("{wrong:?}").to_uppercase()

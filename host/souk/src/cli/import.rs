@@ -17,12 +17,14 @@ use tokio::time::Instant;
 
 /// The arguments of `souk import`.
 #[derive(Debug, Args)]
-#[command(after_help = "PLACE is a SQLite file, a file with one JSON object per line (as mongoexport writes it),\n\
-                  postgres://USER:PASSWORD@HOST/DATABASE, mongodb://HOST/DATABASE, or @FILE, a file that contains the URL:\n\
-                  other users of this machine can see a password on the command line. The place is only read.\n\n\
-                  The application may run meanwhile. If an import is interrupted, run it again: it leaves rows that exist\n\
-                  already as they are.\n\n\
-                  Example: souk import users mongodb://127.0.0.1/AuthDB --dry-run")]
+#[command(
+    after_help = "PLACE is a SQLite file, a file with one JSON object per line (as mongoexport writes it), `-` for such a\n\
+                  file in the standard input, postgres://USER:PASSWORD@HOST/DATABASE, mongodb://HOST/DATABASE, or @FILE, a\n\
+                  file that contains the URL (`@-`: the standard input): other users of this machine can see a password on\n\
+                  the command line. The place is only read.\n\n\
+                  The application may run meanwhile. If an import is interrupted, run it again: no row is imported twice.\n\n\
+                  Example: souk import users mongodb://127.0.0.1/AuthDB --dry-run"
+)]
 pub(super) struct Import {
     #[command(flatten)]
     app: AppArgs,

@@ -2,6 +2,7 @@
 
 use super::{AppArgs, default_url, fill_in, output};
 use crate::moving::{self, store_place};
+use crate::url_file;
 use clap::{Args, Subcommand};
 use souk_bindings::key_value::{Store as KeyValue, open_at};
 use souk_bindings::migrations::sqlite_label;
@@ -31,8 +32,8 @@ enum StoreCommand {
 #[command(
     after_help = "PLACE is `configured` (the place in runtime-config.toml and the manifest), `state` (the state folder),\n\
                   `file:PATH`, `nats` or `nats:BUCKET`, `redis://HOST/NUMBER`, `mongodb://HOST/DATABASE#COLLECTION`,\n\
-                  `postgres://USER:PASSWORD@HOST/DATABASE`, or `@FILE`, a file that contains one of these: other users of\n\
-                  this machine can see a password on the command line.\n\n\
+                  `postgres://USER:PASSWORD@HOST/DATABASE`, or `@FILE`, a file that contains one of these (`@-`: the standard\n\
+                  input): other users of this machine can see a password on the command line.\n\n\
                   No host may run on the state folder, or write to either place from elsewhere. If a copy is interrupted,\n\
                   run it again: it continues. The original data stays where it is.\n\n\
                   Example: souk store copy auth --from state --to configured"
@@ -201,15 +202,15 @@ fn named(text: &str, label: &str) -> anyhow::Result<Named> {
     let from_file;
     let text = match text.strip_prefix('@') {
         Some(path) => {
-            let read = std::fs::read_to_string(path);
+            let read = url_file::read(path);
             from_file = read.map_err(|error| anyhow::anyhow!("{path}: {error}\n  fix: name a file with one place"))?;
-            from_file.trim()
+            from_file.as_str()
         }
         None => text,
     };
     let wrong =
         |what: String| anyhow::anyhow!("a place {what}\n  fix: see `souk store copy --help` for how to write it");
-    if PostgresAddress::is_meant(text) {
+    if PostgresAddress::looks_like_url(text) {
         return PostgresAddress::parse(text)
             .map(Named::Postgres)
             .map_err(|error| anyhow::anyhow!("a place of PostgreSQL {}\n  fix: {}", error.message, error.fix));

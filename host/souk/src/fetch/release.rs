@@ -50,7 +50,7 @@ pub(super) async fn get(
 ) -> Result<(String, u64), Refused> {
     let name = name(release, describe(release).await?)?;
     // A remote registry must not redirect the host to a registry on this machine without TLS.
-    let plain = release.is_local() && name.is_here();
+    let plain = release.is_local() && name.is_loopback();
     let registry = Registry::open(&name, plain, false)?;
     let Component { descriptor, digest, bytes } = registry.component().await?;
     if bytes > most {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 const CODE: &[u8] = b"\0asm and more";
 /// The largest component in these tests.
-const MOST: u64 = 4 << 20;
+const MAX_BYTES: u64 = 4 << 20;
 
 /// A server with a component, its address, the count of its requests, and the headers that they had.
 async fn server() -> (String, Arc<AtomicUsize>, Arc<Mutex<Vec<String>>>) {
@@ -71,7 +71,7 @@ async fn fetched(application: &Application, state: &Path) -> Result<Vec<String>,
         Some(Wanted { component: component.name.clone(), line: component.line, download })
     });
     let notes = RefCell::new(Vec::new());
-    fetch_at_most(MOST, wanted.collect(), Path::new("spin.toml"), state, |note| {
+    fetch_at_most(MAX_BYTES, wanted.collect(), Path::new("spin.toml"), state, |note| {
         notes.borrow_mut().push(note.to_owned())
     })
     .await?;

@@ -25,7 +25,7 @@ souk_manifest::fixed_limits! {
     /// How long a connection must have been idle before it makes room for one of another peer.
     const MIN_IDLE: Duration = Duration::from_secs(1);
     /// How many stalled connections one search records, to be closed one after the other.
-    const MAX_KNOWN_STILL: usize = 64, "connections";
+    const MAX_STALLED_FOUND: usize = 64, "connections";
 }
 
 /// The open connections of a listener.
@@ -45,7 +45,7 @@ struct Open {
     /// The connections that had stalled longest at the last search, per peer or overall, longest first. All other
     /// connections have made progress since, or stalled later. So the first of these that has not made progress since
     /// has still stalled longest.
-    stillest: HashMap<Option<Share>, VecDeque<(Instant, u64)>>,
+    longest_idle: HashMap<Option<Share>, VecDeque<(Instant, u64)>>,
 }
 
 struct Entry {
@@ -156,7 +156,7 @@ impl Open {
 
     /// Closes the connection that has been idle longest, at least since `before`. It no longer counts.
     fn close_idlest(&mut self, before: Instant) -> bool {
-        let found = self.stillest(None, Activity::idle_since, before);
+        let found = self.find_longest_idle(None, Activity::idle_since, before);
         self.close(found)
     }
 
@@ -164,20 +164,20 @@ impl Open {
     /// new connection has had no time to send a request, so idle ones are not closed first.
     fn close_one_of(&mut self, share: Share) -> bool {
         let still = |activity: &Activity| activity.idle_since().or_else(|| activity.still_since());
-        let found = self.stillest(Some(share), still, Instant::now());
+        let found = self.find_longest_idle(Some(share), still, Instant::now());
         self.close(found)
     }
 
     /// The connection, of one peer or of all, that has stalled longest according to `since`, and at least since
     /// `before`. A flood of new connections asks once for each of them, so one search over all connections records
     /// several.
-    fn stillest(
+    fn find_longest_idle(
         &mut self,
         of: Option<Share>,
         since: impl Fn(&Activity) -> Option<Instant>,
         before: Instant,
     ) -> Option<(Instant, u64)> {
-        let known = self.stillest.entry(of).or_default();
+        let known = self.longest_idle.entry(of).or_default();
         while let Some((moment, number)) = known.pop_front() {
             if self.all.get(&number).and_then(|entry| since(&entry.activity)) == Some(moment) {
                 if moment <= before {
@@ -191,7 +191,7 @@ impl Open {
         let mut found: Vec<_> =
             entries.filter_map(|(number, entry)| Some((since(&entry.activity)?, *number))).collect();
         found.sort_unstable();
-        found.truncate(MAX_KNOWN_STILL);
+        found.truncate(MAX_STALLED_FOUND);
         *known = found.into();
         let first = known.front().copied().filter(|(moment, _)| *moment <= before)?;
         known.pop_front();
@@ -214,7 +214,7 @@ impl Open {
             *count -= 1;
             if *count == 0 {
                 self.peers.remove(&entry.share);
-                self.stillest.remove(&Some(entry.share));
+                self.longest_idle.remove(&Some(entry.share));
             }
         }
         Some(entry)
@@ -368,6 +368,6 @@ mod tests {
         let connections = [(); 3].map(|()| admitted(&all, "10.0.0.1"));
         drop(connections);
         let open = all.open();
-        assert!(open.all.is_empty() && open.peers.is_empty() && open.stillest.values().all(VecDeque::is_empty));
+        assert!(open.all.is_empty() && open.peers.is_empty() && open.longest_idle.values().all(VecDeque::is_empty));
     }
 }

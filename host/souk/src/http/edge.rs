@@ -347,17 +347,18 @@ impl Edge {
             Handler::Local(pool) => match self.plain(pool, &head, &upload, &context) {
                 Some(plain) => {
                     // Charged until the component has received it.
-                    let (body, _, _charge) = upload.into_ready();
-                    match plain.handle(Request::from_parts(head, body), context).await {
-                        Ok(response) => Ok(body::whole(response, to_head)),
+                    let (body, _, charge) = upload.into_ready();
+                    let mut request = Request::from_parts(head, body);
+                    match plain.handle(&mut request, context.clone()).await {
+                        Ok(Some(response)) => Ok(body::whole(response, to_head)),
+                        Ok(None) => {
+                            let request = request.map(|body| Upload::of_ready(body, charge));
+                            self.by_wasi_http(pool, request, context).await
+                        }
                         Err(failed) => Ok(failure(&failed, trace, self.dev)),
                     }
                 }
-                // Boxed, because it is large and most requests do not need it.
-                None => match Box::pin(pool.handle(Request::from_parts(head, upload), context)).await {
-                    Ok(response) => buffer_small_body(response, to_head).await,
-                    Err(failed) => Ok(failure(&failed, trace, self.dev)),
-                },
+                None => self.by_wasi_http(pool, Request::from_parts(head, upload), context).await,
             },
             Handler::Remote(remote, _) => {
                 let (body, trailers, _reservation) = upload.into_ready();
@@ -380,6 +381,21 @@ impl Edge {
     fn refusal(&self, refused: &Refused, limit: u64) -> Response<EdgeBody> {
         self.refusals.count(refused.key());
         refusal(refused, limit)
+    }
+
+    /// Lets the component answer through its `wasi:http` handler.
+    async fn by_wasi_http(
+        &self,
+        pool: &Arc<Pool>,
+        request: Request<Upload>,
+        context: CallContext,
+    ) -> Result<Response<EdgeBody>, wasmtime_wasi_http::Error> {
+        let (to_head, trace) = (request.method() == Method::HEAD, context.trace.clone());
+        // Boxed, because it is large and most requests do not need it.
+        match Box::pin(pool.handle(request, context)).await {
+            Ok(response) => buffer_small_body(response, to_head).await,
+            Err(failed) => Ok(failure(&failed, &trace, self.dev)),
+        }
     }
 
     /// Handles the request as plain values, if the component and this request allow that (`wit/http` defines which do).

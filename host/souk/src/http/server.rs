@@ -29,7 +29,7 @@ souk_manifest::fixed_limits! {
     /// The longest pause after a connection could not be accepted.
     const MAX_BACKOFF: Duration = Duration::from_secs(1);
     /// How often to check whether a connection has become idle when all were busy.
-    const ROOM_INTERVAL: Duration = Duration::from_millis(50);
+    const IDLE_CHECK_INTERVAL: Duration = Duration::from_millis(50);
     /// The descriptors that are held in reserve, so that connections are still accepted when the process has no others:
     /// each serves one connection until others have closed.
     const RESERVED_DESCRIPTORS: usize = 8, "descriptors";
@@ -221,7 +221,7 @@ impl Acceptor {
                 Admission::PeerIsFull => return None,
                 Admission::AllAreBusy => {
                     // A busy connection may become idle, which is not notified.
-                    let _ = tokio::time::timeout(ROOM_INTERVAL, self.connections.freed()).await;
+                    let _ = tokio::time::timeout(IDLE_CHECK_INTERVAL, self.connections.freed()).await;
                 }
             }
         }

@@ -217,6 +217,11 @@ impl Upload {
         Ok((Upload { ready, held: Some(held), trailers, rest: None }, ended))
     }
 
+    /// A complete body, with the charge for it.
+    pub(super) fn of_ready(ready: Bytes, held: Option<Charge>) -> Self {
+        Upload { ready, held, ..Upload::default() }
+    }
+
     /// Whether the body is complete and without trailers.
     pub(super) fn is_whole(&self) -> bool {
         self.rest.is_none() && self.trailers.is_none()

@@ -1,13 +1,19 @@
 //! Reads rows: from a file with one JSON object per line, a SQLite file, PostgreSQL, or MongoDB.
+//!
+//! The standard input (`-`) is written to a temporary file first, since rows are read twice. So a file gets into a
+//! container that has no tools, and whose root file system is read-only.
 
 use super::{Kind, System};
+use crate::url_file;
 use anyhow::Context as _;
 use souk_bindings::moving::{read_postgres, read_sqlite};
 use souk_manifest::{MongoUrl, PostgresAddress};
 use std::fmt;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+use tempfile::TempPath;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::JoinHandle;
 
@@ -26,11 +32,43 @@ souk_manifest::fixed_limits! {
 /// The start of a SQLite file.
 const SQLITE: &[u8] = b"SQLite format 3\0";
 
+/// A file with rows.
+#[derive(Clone)]
+pub(crate) struct RowsFile {
+    path: PathBuf,
+    /// A copy of the standard input, which is removed at the end.
+    copy: Option<Arc<TempPath>>,
+}
+
+impl RowsFile {
+    /// The file of this name, or the standard input for `-`; also returns how it begins.
+    fn open(name: &str) -> std::io::Result<(RowsFile, Vec<u8>)> {
+        let rows = if name == "-" { RowsFile::of_input()? } else { RowsFile { path: name.into(), copy: None } };
+        let mut head = Vec::new();
+        std::fs::File::open(&rows.path)?.take(SQLITE.len() as u64).read_to_end(&mut head)?;
+        Ok((rows, head))
+    }
+
+    /// Copies the standard input.
+    fn of_input() -> std::io::Result<RowsFile> {
+        let mut copy = tempfile::NamedTempFile::new()?;
+        std::io::copy(&mut std::io::stdin(), &mut copy)?;
+        let copy = copy.into_temp_path();
+        Ok(RowsFile { path: copy.to_path_buf(), copy: Some(Arc::new(copy)) })
+    }
+}
+
+impl fmt::Display for RowsFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.copy.is_some() { f.write_str("the standard input") } else { self.path.display().fmt(f) }
+    }
+}
+
 /// Where the rows are.
 #[derive(Clone)]
 pub(crate) enum Place {
-    Lines(PathBuf),
-    Sqlite(PathBuf),
+    Lines(RowsFile),
+    Sqlite(RowsFile),
     Postgres(PostgresAddress),
     Mongo(MongoUrl),
 }
@@ -38,7 +76,7 @@ pub(crate) enum Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Lines(path) | Place::Sqlite(path) => path.display().fmt(f),
+            Place::Lines(file) | Place::Sqlite(file) => file.fmt(f),
             Place::Postgres(address) => address.fmt(f),
             Place::Mongo(url) => url.fmt(f),
         }
@@ -46,29 +84,27 @@ impl fmt::Display for Place {
 }
 
 impl Place {
-    /// Parses the place from the command line: a URL, a file, or `@FILE` with a URL.
+    /// Parses the place from the command line: a URL, a file, or `@FILE` with a URL; `-` and `@-` are the standard input.
     ///
     /// # Errors
     /// When it is neither; the message does not repeat a URL, which may hold a password.
     pub(crate) fn parse(text: &str) -> anyhow::Result<Place> {
         if let Some(path) = text.strip_prefix('@') {
-            let url = std::fs::read_to_string(path)
+            let url = url_file::read(path)
                 .with_context(|| format!("{path} cannot be read\n  fix: name a file that holds the URL"))?;
-            return Place::of_url(url.trim());
+            return Place::of_url(&url);
         }
         if text.contains("://") {
             return Place::of_url(text);
         }
-        let path = PathBuf::from(text);
-        let mut head = Vec::new();
-        let file = std::fs::File::open(&path);
-        let read = file.and_then(|file| file.take(SQLITE.len() as u64).read_to_end(&mut head));
-        read.with_context(|| format!("{text} cannot be read\n  fix: name a file, or a URL of PostgreSQL or MongoDB"))?;
-        Ok(if head == SQLITE { Place::Sqlite(path) } else { Place::Lines(path) })
+        let opened = RowsFile::open(text);
+        let (rows, head) = opened
+            .with_context(|| format!("{text} cannot be read\n  fix: name a file, or a URL of PostgreSQL or MongoDB"))?;
+        Ok(if head == SQLITE { Place::Sqlite(rows) } else { Place::Lines(rows) })
     }
 
     fn of_url(url: &str) -> anyhow::Result<Place> {
-        if PostgresAddress::is_meant(url) {
+        if PostgresAddress::looks_like_url(url) {
             let address = PostgresAddress::parse(url);
             return address
                 .map(Place::Postgres)
@@ -97,10 +133,10 @@ impl Place {
         };
         let (sender, receiver) = mpsc::channel(MAX_READ_AHEAD);
         let task = match self {
-            Place::Lines(path) => tokio::task::spawn_blocking(move || lines(&path, &sender)),
-            Place::Sqlite(path) => {
+            Place::Lines(file) => tokio::task::spawn_blocking(move || lines(&file, &sender)),
+            Place::Sqlite(file) => {
                 let query = read(System::Sqlite)?;
-                tokio::task::spawn_blocking(move || Ok(read_sqlite(&path, &query, &sender)?))
+                tokio::task::spawn_blocking(move || sqlite(&file, &query, &sender))
             }
             Place::Postgres(address) => {
                 let query = read(System::Postgres)?;
@@ -115,8 +151,14 @@ impl Place {
     }
 }
 
+/// The rows of a query on a SQLite file. Takes the whole value, whose end removes a copy of the standard input.
+fn sqlite(rows: &RowsFile, query: &str, to: &Sender<String>) -> anyhow::Result<()> {
+    Ok(read_sqlite(&rows.path, query, to)?)
+}
+
 /// The lines of a file. mongoexport writes one object per line, and with `--jsonArray` brackets and commas around them.
-fn lines(path: &Path, to: &Sender<String>) -> anyhow::Result<()> {
+fn lines(rows: &RowsFile, to: &Sender<String>) -> anyhow::Result<()> {
+    let path = rows.path.as_path();
     let file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
     let mut reader = BufReader::new(file);
     for number in 1.. {

@@ -60,7 +60,7 @@ impl Caller {
     /// When the call fails, or the function returns an error.
     pub(crate) async fn call<T: serde::de::DeserializeOwned>(
         &self,
-        lane: usize,
+        worker: usize,
         component: &str,
         function: &str,
         arguments: Box<RawValue>,
@@ -68,7 +68,7 @@ impl Caller {
         let request = CallRequest { component: component.to_owned(), function: function.to_owned(), arguments };
         let reply = match self {
             Caller::Host(hosts) => {
-                let host = hosts.get(lane % hosts.len().max(1)).context("no host")?;
+                let host = hosts.get(worker % hosts.len().max(1)).context("no host")?;
                 host.lock().await.call(&request).await?
             }
             Caller::App(app) => call::call(app, request).await.map_err(|problem| anyhow::anyhow!("{problem}"))?,

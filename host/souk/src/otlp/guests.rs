@@ -19,7 +19,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message as _;
-use souk_bindings::otel::{Datetime, LogRecord, Told, metric, types};
+use souk_bindings::otel::{Datetime, GuestRecord, LogRecord, metric, types};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -32,9 +32,9 @@ souk_manifest::fixed_limits! {
     pub(super) const FIXED_LIMITS = "export of traces and metrics";
 
     /// The most metrics exports and log records of components that wait for the collector; more are dropped.
-    const MAX_QUEUED_TOLD: usize = 1_024, "records";
+    const MAX_QUEUED_GUEST_RECORDS: usize = 1_024, "records";
     /// The most of these in one request to the collector.
-    const MAX_BATCH_TOLD: usize = 128, "records";
+    const MAX_BATCH_GUEST_RECORDS: usize = 128, "records";
 }
 
 /// A waiting item, in the form in which it will be sent.
@@ -62,31 +62,31 @@ pub(super) struct GuestExport {
 }
 
 impl GuestExport {
-    /// Takes everything that `telling` receives from now on.
+    /// Sends everything that `telemetry` receives from now on.
     pub(super) fn new(
-        telling: &souk_bindings::otel::Telling,
+        telemetry: &souk_bindings::otel::GuestTelemetry,
         metrics: Option<Sender>,
         logs: Option<Sender>,
         origin: Origin,
         losses: Losses,
     ) -> Self {
-        let (queue, waiting) = mpsc::channel(MAX_QUEUED_TOLD);
+        let (queue, waiting) = mpsc::channel(MAX_QUEUED_GUEST_RECORDS);
         let bytes = Arc::new(AtomicUsize::new(0));
         let (counted, lost) = (bytes.clone(), losses.clone());
         let (has_metrics, has_logs) = (metrics.is_some(), logs.is_some());
-        telling.send_to(Box::new(move |told| {
-            let told = match told {
-                Told::Metrics { component, metrics } if has_metrics => {
+        telemetry.send_to(Box::new(move |record| {
+            let item = match record {
+                GuestRecord::Metrics { component, metrics } if has_metrics => {
                     Waiting::Metrics(Box::new(resource_metrics(&origin, &component, metrics)))
                 }
-                Told::Log { component, log } if has_logs => {
+                GuestRecord::Log { component, log } if has_logs => {
                     Waiting::Log(Box::new(resource_logs(&origin, &component, log)))
                 }
-                Told::Metrics { .. } | Told::Log { .. } => return true,
+                GuestRecord::Metrics { .. } | GuestRecord::Log { .. } => return true,
             };
-            let size = told.bytes();
+            let size = item.bytes();
             let before = counted.fetch_add(size, Ordering::Relaxed);
-            let taken = before.saturating_add(size) <= MAX_QUEUED_BYTES && queue.try_send(told).is_ok();
+            let taken = before.saturating_add(size) <= MAX_QUEUED_BYTES && queue.try_send(item).is_ok();
             if !taken {
                 counted.fetch_sub(size, Ordering::Relaxed);
                 lost.add(1);
@@ -102,16 +102,16 @@ impl GuestExport {
         loop {
             let stopped = tokio::select! {
                 () = stop.cancelled() => true,
-                taken = self.waiting.recv_many(&mut batch, MAX_BATCH_TOLD) => taken == 0,
+                taken = self.waiting.recv_many(&mut batch, MAX_BATCH_GUEST_RECORDS) => taken == 0,
             };
             if !stopped {
                 // More may arrive in the meantime; a stopping host does not wait for it.
                 let _ = timeout(delay, stop.cancelled()).await;
             }
-            while batch.len() < MAX_BATCH_TOLD
-                && let Ok(told) = self.waiting.try_recv()
+            while batch.len() < MAX_BATCH_GUEST_RECORDS
+                && let Ok(item) = self.waiting.try_recv()
             {
-                batch.push(told);
+                batch.push(item);
             }
             if batch.is_empty() && stopped {
                 return;
@@ -123,8 +123,8 @@ impl GuestExport {
     async fn send(&self, batch: Vec<Waiting>) {
         self.bytes.fetch_sub(batch.iter().map(Waiting::bytes).sum(), Ordering::Relaxed);
         let (mut resource_metrics, mut resource_logs) = (Vec::new(), Vec::new());
-        for told in batch {
-            match told {
+        for item in batch {
+            match item {
                 Waiting::Metrics(metrics) => resource_metrics.push(*metrics),
                 Waiting::Log(log) => resource_logs.push(*log),
             }
@@ -199,8 +199,8 @@ fn resource_logs(origin: &Origin, component: &str, log: LogRecord) -> ResourceLo
     }
 }
 
-fn resource_metrics(origin: &Origin, component: &str, told: metric::ResourceMetrics) -> ResourceMetrics {
-    let scopes = told.scope_metrics.into_iter().map(|scope| ScopeMetrics {
+fn resource_metrics(origin: &Origin, component: &str, metrics: metric::ResourceMetrics) -> ResourceMetrics {
+    let scopes = metrics.scope_metrics.into_iter().map(|scope| ScopeMetrics {
         scope: Some(InstrumentationScope {
             name: scope.scope.name,
             version: scope.scope.version.unwrap_or_default(),
@@ -212,14 +212,14 @@ fn resource_metrics(origin: &Origin, component: &str, told: metric::ResourceMetr
     });
     ResourceMetrics {
         scope_metrics: scopes.collect(),
-        resource: Some(resource(origin, component, Some(told.resource))),
+        resource: Some(resource(origin, component, Some(metrics.resource))),
         ..ResourceMetrics::default()
     }
 }
 
-fn metric_of(told: metric::Metric) -> Metric {
+fn metric_of(metric: metric::Metric) -> Metric {
     use metric::MetricData as Data;
-    let data = match told.data {
+    let data = match metric.data {
         Data::F64Gauge(gauge) | Data::U64Gauge(gauge) | Data::S64Gauge(gauge) => sent::Data::Gauge(gauge_of(gauge)),
         Data::F64Sum(sum) | Data::U64Sum(sum) | Data::S64Sum(sum) => sent::Data::Sum(sum_of(sum)),
         Data::F64Histogram(histogram) | Data::U64Histogram(histogram) | Data::S64Histogram(histogram) => {
@@ -229,19 +229,25 @@ fn metric_of(told: metric::Metric) -> Metric {
         | Data::U64ExponentialHistogram(histogram)
         | Data::S64ExponentialHistogram(histogram) => sent::Data::ExponentialHistogram(exponential_of(histogram)),
     };
-    Metric { name: told.name, description: told.description, unit: told.unit, data: Some(data), ..Metric::default() }
+    Metric {
+        name: metric.name,
+        description: metric.description,
+        unit: metric.unit,
+        data: Some(data),
+        ..Metric::default()
+    }
 }
 
-fn temporality(told: metric::Temporality) -> i32 {
-    match told {
+fn temporality(temporality: metric::Temporality) -> i32 {
+    match temporality {
         metric::Temporality::Cumulative => AggregationTemporality::Cumulative,
         metric::Temporality::Delta | metric::Temporality::LowMemory => AggregationTemporality::Delta,
     }
     .into()
 }
 
-fn number(told: metric::MetricNumber) -> number_data_point::Value {
-    match told {
+fn number(number: metric::MetricNumber) -> number_data_point::Value {
+    match number {
         metric::MetricNumber::F64(number) => number_data_point::Value::AsDouble(number),
         metric::MetricNumber::S64(number) => number_data_point::Value::AsInt(number),
         metric::MetricNumber::U64(number) => number_data_point::Value::AsInt(i64::try_from(number).unwrap_or(i64::MAX)),
@@ -249,8 +255,8 @@ fn number(told: metric::MetricNumber) -> number_data_point::Value {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "OTLP has floating point there")]
-fn double(told: metric::MetricNumber) -> f64 {
-    match told {
+fn double(number: metric::MetricNumber) -> f64 {
+    match number {
         metric::MetricNumber::F64(number) => number,
         metric::MetricNumber::S64(number) => number as f64,
         metric::MetricNumber::U64(number) => number as f64,
@@ -272,25 +278,25 @@ fn number_point(
     }
 }
 
-fn gauge_of(told: metric::Gauge) -> Gauge {
-    let (start, time) = (told.start_time.map_or(0, nanos), nanos(told.time));
-    let points = told.data_points.into_iter().map(|point| number_point(point.attributes, start, time, point.value));
+fn gauge_of(gauge: metric::Gauge) -> Gauge {
+    let (start, time) = (gauge.start_time.map_or(0, nanos), nanos(gauge.time));
+    let points = gauge.data_points.into_iter().map(|point| number_point(point.attributes, start, time, point.value));
     Gauge { data_points: points.collect() }
 }
 
-fn sum_of(told: metric::Sum) -> Sum {
-    let (start, time) = (nanos(told.start_time), nanos(told.time));
-    let points = told.data_points.into_iter().map(|point| number_point(point.attributes, start, time, point.value));
+fn sum_of(sum: metric::Sum) -> Sum {
+    let (start, time) = (nanos(sum.start_time), nanos(sum.time));
+    let points = sum.data_points.into_iter().map(|point| number_point(point.attributes, start, time, point.value));
     Sum {
         data_points: points.collect(),
-        aggregation_temporality: temporality(told.temporality),
-        is_monotonic: told.is_monotonic,
+        aggregation_temporality: temporality(sum.temporality),
+        is_monotonic: sum.is_monotonic,
     }
 }
 
-fn histogram_of(told: metric::Histogram) -> Histogram {
-    let (start, time) = (nanos(told.start_time), nanos(told.time));
-    let points = told.data_points.into_iter().map(|point| HistogramDataPoint {
+fn histogram_of(histogram: metric::Histogram) -> Histogram {
+    let (start, time) = (nanos(histogram.start_time), nanos(histogram.time));
+    let points = histogram.data_points.into_iter().map(|point| HistogramDataPoint {
         attributes: key_values(point.attributes),
         start_time_unix_nano: start,
         time_unix_nano: time,
@@ -302,13 +308,13 @@ fn histogram_of(told: metric::Histogram) -> Histogram {
         max: point.max.map(double),
         ..HistogramDataPoint::default()
     });
-    Histogram { data_points: points.collect(), aggregation_temporality: temporality(told.temporality) }
+    Histogram { data_points: points.collect(), aggregation_temporality: temporality(histogram.temporality) }
 }
 
-fn exponential_of(told: metric::ExponentialHistogram) -> ExponentialHistogram {
-    let (start, time) = (nanos(told.start_time), nanos(told.time));
-    let buckets = |told: metric::ExponentialBucket| Buckets { offset: told.offset, bucket_counts: told.counts };
-    let points = told.data_points.into_iter().map(|point| ExponentialHistogramDataPoint {
+fn exponential_of(histogram: metric::ExponentialHistogram) -> ExponentialHistogram {
+    let (start, time) = (nanos(histogram.start_time), nanos(histogram.time));
+    let buckets = |bucket: metric::ExponentialBucket| Buckets { offset: bucket.offset, bucket_counts: bucket.counts };
+    let points = histogram.data_points.into_iter().map(|point| ExponentialHistogramDataPoint {
         attributes: key_values(point.attributes),
         start_time_unix_nano: start,
         time_unix_nano: time,
@@ -323,5 +329,5 @@ fn exponential_of(told: metric::ExponentialHistogram) -> ExponentialHistogram {
         zero_threshold: point.zero_threshold,
         ..ExponentialHistogramDataPoint::default()
     });
-    ExponentialHistogram { data_points: points.collect(), aggregation_temporality: temporality(told.temporality) }
+    ExponentialHistogram { data_points: points.collect(), aggregation_temporality: temporality(histogram.temporality) }
 }

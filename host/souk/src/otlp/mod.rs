@@ -131,8 +131,8 @@ impl Export {
             let sender = |signal: Option<Signal>| signal.map(Sender::new).transpose();
             let (measured, logs) = (sender(measured.clone())?, sender(logs)?);
             let losses = metrics.export_losses().clone();
-            let told = GuestExport::new(boundaries.telling(), measured, logs, origin.clone(), losses);
-            tasks.push(tokio::spawn(told.run(delay, stop.clone())));
+            let export = GuestExport::new(boundaries.telemetry(), measured, logs, origin.clone(), losses);
+            tasks.push(tokio::spawn(export.run(delay, stop.clone())));
         }
         if let Some(signal) = measured {
             let sender = Sender::new(signal)?;

@@ -34,7 +34,7 @@ pub(super) struct Sender {
 }
 
 /// Why the collector did not accept a request.
-struct NotTaken {
+struct NotAccepted {
     why: String,
     /// Whether a retry may succeed.
     passing: bool,
@@ -50,7 +50,7 @@ impl Sender {
     pub(super) async fn send(&self, message: impl Message) -> bool {
         let body = Bytes::from(message.encode_to_vec());
         let backoff = ExponentialBuilder::default().with_min_delay(FIRST_BACKOFF).with_max_times(MAX_TRIES - 1);
-        let tried = (|| self.post(body.clone())).retry(backoff.with_jitter()).when(|error: &NotTaken| error.passing);
+        let tried = (|| self.post(body.clone())).retry(backoff.with_jitter()).when(|error: &NotAccepted| error.passing);
         let Signal { name, endpoint, .. } = &self.signal;
         match tried.await {
             Ok(()) => {
@@ -59,7 +59,7 @@ impl Sender {
                 }
                 true
             }
-            Err(NotTaken { why, .. }) => {
+            Err(NotAccepted { why, .. }) => {
                 if !self.failing.swap(true, Ordering::Relaxed) {
                     tracing::warn!("{name} are dropped: the collector at {endpoint} does not accept them: {why}");
                 }
@@ -68,18 +68,18 @@ impl Sender {
         }
     }
 
-    async fn post(&self, body: Bytes) -> Result<(), NotTaken> {
-        let late = || NotTaken { why: "it did not answer in time".to_owned(), passing: true };
+    async fn post(&self, body: Bytes) -> Result<(), NotAccepted> {
+        let late = || NotAccepted { why: "it did not answer in time".to_owned(), passing: true };
         timeout(self.signal.timeout, self.post_once(body)).await.unwrap_or_else(|_| Err(late()))
     }
 
-    async fn post_once(&self, body: Bytes) -> Result<(), NotTaken> {
+    async fn post_once(&self, body: Bytes) -> Result<(), NotAccepted> {
         let mut request = Request::post(&self.signal.endpoint)
             .body(Full::new(body))
-            .map_err(|error| NotTaken { why: error.to_string(), passing: false })?;
+            .map_err(|error| NotAccepted { why: error.to_string(), passing: false })?;
         request.headers_mut().extend(self.signal.headers.clone());
         let response = self.client.request(request).await;
-        let response = response.map_err(|error| NotTaken { why: cause(&error), passing: true })?;
+        let response = response.map_err(|error| NotAccepted { why: cause(&error), passing: true })?;
         let status = response.status();
         // Read the answer to its end, so that the connection can serve the next request.
         let _ = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
@@ -93,6 +93,6 @@ impl Sender {
             StatusCode::SERVICE_UNAVAILABLE,
             StatusCode::GATEWAY_TIMEOUT,
         ];
-        Err(NotTaken { why: format!("it answers {status}"), passing: passing.contains(&status) })
+        Err(NotAccepted { why: format!("it answers {status}"), passing: passing.contains(&status) })
     }
 }

@@ -74,7 +74,7 @@ impl Name {
     }
 
     /// Whether the registry is on this machine.
-    pub(crate) fn is_here(&self) -> bool {
+    pub(crate) fn is_loopback(&self) -> bool {
         let authority = self.authority();
         is_loopback(authority.rsplit_once(':').map_or(authority, |(host, _)| host))
     }
@@ -121,7 +121,7 @@ mod tests {
             assert_eq!(Package::of(Path::new(text)).is_some(), package, "{text}");
         }
         for (text, here) in [("127.0.0.1:5000/a", true), ("localhost:1/a", true), ("10.0.0.1:5000/a", false)] {
-            assert_eq!(Name::parse(text).unwrap().is_here(), here, "{text}");
+            assert_eq!(Name::parse(text).unwrap().is_loopback(), here, "{text}");
         }
         assert_eq!(Name::parse("r.test/a").unwrap().version(), "latest");
     }

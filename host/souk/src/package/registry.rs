@@ -70,7 +70,7 @@ impl Registry {
     }
 
     pub(super) fn with(name: &Name, plain: bool, push: bool, credentials: Credentials) -> Result<Self, PackageError> {
-        if plain && !name.is_here() {
+        if plain && !name.is_loopback() {
             let why = "`--plain-http` is for a registry on this machine";
             return Err(PackageError::new(name, why, "leave it out, and serve the registry by https"));
         }

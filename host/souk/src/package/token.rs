@@ -18,8 +18,8 @@ pub(super) enum Challenge {
 }
 
 impl Challenge {
-    /// The challenge of a refusal, for these actions on a repository; `None` when there is none that the client
-    /// understands.
+    /// The challenge in a refusal's headers, for these actions on a repository; `None` if the client understands no
+    /// challenge there.
     pub(super) fn of(headers: &HeaderMap, repository: &str, actions: &str) -> Option<Self> {
         headers
             .get_all(header::WWW_AUTHENTICATE)

@@ -100,12 +100,12 @@ pub struct Report {
     /// Whether the host is about to stop.
     pub draining: bool,
     /// What its components lack.
-    pub lacks: Vec<Lack>,
+    pub lacks: Vec<UnmetNeed>,
 }
 
 /// Something that a component lacks.
 #[derive(Debug, Serialize)]
-pub struct Lack {
+pub struct UnmetNeed {
     component: String,
     lacks: String,
     /// Since when (RFC 3339).
@@ -114,7 +114,7 @@ pub struct Lack {
     why: Option<String>,
 }
 
-impl fmt::Display for Lack {
+impl fmt::Display for UnmetNeed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}` lacks {} since {}", self.component, self.lacks, self.since)?;
         self.why.as_ref().map_or(Ok(()), |why| write!(f, ": {why}"))
@@ -161,7 +161,7 @@ impl Readiness {
                 Answer::Unknown(since) => (since, "it has not been checked yet"),
                 Answer::Bad { since, why } => (since, why.as_str()),
             };
-            lacks.extend(noted.components.iter().map(|component| Lack {
+            lacks.extend(noted.components.iter().map(|component| UnmetNeed {
                 component: component.clone(),
                 lacks: noted.what.clone(),
                 since: humantime::format_rfc3339_millis(*since).to_string(),

@@ -35,7 +35,7 @@ souk_manifest::fixed_limits! {
     /// The most recorded calls that are kept; the oldest are deleted.
     const MAX_RECORDINGS: usize = 10_000, "calls";
     /// The most bytes that recorded calls may use on disk; the oldest are deleted.
-    const MAX_ALL_BYTES: u64 = 256 << 20, bytes;
+    const MAX_TOTAL_BYTES: u64 = 256 << 20, bytes;
     /// How long a recorded call is kept.
     const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
     /// How often old recorded calls are deleted, and the log says what is being recorded.
@@ -133,7 +133,7 @@ impl Kept {
         let mut files = self.files.lock();
         let mut bytes: u64 = files.iter().map(|(_, bytes)| bytes).sum();
         while let Some((path, size)) = files.front()
-            && (files.len() > MAX_RECORDINGS || bytes > MAX_ALL_BYTES || is_old(path))
+            && (files.len() > MAX_RECORDINGS || bytes > MAX_TOTAL_BYTES || is_old(path))
         {
             bytes -= size;
             if let Err(error) = fs::remove_file(path)

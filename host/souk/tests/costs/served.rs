@@ -47,8 +47,10 @@ impl Row {
 }
 
 /// All rows; rows of the same application are together.
-pub(crate) const ROWS: [Row; 8] = [
-    Row::get("hello", "probe", "/self/hello"),
+pub(crate) const ROWS: [Row; 10] = [
+    Row::get("hello", "probe", "/plain/hello"),
+    Row::get("hello by wasi:http", "probe", "/self/hello"),
+    Row::get("link", "probe", "/plain/answer/7"),
     Row::get("404 of the gateway", "store", "/api/nothing"),
     Row::get("GET product by id", "store", "/api/products/7"),
     Row::get("GET page of 10", "store", "/api/products?page=2&limit=10"),

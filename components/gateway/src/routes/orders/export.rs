@@ -1,16 +1,16 @@
 //! Export of orders for spreadsheets, as CSV (RFC 4180).
 //!
-//! The gateway reads orders page by page, each after the last order of the previous page, until there are no more, the
-//! table reaches its size limit, or the call's deadline is near. So memory is bounded for any number of orders. If
-//! orders are missing, the last line says so, and where to continue. A text that looks like a formula gets an
-//! apostrophe in front: otherwise a spreadsheet would execute a customer's name.
+//! The gateway reads orders page by page, each after the last order of the previous page, and sends each page before it
+//! reads the next one. So any number of orders takes the memory of one page. It ends when there are no more, or when the
+//! call's deadline is near. If orders are missing, the last line says so, and where to continue. A text that looks like a
+//! formula gets an apostrophe in front: otherwise a spreadsheet would execute a customer's name.
 
 use super::input::name;
 use super::view::dispute;
 use super::{customers, to_http_error};
 use crate::bindings::orders::{self, Actor, Order, Search};
 use crate::http::error::Error;
-use crate::http::reply::{Kind, Reply};
+use crate::http::reply::{Kind, Reply, Rest};
 use crate::routes::customers::Customers;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -19,8 +19,6 @@ use std::time::Duration;
 pub(super) const PAGE_SIZE: u32 = 500;
 /// With less time than this, no further page is read; one page and the last line take less.
 const MIN_REMAINING: Duration = Duration::from_secs(5);
-/// A table larger than this gets no further page; it has about 20,000 orders.
-const MAX_BYTES: usize = 4 << 20;
 /// The columns.
 const COLUMNS: &str = "id,createdAt,status,totalAmount,currency,totalItems,paidAt,stripeChargeId,refundedAmount,\
                        refundDueAmount,dispute,customerId,customerName,customerEmail\r\n";
@@ -29,29 +27,37 @@ const COLUMNS: &str = "id,createdAt,status,totalAmount,currency,totalItems,paidA
 ///
 /// # Errors
 /// When the first page cannot be read.
-pub(super) fn reply(actor: &Actor, search: Search) -> Result<Reply, Error> {
-    let mut lines = COLUMNS.to_owned();
-    let mut next = page(actor, search, &mut lines)?;
-    while let Some(search) = next {
-        let after = search.after.clone().unwrap_or_default();
-        let next_page = match (lines.len() > MAX_BYTES, souk_call::remaining() < MIN_REMAINING) {
-            (true, _) => Err("the table has reached its size limit"),
-            (_, true) => Err("the time limit of one request is reached"),
-            _ => page(actor, search, &mut lines).map_err(|_| "a service did not answer"),
-        };
-        next = next_page.unwrap_or_else(|why| {
-            lines += &incomplete_line(why, &after);
-            None
-        });
-    }
+pub(super) fn reply(actor: Actor, search: Search) -> Result<Reply, Error> {
+    let mut body = COLUMNS.to_owned();
+    let next = page(&actor, search, &mut body)?;
     Ok(Reply {
         status: 200,
-        body: lines.into_bytes(),
+        body: body.into_bytes(),
+        rest: next.map(|search| rest(actor, search)),
         kind: Kind::Csv("orders.csv"),
         public: false,
         retry_after: None,
         tag: None,
     })
+}
+
+/// The pages from this search on, each read when it is asked for.
+fn rest(actor: Actor, search: Search) -> Rest {
+    let mut next = Some(search);
+    Rest(Box::new(move || {
+        let search = next.take()?;
+        let after = search.after.clone().unwrap_or_default();
+        let mut lines = String::new();
+        let read = match souk_call::remaining() < MIN_REMAINING {
+            true => Err("the time limit of one request is reached"),
+            false => page(&actor, search, &mut lines).map_err(|_| "a service did not answer"),
+        };
+        match read {
+            Ok(following) => next = following,
+            Err(why) => lines = incomplete_line(why, &after),
+        }
+        Some(lines.into_bytes())
+    }))
 }
 
 /// The last line of an incomplete table.

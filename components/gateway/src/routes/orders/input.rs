@@ -208,13 +208,19 @@ fn search(input: &mut Input<'_>, status: Option<Status>, limit: u32, default_sor
         customer: input.optional("customer", text_of),
         made_from: input.optional("from", |name, value| utc_time(name, value, 0)),
         made_before: input.optional("to", |name, value| utc_time(name, value, 1)),
-        min_cents: input.optional("minTotal", amount),
-        max_cents: input.optional("maxTotal", amount),
+        min_cents: total(input, "minTotal"),
+        max_cents: total(input, "maxTotal"),
         refund_due: input.optional("refundDue", boolean).unwrap_or(false),
         disputed: input.optional("disputed", boolean).unwrap_or(false),
     };
     let sort = input.optional("sort", sort).unwrap_or(default_sort);
     Search { filter, sort, after, limit }
+}
+
+/// A bound of the total, in cents.
+fn total(input: &mut Input<'_>, name: &str) -> Option<u64> {
+    let cents = input.optional(name, amount);
+    input.explain(name, cents, explain_amount)
 }
 
 /// A text that is not empty.
@@ -242,6 +248,8 @@ fn parse_utc_time(text: &str, days: i64) -> Option<String> {
         Ok(day) => day.checked_add(Duration::days(days))?.midnight().assume_utc(),
         Err(_) => OffsetDateTime::parse(text, &Rfc3339).ok()?.to_offset(UtcOffset::UTC),
     };
+    // The databases have no year 0.
+    let utc_time = Some(utc_time).filter(|time| time.year() > 0)?;
     utc_time.format(FORM).ok().filter(|text| text.len() == "2024-02-27T15:50:27.545Z".len())
 }
 

@@ -29,7 +29,7 @@ souk_manifest::fixed_limits! {
 
 /// Which failure the result of a job must survive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outlives {
+pub(super) enum MustSurvive {
     /// A loss of power: the job is synced to disk.
     Power,
     /// The death of this process: the job is written, and not synced.
@@ -44,7 +44,7 @@ enum Step<'a> {
 }
 
 struct Job {
-    outlives: Outlives,
+    must_survive: MustSurvive,
     bytes: usize,
     step: Box<dyn FnMut(Step<'_>) -> rusqlite::Result<()> + Send>,
 }
@@ -88,7 +88,7 @@ impl Writer {
     /// When the transaction failed; nothing of it was applied then.
     pub(super) async fn write<T: Send + 'static>(
         &self,
-        outlives: Outlives,
+        must_survive: MustSurvive,
         bytes: usize,
         mut work: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
         done: impl Fn(&T) + Send + 'static,
@@ -111,7 +111,7 @@ impl Writer {
             }
             Ok(())
         };
-        let job = Job { outlives, bytes, step: Box::new(step) };
+        let job = Job { must_survive, bytes, step: Box::new(step) };
         self.jobs.send(job).await.map_err(|_| QueueError::Stopped)?;
         answered.await.unwrap_or(Err(QueueError::Stopped))
     }
@@ -143,7 +143,7 @@ fn run(connection: &Connection, mut waiting: mpsc::Receiver<Job>, before: impl F
 
 fn commit(connection: &Connection, jobs: &mut [Job]) -> rusqlite::Result<()> {
     // In WAL mode NORMAL leaves the fsync to the next transaction that has FULL, or to a checkpoint.
-    let synced = jobs.iter().any(|job| job.outlives == Outlives::Power);
+    let synced = jobs.iter().any(|job| job.must_survive == MustSurvive::Power);
     connection.pragma_update(None, "synchronous", if synced { "FULL" } else { "NORMAL" })?;
     let transaction = rusqlite::Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
     for job in jobs {

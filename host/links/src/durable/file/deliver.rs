@@ -64,7 +64,7 @@ impl Runner {
             // The new version may accept messages that the previous one could not.
             let serving = self.worker.version();
             if serving != version {
-                match self.queue.unstrand(component.clone()).await {
+                match self.queue.retry_stranded(component.clone()).await {
                     Ok(()) => version = serving,
                     Err(error) => self.log_failure(&error),
                 }
@@ -122,7 +122,7 @@ impl Runner {
                 self.queue.retry_later(message, reason, pause, *uncounted).await
             }
             DeliveryOutcome::DeadLetter(reason) => self.queue.dead_letter(message, reason).await,
-            DeliveryOutcome::Stranded(reason) => self.queue.strand(message, reason).await,
+            DeliveryOutcome::Stranded(reason) => self.queue.mark_stranded(message, reason).await,
         }
     }
 

@@ -25,8 +25,9 @@ mod tests;
 use super::now;
 use super::operator::{Event, Found, Which};
 use super::queue::{Key, Message, NewMessage, Published, QueueError, Stats, kept};
-use commit::{Outlives, Writer};
+use commit::{MustSurvive, Writer};
 use parking_lot::Mutex;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use souk_bindings::sqlite::wal::{self, Wal};
 use souk_manifest::limits::FixedLimit;
@@ -73,6 +74,11 @@ pub struct FileQueue {
     targets: Arc<Mutex<BTreeSet<Arc<str>>>>,
 }
 
+/// Lets plans not depend on the values of parameters: otherwise SQLite compiles most statements anew at each use.
+fn plan_once(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
+}
+
 impl FileQueue {
     /// Opens the queue in the file `path`, or creates it, for at most `limit` bytes of messages. Messages that were
     /// being delivered are pending again: this process holds the state folder, so nobody else delivers them. This
@@ -91,6 +97,7 @@ impl FileQueue {
         let writer = Connection::open_with_flags(path, flags)?;
         writer.busy_timeout(BUSY_TIMEOUT)?;
         wal::configure(&writer)?;
+        plan_once(&writer)?;
         writer.execute_batch(&format!(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
              PRAGMA trusted_schema = OFF; BEGIN IMMEDIATE; {} COMMIT",
@@ -106,6 +113,7 @@ impl FileQueue {
         let reader = Connection::open_with_flags(path, flags)?;
         reader.busy_timeout(BUSY_TIMEOUT)?;
         reader.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF")?;
+        plan_once(&reader)?;
         Ok(FileQueue {
             writer: Writer::start(writer, Wal::bounded(path, limit.clamp(MIN_WAL_BYTES, wal::MAX_WAL_BYTES)))?,
             reader: Arc::new(Mutex::new(reader)),
@@ -142,7 +150,7 @@ impl FileQueue {
             let stored = statements::insert(c, &id, &message, now(), limit)?;
             Ok(if stored { Published::Stored(id.clone()) } else { Published::Full })
         };
-        self.writer.write(Outlives::Power, bytes, insert, move |_| arrivals.notify_one()).await
+        self.writer.write(MustSurvive::Power, bytes, insert, move |_| arrivals.notify_one()).await
     }
 
     /// Takes up to `most` messages of `target` that are due, and records an attempt of each. `pause` is the time in
@@ -154,13 +162,13 @@ impl FileQueue {
         pause: impl Fn(u32) -> i64 + Send + 'static,
     ) -> Result<Taken, QueueError> {
         let take = move |c: &Connection| statements::take(c, &target, now(), most, &pause);
-        self.writer.write(Outlives::Process, 0, take, |_| {}).await
+        self.writer.write(MustSurvive::Process, 0, take, |_| {}).await
     }
 
     /// Deletes a message that was delivered.
     pub async fn ack(&self, message: &Message) -> Result<(), QueueError> {
         let id = message.id.clone();
-        self.writer.write(Outlives::Process, 0, move |c| statements::delete(c, &id), |()| {}).await
+        self.writer.write(MustSurvive::Process, 0, move |c| statements::delete(c, &id), |()| {}).await
     }
 
     /// Lets a message wait for `pause` milliseconds. With `uncounted`, this attempt does not count.
@@ -175,33 +183,35 @@ impl FileQueue {
         let arrivals = self.arrivals(&message.key.target);
         let postpone =
             move |c: &Connection| statements::postpone(c, &id, &reason, now().saturating_add(pause), uncounted);
-        self.writer.write(Outlives::Process, 0, postpone, move |()| arrivals.notify_one()).await
+        self.writer.write(MustSurvive::Process, 0, postpone, move |()| arrivals.notify_one()).await
     }
 
     /// Makes a message a dead letter.
     pub async fn dead_letter(&self, message: &Message, reason: &str) -> Result<(), QueueError> {
         let (id, reason) = (message.id.clone(), kept(reason));
         let set_aside = move |c: &Connection| statements::set_aside(c, &id, "dead", &reason, false);
-        self.writer.write(Outlives::Process, 0, set_aside, |()| {}).await
+        self.writer.write(MustSurvive::Process, 0, set_aside, |()| {}).await
     }
 
     /// Sets a message aside as stranded: its function does not exist, or takes other arguments.
-    pub async fn strand(&self, message: &Message, reason: &str) -> Result<(), QueueError> {
+    pub async fn mark_stranded(&self, message: &Message, reason: &str) -> Result<(), QueueError> {
         let (id, reason) = (message.id.clone(), kept(reason));
         let set_aside = move |c: &Connection| statements::set_aside(c, &id, "stranded", &reason, true);
-        self.writer.write(Outlives::Process, 0, set_aside, |()| {}).await
+        self.writer.write(MustSurvive::Process, 0, set_aside, |()| {}).await
     }
 
     /// Sets messages aside as stranded if their function is not among `known`, and makes stranded messages pending if
     /// it is. Returns the functions with stranded messages and the number of those.
     pub async fn strand_unknown(&self, known: Vec<Key>) -> Result<Vec<(Key, u64)>, QueueError> {
         *self.targets.lock() = known.iter().map(|key| key.target.clone()).collect();
-        self.writer.write(Outlives::Process, 0, move |c| statements::strand(c, &known), |_| {}).await
+        self.writer.write(MustSurvive::Process, 0, move |c| statements::mark_stranded(c, &known), |_| {}).await
     }
 
     /// Makes the stranded messages of `target` pending again, because another version of it serves.
-    pub async fn unstrand(&self, target: Arc<str>) -> Result<(), QueueError> {
-        self.writer.write(Outlives::Process, 0, move |c| statements::unstrand(c, &target, now()), |()| {}).await
+    pub async fn retry_stranded(&self, target: Arc<str>) -> Result<(), QueueError> {
+        self.writer
+            .write(MustSurvive::Process, 0, move |c| statements::retry_stranded(c, &target, now()), |()| {})
+            .await
     }
 
     /// Whether this process delivers the messages of `component`.
@@ -229,13 +239,13 @@ impl FileQueue {
         };
         let targets = self.targets.lock().clone();
         let retry = move |c: &Connection| statements::retry(c, &which, now(), most, |target| targets.contains(target));
-        self.writer.write(Outlives::Power, 0, retry, wake).await
+        self.writer.write(MustSurvive::Power, 0, retry, wake).await
     }
 
     /// Deletes one message or all dead letters. A message that is being delivered is not deleted. Returns up to `most`
     /// of the messages as they were.
     pub async fn drop(&self, which: Which, most: usize) -> Result<Found, QueueError> {
-        self.writer.write(Outlives::Power, 0, move |c| statements::drop(c, &which, most), |_| {}).await
+        self.writer.write(MustSurvive::Power, 0, move |c| statements::drop(c, &which, most), |_| {}).await
     }
 
     /// How full the queue is.

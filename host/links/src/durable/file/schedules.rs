@@ -1,7 +1,7 @@
 //! The cursors of schedules: a table beside the messages. One transaction stores a call and moves its cursor.
 
 use super::FileQueue;
-use super::commit::Outlives;
+use super::commit::MustSurvive;
 use super::statements;
 use crate::durable::now;
 use crate::durable::queue::{NewMessage, Published, QueueError};
@@ -51,7 +51,7 @@ impl FileQueue {
             Ok((read(connection, &id)?, stored))
         };
         let wake = move |_: &(Option<Cursor>, Published)| arrivals.iter().for_each(|arrivals| arrivals.notify_one());
-        self.writer.write(Outlives::Power, bytes, swap, wake).await
+        self.writer.write(MustSurvive::Power, bytes, swap, wake).await
     }
 }
 

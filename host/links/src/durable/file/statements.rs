@@ -1,8 +1,8 @@
 //! The queue's table and the SQL statements on it. Each runs in a transaction of the writer, or on the reader.
 //!
 //! The arguments are the last column in a row, so that a listing does not read them. Times are milliseconds since 1970.
-//! Triggers keep the total size of all messages, in the same transaction as the messages themselves: it is exact after
-//! any crash, and the host does not have to count at start-up.
+//! Triggers keep the total size of all messages and how many there are of each kind, in the same transaction as the
+//! messages themselves: they are exact after any crash, and neither a start nor a listing counts messages.
 
 use super::Taken;
 use crate::durable::operator::{Event, Found, Which};
@@ -33,6 +33,29 @@ CREATE TRIGGER IF NOT EXISTS message_in AFTER INSERT ON message BEGIN
 END;
 CREATE TRIGGER IF NOT EXISTS message_out AFTER DELETE ON message BEGIN
     UPDATE total SET bytes = bytes - old.bytes;
+END;
+CREATE INDEX IF NOT EXISTS message_dead ON message (id) WHERE state = 'dead';
+CREATE TABLE IF NOT EXISTS counts (
+    one INTEGER PRIMARY KEY CHECK (one = 1), waiting INTEGER NOT NULL, dead INTEGER NOT NULL, stranded INTEGER NOT NULL
+) STRICT;
+INSERT OR IGNORE INTO counts
+SELECT 1, count(*) FILTER (WHERE state IN ('pending', 'delivering')), count(*) FILTER (WHERE state = 'dead'),
+    count(*) FILTER (WHERE state = 'stranded')
+FROM message WHERE NOT EXISTS (SELECT 1 FROM counts);
+CREATE TRIGGER IF NOT EXISTS message_counted_in AFTER INSERT ON message BEGIN
+    UPDATE counts SET waiting = waiting + (new.state IN ('pending', 'delivering')), dead = dead + (new.state = 'dead'),
+        stranded = stranded + (new.state = 'stranded');
+END;
+CREATE TRIGGER IF NOT EXISTS message_counted_out AFTER DELETE ON message BEGIN
+    UPDATE counts SET waiting = waiting - (old.state IN ('pending', 'delivering')), dead = dead - (old.state = 'dead'),
+        stranded = stranded - (old.state = 'stranded');
+END;
+CREATE TRIGGER IF NOT EXISTS message_counted_on AFTER UPDATE OF state ON message
+WHEN old.state <> new.state AND (old.state IN ('dead', 'stranded') OR new.state IN ('dead', 'stranded')) BEGIN
+    UPDATE counts SET
+        waiting = waiting - (old.state IN ('pending', 'delivering')) + (new.state IN ('pending', 'delivering')),
+        dead = dead - (old.state = 'dead') + (new.state = 'dead'),
+        stranded = stranded - (old.state = 'stranded') + (new.state = 'stranded');
 END;";
 
 /// Adds the columns that a queue of release 0.1.0 lacks. That release can still use the file, because it names the
@@ -190,7 +213,7 @@ pub(super) fn set_aside(
 
 /// Sets messages aside as stranded if their function is not among `known`, and makes stranded messages pending if it
 /// is. Returns the functions with stranded messages and the number of those.
-pub(super) fn strand(connection: &Connection, known: &[Key]) -> rusqlite::Result<Vec<(Key, u64)>> {
+pub(super) fn mark_stranded(connection: &Connection, known: &[Key]) -> rusqlite::Result<Vec<(Key, u64)>> {
     let mut waiting = connection.prepare(
         "SELECT target, interface, function, count(*) FROM message WHERE state IN ('pending', 'stranded')
          GROUP BY target, interface, function",
@@ -243,7 +266,10 @@ pub(super) fn list(connection: &Connection, dead: bool, most: usize) -> rusqlite
     let events: Vec<Event> = rows.query_map([number(most)], event)?.collect::<rusqlite::Result<_>>()?;
     let total = match events.len() {
         all if all < most => u64::try_from(all).unwrap_or_default(),
-        _ => connection.query_row(&format!("SELECT count(*) FROM message {filter}"), [], |row| count(row, 0))?,
+        _ => {
+            let counted = if dead { "dead" } else { "waiting + dead + stranded" };
+            connection.query_row(&format!("SELECT {counted} FROM counts"), [], |row| count(row, 0))?
+        }
     };
     Ok(Found { events, total })
 }
@@ -267,7 +293,7 @@ fn meant(connection: &Connection, which: &Which, most: usize) -> rusqlite::Resul
 }
 
 /// Makes the stranded messages of `target` pending again, because another version of it serves.
-pub(super) fn unstrand(connection: &Connection, target: &str, now: i64) -> rusqlite::Result<()> {
+pub(super) fn retry_stranded(connection: &Connection, target: &str, now: i64) -> rusqlite::Result<()> {
     connection.execute(
         "UPDATE message SET state = 'pending', due = min(due, ?2) WHERE state = 'stranded' AND target = ?1",
         params![target, now],
@@ -310,17 +336,10 @@ pub(super) fn drop(connection: &Connection, which: &Which, most: usize) -> rusql
 
 /// How many messages there are in each state, and since when the oldest of those to deliver waits.
 pub(super) fn stats(connection: &Connection) -> rusqlite::Result<Stats> {
-    let mut stats = Stats::default();
-    let mut counts = connection.prepare_cached("SELECT state, count(*) FROM message GROUP BY state")?;
-    let mut rows = counts.query([])?;
-    while let Some(row) = rows.next()? {
-        let count = count(row, 1)?;
-        match row.get::<_, String>(0)?.as_str() {
-            "dead" => stats.dead = count,
-            "stranded" => stats.stranded = count,
-            _ => stats.waiting += count,
-        }
-    }
+    let mut counts = connection.prepare_cached("SELECT waiting, dead, stranded FROM counts")?;
+    let mut stats = counts.query_row([], |row| {
+        Ok(Stats { waiting: count(row, 0)?, dead: count(row, 1)?, stranded: count(row, 2)?, ..Stats::default() })
+    })?;
     if stats.waiting > 0 {
         stats.oldest = connection
             .prepare_cached(

@@ -303,10 +303,10 @@ async fn messages_for_what_is_gone_are_set_aside_and_come_back_with_it() {
     assert_eq!((taken.len(), taken[0].digest.as_deref()), (1, Some("d")));
     // A message that its function does not take uses up no attempt, and waits for an operator or another version.
     for another_version in [false, true] {
-        queue.strand(&taken[0], "of another type").await.unwrap();
+        queue.mark_stranded(&taken[0], "of another type").await.unwrap();
         assert_eq!(state(&queue, &id).await, is("stranded", 0));
         match another_version {
-            true => queue.unstrand("target".into()).await.unwrap(),
+            true => queue.retry_stranded("target".into()).await.unwrap(),
             false => drop(queue.retry_now(Which::One(id.clone()), 1).await.unwrap()),
         }
         assert_eq!(take(&queue).await.len(), 1);
@@ -328,6 +328,49 @@ async fn the_statistics_count_each_kind_and_know_the_oldest_that_waits() {
     let stats = queue.stats().await.unwrap();
     assert_eq!((stats.waiting, stats.dead, stats.stranded), (2, 1, 0));
     assert!((before..=super::now()).contains(&stats.oldest.unwrap()));
+}
+
+#[tokio::test]
+async fn the_counts_that_listings_have_follow_every_change_and_begin_with_what_an_older_release_left() {
+    let (_folder, path) = folder();
+    let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
+    for n in 0..6 {
+        publish(&queue, &n.to_string()).await;
+    }
+    for dead in take(&queue).await.iter().take(3) {
+        queue.dead_letter(dead, "").await.unwrap();
+    }
+    drop(queue);
+    // Release 0.1.0 counted with each listing.
+    let file = rusqlite::Connection::open(&path).unwrap();
+    let older = "DROP TRIGGER message_counted_in; DROP TRIGGER message_counted_out; DROP TRIGGER message_counted_on; \
+                 DROP TABLE counts; DROP INDEX message_dead";
+    file.execute_batch(older).unwrap();
+    let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
+    let same = async |queue: &FileQueue, expected: [u64; 3]| {
+        let stats = queue.stats().await.unwrap();
+        assert_eq!([stats.waiting, stats.dead, stats.stranded], expected);
+        let counted = |state: &str| -> u64 {
+            let sql = format!("SELECT count(*) FROM message WHERE state IN ({state})");
+            file.query_row(&sql, [], |row| row.get::<_, u32>(0)).unwrap().into()
+        };
+        assert_eq!(["'pending', 'delivering'", "'dead'", "'stranded'"].map(counted), expected);
+        let total = async |dead| queue.list(dead, 1).await.unwrap().total;
+        assert_eq!((total(false).await, total(true).await), (expected.iter().sum(), expected[1]));
+    };
+    same(&queue, [3, 3, 0]).await;
+    let dead = queue.list(true, 1).await.unwrap().events.remove(0);
+    queue.retry_now(Which::One(dead.id), 1).await.unwrap();
+    same(&queue, [4, 2, 0]).await;
+    queue.strand_unknown(vec![key("another")]).await.unwrap();
+    same(&queue, [0, 2, 4]).await;
+    let queue = reopen(queue, &path);
+    queue.strand_unknown(vec![key("target")]).await.unwrap();
+    for taken in take(&queue).await {
+        queue.ack(&taken).await.unwrap();
+    }
+    queue.drop(Which::Dead, 10).await.unwrap();
+    same(&queue, [0, 0, 0]).await;
 }
 
 #[cfg(unix)]

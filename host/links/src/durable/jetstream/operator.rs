@@ -50,7 +50,7 @@ pub(super) struct Entry {
     /// Whether a host keeps it until its target is not overloaded any more.
     held: bool,
     /// Whether its consumer had delivered it to a host.
-    handed_out: bool,
+    last_delivered: bool,
     attempts: u32,
     reason: Option<String>,
     due: Option<i64>,
@@ -85,7 +85,7 @@ enum Action {
 }
 
 /// For each component, the sequence of the last message that its consumer has delivered to a host.
-type HandedOut = BTreeMap<Arc<str>, u64>;
+type LastDelivered = BTreeMap<Arc<str>, u64>;
 
 impl JetStreamQueue {
     /// All messages, or all dead letters; the answer contains up to `most` of them.
@@ -251,7 +251,7 @@ impl JetStreamQueue {
         }
         self.delete(self.stream_of(entry), entry.sequence).await?;
         let began = match entry.state {
-            "pending" if !entry.handed_out => self.reached(&entry.stored.key.target).await? >= entry.sequence,
+            "pending" if !entry.last_delivered => self.reached(&entry.stored.key.target).await? >= entry.sequence,
             // A worker writes its note before it checks that the message still exists.
             "pending" | "stranded" => {
                 let note = self.shared.notes.get(&entry.stored.id).await?;
@@ -320,7 +320,7 @@ impl JetStreamQueue {
         let found = self.shared.durable.get_last_raw_message_by_subject(&subjects.durable_id(id)).await;
         if let Some(message) = one(found)? {
             let arguments = message.payload.clone();
-            let entry = self.standing(listed(message), &mut HandedOut::new()).await?;
+            let entry = self.standing(listed(message), &mut LastDelivered::new()).await?;
             return Ok(Some((entry, arguments)));
         }
         let found = self.shared.dead.get_last_raw_message_by_subject(&subjects.dead_id(id)).await;
@@ -331,11 +331,11 @@ impl JetStreamQueue {
     }
 
     pub(super) async fn waiting(&self, most: usize) -> Result<Vec<Entry>, QueueError> {
-        let mut handed_out = HandedOut::new();
+        let mut last_delivered = LastDelivered::new();
         let mut entries = Vec::new();
         let all = self.shared.nats.subjects().durable_all();
         for listed in walk(&self.shared.durable, &all, most).await? {
-            entries.push(self.standing(listed, &mut handed_out).await?);
+            entries.push(self.standing(listed, &mut last_delivered).await?);
         }
         Ok(entries)
     }
@@ -346,14 +346,14 @@ impl JetStreamQueue {
     }
 
     /// Derives the state of a message that is not a dead letter.
-    async fn standing(&self, listed: Listed, handed_out: &mut HandedOut) -> Result<Entry, QueueError> {
+    async fn standing(&self, listed: Listed, last_delivered: &mut LastDelivered) -> Result<Entry, QueueError> {
         let Listed { stored, bytes, sequence } = listed;
         let target = &stored.key.target;
-        let reached = match handed_out.get(target) {
+        let reached = match last_delivered.get(target) {
             Some(reached) => *reached,
             None => {
                 let reached = self.reached(target).await?;
-                handed_out.insert(target.clone(), reached);
+                last_delivered.insert(target.clone(), reached);
                 reached
             }
         };
@@ -378,8 +378,8 @@ impl JetStreamQueue {
         };
         let there = self.shared.components.contains(&*stored.key.target);
         let (state, due) = if there { (state, due) } else { ("stranded", None) };
-        let handed_out = sequence <= reached;
-        Ok(Entry { stored, bytes, sequence, state, held, handed_out, attempts, reason, due })
+        let last_delivered = sequence <= reached;
+        Ok(Entry { stored, bytes, sequence, state, held, last_delivered, attempts, reason, due })
     }
 
     /// The sequence of the last message that the consumer of `component` has delivered to a host; 0 when there is none.
@@ -394,7 +394,7 @@ impl JetStreamQueue {
 
 fn dead_letter(Listed { stored, bytes, sequence }: Listed) -> Entry {
     let (attempts, reason) = (stored.attempts, stored.reason.clone());
-    Entry { stored, bytes, sequence, state: "dead", held: false, handed_out: false, attempts, reason, due: None }
+    Entry { stored, bytes, sequence, state: "dead", held: false, last_delivered: false, attempts, reason, due: None }
 }
 
 /// The `most` oldest messages of `stream` on the subjects `all`.

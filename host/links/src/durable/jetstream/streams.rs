@@ -30,7 +30,7 @@ souk_manifest::fixed_limits! {
     /// How long a start waits for JetStream: the servers of a cluster may be starting too.
     pub(super) const START_TIMEOUT: Duration = Duration::from_secs(30);
     /// How often a start looks for a stream that another host seems to be making.
-    const APPEARANCE_LOOKS: u32 = 3, "times";
+    const CREATION_CHECKS: u32 = 3, "times";
     /// How long a stream knows the ids of its messages, so that one which is sent again is stored once.
     const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
     /// How long a note about an attempt is kept; longer than the longest pause between two attempts.
@@ -238,7 +238,7 @@ impl JetStreamQueue {
 
     /// The stream `name`, which another host is creating; `None` when it does not appear.
     async fn appears(&self, name: &str) -> Result<Option<Info>, JetStreamError> {
-        for _ in 0..APPEARANCE_LOOKS {
+        for _ in 0..CREATION_CHECKS {
             match self.shared.context.get_stream(name).await {
                 Ok(stream) => return Ok(Some(stream.cached_info().clone())),
                 Err(error) if is_unknown(&error) => tokio::time::sleep(RETRY_INTERVAL).await,

@@ -57,7 +57,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
 
 /// Makes the calls of `schedules` that are due, until `stop`.
 pub(super) async fn run(queue: Queue, schedules: Vec<Arc<Scheduled>>, stop: CancellationToken) {
-    let mut clock = Clockwork {
+    let mut clock = ScheduleRunner {
         queue,
         cursors: None,
         watched: schedules.into_iter().map(|scheduled| Watched { scheduled, next: Some(0), known: false }).collect(),
@@ -81,7 +81,7 @@ pub(super) async fn run(queue: Queue, schedules: Vec<Arc<Scheduled>>, stop: Canc
 }
 
 /// The schedules of a host, and when it checks each.
-struct Clockwork {
+struct ScheduleRunner {
     queue: Queue,
     cursors: Option<Cursors>,
     watched: Vec<Watched>,
@@ -98,7 +98,7 @@ struct Watched {
     known: bool,
 }
 
-impl Clockwork {
+impl ScheduleRunner {
     /// Makes the calls that are due; returns how long to sleep before the next turn.
     async fn turn(&mut self) -> Result<Duration, QueueError> {
         if self.cursors.is_none() {

@@ -9,8 +9,8 @@ souk_manifest::fixed_limits! {
 
     /// A due time that is older than this counts as missed, and the manifest's `missed` decides about it.
     const MISSED_AFTER: Duration = Duration::from_secs(60);
-    /// The most missed due times of one schedule that `missed = "all"` makes up for: the latest ones.
-    const MAX_MADE_UP: usize = 1000, "due times";
+    /// The most missed due times of one schedule that `missed = "all"` calls: the latest ones.
+    const MAX_CAUGHT_UP: usize = 1000, "due times";
 }
 
 /// The calls to make.
@@ -28,20 +28,20 @@ pub(super) struct Plan {
 pub(super) fn plan(timetable: &Timetable, missed: Missed, fired: i64, now: i64) -> Plan {
     let mut plan = Plan::default();
     let oldest = now.saturating_sub(crate::durable::millis(MISSED_AFTER));
-    let (mut at, mut made_up) = (now.saturating_add(1), 0);
+    let (mut at, mut caught_up) = (now.saturating_add(1), 0);
     while let Some(due) = timetable.before(at).filter(|due| *due > fired) {
         plan.newest = plan.newest.or(Some(due));
         let called = due >= oldest
             || match missed {
                 Missed::Skip => false,
                 Missed::Last => plan.fire.is_empty(),
-                Missed::All => made_up < MAX_MADE_UP,
+                Missed::All => caught_up < MAX_CAUGHT_UP,
             };
         if !called {
             plan.skipped = true;
             break;
         }
-        made_up += usize::from(due < oldest);
+        caught_up += usize::from(due < oldest);
         plan.fire.push(due);
         at = due;
     }
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_missed_is_left_out_or_called_once_or_made_up_for_as_the_manifest_says() {
+    fn what_was_missed_is_left_out_or_called_once_or_caught_up_as_the_manifest_says() {
         let (fired, late) = (7 * HOUR, 10 * HOUR + HOUR / 2);
         assert_eq!(planned(Missed::Skip, fired, late), (vec![], Some(10), true));
         assert_eq!(planned(Missed::Last, fired, late), (vec![10], Some(10), true));
@@ -89,9 +89,9 @@ mod tests {
     }
 
     #[test]
-    fn only_the_latest_of_very_many_missed_times_are_made_up_for() {
+    fn only_the_latest_of_very_many_missed_times_are_caught_up() {
         let (fire, newest, skipped) = planned(Missed::All, 0, 100_000 * HOUR + HOUR / 2);
-        assert_eq!((fire.len(), fire.first(), newest, skipped), (MAX_MADE_UP, Some(&99_001), Some(100_000), true));
+        assert_eq!((fire.len(), fire.first(), newest, skipped), (MAX_CAUGHT_UP, Some(&99_001), Some(100_000), true));
     }
 
     proptest! {

@@ -75,7 +75,7 @@ async fn each_due_time_is_called_for_once_from_the_first_look_on(queue: &Queue) 
     }
 }
 
-async fn after_a_stop_what_was_missed_is_skipped_called_once_or_made_up_for(queue: &Queue) {
+async fn after_a_stop_what_was_missed_is_skipped_called_once_or_caught_up(queue: &Queue) {
     for (name, missed) in [("skips", Missed::Skip), ("last", Missed::Last), ("all", Missed::All)] {
         let cursors = Cursors::open(queue).await.unwrap();
         call_due(&cursors, &scheduled(name, missed), false, START).await.unwrap();
@@ -106,7 +106,7 @@ async fn in_a_file_each_due_time_is_called_for_once() {
 #[tokio::test]
 async fn in_a_file_what_was_missed_is_as_the_manifest_says() {
     let folder = tempfile::tempdir().unwrap();
-    after_a_stop_what_was_missed_is_skipped_called_once_or_made_up_for(&file(folder.path())).await;
+    after_a_stop_what_was_missed_is_skipped_called_once_or_caught_up(&file(folder.path())).await;
     let folder = tempfile::tempdir().unwrap();
     a_schedule_that_was_changed_has_missed_nothing_under_its_new_timetable(&file(folder.path())).await;
 }
@@ -137,7 +137,7 @@ async fn on_jetstream_each_due_time_is_called_for_once() {
 async fn on_jetstream_what_was_missed_is_as_the_manifest_says() {
     let server = Server::start();
     let queue = jetstream(&server).await;
-    after_a_stop_what_was_missed_is_skipped_called_once_or_made_up_for(&queue).await;
+    after_a_stop_what_was_missed_is_skipped_called_once_or_caught_up(&queue).await;
     let before = calls(&queue).await;
     let cursors = Cursors::open(&queue).await.unwrap();
     let mut changed = scheduled("changed", Missed::All);

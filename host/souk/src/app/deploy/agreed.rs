@@ -14,7 +14,7 @@ use super::at_start::no_file;
 use super::kept::digest;
 use super::{DeployError, Order, now};
 use crate::machine;
-use souk_links::cluster::intents::{Intent, IntentError, Intents, Look};
+use souk_links::cluster::intents::{Intent, IntentError, Intents, ReadOutcome};
 use souk_links::remote;
 use souk_manifest::Component as Declared;
 use souk_nats::record::RecordError;
@@ -31,7 +31,7 @@ souk_manifest::fixed_limits! {
     pub(crate) const FIXED_LIMITS = "deployments";
 
     /// How often a host checks which versions the others have agreed on.
-    const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+    const VERSIONS_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 }
 
 /// An intent that is about to be recorded.
@@ -78,9 +78,9 @@ impl App {
     /// Reads what the hosts have agreed on, and stores it.
     async fn read_agreed(&self, intents: &Intents) -> Result<(), RecordError> {
         match intents.look().await? {
-            Look::Same => {}
-            Look::New(agreed) => self.keep_agreed(&agreed),
-            Look::Forged(forged) => tracing::error!("{forged}"),
+            ReadOutcome::Same => {}
+            ReadOutcome::New(agreed) => self.keep_agreed(&agreed),
+            ReadOutcome::Forged(forged) => tracing::error!("{forged}"),
         }
         Ok(())
     }
@@ -224,7 +224,7 @@ impl App {
 
     async fn follow_all(self: Arc<Self>, stop: CancellationToken) {
         let Some(intents) = &self.deployments.intents else { return };
-        let mut tick = tokio::time::interval(LOOK_INTERVAL);
+        let mut tick = tokio::time::interval(VERSIONS_CHECK_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut logged = Logged::default();
         while stop.run_until_cancelled(tick.tick()).await.is_some() {

@@ -6,7 +6,7 @@ use super::chosen::Why;
 use super::kept::{Kept, digest};
 use super::{DeployError, record};
 use souk_links::cluster::ClusterError;
-use souk_links::cluster::intents::{Intent, Intents, Look};
+use souk_links::cluster::intents::{Intent, Intents, ReadOutcome};
 use souk_manifest::Application;
 use souk_nats::Nats;
 use std::collections::BTreeMap;
@@ -24,9 +24,9 @@ pub(crate) async fn learn(
     let intents = Intents::open(nats, application, kept.agreed().as_deref()).await.map_err(ClusterError::from)?;
     let Some(intents) = intents else { return Ok((None, BTreeMap::new())) };
     match intents.look().await.map_err(ClusterError::from)? {
-        Look::Same => {}
-        Look::New(agreed) => kept.save_agreed(&agreed).map_err(|cause| not_kept("all", cause))?,
-        Look::Forged(forged) => tracing::error!("{forged}"),
+        ReadOutcome::Same => {}
+        ReadOutcome::New(agreed) => kept.save_agreed(&agreed).map_err(|cause| not_kept("all", cause))?,
+        ReadOutcome::Forged(forged) => tracing::error!("{forged}"),
     }
     let mut here = BTreeMap::new();
     for component in application.here() {

@@ -179,7 +179,7 @@ impl EdgeBudget {
                     owners.add(id, bytes);
                     break Ok(());
                 };
-                match owners.end_stillest(&group, id, None) {
+                match owners.end_longest_idle(&group, id, None) {
                     Some(end) => ended.push(end),
                     None if whatever => exceeded.push(group),
                     None => break Err(Full),
@@ -208,8 +208,8 @@ impl EdgeBudget {
     /// [`MIN_STALL`]. Call it while calls wait for an instance.
     pub fn free_instance(&self, component: &Arc<str>) {
         let before = Instant::now().checked_sub(MIN_STALL);
-        let ended =
-            before.and_then(|before| self.owners().end_stillest(&Group::Instances(component.clone()), 0, Some(before)));
+        let ended = before
+            .and_then(|before| self.owners().end_longest_idle(&Group::Instances(component.clone()), 0, Some(before)));
         if let Some(end) = ended {
             end.run();
         }

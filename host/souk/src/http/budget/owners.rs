@@ -213,7 +213,7 @@ impl Owners {
 
     /// Closes the account of `group` that has waited longest, except `but` and accounts with progress since `before`,
     /// and returns what ends its request. For the application's share, the account is one of the peer that holds most.
-    pub(super) fn end_stillest(&mut self, group: &Group, but: u64, before: Option<Instant>) -> Option<End> {
+    pub(super) fn end_longest_idle(&mut self, group: &Group, but: u64, before: Option<Instant>) -> Option<End> {
         let group = match group {
             Group::All => {
                 let own = self

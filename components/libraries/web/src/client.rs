@@ -1,16 +1,14 @@
 //! Sends one HTTP request and waits for the answer, without `async`.
 //!
-//! The functions of `store:payments/checkout` are not `async`, so a component can wait in them only by synchronous
-//! calls. Therefore this module uses `wasi:http/outgoing-handler` of WASI 0.2, which waits with `wasi:io/poll`. One
-//! time limit covers a request from its first byte to the last byte of its answer; a late request is dropped, which
-//! cancels it in the host too.
+//! A `func` (of a contract, or `handle` of plain values) may wait only in synchronous calls. Therefore this module uses
+//! `wasi:http/outgoing-handler` of WASI 0.2, which waits with `wasi:io/poll`. One time limit covers a request from its
+//! first byte to the last byte of its answer; a late request is dropped, which cancels it in the host too.
 
 use std::time::Duration;
 use wasip2::clocks::monotonic_clock::subscribe_duration;
 use wasip2::http::outgoing_handler::handle;
-use wasip2::http::types::{
-    ErrorCode, Fields, IncomingBody, IncomingResponse, Method, OutgoingBody, OutgoingRequest, Scheme,
-};
+pub use wasip2::http::types::{ErrorCode, Method};
+use wasip2::http::types::{Fields, IncomingBody, IncomingResponse, OutgoingBody, OutgoingRequest, Scheme};
 use wasip2::io::poll::{Pollable, poll};
 use wasip2::io::streams::{InputStream, OutputStream, StreamError};
 
@@ -18,7 +16,7 @@ use wasip2::io::streams::{InputStream, OutputStream, StreamError};
 const MAX_READ_BYTES: u64 = 64 << 10;
 
 /// A request to a URL with a scheme and a host.
-pub(crate) struct Request<'a> {
+pub struct Request<'a> {
     /// The method.
     pub method: &'a Method,
     /// The URL.
@@ -30,7 +28,7 @@ pub(crate) struct Request<'a> {
 }
 
 /// An answer.
-pub(crate) struct Response {
+pub struct Response {
     /// The status.
     pub status: u16,
     /// The body.
@@ -42,14 +40,14 @@ pub(crate) struct Response {
 
 impl Response {
     /// The first value of a header. Each call is a call into the host.
-    pub(crate) fn header(&self, name: &str) -> Option<String> {
+    pub fn header(&self, name: &str) -> Option<String> {
         header(&self.headers, name)
     }
 }
 
 /// Why there is no complete answer.
 #[derive(Debug)]
-pub(crate) enum SendError {
+pub enum SendError {
     /// The host's error.
     Host(ErrorCode),
     /// The time limit has passed.
@@ -71,7 +69,7 @@ impl From<ErrorCode> for SendError {
 /// # Errors
 /// When the host refuses the request or gets no answer, when the time limit passes, and when the answer's body is too
 /// large or breaks off.
-pub(crate) fn send(request: &Request<'_>, timeout: Duration, limit: usize) -> Result<Response, SendError> {
+pub fn send(request: &Request<'_>, timeout: Duration, limit: usize) -> Result<Response, SendError> {
     let clock = Clock(subscribe_duration(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX)));
     let outgoing = outgoing(request)?;
     let body = outgoing.body().map_err(|()| internal("the request has no body"))?;
