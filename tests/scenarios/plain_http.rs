@@ -64,7 +64,10 @@ async fn ask(app: App) -> Vec<Seen> {
         }
         let response = wire.response(request.starts_with("HEAD")).await.expect("a response");
         response.check().unwrap();
-        let headers = response.headers.iter().filter(|(name, _)| !["connection", "date", "x-request-id"].contains(&name.as_str()));
+        let headers = response
+            .headers
+            .iter()
+            .filter(|(name, _)| !["connection", "date", "x-request-id"].contains(&name.as_str()));
         seen.push((response.status, headers.cloned().collect(), response.text()));
     }
     seen
