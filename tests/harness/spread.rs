@@ -65,7 +65,8 @@ impl Spread {
     /// The application of this name, on these NATS servers.
     pub(crate) fn over(application: &str, nats: String) -> Spread {
         static NEXT: AtomicUsize = AtomicUsize::new(1);
-        let (application, parts) = PARTS.iter().find(|(name, _)| *name == application).expect("parts of it");
+        let (application, parts) =
+            PARTS.iter().find(|(name, _)| *name == application).expect("an application in `PARTS`");
         let port = match *application {
             "store" => free_port(),
             _ => 0,

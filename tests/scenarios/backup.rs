@@ -1,6 +1,10 @@
 //! A backup of a busy store, and the store that is restored from it.
+//!
+//! By default customers order as often as the machine lets them; `SOUK_BACKUP_ORDERS=100` makes it 100 orders a second. The
+//! scenario prints how many there were.
 
 use crate::harness::app::texts;
+use crate::harness::database::query_number;
 use crate::harness::store::{Shop, fresh_email};
 use crate::harness::stripe::charge_succeeded;
 use crate::harness::{App, eventually};
@@ -8,6 +12,7 @@ use serde_json::Value;
 use std::cell::{Cell, RefCell};
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Runs `souk COMMAND`, which must succeed; returns its standard output.
 async fn done(app: &App, command: &str, arguments: &[&str]) -> String {
@@ -30,6 +35,26 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
+/// What must not be in the books, and how many rows of it there are.
+const WRONG_BOOKS: [(&str, &str); 4] = [
+    (
+        "a total that is not the sum of the lines",
+        "SELECT count(*) FROM orders WHERE total_cents IS NOT \
+         (SELECT sum(unit_cents * quantity) FROM order_items WHERE order_id = orders.id)",
+    ),
+    (
+        "an order that is paid without its charge, or not paid with one",
+        "SELECT count(*) FROM orders WHERE (status = 'PAID') <> \
+         (SELECT count(*) FROM charges WHERE order_id = orders.id AND charges.id = charge_id AND amount_cents = total_cents)",
+    ),
+    ("a charge of no order", "SELECT count(*) FROM charges WHERE order_id NOT IN (SELECT id FROM orders)"),
+    (
+        "a wrong count of orders",
+        "SELECT count(*) FROM order_counts AS counted WHERE owner = '' AND orders <> \
+         (SELECT count(*) FROM orders WHERE status = counted.status)",
+    ),
+];
+
 #[tokio::test]
 async fn a_backup_of_a_busy_shop_has_all_files_of_one_moment() {
     let shop = Shop::of(App::store_alone()).await;
@@ -37,9 +62,15 @@ async fn a_backup_of_a_busy_shop_has_all_files_of_one_moment() {
     shop.register(&email).await.expect(201);
     let token = shop.customer().await;
     let (stop, orders) = (Cell::new(false), RefCell::new(Vec::<String>::new()));
+    let rate = std::env::var("SOUK_BACKUP_ORDERS").ok().map(|rate| rate.parse::<u32>().expect("a whole number"));
+    let (start, begun) = (Instant::now(), Cell::new(0));
     // Customers order and pay without pause, so the backup always starts in the middle of some request.
     let busy = || async {
         while !stop.get() {
+            if let Some(rate) = rate {
+                let turn = start + Duration::from_secs(1) * begun.replace(begun.get() + 1) / rate;
+                tokio::time::sleep_until(turn.into()).await;
+            }
             let (id, cents) = shop.small_order(&token).await;
             // An acknowledged event is stored, but perhaps not applied yet.
             shop.send_event(&charge_succeeded(&id, cents)).await.expect(200);
@@ -49,9 +80,9 @@ async fn a_backup_of_a_busy_shop_has_all_files_of_one_moment() {
     let backups = async {
         let mut folders = Vec::new();
         for n in 0..4 {
-            let before = orders.borrow().clone();
-            eventually("there are more orders", || async { (orders.borrow().len() >= before.len() + 4).then_some(()) })
-                .await;
+            // With a rate, a second of it.
+            let enough = orders.borrow().len() + rate.map_or(4, |rate| rate as usize);
+            eventually("there are more orders", || async { (orders.borrow().len() >= enough).then_some(()) }).await;
             let folder = shop.app.path(&format!("backup-{n}"));
             let known = orders.borrow().clone();
             let out = done(&shop.app, "backup", &[text(&folder)]).await;
@@ -61,7 +92,9 @@ async fn a_backup_of_a_busy_shop_has_all_files_of_one_moment() {
         stop.set(true);
         folders
     };
-    let (_, _, _, folders) = futures::join!(busy(), busy(), busy(), backups);
+    let customers = futures::future::join_all((0..rate.map_or(3, |_| 16)).map(|_| busy()));
+    let (_, folders) = futures::join!(customers, backups);
+    println!("{:.0} orders a second", orders.borrow().len() as f64 / start.elapsed().as_secs_f64());
     for (folder, known) in folders {
         assert!(!folder.join("secrets").exists(), "secrets are in the backup");
         let other = App::store_alone();
@@ -73,6 +106,9 @@ async fn a_backup_of_a_busy_shop_has_all_files_of_one_moment() {
         for id in &known {
             let order = restored.order_by_id(&token, id).await;
             assert_eq!(order["status"], "PAID", "{} has {order}", folder.display());
+        }
+        for (what, wrong) in WRONG_BOOKS {
+            assert_eq!(query_number(&restored.app, wrong).await, 0, "{}: {what}", folder.display());
         }
         // The account is there: its e-mail cannot be registered again.
         assert_eq!(restored.register(&email).await.status, 400);
@@ -123,7 +159,7 @@ async fn an_incomplete_changed_or_foreign_backup_is_refused_before_anything_is_w
         fs::write(&database, &bytes).unwrap();
     }
     done(&other, "restore", &[text(&folder)]).await;
-    assert!(refused(&other, "restore", &[text(&folder)]).await.contains("is there already"));
+    assert!(refused(&other, "restore", &[text(&folder)]).await.contains("exists already"));
 
     let list: Value = serde_json::from_str(&whole).unwrap();
     assert!(list["components"]["orders"].as_str().is_some_and(|digest| digest.len() == 64), "{list}");
@@ -138,7 +174,7 @@ async fn an_interrupted_restore_does_not_start_and_can_be_repeated() {
     fs::write(other.state().join("restoring"), "").unwrap();
     fs::create_dir_all(other.state().join("sqlite")).unwrap();
     fs::write(other.state().join("sqlite/orders.db"), "half").unwrap();
-    assert!(other.start_fails().await.contains("a restore of a backup has broken off"));
+    assert!(other.start_fails().await.contains("a restore of a backup was interrupted"));
     done(&other, "restore", &[text(&folder)]).await;
     let restored = Shop::of(other).await;
     assert_eq!(restored.get("/api/products/1", "").await.status, 200);

@@ -190,7 +190,7 @@ async fn call_of_an_http_handler_says_what_can_be_called() {
     let message = refused(&app.call("front", "wasi:http/handler#handle", None).await);
     assert!(message.contains("a resource") && message.contains("fix: call a function with plain values"), "{message}");
     let message = refused(&app.call("front", "souk-test:rogue/deeds#answer", None).await);
-    assert!(message.contains("none that can be called by hand\n  fix: "), "{message}");
+    assert!(message.contains("none that can be called manually\n  fix: "), "{message}");
 }
 
 #[tokio::test]

@@ -171,7 +171,7 @@ async fn new_versions_serve_without_a_failed_request_and_the_last_one_also_after
 #[tokio::test]
 async fn a_bad_version_is_withdrawn_and_only_calls_to_it_fail() {
     for (behaviour, why) in
-        [("traps", "trapped"), ("errors", "calls failed"), ("slow", "half of"), ("leaks", "limit of memory")]
+        [("traps", "trapped"), ("errors", "calls failed"), ("slow", "half of"), ("leaks", "limit `memory`")]
     {
         let app = app();
         let host = app.start().await;

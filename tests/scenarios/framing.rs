@@ -8,7 +8,7 @@ use crate::harness::raw::{self, Message, Wire};
 use crate::harness::{App, Host, eventually};
 use http::Method;
 
-/// The way to `unruly`: directly, or through `relay`, which forwards its answers.
+/// How a request reaches `unruly`: directly, or through `relay`, which forwards its answers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Way {
     Direct,
@@ -64,7 +64,7 @@ async fn get(wire: &mut Wire, target: &str) -> Message {
 }
 
 #[tokio::test]
-async fn a_content_length_that_is_not_the_bodys_is_500_and_the_connection_stays_in_step() {
+async fn a_wrong_content_length_is_500_and_the_connection_stays_usable() {
     // The status that a client gets if the host notices the fault before it sends the head, for each way.
     for (hosts, way, status) in [
         (Hosts::one().await, Way::Direct, 500),
@@ -200,7 +200,7 @@ async fn a_client_gets_no_tunnel() {
 }
 
 #[tokio::test]
-async fn a_request_between_components_is_not_longer_or_shorter_than_it_says() {
+async fn a_request_between_components_is_as_long_as_its_content_length_or_fails() {
     for hosts in [Hosts::one().await, Hosts::two().await] {
         let client = hosts.front.client();
         let path = |framed: &str| format!("/relay/via?to=unruly.spin.internal/length&{framed}");

@@ -81,7 +81,7 @@ async fn guesses_from_everywhere_slow_strangers_and_not_the_owner() {
     then.expect(201);
     let id = made["user"]["id"].as_str().unwrap();
     shop.host.wait_for_log(&format!("user {id}: too many wrong passwords")).await;
-    shop.host.wait_for_log("an account that nobody has: too many wrong passwords").await;
+    shop.host.wait_for_log("an account that does not exist: too many wrong passwords").await;
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 /// The log line of a host that has lost its connection.
-const LOST: &str = "calls to other hosts fail until it is there again";
+const LOST: &str = "calls to other hosts fail until NATS is connected again";
 
 /// When NATS is killed.
 enum Kills {
@@ -131,7 +131,7 @@ async fn deliveries_continue_after_an_outage_of_nats_and_finished_ones_are_not_r
     let message = client.get("/send/finish/lost/0").await.expect_unavailable();
     assert_eq!(message, "the message for rogue cannot be stored now; try again later");
     let line = host.wait_for_log("cannot be stored").await;
-    assert!(line.contains("NATS is gone") && line.contains("fix: "), "{line}");
+    assert!(line.contains("the connection to NATS is lost") && line.contains("fix: "), "{line}");
     // The delivery ends while the host cannot report it to NATS.
     until_done(&client, "slow").await;
     nats.resume(0);
@@ -170,7 +170,7 @@ async fn an_acknowledged_event_survives_a_kill_of_nats_before_its_delivery() {
     let sender = app.start_at("127.0.0.1:0", "state", &["--only", "sender"]).await;
     send(&sender.client(), "finish/early/0").await;
     nats.kill(0);
-    sender.wait_for_log("NATS is gone").await;
+    sender.wait_for_log("the connection to NATS is lost").await;
     nats.resume(0);
     let seen = eventually("it is there again", || async { messages(&app).await.pop() }).await;
     assert_eq!((text(&seen, "state"), &seen["attempts"]), ("pending", &json!(0)), "{seen}");
@@ -227,9 +227,9 @@ async fn an_event_that_waits_for_its_next_attempt_still_waits_when_nats_was_star
     })
     .await;
     nats.kill(0);
-    host.wait_for_log("NATS is gone").await;
+    host.wait_for_log("the connection to NATS is lost").await;
     nats.resume(0);
-    host.wait_for_log("NATS is there again").await;
+    host.wait_for_log("NATS is connected again").await;
     let jetstream = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
     let notes = jetstream.get_stream("souk_durable_notes").await.unwrap();
     let subject = format!("souk.durable.note.{}", text(&waits, "id"));
@@ -270,7 +270,7 @@ async fn a_host_whose_connection_broke_takes_no_more_events_than_it_has_room_for
     let app = app.file("runtime-config.toml", format!("[nats]\nservers = [\"nats://{way}\"]\n"));
     let (host, client) = start(&app).await;
     cut.notify_waiters();
-    host.wait_for_log("NATS is there again").await;
+    host.wait_for_log("NATS is connected again").await;
     send(&client, "wait/first/600000").await;
     host.wait_for_log("handling first").await;
     send(&client, "wait/second/600000").await;

@@ -82,7 +82,7 @@ async fn a_component_that_is_not_a_middleware_cannot_forward_a_request() {
     let host = app().start().await;
     let answer = host.client().get("/base/next").await;
     assert_eq!(answer.status, 500);
-    host.wait_for_log("is no middleware of this request").await;
+    host.wait_for_log("is not a middleware of this request").await;
 }
 
 #[tokio::test]

@@ -129,14 +129,14 @@ async fn an_interrupted_copy_stops_the_start_until_it_is_complete() {
     copy(&app, &["auth", "--from", "state", "--to", &to]).await;
     let app = app.file("runtime-config.toml", format!("[key_value_store.auth]\ntype = \"redis\"\nurl = \"{to}\"\n"));
     let occupied = app.souk("store", &["copy", "auth", "--from", "state"]).await;
-    assert!(texts(&occupied).1.contains("has keys, and no copy into it was begun"), "{occupied:?}");
+    assert!(texts(&occupied).1.contains("has keys, but no copy into it was begun"), "{occupied:?}");
     let journal = app.state().join("places.json");
     let mut places: serde_json::Value = serde_json::from_slice(&std::fs::read(&journal).unwrap()).unwrap();
     let state = app.state().canonicalize().unwrap().join("key_value/auth.db");
     places["copies"]["auth"] = serde_json::json!({ (to.as_str()): state });
     std::fs::write(&journal, places.to_string()).unwrap();
     let refused = app.start_fails().await;
-    assert!(refused.contains("a copy of auth to redis://") && refused.contains("has broken off"), "{refused}");
+    assert!(refused.contains("a copy of auth to redis://") && refused.contains("was interrupted"), "{refused}");
     // The operator can give up the copy: the data in the old place is complete.
     let before = app.file("runtime-config.toml", "");
     let Shop { app, host, .. } = Shop::of(before).await;

@@ -338,12 +338,12 @@ async fn tables_that_do_not_fit_stop_the_start_with_line_and_fix() {
     let services = || App::nest("services").shared_secrets().argument("--nats").argument(nats.url());
     let one = r#"'{"cmd":"find_one_product"}' = "nest:microservices/requests@1.0.0#handle""#;
     for (app, fragments) in [
-        (App::nest("products"), ["this host knows no NATS", "`--nats nats://HOST:4222`"]),
+        (App::nest("products"), ["no NATS is configured on this host", "`--nats nats://HOST:4222`"]),
         (products().replace(one, &one.replace("#handle", "#answer")), ["does not export `nest:microservices/requests@1.0.0#answer`", "it exports nest:microservices/requests@1.0.0#handle"]),
-        (products().replace(one, &one.replace("cmd", "c m d")), ["NATS takes no blanks", "change the pattern"]),
-        (products().replace(one, &format!("{one}\n'{{ \"cmd\": \"delete_product\" }}' = \"nest:microservices/requests@1.0.0#handle\"")), ["stands there twice", "keep one"]),
+        (products().replace(one, &one.replace("cmd", "c m d")), ["cannot contain whitespace", "change the pattern"]),
+        (products().replace(one, &format!("{one}\n'{{ \"cmd\": \"delete_product\" }}' = \"nest:microservices/requests@1.0.0#handle\"")), ["is listed twice", "keep one"]),
         (services().replace("email-taken = { status = 400, message = \"User already exists\" }\n", ""), ["can answer with the error `email-taken`", "write `email-taken = {"]),
-        (services().replace("data = \"account\"", "data = \"acount\""), ["`acount` is not its only parameter", "take `data` away"]),
+        (services().replace("data = \"account\"", "data = \"acount\""), ["`acount` is not its only parameter", "remove `data`"]),
         (services().replace("{ unauthorized = { status = 401", "{ unautorized = { status = 401"), ["has no error `unautorized`", "its errors are"]),
         (App::nest("orders").argument("--nats").argument(nats.url()).replace("requests@1.0.0#handle\"\n\n# The orders", "requests@1.0.0#handle\"\n'create.payment.session' = \"nest:microservices/requests@1.0.0#handle\"\n\n# The orders"), ["is one that `nest-products` serves", "make `nest-products` a dependency"]),
     ] {

@@ -103,7 +103,7 @@ async fn an_event_reaches_a_nest_service_and_its_sender_is_told_when_nobody_list
     let large = http.get("/send/note/large/2000000").await.expect_failed();
     assert_eq!(large, "the service of `account.noted` cannot be sent a message of this size");
     nats.kill(0);
-    host.wait_for_log("NATS is gone").await;
+    host.wait_for_log("the connection to NATS is lost").await;
     assert_eq!(note("gone").await.expect_unavailable(), "the service of `account.noted` cannot be reached");
     nats.resume(0);
     noted(&mut service, "two", json!({ "deed": { "retry": 3 } }), async || note("two").await.status == 200).await;

@@ -103,7 +103,7 @@ async fn messages_that_no_nest_client_sends_are_answered_and_hurt_nobody() {
     assert_eq!(client.send(cmd("find_one_product"), json!({ "id": 1 })).await.unwrap()["name"], "Teclado");
     // The host still answers after the NATS server was killed and restarted.
     nats.kill(0);
-    host.wait_for_log("NATS is gone").await;
+    host.wait_for_log("the connection to NATS is lost").await;
     nats.resume(0);
     Node::client(&nats, cmd("find_one_product")).await;
     assert_eq!(host.log_count("panicked"), 0);

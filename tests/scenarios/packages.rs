@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// What the author adds to examples/hello: a folder that the host serves, a file for the component, and a test.
-const MORE: &str = "[[application.tool.souk.static]]\nroute = \"/files/...\"\nfolder = \"public\"\n\
+const ADDITIONS: &str = "[[application.tool.souk.static]]\nroute = \"/files/...\"\nfolder = \"public\"\n\
                     [variables]\nword = { default = \"theirs\" }\n";
 
 /// The author's application.
 fn authored() -> App {
     App::example("hello")
         .replace("command = \"", "command = \"touch /tmp/souk-packages-built; ")
-        .append(MORE)
+        .append(ADDITIONS)
         .file("public/page.txt", "a page of version one")
         .file(".env", "SPIN_VARIABLE_WORD=the author's secret\n")
 }
@@ -45,11 +45,11 @@ fn digest(said: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_package_in_a_file_starts_with_the_operators_values_alone() {
+async fn a_package_from_a_file_starts_with_the_operators_values_only() {
     let author = authored();
     let file = author.path("hello.oci");
-    let nobody = Path::new("/nonexistent");
-    let made = souk(&author, &["package", "--output", file.to_str().unwrap()], nobody).unwrap();
+    let no_login = Path::new("/nonexistent");
+    let made = souk(&author, &["package", "--output", file.to_str().unwrap()], no_login).unwrap();
     assert!(made.contains("components/hello.wasm") && made.contains("1 files"), "{made}");
     // Another program can read the package; it writes a copy with another order of files.
     let copied = author.path("copied.oci");
@@ -77,10 +77,25 @@ async fn a_package_in_a_file_starts_with_the_operators_values_alone() {
     let (out, err) = texts(&output);
     assert!(out.contains("component hello"), "{out}{err}");
     // No command builds a component of a package.
-    let error = souk(&author, &["build", "-f", file.to_str().unwrap()], nobody).unwrap_err();
+    let error = souk(&author, &["build", "-f", file.to_str().unwrap()], no_login).unwrap_err();
     assert!(error.contains("is a package") && error.contains("fix: "), "{error}");
     let built = App::packaged(file.to_str().unwrap()).argument("--build").start_fails().await;
     assert!(built.contains("whose build commands are never run"), "{built}");
+}
+
+#[tokio::test]
+async fn the_store_itself_is_a_package_and_starts_with_its_examples() {
+    build::components();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("store.oci").display().to_string();
+    let mut package = Command::new(build::SOUK);
+    let output = package.args(["package", "--output", &file]).current_dir(build::root()).output().unwrap();
+    assert!(output.status.success(), "{}", texts(&output).1);
+    let host = App::packaged(&file).start().await;
+    let client = host.client();
+    assert_eq!(client.get("/api/products/1").await.status, 200);
+    let page = client.get("/api/products?limit=1").await.body;
+    assert!(String::from_utf8_lossy(&page).contains("\"totalPages\":47"), "{page:?}");
 }
 
 #[tokio::test]
@@ -89,29 +104,29 @@ async fn an_application_is_pushed_pulled_and_started_from_a_registry() {
     let author = authored();
     let name = format!("{}/shop/hello:1.0", registry.name());
     let (known, unknown) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let ours = auth(known.path(), &registry, Some(LOGIN));
-    let nobody = auth(unknown.path(), &registry, None);
+    let with_login = auth(known.path(), &registry, Some(LOGIN));
+    let no_login = auth(unknown.path(), &registry, None);
     let push = ["push", name.as_str(), "--plain-http"];
-    let error = souk(&author, &push, &nobody).unwrap_err();
-    assert!(error.contains("asks who you are"), "{error}");
+    let error = souk(&author, &push, &no_login).unwrap_err();
+    assert!(error.contains("requires a login"), "{error}");
     let error = souk(&author, &push, &auth(unknown.path(), &registry, Some("d3Jvbmc6d3Jvbmc="))).unwrap_err();
     assert!(error.contains("401") && !error.contains("d3Jvbmc6d3Jvbmc"), "{error}");
-    let error = souk(&author, &["push", &name], &ours).unwrap_err();
+    let error = souk(&author, &["push", &name], &with_login).unwrap_err();
     assert!(error.contains("cannot be reached"), "https to a server without it: {error}");
-    let pushed = souk(&author, &push, &ours).unwrap();
+    let pushed = souk(&author, &push, &with_login).unwrap();
     assert!(pushed.contains("  pushed sha256:") && !pushed.contains(LOGIN), "{pushed}");
-    let again = souk(&author, &push, &ours).unwrap();
+    let again = souk(&author, &push, &with_login).unwrap();
     assert!(again.contains("   there sha256:") && !again.contains("  pushed "), "{again}");
     let first = digest(&pushed);
 
     let pulled = author.path("pulled.oci");
     let pull = ["pull", name.as_str(), "--plain-http", "--output", pulled.to_str().unwrap()];
-    assert_eq!(digest(&souk(&author, &pull, &ours).unwrap()), first);
+    assert_eq!(digest(&souk(&author, &pull, &with_login).unwrap()), first);
     let wrong = [&pull[..], &["--accept", "sha256:1"]].concat();
-    assert!(souk(&author, &wrong, &ours).unwrap_err().contains("`--accept` says sha256:1"));
+    assert!(souk(&author, &wrong, &with_login).unwrap_err().contains("`--accept` says sha256:1"));
 
     let operator =
-        App::packaged(&name).argument("--plain-http").environment("REGISTRY_AUTH_FILE", ours.to_str().unwrap());
+        App::packaged(&name).argument("--plain-http").environment("REGISTRY_AUTH_FILE", with_login.to_str().unwrap());
     let host = operator.start().await;
     assert_eq!(host.client().get("/files/page.txt").await.body, "a page of version one");
     let log = host.log().join("\n");
@@ -120,7 +135,7 @@ async fn an_application_is_pushed_pulled_and_started_from_a_registry() {
 
     // The author pushes another package under the same tag: it does not start until the operator accepts it.
     let author = author.file("public/page.txt", "a page of version two");
-    let second = digest(&souk(&author, &push, &ours).unwrap());
+    let second = digest(&souk(&author, &push, &with_login).unwrap());
     assert_ne!(first, second);
     let refused = operator.start_fails().await;
     assert!(refused.contains(&format!("{first} was accepted")), "{refused}");
@@ -138,7 +153,7 @@ async fn an_application_is_pushed_pulled_and_started_from_a_registry() {
     registry.resume();
     spoil(&registry.data());
     let newcomer =
-        App::packaged(&name).argument("--plain-http").environment("REGISTRY_AUTH_FILE", ours.to_str().unwrap());
+        App::packaged(&name).argument("--plain-http").environment("REGISTRY_AUTH_FILE", with_login.to_str().unwrap());
     let refused = newcomer.start_fails().await;
     assert!(refused.contains("digest of a blob") || refused.contains("more than"), "{refused}");
 }

@@ -21,8 +21,8 @@ async fn the_quota_holds(database: Database) {
     let first = shop.order_with_key(&ann, "key-1", &[(1, 2)]).await.expect(201);
     // Concurrent orders cannot exceed the quota together.
     let lines = [(1, 2)];
-    let wishes = (0..12).map(|_| shop.post("/api/orders", &ann, order_body(&lines)));
-    let answers = futures::future::join_all(wishes).await;
+    let requests = (0..12).map(|_| shop.post("/api/orders", &ann, order_body(&lines)));
+    let answers = futures::future::join_all(requests).await;
     let made: Vec<_> = answers.iter().filter(|answer| answer.status == 201).collect();
     assert_eq!(made.len(), 2, "{answers:?}");
     for refused in answers.iter().filter(|answer| answer.status != 201) {

@@ -67,7 +67,7 @@ async fn a_host_without_its_postgresql_is_not_ready_until_that_is_back() {
     // The host still passes the liveness check.
     assert_eq!(api.get("/livez").await.status, 200);
     assert_eq!(host.client().get("/.well-known/spin/health").await.status, 200);
-    host.wait_for_log("this host is not ready: it lacks PostgreSQL").await;
+    host.wait_for_log("this host is not ready: PostgreSQL").await;
     server.resume();
     wait_for(&host, &api, 200).await;
     host.wait_for_log("can serve again: PostgreSQL").await;

@@ -65,7 +65,10 @@ async fn a_component_that_the_manifest_lacks_takes_no_calls_until_it_is_there_ag
 
     let app = app.replace("[component.broken]\n", "");
     let said = reload(&app).await;
-    for line in ["applied: triggers of HTTP", "applied: component `other`, which is gone, takes no more calls"] {
+    for line in [
+        "applied: triggers of HTTP",
+        "applied: component `other`, which is no longer in the manifest, takes no more calls",
+    ] {
         assert!(said.contains(line), "{line} is missing: {said}");
     }
     assert_eq!(body(&client, "/other").await, (200, "good-1".to_owned()), "another route has it");
@@ -83,7 +86,8 @@ async fn a_component_that_the_manifest_lacks_takes_no_calls_until_it_is_there_ag
 
     let app = app.append(OTHER);
     let said = reload(&app).await;
-    for line in ["applied: triggers of HTTP", "applied: component `other`, which is there again, takes calls"] {
+    for line in ["applied: triggers of HTTP", "applied: component `other`, which is in the manifest again, takes calls"]
+    {
         assert!(said.contains(line), "{line} is missing: {said}");
     }
     assert_eq!(body(&client, "/other").await, (200, "good-2".to_owned()));

@@ -414,7 +414,7 @@ async fn a_link_can_be_remote_although_its_target_runs_here() {
     assert_eq!(stats.endpoints.iter().map(|endpoint| endpoint.requests).sum::<usize>(), 1);
 
     let error = App::alone("rogue").append(&marked).start_fails().await;
-    assert!(error.contains("in `remote`, and there is no NATS") && error.contains("fix: "), "{error}");
+    assert!(error.contains("in `remote`, but no NATS is configured") && error.contains("fix: "), "{error}");
 }
 
 #[tokio::test]

@@ -23,9 +23,9 @@ async fn order(shop: &Shop, token: &str) -> (String, String) {
 }
 
 /// Submits a form of a payment page.
-async fn click(shop: &Shop, deed: &str, page: &str, form: &str) -> Answer {
+async fn click(shop: &Shop, action: &str, page: &str, form: &str) -> Answer {
     let headers = [("content-type", "application/x-www-form-urlencoded")];
-    let path = format!("/stripe-sandbox/{deed}/{page}");
+    let path = format!("/stripe-sandbox/{action}/{page}");
     let answer = shop.client.send(Method::POST, &path, &headers, Some(form.into())).await;
     // The click's events are stored when it is answered; wait until they are delivered.
     shop.wait_for_events().await;
@@ -92,7 +92,7 @@ async fn events_that_come_twice_or_shuffled_pay_once() {
     }
     let (id, page) = order(&shop, &token).await;
     let refused = click(&shop, "pay", &page, "delivery=never").await;
-    assert_eq!((refused.status, heading(&refused).as_str()), (400, "Not this way"));
+    assert_eq!((refused.status, heading(&refused).as_str()), (400, "Invalid form"));
     assert_eq!(shop.order_by_id(&token, &id).await["status"], "PENDING");
 }
 
@@ -124,7 +124,7 @@ async fn a_refund_gives_the_whole_payment_back_once() {
     click(&shop, "pay", &page, "").await.expect(200);
     for receipt in futures::future::join_all((0..4).map(|_| click(&shop, "refund", &page, ""))).await {
         assert_eq!((receipt.status, heading(&receipt).as_str()), (200, "Receipt"));
-        assert!(receipt.text().contains("Given back"), "{}", receipt.text());
+        assert!(receipt.text().contains("Refunded"), "{}", receipt.text());
     }
     let order = shop.order_by_id(&token, &id).await;
     assert_eq!((&order["status"], &order["refundedAmount"]), (&json!("REFUNDED"), &json!(150.5)), "{order}");
@@ -181,8 +181,8 @@ async fn an_unknown_page_is_a_404_page_whatever_it_is_called() {
         for kind in ["pay", "receipts"] {
             pages.push(shop.client.get(&format!("/stripe-sandbox/{kind}/{id}")).await);
         }
-        for deed in ["pay", "cancel", "expire", "refund", "dispute", "decide"] {
-            pages.push(click(&shop, deed, id, "state=won").await);
+        for action in ["pay", "cancel", "expire", "refund", "dispute", "decide"] {
+            pages.push(click(&shop, action, id, "state=won").await);
         }
         for answer in pages {
             assert_eq!((answer.status, heading(&answer).as_str()), (404, "No such page"), "{id}");
@@ -250,7 +250,7 @@ async fn a_dispute_is_opened_at_the_sandbox_and_decided_once() {
 }
 
 #[tokio::test]
-async fn a_total_that_the_provider_does_not_take_is_refused_and_waits_for_no_payment() {
+async fn a_total_below_the_providers_minimum_is_refused_and_leaves_no_pending_order() {
     let (shop, token) = open().await;
     let admin = shop.admin().await;
     let dime = shop.post("/api/products", &admin, json!({ "name": "Dime", "price": 0.1 })).await.expect(201);

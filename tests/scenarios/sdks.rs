@@ -108,7 +108,7 @@ async fn a_module_that_is_no_handler_says_what_it_lacks() {
         (func (export "_start") (call $exit (i32.const 0))))"#;
     for (module, fragments) in [
         (program, ["it exports wasi:cli/run@0.2", "it is a program", "wasi:http/incoming-handler@0.2"]),
-        ("(module)", ["it exports no interface", "take it away from the trigger", "wasi:http/incoming-handler@0.2"]),
+        ("(module)", ["it exports no interface", "remove it from the trigger", "wasi:http/incoming-handler@0.2"]),
         (
             r#"(module (import "env" "magic" (func)))"#,
             ["is a core module that cannot be made a component", "magic", "wasm32-wasip2"],

@@ -111,7 +111,7 @@ async fn an_operator_hands_out_a_token_that_sets_a_password_once() {
     admin(&shop, "disable", json!({ "email": email, "disabled": false })).await;
     assert_eq!(reset(&third, PASSWORD).await.expect(400), invalid);
     assert!(
-        refused(&shop, "create-reset-token", json!({ "email": "nobody@example.com" })).await.contains("nobody has")
+        refused(&shop, "create-reset-token", json!({ "email": "nobody@example.com" })).await.contains("no account has")
     );
 
     admin(&shop, "set-password", json!({ "email": email, "password": PASSWORD })).await;
@@ -143,11 +143,11 @@ async fn a_deleted_account_keeps_its_orders_and_its_id_reserved() {
     let import = json!({ "account": {
         "email": fresh_email(), "name": "", "role": "customer", "passwordHash": hash, "id": id,
     } });
-    assert!(refused(&shop, "import-account", import).await.contains("somebody else has this id"));
+    assert!(refused(&shop, "import-account", import).await.contains("another account has this id"));
 
     // An operator deletes an account by its id.
     admin(&shop, "delete-account", json!({ "id": again["user"]["id"] })).await;
-    assert!(refused(&shop, "delete-account", json!({ "id": id })).await.contains("nobody has this id"));
+    assert!(refused(&shop, "delete-account", json!({ "id": id })).await.contains("no account has this id"));
     shop.login(&email, PASSWORD).await.expect(400);
     assert_eq!(shop.accounts().await.len(), 1);
 }

@@ -97,7 +97,7 @@ async fn more_sockets_than_one_are_refused_with_the_fix() {
         .file("public/index.html", "hello")
         .inside(["bash", "-c", &script, "bash"].map(str::to_owned).into());
     let message = app.start_fails().await;
-    assert!(message.contains("2 sockets") && message.contains("fix: let the socket unit have one"), "{message}");
+    assert!(message.contains("2 sockets") && message.contains("fix: write one `ListenStream=`"), "{message}");
 }
 
 #[tokio::test]

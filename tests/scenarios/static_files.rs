@@ -32,7 +32,7 @@ async fn answer_to(host: &Host, path: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_file_has_its_type_and_an_entity_tag_that_saves_sending_it_again() {
+async fn a_file_has_its_type_and_an_entity_tag_for_conditional_requests() {
     let host = app("/...", "").start().await;
     let client = host.client();
     for (path, kind, body) in [
@@ -68,7 +68,7 @@ async fn a_range_request_gets_only_that_part() {
 }
 
 #[tokio::test]
-async fn a_precompressed_file_goes_to_those_who_can_read_it() {
+async fn a_precompressed_file_goes_to_clients_that_accept_its_encoding() {
     let host = app("/...", "").start().await;
     let client = host.client();
     for (accepted, encoding, body) in [
@@ -101,7 +101,7 @@ async fn the_fallback_is_served_for_page_paths_but_not_for_missing_assets() {
 }
 
 #[tokio::test]
-async fn nothing_but_plain_files_of_the_folder_is_reached() {
+async fn only_regular_files_in_the_folder_are_served() {
     let app = app("/...", "fallback = \"index.html\"").file("public/.env", "swordfish").file("secret.txt", "swordfish");
     let at = |name: &str| app.path("public").join(name);
     symlink("../secret.txt", at("out.txt")).unwrap();
@@ -134,7 +134,7 @@ async fn nothing_but_plain_files_of_the_folder_is_reached() {
 }
 
 #[tokio::test]
-async fn a_route_of_files_stands_beside_those_of_components() {
+async fn a_file_route_works_beside_component_routes() {
     let app = App::alone("rogue")
         .file("public/index.html", "<p>home</p>")
         .append("[[application.tool.souk.static]]\nroute = \"/...\"\nfolder = \"public\"\nfallback = \"index.html\"\n");
@@ -144,7 +144,7 @@ async fn a_route_of_files_stands_beside_those_of_components() {
     assert_eq!(&*client.get("/page").await.body, b"<p>home</p>");
     assert!(
         host.log().iter().any(|line| line.contains("/...") && line.contains("files in public")),
-        "the start names it"
+        "the log at start-up names the route"
     );
 }
 

@@ -154,7 +154,7 @@ impl Key {
 fn new_id(now: u64) -> Result<String, Error> {
     let random = getrandom::u64().map_err(|error| {
         eprintln!("no random bytes available: {error}");
-        Error::Internal("accounts cannot make an id for the user".into())
+        Error::Internal("the account service cannot generate an id for the user".into())
     })?;
     // An ObjectId's seconds have 32 bits; they overflow in 2106.
     Ok(format!("{:08x}{random:016x}", now & u64::from(u32::MAX)))
@@ -167,7 +167,7 @@ pub(crate) fn rfc3339(seconds: u64) -> Result<String, Error> {
         .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok()?.format(&Rfc3339).ok())
         .ok_or_else(|| {
             eprintln!("the clock says {seconds} seconds after 1970");
-            Error::Internal("accounts have no usable clock".into())
+            Error::Internal("the account service has no usable clock".into())
         })
 }
 

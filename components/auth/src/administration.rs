@@ -68,7 +68,7 @@ impl Guest for Auth {
 
     fn history(id: String) -> Result<Vec<administration::Change>, Error> {
         let found = Store::open()?.by_id(&rules::id(&id)?)?;
-        let account = found.ok_or_else(|| Error::Invalid("nobody ever had this id".into()))?;
+        let account = found.ok_or_else(|| Error::Invalid("no account ever had this id".into()))?;
         Ok(account.changes.into_iter().map(administration::Change::from).collect())
     }
 
@@ -112,7 +112,7 @@ impl Guest for Auth {
 
 /// Changes the account with this e-mail.
 fn change(email: &str, change: impl Fn(Account) -> Account) -> Result<administration::Account, Error> {
-    let nobody = || Error::Invalid("nobody has this e-mail".into());
+    let nobody = || Error::Invalid("no account has this e-mail".into());
     let (key, store) = (Key::of(email).ok_or_else(nobody)?, Store::open()?);
     let account = store.by_email(&key)?.ok_or_else(nobody)?;
     let changed = store.update(&account.id, |account| match Key::of(&account.email).as_ref() == Some(&key) {

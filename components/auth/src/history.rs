@@ -45,7 +45,7 @@ pub(crate) struct Stamp {
 impl Stamp {
     /// Of a change at `now`.
     pub(crate) fn new(by: &str, now: u64) -> Result<Stamp, Error> {
-        Ok(Stamp { at: rfc3339(now)?, by: by.to_owned(), trace: souk_call::trace() })
+        Ok(Stamp { at: rfc3339(now)?, by: by.to_owned(), trace: souk_call::request_id() })
     }
 }
 

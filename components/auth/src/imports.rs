@@ -57,8 +57,8 @@ impl Guest for Auth {
         let verdicts = verdicts.into_iter().map(|known| match known {
             Some(verdict) => verdict,
             None => match added.next() {
-                Some(Added::Now) => Verdict::Taken,
-                Some(Added::There) | None => Verdict::There,
+                Some(Added::New) => Verdict::Taken,
+                Some(Added::Existing) | None => Verdict::There,
                 Some(Added::EmailTaken) => {
                     Verdict::Refused("another account has this e-mail, perhaps in another case".into())
                 }

@@ -13,7 +13,7 @@ pub(crate) use passwords::Outcome;
 
 /// The hash to store for a password.
 pub(crate) fn hash(password: &str) -> Result<String, Error> {
-    passwords::hash(&nfkc(password)).map_err(refused)
+    passwords::hash(&nfkc(password)).map_err(to_auth_error)
 }
 
 /// Whether a password is that of an account. Without an account the answer is `wrong`, after the work of a current
@@ -39,7 +39,7 @@ fn check_one(password: &str, account: Option<&Account>) -> Result<Outcome, Error
         if let (HashError::Invalid(_), Some(Account { id, .. })) = (&error, account) {
             eprintln!("the stored password hash of user {id} cannot be checked");
         }
-        refused(error)
+        to_auth_error(error)
     })
 }
 
@@ -47,14 +47,14 @@ fn check_one(password: &str, account: Option<&Account>) -> Result<Outcome, Error
 pub(crate) fn validate(hash: &str) -> Result<(), Error> {
     passwords::validate(hash).map_err(|error| match error {
         HashError::Invalid(reason) => Error::Invalid(reason),
-        error => refused(error),
+        error => to_auth_error(error),
     })
 }
 
 /// Tells the caller only what it can act on, and logs the rest. `unavailable` is not logged: it means either overload,
 /// where each refused request would add a line, or a failed call, which the host has logged already. `invalid` is an
 /// internal error here, because the refused hash was stored.
-fn refused(error: HashError) -> Error {
+fn to_auth_error(error: HashError) -> Error {
     match error {
         HashError::Unavailable(_) => Error::Unavailable("passwords cannot be checked now; try again shortly".into()),
         HashError::Invalid(detail) | HashError::Internal(detail) => {
@@ -71,10 +71,10 @@ mod tests {
     #[test]
     fn an_overload_may_be_retried_and_a_stored_text_that_is_not_a_hash_is_an_internal_error() {
         assert!(
-            matches!(refused(HashError::Unavailable("queue of 128".into())), Error::Unavailable(text) if !text.contains("128"))
+            matches!(to_auth_error(HashError::Unavailable("queue of 128".into())), Error::Unavailable(text) if !text.contains("128"))
         );
         for error in [HashError::Invalid("cost 31".into()), HashError::Internal("detail".into())] {
-            assert!(matches!(refused(error), Error::Internal(text) if text == "passwords cannot be checked"));
+            assert!(matches!(to_auth_error(error), Error::Internal(text) if text == "passwords cannot be checked"));
         }
     }
 }

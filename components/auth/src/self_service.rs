@@ -45,7 +45,7 @@ impl Guest for Auth {
         let key = rules::new_email(&email)?;
         prove(&account, &password)?;
         // Tokens contain the old address, and a reset token was sent to it.
-        let changed = store.move_to(&account, &key, now, |found| match found.generation == proof.generation {
+        let changed = store.change_email(&account, &key, now, |found| match found.generation == proof.generation {
             true => Ok(Account { email: email.clone(), ..found.without_tokens() }),
             false => Err(Error::Unauthorized),
         })?;

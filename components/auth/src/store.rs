@@ -40,11 +40,11 @@ pub(crate) struct Store(Bucket);
 /// The value under the key of an e-mail.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
-enum Entry {
+enum EmailEntry {
     /// An account of release 0.1.0.
-    Old(Box<Account>),
+    LegacyAccount(Box<Account>),
     /// The user whose e-mail it is.
-    Of {
+    Owner {
         /// The user's id.
         id: String,
         /// Since when, in seconds since 1970.
@@ -52,11 +52,11 @@ enum Entry {
     },
 }
 
-impl Entry {
+impl EmailEntry {
     fn id(&self) -> &str {
         match self {
-            Entry::Old(account) => &account.id,
-            Entry::Of { id, .. } => id,
+            EmailEntry::LegacyAccount(account) => &account.id,
+            EmailEntry::Owner { id, .. } => id,
         }
     }
 }
@@ -64,7 +64,7 @@ impl Entry {
 impl Store {
     /// Opens the store.
     pub(crate) fn open() -> Result<Self, Error> {
-        buckets::open(LABEL).map(Store).map_err(refused)
+        buckets::open(LABEL).map(Store).map_err(to_auth_error)
     }
 
     /// The account with this id.
@@ -76,8 +76,8 @@ impl Store {
     pub(crate) fn by_email(&self, key: &Key) -> Result<Option<Account>, Error> {
         let account = match self.read(key.as_str())? {
             None => None,
-            Some(Entry::Of { id, .. }) => self.by_id(&id)?,
-            Some(Entry::Old(account)) => Some(self.migrate(key, *account)?),
+            Some(EmailEntry::Owner { id, .. }) => self.by_id(&id)?,
+            Some(EmailEntry::LegacyAccount(account)) => Some(self.migrate(key, *account)?),
         };
         Ok(account.filter(|account| has_email(account, key)))
     }
@@ -90,7 +90,9 @@ impl Store {
         })?;
         if has_email(&account, key) {
             self.swap(key.as_str(), |entry| match entry {
-                Some(Entry::Old(_)) => Ok((Some(Entry::Of { id: account.id.clone(), since: 0 }), ())),
+                Some(EmailEntry::LegacyAccount(_)) => {
+                    Ok((Some(EmailEntry::Owner { id: account.id.clone(), since: 0 }), ()))
+                }
                 _ => Ok((None, ())),
             })?;
         } else if account.email_since.is_none() && account.deleted.is_none() {
@@ -114,7 +116,7 @@ impl Store {
         // Store the account first: the key of its e-mail makes it valid. Overwrite what an interrupted registration has
         // left.
         self.swap(&user_key(&account.id), |found: Option<Account>| match found {
-            Some(found) if !has_email(&found, key) => Err(Error::Invalid("somebody else has this id".into())),
+            Some(found) if !has_email(&found, key) => Err(Error::Invalid("another account has this id".into())),
             _ => Ok((Some(account.clone()), ())),
         })?;
         match self.claim(key, &account.id, now) {
@@ -149,7 +151,7 @@ impl Store {
     ///
     /// # Errors
     /// `email-taken`, and the errors of `change`.
-    pub(crate) fn move_to(
+    pub(crate) fn change_email(
         &self,
         account: &Account,
         key: &Key,
@@ -159,7 +161,7 @@ impl Store {
         let is_new = self.claim(key, &account.id, now)?;
         let changed = self.update(&account.id, |found| {
             if found.email != account.email {
-                return Err(Error::Unavailable("the account is being changed by somebody else".into()));
+                return Err(Error::Unavailable("another call is changing the account".into()));
             }
             Ok(Account { email_since: Some(now), ..change(found)? })
         });
@@ -175,7 +177,7 @@ impl Store {
     /// under its e-mail.
     ///
     /// # Errors
-    /// `invalid` when nobody has this id, and `unavailable` while another call deletes it.
+    /// `invalid` when no account has this id, and `unavailable` while another call deletes it.
     pub(crate) fn erase(
         &self,
         id: &str,
@@ -187,7 +189,7 @@ impl Store {
         let account = self.swap(&user_key(id), |found: Option<Account>| {
             let account = found
                 .filter(|account| account.deleted.is_none() || !account.email.is_empty())
-                .ok_or_else(|| Error::Invalid("nobody has this id".into()))?;
+                .ok_or_else(|| Error::Invalid("no account has this id".into()))?;
             if account.deleted.is_some_and(|since| now < since + GRACE_SECONDS) {
                 return Err(Error::Unavailable("the account is being deleted; try again in two minutes".into()));
             }
@@ -211,23 +213,23 @@ impl Store {
 
     /// Makes the key of an e-mail point to a user; `false` when it already did.
     pub(crate) fn claim(&self, key: &Key, user: &str, now: u64) -> Result<bool, Error> {
-        let claimed = || Ok((Some(Entry::Of { id: user.to_owned(), since: now }), true));
+        let claimed = || Ok((Some(EmailEntry::Owner { id: user.to_owned(), since: now }), true));
         self.swap(key.as_str(), |entry| match entry {
             None => claimed(),
             Some(entry) if entry.id() == user => Ok((None, false)),
-            Some(Entry::Of { id, since }) => {
+            Some(EmailEntry::Owner { id, since }) => {
                 let holder = self.by_id(&id)?;
                 let changed = holder.as_ref().and_then(|holder| holder.email_since).unwrap_or(0).max(since);
                 let is_free = !holder.is_some_and(|holder| has_email(&holder, key)) && now >= changed + GRACE_SECONDS;
                 if is_free { claimed() } else { Err(Error::EmailTaken) }
             }
-            Some(Entry::Old(_)) => Err(Error::EmailTaken),
+            Some(EmailEntry::LegacyAccount(_)) => Err(Error::EmailTaken),
         })
     }
 
     /// Deletes the key of an e-mail that a user no longer has.
     fn release(&self, key: &Key, user: &str) -> Result<(), Error> {
-        match self.read::<Entry>(key.as_str())? {
+        match self.read::<EmailEntry>(key.as_str())? {
             Some(entry) if entry.id() == user => self.delete(key.as_str()),
             _ => Ok(()),
         }
@@ -235,7 +237,7 @@ impl Store {
 
     /// The value under a key.
     pub(crate) fn read<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
-        parse(key, self.0.get(key).map_err(refused)?)
+        parse(key, self.0.get(key).map_err(to_auth_error)?)
     }
 
     /// Replaces the value under a key with the first part of what `change` returns; with `None` the value stays. If
@@ -246,15 +248,15 @@ impl Store {
         key: &str,
         change: impl Fn(Option<T>) -> Result<(Option<T>, R), Error>,
     ) -> Result<R, Error> {
-        let mut cas = Cas::new(&self.0, key).map_err(refused)?;
+        let mut cas = Cas::new(&self.0, key).map_err(to_auth_error)?;
         for _ in 0..MAX_TRIES {
-            let (value, answer) = change(parse(key, cas.current().map_err(refused)?)?)?;
+            let (value, answer) = change(parse(key, cas.current().map_err(to_auth_error)?)?)?;
             let Some(value) = value else { return Ok(answer) };
             let value = serde_json::to_vec(&value).map_err(|error| unexpected(key, &error))?;
             match atomics::swap(cas, &value) {
                 Ok(()) => return Ok(answer),
                 Err(CasError::CasFailed(renewed)) => cas = renewed,
-                Err(CasError::StoreError(error)) => return Err(refused(error)),
+                Err(CasError::StoreError(error)) => return Err(to_auth_error(error)),
             }
         }
         eprintln!("key-value store `{LABEL}`: a value was changed by others {MAX_TRIES} times in a row");
@@ -263,7 +265,7 @@ impl Store {
 
     /// Deletes a key, if it exists.
     pub(crate) fn delete(&self, key: &str) -> Result<(), Error> {
-        self.0.delete(key).map_err(refused)
+        self.0.delete(key).map_err(to_auth_error)
     }
 }
 
@@ -288,28 +290,28 @@ fn unexpected(key: &str, error: &serde_json::Error) -> Error {
         error.classify(),
         error.column()
     );
-    Error::Internal("the accounts' store has unexpected content".into())
+    Error::Internal("the account store contains an unexpected value".into())
 }
 
 /// An error that should be impossible; its text goes to the log.
 pub(crate) fn fault(what: &str) -> Error {
     eprintln!("{what}");
-    Error::Internal("accounts do not work as they should".into())
+    Error::Internal("internal error in the account service".into())
 }
 
 /// Logs the error of the store and tells the caller only what it can act on.
-fn refused(error: BucketError) -> Error {
+fn to_auth_error(error: BucketError) -> Error {
     eprintln!("key-value store `{LABEL}`: {error}");
     match error {
         BucketError::Other(_) => unavailable(),
         BucketError::NoSuchStore | BucketError::AccessDenied => {
-            Error::Internal("accounts cannot open their store".into())
+            Error::Internal("the account service cannot open its store".into())
         }
     }
 }
 
 fn unavailable() -> Error {
-    Error::Unavailable("the accounts' store does not answer".into())
+    Error::Unavailable("the account store does not answer".into())
 }
 
 #[cfg(test)]
@@ -319,16 +321,16 @@ mod tests {
     #[test]
     fn a_value_that_is_not_an_account_is_an_internal_error() {
         assert!(matches!(parse::<Account>("user/1", Some(b"{}".to_vec())), Err(Error::Internal(_))));
-        assert!(matches!(parse::<Entry>("a@b.io", Some(b"{}".to_vec())), Err(Error::Internal(_))));
+        assert!(matches!(parse::<EmailEntry>("a@b.io", Some(b"{}".to_vec())), Err(Error::Internal(_))));
         assert!(matches!(parse::<Account>("user/1", None), Ok(None)));
     }
 
     #[test]
     fn the_key_of_an_e_mail_holds_an_id_or_an_account_of_release_0_1_0() {
         let old = br#"{"id":"6b03","email":"Ann@example.com","name":"Ann","role":"admin","disabled":false,"password":"$2b$h","createdAt":"2023-11-14T22:13:20Z"}"#;
-        let entry: Entry = parse("ann@example.com", Some(old.to_vec())).unwrap().unwrap();
-        assert!(matches!(&entry, Entry::Old(account) if account.generation == 0 && account.is_open()));
-        let new: Entry = parse("ann@example.com", Some(br#"{"id":"6b03","since":7}"#.to_vec())).unwrap().unwrap();
-        assert!(matches!(new, Entry::Of { ref id, since: 7 } if id == entry.id()));
+        let entry: EmailEntry = parse("ann@example.com", Some(old.to_vec())).unwrap().unwrap();
+        assert!(matches!(&entry, EmailEntry::LegacyAccount(account) if account.generation == 0 && account.is_open()));
+        let new: EmailEntry = parse("ann@example.com", Some(br#"{"id":"6b03","since":7}"#.to_vec())).unwrap().unwrap();
+        assert!(matches!(new, EmailEntry::Owner { ref id, since: 7 } if id == entry.id()));
     }
 }

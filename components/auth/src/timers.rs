@@ -28,7 +28,7 @@ impl From<Error> for DeliveryError {
     fn from(error: Error) -> DeliveryError {
         DeliveryError::Retry(match error {
             Error::Unavailable(text) | Error::Internal(text) | Error::Invalid(text) => text,
-            Error::EmailTaken | Error::Unauthorized => "the accounts were changed by somebody else".into(),
+            Error::EmailTaken | Error::Unauthorized => "another call has changed the accounts".into(),
         })
     }
 }
@@ -56,7 +56,7 @@ fn clean(store: &Store, now: u64, start: Instant) -> Result<(), Error> {
         store.swap(POSITION, |_: Option<String>| Ok((Some(next.clone()), ())))?;
     }
     if tokens + sources > 0 {
-        println!("cleaned up: {tokens} reset tokens whose time was over, the known sources of {sources} accounts");
+        println!("cleaned up: {tokens} expired reset tokens, the known sources of {sources} accounts");
     }
     Ok(())
 }

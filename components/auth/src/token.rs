@@ -163,7 +163,7 @@ impl Signer {
         };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(|error| {
             eprintln!("a token could not be signed: {error}");
-            Error::Internal("accounts cannot sign a token".into())
+            Error::Internal("the account service cannot sign a token".into())
         })
     }
 
@@ -195,7 +195,7 @@ impl Signer {
 }
 
 fn no_secret() -> Error {
-    Error::Internal("accounts have no secret to sign tokens with".into())
+    Error::Internal("the account service has no secret to sign tokens with".into())
 }
 
 #[cfg(test)]

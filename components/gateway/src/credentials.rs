@@ -39,7 +39,7 @@ pub(crate) fn weakness(text: &str) -> Option<String> {
         (!text.contains(|c: char| c.is_ascii_lowercase()), "a lower-case letter from a to z"),
         (!text.contains(|c: char| c.is_ascii_uppercase()), "an upper-case letter from A to Z"),
         (!text.contains(|c: char| c.is_ascii_digit()), "a digit"),
-        (!text.contains(is_symbol), "a symbol such as - ! ? or a blank"),
+        (!text.contains(is_symbol), "a symbol such as - ! ? or a space"),
     ];
     let lacks: Vec<&str> = lacks.into_iter().filter_map(|(lacks, what)| lacks.then_some(what)).collect();
     (!lacks.is_empty()).then(|| format!("needs {}", lacks.join(", ")))
@@ -207,7 +207,7 @@ mod tests {
     fn the_hint_says_what_a_weak_password_lacks() {
         assert_eq!(
             weakness("abcdefg1").unwrap(),
-            "needs an upper-case letter from A to Z, a symbol such as - ! ? or a blank"
+            "needs an upper-case letter from A to Z, a symbol such as - ! ? or a space"
         );
         assert_eq!(weakness("Aa1!").unwrap(), "needs eight characters");
         assert_eq!(weakness("Abc123!x"), None);

@@ -3,7 +3,7 @@
 //! The source is the client's address as the host knows it: the other end of the connection, or the address that a
 //! trusted proxy names. The host sets the header `spin-client-addr` itself, and drops one that a client has sent.
 
-use crate::bindings::accounts::Error as Refused;
+use crate::bindings::accounts::Error as AccountError;
 use crate::bindings::guesses::{self, Outcome, Refusal};
 use crate::http::Request;
 use crate::http::error::Error;
@@ -29,15 +29,15 @@ pub(crate) enum Guess<'a> {
 pub(crate) fn try_once<T>(
     request: &Request<'_>,
     guess: Guess<'_>,
-    call: impl FnOnce() -> Result<T, Refused>,
+    call: impl FnOnce() -> Result<T, AccountError>,
     account: impl FnOnce(&T) -> Option<&str>,
-) -> Result<Result<T, Refused>, Error> {
+) -> Result<Result<T, AccountError>, Error> {
     let source = request.header(CLIENT).unwrap_or_default();
     let named = match guess {
         Guess::Password(email) => Some(email),
         Guess::Existence => None,
     };
-    let counted = guesses::admit(named, &source).map_err(refused)?;
+    let counted = guesses::admit(named, &source).map_err(to_http_error)?;
     let answer = call();
     let (proved, outcome) = match &answer {
         Ok(answer) => match account(answer) {
@@ -47,8 +47,8 @@ pub(crate) fn try_once<T>(
         Err(error) => (None, outcome(error, guess)),
     };
     // The account whose counters admitted the attempt or, if it named none, the account that was proved.
-    let settled = guesses::settle(named.or(proved).unwrap_or_default(), &source, counted, outcome);
-    if let Err(error) = settled {
+    let recorded = guesses::settle(named.or(proved).unwrap_or_default(), &source, counted, outcome);
+    if let Err(error) = recorded {
         // The answer is still returned; the attempt counts as failed until the counter forgets it.
         eprintln!("the outcome of an attempt could not be recorded: {error:?}");
     }
@@ -57,16 +57,17 @@ pub(crate) fn try_once<T>(
 
 /// The outcome of a refused attempt. `invalid` is a wrong password where one was asked for: other malformed requests
 /// were refused before.
-fn outcome(error: &Refused, guess: Guess<'_>) -> Outcome {
+fn outcome(error: &AccountError, guess: Guess<'_>) -> Outcome {
     match (error, guess) {
-        (Refused::Unauthorized | Refused::EmailTaken, _) | (Refused::Invalid(_), Guess::Password(_)) => Outcome::Wrong,
-        (Refused::Invalid(_), Guess::Existence) | (Refused::Unavailable(_) | Refused::Internal(_), _) => {
-            Outcome::Neither
+        (AccountError::Unauthorized | AccountError::EmailTaken, _) | (AccountError::Invalid(_), Guess::Password(_)) => {
+            Outcome::Wrong
         }
+        (AccountError::Invalid(_), Guess::Existence)
+        | (AccountError::Unavailable(_) | AccountError::Internal(_), _) => Outcome::Neither,
     }
 }
 
-fn refused(refusal: Refusal) -> Error {
+fn to_http_error(refusal: Refusal) -> Error {
     match refusal {
         Refusal::TooMany(seconds) => Error::too_many(seconds),
         Refusal::Unavailable(_) => Error::unavailable("The account service"),
@@ -81,25 +82,25 @@ mod tests {
     #[test]
     fn a_refusal_counts_as_wrong_and_an_outage_does_not_count() {
         for guess in [Guess::Password("a@b.io"), Guess::Existence] {
-            assert_eq!(outcome(&Refused::Unauthorized, guess), Outcome::Wrong);
-            assert_eq!(outcome(&Refused::EmailTaken, guess), Outcome::Wrong);
-            assert_eq!(outcome(&Refused::Unavailable("down".into()), guess), Outcome::Neither);
+            assert_eq!(outcome(&AccountError::Unauthorized, guess), Outcome::Wrong);
+            assert_eq!(outcome(&AccountError::EmailTaken, guess), Outcome::Wrong);
+            assert_eq!(outcome(&AccountError::Unavailable("down".into()), guess), Outcome::Neither);
         }
         assert_eq!(
-            outcome(&Refused::Invalid("the password is wrong".into()), Guess::Password("a@b.io")),
+            outcome(&AccountError::Invalid("the password is wrong".into()), Guess::Password("a@b.io")),
             Outcome::Wrong
         );
-        assert_eq!(outcome(&Refused::Invalid("too long".into()), Guess::Existence), Outcome::Neither);
+        assert_eq!(outcome(&AccountError::Invalid("too long".into()), Guess::Existence), Outcome::Neither);
     }
 
     #[test]
     fn an_attempt_too_many_is_429_with_the_time_to_wait() {
-        let reply = refused(Refusal::TooMany(64)).into_reply();
+        let reply = to_http_error(Refusal::TooMany(64)).into_reply();
         assert_eq!((reply.status, reply.retry_after), (429, Some(64)));
         assert_eq!(
             String::from_utf8(reply.body).unwrap(),
             r#"{"status":429,"message":"Too many attempts, please try again in 64 seconds"}"#
         );
-        assert_eq!(refused(Refusal::Unavailable("worker 7".into())).into_reply().status, 503);
+        assert_eq!(to_http_error(Refusal::Unavailable("worker 7".into())).into_reply().status, 503);
     }
 }

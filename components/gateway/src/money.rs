@@ -45,7 +45,7 @@ pub(crate) fn from_text(text: &str) -> Result<u64, AmountError> {
 }
 
 fn cents(amount: Scaled) -> Result<u64, AmountError> {
-    match (amount.size.ok().filter(|cents| *cents <= MAX_CENTS), amount.negative) {
+    match (amount.magnitude.ok().filter(|cents| *cents <= MAX_CENTS), amount.negative) {
         (Some(cents), false) => Ok(cents),
         (Some(_), true) => Err(AmountError::Negative),
         (None, false) => Err(AmountError::Unrepresentable),

@@ -65,7 +65,7 @@ impl<'f> Input<'f> {
 }
 
 /// A text with at least one character.
-pub(crate) fn text(name: &str, value: Option<&Value>) -> Checked<String> {
+pub(crate) fn non_empty_string(name: &str, value: Option<&Value>) -> Checked<String> {
     let empty = || format!("{name} should not be empty");
     let no_string = || format!("{name} must be a string");
     match value {
@@ -131,7 +131,7 @@ pub(crate) fn explain_amount(value: &Value) -> Option<String> {
 }
 
 /// An integer from 1 to `max`, as a JSON number.
-pub(crate) fn whole(max: u64) -> impl Fn(&str, Option<&Value>) -> Checked<u64> {
+pub(crate) fn json_integer(max: u64) -> impl Fn(&str, Option<&Value>) -> Checked<u64> {
     move |name, value| {
         let positive = || format!("{name} must be a positive number");
         let Some(Value::Number(text)) = value else {
@@ -139,7 +139,7 @@ pub(crate) fn whole(max: u64) -> impl Fn(&str, Option<&Value>) -> Checked<u64> {
             return Err(vec![positive(), unfit]);
         };
         let number = number::from_json(text, 0);
-        Err(vec![match number.size {
+        Err(vec![match number.magnitude {
             _ if number.negative => positive(),
             Ok(0) => positive(),
             Ok(size) if size <= max => return Ok(size),
@@ -150,7 +150,7 @@ pub(crate) fn whole(max: u64) -> impl Fn(&str, Option<&Value>) -> Checked<u64> {
 }
 
 /// An integer from 1 to `max`, from a query string.
-pub(crate) fn positive(max: u32) -> impl Fn(&str, Option<&Value>) -> Checked<u32> {
+pub(crate) fn query_integer(max: u32) -> impl Fn(&str, Option<&Value>) -> Checked<u32> {
     move |name, value| {
         let Some(Value::Text(text)) = value else { return Err(vec![format!("{name} must be a positive number")]) };
         let text = text.trim();
@@ -195,12 +195,12 @@ mod tests {
 
     #[test]
     fn a_text_is_a_string_that_is_not_empty() {
-        assert_eq!(text("a", Some(&Value::Text("  ".into()))), Ok("  ".to_owned()));
-        assert_eq!(messages(text("a", None)), [EMPTY, NO_STRING]);
-        assert_eq!(messages(text("a", Some(&Value::Null))), [EMPTY, NO_STRING]);
-        assert_eq!(messages(text("a", Some(&Value::Text("".into())))), [EMPTY]);
-        assert_eq!(messages(text("a", Some(&Value::Nested("{}")))), [NO_STRING]);
-        assert_eq!(messages(text("a", Some(&Value::Number("5")))), [NO_STRING]);
+        assert_eq!(non_empty_string("a", Some(&Value::Text("  ".into()))), Ok("  ".to_owned()));
+        assert_eq!(messages(non_empty_string("a", None)), [EMPTY, NO_STRING]);
+        assert_eq!(messages(non_empty_string("a", Some(&Value::Null))), [EMPTY, NO_STRING]);
+        assert_eq!(messages(non_empty_string("a", Some(&Value::Text("".into())))), [EMPTY]);
+        assert_eq!(messages(non_empty_string("a", Some(&Value::Nested("{}")))), [NO_STRING]);
+        assert_eq!(messages(non_empty_string("a", Some(&Value::Number("5")))), [NO_STRING]);
     }
 
     #[test]
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_positive_number_is_bounded() {
-        let check = |text: &str| positive(1000)("a", Some(&Value::Text(text.to_owned().into())));
+        let check = |text: &str| query_integer(1000)("a", Some(&Value::Text(text.to_owned().into())));
         assert_eq!(check("10"), Ok(10));
         assert_eq!(check(" 010 "), Ok(10));
         assert_eq!(check("10.0"), Ok(10));
@@ -226,7 +226,7 @@ mod tests {
         for text in ["0", "-1", "abc", "", "Infinity", "1e3", "0x10", "0.0", "1.", ".5"] {
             assert_eq!(messages(check(text)), ["a must be a positive number"], "{text}");
         }
-        assert_eq!(messages(positive(1000)("a", Some(&Value::Nested("{}")))), ["a must be a positive number"]);
+        assert_eq!(messages(query_integer(1000)("a", Some(&Value::Nested("{}")))), ["a must be a positive number"]);
         assert_eq!(messages(check("1.5")), ["a must be an integer number"]);
         for text in ["1001", "999999999999", "99999999999999999999"] {
             assert_eq!(messages(check(text)), ["a must not be greater than 1000"], "{text}");
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn a_whole_number_is_not_a_text_and_is_bounded() {
         fn check(value: Option<&Value>) -> Checked<u64> {
-            whole(1000)("a", value)
+            json_integer(1000)("a", value)
         }
         let number = |text| check(Some(&Value::Number(text)));
         assert_eq!((number("1"), number("1e3"), number("2.0")), (Ok(1), Ok(1000), Ok(2)));

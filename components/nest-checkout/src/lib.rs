@@ -25,7 +25,7 @@ impl Guest for Checkout {
     fn create_session(request: SessionRequest) -> Result<Session, Error> {
         match requests::handle(PATTERN, &message(&request)) {
             Ok(response) => session(&request, &response),
-            Err(error) => Err(refused(error)),
+            Err(error) => Err(to_contract_error(error)),
         }
     }
 
@@ -97,7 +97,7 @@ fn session(request: &SessionRequest, response: &str) -> Result<Session, Error> {
     })
 }
 
-fn refused(error: requests::Error) -> Error {
+fn to_contract_error(error: requests::Error) -> Error {
     let json = match error {
         requests::Error::Unavailable(text) => return Error::Unavailable(text),
         requests::Error::Exception(json) => json,
@@ -139,12 +139,12 @@ mod tests {
 
     #[test]
     fn a_bill_that_is_refused_stays_refused_and_anything_else_is_the_services_fault() {
-        let refused = |json: &str| refused(requests::Error::Exception(json.to_owned()));
+        let converted = |json: &str| to_contract_error(requests::Error::Exception(json.to_owned()));
         assert!(
-            matches!(refused(r#"{"status":400,"message":"too small"}"#), Error::Invalid(text) if text == "too small")
+            matches!(converted(r#"{"status":400,"message":"too small"}"#), Error::Invalid(text) if text == "too small")
         );
         for json in [r#"{"status":"error","message":"Internal server error"}"#, r#"{"status":500}"#, "{}", "7", ""] {
-            assert!(matches!(refused(json), Error::Internal(_)), "{json}");
+            assert!(matches!(converted(json), Error::Internal(_)), "{json}");
         }
     }
 }

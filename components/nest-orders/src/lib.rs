@@ -105,7 +105,7 @@ fn create(data: &str) -> Result<String, Error> {
     let Create { items } = souk_nest::data(data).map_err(Error::Exception)?;
     let items = items.into_iter().map(|item| NewItem { product_id: item.product_id, quantity: item.quantity });
     let order = NewOrder { items: items.collect(), idempotency_key: None };
-    let made = orders::create(&Actor::Anyone, &order).map_err(|error| refused(error, ""))?;
+    let made = orders::create(&Actor::Anyone, &order).map_err(|error| to_nest_error(error, ""))?;
     Ok(view::checkout(&made))
 }
 
@@ -117,7 +117,7 @@ fn list(data: &str) -> Result<String, Error> {
     let (mut list, mut total) = (Vec::new(), 0);
     for page in window.pages() {
         let query = Query { page, limit: window.size, status };
-        let found = orders::list(&Actor::Anyone, query).map_err(|error| refused(error, ""))?;
+        let found = orders::list(&Actor::Anyone, query).map_err(|error| to_nest_error(error, ""))?;
         total = found.total;
         list.extend(found.orders);
     }
@@ -126,18 +126,18 @@ fn list(data: &str) -> Result<String, Error> {
 
 fn get(data: &str) -> Result<String, Error> {
     let Id { id } = souk_nest::data(data).map_err(Error::Exception)?;
-    let order = orders::get(&Actor::Anyone, &id).map_err(|error| refused(error, &id))?;
+    let order = orders::get(&Actor::Anyone, &id).map_err(|error| to_nest_error(error, &id))?;
     Ok(view::whole(&order))
 }
 
 fn change_status(data: &str) -> Result<String, Error> {
     let Change { id, status } = souk_nest::data(data).map_err(Error::Exception)?;
     let changed = orders::change_status(&Actor::Anyone, &id, status.into());
-    Ok(view::line(&changed.map_err(|error| refused(error, &id))?))
+    Ok(view::line(&changed.map_err(|error| to_nest_error(error, &id))?))
 }
 
 /// What the orders refuse; `id` is the order that was asked for.
-fn refused(error: orders::Error, id: &str) -> Error {
+fn to_nest_error(error: orders::Error, id: &str) -> Error {
     let (status, text) = match error {
         orders::Error::NotFound => (404, format!("Order with id #{id} not found")),
         orders::Error::Invalid(text) => (400, text),

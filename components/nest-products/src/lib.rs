@@ -113,7 +113,7 @@ fn list(data: &str) -> Result<String, Error> {
     let window = paging.window().map_err(Error::Exception)?;
     let (mut products, mut total_pages) = (Vec::new(), 0);
     for page in window.pages() {
-        let found = catalog::list(page, window.size).map_err(|error| refused(error, None))?;
+        let found = catalog::list(page, window.size).map_err(|error| to_nest_error(error, None))?;
         total_pages = found.total;
         products.extend(found.products);
     }
@@ -144,14 +144,14 @@ fn delete(data: &str) -> Result<String, Error> {
 fn validate(data: &str) -> Result<String, Error> {
     let asked: Option<Ids> = souk_nest::data(data).map_err(Error::Exception)?;
     let ids = asked.and_then(|asked| asked.ids).unwrap_or_default();
-    let products = catalog::validate(&ids).map_err(|error| refused(error, None))?;
+    let products = catalog::validate(&ids).map_err(|error| to_nest_error(error, None))?;
     Ok(souk_nest::json(&views(products)))
 }
 
 fn one(product: Result<Product, catalog::Error>, id: Option<u64>) -> Result<String, Error> {
     match product {
         Ok(product) => Ok(souk_nest::json(&View::from(product))),
-        Err(error) => Err(refused(error, id)),
+        Err(error) => Err(to_nest_error(error, id)),
     }
 }
 
@@ -160,7 +160,7 @@ fn views(products: Vec<Product>) -> Vec<View> {
 }
 
 /// What the catalogue refuses; `id` is the product that was asked for.
-fn refused(error: catalog::Error, id: Option<u64>) -> Error {
+fn to_nest_error(error: catalog::Error, id: Option<u64>) -> Error {
     match (error, id) {
         (catalog::Error::NotFound, Some(id)) => Error::Exception(exception(404, format!("Product #{id} not found"))),
         (catalog::Error::NotFound, None) => Error::Exception(exception(400, "Some products were not found")),

@@ -50,7 +50,7 @@ pub(crate) fn columns() -> [Value; 2] {
         By::Schedule => "schedule".into(),
         By::Event(id) => Value::text(id.as_str()),
     });
-    let trace = souk_call::trace();
+    let trace = souk_call::request_id();
     [by, if trace.is_empty() { Value::Null } else { Value::Text(trace) }]
 }
 

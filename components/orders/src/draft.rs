@@ -22,7 +22,7 @@ pub(crate) struct Draft {
     pub items: Vec<Item>,
     /// The total of all lines: 1 to [`MAX_TOTAL_CENTS`].
     pub total_cents: u64,
-    /// How many pieces all lines have together.
+    /// The sum of the quantities of all lines.
     pub total_items: u64,
 }
 

@@ -12,13 +12,20 @@
 //! | a total of zero, no lines and no items, a quantity or price out of bounds | no order: the row is kept in `imported_orders` |
 //!
 //! So the products are imported first. Orders of that system have no owner: only administrators see them.
+//!
+//! That system goes on selling until the domain points here, so an order may come again with another status: see
+//! [`again`].
+
+mod again;
 
 use crate::bindings::catalog;
 use crate::bindings::imports::{Guest, Kind, Source, System, Verdict};
 use crate::{Component, currency, sql, time};
+use again::{Again, Stored};
 use serde_json::{Value as Json, json};
-use souk_database::{Database, Rows, Value};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use souk_database::{Database, Value};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 
 /// Prisma's tables. Lines are grouped once, because that system has no index of lines by order.
 const QUERY: &str = r#"SELECT o.id, o."totalAmount", o."totalItems", o.status, o.paid, o."paidAt", o."stripeChargeId",
@@ -109,26 +116,42 @@ pub(crate) fn take(
         })
         .collect();
     let known = Value::Text(json!(ids).to_string());
-    let mut there = texts(database.query(sql::import::STORED, &[known]))?;
+    let mut there = again::stored(database.query(sql::import::STORED, &[known]).map_err(text)?).map_err(text)?;
     let products: BTreeSet<i64> = read
         .iter()
         .filter_map(|row| if let ReadRow::Order(order) = row { Some(order) } else { None })
-        .filter(|order| !there.contains(&order.id))
+        .filter(|order| !there.contains_key(&order.id))
         .flat_map(|order| order.lines.iter().map(|line| line.product))
         .collect();
     let names = if products.is_empty() { HashMap::new() } else { names(&products)? };
     let (mut verdicts, mut orders, mut lines, mut charges, mut archive) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    // Orders that have changed since, with the places of their verdicts and their charges.
+    let (mut changed, mut places) = (Vec::new(), HashMap::new());
     for (row, read) in rows.iter().zip(read) {
         verdicts.push(match read {
             ReadRow::Refused(why) => Verdict::Refused(why),
-            ReadRow::Archive(id, _) if !there.insert(id.clone()) => Verdict::There,
-            ReadRow::Archive(id, why) => {
-                archive.push(json!({ "id": id, "reason": why, "source": row }));
-                Verdict::Changed(format!("it is kept in the table imported_orders: {why}"))
+            ReadRow::Archive(id, why) => match there.entry(id.clone()) {
+                Entry::Occupied(_) => Verdict::There,
+                Entry::Vacant(new) => {
+                    new.insert(Stored::archived());
+                    archive.push(json!({ "id": id, "reason": why, "source": row }));
+                    Verdict::Changed(format!("it is kept in the table imported_orders: {why}"))
+                }
+            },
+            ReadRow::Order(order) if there.contains_key(&order.id) => {
+                match there.get(&order.id).map_or(Again::Same, |stored| again::compare(&order, stored)) {
+                    Again::Same => Verdict::There,
+                    Again::Differs(why) => Verdict::Refused(why),
+                    Again::Changed(why) => {
+                        places.insert(order.id.clone(), (verdicts.len(), charge(&order)));
+                        changed.push(columns(&order, changed.len(), currency));
+                        Verdict::Changed([vec![why], order.notes.clone()].concat().join("; "))
+                    }
+                }
             }
-            ReadRow::Order(order) if !there.insert(order.id.clone()) => Verdict::There,
             ReadRow::Order(order) => {
+                there.insert(order.id.clone(), Stored::of(&order));
                 let mut notes = order.notes.clone();
                 for (n, line) in order.lines.iter().enumerate() {
                     let name = names.get(&line.product).cloned().unwrap_or_else(|| {
@@ -143,17 +166,8 @@ pub(crate) fn take(
                         "name": name, "cents": line.cents, "quantity": line.quantity,
                     }));
                 }
-                if let (Some(charge), Some(at)) = (&order.charge, &order.paid_at) {
-                    charges.push(json!({
-                        "id": charge, "order": order.id, "cents": order.total_cents, "receipt": order.receipt, "at": at,
-                    }));
-                }
-                orders.push(json!({
-                    "n": orders.len(), "id": order.id, "currency": currency, "total": order.total_cents,
-                    "items": order.total_items, "status": order.status, "paid": order.paid_at,
-                    "charge": order.charge, "receipt": order.receipt,
-                    "created": order.created_at, "updated": order.updated_at,
-                }));
+                charges.extend(charge(&order));
+                orders.push(columns(&order, orders.len(), currency));
                 if notes.is_empty() { Verdict::Taken } else { Verdict::Changed(notes.join("; ")) }
             }
         });
@@ -163,12 +177,39 @@ pub(crate) fn take(
         let stored = database.transaction(|tx| {
             tx.query(sql::import::ORDERS, &json(orders))?;
             tx.query(sql::import::LINES, &json(lines))?;
+            for mut row in tx.query(sql::import::CHANGED, &json(changed))? {
+                charges.extend(places.remove(&row.text()?).and_then(|(_, charge)| charge));
+            }
             tx.query(sql::import::CHARGES, &json(charges))?;
             tx.query(sql::import::ARCHIVE, &json(archive)).map(drop)
         });
         stored.map_err(text)?;
+        // Somebody changed them here, after they were compared.
+        for (place, _) in places.into_values() {
+            if let Some(verdict) = verdicts.get_mut(place) {
+                *verdict = Verdict::Refused("it was changed here at the same time: run the import again".into());
+            }
+        }
     }
     Ok(verdicts)
+}
+
+/// The columns of an order, for the statements.
+fn columns(order: &Imported, number: usize, currency: &str) -> Json {
+    json!({
+        "n": number, "id": order.id, "currency": currency, "total": order.total_cents,
+        "items": order.total_items, "status": order.status, "paid": order.paid_at,
+        "charge": order.charge, "receipt": order.receipt,
+        "created": order.created_at, "updated": order.updated_at,
+    })
+}
+
+/// The charge of an order, for the statements.
+fn charge(order: &Imported) -> Option<Json> {
+    let (charge, at) = (order.charge.as_ref()?, order.paid_at.as_ref()?);
+    Some(json!({
+        "id": charge, "order": order.id, "cents": order.total_cents, "receipt": order.receipt, "at": at,
+    }))
 }
 
 /// The names of those products that the catalogue has.
@@ -305,10 +346,6 @@ fn time_of(text: &str) -> Option<String> {
     let (second, fraction) = text.split_once('.').unwrap_or((&text, ""));
     let time = format!("{second}.{fraction:0<3.3}Z");
     time::is_timestamp(&time).then_some(time)
-}
-
-fn texts(rows: Result<Rows, souk_database::Error>) -> Result<HashSet<String>, String> {
-    rows.map_err(text)?.map(|mut row| row.text().map_err(text)).collect()
 }
 
 fn text(error: souk_database::Error) -> String {

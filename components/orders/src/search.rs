@@ -21,7 +21,7 @@ impl Query {
     /// Adds a parameter and returns its name.
     fn parameter(&mut self, value: impl Into<Value>) -> String {
         self.parameters.push(value.into());
-        format!("{}{}", self.dialect.sign(), self.parameters.len())
+        format!("{}{}", self.dialect.placeholder(), self.parameters.len())
     }
 
     /// Adds a parameter that is a time, and returns its name. The caller has checked the text.

@@ -93,7 +93,7 @@ impl Config {
             (key, _) => (api_url, key),
         };
         let mut authorization = HeaderValue::from_str(&format!("Bearer {key}"))
-            .map_err(|_| wrong("stripe_secret", "it has characters that no key of Stripe's has"))?;
+            .map_err(|_| wrong("stripe_secret", "it contains characters that Stripe's keys do not contain"))?;
         authorization.set_sensitive(true);
         let page = |name, url: &str, path| match url.trim() {
             "" => Ok(web_address("public_url", &variables.public_url)? + path),

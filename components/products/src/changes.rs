@@ -87,7 +87,7 @@ fn columns(by: Author) -> Result<[Value; 2], Error> {
         Some(by) if by.len() > MAX_AUTHOR_BYTES || by.contains('\0') => {
             Err(Error::Invalid(format!("a user's id has at most {MAX_AUTHOR_BYTES} bytes")))
         }
-        by => Ok([text(by.unwrap_or_default()), text(souk_call::trace())]),
+        by => Ok([text(by.unwrap_or_default()), text(souk_call::request_id())]),
     }
 }
 

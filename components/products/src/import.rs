@@ -2,6 +2,10 @@
 //!
 //! Ids and dates are kept. A catalogue that has only the 47 examples refuses all rows: the examples have ids that a
 //! shop's own products have too.
+//!
+//! That system goes on selling until the domain points here, so a product may come again with another price: it is taken
+//! while nobody has changed the product here. One that was changed on both sides is refused, and one that was changed
+//! here alone stays.
 
 use crate::bindings::imports::{Guest, Kind, Source, System, Verdict};
 use crate::{Catalog, MAX_PRICE_CENTS, sql};
@@ -24,6 +28,17 @@ struct Product {
     available: bool,
     created_at: String,
     updated_at: String,
+}
+
+/// A product that is here already.
+struct Stored {
+    name: String,
+    cents: i64,
+    available: bool,
+    created_at: String,
+    updated_at: String,
+    /// It was imported, and nobody has changed it here.
+    untouched: bool,
 }
 
 impl Guest for Catalog {
@@ -59,29 +74,74 @@ pub(crate) fn take(database: &Database, rows: &[String], dry_run: bool) -> Resul
     let ids: Vec<i64> = parsed.iter().filter_map(|row| Some(row.as_ref().ok()?.0.id)).collect();
     let there = stored(database, &ids)?;
     let (mut verdicts, mut new, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
+    // Products that have changed since, with the places of their verdicts.
+    let (mut changed, mut places) = (Vec::new(), HashMap::new());
     for row in parsed {
         verdicts.push(match row {
             Err(why) => Verdict::Refused(why),
+            Ok((product, _)) if !seen.insert(product.id) => Verdict::Refused("a row before it has the same id".into()),
             Ok((product, note)) => match there.get(&product.id) {
-                Some((name, created)) if *name == product.name && *created == product.created_at => Verdict::There,
-                Some((name, _)) => Verdict::Refused(format!("the store has another product {}: {name:?}", product.id)),
-                None if !seen.insert(product.id) => Verdict::Refused("a row before it has the same id".into()),
                 None => {
-                    new.push(json!({
-                        "id": product.id, "name": product.name, "cents": product.cents,
-                        "available": product.available,
-                        "created": product.created_at, "updated": product.updated_at,
-                    }));
+                    new.push(columns(&product));
                     note.map_or(Verdict::Taken, Verdict::Changed)
                 }
+                Some(stored) => match again(&product, stored) {
+                    Verdict::Changed(why) => {
+                        places.insert(product.id, verdicts.len());
+                        changed.push(columns(&product));
+                        Verdict::Changed(note.map_or(why.clone(), |note| format!("{why}; {note}")))
+                    }
+                    verdict => verdict,
+                },
             },
         });
     }
+    let json = |rows: Vec<Json>| [Value::Text(Json::Array(rows).to_string())];
     if !dry_run && !new.is_empty() {
-        database.query(sql::IMPORT, &[Value::Text(Json::Array(new).to_string())]).map_err(text)?;
+        database.query(sql::IMPORT, &json(new)).map_err(text)?;
         database.query(sql::ADVANCE_SEQUENCE, &[]).map_err(text)?;
     }
+    if !dry_run && !changed.is_empty() {
+        for mut row in database.query(sql::CHANGED, &json(changed)).map_err(text)? {
+            places.remove(&row.integer().map_err(text)?);
+        }
+        // Somebody changed them here, after they were compared.
+        for place in places.into_values() {
+            if let Some(verdict) = verdicts.get_mut(place) {
+                *verdict = Verdict::Refused("it was changed here at the same time: run the import again".into());
+            }
+        }
+    }
     Ok(verdicts)
+}
+
+/// The columns of a product, for the statements.
+fn columns(product: &Product) -> Json {
+    json!({
+        "id": product.id, "name": product.name, "cents": product.cents, "available": product.available,
+        "created": product.created_at, "updated": product.updated_at,
+    })
+}
+
+/// What becomes of a product that is here already.
+fn again(product: &Product, stored: &Stored) -> Verdict {
+    let (name, id) = (&stored.name, product.id);
+    if product.created_at != stored.created_at {
+        return Verdict::Refused(format!("the store has another product {id}: {name:?}"));
+    }
+    let state = |name: &str, cents: i64, available: bool| {
+        format!("{name:?} for {cents} cents{}", if available { "" } else { ", not available" })
+    };
+    let (here, there) =
+        (state(name, stored.cents, stored.available), state(&product.name, product.cents, product.available));
+    match () {
+        () if here == there => Verdict::There,
+        () if stored.untouched => {
+            Verdict::Changed(format!("it was {here} when it was imported before, and is {there} now"))
+        }
+        () if product.updated_at <= stored.updated_at => Verdict::There,
+        () => Verdict::Refused(format!("it has changed on both sides: here it is {here}, and there {there}")),
+    }
 }
 
 fn has_only_examples(database: &Database) -> Result<bool, String> {
@@ -91,11 +151,16 @@ fn has_only_examples(database: &Database) -> Result<bool, String> {
     Ok(all > 0 && all == examples && all <= EXAMPLES)
 }
 
-/// Name and creation time of the products with these ids, whether they are available or not.
-fn stored(database: &Database, ids: &[i64]) -> Result<HashMap<i64, (String, String)>, String> {
+/// The products with these ids, whether they are available or not.
+fn stored(database: &Database, ids: &[i64]) -> Result<HashMap<i64, Stored>, String> {
     let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
     let rows = database.query(sql::STORED, &[Value::Text(format!("[{list}]"))]).map_err(text)?;
-    let read = rows.map(|mut row| Ok((row.integer()?, (row.text()?, row.text()?))));
+    let read = rows.map(|mut row| {
+        let id = row.integer()?;
+        let (name, cents, available) = (row.text()?, row.integer()?, row.boolean()?);
+        let (created_at, updated_at) = (row.text()?, row.text()?);
+        Ok((id, Stored { name, cents, available, created_at, updated_at, untouched: row.boolean()? }))
+    });
     read.collect::<Result<_, souk_database::Error>>().map_err(text)
 }
 

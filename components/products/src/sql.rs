@@ -132,12 +132,14 @@ pub(crate) const EXAMPLES: Statement = Statement::both(
      AND created_at >= '2024-02-27T15:50:27.000Z' AND created_at < '2024-02-28T00:00:00.000Z') FROM products",
 );
 
-/// Parameters: the ids, as a JSON array. Returns id, name and creation time of the products that exist, available or
-/// not.
+/// Parameters: the ids, as a JSON array. Returns the products that exist, available or not: id, name, price in cents,
+/// whether it is available, creation time, time of the last change, and whether an import was the last that changed it.
 pub(crate) const STORED: Statement = statement!(
-    "SELECT id, name, ",
+    "SELECT id, name, price_cents, available, ",
     (time!("created_at")),
-    " FROM products WHERE ",
+    ", ",
+    (time!("updated_at")),
+    ", coalesce(trace, '') = 'import' FROM products WHERE ",
     (Statement::each("id IN (SELECT value FROM json_each(?1))", "id = ANY (translate(?1, '[]', '{}')::bigint[])"))
 );
 
@@ -150,6 +152,18 @@ pub(crate) const IMPORT: Statement = Statement::each(
     "INSERT INTO products (id, name, price_cents, available, created_at, updated_at, trace) \
      SELECT id, name, cents, available, created, updated, 'import' FROM jsonb_to_recordset($1::text::jsonb) \
      AS new (id bigint, name text, cents bigint, available boolean, created timestamptz, updated timestamptz)",
+);
+
+/// Parameters: products that have changed in the other system, as [`IMPORT`] takes them. Changes those that nobody has
+/// changed here, and returns their ids.
+pub(crate) const CHANGED: Statement = Statement::each(
+    "UPDATE products SET name = value->>'name', price_cents = value->>'cents', available = value->>'available', \
+     updated_at = value->>'updated', changed_by = NULL FROM json_each(?1) \
+     WHERE products.id = value->>'id' AND trace = 'import' RETURNING id",
+    "UPDATE products SET name = new.name, price_cents = cents, available = new.available, updated_at = updated, \
+     changed_by = NULL FROM jsonb_to_recordset($1::text::jsonb) AS new (id bigint, name text, cents bigint, \
+     available boolean, updated timestamptz) \
+     WHERE products.id = new.id AND trace = 'import' RETURNING products.id",
 );
 
 /// No parameters. Moves PostgreSQL's sequence past the imported ids: rows inserted with an id do not move it. It never

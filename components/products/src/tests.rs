@@ -359,12 +359,58 @@ mod import {
             assert!(take(&db.0, &rows, false).unwrap().iter().all(|one| matches!(one, Verdict::There)));
             assert_eq!(ids(&db.page(10, 0).products), [1, 901]);
             assert_eq!((db.page(10, 0).total, db.get(901).unwrap().price.cents), (2, 125));
-            let taken = [r#"{"id":901,"name":"Another","price":1,"createdAt":0}"#.to_owned()];
+            let taken = [r#"{"id":901,"name":"Another","price":1,"createdAt":1}"#.to_owned()];
             assert!(
                 matches!(&take(&db.0, &taken, false).unwrap()[..], [Verdict::Refused(why)] if why.contains("Old 901"))
             );
             let next = [Value::Text("New".into()), Value::Integer(1), Value::Null, Value::Null];
             assert_eq!(crate::rows::one(db.query(crate::sql::CREATE, &next)).unwrap().id, 903);
+        }
+    }
+
+    #[test]
+    fn a_product_that_has_changed_since_comes_again_unless_it_was_changed_here() {
+        let row = |id: i64, name: &str, price: f64, available: bool, day: u8| {
+            format!(
+                r#"{{"id":{id},"name":"{name}","price":{price},"available":{available},"createdAt":0,"updatedAt":"2030-01-{day:02} 00:00:00"}}"#
+            )
+        };
+        for db in both() {
+            db.query("DELETE FROM products", &[]);
+            let before: Vec<String> = (1..=5).map(|id| row(id, "Mug", 1.5, true, 1)).collect();
+            take(&db.0, &before, false).unwrap();
+            // Here, 3 and 4 get another price; 4 does after it was changed there.
+            db.query("UPDATE products SET price_cents = 900, trace = NULL, updated_at = '2030-01-10T00:00:00.000Z' WHERE id IN (3, 4)", &[]);
+            let now = [
+                row(1, "Cup", 2.0, true, 5),
+                row(2, "Mug", 1.5, false, 5),
+                row(3, "Mug", 3.0, true, 20),
+                row(4, "Mug", 3.0, true, 5),
+                row(5, "Mug", 1.5, true, 5),
+            ];
+            for dry_run in [true, false] {
+                let verdicts = take(&db.0, &now, dry_run).unwrap();
+                let [
+                    Verdict::Changed(one),
+                    Verdict::Changed(two),
+                    Verdict::Refused(three),
+                    Verdict::There,
+                    Verdict::There,
+                ] = &verdicts[..]
+                else {
+                    panic!("{verdicts:?}")
+                };
+                assert!(one.contains("\"Mug\" for 150 cents") && one.contains("\"Cup\" for 200 cents now"), "{one}");
+                assert!(two.contains("not available now"), "{two}");
+                assert!(
+                    three.contains("here it is \"Mug\" for 900 cents") && three.contains("for 300 cents"),
+                    "{three}"
+                );
+            }
+            assert_eq!(ids(&db.page(10, 0).products), [1, 3, 4, 5]);
+            let prices: Vec<_> = db.page(10, 0).products.into_iter().map(|product| product.price.cents).collect();
+            assert_eq!(prices, [200, 900, 900, 150]);
+            assert!(matches!(take(&db.0, &now, false).unwrap()[..2], [Verdict::There, Verdict::There]));
         }
     }
 

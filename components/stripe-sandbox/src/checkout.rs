@@ -36,7 +36,7 @@ pub(crate) async fn answer(method: &Method, path: &str, body: &[u8]) -> Reply {
         "dispute" if *method == Method::POST => dispute(id).await,
         "decide" if *method == Method::POST => decide(id, body).await,
         _ => {
-            let page = pages::problem("Not this way", "This page does not accept this kind of request.");
+            let page = pages::problem("Invalid form", "This page does not accept this kind of request.");
             return Reply::page(405, page).with("allow", allowed);
         }
     };
@@ -80,7 +80,7 @@ async fn show(id: &str) -> Result<Reply, Fault> {
 
 async fn pay(id: &str, body: &[u8]) -> Result<Reply, Fault> {
     let Some(delivery) = delivery(body) else {
-        let page = pages::problem("Not this way", "The form asks for an unknown way of delivery.");
+        let page = pages::problem("Invalid form", "The form asks for an unknown way of delivery.");
         return Ok(Reply::page(400, page));
     };
     let Some(session) = find(id)? else { return Ok(unknown()) };
@@ -143,7 +143,7 @@ async fn dispute(id: &str) -> Result<Reply, Fault> {
 
 async fn decide(id: &str, body: &[u8]) -> Result<Reply, Fault> {
     let Some(state) = decision(body) else {
-        let page = pages::problem("Not this way", "The form must say for whom the dispute is decided.");
+        let page = pages::problem("Invalid form", "The form must say for whom the dispute is decided.");
         return Ok(Reply::page(400, page));
     };
     let Some(session) = find(id)? else { return Ok(unknown()) };

@@ -67,7 +67,7 @@ fn complete(session: &Session, payment: &Payment, amount: &str) -> Markup {
         a.button href={ "/stripe-sandbox/receipts/" (payment.charge) } { "Show the receipt" }
         @match &payment.dispute {
             Some(dispute) => (disputed(session, dispute)),
-            None if payment.refunded == session.amount => p.soft { "The payment was given back." },
+            None if payment.refunded == session.amount => p.soft { "The payment was refunded." },
             None => details {
                 summary { "For testers" }
                 @if payment.refunded == 0 {
@@ -132,7 +132,7 @@ pub(crate) fn receipt(session: &Session, payment: &Payment) -> Markup {
         dl {
             dt { "Paid" } dd { (time_text(payment.paid_at)) }
             @if payment.refunded > 0 {
-                dt { "Given back" } dd { (money::show(payment.refunded, &session.currency)) }
+                dt { "Refunded" } dd { (money::show(payment.refunded, &session.currency)) }
             }
             dt { "Payment" } dd { (payment.charge) }
         }
@@ -276,7 +276,7 @@ mod tests {
         session.payment.as_mut().unwrap().refunded = session.amount;
         assert!(!checkout(&session).into_string().contains("/stripe-sandbox/refund/"));
         let receipt = receipt(&session, session.payment.as_ref().unwrap()).into_string();
-        assert!(receipt.contains("Given back"), "{receipt}");
+        assert!(receipt.contains("Refunded"), "{receipt}");
     }
 
     #[test]

@@ -24,7 +24,7 @@ from wit_world.imports import sqlite
 COLUMNS = "id, name, price_cents, available, created_at, updated_at"
 COUNT = "SELECT count(*) FROM products WHERE available = 1"
 NOW = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
-# The schema's bounds: a number of a row, and a price.
+# The schema's bounds: the id of a row, and a price.
 MAX_ID = 2**63 - 1
 MAX_CENTS = 1_000_000_000_000
 MAX_PAGE = 1000
@@ -57,21 +57,21 @@ def value(parameter: int | str | None) -> sqlite.Value:
 
 
 def product(row: list) -> Product:
-    number, name, cents, available, created_at, updated_at = row[:6]
-    return Product(number, name, Money(cents), available == 1, created_at, updated_at)
+    product_id, name, cents, available, created_at, updated_at = row[:6]
+    return Product(product_id, name, Money(cents), available == 1, created_at, updated_at)
 
 
-def one(rows: list) -> Product:
+def only_product(rows: list) -> Product:
     if not rows:
         raise Err(Error_NotFound())
     return product(rows[0])
 
 
-def key(number: int) -> int:
-    """A number that no row can have is simply not found."""
-    if number > MAX_ID:
+def checked_id(product_id: int) -> int:
+    """Refuses an id that SQLite cannot store, as `not-found`: no row can have it."""
+    if product_id > MAX_ID:
         raise Err(Error_NotFound())
-    return number
+    return product_id
 
 
 def checked_name(name: str) -> str:
@@ -90,10 +90,10 @@ def checked_cents(price: Money) -> int:
 
 def created(by: str | None, new: NewProduct) -> Product:
     statement = f"INSERT INTO products (name, price_cents, changed_by) VALUES (?1, ?2, ?3) RETURNING {COLUMNS}"
-    return one(query(statement, checked_name(new.name), checked_cents(new.price), by))
+    return only_product(query(statement, checked_name(new.name), checked_cents(new.price), by))
 
 
-def updated(by: str | None, number: int, changes: ProductChanges) -> Product:
+def updated(by: str | None, product_id: int, changes: ProductChanges) -> Product:
     if changes.name is None and changes.price is None:
         raise Err(Error_Invalid("nothing to change: give a name or a price"))
     name = None if changes.name is None else checked_name(changes.name)
@@ -102,22 +102,22 @@ def updated(by: str | None, number: int, changes: ProductChanges) -> Product:
         "UPDATE products SET name = coalesce(?2, name), price_cents = coalesce(?3, price_cents), changed_by = ?4, "
         f"trace = NULL, updated_at = {NOW} WHERE id = ?1 AND available = 1 RETURNING {COLUMNS}"
     )
-    return one(query(statement, key(number), name, cents, by))
+    return only_product(query(statement, checked_id(product_id), name, cents, by))
 
 
-def made_available(by: str | None, number: int, available: int) -> Product:
-    """Deletes a product, or puts it into the catalogue again."""
+def set_available(by: str | None, product_id: int, available: int) -> Product:
+    """Deletes a product (0), or restores it (1)."""
     statement = (
         f"UPDATE products SET available = ?2, changed_by = ?3, trace = NULL, updated_at = {NOW} "
         f"WHERE id = ?1 AND available = 1 - ?2 RETURNING {COLUMNS}"
     )
-    return one(query(statement, key(number), available, by))
+    return only_product(query(statement, checked_id(product_id), available, by))
 
 
 def listed(available: int, after: int | None, limit: int) -> NextPage:
     if not 1 <= limit <= MAX_PAGE:
         raise Err(Error_Invalid(f"limit must be from 1 to {MAX_PAGE}"))
-    # One more than asked for says whether there are more; no product has a number beyond the database's.
+    # One row more than requested shows whether there is a next page. No product has an id above MAX_ID.
     rows = query(
         f"SELECT {COLUMNS} FROM products WHERE available = ?3 AND id > ?1 ORDER BY id LIMIT ?2",
         min(after or 0, MAX_ID),
@@ -129,7 +129,7 @@ def listed(available: int, after: int | None, limit: int) -> NextPage:
 
 
 class Catalog(exports.Catalog):
-    """One object of the component: it has no state, and another call may meet another instance."""
+    """The export `catalog`. It keeps no state, because each call may run in another instance."""
 
     def create(self, product: NewProduct) -> Product:
         return created(None, product)
@@ -151,32 +151,32 @@ class Catalog(exports.Catalog):
         return listed(1, after, limit)
 
     def get(self, id: int) -> Product:
-        return one(query(f"SELECT {COLUMNS} FROM products WHERE id = ?1 AND available = 1", key(id)))
+        return only_product(query(f"SELECT {COLUMNS} FROM products WHERE id = ?1 AND available = 1", checked_id(id)))
 
     def update(self, id: int, changes: ProductChanges) -> Product:
         return updated(None, id, changes)
 
     def delete(self, id: int) -> Product:
-        return made_available(None, id, 0)
+        return set_available(None, id, 0)
 
     def validate(self, ids: list[int]) -> list[Product]:
-        numbers = sorted(set(ids))
-        if not numbers:
+        unique = sorted(set(ids))
+        if not unique:
             return []
-        key(numbers[-1])
-        if len(numbers) > MAX_PAGE:
+        checked_id(unique[-1])
+        if len(unique) > MAX_PAGE:
             raise Err(Error_Invalid(f"at most {MAX_PAGE} products at once"))
         rows = query(
             f"SELECT {COLUMNS} FROM products WHERE available = 1 AND id IN (SELECT value FROM json_each(?1)) ORDER BY id",
-            json.dumps(numbers),
+            json.dumps(unique),
         )
-        if len(rows) != len(numbers):
+        if len(rows) != len(unique):
             raise Err(Error_NotFound())
         return [product(row) for row in rows]
 
 
 class Changes(exports.Changes):
-    """The same changes with a name, and what was changed: the database's triggers keep it."""
+    """The export `changes`: changes on behalf of a user, and the history that triggers of the database record."""
 
     def create(self, by: str | None, product: NewProduct) -> Product:
         return created(by, product)
@@ -185,11 +185,11 @@ class Changes(exports.Changes):
         return updated(by, id, changes)
 
     def delete(self, by: str | None, id: int) -> Product:
-        return made_available(by, id, 0)
+        return set_available(by, id, 0)
 
     def restore(self, by: str | None, id: int) -> Product:
-        there = query(f"SELECT {COLUMNS} FROM products WHERE id = ?1 AND available = 1", key(id))
-        return product(there[0]) if there else made_available(by, id, 1)
+        there = query(f"SELECT {COLUMNS} FROM products WHERE id = ?1 AND available = 1", checked_id(id))
+        return product(there[0]) if there else set_available(by, id, 1)
 
     def list_deleted(self, after: int | None, limit: int) -> NextPage:
         return listed(0, after, limit)
@@ -198,8 +198,8 @@ class Changes(exports.Changes):
         rows = query(
             "SELECT at, changed_by, trace, what, old, new FROM product_history WHERE product_id = ?1 "
             "ORDER BY seq DESC LIMIT 1000",
-            key(id),
+            checked_id(id),
         )
-        if not rows and not query("SELECT id FROM products WHERE id = ?1", key(id)):
+        if not rows and not query("SELECT id FROM products WHERE id = ?1", checked_id(id)):
             raise Err(Error_NotFound())
         return [Change(at, by, trace, What[what], old, new) for at, by, trace, what, old, new in rows]

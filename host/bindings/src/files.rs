@@ -65,7 +65,7 @@ fn copy(root: &Path, state: &Path, component: &str, files: &BTreeMap<String, Pat
         let inside = Path::new(guest.trim_start_matches('/'));
         if !inside.components().all(|part| matches!(part, Part::Normal(_))) {
             let message = format!("the destination `{guest}` of `{shown}` is not an absolute path, or has `..` in it");
-            return refused(message, "write where the component finds it, from `/` on");
+            return refused(message, "write its path in the component, which begins with `/`");
         }
         let target = folder.join(inside);
         if real.is_dir() {

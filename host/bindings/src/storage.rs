@@ -17,7 +17,7 @@ pub fn why_not_opened(error: &anyhow::Error) -> (String, &'static str) {
             "put a backup of it there; or move it away, and a new and empty one is made"
         }
         (Some(ErrorCode::DiskFull), _) | (_, Some(io::ErrorKind::StorageFull)) => "make room on the disk",
-        (_, Some(io::ErrorKind::IsADirectory)) => "a folder stands where the file must be: move it away",
+        (_, Some(io::ErrorKind::IsADirectory)) => "there is a folder where the file must be: move it away",
         (Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked), _) => {
             "another process uses the file: stop it, or wait until it is done"
         }

@@ -69,7 +69,7 @@ pub struct FunctionCodec {
     params: Shape,
     result: Option<Shape>,
     /// The most memory that a value may take, in bytes.
-    most: usize,
+    max_bytes: usize,
 }
 
 impl FunctionCodec {
@@ -84,14 +84,14 @@ impl FunctionCodec {
             Some(ty) => Some(Shape::of(&ty, &TypePath::root("result"))?),
             None => None,
         };
-        Ok(FunctionCodec { params, result, most: MAX_VALUE_BYTES })
+        Ok(FunctionCodec { params, result, max_bytes: MAX_VALUE_BYTES })
     }
 
     /// The codec of the function that `signature` describes, as [`signature`](signature::signature) writes it. `None`
     /// if the text is not a signature, or if JSON cannot carry its types.
     pub fn read(signature: &str) -> Option<Self> {
         let parse::Parsed { params, result } = parse::function(signature)?;
-        Some(FunctionCodec { params, result, most: MAX_VALUE_BYTES })
+        Some(FunctionCodec { params, result, max_bytes: MAX_VALUE_BYTES })
     }
 
     /// Whether a caller that was built for this function's type may call a function of the type of `callee`: every
@@ -121,10 +121,10 @@ impl FunctionCodec {
         }
     }
 
-    /// The same codec, with at most `most` bytes of memory for a value.
+    /// The same codec, with at most `max_bytes` of memory for a value.
     #[must_use]
-    pub fn within(self, most: u64) -> Self {
-        FunctionCodec { most: usize::try_from(most).unwrap_or(usize::MAX), ..self }
+    pub fn within(self, max_bytes: u64) -> Self {
+        FunctionCodec { max_bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX), ..self }
     }
 
     /// The types of the parameters and of the result as JSON, for a program that shows a form for them:
@@ -134,32 +134,33 @@ impl FunctionCodec {
     }
 
     /// The most bytes of memory that a value may take.
-    pub fn most(&self) -> usize {
-        self.most
+    pub fn max_bytes(&self) -> usize {
+        self.max_bytes
     }
 
     /// Writes the parameters as an object.
     ///
     /// # Errors
-    /// When a value does not fit its type, is a NaN or an infinity, or when the JSON would exceed [`most`](Self::most).
+    /// When a value does not fit its type, is a NaN or an infinity, or when the JSON would exceed
+    /// [`max_bytes`](Self::max_bytes).
     pub fn encode_params(&self, values: &[Val]) -> Result<Vec<u8>, CodecError> {
-        self.encode_params_within(self.most, values)?.ok_or_else(|| too_much(self.most))
+        self.encode_params_within(self.max_bytes, values)?.ok_or_else(|| too_much(self.max_bytes))
     }
 
-    /// As [`encode_params`](Self::encode_params), but `None` when the JSON would be more than `most` bytes.
+    /// As [`encode_params`](Self::encode_params), but `None` when the JSON would be more than `max_bytes`.
     ///
     /// # Errors
     /// When a value does not fit its type, or is a NaN or an infinity.
-    pub fn encode_params_within(&self, most: usize, values: &[Val]) -> Result<Option<Vec<u8>>, CodecError> {
-        write(most, &|trail, out| serde_json::to_writer(out, &Arguments { values, fields: self.fields(), trail }))
+    pub fn encode_params_within(&self, max_bytes: usize, values: &[Val]) -> Result<Option<Vec<u8>>, CodecError> {
+        write(max_bytes, &|trail, out| serde_json::to_writer(out, &Arguments { values, fields: self.fields(), trail }))
     }
 
     /// Reads the parameters from an object, or from an array by position.
     ///
     /// # Errors
-    /// When the text is not JSON, does not fit the types, or would take more than [`most`](Self::most).
+    /// When the text is not JSON, does not fit the types, or would take more than [`max_bytes`](Self::max_bytes).
     pub fn decode_params(&self, json: &[u8]) -> Result<Vec<Val>, CodecError> {
-        self.params(json, Trail::with_memory(self.most))
+        self.params(json, Trail::with_memory(self.max_bytes))
     }
 
     /// As [`decode_params`](Self::decode_params), with memory that `more` reserves: it is called with a number of bytes
@@ -182,21 +183,21 @@ impl FunctionCodec {
     ///
     /// # Errors
     /// When the value does not fit its type, is a NaN or an infinity, or when the JSON would exceed
-    /// [`most`](Self::most).
+    /// [`max_bytes`](Self::max_bytes).
     pub fn encode_results(&self, values: &[Val]) -> Result<Vec<u8>, CodecError> {
-        self.encode_results_within(self.most, values)?.ok_or_else(|| too_much(self.most))
+        self.encode_results_within(self.max_bytes, values)?.ok_or_else(|| too_much(self.max_bytes))
     }
 
-    /// As [`encode_results`](Self::encode_results), but `None` when the JSON would be more than `most` bytes.
+    /// As [`encode_results`](Self::encode_results), but `None` when the JSON would be more than `max_bytes`.
     ///
     /// # Errors
     /// When the value does not fit its type, or is a NaN or an infinity.
-    pub fn encode_results_within(&self, most: usize, values: &[Val]) -> Result<Option<Vec<u8>>, CodecError> {
+    pub fn encode_results_within(&self, max_bytes: usize, values: &[Val]) -> Result<Option<Vec<u8>>, CodecError> {
         match (values, &self.result) {
             ([], None) => Ok(Some(b"null".to_vec())),
-            ([value], Some(shape)) => {
-                write(most, &|trail, out| serde_json::to_writer(out, &Typed { value, shape, trail, step: Step::Root }))
-            }
+            ([value], Some(shape)) => write(max_bytes, &|trail, out| {
+                serde_json::to_writer(out, &Typed { value, shape, trail, step: Step::Root })
+            }),
             (values, shape) => Err(CodecError {
                 path: "$".to_owned(),
                 message: format!("expected {} results, found {}", usize::from(shape.is_some()), values.len()),
@@ -207,9 +208,9 @@ impl FunctionCodec {
     /// Reads the function's result.
     ///
     /// # Errors
-    /// When the text is not JSON, does not fit the type, or would take more than [`most`](Self::most).
+    /// When the text is not JSON, does not fit the type, or would take more than [`max_bytes`](Self::max_bytes).
     pub fn decode_results(&self, json: &[u8]) -> Result<Vec<Val>, CodecError> {
-        let trail = Trail::with_memory(self.most);
+        let trail = Trail::with_memory(self.max_bytes);
         match &self.result {
             Some(shape) => Ok(vec![read(shape, json, &trail)?]),
             None => match serde_json::from_slice::<()>(json) {
@@ -223,7 +224,7 @@ impl FunctionCodec {
     }
 
     /// How many results the function has: one or none.
-    pub fn results(&self) -> usize {
+    pub fn result_count(&self) -> usize {
         usize::from(self.result.is_some())
     }
 
@@ -235,19 +236,19 @@ impl FunctionCodec {
     }
 }
 
-fn too_much(most: usize) -> CodecError {
-    CodecError { path: "$".to_owned(), message: format!("its JSON would be more than {most} bytes") }
+fn too_much(max_bytes: usize) -> CodecError {
+    CodecError { path: "$".to_owned(), message: format!("its JSON would be more than {max_bytes} bytes") }
 }
 
-/// JSON output of at most `most` bytes. The value's own size is no bound: escapes can make a string six times as long.
+/// JSON output of at most `max_bytes`. The value's own size is no bound: escapes can make a string six times as long.
 struct Bounded {
     bytes: Vec<u8>,
-    most: usize,
+    max_bytes: usize,
 }
 
 impl io::Write for Bounded {
     fn write(&mut self, more: &[u8]) -> io::Result<usize> {
-        if more.len() > self.most - self.bytes.len() {
+        if more.len() > self.max_bytes - self.bytes.len() {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         self.bytes.extend_from_slice(more);
@@ -260,11 +261,11 @@ impl io::Write for Bounded {
 }
 
 fn write(
-    most: usize,
+    max_bytes: usize,
     part: &dyn Fn(&Trail<'_>, &mut Bounded) -> serde_json::Result<()>,
 ) -> Result<Option<Vec<u8>>, CodecError> {
     let trail = Trail::default();
-    let mut out = Bounded { bytes: Vec::with_capacity(128), most };
+    let mut out = Bounded { bytes: Vec::with_capacity(128), max_bytes };
     match part(&trail, &mut out) {
         Ok(()) => Ok(Some(out.bytes)),
         Err(error) if error.is_io() => Ok(None),

@@ -1,3 +1,5 @@
+//! The text of a function's type, in one line and in several, and its digest.
+
 use super::{digest, signature, signature_lines};
 use proptest::prelude::*;
 use wit_types::{STRING, Ty, U64, any_type, async_func, func, imported, list, option, record, result, variant};

@@ -52,7 +52,7 @@ impl LinkTypeError {
 
     /// A type that the codec cannot write as JSON.
     pub(super) fn not_json(interface: &str, function: &str, error: &CodecError) -> Self {
-        let problem = format!("has what JSON cannot carry: {error}");
+        let problem = format!("has a type that JSON cannot represent: {error}");
         LinkTypeError::new(interface, function, Mismatch::new(problem, "use an id, a list or a record in its place"))
     }
 
@@ -77,7 +77,11 @@ fn plain(interface: &str, function: &str, func: &ComponentFunc) -> Result<Functi
         Ok(codec) => return Ok(codec),
         Err(error) => error,
     };
-    let problem = format!("`{}` has what cannot cross a link: {}; only plain values can", error.path, error.message);
+    let problem = format!(
+        "`{}` has a type that cannot cross a link: {}; only plain values \
+                           can",
+        error.path, error.message
+    );
     let fix = "use an id, a list or a record in its place";
     Err(LinkTypeError::new(interface, function, Mismatch::new(problem, fix)))
 }

@@ -1,3 +1,5 @@
+//! Which types of two components agree, and how a difference is shown.
+
 use super::{FunctionCodec, check_function, plain_values};
 use proptest::prelude::*;
 use wit_types::{

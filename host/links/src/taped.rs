@@ -52,7 +52,7 @@ impl<L: Answers> Taped<L> {
     fn codec(&self) -> wasmtime::Result<&FunctionCodec> {
         match self.codec.get_or_init(|| FunctionCodec::of(&self.ty).ok()) {
             Some(codec) => Ok(codec),
-            None => bail!("{} has what no JSON has", self.import),
+            None => bail!("{} has a value that JSON cannot represent", self.import),
         }
     }
 
@@ -67,7 +67,7 @@ struct Nobody;
 
 impl Answers for Nobody {
     fn answer<'a>(self: Arc<Self>, _: CallContext, _: &'a [Val], _: &'a mut [Val]) -> Answer<'a> {
-        Box::new(async { bail!("a replay calls nobody") })
+        Box::new(async { bail!("a replay makes no calls") })
     }
 }
 

@@ -1,3 +1,5 @@
+//! Which case of a contract's error a caller gets for a callee that failed.
+
 use super::Unavailable;
 use souk_codec::FunctionCodec;
 use wasmtime::component::types::ComponentFunc;

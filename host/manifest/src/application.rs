@@ -7,7 +7,7 @@ use super::{
 use crate::limits::{ComponentLimits, EdgeLimits};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// An application: the whole content of its manifest, checked, with values filled in. All paths are absolute.
 #[derive(Debug, Clone)]
@@ -180,6 +180,15 @@ pub struct Component {
     pub database: Option<DatabaseUrl>,
     /// Its limits.
     pub limits: ComponentLimits,
+}
+
+impl Component {
+    /// The folders that belong to it completely, and the key that names each: a package takes them along, and must not
+    /// name one elsewhere.
+    pub(crate) fn folders(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let migrations = self.migrations.as_deref().map(|folder| ("migrations", folder));
+        migrations.into_iter().chain(self.seed.as_ref().map(|seed| ("seed.folder", seed.folder.as_path())))
+    }
 }
 
 /// Example data of a component, which `souk seed` adds and removes.

@@ -111,7 +111,7 @@ fn routes(application: &Application, file: File<'_>) {
         }
         if route.middleware.contains(&route.component) {
             let message = format!("`{}` is its own middleware", route.component);
-            let fix = "name another component, or none: a request would go round in a circle";
+            let fix = "name another component, or none: a request would never reach the component";
             file.report.error(file.diagnostic(Some(route.line), Some(&route.component), message, fix));
         }
     }
@@ -143,7 +143,7 @@ fn patterns(application: &Application, file: File<'_>) {
             let (message, fix) = if let Some((other, line)) = served.get(pattern.subject.as_str()) {
                 (
                     format!("the pattern `{}` is one that `{other}` serves, in line {line}", pattern.subject),
-                    format!("make `{other}` a dependency, or take the pattern out of `calls`"),
+                    format!("make `{other}` a dependency, or remove the pattern from `calls`"),
                 )
             } else if component.dependencies.iter().any(|dependency| dependency.name.overlaps(interface)) {
                 (
@@ -204,7 +204,7 @@ pub(super) fn build_folders(application: &Application, file: File<'_>) {
     for (name, (line, workdir)) in builds.into_iter().filter(|(_, (_, workdir))| !workdir.is_dir()) {
         let shown = workdir.strip_prefix(&application.dir).unwrap_or(workdir).display();
         let message = format!("the build's folder `{shown}` does not exist");
-        let fix = "correct `workdir`: it starts at the manifest";
+        let fix = "correct `workdir`, which is relative to the manifest's folder";
         file.report.error(file.diagnostic(Some(line), Some(name), message, fix));
     }
 }

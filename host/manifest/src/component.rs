@@ -97,7 +97,7 @@ pub(super) fn read<'a>(
 fn warn_of_missing(table: &mut Table<'_, '_>, key: &'static str, what: &str) {
     if let Some(first) = table.strings(key).first() {
         let message = format!("`{key}` grants nothing here: Souk {what}, and a call to them traps");
-        table.warning(first.line, message, format!("remove `{key}` if the component does without"));
+        table.warning(first.line, message, format!("remove `{key}` if the component can work without it"));
     }
 }
 
@@ -194,7 +194,12 @@ fn read_tool(
     for remote in &component.remote {
         if let Some(durable) = component.durable.iter().find(|durable| durable.name.overlaps(&remote.name)) {
             let message = format!("`{}` is in `remote` and, as `{}`, in `durable`", remote.name, durable.name);
-            souk.error(remote.line, message, "take it out of one: a durable link waits for no other host anyway");
+            souk.error(
+                remote.line,
+                message,
+                "remove it from one of them: a durable link waits for no other host \
+                                              anyway",
+            );
         }
     }
     component.idempotent = read_idempotent(&mut souk);
@@ -208,7 +213,7 @@ fn read_tool(
             other => {
                 let fix =
                     "write `readiness = \"ignore\"`, or remove it: then the host is ready only when the component is";
-                souk.error(readiness.line, format!("`readiness` must be \"ignore\", and is \"{other}\""), fix);
+                souk.error(readiness.line, format!("`readiness` must be \"ignore\", but is \"{other}\""), fix);
             }
         }
     }

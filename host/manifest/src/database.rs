@@ -63,7 +63,7 @@ fn read(url: &str, labels: &[String], secret: bool) -> Result<DatabaseUrl, (Stri
         };
     }
     let Some(label) = url.strip_prefix("sqlite:") else {
-        return Err(("is no database's URL".to_owned(), FORMS.to_owned()));
+        return Err(("is not the URL of a database".to_owned(), FORMS.to_owned()));
     };
     if labels.iter().any(|granted| granted == label) {
         return Ok(DatabaseUrl::Sqlite(label.to_owned()));
@@ -128,10 +128,10 @@ mod tests {
     fn a_wrong_url_is_an_error_with_line_and_fix_that_shows_nothing_of_it() {
         let granted = "sqlite_databases = [\"main\", \"other\"]";
         for (url, more, reason, fix) in [
-            ("", "", "is no database's URL", "postgres://USER:PASSWORD@HOST/DATABASE"),
-            ("s3cret", "", "is no database's URL", "sqlite:LABEL"),
-            ("mysql://me:s3cret@db/shop", "", "is no database's URL", "sqlite:LABEL"),
-            ("host=db user=me password=s3cret", "", "is no database's URL", "sqlite:LABEL"),
+            ("", "", "is not the URL of a database", "postgres://USER:PASSWORD@HOST/DATABASE"),
+            ("s3cret", "", "is not the URL of a database", "sqlite:LABEL"),
+            ("mysql://me:s3cret@db/shop", "", "is not the URL of a database", "sqlite:LABEL"),
+            ("host=db user=me password=s3cret", "", "is not the URL of a database", "sqlite:LABEL"),
             ("postgres://me:s3cret@/shop", "", "has no host", "postgres://USER:PASSWORD@HOST/DATABASE"),
             ("postgres://me:s3cret@db/shop?sslkey=/s3cret", "", "`sslkey`", "remove the parameter"),
             ("sqlite:s3cret", "", "not granted", "sqlite_databases = [\"LABEL\"]"),

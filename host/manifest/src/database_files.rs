@@ -57,7 +57,7 @@ fn numbers(souk: &mut Table<'_, '_>, key: &'static str, has_migrations: bool) ->
             }
         }
         if !has_migrations {
-            let message = format!("`{key}` is about migrations, and the component has none");
+            let message = format!("`{key}` is about migrations, but the component has none");
             souk.error(number.line, message, format!("add `migrations`, or remove `{key}`"));
         }
     }
@@ -84,7 +84,7 @@ fn read_seed(
         None => seed.error(seed.line, "the seed has no `folder`", "write `folder = \"FOLDER\"`"),
     }
     if component.migrations.is_none() {
-        let message = "a seed goes into tables that migrations make, and the component has none";
+        let message = "a seed needs tables that migrations create, but the component has no migrations";
         seed.error(seed.line, message, "add `migrations`, or remove `seed`");
     }
     templates.seed = Some(SeedTemplate { first_start, unless: unless.map(|unless| unless.value) });
@@ -96,8 +96,11 @@ fn folder(table: &mut Table<'_, '_>, dir: &Path, name: &At<String>, what: &str, 
     let path = dir.join(&name.value);
     if !path.is_dir() {
         let (message, fix) = match path.exists() {
-            true => ("is a file, and not the folder", format!("name the folder that holds {files}")),
-            false => ("does not exist", "make the folder, or correct the path: it starts at the manifest".to_owned()),
+            true => ("is a file, not a folder", format!("name the folder that holds {files}")),
+            false => (
+                "does not exist",
+                "create the folder, or correct the path, which is relative to the manifest's folder".to_owned(),
+            ),
         };
         table.error(name.line, format!("{what} `{}` {message}", name.value), fix);
     }

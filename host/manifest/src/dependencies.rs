@@ -28,7 +28,7 @@ pub(super) const INHERITABLE: [&str; 7] = [
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Provider {
     pub(super) answer: Answer,
-    /// The keys whose configuration it takes over.
+    /// The keys whose configuration it inherits.
     pub(super) inherit: Vec<&'static str>,
     /// More environment variables for it.
     pub(super) environment: BTreeMap<String, String>,
@@ -44,8 +44,8 @@ pub(super) enum Answer {
     Code(Code),
 }
 
-/// Reads the dependencies of one component. The providers are in the order of the dependencies, whose components are
-/// not known yet.
+/// Reads the dependencies of one component and their providers, in the same order. The `component` of each dependency
+/// is still empty: the caller fills it in from the provider.
 pub(super) fn read(table: &mut Table<'_, '_>, dir: &Path) -> (Vec<Dependency>, Vec<Provider>) {
     let inherit_all = table.boolean("dependencies_inherit_configuration").is_some_and(|inherit| inherit.value);
     let (mut links, mut providers) = (Vec::new(), Vec::new());
@@ -74,7 +74,7 @@ pub(super) fn read_table(
             }
         };
         if value.get_ref().is_str() {
-            let message = format!("dependency `{name}` names a version, and no registry");
+            let message = format!("dependency `{name}` names a version, but no registry");
             dependencies.error(key.line, message, release::FIX);
             continue;
         }
@@ -127,7 +127,7 @@ pub(super) fn read_provider(
             .required_string("component", "write `component = \"NAME\"`, `path = \"FILE\"`, or `url` and `digest`")
             .map(|component| Answer::Component(component.value)),
     };
-    // Without an answer, `digest` is not an unknown key; other mistakes in the entry are still reported.
+    // If the answer has a mistake, nobody has read `digest`: it must not be reported as an unknown key too.
     if answer.is_none() {
         entry.hide("digest");
         entry.value("digest");
@@ -138,10 +138,10 @@ pub(super) fn read_provider(
 
 /// Reads `inherit_configuration`: all, nothing, or a list of keys.
 fn read_inherit(entry: &mut Table<'_, '_>, all: bool) -> Vec<&'static str> {
-    let everything = |all: bool| if all { INHERITABLE.to_vec() } else { Vec::new() };
-    let Some((line, value)) = entry.value("inherit_configuration") else { return everything(all) };
+    let all_or_none = |all: bool| if all { INHERITABLE.to_vec() } else { Vec::new() };
+    let Some((line, value)) = entry.value("inherit_configuration") else { return all_or_none(all) };
     match value.get_ref() {
-        DeValue::Boolean(all) => everything(*all),
+        DeValue::Boolean(all) => all_or_none(*all),
         DeValue::Array(_) => {
             let mut inherit = Vec::new();
             for key in entry.strings("inherit_configuration") {

@@ -79,7 +79,7 @@ impl Files {
     }
 
     /// Sets the component that these files belong to, for messages.
-    pub(super) fn belong_to(&mut self, component: &str) {
+    pub(super) fn set_component(&mut self, component: &str) {
         component.clone_into(&mut self.component);
     }
 
@@ -103,7 +103,7 @@ impl Files {
     pub fn resolve(&self) -> Result<BTreeMap<String, PathBuf>, Diagnostic> {
         let mut files = BTreeMap::new();
         for mount in &self.mounts {
-            let (found, strip, below, folder) = match &mount.value {
+            let (found, strip, destination, folder) = match &mount.value {
                 FileMount::Pattern(pattern) => {
                     let path = self.dir.join(pattern);
                     if !path.exists() && !pattern.contains(['*', '?', '[']) {
@@ -124,7 +124,7 @@ impl Files {
                     )
                 }
                 FileMount::Placement { source, destination } if source.is_file() => {
-                    self.place(&mut files, destination.clone(), source.clone(), mount.line)?;
+                    self.add_file(&mut files, destination.clone(), source.clone(), mount.line)?;
                     continue;
                 }
                 FileMount::Placement { source, .. } => {
@@ -143,15 +143,15 @@ impl Files {
             for file in found {
                 let Ok(relative) = file.strip_prefix(strip) else { continue };
                 let Some(relative) = relative.to_str() else { continue };
-                let path = format!("{}/{relative}", below.trim_end_matches('/'));
-                self.place(&mut files, path, file.clone(), mount.line)?;
+                let path = format!("{}/{relative}", destination.trim_end_matches('/'));
+                self.add_file(&mut files, path, file.clone(), mount.line)?;
             }
         }
         Ok(files)
     }
 
-    /// Adds a file that is not excluded; two files for one path are an error, and not a silent choice.
-    fn place(
+    /// Adds a file that is not excluded; two different files for one path are an error.
+    fn add_file(
         &self,
         files: &mut BTreeMap<String, PathBuf>,
         path: String,
@@ -198,7 +198,7 @@ impl Files {
             line: Some(line),
             component: Some(self.component.clone()),
             message,
-            fix: "make the file readable, or correct the path: it starts at the manifest".to_owned(),
+            fix: "make the file readable, or correct the path, which is relative to the manifest's folder".to_owned(),
         }
     }
 }

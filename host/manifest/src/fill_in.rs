@@ -44,7 +44,7 @@ pub(super) fn turn_off(draft: &mut Draft, values: &BTreeMap<String, Value>, file
     for route in &application.routes {
         let Some((name, variable)) = route.middleware.iter().find_map(|name| off.get_key_value(name)) else { continue };
         let message = format!("middleware `{name}` is off, because `{variable}` is set");
-        let fix = format!("leave `{variable}` empty, or take `{name}` out of the middleware");
+        let fix = format!("leave `{variable}` empty, or remove `{name}` from the middleware");
         file.report.error(file.diagnostic(Some(route.line), Some(&route.component), message, fix));
     }
     for component in application.components.values() {

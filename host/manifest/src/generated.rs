@@ -147,8 +147,8 @@ pub(super) fn make(
             Kind::Url => host.url.clone(),
             Kind::Secret if shared => {
                 let message = format!(
-                    "variable `{name}` has no value, and where hosts share an application none is made: each host would \
-                     make its own"
+                    "variable `{name}` has no value, and it is not generated where several hosts run the application: \
+                     each would generate its own"
                 );
                 let key = environment_name(PREFIX, name);
                 let fix = format!("set {key} to the same value at every host, in the environment or in `.env`");

@@ -102,7 +102,7 @@ impl Maker<'_> {
         component.environment.extend(provider.environment.clone());
         component.part_of = Some(owner.to_owned());
         component.name = free_name(draft, &format!("{base}-for-{owner}"));
-        component.files.belong_to(&component.name);
+        component.files.set_component(&component.name);
         let name = component.name.clone();
         self.made.push(Made { owner: owner.to_owned(), provider, name: name.clone() });
         draft.add((component, templates));
@@ -121,7 +121,7 @@ impl Maker<'_> {
         };
         if let Some(what) = single {
             let message =
-                format!("component `{name}` cannot take over configuration of `{owner}`, because it has {what}");
+                format!("component `{name}` cannot inherit the configuration of `{owner}`, because that has {what}");
             let fix = format!("write what it needs in [component.{name}], and leave out `inherit_configuration`");
             self.file.report.error(self.file.diagnostic(Some(line), Some(owner), message, fix));
             return None;

@@ -50,7 +50,7 @@ impl RedisUrl {
     pub fn parse(url: &str) -> Result<Self, &'static str> {
         let info = url.into_connection_info().map_err(|_| "is not the URL of a Redis server")?;
         match info.addr() {
-            ConnectionAddr::TcpTls { insecure: true, .. } => Err("asks for TLS without a check of certificates"),
+            ConnectionAddr::TcpTls { insecure: true, .. } => Err("asks for TLS without checking certificates"),
             _ => Ok(RedisUrl(info)),
         }
     }
@@ -88,7 +88,7 @@ impl fmt::Debug for RedisUrl {
 
 /// The fix for `type = "spin"` without a path.
 pub(super) const MISSING_PATH: &str =
-    "write `path = \"...\"`, or remove the table: the label then lies in the state folder";
+    "write `path = \"...\"`, or remove the table: then the label is a file in the state folder";
 
 /// Types that Spin knows and Souk does not.
 const OTHERS: [&str; 2] = ["azure_cosmos", "aws_dynamo"];

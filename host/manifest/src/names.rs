@@ -29,23 +29,23 @@ pub(super) fn check_variable(name: &str) -> Result<(), String> {
     check_words(name, '_', true)
 }
 
-fn check_words(name: &str, joint: char, lower: bool) -> Result<(), String> {
-    let wrong_joint = if joint == '-' { '_' } else { '-' };
+fn check_words(name: &str, separator: char, lower: bool) -> Result<(), String> {
+    let wrong_separator = if separator == '-' { '_' } else { '-' };
     if name.is_empty() {
         return Err("the name is empty".to_owned());
     }
-    if name.contains(wrong_joint) {
-        return Err(format!("words are joined by `{joint}`, not `{wrong_joint}`"));
+    if name.contains(wrong_separator) {
+        return Err(format!("words are joined by `{separator}`, not `{wrong_separator}`"));
     }
-    for (i, word) in name.split(joint).enumerate() {
+    for (i, word) in name.split(separator).enumerate() {
         let Some(first) = word.chars().next() else {
-            return Err(format!("`{joint}` must stand between two words"));
+            return Err(format!("`{separator}` must stand between two words"));
         };
         if !first.is_ascii_alphabetic() && (i == 0 || !first.is_ascii_digit()) {
             return Err("it must begin with a letter".to_owned());
         }
         if let Some(bad) = word.chars().find(|c| !c.is_ascii_alphanumeric()) {
-            return Err(format!("`{bad}` is not a letter, a digit or `{joint}`"));
+            return Err(format!("`{bad}` is not a letter, a digit or `{separator}`"));
         }
         let uppers = word.chars().any(|c| c.is_ascii_uppercase());
         if lower && uppers {
@@ -89,7 +89,7 @@ impl DependencyName {
         for part in [Some(namespace), Some(name), interface].into_iter().flatten() {
             check_component(part).map_err(|error| format!("in `{part}`: {error}"))?;
         }
-        let version = version.map(|v| Version::parse(v).map_err(|e| format!("its version `{v}` is none: {e}")));
+        let version = version.map(|v| Version::parse(v).map_err(|e| format!("`{v}` is not a version: {e}")));
         Ok(DependencyName {
             package: package.to_owned(),
             interface: interface.map(str::to_owned),
@@ -107,10 +107,12 @@ impl DependencyName {
 
     /// Whether both names can cover the same import.
     pub fn overlaps(&self, other: &DependencyName) -> bool {
-        fn meet<T: PartialEq>(a: &Option<T>, b: &Option<T>) -> bool {
+        fn compatible<T: PartialEq>(a: &Option<T>, b: &Option<T>) -> bool {
             a.is_none() || b.is_none() || a == b
         }
-        self.package == other.package && meet(&self.interface, &other.interface) && meet(&self.version, &other.version)
+        self.package == other.package
+            && compatible(&self.interface, &other.interface)
+            && compatible(&self.version, &other.version)
     }
 }
 
@@ -148,7 +150,7 @@ mod tests {
         for good in ["default", "my-db", "my_db"] {
             check_label(good).expect(good);
         }
-        check_label("my_db-two").expect_err("both joints");
+        check_label("my_db-two").expect_err("both separators");
         check_label("../etc/passwd").expect_err("a path");
     }
 

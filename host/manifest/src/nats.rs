@@ -68,7 +68,7 @@ impl FromStr for NatsServer {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         // `host:4222` alone is NATS's own short form.
-        let address = ServerAddr::from_str(text).map_err(|_| "is no URL of a NATS server")?;
+        let address = ServerAddr::from_str(text).map_err(|_| "is not the URL of a NATS server")?;
         if !matches!(address.scheme(), "nats" | "tls") {
             return Err("must begin with nats:// or tls://");
         }

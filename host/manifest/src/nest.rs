@@ -49,8 +49,8 @@ pub struct NestError {
     pub status: Value,
     /// The text, with `{}` as the placeholder for the case's payload; `None` stands for the payload itself.
     pub message: Option<String>,
-    /// Whether it is for this pattern only, and not for all patterns of the component.
-    pub own: bool,
+    /// Whether the error is for this pattern only, and not for all patterns of the component.
+    pub pattern_only: bool,
 }
 
 /// Reads the table of one component.
@@ -67,7 +67,7 @@ pub(super) fn read(mut table: Table<'_, '_>) -> Nest {
 }
 
 fn read_patterns(table: &Table<'_, '_>, shared: &BTreeMap<String, NestError>) -> Vec<NestPattern> {
-    const FUNCTION: &str = "write it as \"namespace:package/interface@version#function\"";
+    const FUNCTION_FIX: &str = "write it as \"namespace:package/interface@version#function\"";
     let mut patterns: Vec<NestPattern> = Vec::new();
     for (key, value) in table.entries() {
         let subject = match subject(key.value) {
@@ -78,17 +78,17 @@ fn read_patterns(table: &Table<'_, '_>, shared: &BTreeMap<String, NestError>) ->
             }
         };
         if patterns.iter().any(|other| other.subject == subject) {
-            table.error(key.line, format!("the pattern `{subject}` stands there twice"), "keep one of the two");
+            table.error(key.line, format!("the pattern `{subject}` is listed twice"), "keep one of the two");
             continue;
         }
-        let (function, data, own, leave_out) = match value.get_ref() {
+        let (function, data, pattern_errors, leave_out) = match value.get_ref() {
             DeValue::String(function) => {
                 (Some(At { value: function.to_string(), line: key.line }), None, BTreeMap::new(), Vec::new())
             }
             DeValue::Table(_) => {
                 let Some(mut entry) = table.entry(&key, value) else { continue };
                 entry.place = format!("the pattern `{subject}`");
-                let function = entry.required_string("function", FUNCTION);
+                let function = entry.required_string("function", FUNCTION_FIX);
                 let data = entry.string("data").map(|data| data.value);
                 let errors = entry.table("errors").map(|errors| read_errors(&errors, true)).unwrap_or_default();
                 let leave_out = entry.strings("leave_out").into_iter().map(|path| path.value).collect();
@@ -105,18 +105,18 @@ fn read_patterns(table: &Table<'_, '_>, shared: &BTreeMap<String, NestError>) ->
         let named = named.and_then(|(interface, name)| Some((DependencyName::parse(interface).ok()?, name)));
         let Some((interface, name)) = named.filter(|(interface, _)| interface.interface.is_some()) else {
             let message = format!("`{}` is not the name of a function in an interface", function.value);
-            table.error(function.line, message, FUNCTION);
+            table.error(function.line, message, FUNCTION_FIX);
             continue;
         };
         let mut errors = shared.clone();
-        errors.extend(own);
+        errors.extend(pattern_errors);
         let function = name.to_owned();
         patterns.push(NestPattern { subject, interface, function, data, errors, leave_out, line: key.line });
     }
     patterns
 }
 
-fn read_errors(table: &Table<'_, '_>, own: bool) -> BTreeMap<String, NestError> {
+fn read_errors(table: &Table<'_, '_>, pattern_only: bool) -> BTreeMap<String, NestError> {
     let mut errors = BTreeMap::new();
     for (case, value) in table.entries() {
         let Some(mut entry) = table.entry(&case, value) else { continue };
@@ -131,11 +131,7 @@ fn read_errors(table: &Table<'_, '_>, own: bool) -> BTreeMap<String, NestError> 
                 DeValue::Integer(number) => match number.as_str().parse::<u16>() {
                     Ok(status) => Some(Value::from(status)),
                     Err(_) => {
-                        entry.error(
-                            line,
-                            "`status` is out of range",
-                            "write a number as HTTP has them: `status = 404`",
-                        );
+                        entry.error(line, "`status` is out of range", "write an HTTP status: `status = 404`");
                         None
                     }
                 },
@@ -148,7 +144,7 @@ fn read_errors(table: &Table<'_, '_>, own: bool) -> BTreeMap<String, NestError> 
         let message = entry.string("message").map(|message| message.value);
         entry.finish();
         if let Some(status) = status {
-            errors.insert(case.value.to_owned(), NestError { status, message, own });
+            errors.insert(case.value.to_owned(), NestError { status, message, pattern_only });
         }
     }
     errors
@@ -156,25 +152,27 @@ fn read_errors(table: &Table<'_, '_>, own: bool) -> BTreeMap<String, NestError> 
 
 /// The subject that Nest uses for a pattern; `Err` says what is wrong with it, and the fix.
 fn subject(pattern: &str) -> Result<String, (&'static str, &'static str)> {
-    const JSON: &str = "write an object as its JSON in single quotes: '{\"cmd\":\"find_one\"}'";
+    const JSON_FIX: &str = "write an object as its JSON in single quotes: '{\"cmd\":\"find_one\"}'";
+    const BOTH_SIDES_FIX: &str = "change the pattern here and in the Nest application";
     let subject = if pattern.starts_with('{') {
-        let value = serde_json::from_str(pattern).map_err(|_| ("it is not JSON", JSON))?;
-        route(&value).ok_or(("a list has no place in a pattern", JSON))?
+        let value = serde_json::from_str(pattern).map_err(|_| ("it is not JSON", JSON_FIX))?;
+        route(&value).ok_or(("a pattern cannot contain a list", JSON_FIX))?
     } else {
         pattern.to_owned()
     };
     if subject.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Err(("NATS takes no blanks in a subject", "change the pattern, on both sides"));
+        return Err(("a NATS subject cannot contain whitespace or control characters", BOTH_SIDES_FIX));
     }
     let mut tokens = subject.split('.');
     if tokens.clone().any(str::is_empty) {
         return Err(("a part between dots is empty", "write at least one character between two dots"));
     }
     if tokens.any(|token| token == "*" || token == ">") {
-        return Err(("wildcards are not supported", "write each pattern"));
+        return Err(("wildcards are not supported", "write one entry for each pattern"));
     }
     if ["$", "_INBOX.", "souk."].iter().any(|reserved| subject.starts_with(reserved)) {
-        return Err(("such subjects belong to NATS or to the host", "change the pattern, on both sides"));
+        let message = "subjects that begin with `$`, `_INBOX.` or `souk.` are reserved for NATS and the host";
+        return Err((message, BOTH_SIDES_FIX));
     }
     Ok(subject)
 }
@@ -209,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pattern_becomes_the_subject_that_nest_makes_of_it() {
+    fn a_pattern_has_the_same_subject_as_in_nest() {
         for (pattern, expected) in [
             ("auth.login.user", "auth.login.user"),
             ("sum", "sum"),

@@ -9,8 +9,8 @@ use super::names::nearest;
 use super::table::{At, File, Table};
 use std::collections::BTreeMap;
 
-/// The most values that an error lists; for more it only refers to the list.
-const SHORT_LIST: usize = 12;
+/// The most values that an error lists. If there are more, the error only refers to `one_of`.
+const MAX_LISTED_VALUES: usize = 12;
 
 /// Reads `one_of` of a variable's entry; `None` when it is absent or wrong.
 pub(super) fn read(entry: &mut Table<'_, '_>, name: &At<&str>) -> Option<OneOf> {
@@ -46,9 +46,9 @@ pub(super) fn check(declared: &BTreeMap<String, Declared>, values: &BTreeMap<Str
         let message = format!("variable `{name}` {is}, which is not one of the values that it may have");
         let key = environment_name(PREFIX, name);
         let fix = match (near, allowed.len()) {
-            (Some(near), _) => format!("set {key} to one of those listed here; did you mean `{near}`?"),
-            (None, ..=SHORT_LIST) => format!("set {key} to `{}`", allowed.join("`, `")),
-            (None, _) => format!("set {key} to one of those listed here"),
+            (Some(near), _) => format!("set {key} to a value of `one_of`; did you mean `{near}`?"),
+            (None, ..=MAX_LISTED_VALUES) => format!("set {key} to `{}`", allowed.join("`, `")),
+            (None, _) => format!("set {key} to a value of `one_of`"),
         };
         manifest.report.error(manifest.diagnostic(Some(*line), None, message, fix));
     }
@@ -74,7 +74,7 @@ mod tests {
         let other = app(&text).env("SPIN_VARIABLE_COIN", "eur");
         assert_eq!(other.component("a").variables["coin"].expose(), "eur");
         for (value, fix) in [
-            ("EUR", "set SPIN_VARIABLE_COIN to one of those listed here; did you mean `eur`?"),
+            ("EUR", "set SPIN_VARIABLE_COIN to a value of `one_of`; did you mean `eur`?"),
             ("jpy-yen", "set SPIN_VARIABLE_COIN to `usd`, `eur`"),
             ("", "set SPIN_VARIABLE_COIN to `usd`, `eur`"),
         ] {

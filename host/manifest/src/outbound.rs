@@ -58,7 +58,11 @@ impl AllowedHost {
     /// When the entry is not a host, or a host that cannot be granted.
     pub fn parse(text: &str, shown: &str) -> Result<Self, HostError> {
         if text == "insecure:allow-all" {
-            return wrong("`insecure:allow-all` is no longer known", "write `*://*:*` if every destination is meant");
+            return wrong(
+                "`insecure:allow-all` is no longer supported",
+                "write `*://*:*` if every destination is \
+                          meant",
+            );
         }
         let Some((scheme, rest)) = text.trim().split_once("://") else {
             return wrong("the scheme is missing", "write `https://HOST` or another scheme, `*://HOST:PORT` for any");
@@ -182,7 +186,7 @@ fn split(rest: &str) -> Result<(&str, &str), HostError> {
         return match port.strip_prefix(':') {
             Some(port) => Ok((address, port)),
             None if port.is_empty() => Ok((address, "")),
-            None => wrong("something stands behind the address", "write `http://[::1]:8080`"),
+            None => wrong("there is text after the address", "write `http://[::1]:8080`"),
         };
     }
     if rest.parse::<IpNet>().is_ok() {
@@ -212,7 +216,7 @@ fn parse_host(host: &str) -> Result<Host, HostError> {
     }
     let name = host.strip_prefix("*.").unwrap_or(host);
     if name.contains('*') {
-        return wrong("`*` stands inside the host", "write `*` alone, or as the first part: `*.example.com`");
+        return wrong("`*` is inside the host", "write `*` alone, or as the first part: `*.example.com`");
     }
     if name.is_empty() || name.starts_with('.') || name.contains(|c: char| c.is_whitespace() || c == ':') {
         return wrong("the host is not a name or address", "write a name, an address, or a network such as 10.0.0.0/8");
@@ -411,7 +415,7 @@ mod tests {
             ("http://a.test:70000", "port"),
             ("http://a.test:20..10", "range"),
             ("http://[::1", "closed"),
-            ("http://[::1]x", "behind"),
+            ("http://[::1]x", "after the address"),
             ("http://a b", "name or address"),
             ("insecure:allow-all", "allow-all"),
         ] {

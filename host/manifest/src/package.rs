@@ -22,7 +22,7 @@ pub struct PackagePlan {
     pub components: Vec<PackagedCode>,
     /// The files of each component that has any.
     pub files: Vec<Files>,
-    /// Folders that belong to it completely: migrations, and files that the host serves.
+    /// Folders that belong to it completely: migrations, seeds, and files that the host serves.
     pub folders: Vec<PathBuf>,
 }
 
@@ -51,6 +51,7 @@ pub fn load_package(manifest: &Path) -> Result<PackagePlan, ManifestErrors> {
     let (mut components, mut files, mut folders) = (Vec::new(), Vec::new(), Vec::new());
     folders.extend(application.static_folders.iter().map(|folder| folder.folder.clone()));
     for (name, component) in application.components {
+        folders.extend(component.folders().map(|(_, folder)| folder.to_owned()));
         // A copy has the same code as its original.
         if component.copy_of.is_none() {
             components.push(PackagedCode {
@@ -60,7 +61,6 @@ pub fn load_package(manifest: &Path) -> Result<PackagePlan, ManifestErrors> {
                 download: component.download,
             });
         }
-        folders.extend(component.migrations);
         if !component.files.is_empty() {
             files.push(component.files);
         }
@@ -82,15 +82,15 @@ pub(super) fn check(application: &Application, file: File<'_>) {
     for component in application.components.values() {
         let refuse = |what: &str| {
             let message = format!("{what} leaves the folder of the package");
-            let fix = "use no package that wants this: its author must put the file into it";
+            let fix = "do not use this package: its author must put the file into it";
             file.report.error(file.diagnostic(Some(component.line), Some(&component.name), message, fix));
         };
         let outside = |path: &Path| !is_inside(&application.dir, path);
         if component.download.is_none() && outside(&component.source) {
             refuse("`source`");
         }
-        if component.migrations.as_deref().is_some_and(outside) {
-            refuse("`migrations`");
+        for (key, _) in component.folders().filter(|(_, folder)| outside(folder)) {
+            refuse(&format!("`{key}`"));
         }
         let mut placed = component.files.mounts().filter_map(|mount| match mount {
             FileMount::Placement { source, .. } => Some(source),
@@ -129,6 +129,10 @@ mod tests {
                 Some("a source in `files`"),
             ),
             ("source = \"a.wasm\"\ntool.souk.migrations = \"/usr\"", Some("`migrations`")),
+            (
+                "source = \"a.wasm\"\ntool.souk = { migrations = \"/usr\", seed.folder = \"/etc\" }",
+                Some("`seed.folder`"),
+            ),
         ] {
             let mut app = app(&format!("{HEAD}{text}\n")).env("SPIN_VARIABLE_V", "1");
             let operator = tempfile::tempdir().unwrap();

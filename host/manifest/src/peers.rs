@@ -17,7 +17,7 @@ pub(super) fn read_trusted(table: &mut Table<'_, '_>) -> Vec<IpNet> {
         let network = value.parse::<IpNet>().or_else(|_| value.parse::<IpAddr>().map(IpNet::from));
         match network {
             Ok(network) if network.prefix_len() == 0 => {
-                let fix = "name the proxies alone: who is trusted may say that it is anybody";
+                let fix = "list only the proxies: a trusted address may claim to be any client";
                 table.error(line, format!("`{value}` in `trusted_proxies` is every address"), fix);
             }
             Ok(network) => trusted.push(network.trunc()),
@@ -54,7 +54,7 @@ impl Reserved {
                 let known = routes.iter().filter_map(|route| Some(route.pattern.as_ref()?.as_str()));
                 let fix = match nearest(value, known) {
                     Some(near) => format!("did you mean `{near}`?"),
-                    None => "write the `route` of a [[trigger.http]] as it stands there".to_owned(),
+                    None => "write the `route` of a [[trigger.http]] exactly as it is there".to_owned(),
                 };
                 let message = format!("`{value}` in `reserved_routes` is the route of no trigger");
                 file.report.error(file.diagnostic(Some(*line), None, message, fix));
@@ -91,7 +91,7 @@ mod tests {
         for (text, message, fix) in [
             ("trusted_proxies = [\"proxy.test\"]", "neither an address nor a network", "without a port"),
             ("trusted_proxies = [\"10.0.0.1:80\"]", "neither an address nor a network", "without a port"),
-            ("trusted_proxies = [\"0.0.0.0/0\"]", "is every address", "name the proxies alone"),
+            ("trusted_proxies = [\"0.0.0.0/0\"]", "is every address", "list only the proxies"),
             ("trusted_proxies = \"10.0.0.1\"", "must be a list of strings", "[\"...\"]"),
             ("openapi = \"openapi.json\"", "`openapi` does not begin with `/`", "openapi = \"/api/openapi.json\""),
             ("reserved_routes = [\"/nowhere\"]", "the route of no trigger", "[[trigger.http]]"),

@@ -96,8 +96,9 @@ const NEUTRAL: &[(&str, &[&str])] = &[
 const FILES: &[&str] =
     &["passfile", "service", "servicefile", "sslcert", "sslcrl", "sslcrldir", "sslkey", "sslkeylogfile", "sslrootcert"];
 
-/// All other parameters of libpq, so that an error can name them.
+/// All other parameters of libpq, and those of Prisma, so that an error can name them.
 const OTHERS: &[&str] = &[
+    "connection_limit",
     "gssdelegation",
     "gsslib",
     "keepalives",
@@ -107,18 +108,24 @@ const OTHERS: &[&str] = &[
     "krbsrvname",
     "max_protocol_version",
     "min_protocol_version",
+    "pgbouncer",
+    "pool_timeout",
     "replication",
     "require_auth",
     "requirepeer",
     "requiressl",
     "scram_client_key",
     "scram_server_key",
+    "socket_timeout",
+    "sslaccept",
     "sslcertmode",
     "sslcompression",
+    "sslidentity",
     "sslpassword",
     "sslsni",
     "ssl_max_protocol_version",
     "ssl_min_protocol_version",
+    "statement_cache_size",
     "tcp_user_timeout",
 ];
 
@@ -179,7 +186,7 @@ impl PostgresAddress {
             settings: Vec::new(),
             ca_root: Vec::new(),
         };
-        let mut host_address = String::new();
+        let (mut host_address, mut schema) = (String::new(), String::new());
         for (key, value) in pairs {
             if let Some((key, neutral)) = NEUTRAL.iter().find(|(name, _)| *name == key) {
                 if !value.is_empty() && !neutral.contains(&value.as_str()) {
@@ -190,7 +197,7 @@ impl PostgresAddress {
             match key.as_str() {
                 _ if FILES.contains(&key.as_str()) => {
                     let fix = "remove the parameter; a component sets its own CA root when it opens the connection";
-                    return wrong(format!("has `{key}`, which has the host read its files"), fix);
+                    return wrong(format!("has `{key}`, which would let the host read its own files"), fix);
                 }
                 _ if OTHERS.contains(&key.as_str()) => {
                     return wrong(format!("has `{key}`, which is not supported"), "remove the parameter");
@@ -208,6 +215,11 @@ impl PostgresAddress {
                     address.application_name = Some(value);
                 }
                 "options" => address.settings = read_settings(&value)?,
+                // Prisma's, which is in the URLs of a system that this one replaces.
+                "schema" if value.contains(['"', '\\']) => {
+                    return wrong("has a value of `schema` that is not supported", "name a schema without quotes");
+                }
+                "schema" => schema = value,
                 "host"
                 | "hostaddr"
                 | "port"
@@ -222,6 +234,10 @@ impl PostgresAddress {
                     return wrong("has a parameter that is not known", fix);
                 }
             }
+        }
+        // `public` is where a session looks anyway.
+        if !["", "public"].contains(&schema.as_str()) {
+            address.settings.push(("search_path".to_owned(), format!("\"{schema}\"")));
         }
         match (address.host.is_empty(), host_address.is_empty()) {
             (true, false) => address.host = host_address,
@@ -252,7 +268,7 @@ fn read_url(rest: &str) -> Result<Vec<(String, String)>, AddressError> {
         Some((address, "")) => (address, ""),
         Some((address, rest)) => match rest.strip_prefix(':') {
             Some(port) => (address, port),
-            None => return wrong("has something behind the host's `]`", "write `[::1]:5432`"),
+            None => return wrong("has text after the host's `]`", "write `[::1]:5432`"),
         },
         None => place.rsplit_once(':').unwrap_or((place, "")),
     };
@@ -311,7 +327,7 @@ fn read_pairs(text: &str) -> Result<Vec<(String, String)>, AddressError> {
         let behind = end.and_then(|end| after.get(end..)).unwrap_or_default();
         rest = behind.trim_start();
         if quoted && !rest.is_empty() && rest.len() == behind.len() {
-            return wrong("has something behind a closed quote", FIX);
+            return wrong("has text after a closed quote", FIX);
         }
     }
     Ok(pairs)
@@ -328,7 +344,7 @@ fn read_host(host: &str) -> Result<String, AddressError> {
         return Ok(address.to_canonical().to_string());
     }
     if !host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) {
-        return wrong("has a host that is no name and no address", "write a name, 127.0.0.1, or [::1] in a URL");
+        return wrong("has a host that is neither a name nor an address", "write a name, 127.0.0.1, or [::1] in a URL");
     }
     Ok(host.to_ascii_lowercase())
 }

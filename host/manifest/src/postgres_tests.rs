@@ -32,20 +32,33 @@ fn a_url_and_the_pairs_of_libpq_give_the_same_address() {
 }
 
 #[test]
-fn what_an_address_leaves_out_has_a_default_that_is_not_the_hosts() {
+fn missing_parts_have_defaults_that_do_not_come_from_the_host() {
     let address = address("postgres://me@db.test");
     assert_eq!((address.port(), address.database.as_str(), address.password.as_str()), (5432, "me", ""));
     assert_eq!((address.ssl_mode, address.connect_timeout()), (SslMode::Prefer, None));
 }
 
 #[test]
-fn hosts_and_ports_are_read_where_they_stand() {
+fn the_schema_of_prisma_is_where_the_session_looks() {
+    for (text, settings) in [
+        ("postgres://u@db/d?schema=public", &[][..]),
+        ("postgres://u@db/d?schema=Shop%20one", &[("search_path", "\"Shop one\"")]),
+        ("postgres://u@db/d?schema=shop&options=-cwork_mem%3D1", &[("work_mem", "1"), ("search_path", "\"shop\"")]),
+    ] {
+        let expected: Vec<_> = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        assert_eq!(address(text).settings, expected, "{text}");
+    }
+}
+
+#[test]
+fn host_and_port_are_read_from_each_form_of_an_address() {
     for (text, host, port) in [
         ("postgres://u:p@127.0.0.1:1/d", "127.0.0.1", 1),
         ("postgres://u@[::1]/d", "::1", 5432),
         ("postgres://u@[::1]:7/d", "::1", 7),
         ("postgres://u@[::ffff:10.0.0.1]:7/d", "10.0.0.1", 7),
         ("postgres://u:p@ss@db/d", "db", 5432),
+        ("postgres://u@db:7/d?schema=public", "db", 7),
         ("postgres://u@db:/d", "db", 5432),
         ("postgres://u@db", "db", 5432),
         ("postgres://u@/d?host=db&port=9", "db", 9),
@@ -74,8 +87,8 @@ fn what_is_not_supported_is_refused_with_the_reason() {
         ("postgres://u@%2Fvar%2Frun/d", "unix socket"),
         ("postgres://u@/d?host=/tmp", "unix socket"),
         ("host=@abstract user=u", "unix socket"),
-        ("postgres://u@::1/d", "no name"),
-        ("postgres://u@a*b/d", "no name"),
+        ("postgres://u@::1/d", "neither a name"),
+        ("postgres://u@a*b/d", "neither a name"),
         ("postgres://u@[::1]x/d", "`]`"),
         ("postgres://u@db:0/d", "port"),
         ("postgres://u@db:65536/d", "port"),
@@ -89,13 +102,15 @@ fn what_is_not_supported_is_refused_with_the_reason() {
         ("postgres://u@db/d?channel_binding=require", "`channel_binding`"),
         ("postgres://u@db/d?target_session_attrs=primary", "`target_session_attrs`"),
         ("postgres://u@db/d?keepalives=1", "`keepalives`"),
+        ("postgres://u@db/d?schema=a%22,b", "`schema`"),
+        ("postgres://u@db/d?schema=public&connection_limit=5", "`connection_limit`"),
         ("postgres://u@db/d?connect_timeout=soon", "`connect_timeout`"),
         ("postgres://u@db/d?options=-p%201", "`options`"),
         ("postgres://u@db/d?sslmode", "without a value"),
         ("postgres://u:%ff@db/d", "UTF-8"),
         ("postgres://u:a%00b@db/d", "zero"),
         ("host=db user=u password='x", "quote"),
-        ("host=db user='u'x", "behind"),
+        ("host=db user='u'x", "after a closed quote"),
     ] {
         let error = refused(text);
         assert!(error.contains(reason), "{text}: {error}");
@@ -120,7 +135,7 @@ fn no_error_shows_a_part_of_a_password_that_was_not_escaped() {
 }
 
 #[test]
-fn it_shows_itself_without_user_and_password() {
+fn an_address_is_shown_without_user_and_password() {
     let shown = address("postgres://s3user:s3cret@[::1]/shop?application_name=s3name&options=-c%20a%3Ds3value");
     assert_eq!(shown.to_string(), "postgres://[::1]:5432/shop");
     assert_eq!(format!("{shown:?}"), "PostgresAddress(postgres://[::1]:5432/shop)");

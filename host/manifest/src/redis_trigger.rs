@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 /// A channel and the component that gets its messages.
 #[derive(Debug, Clone)]
 pub struct RedisTrigger {
-    /// The trigger's id, given or made as Spin does.
+    /// The trigger's id, as given, or generated as in Spin.
     pub id: String,
     /// The component.
     pub component: String,
@@ -37,7 +37,8 @@ pub(super) fn read_channel(table: &mut Table<'_, '_>, declared: &BTreeMap<String
     template(table, channel.line, &channel.value, declared).map(|value| At { value, line: channel.line })
 }
 
-/// Fills in the templates; a trigger without an address uses `default`. Mistakes are reported and left out.
+/// Fills in the templates; a trigger without an address uses `default`. A trigger with a mistake is reported
+/// and left out.
 pub(super) fn fill_in(
     drafts: Vec<RedisDraft>,
     default: Option<&At<Template>>,
@@ -49,9 +50,9 @@ pub(super) fn fill_in(
         let error = |line: usize, message: &str, fix: &str| {
             file.report.error(file.diagnostic(Some(line), Some(&draft.component), message, fix));
         };
-        const ADDRESS: &str = "write `address = \"redis://HOST:6379\"`, here or under [application.trigger.redis]";
+        const ADDRESS_FIX: &str = "write `address = \"redis://HOST:6379\"`, here or under [application.trigger.redis]";
         let Some(address) = draft.address.as_ref().or(default) else {
-            error(draft.line, "[[trigger.redis]] has no `address`", ADDRESS);
+            error(draft.line, "[[trigger.redis]] has no `address`", ADDRESS_FIX);
             continue;
         };
         // A variable without a value was reported before.
@@ -66,7 +67,7 @@ pub(super) fn fill_in(
                 let (id, component, channel) = (draft.id, draft.component, channel.expose().to_owned());
                 triggers.push(RedisTrigger { id, component, address, channel, line: draft.line });
             }
-            Err(wrong) => error(address.line, &format!("`address` of [[trigger.redis]] {wrong}"), ADDRESS),
+            Err(wrong) => error(address.line, &format!("`address` of [[trigger.redis]] {wrong}"), ADDRESS_FIX),
         }
     }
     triggers

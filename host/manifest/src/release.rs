@@ -1,8 +1,8 @@
 //! A version of a package in a registry, as Spin's manifest names one: `registry`, `package` and `version`.
 //!
-//! The registry is always named: none is everybody's. The version is one version and no range, because what a range means
-//! depends on when it is asked for. Spin has no digest here, so the host notes the one that it found first and takes no
-//! other; `tool.souk.digest` says it beforehand.
+//! The manifest always names the registry: there is no default. The version is exact and not a range, because a range
+//! would mean another version tomorrow. Spin's manifest has no digest for it, so the host stores the digest that it finds
+//! first, and accepts no other; `tool.souk.digest` sets it in advance.
 
 use super::names::DependencyName;
 use super::source::{self, Download, is_loopback};
@@ -16,7 +16,7 @@ use std::fmt;
 pub(super) const FIX: &str = "write `{ registry = \"HOST\", package = \"NAMESPACE:NAME\", version = \"1.2.0\" }`; or \
     download the component, and write its path";
 
-/// The keys by which a version in a registry is known.
+/// The keys of a version in a registry.
 const KEYS: [&str; 3] = ["version", "registry", "package"];
 
 /// One version of a package.
@@ -34,8 +34,8 @@ impl Release {
         self.registry.as_str()
     }
 
-    /// Whether the registry is this machine, which is asked by http.
-    pub fn is_here(&self) -> bool {
+    /// Whether the registry runs on this machine, so that the host uses http.
+    pub fn is_local(&self) -> bool {
         is_loopback(self.registry.host())
     }
 
@@ -50,7 +50,7 @@ impl Release {
     }
 }
 
-/// What the host notes its digest under.
+/// The name under which the host stores the digest of this release.
 impl fmt::Display for Release {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}:{}@{}", self.registry, self.namespace, self.name, self.version)
@@ -59,11 +59,11 @@ impl fmt::Display for Release {
 
 /// Whether a table names a version in a registry.
 pub(super) fn is_named(table: &mut Table<'_, '_>) -> bool {
-    // All are asked for, so that none is unknown.
+    // Reads every key, so that none is reported as unknown.
     KEYS.into_iter().filter(|key| table.value(key).is_some()).count() > 0
 }
 
-/// Reads a version in a registry; without a `package` of its own it is of `package`.
+/// Reads a version in a registry. `package` applies if the table has no key `package`.
 pub(super) fn read(table: &mut Table<'_, '_>, package: Option<&str>) -> Option<Download> {
     let registry = table.required_string("registry", FIX);
     let named = match (table.string("package"), package) {
@@ -81,12 +81,12 @@ pub(super) fn read(table: &mut Table<'_, '_>, package: Option<&str>) -> Option<D
 
 fn checked_registry(table: &Table<'_, '_>, text: &At<String>) -> Option<Authority> {
     let checked = || {
-        let authority: Authority = text.value.parse().map_err(|_| "is no host")?;
+        let authority: Authority = text.value.parse().map_err(|_| "is not a host")?;
         if !authority.as_str().contains(['.', ':']) && !is_loopback(authority.host()) {
-            return Err("is no host");
+            return Err("is not a host");
         }
         let url = Uri::builder().scheme("https").authority(authority.clone()).path_and_query("/").build();
-        Download::check(&url.map_err(|_| "is no host")?).map(|()| authority)
+        Download::check(&url.map_err(|_| "is not a host")?).map(|()| authority)
     };
     match checked() {
         Ok(authority) => Some(authority),
@@ -114,16 +114,16 @@ fn checked_package(table: &Table<'_, '_>, text: &At<String>) -> Option<(String, 
 }
 
 fn checked_version(table: &Table<'_, '_>, text: &At<String>) -> Option<Version> {
-    // A dependency of Spin's has a range, of which `=` is the one that is a version.
+    // In Spin a dependency has a range of versions; `=1.2.0` is the range of a single version.
     let version = Version::parse(text.value.trim_start_matches('=').trim());
     if version.is_err() {
-        let message = format!("`version` is not one version: `{}`", text.value.escape_debug());
+        let message = format!("`version` is not an exact version: `{}`", text.value.escape_debug());
         table.error(text.line, message, "write a version as the registry has it, `version = \"1.2.0\"`");
     }
     version.ok()
 }
 
-/// Reads `digest` of `tool.souk`: that of a `source` in a registry.
+/// Reads `digest` of `tool.souk`: the digest of a `source` from a registry.
 pub(super) fn read_digest(souk: &mut Table<'_, '_>, download: &mut Option<Download>) {
     let Some(given) = souk.string("digest") else { return };
     match download {

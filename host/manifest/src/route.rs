@@ -39,7 +39,7 @@ impl RoutePattern {
             absolute.chars().find(|c| matches!(c, '?' | '#' | '\\') || c.is_whitespace() || c.is_control())
         {
             let fix = "write the path only, percent-encoded where needed: `/api/products`";
-            return Err((format!("route `{text}` contains {bad:?}, which no path has"), fix.to_owned()));
+            return Err((format!("route `{text}` contains {bad:?}, which no path can contain"), fix.to_owned()));
         }
         let mut wildcard = false;
         let mut segments = Vec::new();

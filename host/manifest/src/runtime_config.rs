@@ -1,4 +1,4 @@
-//! runtime-config.toml: the places of stores and databases, the sources of variables' values, and the NATS servers.
+//! runtime-config.toml: where stores and databases are kept, the sources of variables' values, and the NATS servers.
 //!
 //! Databases (`type = "spin"`) and the values of variables (`static` and `env`) are on this machine; key-value stores
 //! may also be on servers. Other types of Spin (Azure, libSQL, Vault, ...) are refused by name. Relative paths start at
@@ -95,8 +95,8 @@ fn read_admin_hosts(root: &mut Table<'_, '_>) -> Vec<String> {
     hosts
 }
 
-/// Reads each `[key_value_store.LABEL]` or `[sqlite_database.LABEL]`, as `key` says. `place` reads one table, and gets
-/// its `type`.
+/// Reads the tables `[KEY.LABEL]`: `key` is `key_value_store` or `sqlite_database`. `place` reads one table; its arguments
+/// are the table, its label and its `type`.
 fn places<T>(
     key: &'static str,
     table: &Table<'_, '_>,

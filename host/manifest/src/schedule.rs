@@ -139,7 +139,7 @@ pub(super) fn read(souk: &mut Table<'_, '_>, component: &mut Component) {
             souk.error(schedule.line, message, "give each schedule of the component a name of its own");
         } else if component.schedules.len() == MAX_SCHEDULES {
             let message = format!("more than {MAX_SCHEDULES} schedules");
-            souk.error(schedule.line, message, "let one schedule do more, or part them among components");
+            souk.error(schedule.line, message, "let one schedule do more, or split them among components");
             return;
         } else {
             component.schedules.push(schedule);
@@ -167,7 +167,7 @@ fn read_one(mut table: Table<'_, '_>) -> Option<Schedule> {
             "last" => Some(Missed::Last),
             "all" => Some(Missed::All),
             other => {
-                let message = format!("`missed` must be \"skip\", \"last\" or \"all\", and is \"{other}\"");
+                let message = format!("`missed` must be \"skip\", \"last\" or \"all\", but is \"{other}\"");
                 table.error(missed.line, message, "write `missed = \"last\"` to call it once for all that was missed");
                 None
             }

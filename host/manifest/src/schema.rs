@@ -90,7 +90,7 @@ fn read_version(root: &mut Table<'_, '_>) -> Option<()> {
     const FIX: &str = "write `spin_manifest_version = 2` as the first line";
     let Some((line, value)) = root.value("spin_manifest_version") else {
         let fix = if root.value("spin_version").is_some() {
-            "this is a manifest of version 1: convert it with `spin doctor`, or write it anew for version 2"
+            "this is a manifest of version 1: convert it with `spin doctor`, or write a new one for version 2"
         } else {
             FIX
         };
@@ -104,7 +104,7 @@ fn read_version(root: &mut Table<'_, '_>) -> Option<()> {
             None
         }
         other => {
-            root.error(line, format!("`spin_manifest_version` must be 2, and is of type {}", other.type_str()), FIX);
+            root.error(line, format!("`spin_manifest_version` must be 2, but is of type {}", other.type_str()), FIX);
             None
         }
     }

@@ -54,12 +54,12 @@ impl SecretError {
     pub fn fix(&self) -> &'static str {
         match self {
             SecretError::Empty { .. } => {
-                "put the value back; or remove the file, and the next start makes a new secret: what was made with the \
-                 old one is void then"
+                "put the value back; or remove the file, and the next start generates a new secret, and what was \
+                 signed with the old one is invalid"
             }
             SecretError::Unreadable { .. } => {
-                "make it a text file that the host's user may read; or remove it, and the next start makes a new \
-                 secret: what was made with the old one is void then"
+                "make it a text file that the host's user may read; or remove it, and the next start generates a new \
+                 secret, and what was signed with the old one is invalid"
             }
             SecretError::Unwritable { cause, .. } if cause.kind() == io::ErrorKind::StorageFull => {
                 "make room on the disk of the state folder"

@@ -46,19 +46,19 @@ impl Download {
     /// # Errors
     /// What is wrong with it, as the end of a sentence that begins with the URL.
     pub fn check(url: &Uri) -> Result<(), &'static str> {
-        let Some(authority) = url.authority() else { return Err("is no absolute URL") };
+        let Some(authority) = url.authority() else { return Err("is not an absolute URL") };
         if authority.as_str().contains('@') {
             return Err("has a user name or password");
         }
         if let Ok(address) = bare(authority.host()).parse::<IpAddr>()
             && is_local_to_a_link(address)
         {
-            return Err("is an address of the local link, where machines keep their credentials");
+            return Err("is a link-local address, at which clouds serve credentials");
         }
         match url.scheme_str() {
             Some("https") => Ok(()),
             Some("http") if is_loopback(authority.host()) => Ok(()),
-            Some("http") => Err("is http, to another machine"),
+            Some("http") => Err("uses http to another machine"),
             _ => Err("is not https"),
         }
     }

@@ -23,7 +23,7 @@ pub enum StateError {
     },
     /// A file stands where a folder must be.
     #[error(
-        "state folder {}: a file stands where a folder must be\n  fix: move the file away, or choose another folder \
+        "state folder {}: there is a file where a folder must be\n  fix: move the file away, or choose another folder \
          with --state-dir",
         path.display()
     )]
@@ -33,7 +33,7 @@ pub enum StateError {
     },
     /// A restore of a backup was interrupted.
     #[error(
-        "state folder {}: a restore of a backup has broken off, so its data is not whole\n  fix: run `souk restore` with the \
+        "state folder {}: a restore of a backup was interrupted, so its data is incomplete\n  fix: run `souk restore` with the \
          same backup again",
         path.display()
     )]
@@ -71,7 +71,7 @@ impl StateFolder {
     /// Creates the folder if it is missing, and locks it until the value is dropped.
     ///
     /// # Errors
-    /// When it cannot be written, another host has it, or a restore into it has broken off.
+    /// When it cannot be written, another host has it, or a restore into it was interrupted.
     pub fn open(path: &Path) -> Result<Self, StateError> {
         let state = StateFolder::open_for_restore(path)?;
         if state.restoring().exists() {
@@ -318,7 +318,7 @@ mod tests {
         fs::write(temp.path().join("file"), "").unwrap();
         for path in ["file", "file/state"] {
             let error = StateFolder::open(&temp.path().join(path)).map(|_| ()).unwrap_err();
-            assert!(error.to_string().contains("a file stands where a folder must be"), "{error}");
+            assert!(error.to_string().contains("there is a file where a folder must be"), "{error}");
         }
     }
 

@@ -58,7 +58,7 @@ fn read_status(table: &mut Table<'_, '_>) -> Option<StatusCode> {
     };
     let status = number.filter(|number| (200..=599).contains(number)).and_then(|n| StatusCode::from_u16(n).ok());
     if status.is_none() {
-        table.error(line, "`status_code` is no status of a whole response", "write a number from 200 to 599");
+        table.error(line, "`status_code` is not the status of a complete response", "write a number from 200 to 599");
     }
     status
 }

@@ -128,7 +128,7 @@ impl<'a, 'i> Table<'a, 'i> {
             ("an array of tables", _) => format!("open each one with double brackets: `[{}]`", self.place_of(key)),
             _ => format!("write {wanted}"),
         };
-        self.error(line, format!("`{key}` must be {wanted}, and is of type {}", found.type_str()), fix);
+        self.error(line, format!("`{key}` must be {wanted}, but is of type {}", found.type_str()), fix);
     }
 
     pub(crate) fn string(&mut self, key: &'static str) -> Option<At<String>> {

@@ -235,7 +235,7 @@ fn read_route(table: &mut Table<'_, '_>, base: &str) -> Option<Option<RoutePatte
             private.filter(|private| private.value).map(|_| None)
         }
         other => {
-            table.error(line, format!("`route` must be a string, and is of type {}", other.type_str()), FIX);
+            table.error(line, format!("`route` must be a string, but is of type {}", other.type_str()), FIX);
             None
         }
     }

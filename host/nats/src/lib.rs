@@ -97,7 +97,7 @@ pub const ALLOW: &str = "give the host's user this permission at the NATS server
                          a host needs)";
 
 fn fix(error: &ConnectError) -> &'static str {
-    const TLS: &str = "let the server's certificate be for this name, and signed by an authority that this machine trusts; \
+    const TLS: &str = "use a certificate for this name at the server, signed by an authority that this machine trusts; \
                        `SSL_CERT_FILE=ca.pem` in the host's environment names one of your own";
     if tls(error).is_some() {
         return TLS;
@@ -256,7 +256,7 @@ fn on_event(event: &Event, outage: &watch::Sender<Outage>, reconnects: &AtomicU6
             // changes.
             if outage.send_if_modified(|outage| std::mem::replace(outage, Outage::None) != Outage::None) {
                 reconnects.fetch_add(1, Ordering::Relaxed);
-                tracing::info!("NATS is there again");
+                tracing::info!("NATS is connected again");
             }
         }
         Event::Disconnected => {
@@ -268,12 +268,15 @@ fn on_event(event: &Event, outage: &watch::Sender<Outage>, reconnects: &AtomicU6
                 first
             };
             if outage.send_if_modified(since) {
-                tracing::warn!("NATS is gone; calls to other hosts fail until it is there again");
+                tracing::warn!(
+                    "the connection to NATS is lost; calls to other hosts fail until NATS is connected \
+                                again"
+                );
             }
         }
         Event::SlowConsumer(_) => tracing::error!("NATS messages were lost: more came than this host could read"),
         Event::ServerError(error) => tracing::error!(
-            "NATS: {error}; fix: where it is about permissions, give this host's user the subjects that its components \
+            "NATS: {error}; fix: if it is about permissions, give this host's user the subjects that its components \
              need (docs/run-on-several-hosts.md lists them)"
         ),
         Event::LameDuckMode => tracing::info!("this NATS server is about to stop; another takes over"),
@@ -334,7 +337,7 @@ mod tests {
         let server = Server::start_with(&format!("tls {{ cert_file: \"{certificate}\", key_file: \"{key}\" }}"));
         for url in [server.url(), server.url().replace("nats://", "tls://")] {
             let error = Nats::connect(&config(&url), "a").await.err().unwrap().to_string();
-            assert!(error.contains("TLS error: ") && error.contains("fix: let the server's certificate"), "{error}");
+            assert!(error.contains("TLS error: ") && error.contains("fix: use a certificate for this name"), "{error}");
         }
         let config = NatsConfig { credentials: Some("/no/such.creds".into()), ..config(&server.url()) };
         let error = Nats::connect(&config, "a").await.err().unwrap().to_string();

@@ -208,7 +208,7 @@ impl Pool {
 async fn invoke(lease: &mut Lease, function: usize, params: &[Val], results: &mut [Val]) -> Result<bool> {
     let instance = &mut lease.instance;
     let Some(func) = instance.functions.get(function).copied() else {
-        wasmtime::bail!("function {function} is not there");
+        wasmtime::bail!("function {function} does not exist");
     };
     let slice = instance.store.data().slice.clone();
     let call = pin!(instance.store.run_concurrent(async |accessor| {

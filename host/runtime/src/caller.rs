@@ -85,7 +85,7 @@ impl Pool {
         params: &[Val],
         context: CallContext,
     ) -> Result<Vec<Val>, CallError> {
-        let mut results = vec![Val::Bool(false); caller.codec.results()];
+        let mut results = vec![Val::Bool(false); caller.codec.result_count()];
         self.call_from_into(caller, function, params, &mut results, context).await?;
         Ok(results)
     }

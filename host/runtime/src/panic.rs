@@ -36,7 +36,7 @@ pub(super) async fn drive<T>(slice: &Slice, mut call: Pin<&mut impl Future<Outpu
 
 fn panicked(panic: &(dyn Any + Send)) -> wasmtime::Error {
     let message = message(panic);
-    wasmtime::format_err!("the host panicked, which is a mistake in Souk and not in the component: {message}")
+    wasmtime::format_err!("the host panicked, which is a bug in Souk, not in the component: {message}")
 }
 
 pub(super) fn message(panic: &(dyn Any + Send)) -> &str {

@@ -335,7 +335,7 @@ impl Pool {
         if ahead as u64 >= waiting {
             return Err(self.error(Failure::Overloaded, format_args!("{ahead} callers wait already (limit `waiting`)")));
         }
-        let patience = wait.min(call.remaining());
+        let wait = wait.min(call.remaining());
         let slot = async {
             let mut slot = std::pin::pin!(self.slots.clone().acquire_owned());
             loop {
@@ -347,12 +347,12 @@ impl Pool {
                 }
             }
         };
-        match tokio::time::timeout(patience, slot).await {
+        match tokio::time::timeout(wait, slot).await {
             Ok(Ok(permit)) => Ok(permit),
             // The semaphore is never closed.
             Ok(Err(_)) | Err(_) => Err(self.error(
                 Failure::Overloaded,
-                format_args!("no instance was free within {patience:?} (limits `instances`, `wait`)"),
+                format_args!("no instance was free within {wait:?} (limits `instances`, `wait`)"),
             )),
         }
     }

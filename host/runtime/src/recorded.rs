@@ -89,7 +89,7 @@ pub(super) fn end_call(tape: &Tape, codec: &FunctionCodec, called: &Result<(), C
         Err(error) => end_failed(tape, error),
         Ok(()) => match codec.encode_results(results) {
             Ok(json) => tape.ends(Answer::Returned(String::from_utf8_lossy(&json).into_owned())),
-            Err(error) => tape.cannot_be_kept(format!("its result has no JSON: {error}")),
+            Err(error) => tape.cannot_be_kept(format!("its result cannot be written as JSON: {error}")),
         },
     }
 }

@@ -34,7 +34,7 @@ pub fn vital_thread<T>(what: &'static str, work: impl FnOnce() -> T) -> Option<T
 
 fn lose(what: &str, panic: &(dyn Any + Send)) {
     tracing::error!(
-        "{what} panicked, which is a mistake in Souk: {}; the host ends, because it needs it to run: start it again",
+        "{what} panicked, which is a bug in Souk: {}; the host stops, because it cannot run without it: start it again",
         message(panic)
     );
     LOST.cancel();

@@ -27,6 +27,8 @@ pub mod readiness;
 mod recordings;
 #[cfg(test)]
 mod reference;
+#[cfg(test)]
+mod repository_tests;
 mod scaffold;
 mod spin_headers;
 pub mod telemetry;

@@ -54,8 +54,8 @@ fn keys(all: &[Key]) -> String {
 fn manifest_limits(limits: &[Limit]) -> String {
     let mut text = "| limit | default | from | to | why |\n|---|---|---|---|---|\n".to_owned();
     for limit in limits {
-        let (least, most) = limit.range;
-        let _ = writeln!(text, "| `{}` | {} | {least} | {most} | {} |", limit.key, limit.default, cell(limit.reason));
+        let (min, max) = limit.range;
+        let _ = writeln!(text, "| `{}` | {} | {min} | {max} | {} |", limit.key, limit.default, cell(limit.reason));
     }
     text
 }

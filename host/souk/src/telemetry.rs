@@ -68,7 +68,7 @@ pub fn start(default: &str, format: Format) -> anyhow::Result<Log> {
         Format::Text => log.with_ansi(std::io::stderr().is_terminal()).map_event_format(Throttled::new).try_init(),
         Format::Json => log.with_ansi(false).event_format(Throttled::new(Json)).try_init(),
     };
-    started.map_err(|e| anyhow::anyhow!("the log was started before: {e}"))?;
+    started.map_err(|e| anyhow::anyhow!("the log was already started: {e}"))?;
     Ok(Log { dropped, tail, _guard: guard })
 }
 

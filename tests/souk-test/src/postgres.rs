@@ -137,15 +137,15 @@ impl Postgres {
         // The server's other processes end by themselves when the main process is gone.
         let killed = Command::new("kill").args(["-9", pid]).status().unwrap();
         assert!(killed.success());
-        self.wait();
+        self.stop_keeper();
     }
 
     /// Ends the server; connections are cut.
     pub fn stop(&mut self) {
-        self.wait();
+        self.stop_keeper();
     }
 
-    fn wait(&mut self) {
+    fn stop_keeper(&mut self) {
         if let Some(mut keeper) = self.keeper.take() {
             // The write fails if the server has ended by itself.
             let _ = keeper.stdin.take().unwrap().write_all(b"\n");

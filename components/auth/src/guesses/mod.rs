@@ -52,7 +52,7 @@ struct Counters<'a> {
 
 /// Admits an attempt, and counts it as failed.
 pub(crate) fn admit(account: Option<&str>, source: &str) -> Result<Counted, Refusal> {
-    let (signer, store) = (Signer::load().map_err(refused)?, Store::open().map_err(refused)?);
+    let (signer, store) = (Signer::load().map_err(to_refusal)?, Store::open().map_err(to_refusal)?);
     let counters = Counters::of(&signer, &store, account.unwrap_or_default(), source);
     let now = now();
     if account.is_some() && counters.try_known(now)? {
@@ -91,7 +91,7 @@ pub(crate) fn settle(account: &str, source: &str, counted: Counted, outcome: Out
     if outcome == Outcome::Wrong {
         return Ok(());
     }
-    let (signer, store) = (Signer::load().map_err(refused)?, Store::open().map_err(refused)?);
+    let (signer, store) = (Signer::load().map_err(to_refusal)?, Store::open().map_err(to_refusal)?);
     let counters = Counters::of(&signer, &store, account, source);
     if counted != Counted::Known {
         counters.take_back(&counters.source_slot)?;
@@ -150,7 +150,7 @@ impl<'a> Counters<'a> {
 
     /// Counts an attempt of a known source; `false` when the source is not known.
     fn try_known(&self, now: u64) -> Result<bool, Refusal> {
-        let sources: Vec<Source> = self.store.read(&self.known).map_err(refused)?.unwrap_or_default();
+        let sources: Vec<Source> = self.store.read(&self.known).map_err(to_refusal)?.unwrap_or_default();
         if !sources.iter().any(|known| is_known(known, &self.name, now)) {
             return Ok(false);
         }
@@ -165,7 +165,7 @@ impl<'a> Counters<'a> {
             }
             Ok((Some(sources), Ok(true)))
         });
-        counted.map_err(refused)?
+        counted.map_err(to_refusal)?
     }
 
     fn change_known(&self, change: impl Fn(Vec<Source>) -> Vec<Source>) -> Result<(), Refusal> {
@@ -173,11 +173,11 @@ impl<'a> Counters<'a> {
             let sources = change(sources.unwrap_or_default());
             Ok(((!sources.is_empty()).then_some(sources), ()))
         });
-        changed.map_err(refused)
+        changed.map_err(to_refusal)
     }
 
     fn wait(&self, slot: &str, rule: &Rule, now: u64) -> Result<u64, Refusal> {
-        let counter: Counter = self.store.read(slot).map_err(refused)?.unwrap_or_default();
+        let counter: Counter = self.store.read(slot).map_err(to_refusal)?.unwrap_or_default();
         Ok(counter.wait(rule, now))
     }
 
@@ -193,12 +193,12 @@ impl<'a> Counters<'a> {
                 wait => Ok((None, Err(too_many(wait)))),
             }
         });
-        counted.map_err(refused)?
+        counted.map_err(to_refusal)?
     }
 
     fn take_back(&self, slot: &str) -> Result<(), Refusal> {
         let taken_back = self.store.swap(slot, |counter: Option<Counter>| Ok((counter.map(Counter::taken_back), ())));
-        taken_back.map_err(refused)
+        taken_back.map_err(to_refusal)
     }
 }
 
@@ -239,7 +239,7 @@ fn log_name(store: &Store, account: Option<&str>) -> String {
     let found = account.and_then(Key::of).map(|key| store.by_email(&key));
     match found {
         Some(Ok(Some(account))) => format!("user {}", account.id),
-        _ => "an account that nobody has".to_owned(),
+        _ => "an account that does not exist".to_owned(),
     }
 }
 
@@ -247,7 +247,7 @@ fn too_many(wait: u64) -> Refusal {
     Refusal::TooMany(u32::try_from(wait).unwrap_or(u32::MAX))
 }
 
-fn refused(error: Error) -> Refusal {
+fn to_refusal(error: Error) -> Refusal {
     match error {
         Error::Unavailable(text) => Refusal::Unavailable(text),
         Error::Internal(text) => Refusal::Internal(text),

@@ -3,7 +3,7 @@
 //! One batch reads what is there already, and one writes the records of new ids, which nobody else can write. A
 //! compare-and-swap still claims each e-mail: somebody may register it meanwhile.
 
-use super::{Entry, Store, has_email, parse, refused, user_key};
+use super::{EmailEntry, Store, has_email, parse, to_auth_error, user_key};
 use crate::account::{Account, Key};
 use crate::bindings::accounts::Error;
 use crate::bindings::batch;
@@ -13,9 +13,9 @@ use std::collections::HashMap;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Added {
     /// It is new.
-    Now,
-    /// It was there.
-    There,
+    New,
+    /// It exists already.
+    Existing,
     /// Its e-mail is that of another account.
     EmailTaken,
     /// Its id is that of another account.
@@ -30,25 +30,25 @@ impl Store {
         let mut found: HashMap<String, Vec<u8>> = HashMap::new();
         // The store reads at most 1000 keys in one batch.
         for keys in keys.chunks(1000) {
-            let values = batch::get_many(&self.0, keys).map_err(refused)?;
+            let values = batch::get_many(&self.0, keys).map_err(to_auth_error)?;
             found.extend(values.into_iter().filter_map(|(key, value)| Some((key, value?))));
         }
         let (mut added, mut records) = (Vec::new(), Vec::new());
         for (key, account) in accounts {
             let user = user_key(&account.id);
-            let there: Option<Account> = parse(&user, found.get(&user).cloned())?;
-            let entry: Option<Entry> = parse(key.as_str(), found.get(key.as_str()).cloned())?;
-            let leads_here = entry.as_ref().is_some_and(|entry| entry.id() == account.id);
-            added.push(match (there, entry) {
+            let existing: Option<Account> = parse(&user, found.get(&user).cloned())?;
+            let entry: Option<EmailEntry> = parse(key.as_str(), found.get(key.as_str()).cloned())?;
+            let points_here = entry.as_ref().is_some_and(|entry| entry.id() == account.id);
+            added.push(match (existing, entry) {
                 // An interrupted import has left this record, and no e-mail key points to it yet: write it again.
-                (Some(there), None) if has_email(&there, key) && there.deleted.is_none() => Added::Now,
-                (Some(there), _) if leads_here && has_email(&there, key) => Added::There,
+                (Some(account), None) if has_email(&account, key) && account.deleted.is_none() => Added::New,
+                (Some(account), _) if points_here && has_email(&account, key) => Added::Existing,
                 (Some(_), _) => Added::IdTaken,
-                (None, Some(_)) if leads_here => Added::There,
+                (None, Some(_)) if points_here => Added::Existing,
                 (None, Some(_)) if self.by_email(key)?.is_some() => Added::EmailTaken,
-                (None, _) => Added::Now,
+                (None, _) => Added::New,
             });
-            if !dry_run && added.last() == Some(&Added::Now) {
+            if !dry_run && added.last() == Some(&Added::New) {
                 records.push((user, json(account)?));
             }
         }
@@ -56,13 +56,13 @@ impl Store {
             return Ok(added);
         }
         for records in records.chunks(1000) {
-            batch::set_many(&self.0, records).map_err(refused)?;
+            batch::set_many(&self.0, records).map_err(to_auth_error)?;
         }
-        for ((key, account), added) in accounts.iter().zip(&mut added).filter(|(_, added)| **added == Added::Now) {
+        for ((key, account), added) in accounts.iter().zip(&mut added).filter(|(_, added)| **added == Added::New) {
             match self.claim(key, &account.id, now) {
                 Ok(true) => {}
                 // Another call has added the same account at the same time.
-                Ok(false) => *added = Added::There,
+                Ok(false) => *added = Added::Existing,
                 Err(Error::EmailTaken) => {
                     self.delete(&user_key(&account.id))?;
                     *added = Added::EmailTaken;

@@ -1,7 +1,7 @@
 //! Lists accounts, one page of the key-value store's keys at a time, so that memory is bounded for any number of
 //! accounts.
 
-use super::{Entry, Store, has_email, parse, refused, user_key};
+use super::{EmailEntry, Store, has_email, parse, to_auth_error, user_key};
 use crate::account::{Account, Key};
 use crate::bindings::accounts::Error;
 use crate::bindings::batch;
@@ -28,7 +28,7 @@ type Found = (String, Option<Vec<u8>>);
 impl Store {
     /// The accounts of one page of the store's keys.
     pub(crate) fn page(&self, from: Option<&str>) -> Result<Page, Error> {
-        let listed = self.0.list_keys(from).map_err(refused)?;
+        let listed = self.0.list_keys(from).map_err(to_auth_error)?;
         let (users, emails): (Vec<String>, Vec<String>) = listed
             .keys
             .into_iter()
@@ -41,7 +41,7 @@ impl Store {
 
     /// One page of keys.
     pub(crate) fn keys(&self, from: Option<&str>) -> Result<Keys, Error> {
-        let listed = self.0.list_keys(from).map_err(refused)?;
+        let listed = self.0.list_keys(from).map_err(to_auth_error)?;
         let (users, others): (Vec<_>, Vec<_>) = listed.keys.into_iter().partition(|key| key.starts_with("user/"));
         let known = others.into_iter().filter(|key| key.starts_with("known/")).collect();
         Ok(Keys { users, known, next: listed.cursor })
@@ -71,7 +71,7 @@ impl Store {
         let emails: Vec<String> = emails.map(|key| key.as_str().to_owned()).collect();
         let mut valid = std::collections::HashSet::new();
         for (key, value) in self.many(&emails)? {
-            valid.extend(parse::<Entry>(&key, value)?.map(|entry| entry.id().to_owned()));
+            valid.extend(parse::<EmailEntry>(&key, value)?.map(|entry| entry.id().to_owned()));
         }
         accounts.retain(|account| valid.contains(&account.id));
         Ok(accounts)
@@ -81,7 +81,7 @@ impl Store {
     fn unmigrated(&self, keys: Vec<String>) -> Result<Vec<Account>, Error> {
         let mut accounts = Vec::new();
         for (key, value) in self.many(&keys)? {
-            if let Some(Entry::Old(account)) = parse(&key, value)? {
+            if let Some(EmailEntry::LegacyAccount(account)) = parse(&key, value)? {
                 accounts.push(*account);
             }
         }
@@ -93,7 +93,7 @@ impl Store {
     }
 
     fn many(&self, keys: &[String]) -> Result<Vec<Found>, Error> {
-        if keys.is_empty() { Ok(Vec::new()) } else { batch::get_many(&self.0, keys).map_err(refused) }
+        if keys.is_empty() { Ok(Vec::new()) } else { batch::get_many(&self.0, keys).map_err(to_auth_error) }
     }
 
     /// The account with this e-mail, unless it is the one with `id`.

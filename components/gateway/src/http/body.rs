@@ -27,7 +27,7 @@ pub(crate) struct Body {
     /// JSON text; empty if nothing was parsed.
     pub text: String,
     /// Why the body has no fields: the hint for a client whose required fields are missing.
-    pub unread: Option<String>,
+    pub missing_hint: Option<String>,
 }
 
 /// The content types that are parsed.
@@ -91,7 +91,7 @@ impl Format {
         match self.kind {
             Kind::Json => Ok(text),
             Kind::Form if text.trim_start().starts_with(['{', '[']) => {
-                let message = "the body is JSON, and its content-type says that it is a form";
+                let message = "the body is JSON, but its content-type is that of a form";
                 Err(Error::protocol(400, message).hint(format!("send it with {JSON_TYPE}")))
             }
             Kind::Form => query::to_json(&text),
@@ -104,7 +104,7 @@ fn inflate(decoder: impl Read) -> Result<Vec<u8>, Error> {
     decoder
         .take(MAX_BODY_BYTES as u64 + 1)
         .read_to_end(&mut bytes)
-        .map_err(|_| Error::protocol(400, "the body is not what its content-encoding says"))?;
+        .map_err(|_| Error::protocol(400, "the body does not match its content-encoding"))?;
     if bytes.len() > MAX_BODY_BYTES { Err(too_large()) } else { Ok(bytes) }
 }
 
@@ -123,22 +123,26 @@ pub(crate) async fn read(request: &mut Request) -> Result<Body, Error> {
     let Some(format) = format else {
         let length = headers.get("content-length");
         let is_sent = length.is_some_and(|length| length != "0") || headers.get("transfer-encoding").is_some();
-        return Ok(Body { text: String::new(), unread: is_sent.then(|| unread(content_type.as_deref())) });
+        return Ok(Body { text: String::new(), missing_hint: is_sent.then(|| unread(content_type.as_deref())) });
     };
     let raw = request.body(MAX_BODY_BYTES).await.map_err(|error| match error {
         BodyError::TooLarge => too_large(),
         BodyError::Aborted => Error::protocol(400, "request aborted"),
     })?;
-    Ok(Body { text: format.decode(raw)?, unread: None })
+    Ok(Body { text: format.decode(raw)?, missing_hint: None })
 }
 
 /// The reason why a body of this type was not read.
 pub(crate) fn unread(content_type: Option<&str>) -> String {
     let form = "or as a form with `content-type: application/x-www-form-urlencoded`";
     match content_type {
-        None => format!("the body was not read, as it has no content-type: send it as JSON with {JSON_TYPE}, {form}"),
+        None => {
+            format!("the body was not read, because it has no content-type: send it as JSON with {JSON_TYPE}, {form}")
+        }
         Some(_) => {
-            format!("the body was not read, as its content-type is another: send it as JSON with {JSON_TYPE}, {form}")
+            format!(
+                "the body was not read, because its content-type is not supported: send it as JSON with {JSON_TYPE}, {form}"
+            )
         }
     }
 }

@@ -135,7 +135,7 @@ impl Error {
     }
 
     /// If fields are missing, adds the reason as a hint.
-    pub(crate) fn unread(self, why: &str) -> Self {
+    pub(crate) fn missing_hint(self, why: &str) -> Self {
         match self.message {
             Message::Many(_) => self.hint(why),
             Message::One(_) => self,

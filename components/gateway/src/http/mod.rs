@@ -61,8 +61,8 @@ async fn answer(
     let sent = match request.method {
         // A body of these has no meaning (RFC 9110, section 9.3.1), so nothing is asked about it.
         Method::Get | Method::Head => Body::default(),
-        _ => body::read(request).await.map(|body| match body.unread {
-            None => Body { unread: body::without_fields(&body.text), ..body },
+        _ => body::read(request).await.map(|body| match body.missing_hint {
+            None => Body { missing_hint: body::without_fields(&body.text), ..body },
             Some(_) => body,
         })?,
     };
@@ -70,8 +70,8 @@ async fn answer(
     let Received { method, target, headers, .. } = &*request;
     let (path, query) = target.split_once('?').unwrap_or((target.as_str(), ""));
     let answer = dispatch(&Request { method, target, path, query, body: &body, headers });
-    answer.map_err(|error| match &sent.unread {
-        Some(why) => error.unread(why),
+    answer.map_err(|error| match &sent.missing_hint {
+        Some(why) => error.missing_hint(why),
         None => error,
     })
 }

@@ -1,4 +1,4 @@
-//! `/api/auth`: register, log in, see whose token it is, and what users do to their own accounts.
+//! `/api/auth`: registration, login, verification of tokens, and changes of one's own account.
 //!
 //! All routes answer 201, as the first three (register, log in, verify) did in the NestJS system. The answer to a
 //! registration has no role, as there: a new user is always a customer.
@@ -43,7 +43,7 @@ pub(super) fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error
 
 /// Makes an account for a customer.
 ///
-/// No other account may have the same e-mail, in letters of whichever case.
+/// No other account may have the same e-mail; upper and lower case do not differ.
 #[cfg_attr(test, utoipa::path(
     post, path = "/api/auth/register", operation_id = "register", tag = "auth",
     request_body = NewAccountBody,
@@ -54,7 +54,7 @@ pub(super) fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error
 fn register(request: &Request<'_>) -> Result<Reply, Error> {
     let account = new_account(request.body)?;
     let made = try_once(request, Guess::Existence, || accounts::register(&account), |made| Some(&made.user.email));
-    let session = made?.map_err(refused)?;
+    let session = made?.map_err(to_http_error)?;
     Reply::json(201, &SessionView::of(&session))
 }
 
@@ -73,12 +73,12 @@ fn login(request: &Request<'_>) -> Result<Reply, Error> {
     let (email, password) = credentials(request.body)?;
     let call = || accounts::login(&email, &password);
     let session = try_once(request, Guess::Password(&email), call, |proved| Some(&proved.user.email))?;
-    Reply::json(201, &SessionView::with_role(&session.map_err(refused)?))
+    Reply::json(201, &SessionView::with_role(&session.map_err(to_http_error)?))
 }
 
-/// Says whose token it is, and renews it.
+/// Returns the user to whom the token belongs, and a new token.
 ///
-/// The token that comes back lasts another two hours, but never past 30 days after the login.
+/// The new token is valid for two hours, but not longer than until 30 days after the login.
 #[cfg_attr(test, utoipa::path(
     post, path = "/api/auth/verify", operation_id = "verify", tag = "auth", security(("bearer" = [])),
     responses(
@@ -91,8 +91,8 @@ fn verify(authorization: Option<&str>) -> Result<Reply, Error> {
     Reply::json(201, &SessionView::with_role(&session))
 }
 
-/// What the accounts refuse to register or to log in, as HTTP.
-fn refused(error: accounts::Error) -> Error {
+/// Converts an error of a registration or a login.
+fn to_http_error(error: accounts::Error) -> Error {
     match error {
         accounts::Error::Invalid(message) => Error::remote(400, message),
         accounts::Error::EmailTaken => Error::remote(400, "User already exists"),
@@ -177,7 +177,7 @@ impl<'a> SessionView<'a> {
     }
 }
 
-/// What is described in `openapi.json`.
+/// The operations of this module, for `openapi.json`.
 #[cfg(test)]
 #[derive(utoipa::OpenApi)]
 #[openapi(paths(

@@ -34,7 +34,7 @@ impl Customers {
         if ids.is_empty() {
             return Ok(Customers(Some(BTreeMap::new())));
         }
-        let found = directory::users(&ids).map_err(refused)?;
+        let found = directory::users(&ids).map_err(to_http_error)?;
         Ok(Customers(Some(found.into_iter().map(|user| (user.id.clone(), user)).collect())))
     }
 
@@ -56,7 +56,7 @@ impl Customers {
     }
 }
 
-fn refused(error: accounts::Error) -> Error {
+fn to_http_error(error: accounts::Error) -> Error {
     match error {
         accounts::Error::Unavailable(_) => Error::unavailable("The account service"),
         accounts::Error::Internal(detail) => Error::internal(&detail),

@@ -1,7 +1,7 @@
 //! `/api/openapi.json` and `/api/docs`: the API's own description, for programs and for people.
 //!
-//! Both are made from the routes' types by a test (`super::openapi`) and checked in, so that serving them costs no more
-//! than sending them, and a change of the API shows in its review.
+//! A test (`super::openapi`) generates both from the routes' types, and they are checked in. So the component only has
+//! to send them, and a review shows every change of the API.
 
 use super::no_route;
 use crate::http::Request;
@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 
 /// The description, as OpenAPI 3.1.
 pub(super) const DOCUMENT: &str = include_str!("../../openapi.json");
-/// The same as a page.
+/// The description as an HTML page.
 pub(super) const PAGE: &str = include_str!("../../docs.html");
 /// Their entity tags. Each instance computes them once, because hashing a body costs more than the rest of the request.
 static DOCUMENT_TAG: OnceLock<String> = OnceLock::new();

@@ -22,7 +22,7 @@ use spin_sdk::wasip3::http::types::Method;
 use view::{CheckoutView, FoundView, List, OrderView, RefundsView};
 
 #[cfg(test)]
-use view::Listed;
+use view::AnyList;
 
 #[cfg(test)]
 use super::openapi::bodies::{
@@ -104,14 +104,14 @@ fn actor(request: &Request<'_>) -> Result<Actor, Error> {
     params(OrderPage, OrderFilter),
     responses(
         LoginErrors, QueryErrors, Failures,
-        (status = 200, description = "One page, empty past the last; without the orders' lines", body = Listed),
+        (status = 200, description = "One page, empty past the last; without the orders' lines", body = AnyList),
     ),
 ))]
 fn list(actor: Actor, query: &str) -> Result<Reply, Error> {
     match input::query(query)? {
         ListQuery::Page(query) => show(actor, query),
         ListQuery::Search(search) => {
-            let found = orders::find(&actor, &search).map_err(|e| refused(e, None))?;
+            let found = orders::find(&actor, &search).map_err(|e| to_http_error(e, None))?;
             let customers = customers(&actor, &found.orders)?;
             Reply::json(200, &FoundView::of(&found, &customers))
         }
@@ -153,7 +153,7 @@ fn list_by_status(actor: Actor, query: &str, status: &str) -> Result<Reply, Erro
 }
 
 fn show(actor: Actor, query: Query) -> Result<Reply, Error> {
-    let found = orders::list(&actor, query).map_err(|e| refused(e, None))?;
+    let found = orders::list(&actor, query).map_err(|e| to_http_error(e, None))?;
     let customers = customers(&actor, &found.orders)?;
     Reply::json(200, &List::of(&found, &query, &customers))
 }
@@ -175,7 +175,7 @@ fn show(actor: Actor, query: Query) -> Result<Reply, Error> {
 ))]
 fn create(actor: Actor, body: &Fields<'_>, idempotency_key: Option<String>) -> Result<Reply, Error> {
     let order = input::new_order(body, idempotency_key)?;
-    let checkout = orders::create(&actor, &order).map_err(|e| refused(e, None))?;
+    let checkout = orders::create(&actor, &order).map_err(|e| to_http_error(e, None))?;
     Reply::json(201, &CheckoutView::of(&checkout))
 }
 
@@ -192,7 +192,7 @@ fn create(actor: Actor, body: &Fields<'_>, idempotency_key: Option<String>) -> R
 ))]
 fn pay(actor: Actor, id: &str) -> Result<Reply, Error> {
     let id = order_id(id)?;
-    let checkout = orders::pay(&actor, &id).map_err(|e| refused(e, Some(&id)))?;
+    let checkout = orders::pay(&actor, &id).map_err(|e| to_http_error(e, Some(&id)))?;
     Reply::json(201, &CheckoutView::of(&checkout))
 }
 
@@ -204,7 +204,7 @@ fn pay(actor: Actor, id: &str) -> Result<Reply, Error> {
 ))]
 fn get(actor: Actor, id: &str) -> Result<Reply, Error> {
     let id = order_id(id)?;
-    let order = orders::get(&actor, &id).map_err(|e| refused(e, Some(&id)))?;
+    let order = orders::get(&actor, &id).map_err(|e| to_http_error(e, Some(&id)))?;
     let customers = customers(&actor, std::slice::from_ref(&order))?;
     Reply::json(200, &OrderView::whole(&order).with_customer(&order, &customers))
 }
@@ -222,7 +222,7 @@ fn get(actor: Actor, id: &str) -> Result<Reply, Error> {
 ))]
 fn history(actor: Actor, id: &str) -> Result<Reply, Error> {
     let id = order_id(id)?;
-    let changes = order_history::list(&actor, &id).map_err(|e| refused(e, Some(&id)))?;
+    let changes = order_history::list(&actor, &id).map_err(|e| to_http_error(e, Some(&id)))?;
     Reply::json(200, &HistoryView::of_order(&changes))
 }
 
@@ -243,8 +243,8 @@ fn change_status(actor: Actor, id: &str, body: &Fields<'_>) -> Result<Reply, Err
     // The body is checked before the id, as in the NestJS system.
     let status: Status = input::new_status(body)?;
     let id = order_id(id)?;
-    let order = orders::change_status(&actor, &id, status).map_err(|e| refused(e, Some(&id)))?;
-    Reply::json(200, &OrderView::line(&order))
+    let order = orders::change_status(&actor, &id, status).map_err(|e| to_http_error(e, Some(&id)))?;
+    Reply::json(200, &OrderView::summary(&order))
 }
 
 /// Refunds an order in part or in full.
@@ -268,7 +268,7 @@ fn change_status(actor: Actor, id: &str, body: &Fields<'_>) -> Result<Reply, Err
 fn give_back(actor: Actor, id: &str, body: &Fields<'_>, idempotency_key: Option<String>) -> Result<Reply, Error> {
     let refund = input::new_refund(body, idempotency_key)?;
     let id = order_id(id)?;
-    let made = refunds::give_back(&actor, &id, &refund).map_err(|e| refused(e, Some(&id)))?;
+    let made = refunds::give_back(&actor, &id, &refund).map_err(|e| to_http_error(e, Some(&id)))?;
     Reply::json(201, &RefundsView::of(&made))
 }
 
@@ -284,7 +284,7 @@ fn give_back(actor: Actor, id: &str, body: &Fields<'_>, idempotency_key: Option<
 ))]
 fn list_refunds(actor: Actor, id: &str) -> Result<Reply, Error> {
     let id = order_id(id)?;
-    let found = refunds::list(&actor, &id).map_err(|e| refused(e, Some(&id)))?;
+    let found = refunds::list(&actor, &id).map_err(|e| to_http_error(e, Some(&id)))?;
     Reply::json(200, &RefundsView::of(&found))
 }
 
@@ -327,7 +327,7 @@ fn unknown_products(ids: &[u64]) -> Error {
 }
 
 /// Turns a refusal of the service into an HTTP error; `id` is the requested order.
-fn refused(error: orders::Error, id: Option<&str>) -> Error {
+fn to_http_error(error: orders::Error, id: Option<&str>) -> Error {
     match (error, id) {
         (orders::Error::NotFound, Some(id)) => not_found(id),
         (orders::Error::NotFound, None) => {

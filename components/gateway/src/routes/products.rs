@@ -10,7 +10,7 @@ use crate::http::json::{Fields, Value};
 use crate::http::reply::Reply;
 use crate::http::{Request, path, query};
 use crate::money::Decimal;
-use crate::validate::{Checked, Input, amount, boolean, explain_amount, positive, text};
+use crate::validate::{Checked, Input, amount, boolean, explain_amount, non_empty_string, query_integer};
 use serde::Serialize;
 use spin_sdk::wasip3::http::types::Method;
 
@@ -61,15 +61,15 @@ pub(super) fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error
 
 /// Lists the products that can be ordered.
 ///
-/// A page is named by its number, or by the product after which it begins: then the answer has `next` instead of
-/// totals, and products that are added or deleted meanwhile do not shift it. `after=0` is the first such page. With
-/// `deleted=true`, administrators list the deleted products, in pages of the second kind.
+/// Request a page by its number (`page`), or by the product after which it begins (`after`; the first such page is
+/// `after=0`). With `after`, the answer has `next` instead of totals, and products that are added or deleted between two
+/// requests do not shift the pages. With `deleted=true`, administrators list the deleted products, with `after`.
 #[cfg_attr(test, utoipa::path(
     get, path = "/api/products", operation_id = "listProducts", tag = "products", params(ProductQuery),
     security((), ("bearer" = [])),
     responses(
         QueryErrors, Failures,
-        (status = 200, description = "One page, empty past the last", body = Listed),
+        (status = 200, description = "One page, empty past the last", body = AnyList),
         (status = 401, description = "Deleted products were requested without a valid token", body = NoProof),
         (status = 403, description = "The user is not an administrator", body = RequestError),
     ),
@@ -78,18 +78,18 @@ fn list(request: &Request<'_>) -> Result<Reply, Error> {
     let (page, limit) = match page_query(request.query)? {
         ListRange::Deleted(after, limit) => {
             authorize::require_admin(request)?;
-            let found = product_changes::list_deleted(Some(after), limit).map_err(|e| refused(e, None))?;
+            let found = product_changes::list_deleted(Some(after), limit).map_err(|e| to_http_error(e, None))?;
             let data = found.products.iter().map(View::of).collect();
             return Reply::json(200, &ListAfter { data, next: found.next });
         }
         ListRange::Page(page, limit) => (page, limit),
         ListRange::After(id, limit) => {
-            let found = catalog::list_after(Some(id), limit).map_err(|e| refused(e, None))?;
+            let found = catalog::list_after(Some(id), limit).map_err(|e| to_http_error(e, None))?;
             let data = found.products.iter().map(View::of).collect();
             return Ok(Reply::json(200, &ListAfter { data, next: found.next })?.public());
         }
     };
-    let found = catalog::list(page, limit).map_err(|e| refused(e, None))?;
+    let found = catalog::list(page, limit).map_err(|e| to_http_error(e, None))?;
     let pagination =
         Pagination { page, limit, total_pages: found.total, last_page: found.total.div_ceil(limit.into()) };
     Ok(Reply::json(200, &List { data: found.products.iter().map(View::of).collect(), pagination })?.public())
@@ -103,7 +103,7 @@ fn list(request: &Request<'_>) -> Result<Reply, Error> {
 ))]
 fn create(by: Author, body: &Fields<'_>) -> Result<Reply, Error> {
     let product = new_product(body)?;
-    let created = product_changes::create(&by, &product).map_err(|e| refused(e, None))?;
+    let created = product_changes::create(&by, &product).map_err(|e| to_http_error(e, None))?;
     Reply::json(201, &View::of(&created))
 }
 
@@ -114,7 +114,7 @@ fn create(by: Author, body: &Fields<'_>) -> Result<Reply, Error> {
     responses(MissingErrors, Failures, (status = 200, description = "The product", body = View)),
 ))]
 fn get(id: ProductId) -> Result<Reply, Error> {
-    let product = catalog::get(id).map_err(|e| refused(e, Some(id)))?;
+    let product = catalog::get(id).map_err(|e| to_http_error(e, Some(id)))?;
     Ok(Reply::json(200, &View::of(&product))?.public())
 }
 
@@ -137,7 +137,7 @@ fn update(by: Author, id: &str, body: &Fields<'_>) -> Result<Reply, Error> {
     if changes.name.is_none() && changes.price.is_none() {
         return Err(Error::service(400, "No data provided"));
     }
-    let product = product_changes::update(&by, id, &changes).map_err(|e| refused(e, Some(id)))?;
+    let product = product_changes::update(&by, id, &changes).map_err(|e| to_http_error(e, Some(id)))?;
     Reply::json(200, &View::of(&product))
 }
 
@@ -153,7 +153,7 @@ fn update(by: Author, id: &str, body: &Fields<'_>) -> Result<Reply, Error> {
     ),
 ))]
 fn delete(by: Author, id: ProductId) -> Result<Reply, Error> {
-    let product = product_changes::delete(&by, id).map_err(|e| refused(e, Some(id)))?;
+    let product = product_changes::delete(&by, id).map_err(|e| to_http_error(e, Some(id)))?;
     Reply::json(200, &View::of(&product))
 }
 
@@ -170,7 +170,7 @@ fn delete(by: Author, id: ProductId) -> Result<Reply, Error> {
     ),
 ))]
 fn restore(by: Author, id: ProductId) -> Result<Reply, Error> {
-    let product = product_changes::restore(&by, id).map_err(|e| refused(e, Some(id)))?;
+    let product = product_changes::restore(&by, id).map_err(|e| to_http_error(e, Some(id)))?;
     Reply::json(201, &View::of(&product))
 }
 
@@ -185,12 +185,12 @@ fn restore(by: Author, id: ProductId) -> Result<Reply, Error> {
     ),
 ))]
 fn history(id: ProductId) -> Result<Reply, Error> {
-    let changes = product_changes::history(id).map_err(|e| refused(e, Some(id)))?;
+    let changes = product_changes::history(id).map_err(|e| to_http_error(e, Some(id)))?;
     Reply::json(200, &HistoryView::of_product(&changes))
 }
 
 /// Turns a refusal of the catalogue into an HTTP error; `id` is the requested product.
-fn refused(error: catalog::Error, id: Option<ProductId>) -> Error {
+fn to_http_error(error: catalog::Error, id: Option<ProductId>) -> Error {
     match (error, id) {
         (catalog::Error::NotFound, Some(id)) => not_found(id),
         (catalog::Error::NotFound, None) => {
@@ -242,8 +242,8 @@ fn page_query(query: &str) -> Result<ListRange, Error> {
     let fields = Fields::parse(&text)?;
     let mut input = Input::new(&fields, &["page", "limit", "after", "deleted"]);
     let deleted = input.optional("deleted", boolean).unwrap_or(false);
-    let page = input.optional("page", positive(u32::MAX));
-    let limit = input.optional("limit", positive(MAX_LIMIT)).unwrap_or(limit);
+    let page = input.optional("page", query_integer(u32::MAX));
+    let limit = input.optional("limit", query_integer(MAX_LIMIT)).unwrap_or(limit);
     if deleted && page.is_some() {
         let text = "page must not be given with deleted".to_owned();
         input.optional("page", |_, _| Err::<(), _>(vec![text.clone()]));
@@ -273,7 +273,7 @@ fn after(name: &str, value: Option<&Value>, has_page: bool) -> Checked<ProductId
 
 fn new_product(body: &Fields<'_>) -> Result<NewProduct, Error> {
     let mut input = Input::new(body, &["name", "price"]);
-    let name = input.required("name", text);
+    let name = input.required("name", non_empty_string);
     let price = input.required("price", amount);
     let price = input.explain("price", price, explain_amount);
     input.finish(name.zip(price).map(|(name, cents)| NewProduct { name, price: Money { cents } }))
@@ -281,7 +281,7 @@ fn new_product(body: &Fields<'_>) -> Result<NewProduct, Error> {
 
 fn changes(body: &Fields<'_>) -> Result<ProductChanges, Error> {
     let mut input = Input::new(body, &["name", "price"]);
-    let name = input.optional("name", text);
+    let name = input.optional("name", non_empty_string);
     let price = input.optional("price", amount);
     let price = input.explain("price", price, explain_amount).map(|cents| Money { cents });
     input.finish(Some(ProductChanges { name, price }))
@@ -337,11 +337,11 @@ struct ListAfter<'a> {
 
 /// The answer to a list: a page by number, or the products after another one.
 #[cfg(test)]
-#[allow(dead_code, reason = "described, never made")]
+#[allow(dead_code, reason = "only documents the API; never constructed")]
 #[derive(Serialize, utoipa::ToSchema)]
 #[serde(untagged)]
 #[schema(as = ProductLists)]
-enum Listed<'a> {
+enum AnyList<'a> {
     Page(List<'a>),
     After(ListAfter<'a>),
 }

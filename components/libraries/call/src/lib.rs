@@ -5,7 +5,7 @@ mod bindings;
 use std::time::Duration;
 
 /// The id of the request to which the call belongs, as in the log; empty in unit tests, which have no call.
-pub fn trace() -> String {
+pub fn request_id() -> String {
     if cfg!(target_family = "wasm") { bindings::trace() } else { String::new() }
 }
 

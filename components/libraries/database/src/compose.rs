@@ -1,5 +1,5 @@
 //! Joins the pieces of a statement at compile time. Only [`statement!`](crate::statement!) calls this.
-#![allow(clippy::indexing_slicing, clippy::panic, reason = "what goes wrong here is an error of the compiler")]
+#![allow(clippy::indexing_slicing, clippy::panic, reason = "a failure here is a compile error")]
 
 use crate::{Dialect, Statement};
 
@@ -21,8 +21,8 @@ pub const fn join<const LENGTH: usize>(pieces: &[Statement<'_>], dialect: Dialec
         let text = pieces[piece].text(dialect).as_bytes();
         let mut at = 0;
         while at < text.len() {
-            let is_sign = text[at] == b'?' && at + 1 < text.len() && text[at + 1].is_ascii_digit();
-            joined[end] = if is_sign { dialect.sign() as u8 } else { text[at] };
+            let is_parameter = text[at] == b'?' && at + 1 < text.len() && text[at + 1].is_ascii_digit();
+            joined[end] = if is_parameter { dialect.placeholder() as u8 } else { text[at] };
             end += 1;
             at += 1;
         }
@@ -35,6 +35,6 @@ pub const fn join<const LENGTH: usize>(pieces: &[Statement<'_>], dialect: Dialec
 pub const fn text(joined: &[u8]) -> &str {
     match std::str::from_utf8(joined) {
         Ok(text) => text,
-        Err(_) => panic!("texts that are joined are a text"),
+        Err(_) => panic!("joined UTF-8 texts are valid UTF-8"),
     }
 }

@@ -24,6 +24,8 @@ pub(crate) enum Location {
 }
 
 impl Location {
+    /// Reads the variable's value.
+    ///
     /// # Errors
     /// [`Error::Internal`] for any other URL.
     pub(crate) fn parse(url: String) -> Result<Location, Error> {
@@ -123,7 +125,7 @@ fn postgres(error: &PostgresError) -> Failure {
             (Error::Unavailable, true)
         }
         // This text is the host's, not the server's: the server sent no answer, an unreadable one, or one that is too
-        // large. Only the text says which; a later call is right in most cases.
+        // large. Only the text says which; in most cases a later call helps.
         PostgresError::QueryFailed(QueryError::Text(text)) => {
             eprintln!("database: {text}");
             (Error::Unavailable, true)

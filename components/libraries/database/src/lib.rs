@@ -186,7 +186,7 @@ impl Database {
         match self.state.get() {
             // PostgreSQL refuses it anyway, and SQLite would allow half of a transaction to be committed.
             State::Failed(error) => Err(error),
-            State::Gone => Err(Error::Unavailable),
+            State::SessionLost => Err(Error::Unavailable),
             State::None | State::Open => self.run(statement.into(), parameters),
         }
     }
@@ -209,9 +209,9 @@ impl Database {
         connection.run(statement, parameters).map_err(|failure| {
             self.failed.set(true);
             match self.state.get() {
-                _ if failure.lost => self.state.set(State::Gone),
+                _ if failure.lost => self.state.set(State::SessionLost),
                 State::Open => self.state.set(State::Failed(failure.error)),
-                State::None | State::Failed(_) | State::Gone => {}
+                State::None | State::Failed(_) | State::SessionLost => {}
             }
             failure.error
         })

@@ -11,8 +11,8 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// The sign before a parameter's number.
-    pub const fn sign(self) -> char {
+    /// The character before a parameter's number.
+    pub const fn placeholder(self) -> char {
         match self {
             Dialect::Sqlite => '?',
             Dialect::Postgres => '$',

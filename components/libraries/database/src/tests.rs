@@ -25,7 +25,7 @@ fn insert(database: &Database, a: i64) -> Result<(), Error> {
 }
 
 /// The error for a row that exists already.
-fn taken(database: &Database) -> Error {
+fn duplicate_key(database: &Database) -> Error {
     match database.dialect() {
         Dialect::Sqlite => Error::Unavailable,
         Dialect::Postgres => Error::Internal,
@@ -33,7 +33,7 @@ fn taken(database: &Database) -> Error {
 }
 
 #[test]
-fn a_row_is_read_in_the_sequence_of_its_columns() {
+fn a_row_is_read_in_column_order() {
     let blob = Statement::each("SELECT 7, 'x', NULL, true, x'00ff'", "SELECT 7, 'x', NULL, true, '\\x00ff'::bytea");
     for db in both() {
         let mut row = db.query(blob, &[]).unwrap().next().unwrap();
@@ -127,7 +127,7 @@ fn a_transaction_that_fails_leaves_nothing_and_the_next_one_works() {
             insert(t, 1)?;
             insert(t, 1)
         });
-        assert_eq!((failed, count(&db)), (Err(taken(&db)), 0));
+        assert_eq!((failed, count(&db)), (Err(duplicate_key(&db)), 0));
         assert_eq!(db.transaction(|t| insert(t, 1)), Ok(()));
         assert_eq!(count(&db), 1);
     }
@@ -136,13 +136,13 @@ fn a_transaction_that_fails_leaves_nothing_and_the_next_one_works() {
 #[test]
 fn a_failed_statement_fails_its_transaction_whatever_comes_after_it() {
     for db in both() {
-        let went_on: Result<(), Error> = db.transaction(|t| {
+        let continued: Result<(), Error> = db.transaction(|t| {
             insert(t, 1)?;
-            assert_eq!(insert(t, 1), Err(taken(t)));
-            assert_eq!(insert(t, 2), Err(taken(t)));
+            assert_eq!(insert(t, 1), Err(duplicate_key(t)));
+            assert_eq!(insert(t, 2), Err(duplicate_key(t)));
             Ok(())
         });
-        assert_eq!((went_on, count(&db)), (Err(taken(&db)), 0));
+        assert_eq!((continued, count(&db)), (Err(duplicate_key(&db)), 0));
     }
 }
 
@@ -162,7 +162,7 @@ fn a_constraint_that_is_checked_at_the_commit_fails_the_transaction() {
     for db in both() {
         db.query("CREATE TABLE u (a BIGINT REFERENCES t (a) DEFERRABLE INITIALLY DEFERRED)", &[]).unwrap();
         let dangling = db.transaction(|t| t.query("INSERT INTO u VALUES (9)", &[]).map(drop));
-        assert_eq!(dangling, Err(taken(&db)));
+        assert_eq!(dangling, Err(duplicate_key(&db)));
         assert_eq!(db.transaction(|t| insert(t, 1)), Ok(()));
         assert_eq!(db.query("SELECT 1 FROM u", &[]).unwrap().len(), 0);
     }
@@ -183,7 +183,7 @@ fn a_panic_in_a_transaction_rolls_it_back() {
 }
 
 #[test]
-fn a_lost_session_is_unavailable_and_no_other_one_gets_its_rollback() {
+fn after_a_lost_session_everything_is_unavailable_until_the_next_call() {
     let server = postgres::Postgres::shared();
     let url = server.database();
     let db = Database::postgres(&url, &["CREATE TABLE t (a BIGINT PRIMARY KEY)"]);

@@ -14,7 +14,7 @@ pub(crate) enum State {
     Failed(Error),
     /// The session is lost. Further statements are refused, because they would not run in the transaction to which they
     /// belong.
-    Gone,
+    SessionLost,
 }
 
 /// IMMEDIATE, because a transaction that begins as a reader and then writes fails if another one has written in

@@ -38,8 +38,8 @@ pub fn data<'d, T: Deserialize<'d>>(json: &'d str) -> Result<T, String> {
     read(json).map_err(|problem| exception(400, format!("Invalid data: {problem}")))
 }
 
-/// Beginnings of serde's messages that continue with names of our types.
-const WRONG: [&str; 4] = ["invalid type", "invalid value", "invalid length", "data did not match"];
+/// The beginnings of serde's messages that contain names of our types.
+const TYPE_ERRORS: [&str; 4] = ["invalid type", "invalid value", "invalid length", "data did not match"];
 
 /// Reads JSON. An error names the field in the sender's terms, and never our own types.
 ///
@@ -53,7 +53,7 @@ pub fn read<'d, T: Deserialize<'d>>(json: &'d str) -> Result<T, String> {
         let text = error.inner().to_string();
         // serde_json ends each message with a position in the JSON, and serde names Rust types after "expected".
         let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
-        if WRONG.iter().any(|kind| text.starts_with(kind)) {
+        if TYPE_ERRORS.iter().any(|kind| text.starts_with(kind)) {
             format!("{} has the wrong type or value", path.unwrap_or("the data"))
         } else {
             path.map_or_else(|| text.to_owned(), |path| format!("{path}: {text}"))
@@ -63,7 +63,7 @@ pub fn read<'d, T: Deserialize<'d>>(json: &'d str) -> Result<T, String> {
     Ok(value)
 }
 
-/// The answer to a pattern that the adapter does not know, because the manifest names one too many.
+/// The answer to a pattern that the manifest maps to the adapter, but that the adapter does not handle.
 pub fn unknown(pattern: &str) -> String {
     eprintln!("this adapter does not know the pattern {pattern:?}; fix: remove it from the manifest");
     exception(404, "There is no handler for this pattern")

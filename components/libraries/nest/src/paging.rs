@@ -11,25 +11,25 @@ const MAX_LIMIT: f64 = 1000.0;
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 pub struct Paging {
     /// The page.
-    #[serde(default = "first")]
+    #[serde(default = "default_page")]
     pub page: f64,
     /// The most entries of a page.
-    #[serde(default = "ten")]
+    #[serde(default = "default_limit")]
     pub limit: f64,
 }
 
-fn first() -> f64 {
+fn default_page() -> f64 {
     1.0
 }
 
-fn ten() -> f64 {
+fn default_limit() -> f64 {
     10.0
 }
 
 impl Paging {
     /// The paging from the fields of a message, with defaults.
     pub fn of(page: Option<f64>, limit: Option<f64>) -> Self {
-        Paging { page: page.unwrap_or_else(first), limit: limit.unwrap_or_else(ten) }
+        Paging { page: page.unwrap_or_else(default_page), limit: limit.unwrap_or_else(default_limit) }
     }
 
     /// Which pages of a contract to request, and which of their entries make up this page.
@@ -41,10 +41,7 @@ impl Paging {
             return Err(exception(400, "Invalid data: page must be a number of at least 1"));
         }
         if !(self.limit > 0.0 && self.limit <= MAX_LIMIT) {
-            return Err(exception(
-                400,
-                format!("Invalid data: limit must be a number above 0, of at most {MAX_LIMIT}"),
-            ));
+            return Err(exception(400, format!("Invalid data: limit must be above 0 and at most {MAX_LIMIT}")));
         }
         // The numbers of entries to skip and to return are rounded down, as in the NestJS system's database.
         let (skip, take) = (((self.page - 1.0) * self.limit) as u64, self.limit as u32);
@@ -136,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_written_as_they_came() {
+    fn whole_numbers_are_written_without_a_fraction() {
         let text = |number| serde_json::to_string(&Number(number)).unwrap();
         assert_eq!((text(1.0), text(1.5), text(1000.0)), ("1".into(), "1.5".into(), "1000".into()));
     }

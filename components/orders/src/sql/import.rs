@@ -1,25 +1,46 @@
 //! The statements of an import. Each takes many rows, as a JSON array of objects.
 
-use souk_database::Statement;
+use souk_database::{Statement, statement, time};
 
-/// Parameters: ids, as a JSON array. Returns the ids that exist already, as orders or in `imported_orders`.
-pub(crate) const STORED: Statement = Statement::each(
-    "SELECT id FROM orders WHERE id IN (SELECT value FROM json_each(?1)) \
-     UNION SELECT id FROM imported_orders WHERE id IN (SELECT value FROM json_each(?1))",
-    "WITH wanted AS (SELECT value AS id FROM jsonb_array_elements_text($1::text::jsonb)) \
-     SELECT id FROM orders JOIN wanted USING (id) UNION SELECT id FROM imported_orders JOIN wanted USING (id)",
+/// Parameters: ids, as a JSON array. Returns what exists already, as orders or in `imported_orders`: id, status, charge
+/// or null, time of the last change, and whether an import was the last that changed it. A row of `imported_orders` has
+/// no status.
+pub(crate) const STORED: Statement = statement!(
+    (Statement::each("", "WITH wanted AS (SELECT value AS id FROM jsonb_array_elements_text($1::text::jsonb)) ")),
+    "SELECT id, status, charge_id, ",
+    (time!("updated_at")),
+    ", coalesce(trace, '') = 'import' FROM orders",
+    WANTED,
+    " UNION ALL SELECT id, '', NULL, '', true FROM imported_orders",
+    WANTED
 );
 
-/// Parameters: orders.
+/// Which of the rows [`STORED`] returns.
+const WANTED: Statement =
+    Statement::each(" WHERE id IN (SELECT value FROM json_each(?1))", " WHERE id IN (SELECT id FROM wanted)");
+
+/// Parameters: orders. The column `trace` says that they were imported, until somebody changes them here.
 pub(crate) const ORDERS: Statement = Statement::each(
     "INSERT INTO orders (id, currency, total_cents, total_items, status, paid_at, charge_id, receipt_url, created_at, \
-     updated_at) SELECT value->>'id', value->>'currency', value->>'total', value->>'items', value->>'status', \
-     value->>'paid', value->>'charge', value->>'receipt', value->>'created', value->>'updated' \
+     updated_at, trace) SELECT value->>'id', value->>'currency', value->>'total', value->>'items', value->>'status', \
+     value->>'paid', value->>'charge', value->>'receipt', value->>'created', value->>'updated', 'import' \
      FROM json_each(?1) ORDER BY value->>'n'",
     "INSERT INTO orders (id, currency, total_cents, total_items, status, paid_at, charge_id, receipt_url, created_at, \
-     updated_at) SELECT id, currency, total, items, status, paid, charge, receipt, created, updated \
+     updated_at, trace) SELECT id, currency, total, items, status, paid, charge, receipt, created, updated, 'import' \
      FROM jsonb_to_recordset($1::text::jsonb) AS new (n integer, id text, currency text, total bigint, items bigint, \
      status text, paid timestamptz, charge text, receipt text, created timestamptz, updated timestamptz) ORDER BY n",
+);
+
+/// Parameters: orders that have changed in the other system. Changes those that nobody has changed here, and returns
+/// their ids.
+pub(crate) const CHANGED: Statement = Statement::each(
+    "UPDATE orders SET status = value->>'status', paid_at = value->>'paid', charge_id = value->>'charge', \
+     receipt_url = value->>'receipt', updated_at = value->>'updated', changed_by = NULL \
+     FROM json_each(?1) WHERE orders.id = value->>'id' AND trace = 'import' RETURNING id",
+    "UPDATE orders SET status = new.status, paid_at = paid, charge_id = charge, receipt_url = receipt, \
+     updated_at = updated, changed_by = NULL FROM jsonb_to_recordset($1::text::jsonb) AS new (id text, status text, \
+     paid timestamptz, charge text, receipt text, updated timestamptz) \
+     WHERE orders.id = new.id AND trace = 'import' RETURNING orders.id",
 );
 
 /// Parameters: lines.

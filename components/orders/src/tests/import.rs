@@ -110,3 +110,65 @@ fn a_line_whose_product_is_unknown_is_named_after_the_products_id() {
         assert_eq!(texts(&db, "SELECT name FROM order_items ORDER BY line"), ["Mug", "Product 9"]);
     }
 }
+
+#[test]
+fn an_order_that_has_changed_since_comes_again_unless_it_was_changed_here() {
+    let paid = |charge: &str| {
+        json!({
+            "status": "PAID", "paid": true, "paidAt": "2030-02-27T16:00:00", "stripeChargeId": charge,
+            "receiptUrl": "https://pay.example/r", "updatedAt": "2030-02-27T16:00:00",
+        })
+    };
+    for db in both() {
+        let before: Vec<String> = (1..=6).map(|n| row(n, json!({}))).collect();
+        import(&db, &before, false);
+        // Here, 3, 4 and 5 are cancelled, and later than the other system has changed 4.
+        let cancelled = format!(
+            "UPDATE orders SET status = 'CANCELLED', trace = NULL, updated_at = '2030-01-01T00:00:00.000Z' \
+             WHERE id IN ('{}', '{}', '{}')",
+            id(3),
+            id(4),
+            id(5)
+        );
+        db.query(&*cancelled, &[]).unwrap();
+        let now = [
+            row(1, paid("ch_1")),
+            row(2, json!({ "status": "CANCELLED" })),
+            row(3, paid("ch_3")),
+            row(4, json!({ "updatedAt": "2029-01-01T00:00:00" })),
+            row(5, json!({ "status": "DELIVERED", "updatedAt": "2031-01-01T00:00:00" })),
+            row(6, json!({ "updatedAt": "2031-01-01T00:00:00" })),
+        ];
+        for dry_run in [true, false] {
+            let verdicts = import(&db, &now, dry_run);
+            let [
+                Verdict::Changed(one),
+                Verdict::Changed(two),
+                Verdict::Refused(three),
+                Verdict::There,
+                Verdict::Refused(five),
+                Verdict::There,
+            ] = &verdicts[..]
+            else {
+                panic!("{verdicts:?}")
+            };
+            assert!(one.contains("it was PENDING when it was imported before, and is PAID now"), "{one}");
+            assert!(two.contains("and is CANCELLED now"), "{two}");
+            assert!(three.contains("here it is CANCELLED, and there PAID with the charge ch_3"), "{three}");
+            assert!(five.contains("here it is CANCELLED, and there DELIVERED"), "{five}");
+        }
+        let statuses = ["PAID", "CANCELLED", "CANCELLED", "CANCELLED", "CANCELLED", "PENDING"];
+        assert_eq!(texts(&db, "SELECT status FROM orders ORDER BY id"), statuses);
+        assert_eq!(texts(&db, "SELECT id FROM charges"), ["ch_1"]);
+        let order = crate::store::find(&db, &id(1), None).unwrap();
+        assert_eq!((order.charge_id.as_deref(), order.updated_at.as_str()), (Some("ch_1"), "2030-02-27T16:00:00.000Z"));
+        assert_eq!(texts(&db, "SELECT new FROM order_history WHERE trace = 'import' AND old = 'PENDING'").len(), 2);
+        assert!(matches!(import(&db, &now, false)[..2], [Verdict::There, Verdict::There]));
+        // Delivered there, after it was paid: the charge stays.
+        let delivered = row(1, json!({ "status": "DELIVERED", "paid": true, "stripeChargeId": "ch_1" }));
+        assert!(matches!(import(&db, &[delivered], false)[..], [Verdict::Changed(_)]));
+        // A charge that is here is not given up.
+        let unpaid = import(&db, &[row(1, json!({}))], false);
+        assert!(matches!(&unpaid[..], [Verdict::Refused(why)] if why.contains("with the charge ch_1")), "{unpaid:?}");
+    }
+}

@@ -1,3 +1,5 @@
+//! Recorded events of Stripe, and events that must be refused or ignored.
+
 use super::*;
 
 const ORDER: &str = "06c2f957-e9ca-41b2-bcae-4cb7c7a730f2";

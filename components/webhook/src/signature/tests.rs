@@ -1,3 +1,5 @@
+//! Signatures that are accepted, and headers that are refused.
+
 use super::*;
 use proptest::prelude::*;
 

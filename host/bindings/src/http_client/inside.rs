@@ -92,7 +92,7 @@ impl Client {
     ) -> Result<Response<WasiBody>, Error> {
         let target = Target::of(request.uri()).ok_or(Error::HttpRequestUriInvalid)?;
         let Some((component, rest)) = call.rest.as_ref().and_then(|chain| chain.next()) else {
-            let why = "it called wasi:http/handler, and is no middleware of this request";
+            let why = "it called wasi:http/handler, but is not a middleware of this request";
             return Err(self.failed(&target, call, why, Error::DestinationNotFound));
         };
         let Some(next) = call.next(call.remaining()) else { return Err(self.looped(&target, call)) };

@@ -198,8 +198,8 @@ impl Client {
                 let component = &self.component;
                 tracing::warn!(
                     %component, trace = %call.trace,
-                    "component `{component}` has too many HTTP requests under way; \
-                     raise `outbound_requests` under [component.{component}.tool.souk.limits] in the manifest if it needs more"
+                    "component `{component}` has too many HTTP requests in progress; raise `outbound_requests` under \
+                     [component.{component}.tool.souk.limits] in the manifest if it needs more"
                 );
                 return Err(Error::ConnectionLimitReached);
             }

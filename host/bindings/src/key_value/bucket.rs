@@ -14,7 +14,7 @@ pub(super) async fn open(nats: &Nats, name: &str) -> anyhow::Result<kv::Store> {
     let bucket = found_or_made(nats, name).await.with_context(|| format!("bucket {name}"))?;
     let Config { max_messages_per_subject: history, max_bytes, discard, .. } = bucket.stream.cached_info().config;
     if history != 1 {
-        bail!("bucket {name} keeps {history} values of a key, not 1; let it be made with `--history=1`");
+        bail!("bucket {name} keeps {history} values of a key, not 1; create it with `--history=1`");
     }
     if discard != DiscardPolicy::New && max_bytes > 0 {
         bail!(

@@ -22,8 +22,8 @@ pub const BINDING: Binding = Binding {
     add_to_linker: super::add_to_linker,
 };
 
-const NATS_FIX: &str = "give the servers JetStream (`nats-server -js`) with room for the bucket, and let there be as many \
-    as `replicas` under [nats] of runtime-config.toml says";
+const NATS_FIX: &str = "enable JetStream at the servers (`nats-server -js`), with room for the bucket; run at least as \
+                        many servers as `replicas` under [nats] of runtime-config.toml";
 const REDIS_FIX: &str = "start the server, or correct `url` of its [key_value_store] in runtime-config.toml: host and port, \
     user and password, `rediss://` for TLS, the number of a database at the end";
 

@@ -307,7 +307,7 @@ impl Bucket {
                 LastRawMessageErrorKind::JetStream(said) if said.error_code() == ErrorCode::CLUSTER_NOT_AVAILABLE => {}
                 _ => return Err(self.failed(&error)),
             }
-            tracing::debug!(label = %self.label, %error, "a key-value store in NATS is asked again");
+            tracing::debug!(label = %self.label, %error, "retrying a request to a key-value store in NATS");
             sleep(RETRY_INTERVAL).await;
         }
     }

@@ -59,7 +59,7 @@ pub(super) fn read(component: &str, dir: &Path, retired: &[i32], kind: Kind) -> 
         let path = entry.map_err(unreadable)?.path();
         if !path.is_dir() || !matches!(path.file_name().and_then(|n| n.to_str()), Some("sqlite" | "postgres")) {
             let fix = "put the files into the folder of their database, or move this one out";
-            return Err(error(&path, "is no folder `sqlite` or `postgres`".to_owned(), fix));
+            return Err(error(&path, "is not a folder `sqlite` or `postgres`".to_owned(), fix));
         }
         kinds += 1;
     }

@@ -296,7 +296,7 @@ impl Context<'_> {
         let sqlx::Error::Database(database) = &error else {
             // We do not know whether the transaction was committed; the history will show it.
             let reason = format!("the connection broke in {}: {error}", migration.file);
-            return self.error(reason, "start again: what was committed is noted and does not run twice");
+            return self.error(reason, "start again: what was committed is recorded and does not run twice");
         };
         let place = database.try_downcast_ref::<PgDatabaseError>().and_then(|e| line_of(&migration.sql, e));
         let message = database.message();

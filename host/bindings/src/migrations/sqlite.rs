@@ -66,7 +66,7 @@ pub fn rehearse(
     let no_copy = |reason: String| MigrationError::Database {
         component: component.to_owned(),
         database: database.label().to_owned(),
-        reason: format!("no copy can be made to try them in: {reason}"),
+        reason: format!("a copy in which to try them cannot be made: {reason}"),
         fix: "make room in the state folder",
     };
     let folder = database.path().parent().unwrap_or(Path::new("."));

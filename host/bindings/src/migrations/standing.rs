@@ -113,7 +113,7 @@ pub(super) fn warn_of_newer(component: &str, database: &str, status: &[Status]) 
         tracing::warn!(
             component,
             database,
-            "a newer release has run {} here, and declared that this one can go on with it",
+            "a newer release has run {} here, and declared that this release can work with it",
             newer.join(", ")
         );
     }
@@ -135,8 +135,8 @@ impl Standing {
             )),
             Standing::Missing => Some((
                 "has run, but its file is gone",
-                "put the file back, or add its number to the component's `retired`; where a newer release brought it and this \
-                 one can go on with it, add it to `additive` there and start that release once",
+                "put the file back, or add its number to the component's `retired`; if a newer release added it and \
+                 this one can work with it, add it to `additive` there and start that release once",
             )),
             Standing::Late => Some((
                 "has not run, but a later one has",

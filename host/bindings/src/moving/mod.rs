@@ -67,8 +67,8 @@ pub enum MoveError {
     },
     /// The target is in use.
     #[error(
-        "table `{table}` of {place} has rows, and no copy into it was begun from here\n  fix: name an empty database; what \
-         is there is somebody's"
+        "table `{table}` of {place} has rows, and no copy into it was begun from here\n  fix: name an empty database; \
+         this one has other data"
     )]
     NotEmpty {
         /// The database, without a password.
@@ -79,7 +79,7 @@ pub enum MoveError {
     /// The comparison found a difference.
     #[error(
         "table `{table}` has {here} rows in SQLite and {there} in PostgreSQL, or other values\n  fix: empty the PostgreSQL \
-         database and copy again; if it says this once more, report it"
+         database and copy again; if this error comes again, report it"
     )]
     Differs {
         /// The table.

@@ -196,5 +196,5 @@ impl Session {
 }
 
 fn unexpected() -> io::Error {
-    io::Error::other("the broker's answer is not the one that is due")
+    io::Error::other("the broker's answer is not the expected one")
 }

@@ -1,4 +1,4 @@
-//! Tells addresses of the public internet from special ones, to which a public name must not lead.
+//! Distinguishes addresses of the public internet from special ones, to which a public name must not resolve.
 //!
 //! The owner of a name that a component may reach can point that name at the host's own network: at a database, a
 //! router, a cloud's metadata service. So everything but global unicast addresses is refused unless it is granted as

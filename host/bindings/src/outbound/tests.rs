@@ -1,3 +1,5 @@
+//! Which servers an entry of `allowed_outbound_hosts` grants, and which addresses it does not.
+
 use super::*;
 
 /// The list of these entries, parsed as in the manifest.

@@ -74,7 +74,7 @@ pub(crate) fn connect_options(address: &Address) -> Result<PgConnectOptions, Add
 pub(super) fn set_ca_root(address: &mut Address, pem: &str) -> Result<(), AddressError> {
     let wrong = |message: &str, fix| Err(AddressError { message: message.to_owned(), fix });
     if pem.len() > MAX_CA_ROOT_BYTES {
-        return wrong("has a CA root that is too long", "give the root certificates that the server needs alone");
+        return wrong("has a CA root that is too long", "give only the root certificates that the server needs");
     }
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     let mut roots = tokio_rustls::rustls::RootCertStore::empty();

@@ -189,7 +189,7 @@ impl Connection {
                 return Ok(0);
             }
             State::Lost => {
-                let lost = "the transaction was lost with its session; say ROLLBACK before the next statement";
+                let lost = "the transaction was lost with its session; run ROLLBACK before the next statement";
                 return Err(Error::ConnectionFailed(lost.to_owned()));
             }
         };

@@ -114,7 +114,7 @@ fn read(ty: &DbDataType, bytes: &[u8], budget: &mut BytesLeft) -> Result<DbValue
         DbDataType::Str => return Ok(DbValue::Str(text(bytes, budget)?)),
         DbDataType::Binary => return Ok(DbValue::Binary(copy(bytes, budget)?)),
         DbDataType::Uuid => {
-            let uuid = uuid::Uuid::from_slice(bytes).map_err(|_| Malformed("a UUID that has not 16 bytes"))?;
+            let uuid = uuid::Uuid::from_slice(bytes).map_err(|_| Malformed("a UUID that does not have 16 bytes"))?;
             budget.spend(uuid::fmt::Hyphenated::LENGTH)?;
             return Ok(DbValue::Uuid(uuid.to_string()));
         }
@@ -137,7 +137,7 @@ fn read(ty: &DbDataType, bytes: &[u8], budget: &mut BytesLeft) -> Result<DbValue
     reader.end(value)
 }
 
-const INFINITE: Malformed = Malformed("infinity, which is no time");
+const INFINITE: Malformed = Malformed("infinity, which is not a time");
 const TOO_FAR: Malformed = Malformed("a time that is too far away");
 
 fn int32(bytes: &[u8], _: &mut BytesLeft) -> Result<i32, Malformed> {

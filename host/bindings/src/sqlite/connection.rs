@@ -118,7 +118,8 @@ impl Connection {
             }
             State::Lost => {
                 return Err(Error::Io(
-                    "the transaction ended because a statement of it was cancelled or failed; say ROLLBACK before the next statement"
+                    "the transaction ended because a statement of it was cancelled or failed; run ROLLBACK before the \
+                     next statement"
                         .to_owned(),
                 ));
             }
@@ -133,7 +134,7 @@ impl Connection {
             Err(Stop::Unknown) if !inside && (kind == Kind::Read || self.database.is_read(sql.to_owned()).await?) => {
                 Ok(Ok(Answer::Long))
             }
-            Err(Stop::Overflow | Stop::Unknown | Stop::NoMemory | Stop::Writes | Stop::Gone) => Ok(Err(session)),
+            Err(Stop::Overflow | Stop::Unknown | Stop::NoMemory | Stop::Writes | Stop::Cancelled) => Ok(Err(session)),
         }
     }
 

@@ -24,7 +24,7 @@ pub struct Database {
     label: Arc<str>,
     path: PathBuf,
     /// The largest size of the file, in bytes.
-    most: u64,
+    max_bytes: u64,
     /// The lock is fair: guests write in the order of their requests.
     writer: Arc<tokio::sync::Mutex<Engine>>,
     /// Idle readers; more are opened when needed.
@@ -69,28 +69,28 @@ impl Database {
         Self::open_sized(path, label, super::MAX_DATABASE_BYTES)
     }
 
-    /// As [`open`](Self::open), for a file of at most `most` bytes.
-    pub(super) fn open_sized(path: &Path, label: &str, most: u64) -> anyhow::Result<Arc<Database>> {
+    /// As [`open`](Self::open), for a file of at most `max_bytes`.
+    pub(super) fn open_sized(path: &Path, label: &str, max_bytes: u64) -> anyhow::Result<Arc<Database>> {
         use anyhow::Context as _;
         let what = || format!("cannot open database `{label}` in {}", path.display());
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).with_context(what)?;
         }
         private(path).with_context(what)?;
-        let writer = open_writer(path, most).with_context(what)?;
+        let writer = open_writer(path, max_bytes).with_context(what)?;
         let virtual_tables = writer.has_virtual_tables().with_context(what)?;
         Ok(Arc::new(Database {
             label: label.into(),
             path: path.to_owned(),
-            most,
+            max_bytes,
             writer: Arc::new(tokio::sync::Mutex::new(writer)),
             idle: Mutex::new(Vec::new()),
             readers: Arc::new(Semaphore::new(super::READERS)),
             long_reads: Arc::new(Semaphore::new(super::LONG_READERS)),
             streams: Arc::new(Semaphore::new(super::STREAM_READERS)),
             reads: Arc::default(),
-            spill: Arc::new(SpillBudget::new(most)),
-            wal: Wal::bounded(path, MAX_WAL_BYTES.min(most)),
+            spill: Arc::new(SpillBudget::new(max_bytes)),
+            wal: Wal::bounded(path, MAX_WAL_BYTES.min(max_bytes)),
             virtual_tables: AtomicBool::new(virtual_tables),
             opened: Instant::now(),
             nearly_full: AtomicBool::new(false),
@@ -121,7 +121,7 @@ impl Database {
 
     /// Logs that the file is nearly full; once, until there is room again.
     pub(super) fn note_size(&self, bytes: u64) {
-        let percent = bytes.saturating_mul(100) / self.most.max(1);
+        let percent = bytes.saturating_mul(100) / self.max_bytes.max(1);
         if percent < super::ROOM_AGAIN_PERCENT {
             self.nearly_full.store(false, Ordering::Relaxed);
         } else if percent >= super::NEARLY_FULL_PERCENT && !self.nearly_full.swap(true, Ordering::Relaxed) {
@@ -130,7 +130,7 @@ impl Database {
                 "database `{}` is nearly full: {percent} % of {} MiB are in use, and at 100 % its components get \
                  `database-full` for each write; fix: delete rows that nobody needs, or move it to PostgreSQL",
                 self.label,
-                self.most >> 20
+                self.max_bytes >> 20
             );
         }
     }
@@ -153,8 +153,8 @@ impl Database {
         let engine = match idle {
             Some(engine) => engine,
             None => {
-                let (path, most, spill) = (self.path.clone(), self.most, self.spill.clone());
-                let open = move || Engine::open(&path, Role::Reader, most, &spill);
+                let (path, max_bytes, spill) = (self.path.clone(), self.max_bytes, self.spill.clone());
+                let open = move || Engine::open(&path, Role::Reader, max_bytes, &spill);
                 let opened = tokio::task::spawn_blocking(open).await;
                 opened
                     .map_err(|e| internal(&self.label, "opening a reader failed", e))?
@@ -300,8 +300,8 @@ impl Reader {
             Err(Stop::NoMemory)
         });
         match outcome {
-            Err(Stop::Gone) if self.evicted().is_cancelled() => {
-                Err(Stop::Failed(to_guest_evicted(&self.database.label, self.database.wal.most())))
+            Err(Stop::Cancelled) if self.evicted().is_cancelled() => {
+                Err(Stop::Failed(to_guest_evicted(&self.database.label, self.database.wal.max_bytes())))
             }
             outcome => outcome,
         }
@@ -380,7 +380,7 @@ impl Writer {
                 if engine.made_virtual_table() {
                     self.database.virtual_tables.store(true, Ordering::Release);
                 }
-                lost_transaction = inside && !engine.in_transaction() && engine.failed_badly();
+                lost_transaction = inside && !engine.in_transaction() && engine.may_have_rolled_back();
                 let written = outcome.map(|(collected, bytes_in_use)| Written {
                     collected,
                     bytes_in_use,
@@ -418,9 +418,9 @@ impl Drop for Writer {
     }
 }
 
-fn open_writer(path: &Path, most: u64) -> rusqlite::Result<Engine> {
-    let spill = SpillBudget::new(most.saturating_mul(super::WRITE_FACTOR));
-    Engine::open(path, Role::Writer, most, &Arc::new(spill))
+fn open_writer(path: &Path, max_bytes: u64) -> rusqlite::Result<Engine> {
+    let spill = SpillBudget::new(max_bytes.saturating_mul(super::WRITE_FACTOR));
+    Engine::open(path, Role::Writer, max_bytes, &Arc::new(spill))
 }
 
 /// After a severe failure SQLite rolls back by itself, and then `ROLLBACK` is an error. A connection that is still
@@ -430,7 +430,7 @@ fn replace_if_stuck(mut engine: OwnedMutexGuard<Engine>, database: &Database, wh
         return;
     }
     tracing::error!(label = %database.label, error = %why, "sqlite: a rollback failed; the writer is opened again");
-    match open_writer(&database.path, database.most) {
+    match open_writer(&database.path, database.max_bytes) {
         Ok(fresh) => *engine = fresh,
         Err(e) => tracing::error!(label = %database.label, error = %e, "sqlite: the writer cannot be opened again"),
     }

@@ -71,15 +71,15 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    /// Opens the file at `path`; a writer creates it if it does not exist, and lets it grow to `most` bytes. Temporary
+    /// Opens the file at `path`; a writer creates it if it does not exist, and lets it grow to `max_bytes`. Temporary
     /// files of its statements count against `spill`.
-    pub(super) fn open(path: &Path, role: Role, most: u64, spill: &Arc<SpillBudget>) -> rusqlite::Result<Engine> {
+    pub(super) fn open(path: &Path, role: Role, max_bytes: u64, spill: &Arc<SpillBudget>) -> rusqlite::Result<Engine> {
         let access = match role {
             Role::Writer => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
             Role::Reader => OpenFlags::SQLITE_OPEN_READ_ONLY,
         };
         let mut sqlite = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-        configure(&sqlite, path, (role == Role::Writer).then_some(most))?;
+        configure(&sqlite, path, (role == Role::Writer).then_some(max_bytes))?;
         restrict(&sqlite)?;
         let gauge = Arc::new(Gauge::new(spill.clone()));
         let meter = gauge.clone();
@@ -96,7 +96,7 @@ impl Engine {
         policy::install(&mut sqlite, role, &gauge)?;
         sqlite.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
         let engine = Engine { sqlite, gauge };
-        engine.rest()?;
+        engine.restore_inline_settings()?;
         Ok(engine)
     }
 
@@ -108,9 +108,9 @@ impl Engine {
     /// Runs `work` with the lock timeout and the value size of a blocking thread, and no limit on its time.
     pub(super) fn blocking<T>(&self, work: impl FnOnce(&Engine) -> Result<T, Stop>) -> Result<T, Stop> {
         if self.gauge.is_cancelled() {
-            return Err(Stop::Gone);
+            return Err(Stop::Cancelled);
         }
-        self.gauge.end_never();
+        self.gauge.remove_time_limit();
         let set = || {
             self.sqlite.set_limit(Limit::SQLITE_LIMIT_LENGTH, super::MAX_VALUE_BYTES)?;
             self.sqlite.busy_timeout(super::BUSY_TIMEOUT)
@@ -119,12 +119,12 @@ impl Engine {
         self.gauge.spill.begin();
         let result = work(self);
         self.gauge.spill.end();
-        self.rest().map_err(|e| Stop::Failed(to_guest(&e, &self.gauge, &self.sqlite)))?;
+        self.restore_inline_settings().map_err(|e| Stop::Failed(to_guest(&e, &self.gauge, &self.sqlite)))?;
         result
     }
 
     /// Restores the settings for an async thread.
-    fn rest(&self) -> rusqlite::Result<()> {
+    fn restore_inline_settings(&self) -> rusqlite::Result<()> {
         self.sqlite.set_limit(Limit::SQLITE_LIMIT_LENGTH, super::INLINE_VALUE_BYTES)?;
         self.sqlite.busy_timeout(Duration::ZERO)
     }
@@ -132,7 +132,7 @@ impl Engine {
     /// Runs a read on the async thread, under its budget.
     pub(super) fn inline(&self, sql: &str, params: &[Value]) -> Result<Collected, Stop> {
         let _run = self.begin();
-        self.gauge.end_soon();
+        self.gauge.set_inline_time_limit();
         let bound = Bound { rows: super::INLINE_ROWS, bytes: super::INLINE_BYTES };
         self.collect(sql, params, true, bound)
     }
@@ -141,7 +141,7 @@ impl Engine {
     /// [`Stop::Overflow`], as if the budget had run out.
     pub(super) fn only_compile(&self, sql: &str) -> Stop {
         let _run = self.begin();
-        self.gauge.end_soon();
+        self.gauge.set_inline_time_limit();
         match self.is_read(sql) {
             Ok(true) => Stop::Overflow,
             Ok(false) => Stop::Writes,
@@ -156,9 +156,15 @@ impl Engine {
     }
 
     /// Runs `sql` and returns the whole result; [`Stop::Overflow`] when it is larger than `bound`.
-    pub(super) fn collect(&self, sql: &str, params: &[Value], reads: bool, bound: Bound) -> Result<Collected, Stop> {
+    pub(super) fn collect(
+        &self,
+        sql: &str,
+        params: &[Value],
+        read_only: bool,
+        bound: Bound,
+    ) -> Result<Collected, Stop> {
         let mut all = Collected::empty();
-        self.each(sql, params, reads, |item| {
+        self.each(sql, params, read_only, |item| {
             match item {
                 Item::Columns(columns) => all.result.columns = columns,
                 Item::Row(row, bytes) => {
@@ -174,13 +180,13 @@ impl Engine {
         Ok(all)
     }
 
-    /// Runs `sql` and passes its results on. With `reads`, it does not run a statement that writes, and returns
+    /// Runs `sql` and passes its results on. With `read_only`, it does not run a statement that writes, and returns
     /// [`Stop::Writes`].
     pub(super) fn each(
         &self,
         sql: &str,
         params: &[Value],
-        reads: bool,
+        read_only: bool,
         mut give: impl FnMut(Item) -> Result<(), Stop>,
     ) -> Result<(), Stop> {
         let stop = |e: rusqlite::Error| self.stop(&e);
@@ -193,7 +199,7 @@ impl Engine {
             plain = self.sqlite.prepare(sql).map_err(compile)?;
             &mut plain
         };
-        if reads && !statement.readonly() {
+        if read_only && !statement.readonly() {
             return Err(Stop::Writes);
         }
         let wanted = statement.parameter_count();
@@ -235,15 +241,15 @@ impl Engine {
 
     /// Turns SQLite's error into the reason why the run stopped.
     fn stop(&self, error: &rusqlite::Error) -> Stop {
-        let inline = self.gauge.ends_soon();
+        let inline = self.gauge.is_inline();
         self.gauge.note_failed(error.sqlite_error_code());
         match error.sqlite_error_code() {
             Some(ErrorCode::OperationInterrupted) if !inline && self.gauge.spill.ended_the_run() => {
-                Stop::Failed(to_guest_spilled(self.gauge.spill.most()))
+                Stop::Failed(to_guest_spilled(self.gauge.spill.max_bytes()))
             }
             Some(ErrorCode::OutOfMemory) if inline => Stop::Overflow,
             Some(ErrorCode::OutOfMemory) => Stop::NoMemory,
-            Some(ErrorCode::OperationInterrupted) if self.gauge.is_cancelled() => Stop::Gone,
+            Some(ErrorCode::OperationInterrupted) if self.gauge.is_cancelled() => Stop::Cancelled,
             Some(ErrorCode::OperationInterrupted | ErrorCode::DatabaseBusy | ErrorCode::TooBig) if inline => {
                 Stop::Overflow
             }
@@ -257,7 +263,7 @@ impl Engine {
 
     /// Rolls an open transaction back. An error is for the host's log; the connection is then unusable.
     pub(super) fn roll_back(&self) -> rusqlite::Result<()> {
-        self.gauge.end_never();
+        self.gauge.remove_time_limit();
         let _run = self.begin();
         self.sqlite.prepare_cached("ROLLBACK")?.raw_execute().map(drop)
     }
@@ -273,8 +279,8 @@ impl Engine {
     }
 
     /// Whether the run failed in a way after which SQLite rolls back by itself.
-    pub(super) fn failed_badly(&self) -> bool {
-        self.gauge.failed_badly()
+    pub(super) fn may_have_rolled_back(&self) -> bool {
+        self.gauge.may_have_rolled_back()
     }
 
     pub(super) fn changes(&self) -> u64 {
@@ -302,7 +308,7 @@ impl Engine {
 
     /// Whether the database has virtual tables.
     pub(super) fn has_virtual_tables(&self) -> rusqlite::Result<bool> {
-        self.gauge.end_never();
+        self.gauge.remove_time_limit();
         let _run = self.begin();
         has_virtual_tables(&self.sqlite)
     }
@@ -334,9 +340,9 @@ pub(crate) fn open_for_migrations(path: &Path) -> rusqlite::Result<Connection> {
     Ok(sqlite)
 }
 
-/// Applies the settings of every connection to the file at `path`. A connection that writes has `most`, the number of
-/// bytes to which the file may grow; without it the connection is read-only.
-fn configure(sqlite: &Connection, path: &Path, most: Option<u64>) -> rusqlite::Result<()> {
+/// Applies the settings of every connection to the file at `path`. `max_bytes` is the size to which a connection
+/// that writes may let the file grow; without it the connection is read-only.
+fn configure(sqlite: &Connection, path: &Path, max_bytes: Option<u64>) -> rusqlite::Result<()> {
     sqlite.busy_timeout(super::BUSY_TIMEOUT)?;
     // These two apply to the process, not to the connection, and are cheap to repeat.
     setting(sqlite, "hard_heap_limit", &super::MAX_HEAP_BYTES.to_string())?;
@@ -353,12 +359,12 @@ fn configure(sqlite: &Connection, path: &Path, most: Option<u64>) -> rusqlite::R
     setting(sqlite, "temp_store", "file")?;
     setting(sqlite, "cache_size", &format!("-{}", super::CACHE_KIB))?;
     setting(sqlite, "foreign_keys", "on")?;
-    if let Some(most) = most {
+    if let Some(max_bytes) = max_bytes {
         setting(sqlite, "page_size", &PAGE_BYTES.to_string())?;
         setting(sqlite, "journal_mode", "wal")?;
         setting(sqlite, "synchronous", "full")?;
         wal::configure(sqlite)?;
-        setting(sqlite, "max_page_count", &(most / PAGE_BYTES).to_string())?;
+        setting(sqlite, "max_page_count", &(max_bytes / PAGE_BYTES).to_string())?;
     } else {
         setting(sqlite, "query_only", "on")?;
     }

@@ -18,7 +18,7 @@ pub(super) enum Stop {
     /// SQLite's memory is used up, perhaps by another component's statement; running it again later may help.
     NoMemory,
     /// The caller no longer waits for the result.
-    Gone,
+    Cancelled,
     /// The guest gets this error.
     Failed(Error),
 }
@@ -33,9 +33,10 @@ impl Stop {
                 super::MAX_RESULT_BYTES >> 20
             )),
             Stop::NoMemory => Error::Io(
-                "out of memory: SQLite's is used up; let the statement handle fewer or smaller values".to_owned(),
+                "out of memory: SQLite's memory is used up; let the statement handle fewer or smaller values"
+                    .to_owned(),
             ),
-            Stop::Writes | Stop::Unknown | Stop::Gone => Error::Io("interrupted".to_owned()),
+            Stop::Writes | Stop::Unknown | Stop::Cancelled => Error::Io("interrupted".to_owned()),
         }
     }
 }
@@ -106,19 +107,19 @@ pub(super) fn to_guest_busy(label: &str) -> Error {
     ))
 }
 
-/// The error of a read that was ended because it prevented emptying the write-ahead log, which may have `most` bytes.
-pub(super) fn to_guest_evicted(label: &str, most: u64) -> Error {
+/// The error of a read that was ended because it prevented emptying the write-ahead log, which may have `max_bytes`.
+pub(super) fn to_guest_evicted(label: &str, max_bytes: u64) -> Error {
     Error::Io(format!(
         "the read was ended: others wrote more than {} MiB to `{label}` while it ran; read in pages, or faster",
-        most >> 20
+        max_bytes >> 20
     ))
 }
 
 /// The error of a statement that wrote too much to temporary files.
-pub(super) fn to_guest_spilled(most: u64) -> Error {
+pub(super) fn to_guest_spilled(max_bytes: u64) -> Error {
     Error::Io(format!(
         "the database's statements need more than {} MiB of temporary files; sort or group fewer rows, or add an index",
-        most >> 20
+        max_bytes >> 20
     ))
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct Gauge {
     /// Whether a row was inserted since the run began.
     inserted: AtomicBool,
     /// Whether the run failed in a way after which SQLite rolls back by itself.
-    failed_badly: AtomicBool,
+    may_have_rolled_back: AtomicBool,
     /// Whether a virtual table was created.
     virtual_table: AtomicBool,
     /// The policy's last denial, with its reason.
@@ -51,7 +51,7 @@ impl Gauge {
             run: AtomicU64::new(0),
             cancelled: AtomicU64::new(0),
             inserted: AtomicBool::new(false),
-            failed_badly: AtomicBool::new(false),
+            may_have_rolled_back: AtomicBool::new(false),
             virtual_table: AtomicBool::new(false),
             denied: Mutex::new(None),
             trusted: AtomicBool::new(false),
@@ -82,31 +82,31 @@ impl Gauge {
     }
 
     /// Limits the current run to the time of a read on an async thread.
-    pub(super) fn end_soon(&self) {
+    pub(super) fn set_inline_time_limit(&self) {
         let end = self.now().saturating_add(nanos(super::INLINE_TIME));
         self.end.store(end, Ordering::Relaxed);
     }
 
     /// Lets the current run take as long as its caller waits.
-    pub(super) fn end_never(&self) {
+    pub(super) fn remove_time_limit(&self) {
         self.end.store(NEVER, Ordering::Relaxed);
     }
 
     /// Begins a run, and returns its number.
     fn begin(&self) -> u64 {
         self.inserted.store(false, Ordering::Relaxed);
-        self.failed_badly.store(false, Ordering::Relaxed);
+        self.may_have_rolled_back.store(false, Ordering::Relaxed);
         self.run.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     pub(super) fn note_failed(&self, code: Option<ErrorCode>) {
         use ErrorCode::{DiskFull, OperationInterrupted, OutOfMemory, SystemIoFailure};
-        let badly = matches!(code, Some(DiskFull | OperationInterrupted | OutOfMemory | SystemIoFailure));
-        self.failed_badly.fetch_or(badly, Ordering::Relaxed);
+        let rolls_back = matches!(code, Some(DiskFull | OperationInterrupted | OutOfMemory | SystemIoFailure));
+        self.may_have_rolled_back.fetch_or(rolls_back, Ordering::Relaxed);
     }
 
-    pub(super) fn failed_badly(&self) -> bool {
-        self.failed_badly.load(Ordering::Relaxed)
+    pub(super) fn may_have_rolled_back(&self) -> bool {
+        self.may_have_rolled_back.load(Ordering::Relaxed)
     }
 
     pub(super) fn note_inserted(&self) {
@@ -130,7 +130,7 @@ impl Gauge {
         done
     }
 
-    pub(super) fn ends_soon(&self) -> bool {
+    pub(super) fn is_inline(&self) -> bool {
         self.end.load(Ordering::Relaxed) != NEVER
     }
 

@@ -140,7 +140,7 @@ async fn a_transaction_that_sqlite_ended_by_itself_takes_no_more_statements() {
     let message = error(&c, &format!("INSERT INTO t SELECT 2 FROM ({})", sort(200))).await;
     assert!(message.contains("temporary files"), "{message}");
     let message = error(&c, "INSERT INTO t VALUES (3)").await;
-    assert!(message.contains("say ROLLBACK"), "{message}");
+    assert!(message.contains("run ROLLBACK"), "{message}");
     ok(&c, "ROLLBACK").await;
     ok(&c, "INSERT INTO t VALUES (4)").await;
     assert_eq!(integer(&c, "SELECT sum(n) FROM t").await, 4);

@@ -28,12 +28,12 @@ const WRITTEN: &str = "wchar: ";
 #[derive(Debug)]
 pub(super) struct SpillBudget {
     taken: AtomicU64,
-    most: u64,
+    max_bytes: u64,
 }
 
 impl SpillBudget {
-    pub(super) fn new(most: u64) -> Self {
-        SpillBudget { taken: AtomicU64::new(0), most }
+    pub(super) fn new(max_bytes: u64) -> Self {
+        SpillBudget { taken: AtomicU64::new(0), max_bytes }
     }
 }
 
@@ -66,8 +66,8 @@ impl Spill {
     }
 
     /// The most bytes that the database's statements may write to temporary files.
-    pub(super) fn most(&self) -> u64 {
-        self.budget.most
+    pub(super) fn max_bytes(&self) -> u64 {
+        self.budget.max_bytes
     }
 
     /// Called when a run begins on this thread.
@@ -100,7 +100,7 @@ impl Spill {
         let now = written.saturating_sub(self.before.load(Ordering::Relaxed));
         let more = now.saturating_sub(self.taken.swap(now, Ordering::Relaxed));
         let all = self.budget.taken.fetch_add(more, Ordering::Relaxed).saturating_add(more);
-        let over = more > 0 && all > self.budget.most;
+        let over = more > 0 && all > self.budget.max_bytes;
         self.over.fetch_or(over, Ordering::Relaxed);
         over
     }

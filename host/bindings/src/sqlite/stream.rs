@@ -69,7 +69,7 @@ impl RowStream {
                 let send = tokio::time::timeout(super::STALL_TIMEOUT, give.send(Ok(batch)));
                 match runtime.block_on(evicted.run_until_cancelled(send)) {
                     Some(Ok(Ok(()))) => Ok(()),
-                    Some(Ok(Err(_))) | None => Err(Stop::Gone),
+                    Some(Ok(Err(_))) | None => Err(Stop::Cancelled),
                     Some(Err(_)) => Err(Stop::Failed(to_guest_stalled())),
                 }
             };
@@ -80,7 +80,7 @@ impl RowStream {
                     engine.each(&sql, &params, true, |item| match item {
                         Item::Columns(columns) => {
                             let asked = give_columns.take().map(|give| give.send(Ok(columns)));
-                            if matches!(asked, Some(Ok(()))) { Ok(()) } else { Err(Stop::Gone) }
+                            if matches!(asked, Some(Ok(()))) { Ok(()) } else { Err(Stop::Cancelled) }
                         }
                         Item::Row(row, bytes) => {
                             batch.push(row);
@@ -96,7 +96,7 @@ impl RowStream {
             });
             let error = match outcome {
                 Ok(()) => return last(Ok(batch)),
-                Err(Stop::Gone) => return,
+                Err(Stop::Cancelled) => return,
                 Err(Stop::Failed(e)) => e,
                 Err(Stop::NoMemory) => Stop::NoMemory.of_whole(),
                 Err(other) => internal(&label, "a read ended early", format!("{other:?}")),

@@ -38,7 +38,7 @@ pub struct WalFull;
 #[derive(Debug)]
 pub struct Wal {
     path: PathBuf,
-    most: u64,
+    max_bytes: u64,
     /// The size at which emptying is tried again after it failed.
     next_try: AtomicU64,
 }
@@ -50,10 +50,10 @@ impl Wal {
     }
 
     /// As [`of`](Self::of), with another limit.
-    pub fn bounded(path: &Path, most: u64) -> Self {
+    pub fn bounded(path: &Path, max_bytes: u64) -> Self {
         let mut wal = path.as_os_str().to_owned();
         wal.push("-wal");
-        Wal { path: wal.into(), most, next_try: AtomicU64::new(most) }
+        Wal { path: wal.into(), max_bytes, next_try: AtomicU64::new(max_bytes) }
     }
 
     /// The size of the file; 0 when there is none.
@@ -62,8 +62,8 @@ impl Wal {
     }
 
     /// The most bytes before readers are ended.
-    pub fn most(&self) -> u64 {
-        self.most
+    pub fn max_bytes(&self) -> u64 {
+        self.max_bytes
     }
 
     /// Empties the log when it exceeds its limit. `empty` runs a checkpoint and returns whether the log was emptied;
@@ -78,13 +78,13 @@ impl Wal {
         mut end_reader: impl FnMut() -> bool,
     ) -> Result<(), WalFull> {
         let bytes = self.bytes();
-        if bytes <= self.most || bytes < self.next_try.load(Ordering::Relaxed) {
+        if bytes <= self.max_bytes || bytes < self.next_try.load(Ordering::Relaxed) {
             return Ok(());
         }
         loop {
             match empty() {
                 Ok(true) => {
-                    self.next_try.store(self.most, Ordering::Relaxed);
+                    self.next_try.store(self.max_bytes, Ordering::Relaxed);
                     return Ok(());
                 }
                 Ok(false) => {}
@@ -95,13 +95,13 @@ impl Wal {
             }
         }
         let bytes = self.bytes();
-        let most = self.most.saturating_mul(REFUSED_AT);
-        self.next_try.store(most.min(bytes.saturating_add(self.most / 4)), Ordering::Relaxed);
+        let refused_at = self.max_bytes.saturating_mul(REFUSED_AT);
+        self.next_try.store(refused_at.min(bytes.saturating_add(self.max_bytes / 4)), Ordering::Relaxed);
         tracing::warn!(
             file = %self.path.display(), bytes,
             "another program reads this database and keeps its write-ahead log from being emptied; end that program"
         );
-        if bytes >= most { Err(WalFull) } else { Ok(()) }
+        if bytes >= refused_at { Err(WalFull) } else { Ok(()) }
     }
 }
 

@@ -273,7 +273,7 @@ impl Tape {
     pub fn fill<T: Serialize>(&self, slot: usize, value: &T) {
         match to_raw_value(value) {
             Ok(json) => self.fill_raw(slot, json),
-            Err(error) => self.cannot_be_kept(format!("an import's result has no JSON: {error}")),
+            Err(error) => self.cannot_be_kept(format!("an import's result cannot be written as JSON: {error}")),
         }
     }
 

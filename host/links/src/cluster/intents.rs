@@ -126,14 +126,14 @@ struct Signed {
 pub enum Forged {
     /// Its HMAC is wrong.
     #[error(
-        "the record of what the hosts must run was written without their `cluster_secret`: nothing of it is run\n  \
+        "the record of what the hosts must run was written without their `cluster_secret`: this host ignores it\n  \
          fix: check who may publish on NATS; if `cluster_secret` was changed, deploy again"
     )]
     Unsigned,
     /// It is an old record.
     #[error(
-        "the record of what the hosts must run was replaced by an older one (number {number}; {known} is known): \
-         nothing of it is run\n  fix: check who may publish on NATS, and deploy again from this host"
+        "the record of what the hosts must run was replaced by an older one (number {number}; {known} is known): this \
+         host ignores it\n  fix: check who may publish on NATS, and deploy again from this host"
     )]
     Replayed {
         /// Its number.

@@ -52,8 +52,8 @@ pub enum ClusterError {
     /// It differs from the record.
     #[error(
         "this host does not belong to the hosts of application `{application}` on this NATS:\n{}\n  fix: give it the same \
-         configuration as the others; where it is another environment, another name (`--name {application}-staging`, or `name` \
-         under [nats] of runtime-config.toml) or another NATS; where the change is meant, stop the other hosts and run `souk \
+         configuration as the others; if it is another environment, give it another name (`--name {application}-staging`, or `name` \
+         under [nats] of runtime-config.toml) or another NATS; if the change is intended, stop the other hosts and run `souk \
          cluster accept` with this host's options",
         listed(differences)
     )]
@@ -69,7 +69,7 @@ pub enum ClusterError {
     /// The record was written by another program.
     #[error(
         "the record of what the hosts of the application have agreed on cannot be understood (key `{KEY}` of bucket \
-         `{bucket}`)\n  fix: look at who has written it; then write it again with `souk cluster accept`"
+         `{bucket}`)\n  fix: find out who wrote it; then write it again with `souk cluster accept`"
     )]
     Garbled {
         /// The bucket.

@@ -21,8 +21,8 @@ pub(super) fn check(interface: &str, function: &str, ty: &ComponentFunc) -> Resu
         return Ok(());
     }
     let problem = format!("cannot be called by a durable link: {}", signature(function, ty));
-    let fix = "let it return `result<_, E>`, where E is `variant E { retry(string), reject(string) }` and nothing more; or \
-               take the interface out of `durable`: the link then waits for the answer";
+    let fix = "let it return `result<_, E>`, where E is `variant E { retry(string), reject(string) }` and nothing \
+               more; or remove the interface from `durable`: then the link waits for the answer";
     Err(LinkTypeError::new(interface, function, Mismatch::new(problem, fix)))
 }
 

@@ -41,7 +41,7 @@ impl FunctionDelay {
             Some((position, (_, Type::U64))) => Ok(FunctionDelay::Parameter(position)),
             Some(_) => {
                 let problem = format!("has the parameter `{wanted}`, which is no `u64`");
-                let fix = "let it be a `u64`, milliseconds since 1970, or take `deliver_at` out of `durable`";
+                let fix = "let it be a `u64`, milliseconds since 1970, or remove `deliver_at` from `durable`";
                 Err(LinkTypeError::new(interface, function, Mismatch::new(problem, fix)))
             }
         }

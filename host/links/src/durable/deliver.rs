@@ -56,12 +56,12 @@ impl Deliveries {
         Ok(Deliveries { tasks, stop })
     }
 
-    /// Waits until deliveries are stopped, then up to `patience` for those that are in progress. A delivery that is cut
+    /// Waits until deliveries are stopped, then up to `timeout` for those that are in progress. A delivery that is cut
     /// off then is made again, after the next start or by another host.
-    pub async fn finish(self, patience: Duration) {
+    pub async fn finish(self, timeout: Duration) {
         self.stop.cancelled().await;
         self.tasks.close();
-        if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(timeout, self.tasks.wait()).await.is_err() {
             tracing::warn!(
                 "{} deliveries were in progress when the limit `drain` was over; they are repeated after the next start",
                 self.tasks.len()
@@ -206,7 +206,7 @@ impl DeliveryWorker {
             return DeliveryOutcome::DeadLetter(format!("{} attempts failed; the last: {reason}", message.attempt - 1));
         }
         let Some(handler) = self.handler(&message.key) else {
-            return DeliveryOutcome::Stranded("its function is not there".to_owned());
+            return DeliveryOutcome::Stranded("its function does not exist".to_owned());
         };
         let params = match handler.ty.codec().decode_params(message.arguments.as_bytes()) {
             Ok(params) => params,

@@ -132,13 +132,14 @@ impl Link {
             }
             Ok(Published::Full) => (
                 format!("the queue is full ({} bytes, limit `durable_bytes`)", self.queue.limit()),
-                "see what waits with `souk events list`; fix its target, drop messages, or raise the limit",
+                "`souk events list` shows what waits; repair its target, drop messages, or raise the limit",
             ),
             Ok(Published::TooLarge(most)) => {
                 tracing::error!(
                     component = %self.caller,
                     trace = %trace,
-                    "a message for `{target}` is larger than NATS takes, which is {most} bytes; fix: raise `max_payload` of \
+                    "a message for `{target}` is larger than NATS accepts, which is {most} bytes; fix: raise \
+                     `max_payload` of \
                      the NATS servers to 2MB"
                 );
                 return contract::reject(format!("the message for {target} is too large"));

@@ -219,8 +219,8 @@ pub fn unknown(id: &str) -> Refusal {
     Refusal::new(
         Why::Unknown,
         format!(
-            "there is no message {id}: it was delivered or dropped, or never stored\n  fix: `souk events list` has all that \
-         there are"
+            "there is no message {id}: it was delivered or dropped, or never stored\n  fix: `souk events list` lists \
+             all messages"
         ),
     )
 }

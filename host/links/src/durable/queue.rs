@@ -43,7 +43,7 @@ impl QueueError {
             QueueError::Database(_) => "make the state folder writable, with room on its disk",
             QueueError::Nats(_) => jetstream::FIX,
             QueueError::Full(_) => "drop messages, or raise the limit `durable_bytes` and start the hosts again",
-            QueueError::DeliveryBegan(_) => "look at the component's data; it is not delivered once more",
+            QueueError::DeliveryBegan(_) => "look at the component's data; the message is not delivered again",
             QueueError::Clock(_) => {
                 "let a time service (chrony, systemd-timesyncd) set the clocks of all hosts and NATS servers"
             }

@@ -75,8 +75,8 @@ impl Bridge {
         Ok(Bridge { hold, stop })
     }
 
-    /// Waits until it is stopped, then up to `patience` for the messages in progress.
-    pub async fn finish(self, patience: Duration) {
+    /// Waits until it is stopped, then up to `timeout` for the messages in progress.
+    pub async fn finish(self, timeout: Duration) {
         self.stop.cancelled().await;
         let Hold { tasks, events, nats, .. } = &*self.hold;
         tasks.close();
@@ -87,7 +87,7 @@ impl Bridge {
             events.wait().await;
             nats.client().flush().await
         };
-        if matches!(tokio::time::timeout(patience, finished).await, Ok(Ok(()))) {
+        if matches!(tokio::time::timeout(timeout, finished).await, Ok(Ok(()))) {
             return;
         }
         if !tasks.is_empty() {

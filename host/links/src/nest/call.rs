@@ -84,7 +84,7 @@ pub fn link(linker: &mut Linker<Ctx>, caller: &Caller<'_>, interface: &str) -> R
             Function::of(first, &ty, direction).map_err(|e| NestError { line: first.line, error: e.into() })?;
         let subjects: Vec<String> = patterns.iter().filter(|p| p.function == name).map(|p| p.subject.clone()).collect();
         if let (Some(second), false) = (own.next(), function.takes_any_pattern()) {
-            let problem = format!("stands for `{}` already", first.subject);
+            let problem = format!("is used for `{}` already", first.subject);
             return Err(wrong(second.line, name, Mismatch::new(problem, "keep one pattern for each function")));
         }
         let unavailable = Unavailable::of(&ty);
@@ -253,7 +253,7 @@ impl Link {
                 return Err(NoAnswer::new("answered with more than is read", detail));
             }
             let Some(reply) = Reply::parse(&message.payload) else {
-                return Err(NoAnswer::new("answered with what is no packet", "not JSON"));
+                return Err(NoAnswer::new("answered with something that is not a packet", "not JSON"));
             };
             if reply.id.as_deref().is_some_and(|other| other != id) {
                 continue;
@@ -275,7 +275,7 @@ impl Link {
         match self.function.results(outcome) {
             Ok(Some(values)) => Ok(values),
             Ok(None) => Err(NoAnswer::new("failed", "its error's status is in no table; fix: add it to `errors`")),
-            Err(error) => Err(NoAnswer::new("answered with what the contract does not have", error)),
+            Err(error) => Err(NoAnswer::new("answered with something that the contract does not have", error)),
         }
     }
 }

@@ -44,13 +44,14 @@ impl Errors {
             None if !fallible => Vec::new(),
             _ => {
                 return Err(Mismatch::new(
-                    "has an error that is neither a variant nor an enum, so that no table can say what it is in Nest",
+                    "has an error that is neither a variant nor an enum, so that no table can map it to an error of \
+                     Nest",
                     "write an adapter that exports nest:microservices/requests",
                 ));
             }
         };
         let unknown = |(name, entry): &(&String, &souk_manifest::NestError)| {
-            entry.own && !cases.iter().any(|(case, _)| case == *name)
+            entry.pattern_only && !cases.iter().any(|(case, _)| case == *name)
         };
         if let Some((name, _)) = pattern.errors.iter().find(unknown) {
             let known: Vec<&str> = cases.iter().map(|(name, _)| name.as_str()).collect();
@@ -62,9 +63,7 @@ impl Errors {
             let Some(error) = pattern.errors.get(name) else {
                 if direction == Direction::Inbound {
                     return Err(Mismatch::new(
-                        format!(
-                            "can answer with the error `{name}`, and the manifest does not say what that is in Nest"
-                        ),
+                        format!("can answer with the error `{name}`, but the manifest maps it to no error of Nest"),
                         format!("write `{name} = {{ status = 400, message = \"...\" }}` under `errors`"),
                     ));
                 }
@@ -73,7 +72,7 @@ impl Errors {
             let text = matches!(payload, Some(Type::String));
             if direction == Direction::Outbound && payload.is_some() && !text {
                 let problem = format!("has the error `{name}` with a payload that no message of Nest gives");
-                return Err(Mismatch::new(problem, "take it out of `errors`, or write an adapter"));
+                return Err(Mismatch::new(problem, "remove it from `errors`, or write an adapter"));
             }
             let message = match (&error.message, payload) {
                 (Some(message), _) => message.clone(),

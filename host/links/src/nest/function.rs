@@ -30,9 +30,9 @@ pub(super) struct Function {
     /// Whether the result is a `result`, whose `ok` is the response.
     fallible: bool,
     /// Whether the function has no parameters, so that `data` is ignored.
-    empty: bool,
+    without_parameters: bool,
     /// Whether it returns no value, so that the content of a response is ignored.
-    silent: bool,
+    without_value: bool,
     /// The members that are left out of its answers.
     leave_out: LeaveOut,
 }
@@ -44,7 +44,7 @@ enum Form {
     /// Values by the codec.
     Values {
         /// The JSON name of the one parameter that is the whole `data`; `None` when `data` has all parameters by name.
-        whole: Option<String>,
+        data: Option<String>,
         errors: Errors,
     },
 }
@@ -77,8 +77,8 @@ impl Function {
         let value = ty.results().next();
         let ok = result.as_ref().map_or(value.as_ref().cloned(), |result| result.ok());
         if direction != Direction::Inbound && !pattern.leave_out.is_empty() {
-            let fix = "take `leave_out` away: it is for answers that a component gives";
-            return Err(wrong(Mismatch::new("is given `leave_out`, which it has no use for", fix)));
+            let fix = "remove `leave_out`: it is for answers of a component";
+            return Err(wrong(Mismatch::new("cannot use `leave_out`", fix)));
         }
         let leave_out = LeaveOut::of(pattern, ok.as_ref()).map_err(wrong)?;
         let form = if pattern.interface.package == PACKAGE {
@@ -88,20 +88,20 @@ impl Function {
                 let fix = format!("build the component against `{expected}`");
                 return Err(wrong(Mismatch::new(format!("is `{found}`"), fix)));
             }
-            if pattern.data.is_some() || pattern.errors.values().any(|error| error.own) {
-                let fix = "take `data` and `errors` away: the function gets the JSON, and answers with JSON";
-                return Err(wrong(Mismatch::new("is given `data` or `errors`, which it has no use for", fix)));
+            if pattern.data.is_some() || pattern.errors.values().any(|error| error.pattern_only) {
+                let fix = "remove `data` and `errors`: the function gets the JSON, and answers with JSON";
+                return Err(wrong(Mismatch::new("cannot use `data` or `errors`", fix)));
             }
             Form::Json
         } else {
-            let whole = match &pattern.data {
+            let data = match &pattern.data {
                 Some(name) if ty.params().len() == 1 && ty.params().all(|(param, _)| param == name) => {
                     Some(camel_case(name))
                 }
                 Some(name) => {
                     let found = signature(&pattern.function, ty);
                     let problem = format!("has `data = \"{name}\"`, but `{name}` is not its only parameter: {found}");
-                    let fix = "take `data` away, so that the message's data holds the parameters by name; or write an \
+                    let fix = "remove `data`, so that the message's data has the parameters by name; or write an \
                                adapter";
                     return Err(wrong(Mismatch::new(problem, fix)));
                 }
@@ -109,13 +109,14 @@ impl Function {
             };
             let error = result.as_ref().and_then(|result| result.err());
             let errors = Errors::of(pattern, result.is_some(), error.as_ref(), direction).map_err(wrong)?;
-            Form::Values { whole, errors }
+            Form::Values { data, errors }
         };
-        let silent = match &result {
+        let without_value = match &result {
             Some(result) => result.ok().is_none(),
             None => ty.results().len() == 0,
         };
-        Ok(Function { codec, form, fallible: result.is_some(), empty: ty.params().len() == 0, silent, leave_out })
+        let (fallible, without_parameters) = (result.is_some(), ty.params().len() == 0);
+        Ok(Function { codec, form, fallible, without_parameters, without_value, leave_out })
     }
 
     /// The arguments in `data`, as the codec's JSON.
@@ -124,9 +125,9 @@ impl Function {
             Form::Json => {
                 format!(r#"{{"pattern":{},"data":{}}}"#, super::packet::text(pattern), super::packet::text(data))
             }
-            Form::Values { whole: Some(name), .. } => format!(r#"{{"{name}":{data}}}"#),
+            Form::Values { data: Some(name), .. } => format!(r#"{{"{name}":{data}}}"#),
             // Nest's clients always send some data, even to a handler without parameters.
-            Form::Values { .. } if self.empty || data == "null" => "{}".to_owned(),
+            Form::Values { .. } if self.without_parameters || data == "null" => "{}".to_owned(),
             Form::Values { .. } => data.to_owned(),
         }
     }
@@ -143,16 +144,16 @@ impl Function {
         // The codec writes exactly this around the value.
         let inner = |key: &str| json.strip_prefix(key).and_then(|rest| rest.strip_suffix('}'));
         match (&self.form, inner(r#"{"ok":"#), inner(r#"{"err":"#)) {
-            (Form::Json, Some(text), _) => own_json(text).map(Answer::Response),
+            (Form::Json, Some(text), _) => adapter_json(text).map(Answer::Response),
             (Form::Json, _, Some(error)) => match case(error) {
-                (name, Some(text)) if name == "exception" => own_json(text).map(Answer::Error),
-                (_, Some(text)) => Ok(Answer::Error(super::errors::packet(&503.into(), &plain(text)))),
+                (name, Some(text)) if name == "exception" => adapter_json(text).map(Answer::Error),
+                (_, Some(text)) => Ok(Answer::Error(super::errors::packet(&503.into(), &unquoted(text)))),
                 _ => Ok(Answer::Error(super::errors::internal())),
             },
             (_, Some(ok), _) => self.leave_out.apply(ok.to_owned()).map(Answer::Response),
             (Form::Values { errors, .. }, _, Some(error)) => {
                 let (name, payload) = case(error);
-                Ok(Answer::Error(errors.packet_of(&name, payload.map(plain).as_deref())))
+                Ok(Answer::Error(errors.packet_of(&name, payload.map(unquoted).as_deref())))
             }
             _ => Ok(Answer::Error(super::errors::internal())),
         }
@@ -164,11 +165,11 @@ impl Function {
     /// When a value cannot be written as JSON, or an adapter's text is not JSON.
     pub(super) fn message(&self, params: &[Val]) -> Result<(Option<String>, String), CodecError> {
         if let (Form::Json, [Val::String(pattern), Val::String(data)]) = (&self.form, params) {
-            return Ok((Some(pattern.clone()), own_text(data)?));
+            return Ok((Some(pattern.clone()), checked_json(data)?));
         }
         let json = String::from_utf8(self.codec.encode_params(params)?).unwrap_or_default();
         let data = match &self.form {
-            Form::Values { whole: Some(name), .. } => {
+            Form::Values { data: Some(name), .. } => {
                 let fields: BTreeMap<&str, &RawValue> = serde_json::from_str(&json).unwrap_or_default();
                 fields.get(name.as_str()).map_or_else(|| "null".to_owned(), |value| value.get().to_owned())
             }
@@ -189,7 +190,7 @@ impl Function {
             }
             (Form::Values { .. }, Outcome::Response(json)) => {
                 // A Nest handler may return a value that the contract does not have.
-                let json = if self.silent { "null" } else { json };
+                let json = if self.without_value { "null" } else { json };
                 if self.fallible { format!(r#"{{"ok":{json}}}"#) } else { json.to_owned() }
             }
             (Form::Values { errors, .. }, Outcome::Error(json)) => match errors.case_of(json) {
@@ -223,20 +224,20 @@ fn case(json: &str) -> (String, Option<&str>) {
 }
 
 /// A payload as it is written into a message: a string without its quotes, anything else as JSON.
-fn plain(json: &str) -> String {
+fn unquoted(json: &str) -> String {
     serde_json::from_str(json).unwrap_or_else(|_| json.to_owned())
 }
 
 /// The JSON in an adapter's string. It may go into a packet only if it is a single JSON value.
-fn own_json(quoted: &str) -> Result<String, CodecError> {
-    own_text(&plain(quoted))
+fn adapter_json(quoted: &str) -> Result<String, CodecError> {
+    checked_json(&unquoted(quoted))
 }
 
-fn own_text(text: &str) -> Result<String, CodecError> {
+fn checked_json(text: &str) -> Result<String, CodecError> {
     match serde_json::from_str::<&RawValue>(text) {
         Ok(json) => Ok(json.get().to_owned()),
         Err(error) => {
-            Err(CodecError { path: "$".to_owned(), message: format!("the adapter's text is no JSON: {error}") })
+            Err(CodecError { path: "$".to_owned(), message: format!("the adapter's text is not JSON: {error}") })
         }
     }
 }

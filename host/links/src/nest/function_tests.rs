@@ -1,3 +1,5 @@
+//! How the values of functions become packets of a NestJS system and back, and which tables do not fit a function.
+
 use super::*;
 use proptest::prelude::*;
 use serde_json::json;
@@ -11,7 +13,7 @@ fn name(package: &str, interface: &str) -> DependencyName {
 
 fn pattern(data: Option<&str>, errors: &[(&str, u16, Option<&str>)]) -> NestPattern {
     let error = |(name, status, message): &(&str, u16, Option<&str>)| {
-        let error = NestError { status: (*status).into(), message: message.map(str::to_owned), own: true };
+        let error = NestError { status: (*status).into(), message: message.map(str::to_owned), pattern_only: true };
         ((*name).to_owned(), error)
     };
     NestPattern {
@@ -208,12 +210,7 @@ fn a_table_that_does_not_fit_says_what_would_fix_it() {
             ["has no error `not-fond`", "not-found, invalid"],
         ),
         (pattern(None, &[("not-found", 404, None)]), login(), Direction::Outbound, ["needs a text", "message = "]),
-        (
-            pattern(Some("email"), ERRORS),
-            login(),
-            Direction::Inbound,
-            ["is not its only parameter", "take `data` away"],
-        ),
+        (pattern(Some("email"), ERRORS), login(), Direction::Inbound, ["is not its only parameter", "remove `data`"]),
         (
             pattern(None, &[]),
             async_func(&[], Some(&result(None, Some(STRING)))),
@@ -230,20 +227,20 @@ fn a_table_that_does_not_fit_says_what_would_fix_it() {
             NestPattern { leave_out: vec!["user.role".into()], ..pattern(None, ERRORS) },
             login(),
             Direction::Inbound,
-            ["answers with nothing that has `user.role`", "in camel case"],
+            ["returns nothing that has `user.role`", "in camel case"],
         ),
         (
             NestPattern { leave_out: vec!["id".into()], ..pattern(None, ERRORS) },
             login(),
             Direction::Outbound,
-            ["has no use for", "take `leave_out` away"],
+            ["cannot use", "remove `leave_out`"],
         ),
         (adapter(), login(), Direction::Inbound, ["is `handle: func(email", "build the component against"]),
         (
             NestPattern { data: Some("data".into()), ..adapter() },
             json_function(),
             Direction::Inbound,
-            ["has no use for", "take `data` and `errors` away"],
+            ["cannot use", "remove `data` and `errors`"],
         ),
     ] {
         let text = problem(&pattern, &ty, direction);

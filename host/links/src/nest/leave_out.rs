@@ -27,7 +27,7 @@ impl LeaveOut {
             let path: Vec<String> = text.split('.').map(str::to_owned).collect();
             if !has(ok, &path) {
                 return Err(Mismatch::new(
-                    format!("answers with nothing that has `{text}`, which `leave_out` names"),
+                    format!("returns nothing that has `{text}`, which `leave_out` names"),
                     "write the names of record fields in camel case, with a dot between a record and its field",
                 ));
             }

@@ -33,7 +33,7 @@ mod function;
 pub(crate) mod fuzz;
 mod leave_out;
 mod packet;
-mod second;
+mod second_service;
 mod serve;
 
 pub use bridge::Bridge;
@@ -57,7 +57,7 @@ souk_manifest::fixed_limits! {
 
 /// Every fixed limit of this module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
-    [FIXED_LIMITS, second::FIXED_LIMITS, serve::FIXED_LIMITS].concat()
+    [FIXED_LIMITS, second_service::FIXED_LIMITS, serve::FIXED_LIMITS].concat()
 }
 
 /// A table of patterns that does not fit the component.

@@ -1,3 +1,5 @@
+//! Packets as the NestJS system writes them, and input that is no packet.
+
 use super::*;
 use proptest::prelude::*;
 

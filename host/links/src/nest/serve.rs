@@ -7,7 +7,7 @@
 
 use super::function::{Answer, Direction, Function};
 use super::packet::{self, Incoming, Outcome};
-use super::second::SecondAnswers;
+use super::second_service::SecondAnswers;
 use super::{NestError, errors};
 use crate::LinkError;
 use crate::durable::{Key, LogThrottle, MAX_ARGUMENTS_BYTES, NewMessage, Published, Queue, is_delivery};
@@ -229,7 +229,7 @@ impl Served {
     /// them in the budget `values`.
     fn arguments(&self, payload: &[u8], values: &MemoryBudget) -> Result<(String, Params), Refusal> {
         let packet = Incoming::parse(payload)
-            .ok_or_else(|| Refusal::new(400, "the message is no packet of Nest: it is not JSON"))?;
+            .ok_or_else(|| Refusal::new(400, "the message is not a packet of Nest: it is not JSON"))?;
         let arguments = self.function.arguments(&self.subject, packet.data);
         let mut reservation = values.reserve(0).ok_or_else(|| self.overloaded())?;
         match reservation.read(&self.function.codec, arguments.as_bytes()) {
@@ -288,7 +288,7 @@ impl Served {
                 return Err(Refusal::new(413, format!("data has at most {most} bytes")));
             }
             Ok(Published::Full) => {
-                ("the queue is full (limit `durable_bytes`)".to_owned(), "see what waits with `souk events list`")
+                ("the queue is full (limit `durable_bytes`)".to_owned(), "`souk events list` shows what waits")
             }
             Err(error) => (error.to_string(), error.fix()),
         };

@@ -28,11 +28,11 @@ souk_manifest::fixed_limits! {
     const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
     /// How often a server is asked whether it is still there.
     const PING_INTERVAL: Duration = Duration::from_secs(10);
-    /// How long its answer may take before the host reconnects.
+    /// How long the server may take to answer a ping before the host reconnects.
     const PING_TIMEOUT: Duration = Duration::from_secs(5);
     /// The pause before the first attempt to reconnect; it doubles with each failure.
     const MIN_PAUSE: Duration = Duration::from_millis(100);
-    /// The longest such pause, before jitter, which may up to double it.
+    /// The longest such pause. Jitter makes every pause up to twice as long.
     const MAX_PAUSE: Duration = Duration::from_secs(5);
 }
 
@@ -40,10 +40,10 @@ souk_manifest::fixed_limits! {
 const PAUSES: ExponentialBuilder =
     ExponentialBuilder::new().with_min_delay(MIN_PAUSE).with_max_delay(MAX_PAUSE).without_max_times().with_jitter();
 
-/// The channels of one connection; all connections share `hold` and `messages`.
+/// The channels of one connection; all connections share `memory_kib` and `messages`.
 pub(super) struct Served {
     /// The memory for messages, with one permit per KiB.
-    pub(super) hold: Arc<Semaphore>,
+    pub(super) memory_kib: Arc<Semaphore>,
     /// Messages in progress, each a task.
     pub(super) messages: TaskTracker,
     /// The components that get the messages of each channel.
@@ -63,7 +63,7 @@ impl fmt::Display for ConnectionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ConnectionError::Redis(error) => error.fmt(f),
-            ConnectionError::Timeout => f.write_str("it does not answer in time"),
+            ConnectionError::Timeout => f.write_str("the server did not answer in time"),
         }
     }
 }
@@ -74,7 +74,7 @@ pub(super) struct Connection {
     /// The server, without a password.
     server: String,
     served: Served,
-    open: (PubSubSink, PubSubStream),
+    pubsub: (PubSubSink, PubSubStream),
 }
 
 impl Connection {
@@ -84,8 +84,8 @@ impl Connection {
     /// When the server does not answer, or refuses.
     pub(super) async fn open(server: &RedisUrl, served: Served) -> Result<Self, ConnectionError> {
         let client = Client::open(server.connection_info().clone()).map_err(ConnectionError::Redis)?;
-        let open = subscribe(&client, &served).await?;
-        Ok(Connection { client, server: server.to_string(), served, open })
+        let pubsub = subscribe(&client, &served).await?;
+        Ok(Connection { client, server: server.to_string(), served, pubsub })
     }
 
     /// Passes messages on until `stop`.
@@ -108,7 +108,7 @@ impl Connection {
 
     /// Passes messages on until the connection is lost; returns why it was lost.
     async fn read(&mut self, dropped: &LogThrottle) -> ConnectionError {
-        let (sink, stream) = &mut self.open;
+        let (sink, stream) = &mut self.pubsub;
         let mut ticks = interval(PING_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.tick().await;
@@ -130,7 +130,7 @@ impl Connection {
         };
         tokio::select! {
             why = pings => why,
-            () = messages => ConnectionError::Redis((redis::ErrorKind::Io, "the server has closed it").into()),
+            () = messages => ConnectionError::Redis((redis::ErrorKind::Io, "the server closed the connection").into()),
         }
     }
 
@@ -140,8 +140,8 @@ impl Connection {
         for pause in PAUSES.build() {
             sleep(pause).await;
             match subscribe(&self.client, &self.served).await {
-                Ok(open) => {
-                    self.open = open;
+                Ok(pubsub) => {
+                    self.pubsub = pubsub;
                     return;
                 }
                 Err(why) => throttle.failed(|_| {

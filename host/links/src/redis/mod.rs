@@ -164,7 +164,7 @@ impl Listening {
     /// # Errors
     /// When a server does not answer, or refuses.
     pub async fn start(channels: &[Channel], stop: CancellationToken) -> Result<Self, RedisError> {
-        let hold = Arc::new(Semaphore::new(MAX_HELD_KIB));
+        let memory_kib = Arc::new(Semaphore::new(MAX_HELD_KIB));
         let (connections, messages) = (TaskTracker::new(), TaskTracker::new());
         let mut servers: Vec<(&RedisUrl, usize, ChannelsByName)> = Vec::new();
         for channel in channels {
@@ -180,7 +180,7 @@ impl Listening {
             by_name.entry(channel.name.clone()).or_default().push(channel.clone());
         }
         for (server, line, channels) in servers {
-            let served = Served { hold: hold.clone(), messages: messages.clone(), channels };
+            let served = Served { memory_kib: memory_kib.clone(), messages: messages.clone(), channels };
             let connection = Connection::open(server, served).await;
             let connection =
                 connection.map_err(|why| RedisError { server: server.to_string(), why: why.to_string(), line })?;
@@ -189,13 +189,13 @@ impl Listening {
         Ok(Listening { connections, messages, stop })
     }
 
-    /// Waits until it is stopped, then up to `patience` for the messages in progress.
-    pub async fn finish(self, patience: Duration) {
+    /// Waits until it is stopped, then up to `timeout` for the messages in progress.
+    pub async fn finish(self, timeout: Duration) {
         self.stop.cancelled().await;
         self.connections.close();
         self.connections.wait().await;
         self.messages.close();
-        if tokio::time::timeout(patience, self.messages.wait()).await.is_err() {
+        if tokio::time::timeout(timeout, self.messages.wait()).await.is_err() {
             tracing::error!(
                 "{} messages of Redis are lost: they were in progress when the limit `drain` was over",
                 self.messages.len()
@@ -222,7 +222,7 @@ impl Served {
             }
             let bytes = payload.len() * (1 + size_of::<Val>());
             let kib = u32::try_from(bytes.div_ceil(1024).max(1)).unwrap_or(u32::MAX);
-            let Ok(held) = self.hold.clone().try_acquire_many_owned(kib) else {
+            let Ok(held) = self.memory_kib.clone().try_acquire_many_owned(kib) else {
                 dropped.failed(|more| {
                     tracing::error!(
                         %component,

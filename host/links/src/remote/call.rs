@@ -2,7 +2,7 @@
 
 use super::hosts::{Hosts, LastTime, NO_HOST_TTL, PROBE_TIMEOUT};
 use super::inbox::{Inbox, PendingAnswer};
-use super::others::TYPES_INTERVAL;
+use super::other_types::TYPES_INTERVAL;
 use super::served::ServedFunction;
 use super::types::CalledFunction;
 use super::{LOST_AFTER, MAX_ATTEMPTS, OUTAGE_GRACE, WORKING_INTERVAL, wire};
@@ -348,7 +348,7 @@ impl Remote {
                 cancel.subject = Some(target.cancel.clone());
                 wait(&mut expected, context).await.map_err(|ended| match ended {
                     Ended::Late => fail(Failure::Deadline, "on another host"),
-                    Ended::Lost => Broken::Lost { how: "the host that took the call has fallen silent", silent: true },
+                    Ended::Lost => Broken::Lost { how: "the host that took the call no longer responds", silent: true },
                 })
             };
             tokio::select! {

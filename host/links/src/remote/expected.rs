@@ -2,7 +2,7 @@
 //!
 //! When a host starts, it writes down the types of its callers, under a key for each called component, in the bucket of
 //! what the hosts have agreed on. So a new version of a component knows which older types callers use before it takes a
-//! call, and a running version learns of newer types ([`others`](super::others)).
+//! call, and a running version learns of newer types ([`other_types`](super::other_types)).
 //!
 //! A type is stored as its signature. A reader parses the signature and computes the digest itself, so text that is not
 //! a signature has no effect. Anyone who may publish on NATS can write here, as they could call the component. When

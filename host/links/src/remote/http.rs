@@ -10,7 +10,7 @@
 //! head is written, and are in the head as `trailers`, if there are any. A message is refused if the body does not have
 //! the length that the head declares ([`framing`]).
 
-use super::whole::{Trailers, Whole, whole};
+use super::whole_body::{Trailers, Whole, whole};
 use super::{Remote, Target};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, HOST, TRAILER};

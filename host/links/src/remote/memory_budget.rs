@@ -46,14 +46,14 @@ impl Reservation {
     pub(crate) fn read(&mut self, codec: &FunctionCodec, message: &[u8]) -> Result<Vec<Val>, (Failure, String)> {
         let all = &self.all;
         // The server bounds the message, so the message does not count against the limit of its values.
-        let most = (codec.most() / 1024).saturating_add(message.len().div_ceil(1024)).min(MAX_CALL_MEMORY_KIB);
+        let max_kib = (codec.max_bytes() / 1024).saturating_add(message.len().div_ceil(1024)).min(MAX_CALL_MEMORY_KIB);
         let (permit, spare, refused) = (RefCell::new(&mut self.permit), Cell::new(MIN_CALL_KIB), Cell::new(None));
         let more = |bytes: usize| {
             let wanted = bytes.div_ceil(1024);
             let missing = wanted.saturating_sub(spare.get());
             spare.set(spare.get().saturating_sub(wanted));
             let mut permit = permit.borrow_mut();
-            if permit.num_permits() + missing > most + MIN_CALL_KIB {
+            if permit.num_permits() + missing > max_kib + MIN_CALL_KIB {
                 refused.set(Some((Failure::RequestTooLarge, "more than one call may (limit `call_bytes`)")));
                 return false;
             }

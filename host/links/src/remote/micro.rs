@@ -137,10 +137,10 @@ fn short(interface: &str) -> &str {
     unversioned.rsplit('/').next().unwrap_or(unversioned)
 }
 
-/// The id of the host of `component` that answers first; `None` when none does within `patience`.
-pub(super) async fn first_host(nats: &Nats, component: &str, patience: Duration) -> Option<Arc<str>> {
+/// The id of the host of `component` that answers first; `None` when none does within `timeout`.
+pub(super) async fn first_host(nats: &Nats, component: &str, timeout: Duration) -> Option<Arc<str>> {
     let subject = format!("$SRV.PING.{}", service_name(nats.subjects(), component));
-    let request = async_nats::Request::new().timeout(Some(patience));
+    let request = async_nats::Request::new().timeout(Some(timeout));
     let answer = nats.client().send_request(subject, request).await.ok()?;
     let PingResponse { id, .. } = serde_json::from_slice(&answer.payload).ok()?;
     // The id becomes a part of a subject.

@@ -75,13 +75,13 @@ mod link;
 mod listing;
 pub(crate) mod memory_budget;
 mod micro;
-mod others;
+mod other_types;
 mod peers;
 mod running;
 mod serve;
 mod served;
 mod types;
-pub mod whole;
+pub mod whole_body;
 mod wire;
 
 #[cfg(test)]
@@ -95,7 +95,7 @@ pub(crate) use peers::WIRE_VERSION;
 pub use peers::{PeerError, Presence, agree};
 pub use serve::Serving;
 pub(crate) use serve::{leave, round_trip};
-pub use served::{ServedFunction, Unanswered};
+pub use served::{FunctionsUnknown, ServedFunction};
 pub use types::{CalledFunction, ExpectedType, compare, expected_types};
 
 use souk_codec::MAX_VALUE_BYTES;
@@ -141,7 +141,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
         listing::FIXED_LIMITS,
         micro::FIXED_LIMITS,
         expected::FIXED_LIMITS,
-        others::FIXED_LIMITS,
+        other_types::FIXED_LIMITS,
         served::FIXED_LIMITS,
     ]
     .concat()

@@ -48,7 +48,7 @@ pub(super) const RUNS: &str = "runs";
 #[derive(Debug, thiserror::Error)]
 #[error(
     "a host of {release} runs the application on this NATS already (`{id}` in `nats micro info {service}`): it says {theirs}, and \
-     this host speaks version {WIRE_VERSION}, so neither would be given a call of the other\n  fix: stop all hosts of the \
+     this host speaks version {WIRE_VERSION}, so neither could answer calls of the other\n  fix: stop all hosts of the \
      other release before this one starts; docs/run-on-several-hosts.md has the steps, under \"Upgrade from 0.1.0\""
 )]
 pub struct OtherWire {
@@ -61,8 +61,9 @@ pub struct OtherWire {
 /// The hosts do not agree on what runs.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "component `{component}` {here}, and a host of the application that runs already has it otherwise\n  fix: give all hosts \
-     the same variables: `{variable}` set at all of them, or at none; stop the others before, where theirs is to change"
+    "component `{component}` {here}, but a host of the application that runs already has it the other way\n  fix: give \
+     all hosts \
+     the same variables: `{variable}` set at all of them, or at none; to change theirs, stop them first"
 )]
 pub struct Disagreement {
     component: String,
@@ -155,7 +156,7 @@ fn compare(answer: &Message, application: &Application) -> Result<(), PeerError>
         Some(WIRE_VERSION) => {}
         other => {
             let (release, theirs) = match other {
-                None => ("release 0.1.0", "no version of the wire".to_owned()),
+                None => ("release 0.1.0", "no version of the wire format".to_owned()),
                 Some(version) => ("another release", format!("version {}", printable(version))),
             };
             let (id, service) = (printable(&info.id), printable(&info.name));

@@ -13,7 +13,7 @@
 use super::call::host_subject;
 use super::memory_budget::{MemoryBudget, Reservation};
 use super::micro::{self, Announcing};
-use super::others::{Callee, Others, Own};
+use super::other_types::{Callee, OtherTypes, Own};
 use super::running::Running;
 use super::types::CalledFunction;
 use super::{MAX_CALL_MEMORY_KIB, WORKING_INTERVAL, http, wire};
@@ -122,10 +122,10 @@ impl Serving {
             callees.push(Callee { pool: pool.clone(), id, functions, subjects: BTreeSet::new(), revision: None });
             services.push(service);
         }
-        let mut others = Others::new(nats, intakes.clone(), callees);
+        let mut others = OtherTypes::new(nats, intakes.clone(), callees);
         others.look_first().await;
         let intakes = intakes.tasks;
-        intakes.spawn(vital("a look for other types", others.run(stop.clone())));
+        intakes.spawn(vital("the search for other types", others.run(stop.clone())));
         let announcing = Announcing::start(client, services).await?;
         let stopped = stop.clone();
         intakes.spawn(async move {
@@ -137,11 +137,11 @@ impl Serving {
         Ok(Serving { host, intakes, stop, _cancels: cancels })
     }
 
-    /// Waits until it is stopped. Then leaves the queue groups, and answers the calls that it has, within `patience`.
+    /// Waits until it is stopped. Then leaves the queue groups, and answers the calls that it has, within `timeout`.
     /// Returns whether all of them were answered.
-    pub async fn finish(self, patience: Duration) -> bool {
+    pub async fn finish(self, timeout: Duration) -> bool {
         self.stop.cancelled().await;
-        let drained = tokio::time::timeout(patience, async {
+        let drained = tokio::time::timeout(timeout, async {
             self.intakes.close();
             self.intakes.wait().await;
             self.host.tasks.close();

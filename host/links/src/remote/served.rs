@@ -16,7 +16,7 @@ souk_manifest::fixed_limits! {
 
     /// How long a host may take to answer which functions it serves.
     const INFO_TIMEOUT: Duration = Duration::from_secs(2);
-    /// How long the next host may take to answer after one has answered.
+    /// How long to wait for one more host after a host has answered.
     const NEXT_INFO_TIMEOUT: Duration = Duration::from_millis(500);
     /// The most hosts of one component whose functions are read.
     const MAX_INFOS: usize = 64, "answers";
@@ -24,9 +24,9 @@ souk_manifest::fixed_limits! {
 
 /// Why the functions of a component on another host are unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unanswered {
+pub enum FunctionsUnknown {
     /// No host that runs the component gave a valid answer.
-    Nobody,
+    NoAnswer,
     /// This host's user may not publish to this subject.
     Denied(String),
 }
@@ -48,26 +48,26 @@ impl ServedFunction {
     ///
     /// # Errors
     /// When no host gives a valid answer, or this host's NATS user may not ask.
-    pub async fn of(nats: &Nats, component: &str) -> Result<Vec<ServedFunction>, Unanswered> {
+    pub async fn of(nats: &Nats, component: &str) -> Result<Vec<ServedFunction>, FunctionsUnknown> {
         ServedFunction::within(INFO_TIMEOUT, nats, component).await
     }
 
-    /// As [`ServedFunction::of`], but waits for `patience`.
+    /// As [`ServedFunction::of`], but waits for up to `timeout`.
     ///
     /// # Errors
     /// As [`ServedFunction::of`].
     pub(super) async fn within(
-        patience: Duration,
+        timeout: Duration,
         nats: &Nats,
         component: &str,
-    ) -> Result<Vec<ServedFunction>, Unanswered> {
+    ) -> Result<Vec<ServedFunction>, FunctionsUnknown> {
         let (subject, start) = (subject(nats, component), Instant::now());
-        let request = async_nats::Request::new().timeout(Some(patience));
+        let request = async_nats::Request::new().timeout(Some(timeout));
         let Ok(answer) = nats.client().send_request(subject.clone(), request).await else {
             let denied = nats.is_denied(&subject, start);
-            return Err(if denied { Unanswered::Denied(subject) } else { Unanswered::Nobody });
+            return Err(if denied { FunctionsUnknown::Denied(subject) } else { FunctionsUnknown::NoAnswer });
         };
-        let mut served = read(&answer).ok_or(Unanswered::Nobody)?;
+        let mut served = read(&answer).ok_or(FunctionsUnknown::NoAnswer)?;
         served.sort_by(|a, b| (&a.interface, &a.name).cmp(&(&b.interface, &b.name)));
         Ok(served)
     }
@@ -78,13 +78,13 @@ impl ServedFunction {
         let Ok(answers) = client.subscribe(inbox.clone()).await else { return served };
         // An error needs no handling: without the request no answer comes, and the loop below ends.
         let _ = client.publish_with_reply(subject(nats, component), inbox, Bytes::new()).await;
-        let (mut answers, mut patience) = (answers.take(MAX_INFOS), INFO_TIMEOUT);
-        while let Ok(Some(answer)) = tokio::time::timeout(patience, answers.next()).await {
+        let (mut answers, mut timeout) = (answers.take(MAX_INFOS), INFO_TIMEOUT);
+        while let Ok(Some(answer)) = tokio::time::timeout(timeout, answers.next()).await {
             if answer.status == Some(StatusCode::NO_RESPONDERS) {
                 break;
             }
             served.extend(read(&answer).into_iter().flatten());
-            patience = NEXT_INFO_TIMEOUT;
+            timeout = NEXT_INFO_TIMEOUT;
         }
         served
     }

@@ -95,7 +95,7 @@ pub const MANIFEST: &[Key] = &[
         "a list of addresses and networks",
         "none",
         "trusted_proxies = [\"10.0.0.7\"]",
-        "Proxies that are trusted to name their client.",
+        "Proxies whose forwarded client address is trusted.",
     ),
     key(
         APPLICATION,
@@ -119,7 +119,7 @@ pub const MANIFEST: &[Key] = &[
         "a path that ends with `/...`",
         "required in its table",
         "route = \"/assets/...\"",
-        "The paths that the files have.",
+        "The route under which the files are served.",
     ),
     key(
         STATIC,
@@ -166,7 +166,7 @@ pub const MANIFEST: &[Key] = &[
         "unless",
         "a variable's name",
         "always",
-        "webhook_secret = { generate = \"secret\", unless = \"stripe_secret\" }",
+        "webhook_secret = { generate = \"secret\", unless = \"api_key\" }",
         "While that variable is set, no value is generated, and this one must be set too.",
     ),
     key(
@@ -183,7 +183,7 @@ pub const MANIFEST: &[Key] = &[
         "a text",
         "required in its entry",
         "open_access = { value = \"true\", message = \"access is open\" }",
-        "The value that gives the warning.",
+        "The variable's value that triggers the warning.",
     ),
     key(
         COMPONENT,
@@ -191,7 +191,7 @@ pub const MANIFEST: &[Key] = &[
         "a list of numbers, as text",
         "none",
         "additive = [\"0007\"]",
-        "Migrations with which an older release, which does not have them, can still work: it starts on such a database with a warning, and a version with them may be tried out beside it.",
+        "Migrations that older releases can work with. An older release starts on a database that has them, with a warning, and a new version that adds them can be tried beside the old one.",
     ),
     key(
         COMPONENT,
@@ -215,7 +215,7 @@ pub const MANIFEST: &[Key] = &[
         "`sha256:` and 64 hexadecimal digits",
         "the digest that is found first",
         "digest = \"sha256:d62b...\"",
-        "What the component of a `source` from a registry must be; `souk build` prints what it is.",
+        "The digest that a component from a registry must have; `souk build` prints it.",
     ),
     key(
         COMPONENT,
@@ -223,7 +223,7 @@ pub const MANIFEST: &[Key] = &[
         "a list of dependencies, each a name or a table",
         "none",
         "durable = [\"acme:clicks/inbox@0.1.0\"]",
-        "Calls of these are stored first, and then repeated until the target accepts or rejects them, by default for about a day.",
+        "Dependencies whose calls are stored first, and delivered again until the target accepts or rejects them, by default for about a day.",
     ),
     key(
         COMPONENT,
@@ -287,7 +287,7 @@ pub const MANIFEST: &[Key] = &[
         "a list of dependencies",
         "on this host if the target runs here",
         "remote = [\"acme:links/store@0.1.0\"]",
-        "Calls of these go over NATS even if their target runs on this host.",
+        "Dependencies that are called over NATS even if their target runs on this host.",
     ),
     key(
         COMPONENT,
@@ -311,7 +311,7 @@ pub const MANIFEST: &[Key] = &[
         "tables",
         "none",
         "[[component.cleaner.tool.souk.schedule]]",
-        "Functions of it that the host calls at certain times; see docs/schedules.md.",
+        "Functions of the component that the host calls on a schedule; see docs/schedules.md.",
     ),
     key(
         COMPONENT,
@@ -334,7 +334,7 @@ pub const MANIFEST: &[Key] = &[
         "unless",
         "a variable's name",
         "always there",
-        "unless = \"stripe_secret\"",
+        "unless = \"api_key\"",
         "The component and its routes are left out while this variable is set.",
     ),
     key(
@@ -343,7 +343,7 @@ pub const MANIFEST: &[Key] = &[
         "a duration, 1s to 366days",
         "delivered at once",
         "durable = [{ interface = \"acme:mail/reminders@0.1.0\", after = \"30m\" }]",
-        "The delay between storing a call and making it.",
+        "The delay between storing a call and delivering it.",
     ),
     key(
         DURABLE,
@@ -351,7 +351,7 @@ pub const MANIFEST: &[Key] = &[
         "the name of a parameter",
         "delivered at once",
         "durable = [{ interface = \"acme:mail/reminders@0.1.0\", deliver_at = \"deliver-at\" }]",
-        "The parameter, a `u64`, with which the caller says when the call is made: milliseconds since 1970.",
+        "The `u64` parameter with the time at which the call is delivered, in milliseconds since 1970.",
     ),
     key(
         DURABLE,
@@ -373,7 +373,7 @@ pub const MANIFEST: &[Key] = &[
         SCHEDULE,
         "cron",
         "five fields, or six with seconds first",
-        "`every` says when",
+        "required without `every`",
         "cron = \"0 3 * * *\"",
         "When it is called, in UTC.",
     ),
@@ -381,7 +381,7 @@ pub const MANIFEST: &[Key] = &[
         SCHEDULE,
         "every",
         "a duration, 1s to 366days",
-        "`cron` says when",
+        "required without `cron`",
         "every = \"5m\"",
         "How often it is called; due times are multiples of it since 1970, in UTC.",
     ),
@@ -422,7 +422,7 @@ pub const MANIFEST: &[Key] = &[
         "unless",
         "a variable's name",
         "none",
-        "unless = \"stripe_secret\"",
+        "unless = \"api_key\"",
         "While this variable is set, the first start does not add it.",
     ),
     key(

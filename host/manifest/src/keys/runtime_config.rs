@@ -16,7 +16,7 @@ pub const RUNTIME_CONFIG: &[Key] = &[
         "tables",
         "each label is a file in the state folder",
         "[key_value_store.default]",
-        "The places of key-value stores, by label.",
+        "Where the key-value store of each label is kept.",
     ),
     key(
         ROOT,
@@ -32,7 +32,7 @@ pub const RUNTIME_CONFIG: &[Key] = &[
         "tables",
         "each label is a file in the state folder",
         "[sqlite_database.default]",
-        "The places of databases, by label.",
+        "Where the database of each label is kept.",
     ),
     key(
         ROOT,
@@ -45,7 +45,7 @@ pub const RUNTIME_CONFIG: &[Key] = &[
     key(
         ROOT,
         "state_dir",
-        "a folder, from this file",
+        "a folder, relative to this file",
         "`.souk` beside the manifest",
         "state_dir = \"/var/lib/shop\"",
         "The state folder.",
@@ -62,7 +62,7 @@ pub const RUNTIME_CONFIG: &[Key] = &[
     key(
         STORE,
         "path",
-        "a file, from this file",
+        "a file, relative to this file",
         "required for `spin`",
         "path = \"data/values.db\"",
         "For `spin`: the file.",
@@ -79,7 +79,7 @@ pub const RUNTIME_CONFIG: &[Key] = &[
         STORE,
         "bucket",
         "a name",
-        "the application's and the label's",
+        "made of the application's name and the label",
         "bucket = \"accounts\"",
         "For `nats`: the bucket in JetStream.",
     ),
@@ -92,7 +92,7 @@ pub const RUNTIME_CONFIG: &[Key] = &[
         "For `mongodb`: the collection.",
     ),
     key(DATABASE, "type", "`spin`", "required", "type = \"spin\"", "The kind of database: SQLite."),
-    key(DATABASE, "path", "a file, from this file", "required", "path = \"data/orders.db\"", "The file."),
+    key(DATABASE, "path", "a file, relative to this file", "required", "path = \"data/orders.db\"", "The file."),
     key(PROVIDER, "type", "`env` or `static`", "required", "type = \"static\"", "The kind of source."),
     key(
         PROVIDER,
@@ -105,7 +105,7 @@ pub const RUNTIME_CONFIG: &[Key] = &[
     key(
         PROVIDER,
         "dotenv_path",
-        "a file, from this file",
+        "a file, relative to this file",
         "none",
         "dotenv_path = \"values.env\"",
         "For `env`: a file with more variables.",
@@ -114,7 +114,7 @@ pub const RUNTIME_CONFIG: &[Key] = &[
     key(
         NATS,
         "credentials",
-        "a file, from this file",
+        "a file, relative to this file",
         "none",
         "credentials = \"shop.creds\"",
         "The credentials for NATS.",
@@ -149,7 +149,7 @@ pub const RUNTIME_CONFIG: &[Key] = &[
         "text",
         "the manifest's name of the application",
         "name = \"store-staging\"",
-        "The application's name on NATS: hosts of another name are another application. `--name` wins over it.",
+        "The application's name on NATS: hosts of another name are another application. `--name` overrides it.",
     ),
     key(NATS, "servers", "a list of URLs", "required", "servers = [\"nats://127.0.0.1:4222\"]", "The servers."),
 ];

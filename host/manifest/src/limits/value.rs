@@ -39,10 +39,10 @@ impl LimitValue {
         }
     }
 
-    /// Whether it lies between `least` and `most`, which are of the same kind.
-    pub(crate) fn is_within(self, least: LimitValue, most: LimitValue) -> bool {
+    /// Whether it lies between `min` and `max`, which are of the same kind.
+    pub(crate) fn is_within(self, min: LimitValue, max: LimitValue) -> bool {
         let value = self.ordinal();
-        least.ordinal() <= value && value <= most.ordinal()
+        min.ordinal() <= value && value <= max.ordinal()
     }
 
     fn ordinal(self) -> u128 {

@@ -70,7 +70,7 @@ pub(super) fn mistakes() -> Vec<Mistake> {
         in_component("build.workdir = \"x\"", 8, "has no `command`", "command ="),
         in_component("build.command = []", 8, "empty list", "command ="),
         in_component("build = { command = \"make\", watchs = [\"x\"] }", 8, "unknown key `watchs`", "`watch`"),
-        in_component("tool.souk.migrations = \"none\"", 8, "`none` does not exist", "make the folder"),
+        in_component("tool.souk.migrations = \"none\"", 8, "`none` does not exist", "create the folder"),
         in_component("tool.souk.migrations = \"spin.toml\"", 8, "is a file", "name the folder"),
         in_component(
             "tool.souk = { migrations = \".\", retired = [\"2\"] }",
@@ -81,12 +81,12 @@ pub(super) fn mistakes() -> Vec<Mistake> {
         in_component("tool.souk.retired = [\"0002\"]", 8, "`retired` is about migrations", "add `migrations`"),
         in_component("tool.souk.additive = [\"0002\"]", 8, "`additive` is about migrations", "add `migrations`"),
         in_component("tool.souk = { migrations = \".\", seed = { } }", 8, "has no `folder`", "folder ="),
-        in_component("tool.souk.seed = { folder = \".\" }", 8, "a seed goes into tables", "add `migrations`"),
+        in_component("tool.souk.seed = { folder = \".\" }", 8, "a seed needs tables", "add `migrations`"),
         in_component(
             "tool.souk = { migrations = \".\", seed = { folder = \"none\" } }",
             8,
             "the folder of the seed `none` does not exist",
-            "make the folder",
+            "create the folder",
         ),
         in_component(
             "tool.souk.durable = [\"n:p/i\"]",
@@ -108,7 +108,7 @@ pub(super) fn mistakes() -> Vec<Mistake> {
             ),
             8,
             "`n:p` is in `remote` and, as `n:p/i`, in `durable`",
-            "take it out of one",
+            "remove it from one",
         ),
         in_component(
             "tool.souk.durable = [7]",

@@ -19,8 +19,18 @@ pub(super) fn mistakes() -> Vec<Mistake> {
         in_component("tool.souk.readiness = \"off\"", 8, "`readiness` must be \"ignore\"", "remove it"),
         in_component("tool.souk.nest = {}", 8, "names no pattern", "`serves` or `calls`"),
         in_component("tool.souk.nest.serve = {}", 8, "unknown key `serve`", "did you mean `serves`?"),
-        in_component("tool.souk.nest.serves = { \"a b\" = \"n:p/i#f\" }", 8, "takes no blanks", "change the pattern"),
-        in_component("tool.souk.nest.serves = { \"a.*\" = \"n:p/i#f\" }", 8, "wildcards", "write each pattern"),
+        in_component(
+            "tool.souk.nest.serves = { \"a b\" = \"n:p/i#f\" }",
+            8,
+            "cannot contain whitespace",
+            "change the pattern",
+        ),
+        in_component(
+            "tool.souk.nest.serves = { \"a.*\" = \"n:p/i#f\" }",
+            8,
+            "wildcards",
+            "write one entry for each pattern",
+        ),
         in_component(
             "tool.souk.nest.calls = { '{\"a\":[1]}' = \"n:p/i#f\" }",
             8,
@@ -71,22 +81,22 @@ pub(super) fn mistakes() -> Vec<Mistake> {
         sourced("{ url = \"https://x/a.wasm\" }", "has no `digest`", "sha256sum FILE"),
         sourced(
             "{ url = \"http://x.test/a.wasm\", digest = \"{SHA}\" }",
-            "`url` is http, to another machine",
+            "`url` uses http to another machine",
             "https://",
         ),
         sourced("{ url = \"https://u:s3cret@x.test/a\", digest = \"{SHA}\" }", "`url` has a user name", "https://"),
         sourced("{ url = \"https://x\", digest = \"{SHA}\", sha = \"\" }", "unknown key `sha`", "remove it"),
         sourced("{ package = \"a:b\", version = \"1.0.0\" }", "has no `registry`", "registry = \"HOST\""),
         sourced("{ registry = \"r.test\", version = \"1.0.0\" }", "has no `package`", "NAMESPACE:NAME"),
-        released("r", "a:b", "1.0.0", "`registry` is no host", "registry.example.com"),
+        released("r", "a:b", "1.0.0", "`registry` is not a host", "registry.example.com"),
         released("u:s3cret@r.test", "a:b", "1.0.0", "`registry` has a user name", "registry.example.com"),
-        released("169.254.169.254", "a:b", "1.0.0", "`registry` is an address of the local link", "example.com"),
-        released("r.test/x", "a:b", "1.0.0", "`registry` is no host", "registry.example.com"),
+        released("169.254.169.254", "a:b", "1.0.0", "`registry` is a link-local address", "example.com"),
+        released("r.test/x", "a:b", "1.0.0", "`registry` is not a host", "registry.example.com"),
         released("r.test", "b", "1.0.0", "`package`: it names no package", "namespace:name"),
         released("r.test", "a:b/c", "1.0.0", "`package`: it is more than a package's name", "namespace:name"),
         released("r.test", "A:b", "1.0.0", "`package`: it must be in lower case", "namespace:name"),
-        released("r.test", "a:b", "1.0", "`version` is not one version: `1.0`", "version = \"1.2.0\""),
-        released("r.test", "a:b", "^1.0.0", "`version` is not one version", "version = \"1.2.0\""),
+        released("r.test", "a:b", "1.0", "`version` is not an exact version: `1.0`", "version = \"1.2.0\""),
+        released("r.test", "a:b", "^1.0.0", "`version` is not an exact version", "version = \"1.2.0\""),
         in_component("tool.souk.digest = \"sha256:0\"", 8, "`digest` is for a `source` from a registry", "remove it"),
         Mistake(
             format!(
@@ -111,7 +121,7 @@ pub(super) fn mistakes() -> Vec<Mistake> {
             "[component.c-service]",
         ),
         in_component(&dependency("{ component = \"a\" }"), 11, "on the component itself", "remove"),
-        in_component(&dependency("\">=1.0.0\""), 11, "names a version, and no registry", "registry = \"HOST\""),
+        in_component(&dependency("\">=1.0.0\""), 11, "names a version, but no registry", "registry = \"HOST\""),
         in_component(
             &dependency("{ version = \"1.0.0\", package = \"n:p\" }"),
             11,
@@ -121,7 +131,7 @@ pub(super) fn mistakes() -> Vec<Mistake> {
         in_component(
             &dependency("{ version = \">=1.0.0\", registry = \"r.test\" }"),
             11,
-            "`version` is not one version",
+            "`version` is not an exact version",
             "version = \"1.2.0\"",
         ),
         in_component(

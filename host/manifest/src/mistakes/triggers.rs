@@ -3,7 +3,7 @@
 use super::*;
 
 /// A trigger with a fixed response, beside a component that has a route.
-fn fixed(text: &str, line: usize, message: &'static str, fix: &'static str) -> Mistake {
+fn static_response(text: &str, line: usize, message: &'static str, fix: &'static str) -> Mistake {
     let rest = "[[trigger.http]]\nroute = \"/a\"\ncomponent = { source = \"a\" }";
     Mistake(format!("{HEAD}\n[[trigger.http]]\n{text}\n{rest}"), line, None, message, fix)
 }
@@ -58,18 +58,38 @@ pub(super) fn mistakes() -> Vec<Mistake> {
             "`static_response` and `component`",
             "keep one",
         ),
-        fixed("route = { private = true }\nstatic_response = {}", 6, "private route", "give it a path"),
-        fixed("route = \"/\"\nstatic_response = { status_code = 100 }", 6, "`status_code`", "from 200 to 599"),
-        fixed(
+        static_response("route = { private = true }\nstatic_response = {}", 6, "private route", "give it a path"),
+        static_response(
+            "route = \"/\"\nstatic_response = { status_code = 100 }",
+            6,
+            "`status_code`",
+            "from 200 to 599",
+        ),
+        static_response(
             "route = \"/\"\nstatic_response = { status_code = \"200\" }",
             6,
             "`status_code` must be a number",
             "write",
         ),
-        fixed("route = \"/\"\nstatic_response = { status = 404 }", 6, "unknown key `status`", "`status_code`"),
-        fixed("route = \"/\"\nstatic_response = { headers = { \"a b\" = \"\" } }", 6, "`a b` in `headers`", "one line"),
-        fixed("route = \"/\"\nstatic_response = { headers = { Connection = \"x\" } }", 6, "`Connection`", "the host's"),
-        fixed(
+        static_response(
+            "route = \"/\"\nstatic_response = { status = 404 }",
+            6,
+            "unknown key `status`",
+            "`status_code`",
+        ),
+        static_response(
+            "route = \"/\"\nstatic_response = { headers = { \"a b\" = \"\" } }",
+            6,
+            "`a b` in `headers`",
+            "one line",
+        ),
+        static_response(
+            "route = \"/\"\nstatic_response = { headers = { Connection = \"x\" } }",
+            6,
+            "`Connection`",
+            "the host's",
+        ),
+        static_response(
             "route = \"/\"\nstatic_response = { status_code = 304, body = \"x\" }",
             6,
             "304 has no body",

@@ -57,7 +57,7 @@ fn code_is_a_version_of_a_package_that_the_registry_has() {
     ] {
         assert_eq!((of(name).to_string().as_str(), of(name).digest()), (shown, digest), "{name}");
     }
-    let here = |name: &str| matches!(of(name), Download::Release { release, .. } if release.is_here());
+    let here = |name: &str| matches!(of(name), Download::Release { release, .. } if release.is_local());
     assert!(here("q-for-a") && !here("p-for-a"));
 }
 
@@ -105,7 +105,7 @@ fn a_component_with_something_that_exists_only_once_is_not_copied() {
          [component.b]\nsource = \"b.wasm\"\ntool.souk.migrations = \"m\"\n",
     );
     let errors = app(&text).file("m/x", "").errors();
-    assert!(errors.to_string().contains("component `b` cannot take over configuration of `a`"), "{errors}");
+    assert!(errors.to_string().contains("component `b` cannot inherit the configuration of `a`"), "{errors}");
     assert!(errors.0[0].fix.contains("[component.b]") && errors.0[0].line == Some(9), "{errors}");
 }
 

@@ -82,7 +82,7 @@ fn rows() -> Vec<Row> {
             "triggers of plugins",
             "trigger.cron.x = 1",
         ),
-        in_application("`application.tool.NAME`", Works, "left alone, but for `souk`", "tool.lint.x = 1"),
+        in_application("`application.tool.NAME`", Works, "ignored, except `souk`", "tool.lint.x = 1"),
         in_application(
             "`variables.NAME`: `default`, `required`, `secret`, `description`",
             Works,
@@ -92,7 +92,7 @@ fn rows() -> Vec<Row> {
         in_trigger(
             "`trigger.http`: `route`, `id`",
             Works,
-            "two routes for the same paths are refused, where Spin takes one of them",
+            "two routes for the same paths are refused; Spin uses one of them",
             "route = \"/users/:id/...\"\nid = \"x\"\ncomponent = \"a\"",
         ),
         in_trigger(
@@ -104,7 +104,7 @@ fn rows() -> Vec<Row> {
         in_trigger(
             "`trigger.http`: `component`",
             Works,
-            "a name, or a component that stands there",
+            "a name, or the table of a component",
             "route = \"/\"\ncomponent = { source = \"x.wasm\" }",
         ),
         in_trigger(
@@ -116,7 +116,7 @@ fn rows() -> Vec<Row> {
         in_trigger(
             "`trigger.http`: `executor` of type `wagi`",
             Refused("`wagi` is not supported"),
-            "Spin 4 gives it up too",
+            "Spin 4 drops it too",
             "route = \"/\"\ncomponent = \"a\"\nexecutor.type = \"wagi\"",
         ),
         in_trigger(
@@ -134,7 +134,7 @@ fn rows() -> Vec<Row> {
         in_trigger(
             "`trigger.http`: `components`",
             Refused("reserved by Spin"),
-            "Spin has no use for it either",
+            "Spin does not use it either",
             "route = \"/\"\ncomponent = \"a\"\ncomponents = {}",
         ),
         in_redis(
@@ -146,7 +146,7 @@ fn rows() -> Vec<Row> {
         in_redis(
             "`trigger.redis`: `dependencies`",
             Refused("`dependencies` of a Redis trigger"),
-            "Spin has no use for it either",
+            "Spin does not use it either",
             "channel = \"c\"\ndependencies = {}",
         ),
         Row(
@@ -157,9 +157,9 @@ fn rows() -> Vec<Row> {
         ),
         in_component("`component.NAME.description`", Works, "", "description = \"d\""),
         Row(
-            "`component.NAME` that nothing leads to",
+            "`component.NAME` that no trigger or link leads to",
             Warns("no trigger and no dependency"),
-            "not loaded, but by `souk call`",
+            "loaded only by `souk call`",
             with_component("[component.b]\nsource = \"b.wasm\""),
         ),
         in_component("`source`: a path", Works, "", ""),
@@ -173,7 +173,8 @@ fn rows() -> Vec<Row> {
         Row(
             "`source`: `registry`, `package`, `version`",
             Works,
-            "fetched as a `url` is; one version, kept by the digest that it had first, or by `tool.souk.digest` ([packages.md](packages.md#a-component-from-a-registry))",
+            "fetched like a `url`; an exact version, with the digest that it had first, or with `tool.souk.digest` \
+             ([packages.md](packages.md#a-component-from-a-registry))",
             with_component("").replace("\"a.wasm\"", "{ registry = \"r.io\", package = \"n:p\", version = \"1.0.0\" }"),
         ),
         in_component(
@@ -186,7 +187,8 @@ fn rows() -> Vec<Row> {
         in_component(
             "`allowed_outbound_hosts`",
             Works,
-            "templates, `*`, subdomains, networks, port ranges, `NAME.spin.internal`; one whose template is empty grants nothing",
+            "templates, `*`, subdomains, networks, port ranges, `NAME.spin.internal`; an entry whose template is empty \
+             grants nothing",
             "allowed_outbound_hosts = [\"https://*.example.com:8000..8010\", \"*://10.0.0.0/8:*\", \"http://a.spin.internal\"]",
         ),
         in_component(
@@ -197,7 +199,7 @@ fn rows() -> Vec<Row> {
         ),
         in_component(
             "`allowed_outbound_hosts`: `insecure:allow-all`",
-            Refused("`insecure:allow-all` is no longer known"),
+            Refused("`insecure:allow-all` is no longer supported"),
             "as in Spin",
             "allowed_outbound_hosts = [\"insecure:allow-all\"]",
         ),
@@ -230,23 +232,23 @@ fn rows() -> Vec<Row> {
             "",
             "build = { command = [\"make\"], workdir = \"x\", watch = [\"*.rs\"] }",
         ),
-        in_component("`tool.NAME`", Works, "left alone, but for `souk`", "tool.clean.command = \"x\""),
+        in_component("`tool.NAME`", Works, "ignored, except `souk`", "tool.clean.command = \"x\""),
         in_component(
             "`profile.NAME`: `source`, `environment`, `dependencies`, `build.command`",
             Works,
-            "as in Spin without `--profile`, which Souk does not have: checked, and not used",
+            "as in Spin without `--profile`, which Souk does not have: checked, but not used",
             "profile.debug = { source = \"d.wasm\", environment = { A = \"1\" }, build.command = \"make\" }",
         ),
         dependency(
             "`dependencies`: `component`, `export`",
             Works,
-            "a sandbox of its own with its own grants, where Spin composes the two",
+            "a sandbox of its own with its own grants; Spin composes the two",
             "{ component = \"b\", export = \"n:p/j@1.0.0\" }",
         ),
         dependency(
             "`dependencies`: `path`, `export`",
             Works,
-            "a component is made for it, with a sandbox of its own",
+            "Souk creates a component for it, with a sandbox of its own",
             "{ path = \"c.wasm\", export = \"n:p/j@1.0.0\" }",
         ),
     ];
@@ -254,7 +256,7 @@ fn rows() -> Vec<Row> {
         dependency(
             "`dependencies`: `url`, `digest`, `export`",
             Works,
-            "the same, fetched as a `source` is",
+            "the same, fetched like a `source`",
             &format!("{{ url = \"https://example.com/c.wasm\", digest = \"{sha}\" }}"),
         ),
         dependency(
@@ -264,9 +266,9 @@ fn rows() -> Vec<Row> {
             "{ registry = \"r.io\", package = \"n:q\", version = \"1.0.0\", export = \"n:q/i\" }",
         ),
         dependency(
-            "`dependencies`: a version alone",
-            Refused("names a version, and no registry"),
-            "no registry is everybody's",
+            "`dependencies`: only a version",
+            Refused("names a version, but no registry"),
+            "there is no default registry",
             "\">=1.0.0\"",
         ),
         dependency(
@@ -284,7 +286,7 @@ fn rows() -> Vec<Row> {
         in_component(
             "`dependencies_inherit_configuration`",
             Works,
-            "as `inherit_configuration = true` for each dependency that does not say",
+            "as `inherit_configuration = true` for each dependency without that key",
             "dependencies_inherit_configuration = true",
         ),
     ]);

@@ -87,7 +87,7 @@ impl IncomingRequest<'_> {
         if !route.action.changes() {
             return self.answer_read(route.action, id).await;
         }
-        let draining = || Problem::unavailable("the host is stopping: nothing new is begun");
+        let draining = || Problem::unavailable("the host is stopping: it accepts nothing new");
         if self.admin.readiness.is_draining() {
             return Err(draining());
         }
@@ -107,12 +107,11 @@ impl IncomingRequest<'_> {
                 Err(Problem::new(StatusCode::UNAUTHORIZED, format_args!("this needs a token\n  fix: {fix}")))
             }
             _ if needs == Right::Owner => {
-                let message =
-                    "this is for the control socket alone\n  fix: ask there, as the owner of the state folder";
+                let message = "this is for the control socket only\n  fix: ask there, as the owner of the state folder";
                 Err(Problem::new(StatusCode::FORBIDDEN, message))
             }
             _ => {
-                let message = "the token `read` does not allow this\n  fix: use the token `full`";
+                let message = "the token `read` may not do this\n  fix: use the token `full`";
                 Err(Problem::new(StatusCode::FORBIDDEN, message))
             }
         }

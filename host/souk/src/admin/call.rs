@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use souk_bindings::call::CallContext;
 use souk_codec::FunctionCodec;
 use souk_codec::signature::signature_lines;
-use souk_links::remote::{CalledFunction, Remote, ServedFunction, Target, Unanswered};
+use souk_links::remote::{CalledFunction, FunctionsUnknown, Remote, ServedFunction, Target};
 use souk_manifest::Component;
 use souk_nats::ALLOW;
 use souk_runtime::{CallerType, Compiled, Failure, Function, is_host_interface};
@@ -99,7 +99,7 @@ pub async fn call(app: &App, request: CallRequest) -> Result<CallReply, Problem>
     let Some((position, called)) = found else {
         if callable(functions).next().is_none() {
             return Err(Problem::not_found(format_args!(
-                "component `{component}` has no function `{function}`, and none that can be called by hand\n  \
+                "component `{component}` has no function `{function}`, and none that can be called manually\n  \
                  fix: `souk call --list` has the functions of the other components"
             )));
         }
@@ -112,7 +112,7 @@ pub async fn call(app: &App, request: CallRequest) -> Result<CallReply, Problem>
     let caller = CallerType::of(&called.name, &called.ty).map_err(|e| {
         let fix = "call a function with plain values (`souk call --list` has them all); a component that answers HTTP is \
                    reached by its route while `souk up` runs";
-        Problem::bad(format_args!("{function} cannot be called by hand: {e}\n  fix: {fix}"))
+        Problem::bad(format_args!("{function} cannot be called manually: {e}\n  fix: {fix}"))
     })?;
     let caller = caller.within(pool.limits().call_bytes.as_u64());
     let codec = caller.codec();
@@ -134,10 +134,10 @@ async fn call_remote(
 ) -> Result<CallReply, Problem> {
     let CallRequest { component, function, arguments } = call;
     let served = ServedFunction::of(remote.nats(), &component).await.map_err(|why| match why {
-        Unanswered::Nobody => Problem::unavailable(format_args!(
+        FunctionsUnknown::NoAnswer => Problem::unavailable(format_args!(
             "component `{component}` runs on another host, and none answers\n  fix: start one: `souk up --only {component}`"
         )),
-        Unanswered::Denied(subject) => Problem::unavailable(format_args!(
+        FunctionsUnknown::Denied(subject) => Problem::unavailable(format_args!(
             "component `{component}` runs on another host, and this host may not ask there: its NATS user may not publish to \
              `{subject}`\n  fix: call it at a host that runs it, or {ALLOW}"
         )),
@@ -247,8 +247,8 @@ pub async fn list(app: &App) -> Vec<Listed> {
 async fn list_remote(remote: &Remote, component: &str) -> Vec<Listed> {
     let served = match ServedFunction::of(remote.nats(), component).await {
         Ok(served) => served,
-        Err(Unanswered::Nobody) => return vec![nobody(component)],
-        Err(Unanswered::Denied(subject)) => {
+        Err(FunctionsUnknown::NoAnswer) => return vec![nobody(component)],
+        Err(FunctionsUnknown::Denied(subject)) => {
             let signature = format!("this host's NATS user may not publish to `{subject}`");
             return vec![Listed { signature, ..nobody(component) }];
         }

@@ -86,7 +86,7 @@ fn terms(query: Option<&str>) -> Result<Option<Terms>, Problem> {
     let share = percent("canary", &canary)?;
     let draws = (share * f64::from(DRAWS)).round();
     if !(1.0..=f64::from(DRAWS)).contains(&draws) {
-        return Err(Problem::bad("`canary` is a share of all calls, from 0.01% to 100%"));
+        return Err(Problem::bad("`canary` must be a share of all calls, from 0.01% to 100%"));
     }
     if draws >= f64::from(DRAWS) {
         return Ok(None);
@@ -94,7 +94,7 @@ fn terms(query: Option<&str>) -> Result<Option<Terms>, Problem> {
     let time = match parameter(query, "for") {
         None => TRIAL_TIME,
         Some(text) => humantime::parse_duration(&text)
-            .map_err(|_| Problem::bad(format_args!("`for` is a time as `60s` or `5m`, and not {text:?}")))?,
+            .map_err(|_| Problem::bad(format_args!("`for` must be a time such as `60s` or `5m`, not {text:?}")))?,
     };
     let max_errors = parameter(query, "max-errors").map_or(Ok(ERRORS), |text| percent("max-errors", &text))?;
     let max_slowdown = match parameter(query, "max-slowdown") {
@@ -103,7 +103,7 @@ fn terms(query: Option<&str>) -> Result<Option<Terms>, Problem> {
             .parse()
             .ok()
             .filter(|slowdown: &f64| slowdown.is_finite() && *slowdown >= 1.0)
-            .ok_or_else(|| Problem::bad(format_args!("`max-slowdown` is a number from 1, and not {text:?}")))?,
+            .ok_or_else(|| Problem::bad(format_args!("`max-slowdown` must be a number from 1, not {text:?}")))?,
     };
     Ok(Some(Terms { share: draws as u16, time, max_errors, max_slowdown }))
 }
@@ -112,7 +112,7 @@ fn terms(query: Option<&str>) -> Result<Option<Terms>, Problem> {
 fn percent(key: &str, text: &str) -> Result<f64, Problem> {
     let number = text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>().ok();
     let share = number.filter(|percent| (0.0..=100.0).contains(percent)).map(|percent| percent / 100.0);
-    share.ok_or_else(|| Problem::bad(format_args!("`{key}` is a share as `5%`, and not {text:?}")))
+    share.ok_or_else(|| Problem::bad(format_args!("`{key}` must be a share such as `5%`, not {text:?}")))
 }
 
 #[cfg(test)]

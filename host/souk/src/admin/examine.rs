@@ -104,7 +104,7 @@ fn versions(app: &App) -> Vec<Finding> {
                 Some(Finding::new(name, Level::Ok, text))
             }
             "active" if version.record.number > 1 => {
-                let text = format!("version {} serves (`souk versions` has all)", version.record.number);
+                let text = format!("version {} serves (`souk versions` lists all)", version.record.number);
                 Some(Finding::new(name, Level::Ok, text))
             }
             _ => None,
@@ -138,7 +138,10 @@ fn messages(admin: &Admin) -> Vec<Finding> {
     let age = oldest.map(|oldest| now.saturating_sub(oldest)).unwrap_or_default();
     if age > MAX_MESSAGE_AGE {
         let age = humantime::format_duration(Duration::from_secs(age.as_secs()));
-        let text = format!("the oldest has waited for {age}\n  fix: `souk events list` says what its target answers");
+        let text = format!(
+            "the oldest has waited for {age}\n  fix: `souk events list` shows the answers of its \
+                            target"
+        );
         findings.push(Finding::new("messages", Level::Warning, text));
     }
     if findings.is_empty() {
@@ -194,7 +197,7 @@ async fn nats_clock(app: &App) -> Option<Finding> {
     let after = souk_manifest::clock::since_epoch();
     Some(match time_of(&answer.payload) {
         Some(there) => compared(NATS_CLOCK.to_owned(), there, before, after),
-        None => Finding::new(NATS_CLOCK, Level::Ok, "not known: nats-server says what time it is from 2.10 on"),
+        None => Finding::new(NATS_CLOCK, Level::Ok, "unknown: nats-server before 2.10 does not tell its time"),
     })
 }
 
@@ -218,7 +221,7 @@ fn compared(name: String, there: Duration, before: Duration, after: Duration) ->
     let apart = before.saturating_sub(there).max(there.saturating_sub(after));
     match apart > MAX_CLOCK_DIFFERENCE {
         true => {
-            let text = format!("it differs from this host's by {apart:.1?}\n  fix: let both be set by NTP");
+            let text = format!("it differs from this host's by {apart:.1?}\n  fix: set both by NTP");
             Finding::new(name, Level::Warning, text)
         }
         false => Finding::new(name, Level::Ok, "as this host's"),

@@ -66,8 +66,9 @@ pub(crate) enum AdminError {
     },
     /// Other machines could reach it without TLS.
     #[error(
-        "the administration would be served on {0} without TLS, and its tokens could be read on the way\n  fix: serve it on \
-         127.0.0.1, give --admin-tls-cert and --admin-tls-key, or say --admin-insecure where something else encrypts"
+        "the administration would be served on {0} without TLS, and its tokens could be read on the network\n  fix: \
+         serve it on \
+         127.0.0.1, give --admin-tls-cert and --admin-tls-key, or use --admin-insecure if something else encrypts"
     )]
     Insecure(SocketAddr),
 }

@@ -122,7 +122,7 @@ pub(super) fn list(tracer: &Tracer, query: Option<&str>) -> Result<Vec<TraceLine
 pub(super) fn one(tracer: &Tracer, id: &str, with_values: bool) -> Result<TraceTree, Problem> {
     let found = tracer.find(id).ok_or_else(|| {
         let fix = match tracer.is_on() {
-            true => "`GET /v1/traces` has those that are kept; older ones are gone",
+            true => "`GET /v1/traces` lists the stored ones; older ones were deleted",
             false => "start the host with `--admin`, or OTEL_TRACES_SAMPLER=always_on: it records none now",
         };
         Problem::not_found(format_args!("no trace has this id\n  fix: {fix}"))

@@ -9,7 +9,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use souk_bindings::call::CallContext;
 use souk_bindings::http_client::{Destination, InternalDispatch};
-use souk_links::remote::whole::{Trailers, whole};
+use souk_links::remote::whole_body::{Trailers, whole};
 use souk_manifest::StaticResponse;
 use souk_runtime::Failure;
 use std::sync::{Arc, Weak};

@@ -23,7 +23,7 @@ pub enum StartError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// Two metrics have the same name.
-    #[error("the measures clash: {0}\n  fix: this is a mistake in Souk: please report it")]
+    #[error("the metrics have conflicting names: {0}\n  fix: this is a bug in Souk: please report it")]
     Measures(#[from] prometheus::Error),
     /// NATS cannot be used.
     #[error(transparent)]
@@ -56,7 +56,7 @@ pub enum StartError {
     #[error(transparent)]
     Queue(#[from] OpenQueueError),
     /// The HTTP client cannot be created.
-    #[error("the HTTP client cannot be made: {0:#}\n  fix: this is a mistake in Souk: please report it")]
+    #[error("the HTTP client cannot be created: {0:#}\n  fix: this is a bug in Souk: please report it")]
     Client(anyhow::Error),
     /// A part of start-up was stopped.
     #[error("start-up was stopped: {0}")]

@@ -19,7 +19,8 @@ pub enum SeedError {
     Migrate(#[from] MigrateError),
     /// A component's own data refers to the examples.
     #[error(
-        "the examples stay, because of component `{component}`: {}\n  fix: keep them, or remove what names them first",
+        "the examples stay, because of component `{component}`: {}\n  fix: keep them, or first remove the rows that \
+         refer to them",
         reasons.join("; ")
     )]
     Kept {

@@ -127,7 +127,7 @@ impl Shared {
         let environment: Vec<_> = environment.into_iter().collect();
         let files = files::grant(application, component, state.path())?;
         if component.is_recorded && files.is_some() {
-            let message = "`record` is on, and what it reads of its files is in no recording";
+            let message = "`record` is on, but recordings do not contain what it reads from its files";
             return Err(application.mistake(component, message, "remove `record`, or its `files`"));
         }
         let recordings = self.recordings.as_ref().filter(|_| component.is_recorded);

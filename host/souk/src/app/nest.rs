@@ -58,7 +58,7 @@ pub(super) fn link(
         for function in functions_without_unavailable {
             tracing::warn!(
                 component = %declared.name,
-                "{function} has no error that could say that a Nest service is unavailable: when it is, `{}` traps",
+                "{function} has no error for a Nest service that is unavailable: then `{}` traps",
                 declared.name,
             );
         }
@@ -96,7 +96,7 @@ fn failed(application: &Application, declared: &Declared, NestError { line, erro
 }
 
 fn no_nats(application: &Application, declared: &Declared, line: usize) -> Diagnostic {
-    let message = "has patterns of a NestJS system, which are messages on NATS, and this host knows no NATS";
+    let message = "has patterns of a NestJS system, which are messages on NATS, but no NATS is configured on this host";
     let fix = "name the system's server: `--nats nats://HOST:4222`, or `servers` under [nats] of runtime-config.toml";
     application.mistake_at(line, &declared.name, message, fix)
 }

@@ -33,21 +33,21 @@ pub enum OpenQueueError {
 }
 
 /// Opens the queue of durable messages. It is needed when a component of this host has a durable link or a schedule,
-/// when events of a NestJS system must be stored (`events`), when a component here receives messages that another one
-/// sends (`receives`), or when messages of an earlier manifest are left. With `nats` the queue is in JetStream,
-/// otherwise in the state folder.
+/// when events of a NestJS system must be stored (`stores_nest_events`), when a component here receives messages that
+/// another one sends (`receives`), or when messages of an earlier manifest are left. With `nats` the queue is in
+/// JetStream, otherwise in the state folder.
 pub(super) async fn open(
     application: &Application,
     state: &StateFolder,
     nats: Option<&Nats>,
-    events: bool,
+    stores_nest_events: bool,
     receives: bool,
 ) -> Result<Option<Queue>, OpenQueueError> {
     let (path, limit) = (state.messages(), application.limits.durable_bytes.as_u64());
-    let sends = application.here().any(|component| !component.durable.is_empty());
-    let sent = || application.components.values().any(|component| !component.durable.is_empty());
+    let sends_here = application.here().any(|component| !component.durable.is_empty());
+    let sent_anywhere = || application.components.values().any(|component| !component.durable.is_empty());
     let scheduled = application.here().any(|component| !component.schedules.is_empty());
-    let durable = events || sends || scheduled || (receives && sent());
+    let durable = stores_nest_events || sends_here || scheduled || (receives && sent_anywhere());
     let file = if path.exists() || (durable && nats.is_none()) {
         Some(FileQueue::open(&path, limit).map_err(|error| {
             let (why, fix) = why_not_opened(&error);
@@ -62,8 +62,8 @@ pub(super) async fn open(
         let left = left.waiting + left.dead + left.stranded;
         if left > 0 {
             tracing::warn!(
-                "{left} durable messages lie in the state folder, from before this host was on NATS: they stay there; fix: \
-                 start it without NATS until `souk events list` has none"
+                "the state folder has {left} durable messages from before this host used NATS; they are not delivered; \
+                 fix: start the host without NATS until `souk events list` is empty"
             );
         }
     }
@@ -73,7 +73,7 @@ pub(super) async fn open(
         // An earlier manifest may have left messages. JetStream is not required for that: an error is only logged.
         (false, true) => JetStreamQueue::find(nats, limit, components).await.unwrap_or_else(|error| {
             match error.is_transient() {
-                true => tracing::warn!("whether an earlier manifest has left durable messages is not known: {error}"),
+                true => tracing::warn!("cannot check for durable messages of an earlier manifest: {error}"),
                 false => tracing::debug!("{error}"),
             }
             None

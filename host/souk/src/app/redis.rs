@@ -25,7 +25,7 @@ pub(super) fn channels(
             None => {
                 let message = "has a Redis trigger but exports neither spin:redis/inbound-redis@3 nor \
                                fermyon:spin/inbound-redis";
-                let fix = "take the trigger away, or build the component for messages (`#[redis_subscriber]` in Rust)";
+                let fix = "remove the trigger, or build the component for messages (`#[redis_subscriber]` in Rust)";
                 mistakes.push(application.mistake_at(trigger.line, &trigger.component, message, fix));
             }
         }

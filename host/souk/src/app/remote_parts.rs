@@ -17,7 +17,8 @@ pub(super) fn inform(application: &Application) {
         if !labels.is_empty() {
             tracing::info!(
                 component = %component.name,
-                "it keeps {} in this host's state folder: run it only here, or keep them where all hosts reach them",
+                "it keeps {} in this host's state folder: run it only on this host, or keep them where all hosts reach \
+                 them",
                 labels.join(", ")
             );
         }
@@ -43,14 +44,14 @@ pub(super) fn check(application: &Application) -> Vec<Diagnostic> {
             }
         }
         for remote in &component.remote {
-            let message = format!("has `{}` in `remote`, and there is no NATS", remote.name);
-            let fix = "name one, `--nats nats://HOST:4222`, or take it out of `remote`";
+            let message = format!("has `{}` in `remote`, but no NATS is configured", remote.name);
+            let fix = "name one, `--nats nats://HOST:4222`, or remove it from `remote`";
             mistakes.push(application.mistake_at(remote.line, &component.name, message, fix));
         }
     }
     // No host would serve these routes.
     for route in application.routes.iter().filter(|route| !application.runs_here(&route.component)) {
-        let message = "answers a route, and `--only` leaves it to another host";
+        let message = "answers a route, but `--only` leaves it to another host";
         let fix =
             format!("name the NATS that the hosts share, `--nats nats://HOST:4222`, or add `{}`", route.component);
         mistakes.push(application.mistake_at(route.line, &route.component, message, fix));

@@ -116,9 +116,9 @@ fn not_a_handler(what: &str, exported: &Exported) -> (String, String) {
     let fix = if has("wasi:http/") || has("fermyon:spin/inbound-http") {
         "build it with an SDK for a newer version of that interface: for Rust spin-sdk 5, 6 or 7"
     } else if has("wasi:cli/run") {
-        "it is a program, which runs once: make it an HTTP handler, with an SDK or the crate wstd"
+        "it is a program that runs once: make it an HTTP handler, with an SDK or the crate wstd"
     } else {
-        "take it away from the trigger, or make the component an HTTP handler"
+        "remove it from the trigger, or make the component an HTTP handler"
     };
     let message = format!("{what} but exports neither wasi:http/handler@0.3 nor wasi:http/incoming-handler@0.2");
     (format!("{message}; it exports {offers}"), fix.to_owned())

@@ -50,7 +50,7 @@ impl App {
         for (key, value) in seeds.keys {
             let set = store.set(key.clone(), value.into_bytes()).await;
             set.map_err(|error| {
-                anyhow::anyhow!("--key-value: `{key}` cannot be set: {error}\n  fix: take a shorter key or value")
+                anyhow::anyhow!("--key-value: `{key}` cannot be set: {error}\n  fix: use a shorter key or value")
             })?;
         }
         Ok(())

@@ -105,8 +105,8 @@ impl Wiring<'_> {
         self.mistakes.extend(imports::check(self.around.engine, application, declared, &self.codes));
         let mut linker = Linker::new(self.around.engine);
         if let Err(error) = bindings::add_to_linker(&mut linker) {
-            let message = format!("the host's own interfaces clash: {error:#}");
-            self.mistakes.push(application.mistake(declared, message, "this is a mistake in Souk: please report it"));
+            let message = format!("the host's own interfaces conflict: {error:#}");
+            self.mistakes.push(application.mistake(declared, message, "this is a bug in Souk: please report it"));
         }
         let mut complete = true;
         for (dependency, pool) in declared.dependencies.iter().zip(&targets) {
@@ -190,7 +190,7 @@ impl Wiring<'_> {
             for function in functions_without_unavailable {
                 tracing::warn!(
                     component = %declared.name,
-                    "{function} has no error that could say that `{}` is unavailable: when it is, `{}` traps",
+                    "{function} has no error for the case that `{}` is unavailable: then `{}` traps",
                     dependency.component,
                     declared.name,
                 );

@@ -3,11 +3,11 @@
 use super::secrets::{self, SECRETS, SecretsError};
 use super::snapshot::{self, Snapshot, SnapshotError};
 use super::{Entry, FORMAT, LIST, List, digest, elsewhere, files, sync_folder};
-use crate::app::deploy::kept::Kept;
+use crate::app::deploy::kept::{Book, Kept};
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 use souk_manifest::Application;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -39,8 +39,8 @@ pub enum BackupError {
     #[error(transparent)]
     Secrets(#[from] SecretsError),
     /// There is nothing to back up.
-    #[error("the state folder {} has no data\n  fix: name the state with --state-dir; what is in PostgreSQL or NATS has a backup \
-             of its own", path.display())]
+    #[error("the state folder {} has no data\n  fix: name the state with --state-dir; data in PostgreSQL or NATS needs \
+             a backup of its own", path.display())]
     Nothing {
         /// The state folder.
         path: PathBuf,
@@ -177,28 +177,63 @@ fn versions(
     state: &Path,
     folder: &Path,
 ) -> io::Result<(Vec<Entry>, BTreeMap<String, String>)> {
-    let (kept, mut entries, mut serving) = (Kept::of(state), BTreeMap::new(), BTreeMap::new());
+    let (kept, target) = (Kept::of(state), Kept::of(folder));
+    let (mut entries, mut serving) = (BTreeMap::new(), BTreeMap::new());
     for component in application.here() {
-        let Some(book) = kept.book(&component.name)? else {
+        let name = &component.name;
+        let Some(book) = kept.book(name)?.map(|book| copy_versions(&kept, &target, name, book)).transpose()?.flatten()
+        else {
             if let Ok((_, sha256)) = digest(&component.source) {
-                serving.insert(component.name.clone(), sha256);
+                serving.insert(name.clone(), sha256);
             }
             continue;
         };
         if let Some(active) = book.active() {
-            serving.insert(component.name.clone(), active.digest.clone());
+            serving.insert(name.clone(), active.digest.clone());
         }
         let files = book.versions.iter().map(|version| format!("versions/files/{}.wasm", version.digest));
-        for place in files.chain([format!("versions/{}.json", component.name)]) {
-            let target = folder.join(&place);
-            make(target.parent().unwrap_or(folder))?;
-            std::fs::copy(state.join(&place), &target)?;
-            File::open(&target)?.sync_all()?;
-            let (bytes, sha256) = digest(&target)?;
+        for place in files.chain([format!("versions/{name}.json")]) {
+            let (bytes, sha256) = digest(&folder.join(&place))?;
             entries.insert(place.clone(), Entry { path: place, also: Vec::new(), bytes, sha256 });
         }
     }
     Ok((entries.into_values().collect(), serving))
+}
+
+/// Copies the versions of one component, and the book as it was when its files were copied: a deployment at the same time
+/// changes the book, and may remove files. A version whose file is gone or damaged is left out; without the active one
+/// there is nothing to copy, and a restored host begins with the file that the manifest names.
+fn copy_versions(kept: &Kept, target: &Kept, component: &str, mut book: Book) -> io::Result<Option<Book>> {
+    let mut damaged = BTreeSet::new();
+    'copy: loop {
+        for version in &book.versions {
+            if let Some(bytes) = kept.read(&version.digest) {
+                target.keep(&version.digest, &bytes)?;
+                continue;
+            }
+            match kept.book(component)? {
+                Some(newer) if newer != book => {
+                    book = newer;
+                    damaged.clear();
+                    continue 'copy;
+                }
+                _ => damaged.insert(version.number),
+            };
+        }
+        break;
+    }
+    if !damaged.is_empty() {
+        tracing::warn!(
+            "component `{component}`: the files of versions {damaged:?} are gone or damaged, and not in the backup"
+        );
+    }
+    if damaged.contains(&book.active) {
+        return Ok(None);
+    }
+    book.versions.retain(|version| !damaged.contains(&version.number));
+    book.previous = book.previous.filter(|previous| !damaged.contains(previous));
+    target.save_alone(component, &mut book)?;
+    Ok(Some(book))
 }
 
 /// Writes the list: the name refers to the whole list or does not exist.
@@ -209,4 +244,61 @@ fn write_list(list: &List, folder: &Path) -> io::Result<()> {
     file.as_file().sync_all()?;
     file.persist_noclobber(folder.join(LIST))?;
     sync_folder(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::deploy::kept::{self, Record};
+
+    /// Stores a version in `kept` and adds it to `book`, as a deployment does.
+    fn deploy(kept: &Kept, book: &mut Book, text: &str) {
+        let digest = kept::digest(text.as_bytes());
+        kept.keep(&digest, text.as_bytes()).unwrap();
+        let record = Record {
+            number: 0,
+            digest,
+            size: text.len() as u64,
+            at: "2026-01-01T00:00:00Z".into(),
+            by: "start".into(),
+            imports: Vec::new(),
+            exports: Vec::new(),
+            note: None,
+        };
+        let number = book.add(None, record);
+        book.serve(number, "source");
+        kept.save("shop", book).unwrap();
+    }
+
+    #[test]
+    fn versions_that_a_deployment_changes_meanwhile_are_copied_with_their_own_book() {
+        let [state, folder] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let (kept, target) = (Kept::of(state.path()), Kept::of(folder.path()));
+        let mut book = Book::default();
+        deploy(&kept, &mut book, "one");
+        let before = book.clone();
+        // The first version goes while it is being copied.
+        for text in ["two", "three", "four", "five", "six", "seven"] {
+            deploy(&kept, &mut book, text);
+        }
+        assert!(kept.read(&before.active().unwrap().digest).is_none());
+        let copied = copy_versions(&kept, &target, "shop", before).unwrap().unwrap();
+        assert_eq!((copied.active, &copied), (7, &target.book("shop").unwrap().unwrap()));
+        assert!(copied.versions.iter().all(|version| target.read(&version.digest).is_some()));
+    }
+
+    #[test]
+    fn a_version_whose_file_is_damaged_does_not_keep_the_data_from_being_backed_up() {
+        let [state, folder] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let (kept, target) = (Kept::of(state.path()), Kept::of(folder.path()));
+        let mut book = Book::default();
+        deploy(&kept, &mut book, "one");
+        deploy(&kept, &mut book, "two");
+        std::fs::write(kept.file(&kept::digest(b"one")), "x").unwrap();
+        let copied = copy_versions(&kept, &target, "shop", book.clone()).unwrap().unwrap();
+        assert_eq!((copied.active, copied.previous, copied.versions.len()), (2, None, 1));
+        std::fs::remove_file(kept.file(&kept::digest(b"two"))).unwrap();
+        assert_eq!(copy_versions(&kept, &target, "other", book).unwrap(), None);
+        assert_eq!(target.book("other").unwrap(), None);
+    }
 }

@@ -43,7 +43,8 @@ pub enum RestoreError {
         what: String,
     },
     /// There is data already.
-    #[error("{} is there already\n  fix: restore into an empty state folder (--state-dir), or move the old one away", path.display())]
+    #[error("{} exists already\n  fix: restore into an empty state folder (--state-dir), or move the old one \
+             away", path.display())]
     Occupied {
         /// The file.
         path: PathBuf,
@@ -61,7 +62,7 @@ pub enum RestoreError {
     #[error(transparent)]
     Secrets(#[from] SecretsError),
     /// The backup has no secrets.
-    #[error("the backup has no secrets\n  fix: leave out --secrets, and put those in place that you kept")]
+    #[error("the backup has no secrets\n  fix: leave out --secrets, and put back the secrets that you kept")]
     NoSecrets,
     /// A file cannot be written.
     #[error("{}: {cause}\n  fix: make room for it, and let this user write there; then run the command again", path.display())]

@@ -51,7 +51,8 @@ pub enum SecretsError {
         what: String,
     },
     /// The state folder has a different secret of this name.
-    #[error("the secret `{name}` is there already, and is another\n  fix: restore into an empty state folder, or move {} away", path.display())]
+    #[error("the secret `{name}` exists already, and differs\n  fix: restore into an empty state folder, or move {} \
+             away", path.display())]
     Occupied {
         /// Its name.
         name: String,

@@ -27,8 +27,8 @@ souk_manifest::fixed_limits! {
 pub enum SnapshotError {
     /// A transaction did not end in time.
     #[error(
-        "{} has been written to by one transaction for {} s\n  fix: try again; a component that holds a transaction open for \
-         that long holds up others too",
+        "{} has been written to by one transaction for {} s\n  fix: try again; a component that keeps a transaction \
+         open for so long delays others too",
         path.display(),
         PAUSE_TIMEOUT.as_secs()
     )]
@@ -37,7 +37,8 @@ pub enum SnapshotError {
         path: PathBuf,
     },
     /// A file cannot be opened.
-    #[error("{} cannot be read: {error}\n  fix: let this user read and write the state folder, as the host does", path.display())]
+    #[error("{} cannot be read: {error}\n  fix: give this user the right to read and write the state folder, as the \
+             host has", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

@@ -106,7 +106,7 @@ fn place(path: &Path) -> anyhow::Result<(PathBuf, String)> {
 
 /// Writes the files and prints their paths.
 pub(super) fn write(changes: &Changes, folder: &Path) -> anyhow::Result<()> {
-    changes.write().with_context(|| format!("not everything was written in {}", folder.display()))?;
+    changes.write().with_context(|| format!("not all files were written in {}", folder.display()))?;
     let libraries = |path: &&Path| path.starts_with("libraries");
     let shown = |path: &Path| folder.strip_prefix(".").unwrap_or(folder).join(path).display().to_string();
     for path in changes.paths().filter(|path| !libraries(path)) {

@@ -63,7 +63,10 @@ impl Backup {
                 output::note(&format!("secrets of the state folder: {}; keep its key, and .env, elsewhere", file.path))
             }
             None => {
-                output::note("not in it: secrets; keep those of the state folder, or of .env, in a place of their own");
+                output::note(
+                    "not in it: secrets; keep the secrets of the state folder and of .env in a separate \
+                              place",
+                );
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -80,7 +83,7 @@ impl Restore {
         let list = tokio::task::spawn_blocking(restore).await??;
         if sealed && list.secrets.is_some() {
             output::note(
-                "not restored: its secrets; name the file with their key, --secrets FILE, or put yours in place",
+                "not restored: its secrets; name the file with their key, --secrets FILE, or put back your own",
             );
         }
         print(&list, &format!("restored to {}", state_dir.display()));

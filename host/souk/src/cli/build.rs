@@ -321,7 +321,7 @@ async fn ensure_target(folder: &Path, environment: &BuildEnvironment, note: impl
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => {
-            bail!("`rustup target add {TARGET}` failed ({status})\n  fix: run it by hand, then build again")
+            bail!("`rustup target add {TARGET}` failed ({status})\n  fix: run it yourself, then build again")
         }
         Err(error) => bail!(
             "the target {TARGET} is missing, and rustup does not start: {error}\n  fix: install the target with the tool \

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 /// The arguments of `souk call`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example: souk call products store:products/catalog#get '{\"id\":1}'")]
+#[command(after_help = "Example: souk call links acme:links/store#resolve '{\"code\":\"a1\"}'")]
 pub(super) struct Call {
     #[command(flatten)]
     app: AppArgs,

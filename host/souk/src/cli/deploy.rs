@@ -89,7 +89,7 @@ async fn host(app: &AppArgs) -> anyhow::Result<RunningHost> {
         Some(host) => Ok(host),
         None => anyhow::bail!(
             "no host runs with the state folder {}\n  fix: start one with `souk up`, or name the folder with --state-dir; \
-             where no host runs, `souk up` starts what the manifest names",
+             if no host runs, `souk up` starts the manifest's files",
             folder.display()
         ),
     }

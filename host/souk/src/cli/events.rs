@@ -18,7 +18,7 @@ use std::process::ExitCode;
 /// The arguments of `souk events`.
 #[derive(Debug, Args)]
 #[command(after_help = "A message is pending, delivering, dead (set aside after too many attempts, or rejected), or \
-                        stranded\n(its function is not there, or takes arguments of another type: `show` has the reason); one that is\n\
+                        stranded\n(its function does not exist, or takes arguments of another type: `show` has the reason); one that is\n\
                         delivered is gone.")]
 pub(super) struct Events {
     #[command(flatten)]
@@ -189,7 +189,7 @@ fn print_done(found: &Found, done: &str) {
 fn note_more(found: &Found) {
     let named = u64::try_from(found.events.len()).unwrap_or(u64::MAX);
     if found.total > named {
-        output::note(&format!("these are the {named} oldest of {}", found.total));
+        output::note(&format!("these are the oldest {named} of {}", found.total));
     }
 }
 

@@ -17,11 +17,12 @@ use tokio::time::Instant;
 
 /// The arguments of `souk import`.
 #[derive(Debug, Args)]
-#[command(after_help = "A PLACE is a file of SQLite, a file with a JSON object a line (mongoexport's), \
-                  postgres://USER:PASSWORD@HOST/DATABASE,\nmongodb://HOST/DATABASE, or @FILE with a URL: other users can \
-                  see a password that stands on the command line.\nIt is read, and never written.\n\nThe application may \
-                  run. An import that broke off is run again: what is there already is left as it is.\n\nExample: souk \
-                  import users mongodb://127.0.0.1/AuthDB --dry-run")]
+#[command(after_help = "PLACE is a SQLite file, a file with one JSON object per line (as mongoexport writes it),\n\
+                  postgres://USER:PASSWORD@HOST/DATABASE, mongodb://HOST/DATABASE, or @FILE, a file that contains the URL:\n\
+                  other users of this machine can see a password on the command line. The place is only read.\n\n\
+                  The application may run meanwhile. If an import is interrupted, run it again: it leaves rows that exist\n\
+                  already as they are.\n\n\
+                  Example: souk import users mongodb://127.0.0.1/AuthDB --dry-run")]
 pub(super) struct Import {
     #[command(flatten)]
     app: AppArgs,
@@ -87,7 +88,7 @@ impl Import {
         let (Some(name), Some(place)) = (self.name, place) else { return Ok(list(&offers)) };
         let known: Vec<String> = offers.iter().map(|offer| offer.kind.name.clone()).collect();
         let Some(offer) = offers.into_iter().find(|offer| offer.kind.name == name) else {
-            anyhow::bail!("no component takes `{name}`\n  fix: name one of {}", known.join(", "));
+            anyhow::bail!("no component imports `{name}`\n  fix: name one of {}", known.join(", "));
         };
         let refusals = self.refusals.unwrap_or_else(|| format!("{name}-refused.jsonl").into());
         let Offer { component, interface, kind } = offer;
@@ -97,8 +98,12 @@ impl Import {
         let (rows, seconds) = (outcome.rows(), start.elapsed().as_secs_f64());
         let done = if self.dry_run { "would be imported" } else { "imported" };
         output::line(&format!("{name} {done} from {from}: {rows} rows in {seconds:.1} s: {}", counts(&outcome)));
+        if rows == 0 {
+            // MongoDB takes any name of a database, and has no rows in one that does not exist.
+            output::note(&format!("warning: {from} has no {name}\n  fix: look whether this is the right place"));
+        }
         if outcome.changed + outcome.refused > 0 {
-            output::line(&format!("each that was refused or changed, with the reason: {}", refusals.display()));
+            output::line(&format!("rows that were refused or changed, with the reason: {}", refusals.display()));
         }
         Ok(if outcome.refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -106,17 +111,17 @@ impl Import {
 
 fn counts(outcome: &Outcome) -> String {
     let Outcome { taken, changed, there, refused } = outcome;
-    format!("{taken} taken, {changed} changed, {there} there already, {refused} refused")
+    format!("{taken} imported, {changed} imported with changes, {there} existed already, {refused} refused")
 }
 
 fn list(offers: &[Offer]) -> ExitCode {
     if offers.is_empty() {
-        output::note("no component of this application takes rows: none exports souk:imports/rows");
+        output::note("no component of this application imports rows: none exports souk:imports/rows");
     }
     for Offer { component, kind, .. } in offers {
         let systems: Vec<String> = kind.sources.iter().map(|source| format!("{:?}", source.system)).collect();
         output::line(&format!("{} ({component}): {}", kind.name, kind.about));
-        output::line(&format!("  from {}, or a file with a JSON object a line", systems.join(", ")));
+        output::line(&format!("  from {}, or a file with one JSON object per line", systems.join(", ")));
     }
     ExitCode::SUCCESS
 }

@@ -10,6 +10,7 @@ mod build;
 mod call;
 mod cluster;
 mod compile;
+mod completions;
 mod deploy;
 mod doctor;
 mod event_table;
@@ -22,7 +23,6 @@ mod migrate;
 mod new;
 mod output;
 mod package;
-mod papers;
 mod port_file;
 mod profile;
 mod reach;
@@ -136,9 +136,9 @@ enum Command {
     /// Check whether the host on this machine is ready, for health checks
     Health(health::Health),
     /// Print a shell completion script
-    Completions(papers::Completions),
+    Completions(completions::Completions),
     /// Write the manual pages
-    Man(papers::Man),
+    Man(completions::Man),
     /// Compile one component; a host starts this
     #[command(hide = true)]
     Compile(compile::Compile),
@@ -367,7 +367,8 @@ mod tests {
     use clap::CommandFactory as _;
     use std::collections::BTreeSet;
 
-    /// clap checks this only with debug assertions: of two arguments with the same id, one never gets its value.
+    /// clap checks this only with debug assertions: of two arguments with the same id, one never gets its value. It does
+    /// not check an argument against one that all commands have: the help has the name twice then.
     fn check_ids(command: &clap::Command, inherited: &[clap::Arg]) {
         let mut ids = BTreeSet::new();
         for argument in command.get_arguments() {
@@ -376,6 +377,9 @@ mod tests {
             let global = inherited.iter().find(|global| global.get_id() == id);
             let same = global.is_none_or(|global| global.get_long() == argument.get_long());
             assert!(same, "`{}` has an argument `{id}`, and so have all of them", command.get_name());
+            let long = argument.get_long();
+            let other = |global: &&clap::Arg| global.get_id() != id && long.is_some() && global.get_long() == long;
+            assert!(!inherited.iter().any(|global| other(&global)), "`{}` has two `--{long:?}`", command.get_name());
         }
         let own = command.get_arguments().filter(|argument| argument.is_global_set()).cloned();
         let inherited: Vec<_> = inherited.iter().cloned().chain(own).collect();
@@ -383,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn no_command_has_two_arguments_of_one_id() {
+    fn no_command_has_two_arguments_of_one_id_or_name() {
         check_ids(&Cli::command(), &[]);
     }
 }

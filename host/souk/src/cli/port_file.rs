@@ -13,7 +13,7 @@ impl PortFile {
         let written = std::fs::write(&name, format!("{port}\n")).and_then(|()| std::fs::rename(&name, &path));
         written.map_err(|error| {
             anyhow::anyhow!(
-                "the port cannot be written to {}: {error}\n  fix: name a file in a folder that can be written",
+                "the port cannot be written to {}: {error}\n  fix: name a file in a writable folder",
                 path.display()
             )
         })?;

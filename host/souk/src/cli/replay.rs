@@ -115,7 +115,7 @@ fn show(one: &Recording, replayed: &Replayed) -> bool {
         return false;
     }
     if let Some(answer) = &replayed.answer {
-        output::line(&format!("{what}: {} imports as recorded, and another answer", replayed.imports));
+        output::line(&format!("{what}: {} imports as recorded, but another answer", replayed.imports));
         output::line(&format!("  recorded: {}", text(&one.answer)));
         output::line(&format!("  now:      {}", text(answer)));
         return false;

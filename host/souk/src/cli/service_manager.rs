@@ -29,13 +29,13 @@ impl Inherited {
             1 => match sockets.take_tcp_listener(0) {
                 Ok(listener) => Ok(Inherited(listener.map(std::sync::Arc::new))),
                 Err(error) => anyhow::bail!(
-                    "the socket that LISTEN_FDS hands over is not a listening TCP socket: {error}\n  fix: let the socket unit \
-                     have one `ListenStream=` with a port"
+                    "the socket that LISTEN_FDS passes is not a listening TCP socket: {error}\n  fix: write one \
+                     `ListenStream=` with a port in the socket unit"
                 ),
             },
             more => anyhow::bail!(
-                "LISTEN_FDS hands over {more} sockets, and a host serves at one address\n  fix: let the socket unit have one \
-                 `ListenStream=`"
+                "LISTEN_FDS passes {more} sockets, but a host serves at one address\n  fix: write one `ListenStream=` \
+                 in the socket unit"
             ),
         }
     }

@@ -96,7 +96,10 @@ pub(super) fn drain(shutdown: CancellationToken, quiet: bool) -> std::io::Result
             }
             shutdown.cancel();
             if !quiet {
-                output::note("stopping: no new connections; finishing what is under way (once more to stop at once)");
+                output::note(
+                    "stopping: no new connections; finishing the requests in progress (send the signal again \
+                              to stop at once)",
+                );
             }
         }
     });

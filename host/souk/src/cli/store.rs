@@ -11,8 +11,9 @@ use souk_manifest::{Application, Component, DatabaseUrl, KeyValuePlace, MongoUrl
 use souk_nats::Nats;
 use std::process::ExitCode;
 
-/// The arguments of `souk store`.
+/// The arguments of `souk store`. Here `--from` is the place of the data, and the manifest is `-f` alone.
 #[derive(Debug, Args)]
+#[command(mut_arg("manifest", |manifest| manifest.long(None::<&'static str>)))]
 pub(super) struct Store {
     #[command(flatten)]
     app: AppArgs,
@@ -28,11 +29,12 @@ enum StoreCommand {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A PLACE is `configured` (what runtime-config.toml and the manifest say now), `state` (the state folder), \
-                  `file:PATH`,\n`nats` or `nats:BUCKET`, `redis://HOST/NUMBER`, `mongodb://HOST/DATABASE#COLLECTION`, \
-                  `postgres://USER:PASSWORD@HOST/DATABASE`,\nor `@FILE` with one of these: other users can see a password \
-                  that stands on the command line.\n\nNo host may run on the state folder, nor write to either place from \
-                  elsewhere. A copy that has broken off goes on\nwhen it is run again. What is copied stays where it was.\n\n\
+    after_help = "PLACE is `configured` (the place in runtime-config.toml and the manifest), `state` (the state folder),\n\
+                  `file:PATH`, `nats` or `nats:BUCKET`, `redis://HOST/NUMBER`, `mongodb://HOST/DATABASE#COLLECTION`,\n\
+                  `postgres://USER:PASSWORD@HOST/DATABASE`, or `@FILE`, a file that contains one of these: other users of\n\
+                  this machine can see a password on the command line.\n\n\
+                  No host may run on the state folder, or write to either place from elsewhere. If a copy is interrupted,\n\
+                  run it again: it continues. The original data stays where it is.\n\n\
                   Example: souk store copy auth --from state --to configured"
 )]
 struct Copy {
@@ -80,8 +82,8 @@ impl Copy {
                     self.database(&application, &state, component, from, address).await?
                 }
                 _ => anyhow::bail!(
-                    "the database of `{0}` is configured to be SQLite\n  fix: set its `database_url` to PostgreSQL, or name \
-                     that: --to postgres://USER:PASSWORD@HOST/DATABASE",
+                    "the database of `{0}` is configured as SQLite\n  fix: set its `database_url` to PostgreSQL, or \
+                     name a PostgreSQL database: --to postgres://USER:PASSWORD@HOST/DATABASE",
                     self.name
                 ),
             },

@@ -284,12 +284,12 @@ impl Up {
         stop.cancel();
         let _ = std::fs::remove_file(state::control_socket(state.path()));
         if lost {
-            anyhow::bail!("a part of the host that it cannot do without has failed: the log says which")
+            anyhow::bail!("a part of the host failed that it cannot work without: the log says which")
         }
         if drained {
             Ok(ExitCode::SUCCESS)
         } else {
-            anyhow::bail!("requests were still under way when the limit `drain` was over; they were cut off")
+            anyhow::bail!("requests were still in progress when the limit `drain` was over; they were aborted")
         }
     }
 }

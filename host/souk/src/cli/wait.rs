@@ -41,8 +41,8 @@ impl Wait {
             }
             anyhow::ensure!(
                 start.elapsed() < self.timeout,
-                "after {} messages are still on their way: {waiting}\n  fix: `souk events list` has their reasons; wait longer \
-                 with --timeout",
+                "after {} messages are still waiting: {waiting}\n  fix: `souk events list` shows their reasons; wait \
+                 longer with --timeout",
                 humantime::format_duration(self.timeout)
             );
             tokio::time::sleep(EVENTS_POLL_INTERVAL).await;

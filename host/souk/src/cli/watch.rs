@@ -118,7 +118,7 @@ async fn watch(
             if let Err(error) = renew(&app, &places, quiet, component).await {
                 let text = super::with_causes(&error);
                 output::note(&format!(
-                    "error: {text}\n  `{component}` serves as before; the next change is tried again"
+                    "error: {text}\n  `{component}` serves as before; the next change starts another build"
                 ));
             }
         }

@@ -41,7 +41,7 @@ pub enum ContractError {
     #[error("{0}")]
     Wrong(String),
     /// No file has the interface.
-    #[error("no file in {} has `{wanted}`\n  fix: {fix}", folder.display())]
+    #[error("no file in {} contains `{wanted}`\n  fix: {fix}", folder.display())]
     Missing {
         /// The folder of contracts.
         folder: PathBuf,

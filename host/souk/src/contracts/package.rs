@@ -66,7 +66,7 @@ pub(super) fn group(mut files: Vec<(PathBuf, String)>) -> Result<BTreeMap<String
             if let Some(Package { name, files, .. }) = packages.insert(package.name.clone(), package) {
                 let place = files.first().map(|(path, _)| path.display().to_string()).unwrap_or_default();
                 return Err(ContractError::Wrong(format!(
-                    "package {name} stands in two folders, one of them that of {place}\n  fix: keep one of them"
+                    "package {name} is in two folders, one of them that of {place}\n  fix: keep one of them"
                 )));
             }
         }
@@ -79,7 +79,7 @@ impl Package {
         let group = parse(files.iter().map(|(path, text)| (path.as_path(), text.as_str())))?;
         if let Some(inner) = group.nested.first() {
             return Err(ContractError::Wrong(format!(
-                "{}: package {} stands inside another file\n  fix: put it into a file of its own, which begins with \
+                "{}: package {} is inside another file\n  fix: put it into a file of its own, which begins with \
                  `package {};`",
                 files.first().map(|(path, _)| path.display().to_string()).unwrap_or_default(),
                 inner.name,

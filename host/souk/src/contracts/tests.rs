@@ -1,3 +1,5 @@
+//! Which files a component gets for its contracts, and the errors for wrong WIT files.
+
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use super::*;
@@ -65,7 +67,7 @@ fn what_is_wrong_is_said_with_what_would_fix_it() {
         (&[("a.wit", "interface a {}")], "begin it with `package NAMESPACE:NAME@VERSION;`"),
         (&[("a.wit", "package acme:a; interface a { f: fun() }")], "a.wit:1:"),
         (&[("a.wit", "package acme:a;\npackage acme:b { interface b {} }")], "put it into a file of its own"),
-        (&[("a/a.wit", "package acme:a;"), ("b/a.wit", "package acme:a;")], "stands in two folders"),
+        (&[("a/a.wit", "package acme:a;"), ("b/a.wit", "package acme:a;")], "is in two folders"),
     ];
     for (files, expected) in cases {
         let (_folder, contracts) = contracts(files);

@@ -50,7 +50,7 @@ pub(super) enum Refused {
     #[error("it is larger than {} MiB", .0 >> 20)]
     TooLarge(u64),
     /// The file has another digest.
-    #[error("its digest is sha256:{found}, and not sha256:{expected}")]
+    #[error("its digest is sha256:{found}, not sha256:{expected}")]
     Digest {
         /// The digest in the manifest.
         expected: String,
@@ -87,8 +87,8 @@ impl Refused {
                 "try again; or download the file, and write its path as `source`"
             }
             Refused::Status(_) => "correct the URL; or download the file, and write its path as `source`",
-            Refused::Redirect { .. } => "name a URL that leads to the file by https alone",
-            Refused::TooLarge(_) => "build it smaller: it takes as much memory to compile it",
+            Refused::Redirect { .. } => "name a URL that leads to the file only by https",
+            Refused::TooLarge(_) => "build a smaller file: its compilation needs as much memory",
             Refused::Digest { .. } => {
                 "find out why it changed; only if the file is one that you trust, correct `digest`"
             }

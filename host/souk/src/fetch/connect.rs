@@ -50,7 +50,7 @@ impl Service<Name> for CheckedResolver {
 fn checked(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<std::vec::IntoIter<SocketAddr>> {
     let allowed: Vec<_> = addresses.filter(|address| !is_local_to_a_link(address.ip())).collect();
     match allowed.is_empty() {
-        true => Err(io::Error::other("its name leads to no address but those of the local link")),
+        true => Err(io::Error::other("its name resolves only to link-local addresses")),
         false => Ok(allowed.into_iter()),
     }
 }

@@ -154,7 +154,7 @@ async fn fetch_at_most(
 /// A version of a package has changed.
 fn changed(before: &str, now: &str, state: &Path) -> Refused {
     Refused::Package {
-        why: format!("the version has the component sha256:{now} now, and was sha256:{before}"),
+        why: format!("the version has the component sha256:{now} now, but had sha256:{before}"),
         fix: format!(
             "ask its author why; only if you trust the new one, remove the version from {}",
             digests::list(state).display()

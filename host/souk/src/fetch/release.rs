@@ -50,7 +50,7 @@ pub(super) async fn get(
 ) -> Result<(String, u64), Refused> {
     let name = name(release, describe(release).await?)?;
     // A remote registry must not redirect the host to a registry on this machine without TLS.
-    let plain = release.is_here() && name.is_here();
+    let plain = release.is_local() && name.is_here();
     let registry = Registry::open(&name, plain, false)?;
     let Component { descriptor, digest, bytes } = registry.component().await?;
     if bytes > most {
@@ -67,7 +67,7 @@ pub(super) async fn get(
 
 /// Fetches the description of the release's registry.
 async fn describe(release: &Release) -> Result<Description, Refused> {
-    let scheme = if release.is_here() { "http" } else { "https" };
+    let scheme = if release.is_local() { "http" } else { "https" };
     let url: Result<Uri, _> = format!("{scheme}://{}/.well-known/wasm-pkg/registry.json", release.registry()).parse();
     let url = url.map_err(|error| Refused::Unreachable(error.to_string()))?;
     let mut body = match Client::new(MAX_DESCRIPTION_BYTES)?.get(&url).await {
@@ -90,7 +90,7 @@ fn name(release: &Release, description: Description) -> Result<Name, Refused> {
         None => (warg.is_some() && oci.is_none() && oci_registry.is_none()).then(|| "warg".to_owned()),
     };
     if let Some(other) = other {
-        return Err(refused(format!("the registry uses the protocol {}, and not OCI's", other.escape_debug())));
+        return Err(refused(format!("the registry uses the protocol {}, not OCI's", other.escape_debug())));
     }
     let Oci { registry, namespace_prefix } = oci.unwrap_or_default();
     let registry = oci_registry.or(registry).unwrap_or_else(|| release.registry().to_owned());

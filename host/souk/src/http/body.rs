@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, response::Parts};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use souk_bindings::framing::{self, has_no_content};
-use souk_links::remote::whole::Trailers;
+use souk_links::remote::whole_body::Trailers;
 use souk_manifest::StaticResponse;
 use souk_runtime::ResponseBody;
 use std::mem;

@@ -161,7 +161,7 @@ pub(super) async fn serve<S>(
                 return;
             }
             () = activity.expired() => {
-                tracing::debug!(%peer, "connection closed: nothing happened for too long");
+                tracing::debug!(%peer, "connection closed: it was idle for too long");
                 return;
             }
             () = lingered(&shutdown), if !stopping => {
@@ -176,7 +176,7 @@ pub(super) async fn serve<S>(
             () = lingered(place.closed()), if !in_the_way => {
                 in_the_way = true;
                 if activity.idle_since().is_some() {
-                    tracing::debug!(%peer, "connection closed: it was idle, and others needed room");
+                    tracing::debug!(%peer, "connection closed: it was idle, and other connections needed its place");
                     return;
                 }
             }

@@ -23,7 +23,7 @@ use hyper::body::{Body, Incoming};
 use souk_bindings::boundary::{Boundary, Crossing, Refusals};
 use souk_bindings::call::CallContext;
 use souk_bindings::trace::{Attribute, Parent, Span};
-use souk_links::remote::whole::Trailers;
+use souk_links::remote::whole_body::Trailers;
 use souk_manifest::limits::EdgeLimits;
 use souk_runtime::{CallError, Failure, Plain, Pool};
 use std::sync::Arc;
@@ -219,7 +219,7 @@ impl Edge {
         if head.method == Method::CONNECT {
             // A 2xx response would turn the connection into a tunnel.
             self.refusals.count("connect");
-            return (error::response(StatusCode::NOT_IMPLEMENTED, "there is no proxy here: CONNECT is refused"), None);
+            return (error::response(StatusCode::NOT_IMPLEMENTED, "the host is not a proxy: CONNECT is refused"), None);
         }
         let uri = std::mem::take(&mut head.uri);
         match uri.path() {

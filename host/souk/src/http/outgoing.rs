@@ -19,7 +19,7 @@ pub struct Outgoing {
     account: Arc<Account>,
     end: End,
     /// How long the client may stall it.
-    patience: Duration,
+    max_stall: Duration,
     sending: Mutex<Sending>,
 }
 
@@ -38,7 +38,7 @@ impl Outgoing {
     /// may keep it waiting.
     pub fn new(under_way: UnderWay, account: Arc<Account>, end: End, pace: Pace, call_until: Instant) -> Arc<Self> {
         let sending = Sending { outstanding: 0, since: Instant::now(), pace, call_until };
-        Arc::new(Outgoing { under_way, account, end, patience: pace.left(), sending: Mutex::new(sending) })
+        Arc::new(Outgoing { under_way, account, end, max_stall: pace.left(), sending: Mutex::new(sending) })
     }
 
     fn sending(&self) -> MutexGuard<'_, Sending> {
@@ -81,7 +81,7 @@ impl Outgoing {
         if waiting {
             self.under_way.waits_until(now + sending.pace.left());
         } else {
-            self.under_way.works_until(sending.call_until.max(now) + self.patience);
+            self.under_way.works_until(sending.call_until.max(now) + self.max_stall);
         }
     }
 }

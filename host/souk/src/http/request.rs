@@ -83,7 +83,7 @@ pub(super) fn authority(head: &Parts) -> Result<Authority, &'static str> {
         (_, None, None) if head.version == Version::HTTP_11 => return Err("the request has no host header"),
         // In HTTP/1.1 an absolute target overrides `host`. In HTTP/2 both must name the same host, if both are given.
         (Some(authority), Some(host), None) if head.version == Version::HTTP_2 && !is_same(authority, host) => {
-            return Err("the request's :authority and its host header are not the same");
+            return Err("the request's :authority and its host header differ");
         }
         (Some(authority), _, None) => authority.clone(),
         (None, host, None) => {

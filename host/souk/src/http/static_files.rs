@@ -151,7 +151,11 @@ fn missing() -> Response<EdgeBody> {
 
 fn failed(error: &io::Error, path: &str, trace: &str) -> Response<EdgeBody> {
     if error.kind() == io::ErrorKind::QuotaExceeded {
-        tracing::warn!(trace, "the file {path} is not served: the application has as many open as `open_files` allows");
+        tracing::warn!(
+            trace,
+            "the file {path} is not served: the application has as many files open as `open_files` \
+                               allows"
+        );
         return error::response(StatusCode::SERVICE_UNAVAILABLE, "too many files are being sent");
     }
     tracing::error!(trace, "the file {path} cannot be served: {error}");

@@ -81,7 +81,7 @@ impl Tls {
             .collect::<Result<_, _>>()
             .map_err(|e| error(certificate, format!("is not a PEM file: {e}"), CHAIN))?;
         if chain.is_empty() {
-            return Err(error(certificate, "has no certificate in it".into(), CHAIN));
+            return Err(error(certificate, "contains no certificate".into(), CHAIN));
         }
         let text = read(key, KEY)?;
         if is_encrypted(&text) {
@@ -89,7 +89,7 @@ impl Tls {
             return Err(error(key, "the private key is encrypted, and the host asks for no password".into(), fix));
         }
         let private = PrivateKeyDer::from_pem_slice(&text).map_err(|e| match e {
-            pem::Error::NoItemsFound => error(key, "has no private key in it".into(), KEY),
+            pem::Error::NoItemsFound => error(key, "contains no private key".into(), KEY),
             other => error(key, format!("is not a PEM file: {other}"), KEY),
         })?;
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -98,7 +98,7 @@ impl Tls {
             .map_err(|e| match e {
                 Error::InvalidCertificate(_) => error(certificate, format!("cannot be used: {e}"), CHAIN),
                 Error::InconsistentKeys(_) => {
-                    let fix = "give a certificate and the key that belongs to it";
+                    let fix = "name a certificate and the key that belongs to it";
                     error(certificate, format!("does not belong to the key {}", key.display()), fix)
                 }
                 other => error(key, format!("cannot be used: {other}"), KEY),
@@ -169,10 +169,10 @@ mod tests {
         assert!(Tls::load(&certificate, &key).is_ok());
         for (certificate, key, named, message, fix) in [
             (&none, &key, "none.pem", "cannot be read", "--tls-cert"),
-            (&junk, &key, "junk.pem", "no certificate in it", "--tls-cert"),
+            (&junk, &key, "junk.pem", "contains no certificate", "--tls-cert"),
             (&bad, &key, "bad.pem", "cannot be used", "--tls-cert"),
             (&certificate, &none, "none.pem", "cannot be read", "--tls-key"),
-            (&certificate, &junk, "junk.pem", "no private key in it", "--tls-key"),
+            (&certificate, &junk, "junk.pem", "contains no private key", "--tls-key"),
             (&certificate, &cut, "cut.pem", "not a PEM file", "--tls-key"),
             (&certificate, &sealed, "sealed.pem", "encrypted", "openssl pkey"),
             (&certificate, &other_key, "cert.pem", "does not belong to the key", "belongs to it"),

@@ -4,7 +4,7 @@
 //! imports and where they can be read, and judges each row. That component also owns the data: the rules for a row are
 //! beside the statements that store it, and no other component has access to its database.
 
-mod doubles;
+mod duplicates;
 mod read;
 mod run;
 

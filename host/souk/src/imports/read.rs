@@ -69,8 +69,6 @@ impl Place {
 
     fn of_url(url: &str) -> anyhow::Result<Place> {
         if PostgresAddress::is_meant(url) {
-            // Prisma adds the name of the schema, which is PostgreSQL's default anyway.
-            let url = url.strip_suffix("?schema=public").unwrap_or(url);
             let address = PostgresAddress::parse(url);
             return address
                 .map(Place::Postgres)
@@ -91,7 +89,7 @@ impl Place {
             source.map(|source| source.read.clone()).with_context(|| {
                 let known: Vec<String> = kind.sources.iter().map(|one| format!("{:?}", one.system)).collect();
                 format!(
-                    "{} are not read from there\n  fix: name {}, or a file with a JSON object a line",
+                    "{} cannot be read from there\n  fix: name {}, or a file with one JSON object per line",
                     kind.name,
                     known.join(" or ")
                 )
@@ -129,7 +127,7 @@ fn lines(path: &Path, to: &Sender<String>) -> anyhow::Result<()> {
         }
         anyhow::ensure!(
             line.len() as u64 <= MAX_LINE_BYTES,
-            "{}: line {number} is longer than {MAX_LINE_BYTES} bytes\n  fix: write one object a line",
+            "{}: line {number} is longer than {MAX_LINE_BYTES} bytes\n  fix: write one object per line",
             path.display()
         );
         let text = String::from_utf8_lossy(&line);
@@ -155,7 +153,7 @@ async fn documents(url: &MongoUrl, collection: &str, to: &Sender<String>) -> any
     let failed =
         |error: mongodb::error::Error| anyhow::anyhow!("{url}: {error}\n  fix: correct the URL, and start the server");
     let mut options = mongodb::options::ClientOptions::parse(url.expose()).await.map_err(|_| {
-        anyhow::anyhow!("{url}: the URL has an option that the driver does not take\n  fix: leave it out")
+        anyhow::anyhow!("{url}: the URL has an option that the driver does not support\n  fix: leave it out")
     })?;
     options.server_selection_timeout.get_or_insert(CONNECT_TIMEOUT);
     let database = mongodb::Client::with_options(options).map_err(failed)?.database(url.database());

@@ -1,6 +1,6 @@
 //! Runs an import: sends batches of rows to the component, counts its verdicts and writes refused rows to a file.
 
-use super::doubles::Doubles;
+use super::duplicates::Duplicates;
 use super::{Kind, Place, Verdict};
 use crate::admin::RunningHost;
 use crate::admin::call::{self, CallReply, CallRequest};
@@ -116,7 +116,7 @@ impl Run {
     /// # Errors
     /// When rows cannot be read, or the component fails. Rows that were already imported stay.
     pub(crate) async fn all(self, place: Place, progress: impl Fn(&Outcome)) -> anyhow::Result<Outcome> {
-        let doubles = Doubles::find(&place, &self.kind).await?;
+        let duplicates = Duplicates::find(&place, &self.kind).await?;
         let (mut rows, reading) = place.rows(&self.kind)?;
         let at_once = if self.kind.in_order { 1 } else { MAX_BATCHES };
         let (mut judged, mut number, mut read) = (FuturesOrdered::new(), 0, 0_u64);
@@ -129,7 +129,7 @@ impl Run {
                 }
                 let refused = batch.iter().map(|row| {
                     read += 1;
-                    doubles.refusal(read, row)
+                    duplicates.refusal(read, row)
                 });
                 let refused = refused.collect();
                 judged.push_back(self.take(number, batch, refused));
@@ -186,7 +186,7 @@ impl Run {
         let verdicts: Vec<Verdict> = self.caller.call(number, &self.component, &function, arguments).await?;
         anyhow::ensure!(
             verdicts.len() == count,
-            "component `{}` says {} verdicts of {} rows\n  fix: correct its `take`",
+            "component `{}` returned {} verdicts for {} rows\n  fix: correct its `take`",
             self.component,
             verdicts.len(),
             count

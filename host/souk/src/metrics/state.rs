@@ -54,11 +54,21 @@ pub(super) fn gather(
     let measures = Measures(Registry::new());
     measures.one("souk_ready", "Whether this host can serve its routes.", flag(readiness.is_ready()))?;
     measures.one("souk_draining", "Whether this host is about to stop.", flag(readiness.is_draining()))?;
-    measures.one("souk_log_lost_lines_total", "Lines of the log that stderr was too slow for.", count(lost.lines))?;
+    measures.one(
+        "souk_log_lost_lines_total",
+        "Lines of the log that were dropped because stderr was too \
+                  slow.",
+        count(lost.lines),
+    )?;
     if app.boundaries().tracer().is_on() {
         let (kept, sent) = (app.boundaries().tracer().lost(), lost.spans);
-        measures.one("souk_traces_lost_spans_total", "Spans that their trace had no room for.", count(kept))?;
-        measures.one("souk_export_lost_spans_total", "Spans that a collector did not get.", count(sent))?;
+        measures.one(
+            "souk_traces_lost_spans_total",
+            "Spans that were dropped because their trace was \
+                      full.",
+            count(kept),
+        )?;
+        measures.one("souk_export_lost_spans_total", "Spans that were not delivered to a collector.", count(sent))?;
     }
     components(&measures, app)?;
     databases(&measures, app)?;
@@ -70,7 +80,7 @@ pub(super) fn gather(
         measures.one("souk_nats_connected", "Whether there is a connection to NATS.", flag(there))?;
         measures.one(
             "souk_nats_reconnects_total",
-            "How often the connection to NATS came back.",
+            "How often the connection to NATS was restored.",
             count(nats.reconnects()),
         )?;
     }
@@ -106,7 +116,7 @@ fn components(measures: &Measures, app: &App) -> Result<(), Error> {
     let of_state = ["souk_component", "souk_instance_state"];
     measures.add("souk_instances", "Instances of a component that exist.", &of_state, instances)?;
     let of = ["souk_component"];
-    measures.add("souk_instances_limit", "Instances that may serve calls at one time.", &of, limits)?;
+    measures.add("souk_instances_limit", "Instances that may exist at the same time.", &of, limits)?;
     measures.add("souk_callers_waiting", "Callers that wait for an instance.", &of, waiting)?;
     measures.add("souk_component_memory_bytes", "Linear memory of all instances of a component.", &of, memory)?;
     measures.add(

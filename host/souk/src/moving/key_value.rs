@@ -19,21 +19,21 @@ const BATCHES: usize = 8;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CopyError {
     /// Reading failed.
-    #[error("the store that is copied: {0}\n  fix: let its server run, and run the same copy again: it goes on")]
+    #[error("the source store: {0}\n  fix: start its server, and run the same copy again: it continues")]
     From(#[source] StoreError),
     /// Writing failed.
-    #[error("the store that is copied to: {0}\n  fix: let its server run and have room, and run the same copy again")]
+    #[error("the target store: {0}\n  fix: start its server, with enough space, and run the same copy again")]
     To(#[source] StoreError),
     /// The target is in use.
     #[error(
-        "the store that is copied to has keys, and no copy into it was begun from here\n  fix: name an empty one; what is \
-         there is somebody's"
+        "the target store has keys, but no copy into it was begun from here\n  fix: name an empty store; this one has \
+         other data"
     )]
     NotEmpty,
     /// The comparison failed.
     #[error(
-        "the stores differ after the copy: {from} keys there, {to} here, or other values\n  fix: let nobody write to either, \
-         empty the one that is copied to, and copy again"
+        "the stores differ after the copy: {from} keys in the source, {to} in the target, or other values\n  fix: stop \
+         everything that writes to either, empty the target, and copy again"
     )]
     Differs {
         /// Keys of the source.

@@ -37,8 +37,9 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
 pub enum PlaceError {
     /// The new place is empty.
     #[error(
-        "{what} is now in {now}, which is empty, and was in {before}, which is not\n  fix: copy it: `souk store copy {name} \
-         --from {from} --to configured`; or start with nothing: `souk up --start-empty`"
+        "{what} is now in {now}, which is empty, and was in {before}, which has data\n  fix: copy it: `souk store copy \
+         {name} \
+         --from {from} --to configured`; or start without the data: `souk up --start-empty`"
     )]
     Empty {
         /// The store or database.
@@ -54,8 +55,8 @@ pub enum PlaceError {
     },
     /// A copy is incomplete.
     #[error(
-        "a copy of {name} to {to} has broken off, so what is there is not whole\n  fix: run the same `souk store copy {name}` \
-         again: it goes on where it was"
+        "a copy of {name} to {to} was interrupted, so the data there is incomplete\n  fix: run the same `souk store copy {name}` \
+         again: it continues where it stopped"
     )]
     HalfCopied {
         /// What was copied.

@@ -104,8 +104,8 @@ fn signal(variable: &impl Fn(&str) -> Option<String>, name: &'static str) -> any
     };
     if let Some(protocol) = of("PROTOCOL").filter(|protocol| protocol != "http/protobuf") {
         bail!(
-            "OTEL_EXPORTER_OTLP_PROTOCOL={protocol} is not supported\n  fix: use http/protobuf, which collectors take \
-             at port 4318"
+            "OTEL_EXPORTER_OTLP_PROTOCOL={protocol} is not supported\n  fix: use http/protobuf, which collectors \
+             accept at port 4318"
         );
     }
     if let Some(compression) = of("COMPRESSION").filter(|compression| compression != "none") {

@@ -146,7 +146,7 @@ impl Export {
         self.stop.cancel();
         let all = futures::future::join_all(self.tasks);
         if timeout(END_TIMEOUT, all).await.is_err() {
-            tracing::warn!("the collector did not take the last traces and metrics in time");
+            tracing::warn!("the collector did not accept the last traces and metrics in time");
         }
     }
 }

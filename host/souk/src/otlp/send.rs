@@ -55,13 +55,13 @@ impl Sender {
         match tried.await {
             Ok(()) => {
                 if self.failing.swap(false, Ordering::Relaxed) {
-                    tracing::info!("the collector at {endpoint} takes {name} again");
+                    tracing::info!("the collector at {endpoint} accepts {name} again");
                 }
                 true
             }
             Err(NotTaken { why, .. }) => {
                 if !self.failing.swap(true, Ordering::Relaxed) {
-                    tracing::warn!("{name} are dropped: the collector at {endpoint} does not take them: {why}");
+                    tracing::warn!("{name} are dropped: the collector at {endpoint} does not accept them: {why}");
                 }
                 false
             }

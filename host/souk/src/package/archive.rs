@@ -74,7 +74,7 @@ pub(super) fn read(what: &str, from: impl Read, folder: &Path) -> Result<(), Pac
                 let copied = io::copy(&mut entry, &mut file);
                 match copied {
                     Ok(copied) if copied == size => {}
-                    Ok(_) => return Err(bad(format!("its file `{}` is cut off", shown(&path)))),
+                    Ok(_) => return Err(bad(format!("its file `{}` is truncated", shown(&path)))),
                     Err(error) => return Err(PackageError::io(place.display(), &error)),
                 }
             }

@@ -43,8 +43,8 @@ fn parse(what: &str, text: &[u8]) -> Result<Component, PackageError> {
             let digest = hex_of(&layer.digest).ok_or_else(|| wrong("has a layer without a SHA-256 digest".into()))?;
             Ok(Component { digest: digest.to_owned(), bytes: size_of(&layer), descriptor: layer })
         }
-        (Some(layer), None) => Err(wrong(format!("is of type {}, and not {WASM_TYPE}", shown(&layer.media_type)))),
-        _ => Err(wrong("is not one component: it has another number of layers than one".to_owned())),
+        (Some(layer), None) => Err(wrong(format!("is of type {}, not {WASM_TYPE}", shown(&layer.media_type)))),
+        _ => Err(wrong("is not a component: it does not have exactly one layer".to_owned())),
     }
 }
 
@@ -61,8 +61,8 @@ mod tests {
         for (layers, why) in [
             (wasm.clone(), None),
             (layer(COMPONENT_TYPE, &format!("sha256:{digest}")), None),
-            (format!("{wasm}, {wasm}"), Some("another number of layers")),
-            (String::new(), Some("another number of layers")),
+            (format!("{wasm}, {wasm}"), Some("exactly one layer")),
+            (String::new(), Some("exactly one layer")),
             (layer("application/x-tar", &format!("sha256:{digest}")), Some("is of type application/x-tar")),
             (layer(WASM_TYPE, "sha512:0"), Some("without a SHA-256 digest")),
             (layer(WASM_TYPE, "sha256:../../x"), Some("without a SHA-256 digest")),

@@ -78,7 +78,7 @@ impl Layout {
         layout.text = layout.small(&what, &format!("blobs/sha256/{hex}"))?;
         layout.digest = digest_of(&layout.text);
         if layout.digest != digest {
-            return Err(PackageError::bad(&what, format!("its digest is {}, and not {digest}", layout.digest)));
+            return Err(PackageError::bad(&what, format!("its digest is {}, not {digest}", layout.digest)));
         }
         layout.manifest = parse(&what, &layout.text)?;
         Ok(layout)

@@ -174,7 +174,7 @@ fn files(plan: &PackagePlan, blobs: &[Blob]) -> Result<BTreeMap<String, PathBuf>
         let path = relative(&plan.dir, &file).or_else(|| relative(&real, &file)).ok_or_else(outside)?;
         if [&file, &target].into_iter().any(|path| is_operators(path)) {
             let fix = "leave it out with `exclude_files`: everybody can read a package";
-            return Err(refuse("holds the operator's values or data, and belongs in no package", fix));
+            return Err(refuse("contains the operator's values or data, which do not belong in a package", fix));
         }
         bytes += target.metadata().map_or(0, |metadata| metadata.len());
         if !blobs.iter().any(|blob| titled(blob) == Some(&path)) {
@@ -204,7 +204,7 @@ fn collect(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), PackageError> 
             kind if kind.is_dir() => collect(&entry.path(), found)?,
             _ if entry.path().is_file() => found.push(entry.path()),
             _ => {
-                let fix = "put files and folders alone into a package";
+                let fix = "put only files and folders into a package";
                 return Err(PackageError::new(entry.path().display(), "is neither a file nor a folder", fix));
             }
         }

@@ -131,7 +131,7 @@ fn parse(what: &str, text: &[u8]) -> Result<OciImageManifest, PackageError> {
     let manifest: OciImageManifest = serde_json::from_slice(text)
         .map_err(|error| PackageError::bad(what, format!("is not an OCI artifact: {error}")))?;
     if manifest.config.media_type != APPLICATION_TYPE {
-        let why = format!("is of type {}, and not {APPLICATION_TYPE}", shown(&manifest.config.media_type));
+        let why = format!("is of type {}, not {APPLICATION_TYPE}", shown(&manifest.config.media_type));
         let fix = "name a package that `souk push` has pushed; a single component is a `source` in the manifest";
         return Err(PackageError::new(what, why, fix));
     }
@@ -170,14 +170,14 @@ fn copy(from: &mut impl Read, to: &mut impl Write, size: u64, digest: &str) -> i
     loop {
         let read = from.read(&mut buffer)?;
         let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
-        left = left.checked_sub(read as u64).ok_or_else(|| io::Error::other("is larger than it says"))?;
+        left = left.checked_sub(read as u64).ok_or_else(|| io::Error::other("is larger than its descriptor says"))?;
         hash.update(bytes);
         to.write_all(bytes)?;
     }
     match (left, named(hash)) {
         (0, found) if found == digest => Ok(()),
-        (0, found) => Err(io::Error::other(format!("its digest is {found}, and not {digest}"))),
-        _ => Err(io::Error::other("is smaller than it says")),
+        (0, found) => Err(io::Error::other(format!("its digest is {found}, not {digest}"))),
+        _ => Err(io::Error::other("is smaller than its descriptor says")),
     }
 }
 

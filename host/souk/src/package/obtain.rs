@@ -116,7 +116,7 @@ fn check_accepted(name: &Name, digest: &str, before: Option<&str>, now: Option<&
     match (now, before) {
         (Some(now), _) => expect(name, digest, Some(now)),
         (None, Some(before)) if before != digest => {
-            let why = format!("names the package {digest} now, and {before} was accepted");
+            let why = format!("names the package {digest} now, but {before} was accepted");
             let fix = format!("ask its author why; if you trust the new one, start it with `--accept {digest}`");
             Err(PackageError::new(name, why, fix))
         }

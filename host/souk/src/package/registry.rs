@@ -104,7 +104,7 @@ impl Registry {
 
     fn url(&self, path: &str) -> Result<Uri, PackageError> {
         let text = format!("{}://{}/v2/{}/{path}", self.scheme, self.name.authority(), self.name.repository());
-        text.parse().map_err(|_| self.error("the name makes no URL"))
+        text.parse().map_err(|_| self.error("the name does not form a URL"))
     }
 
     /// Whether a URL belongs to the registry itself.
@@ -163,7 +163,7 @@ impl Registry {
         let repository = self.name.repository();
         let nobody = |host: &str| {
             let fix = format!("log in, so that auth.json has an entry for it: skopeo login {host}");
-            PackageError::new(&self.name, format!("{host} asks who you are"), fix)
+            PackageError::new(&self.name, format!("{host} requires a login"), fix)
         };
         let url = match challenge {
             Challenge::Basic => {
@@ -257,7 +257,7 @@ impl Registry {
         mut to: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), PackageError> {
         let too_large =
-            || PackageError::bad(&self.name, format!("sends more than {most} bytes, which it has announced"));
+            || PackageError::bad(&self.name, format!("sends more than the {most} bytes that it has announced"));
         if body.size_hint().lower() > most {
             return Err(too_large());
         }
@@ -281,7 +281,7 @@ impl Registry {
         let digest = digest_of(&text);
         match self.name.digest() {
             Some(named) if named != digest => {
-                Err(PackageError::bad(&self.name, format!("the registry gives another package, {digest}")))
+                Err(PackageError::bad(&self.name, format!("the registry returned another package, {digest}")))
             }
             _ => Ok((text, digest)),
         }

@@ -158,7 +158,7 @@ async fn credentials_go_to_their_registry_and_along_no_redirect() {
     // Without an entry the error says what to do, and shows nothing of another registry's entry.
     let error = servers.client("basic", &[("r.test", "b3RoZXI=")]).manifest().await.unwrap_err().to_string();
     assert!(
-        error.contains("asks who you are") && error.contains("skopeo login") && !error.contains("b3RoZXI"),
+        error.contains("requires a login") && error.contains("skopeo login") && !error.contains("b3RoZXI"),
         "{error}"
     );
 }
@@ -182,7 +182,7 @@ async fn a_server_of_tokens_gets_what_is_under_its_own_name_alone() {
     servers.client("foreign", &[own, theirs]).manifest().await.unwrap();
     assert_eq!(servers.seen_elsewhere.lock()[1].1.as_deref(), Some("Basic dGhlaXJz"));
     let error = servers.client("metadata", &[own]).manifest().await.unwrap_err().to_string();
-    assert!(error.contains("its token server is an address of the local link"), "{error}");
+    assert!(error.contains("its token server is a link-local address"), "{error}");
 }
 
 #[tokio::test]
@@ -195,8 +195,8 @@ async fn a_blob_is_what_its_digest_says_and_comes_from_where_it_may() {
         ("short", Some("the digest of a blob is")),
         ("endless-blob", Some("sends more than 6 bytes")),
         ("announced", Some("sends more than 6 bytes")),
-        ("metadata-blob", Some("is an address of the local link")),
-        ("plain", Some("is http, to another machine")),
+        ("metadata-blob", Some("is a link-local address")),
+        ("plain", Some("uses http to another machine")),
         ("circle", Some("redirects more than 5 times")),
     ] {
         let got = servers.blob(&servers.client(kind, &[])).await;
@@ -220,7 +220,7 @@ fn http_is_for_this_machine_and_the_local_link_is_no_registry() {
     open("registry.test/a:1", false).unwrap();
     open("127.0.0.1:5000/a:1", true).unwrap();
     assert!(open("registry.test/a:1", true).unwrap_err().contains("`--plain-http` is for a registry on this machine"));
-    assert!(open("169.254.169.254/a:1", false).unwrap_err().contains("is an address of the local link"));
+    assert!(open("169.254.169.254/a:1", false).unwrap_err().contains("is a link-local address"));
 }
 
 /// A package with only a manifest, which `fake` serves as its single blob.
@@ -266,7 +266,7 @@ async fn a_tag_that_names_another_package_starts_nothing_until_it_is_accepted() 
     assert_eq!(get(&by_digest, None).await.unwrap().folder, obtained.folder);
     // A registry that returns other content for a digest is refused.
     let wrong = Package::of(Path::new(&format!("{}/good@{}", servers.registry, digest_of(b"third")))).unwrap();
-    assert!(get(&wrong, None).await.unwrap_err().contains("the registry gives another package"));
+    assert!(get(&wrong, None).await.unwrap_err().contains("the registry returned another package"));
 }
 
 #[tokio::test]

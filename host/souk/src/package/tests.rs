@@ -16,6 +16,7 @@ fn application(extra: &str) -> TempDir {
         "spin_manifest_version = 2\n[application]\nname = \"shop\"\nversion = \"1.2.0\"\ntool.souk.test.command = \"rm -rf /\"\n\
          [[trigger.http]]\nroute = \"/\"\ncomponent = \"a\"\n[component.a]\nsource = \"../built/a.wasm\"\n\
          files = [\"assets/**/*\", {{ source = \"one.txt\", destination = \"/1\" }}]\ntool.souk.migrations = \"sql\"\n\
+         tool.souk.seed.folder = \"seed\"\n\
          [component.a.build]\ncommand = \"touch ran\"\n{extra}"
     );
     let app = folder.path().join("app");
@@ -24,6 +25,7 @@ fn application(extra: &str) -> TempDir {
         ("app/assets/deep/x.png", b"png"),
         ("app/one.txt", b"1"),
         ("app/sql/sqlite/0001_a.sql", b"select 1"),
+        ("app/seed/add.sql", b"select 2"),
         ("app/.env", b"SPIN_VARIABLE_KEY=secret"),
         ("app/runtime-config.toml", b""),
         ("built/a.wasm", CODE),
@@ -53,7 +55,7 @@ async fn a_package_has_the_application_and_nothing_of_the_operators() {
     let read = |path: &str| fs::read(obtained.folder.join(path)).unwrap();
     assert_eq!(read("components/a.wasm"), CODE);
     assert_eq!((read("assets/deep/x.png"), read("one.txt")), (b"png".to_vec(), b"1".to_vec()));
-    assert_eq!(read("sql/sqlite/0001_a.sql"), b"select 1");
+    assert_eq!((read("sql/sqlite/0001_a.sql"), read("seed/add.sql")), (b"select 1".to_vec(), b"select 2".to_vec()));
     let text = String::from_utf8(read("spin.toml")).unwrap();
     assert!(text.contains("source = \"components/a.wasm\"") && !text.contains("touch ran"), "{text}");
     assert!(!text.contains("rm -rf"), "{text}");
@@ -151,7 +153,7 @@ fn an_archive_holds_files_and_folders_that_stay_inside() {
 fn an_archive_that_grows_is_refused_before_it_is_read() {
     for (kind, size, why) in [
         (EntryType::Regular, MAX_UNPACKED_BYTES + 1, "files, or 1024 MiB"),
-        (EntryType::Regular, 1 << 20, "cut off"),
+        (EntryType::Regular, 1 << 20, "truncated"),
         (EntryType::GNULongName, 1 << 20, "neither a file nor a folder"),
     ] {
         let mut header = Header::new_gnu();

@@ -69,7 +69,7 @@ impl Notes {
             (Ok(()), Answer::Good) => return,
             (Ok(()), Answer::Unknown(_)) => noted.answer = Answer::Good,
             (Ok(()), Answer::Bad { .. }) => {
-                tracing::info!("`{components}` can serve again: {what} is there");
+                tracing::info!("`{components}` can serve again: {what} is available");
                 noted.answer = Answer::Good;
             }
             (Err(why), Answer::Bad { why: before, .. }) => {
@@ -77,7 +77,7 @@ impl Notes {
                 return;
             }
             (Err(why), _) => {
-                tracing::warn!("`{components}` cannot serve, and this host is not ready: it lacks {what}: {why}");
+                tracing::warn!("`{components}` cannot serve, and this host is not ready: {what} is missing: {why}");
                 noted.answer = Answer::Bad { since: souk_manifest::clock::now(), why };
             }
         }

@@ -185,8 +185,8 @@ async fn sweep(kept: Arc<Kept>, names: Vec<String>) {
         for component in &names {
             tracing::warn!(
                 %component,
-                "calls of `{component}` are recorded, with all values, and kept for a day in {}; remove `record` from its \
-                 table to end that",
+                "calls of `{component}` are recorded, with all values, and kept for a day in {}; remove `record` from \
+                 its table to stop that",
                 kept.folder.display()
             );
         }

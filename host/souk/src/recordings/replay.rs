@@ -66,7 +66,10 @@ impl<'a> Replayer<'a> {
     pub(crate) async fn replay(&mut self, recording: &Recording, file: &Path) -> anyhow::Result<Replayed> {
         let name = &recording.head.component;
         let declared = self.application.components.get(name).with_context(|| {
-            format!("the manifest has no component `{name}`\n  fix: name the manifest that it was recorded with by -f")
+            format!(
+                "the manifest has no component `{name}`\n  fix: name with -f the manifest with which it was \
+                     recorded"
+            )
         })?;
         let compiled = self.compiled(name, file).await?;
         let (grants, secrets) = self.grants.of(declared, recording)?;

@@ -46,7 +46,7 @@ impl Changes {
         match self.read(&path) {
             Some(existing) if existing == text => Ok(()),
             Some(_) => Err(ScaffoldError::new(
-                format!("{} is there already", self.folder.join(path).display()),
+                format!("{} exists already", self.folder.join(path).display()),
                 "choose another name, or move the file away",
             )),
             None => {

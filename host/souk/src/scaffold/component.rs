@@ -122,7 +122,7 @@ pub(crate) fn add(folder: &std::path::Path, manifest: &str, new: &NewComponent) 
     let mut changes = Changes::new(folder);
     let mut edit = ManifestEdit::open(&changes, manifest)?;
     if edit.component(name).is_some() {
-        let message = format!("there is a component `{name}` already");
+        let message = format!("component `{name}` exists already");
         return Err(ScaffoldError::new(message, "choose another name, or remove its table from the manifest"));
     }
     let class = class(name);
@@ -133,7 +133,7 @@ pub(crate) fn add(folder: &std::path::Path, manifest: &str, new: &NewComponent) 
         Kind::Http { route } => {
             let path = plain_route(route)?;
             if let Some(other) = edit.at_route(route) {
-                let message = format!("component `{other}` answers at `{route}` already");
+                let message = format!("component `{other}` already answers at `{route}`");
                 return Err(ScaffoldError::new(message, "choose another route, such as `/PATH/...`"));
             }
             base = path.to_owned();
@@ -149,7 +149,7 @@ pub(crate) fn add(folder: &std::path::Path, manifest: &str, new: &NewComponent) 
             gaps.extend(names.values());
             let contract = template::fill(shape.contract.unwrap_or_default(), &names.values());
             if changes.read(&names.file).is_some_and(|there| there != contract) {
-                let message = format!("{} is there, and says something else than a new component does", names.file);
+                let message = format!("{} exists already, with other content than that of a new component", names.file);
                 return Err(ScaffoldError::new(
                     message,
                     "choose another interface; or copy a component that exports this one, and list it in `exports`",

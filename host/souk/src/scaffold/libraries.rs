@@ -129,8 +129,9 @@ fn without_own_tests(text: &str) -> String {
 
 /// The manifest of a library, with the values that it inherits from its workspace.
 fn manifest(text: &str) -> Result<String, ScaffoldError> {
-    let fault =
-        |what: &str| ScaffoldError::new(format!("a library of souk: {what}"), "this is a fault of souk: report it");
+    let fault = |what: &str| {
+        ScaffoldError::new(format!("a library of souk: {what}"), "this is a bug in Souk: please report it")
+    };
     let parse = |text: &str| text.parse::<DocumentMut>().map_err(|error| fault(error.message()));
     let (mut manifest, workspace) = (parse(text)?, parse(WORKSPACE)?);
     let shared = |table: &str| workspace.get("workspace").and_then(|w| w.get(table)).and_then(Item::as_table_like);

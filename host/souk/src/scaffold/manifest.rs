@@ -17,7 +17,7 @@ impl ManifestEdit {
     pub(super) fn open(changes: &Changes, name: &str) -> Result<ManifestEdit, ScaffoldError> {
         let path = changes.folder().join(name);
         let text = changes.read(name).ok_or_else(|| {
-            let fix = "make an application with `souk new NAME`, or name its manifest with -f";
+            let fix = "create an application with `souk new NAME`, or name its manifest with -f";
             ScaffoldError::new(format!("there is no manifest {}", path.display()), fix)
         })?;
         let document = text.parse().map_err(|error: toml_edit::TomlError| {
@@ -90,7 +90,7 @@ impl ManifestEdit {
         }
         text.push_str(tables);
         self.document = text.parse().map_err(|error: toml_edit::TomlError| {
-            let message = format!("{} takes no more tables at its end: {}", self.name, error.message());
+            let message = format!("tables cannot be added at the end of {}: {}", self.name, error.message());
             ScaffoldError::new(message, "write `component` and `trigger` as tables in [brackets]")
         })?;
         Ok(())

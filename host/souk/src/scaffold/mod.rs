@@ -48,7 +48,7 @@ pub(crate) fn new(folder: &Path, name: &str, language: Option<Language>) -> Resu
         )
     })?;
     if std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
-        let message = format!("the folder {} is there already, and is not empty", folder.display());
+        let message = format!("the folder {} exists already, and is not empty", folder.display());
         return Err(ScaffoldError::new(message, "choose another name, or remove the folder"));
     }
     let mut changes = Changes::new(folder);

@@ -103,7 +103,7 @@ impl NewComponent {
             (Kind::Exports { durable: true, .. }, _, true) => shape!("inbox_database", "inbox", "inbox", "messages"),
             (Kind::Exports { durable: true, .. }, false, false) => {
                 return Err(ScaffoldError::new(
-                    "a component that takes durable calls keeps what they bring",
+                    "a component that receives durable calls needs a place for their data",
                     "add --key-value, --sqlite or --postgres",
                 ));
             }

@@ -1,3 +1,5 @@
+//! What `souk new` and `souk add` write for each kind of component.
+
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use super::libraries::Library;
@@ -219,8 +221,8 @@ fn nothing_is_written_where_something_is_in_the_way() {
     std::fs::write(app.join("store/src/lib.rs"), "// mine\n").unwrap();
     let before = files(&app);
     for (new, expected) in [
-        (component("web", http("/other/..."), NOTHING), "there is a component `web` already"),
-        (component("other", http("/..."), NOTHING), "component `web` answers at `/...` already"),
+        (component("web", http("/other/..."), NOTHING), "component `web` exists already"),
+        (component("other", http("/..."), NOTHING), "component `web` already answers at `/...`"),
         (component("other", http("/x"), NOTHING), "write it as `/...`"),
         (component("other", http("//..."), NOTHING), "has an empty segment"),
         (component("other", http("/:id/..."), NOTHING), "is not a route for a new component"),

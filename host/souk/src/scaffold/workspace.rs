@@ -53,7 +53,7 @@ impl WorkspaceEdit {
         }
         let mut manifest: DocumentMut = template::fill(COMPONENT, &[("component", name)])
             .parse()
-            .map_err(|error: toml_edit::TomlError| ScaffoldError::new(error.message(), "this is a fault of souk"))?;
+            .map_err(|error: toml_edit::TomlError| ScaffoldError::new(error.message(), "this is a bug in Souk"))?;
         let dependencies = manifest.entry("dependencies").or_insert_with(|| Item::Table(Table::new()));
         if let Some(dependencies) = dependencies.as_table_like_mut() {
             for library in libraries {

@@ -54,15 +54,15 @@ pub(crate) fn count(folder: &Path, requests: usize, instrumented: usize) -> Reco
         let part = format!("{}.{}", profile.display(), at * 2 + 2);
         let costs = Costs {
             allocations: allocations_of(&allocations, row.name),
-            system_calls: rounded(calls[at], requests),
-            instructions: rounded(instructions(&std::fs::read_to_string(part).unwrap()), instrumented),
+            system_calls: per_request(calls[at], requests),
+            instructions: per_request(instructions(&std::fs::read_to_string(part).unwrap()), instrumented),
         };
         (row.name.to_owned(), costs)
     });
     Recorded { rustc: rustc(), rows: rows.collect() }
 }
 
-fn rounded(all: u64, requests: usize) -> u64 {
+fn per_request(all: u64, requests: usize) -> u64 {
     let requests = requests as u64;
     (all + requests / 2) / requests
 }

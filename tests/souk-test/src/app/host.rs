@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a start may take, which compiles the components on a busy machine. An end may take as long.
+/// How long a start or a stop may take. A start compiles the components, perhaps on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(120);
 /// How long to wait before asking again.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
@@ -32,12 +32,12 @@ impl Host {
         let process = Process::spawn(&mut souk)
             .unwrap_or_else(|e| panic!("`{}` does not start: {e}\n  fix: put souk on the PATH", super::program()));
         let mut host = Host { process, port: 0 };
-        host.port = host.wait(&port_file);
+        host.port = host.wait_for_port(&port_file);
         host
     }
 
-    /// Waits until the host answers.
-    fn wait(&mut self, port_file: &Path) -> u16 {
+    /// Waits until the host has written its port, and returns it.
+    fn wait_for_port(&mut self, port_file: &Path) -> u16 {
         let start = Instant::now();
         loop {
             if let Some(port) = std::fs::read_to_string(port_file).ok().and_then(|text| text.trim().parse().ok()) {

@@ -11,7 +11,7 @@ use crate::http::Request;
 use crate::http::error::Error;
 use crate::http::json::Fields;
 use crate::http::reply::Reply;
-use crate::validate::{Input, string_that, text};
+use crate::validate::{Input, non_empty_string, string_that};
 use serde::Serialize;
 
 #[cfg(test)]
@@ -107,7 +107,7 @@ pub(super) fn reset_password(request: &Request<'_>) -> Result<Reply, Error> {
     let call = || self_service::reset_password(&token, &password);
     let session = try_once(request, Guess::Existence, call, account_email)?.map_err(|error| match error {
         accounts::Error::Unauthorized => Error::remote(400, "The reset token is not valid"),
-        error => super::refused(error),
+        error => super::to_http_error(error),
     })?;
     Reply::json(201, &SessionView::with_role(&session))
 }
@@ -122,7 +122,7 @@ fn with_password<T>(
     let user = accounts::verify(token).map_err(token_error)?.user;
     try_once(request, Guess::Password(&user.email), call, account)?.map_err(|error| match error {
         accounts::Error::Unauthorized => Error::unauthorized(),
-        error => super::refused(error),
+        error => super::to_http_error(error),
     })
 }
 
@@ -138,27 +138,27 @@ fn token(request: &Request<'_>) -> Result<String, Error> {
 
 fn password_change(body: &Fields<'_>) -> Result<(String, String), Error> {
     let mut input = Input::new(body, &["password", "newPassword"]);
-    let current = input.required("password", text);
+    let current = input.required("password", non_empty_string);
     let new = strong_password(&mut input, "newPassword");
     input.finish(current.zip(new))
 }
 
 fn email_change(body: &Fields<'_>) -> Result<(String, String), Error> {
     let mut input = Input::new(body, &["password", "email"]);
-    let password = input.required("password", text);
+    let password = input.required("password", non_empty_string);
     let email = input.required("email", string_that(is_email, "must be an email"));
     input.finish(password.zip(email))
 }
 
 fn password_alone(body: &Fields<'_>) -> Result<String, Error> {
     let mut input = Input::new(body, &["password"]);
-    let password = input.required("password", text);
+    let password = input.required("password", non_empty_string);
     input.finish(password)
 }
 
 fn password_reset(body: &Fields<'_>) -> Result<(String, String), Error> {
     let mut input = Input::new(body, &["token", "password"]);
-    let token = input.required("token", text);
+    let token = input.required("token", non_empty_string);
     let password = strong_password(&mut input, "password");
     input.finish(token.zip(password))
 }

@@ -52,7 +52,7 @@ fn a_request_without_a_token_has_the_recorded_status_and_body() {
 #[test]
 fn the_accounts_refusals_become_the_recorded_bodies_to_the_byte() {
     let text = |error| {
-        let reply = refused(error).into_reply();
+        let reply = to_http_error(error).into_reply();
         (reply.status, String::from_utf8(reply.body).unwrap())
     };
     use accounts::Error::*;

@@ -184,11 +184,11 @@ pub(crate) struct OrderFilter {
     /// The order after which to go on: `next` of the page before, or what the last line of an export says.
     #[param(format = "uuid")]
     after: Option<String>,
-    /// Only orders of this customer: their number. A customer sees their own alone in any case.
+    /// Only orders of the customer with this id. A customer sees only their own orders in any case.
     customer: Option<String>,
-    /// Only orders made then or later: a day, or a moment in UTC.
+    /// Only orders made then or later: a day, or a time in UTC.
     from: Option<String>,
-    /// Only orders made until then: a day, which counts as a whole, or before a moment in UTC.
+    /// Only orders made until then: a day, which counts as a whole, or a time in UTC, before which they were made.
     to: Option<String>,
     /// Only orders that cost at least so much.
     #[param(minimum = 0)]

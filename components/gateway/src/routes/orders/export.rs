@@ -7,7 +7,7 @@
 
 use super::input::name;
 use super::view::dispute;
-use super::{customers, refused};
+use super::{customers, to_http_error};
 use crate::bindings::orders::{self, Actor, Order, Search};
 use crate::http::error::Error;
 use crate::http::reply::{Kind, Reply};
@@ -28,18 +28,18 @@ const COLUMNS: &str = "id,createdAt,status,totalAmount,currency,totalItems,paidA
 /// The answer with all orders that a search finds.
 ///
 /// # Errors
-/// When the first page cannot be had.
+/// When the first page cannot be read.
 pub(super) fn reply(actor: &Actor, search: Search) -> Result<Reply, Error> {
     let mut lines = COLUMNS.to_owned();
     let mut next = page(actor, search, &mut lines)?;
     while let Some(search) = next {
         let after = search.after.clone().unwrap_or_default();
-        let ended = match (lines.len() > MAX_BYTES, souk_call::remaining() < MIN_REMAINING) {
+        let next_page = match (lines.len() > MAX_BYTES, souk_call::remaining() < MIN_REMAINING) {
             (true, _) => Err("the table has reached its size limit"),
             (_, true) => Err("the time limit of one request is reached"),
             _ => page(actor, search, &mut lines).map_err(|_| "a service did not answer"),
         };
-        next = ended.unwrap_or_else(|why| {
+        next = next_page.unwrap_or_else(|why| {
             lines += &incomplete_line(why, &after);
             None
         });
@@ -61,7 +61,7 @@ fn incomplete_line(why: &str, after: &str) -> String {
 
 /// Adds the lines of a page; returns the search of the next one.
 fn page(actor: &Actor, search: Search, lines: &mut String) -> Result<Option<Search>, Error> {
-    let found = orders::find(actor, &search).map_err(|error| refused(error, None))?;
+    let found = orders::find(actor, &search).map_err(|error| to_http_error(error, None))?;
     let customers = customers(actor, &found.orders)?;
     found.orders.iter().for_each(|order| line(lines, order, &customers));
     Ok(found.next.map(|next| Search { after: Some(next), ..search }))
@@ -90,7 +90,7 @@ fn line(lines: &mut String, order: &Order, customers: &Customers) {
     let _ = write!(lines, "{},{}\r\n", text(customer), text(email));
 }
 
-/// With its two decimals, as a spreadsheet writes it.
+/// An amount with two decimals, so that a spreadsheet reads it as a number.
 fn amount(cents: u64) -> String {
     format!("{}.{:02}", cents / 100, cents % 100)
 }

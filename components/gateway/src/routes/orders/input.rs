@@ -10,7 +10,7 @@ use crate::bindings::refunds::NewRefund;
 use crate::http::error::Error;
 use crate::http::json::{Fields, Value};
 use crate::http::query;
-use crate::validate::{Checked, Input, amount, boolean, explain_amount, positive, whole};
+use crate::validate::{Checked, Input, amount, boolean, explain_amount, json_integer, query_integer};
 use time::format_description::BorrowedFormatItem;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
@@ -72,7 +72,7 @@ pub(super) fn new_refund(body: &Fields<'_>, idempotency_key: Option<String>) -> 
     input.finish(Some(()))?;
     check_key(idempotency_key.as_deref())?;
     if cents.is_some() && idempotency_key.is_none() {
-        let text = "A refund of an amount needs an Idempotency-Key, so that it is made once however often it is sent";
+        let text = "A partial refund needs an Idempotency-Key, so that a repeated request does not refund twice";
         return Err(Error::bad_request(text));
     }
     Ok(NewRefund { cents, idempotency_key })
@@ -132,15 +132,15 @@ fn not_nested(name: &str) -> String {
 }
 
 fn not_unicode(name: &str) -> Vec<String> {
-    vec![format!("{name} must be text in Unicode")]
+    vec![format!("{name} must be valid Unicode")]
 }
 
 /// One line of an order, at `position`.
 fn item(position: &str, text: &str) -> Checked<NewItem> {
     let fields = Fields::parse(text).map_err(|_| not_unicode(position))?;
     let mut input = Input::new(&fields, &["productId", "quantity"]);
-    let product_id = input.required("productId", whole(MAX_PRODUCT_ID));
-    let quantity = input.required("quantity", whole(MAX_QUANTITY));
+    let product_id = input.required("productId", json_integer(MAX_PRODUCT_ID));
+    let quantity = input.required("quantity", json_integer(MAX_QUANTITY));
     // This always fits: `MAX_QUANTITY` is below 2^32.
     let quantity = quantity.and_then(|quantity| u32::try_from(quantity).ok());
     let item = product_id.zip(quantity).map(|(product_id, quantity)| NewItem { product_id, quantity });
@@ -183,7 +183,7 @@ pub(super) fn query(query: &str) -> Result<ListQuery, Error> {
     }
     let no_page = |name: &str, _: Option<&Value>| Err::<(), _>(vec![format!("{name} must not be given with a filter")]);
     input.optional("page", no_page);
-    let limit = input.optional("limit", positive(MAX_LIMIT)).unwrap_or(DEFAULT_LIMIT);
+    let limit = input.optional("limit", query_integer(MAX_LIMIT)).unwrap_or(DEFAULT_LIMIT);
     let search = search(&mut input, status, limit, Sort::Newest);
     input.finish(Some(ListQuery::Search(search)))
 }
@@ -231,7 +231,7 @@ fn utc_time(name: &str, value: Option<&Value>, days: i64) -> Checked<String> {
         Some(Value::Text(text)) => parse_utc_time(text, days),
         _ => None,
     };
-    parsed.ok_or_else(|| vec![format!("{name} must be a day (2024-02-27) or a moment in UTC (2024-02-27T15:50:27Z)")])
+    parsed.ok_or_else(|| vec![format!("{name} must be a day (2024-02-27) or a time in UTC (2024-02-27T15:50:27Z)")])
 }
 
 fn parse_utc_time(text: &str, days: i64) -> Option<String> {
@@ -272,8 +272,8 @@ pub(super) fn query_by_status(query: &str, status: &str) -> Result<Query, Error>
 }
 
 fn page(input: &mut Input<'_>) -> (u32, u32) {
-    let page = input.optional("page", positive(u32::MAX)).unwrap_or(1);
-    let limit = input.optional("limit", positive(MAX_LIMIT)).unwrap_or(DEFAULT_LIMIT);
+    let page = input.optional("page", query_integer(u32::MAX)).unwrap_or(1);
+    let limit = input.optional("limit", query_integer(MAX_LIMIT)).unwrap_or(DEFAULT_LIMIT);
     (page, limit)
 }
 

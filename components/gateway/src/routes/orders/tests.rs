@@ -38,7 +38,7 @@ fn refused_requests_have_the_recorded_status_and_body() {
             Err(error) => {
                 let body =
                     if case["method"] == "GET" { None } else { without_fields(case["body"].as_str().unwrap_or("")) };
-                let (status, body) = sent(body.iter().fold(error, |error, why| error.unread(why)));
+                let (status, body) = sent(body.iter().fold(error, |error, why| error.missing_hint(why)));
                 // The recording does not contain the upper-case id that was sent.
                 let text = body.to_string().replace(&ID.to_uppercase(), "{{OA|upper}}");
                 assert_eq!((status, text), (expected(&case).0, expected(&case).1.to_string()), "{}", title(&case));
@@ -99,7 +99,7 @@ fn a_wrong_nested_value_is_named() {
             "items.1.quantity must be a positive number"
         ]
     );
-    assert_eq!(messages(r#"{"items":[{"productId":"\ud800","quantity":1}]}"#), ["items.0 must be text in Unicode"]);
+    assert_eq!(messages(r#"{"items":[{"productId":"\ud800","quantity":1}]}"#), ["items.0 must be valid Unicode"]);
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn an_idempotency_key_is_visible_ascii_of_at_most_255_characters() {
 }
 
 #[test]
-fn every_status_is_a_filter_and_three_can_be_sent() {
+fn every_status_is_a_filter_and_three_can_be_set() {
     for status in ["PENDING", "PAID", "DELIVERED", "CANCELLED", "REFUNDED"] {
         let by_query = input::query(&format!("status={status}")).unwrap();
         let by_path = input::query_by_status("", status).unwrap();
@@ -166,7 +166,7 @@ fn paid_order() -> Order {
     }
 }
 
-const LINE: &str = concat!(
+const SUMMARY: &str = concat!(
     r#""id":"0198d7a2-5d2e-7c11-9c1b-5b0a3a2f7e61","totalAmount":300.5,"totalItems":3,"status":"PAID","paid":true,"#,
     r#""paidAt":"2024-02-27T15:51:00.000Z","stripeChargeId":"ch_1","createdAt":"2024-02-27T15:50:27.545Z","#,
     r#""updatedAt":"2024-02-27T15:51:00.000Z""#
@@ -177,18 +177,18 @@ fn a_whole_order_has_its_lines_and_the_state_of_its_payment() {
     let order = paid_order();
     let item = r#""OrderItem":[{"price":75.25,"quantity":2,"productId":1,"name":"Teclado"}]"#;
     let money = r#""receiptUrl":"https://example.com/r","refundDueAmount":150.25"#;
-    let expected = format!("{{{LINE},{money},{item}}}");
+    let expected = format!("{{{SUMMARY},{money},{item}}}");
     assert_eq!(serde_json::to_string(&OrderView::whole(&order)).unwrap(), expected);
     let plain = Order { receipt_url: None, refund_due_cents: 0, ..order };
-    assert_eq!(serde_json::to_string(&OrderView::whole(&plain)).unwrap(), format!("{{{LINE},{item}}}"));
+    assert_eq!(serde_json::to_string(&OrderView::whole(&plain)).unwrap(), format!("{{{SUMMARY},{item}}}"));
 }
 
 #[test]
-fn a_list_shows_lines_as_recorded() {
+fn a_list_shows_orders_as_recorded() {
     let found = Page { orders: vec![paid_order()], total: 7 };
     let query = Query { page: 2, limit: 3, status: None };
     let expected =
-        format!(r#"{{"data":[{{{LINE}}}],"pagination":{{"page":2,"limit":3,"totalRecords":7,"lastPage":3}}}}"#);
+        format!(r#"{{"data":[{{{SUMMARY}}}],"pagination":{{"page":2,"limit":3,"totalRecords":7,"lastPage":3}}}}"#);
     assert_eq!(serde_json::to_string(&List::of(&found, &query, &Customers::default())).unwrap(), expected);
 }
 
@@ -242,14 +242,14 @@ fn a_refund_of_an_amount_needs_a_key_and_one_of_all_does_not() {
 #[test]
 fn a_malformed_filter_is_refused_by_name() {
     for (query, message) in [
-        ("from=tomorrow", "from must be a day (2024-02-27) or a moment in UTC (2024-02-27T15:50:27Z)"),
-        ("to=2024-02-30", "to must be a day (2024-02-27) or a moment in UTC (2024-02-27T15:50:27Z)"),
+        ("from=tomorrow", "from must be a day (2024-02-27) or a time in UTC (2024-02-27T15:50:27Z)"),
+        ("to=2024-02-30", "to must be a day (2024-02-27) or a time in UTC (2024-02-27T15:50:27Z)"),
         ("sort=price", "sort must be one of newest, oldest, largest, smallest"),
         ("refundDue=1", "refundDue must be true or false"),
         ("minTotal=-1", "minTotal must not be less than 0"),
         ("after=", "after should not be empty"),
         ("after=x&page=2", "page must not be given with a filter"),
-        ("from[a]=1", "from must be a day (2024-02-27) or a moment in UTC (2024-02-27T15:50:27Z)"),
+        ("from[a]=1", "from must be a day (2024-02-27) or a time in UTC (2024-02-27T15:50:27Z)"),
     ] {
         let (status, body) = sent(input::query(query).unwrap_err());
         assert_eq!((status, body["message"][0].as_str()), (400, Some(message)), "{query}");
@@ -259,7 +259,7 @@ fn a_malformed_filter_is_refused_by_name() {
 #[test]
 fn a_search_returns_where_the_next_page_begins() {
     let found = Found { orders: vec![paid_order()], next: Some("x".into()) };
-    let expected = format!(r#"{{"data":[{{{LINE},"refundDueAmount":150.25}}],"next":"x"}}"#);
+    let expected = format!(r#"{{"data":[{{{SUMMARY},"refundDueAmount":150.25}}],"next":"x"}}"#);
     assert_eq!(serde_json::to_string(&FoundView::of(&found, &Customers::default())).unwrap(), expected);
     assert_eq!(
         serde_json::to_string(&FoundView::of(&Found { orders: vec![], next: None }, &Customers::default())).unwrap(),
@@ -278,7 +278,7 @@ fn a_checkout_has_the_url_of_the_payment_page() {
 #[test]
 fn the_services_refusals_become_http() {
     let text = |error, id| {
-        let reply = refused(error, id).into_reply();
+        let reply = to_http_error(error, id).into_reply();
         (reply.status, String::from_utf8(reply.body).unwrap())
     };
     use orders::Error::*;
@@ -297,7 +297,7 @@ fn the_services_refusals_become_http() {
     assert_eq!(text(Unavailable("worker 7 died".into()), None).0, 503);
     assert_eq!(text(Internal("secret".into()), None).0, 500);
     let unpayable = Unpayable { order_id: ID.into(), message: "the payment provider cannot be reached".into() };
-    let (status, body) = sent(refused(PaymentUnavailable(unpayable), None));
+    let (status, body) = sent(to_http_error(PaymentUnavailable(unpayable), None));
     assert_eq!((status, body["orderId"].as_str()), (503, Some(ID)));
     let message = format!("Order {ID} is stored and cannot be paid yet: the payment provider cannot be reached. POST ");
     assert!(body["message"].as_str().unwrap().starts_with(&message), "{body}");

@@ -1,4 +1,4 @@
-//! Orders in the API's form, with the names and the sequence of keys that clients know.
+//! Orders in the API's form, with the names and the order of keys that clients know.
 
 use super::input::name;
 use crate::bindings::orders::{Checkout, DisputeState, Found, Item, Order, Page, PaymentSession, Query};
@@ -17,7 +17,7 @@ use crate::routes::openapi::bodies::{DisputeName, RefundStateName, StatusName};
 pub(super) struct OrderView<'a> {
     id: &'a str,
     total_amount: Decimal,
-    /// How many pieces all lines have together.
+    /// The sum of the quantities of all lines.
     total_items: u64,
     #[cfg_attr(test, schema(value_type = StatusName))]
     status: &'static str,
@@ -78,7 +78,7 @@ pub(super) struct CheckoutView<'a> {
     payment_session: SessionView<'a>,
 }
 
-/// Where to pay for an order, and where the customer comes back to.
+/// Where to pay for an order, and where the customer returns to.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = PaymentSession))]
 #[serde(rename_all = "camelCase")]
@@ -172,11 +172,11 @@ pub(super) fn dispute(state: DisputeState) -> &'static str {
 
 /// The answer to a list: a page by number, or the result of a search.
 #[cfg(test)]
-#[allow(dead_code, reason = "described, never made")]
+#[allow(dead_code, reason = "only documents the API; never constructed")]
 #[derive(Serialize, utoipa::ToSchema)]
 #[serde(untagged)]
 #[schema(as = OrderLists)]
-pub(super) enum Listed<'a> {
+pub(super) enum AnyList<'a> {
     Page(List<'a>),
     Found(FoundView<'a>),
 }
@@ -203,12 +203,12 @@ impl<'a> OrderView<'a> {
             refund_due_amount: unless_zero(order.refund_due_cents),
             dispute: order.dispute.map(dispute),
             items: Some(order.items.iter().map(ItemView::of).collect()),
-            ..OrderView::line(order)
+            ..OrderView::summary(order)
         }
     }
 
     /// An order in a list.
-    pub(super) fn line(order: &'a Order) -> Self {
+    pub(super) fn summary(order: &'a Order) -> Self {
         OrderView {
             id: &order.id,
             total_amount: Decimal(order.total.cents),
@@ -272,7 +272,7 @@ impl<'a> List<'a> {
     /// The page for `query`.
     pub(super) fn of(found: &'a Page, query: &Query, customers: &'a Customers) -> Self {
         List {
-            data: found.orders.iter().map(|order| OrderView::line(order).with_customer(order, customers)).collect(),
+            data: found.orders.iter().map(|order| OrderView::summary(order).with_customer(order, customers)).collect(),
             pagination: Pagination {
                 page: query.page,
                 limit: query.limit,

@@ -59,7 +59,7 @@ fn refused_bodies_have_the_recorded_status_and_body() {
         let text = if is_read { text } else { "" };
         let error = Fields::parse(text).and_then(|fields| new_product(&fields)).unwrap_err();
         let why = if is_read { without_fields(text) } else { Some(unread(content_type)) };
-        let error = why.iter().fold(error, |error, why| error.unread(why));
+        let error = why.iter().fold(error, |error, why| error.missing_hint(why));
         let body: Json = serde_json::from_slice(&error.into_reply().body).unwrap();
         assert_eq!(body, case["response_normalised"], "{}", case["name"]);
         refused += 1;
@@ -137,7 +137,7 @@ fn an_id_is_read_as_in_the_nestjs_system() {
 #[test]
 fn the_catalogues_refusals_become_the_recorded_shapes() {
     let sent = |error, id| {
-        let reply = refused(error, id).into_reply();
+        let reply = to_http_error(error, id).into_reply();
         (reply.status, String::from_utf8(reply.body).unwrap())
     };
     use catalog::Error::*;

@@ -28,7 +28,7 @@ impl std::fmt::Debug for Postgres {
 impl Postgres {
     /// There are no grants in native code.
     pub(crate) fn open(_url: &str) -> Result<Postgres, Error> {
-        Err(Error::ConnectionFailed("there is no spin:postgres on this machine".into()))
+        Err(Error::ConnectionFailed("native code cannot open spin:postgres".into()))
     }
 
     pub(crate) fn with(url: &str, migrations: &[&str]) -> Postgres {
@@ -57,13 +57,17 @@ impl Postgres {
 }
 
 fn arguments(statement: &sqlx::postgres::PgStatement, values: &[ParameterValue]) -> Result<PgArguments, Error> {
-    let Some(Either::Left(types)) = statement.parameters() else { panic!("PostgreSQL says the types") };
+    let Some(Either::Left(types)) = statement.parameters() else { panic!("PostgreSQL reports the parameter types") };
     if types.len() != values.len() {
-        return Err(Error::BadParameter(format!("{} parameters, and {} values", types.len(), values.len())));
+        return Err(Error::BadParameter(format!(
+            "the statement has {} parameters, but {} values were given",
+            types.len(),
+            values.len()
+        )));
     }
     let mut arguments = PgArguments::default();
     for (value, ty) in values.iter().zip(types) {
-        let bytes = bytes(value, ty.name()).ok_or_else(|| Error::BadParameter(format!("{value:?} is no {ty}")))?;
+        let bytes = bytes(value, ty.name()).ok_or_else(|| Error::BadParameter(format!("{value:?} is not a {ty}")))?;
         arguments.add(Parameter { bytes, ty: ty.clone() }).unwrap();
     }
     Ok(arguments)

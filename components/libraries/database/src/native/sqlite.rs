@@ -31,7 +31,7 @@ impl Sqlite {
     fn run(&self, text: &str, parameters: &[Value]) -> Result<QueryResult, rusqlite::Error> {
         assert!(
             !text.contains("LIMIT ?"),
-            "SQLite compiles this again at each use: write the limit with most!: {text}"
+            "SQLite would prepare this statement again at each use; write the parameter of LIMIT with `most!`: {text}"
         );
         let mut statement = self.0.prepare_cached(text)?;
         let columns = statement.column_names().map(str::to_owned).collect::<Vec<_>>();

@@ -1,3 +1,5 @@
+//! `spin:sqlite`: values, errors, limits, and which reads run on an async thread.
+
 mod streams;
 mod transactions;
 
@@ -17,9 +19,9 @@ impl Fixture {
         Self::sized(schema, MAX_DATABASE_BYTES).await
     }
 
-    pub(super) async fn sized(schema: &str, most: u64) -> Self {
+    pub(super) async fn sized(schema: &str, max_bytes: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let database = Database::open_sized(&folder.path().join("sqlite/shop.db"), "shop", most).unwrap();
+        let database = Database::open_sized(&folder.path().join("sqlite/shop.db"), "shop", max_bytes).unwrap();
         let fixture = Fixture { _folder: folder, database, transactions: Arc::default() };
         let connection = fixture.connect();
         for statement in schema.split(';').filter(|s| !s.trim().is_empty()) {

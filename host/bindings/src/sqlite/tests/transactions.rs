@@ -102,8 +102,8 @@ async fn a_statement_cancelled_within_a_transaction_ends_the_transaction() {
         blocking_tasks_begun().await;
     }
     // Without this, the rest of the transaction would be committed statement by statement.
-    assert!(error(&c, "INSERT INTO t VALUES (2)").await.contains("say ROLLBACK"));
-    assert!(error(&c, "ROLLBACK TO s").await.contains("say ROLLBACK"));
+    assert!(error(&c, "INSERT INTO t VALUES (2)").await.contains("run ROLLBACK"));
+    assert!(error(&c, "ROLLBACK TO s").await.contains("run ROLLBACK"));
     assert_eq!(f.open_transactions(), 1, "the guest still believes in it");
     ok(&f.connect(), "INSERT INTO t VALUES (3)").await;
     ok(&c, "ROLLBACK").await;

@@ -1,3 +1,5 @@
+//! The queue file: messages are stored, taken, retried and ended, also across restarts and when it is full.
+
 use super::FileQueue;
 use super::statements::MESSAGE_OVERHEAD_BYTES;
 use crate::durable::operator::Which;
@@ -246,7 +248,7 @@ async fn the_next_due_time_is_that_of_the_soonest_that_is_left() {
 }
 
 #[tokio::test]
-async fn a_dead_letter_stays_until_an_operator_retries_it_with_attempts_anew_or_drops_it() {
+async fn a_dead_letter_stays_until_an_operator_retries_it_with_new_attempts_or_drops_it() {
     let (_folder, path) = folder();
     let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
     let (one, two) = (publish(&queue, "1").await, publish(&queue, "2").await);

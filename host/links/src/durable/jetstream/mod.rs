@@ -60,7 +60,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 /// The fix for most failures of JetStream.
-pub(super) const FIX: &str = "see that nats-server runs with JetStream, that most servers of its cluster are up, and that \
+pub(super) const FIX: &str = "check that nats-server runs with JetStream, that most servers of its cluster are up, and \
+                              that \
                               this host's user may publish to `$JS.API.>` and `$JS.ACK.>`";
 
 souk_manifest::fixed_limits! {
@@ -207,12 +208,12 @@ impl JetStreamQueue {
         if let Outage::Since(since) = *self.shared.nats.outage().borrow()
             && since.elapsed() >= OUTAGE_TIMEOUT
         {
-            return Err(failed("NATS is gone"));
+            return Err(failed("the connection to NATS is lost"));
         }
         let size = header_bytes(&headers);
         let reservation = self.shared.capacity.reserve(&self.shared.durable, &subject, size, arguments.len());
         let reservation = tokio::time::timeout_at(until, reservation).await;
-        let Some(_reservation) = reservation.map_err(|_| failed("JetStream gives no answer"))? else {
+        let Some(_reservation) = reservation.map_err(|_| failed("JetStream does not answer"))? else {
             return Ok(Published::Full);
         };
         Ok(match self.send(subject, headers, arguments, until).await? {
@@ -236,12 +237,14 @@ impl JetStreamQueue {
         loop {
             let state = *outage.borrow_and_update();
             let failure = match state {
-                Outage::Since(since) if since.elapsed() >= OUTAGE_TIMEOUT => return Err(failed("NATS is gone")),
+                Outage::Since(since) if since.elapsed() >= OUTAGE_TIMEOUT => {
+                    return Err(failed("the connection to NATS is lost"));
+                }
                 Outage::Since(since) => {
                     // It may be back in a moment.
                     let end = until.min(since + OUTAGE_TIMEOUT);
                     let _ = tokio::time::timeout_at(end, outage.wait_for(|now| *now == Outage::None)).await;
-                    failed("NATS is gone")
+                    failed("the connection to NATS is lost")
                 }
                 Outage::None => {
                     let message = PublishMessage::build().payload(payload.clone()).headers(headers.clone());
@@ -251,7 +254,7 @@ impl JetStreamQueue {
                         _ = outage.changed() => None,
                     };
                     match sent {
-                        None => failed("NATS is gone"),
+                        None => failed("the connection to NATS is lost"),
                         Some(Ok(())) => return Ok(Sent::Stored),
                         Some(Err(error)) => match refused(&error) {
                             Refusal::Full => return Ok(Sent::Full),

@@ -83,9 +83,9 @@ impl Schedules {
     pub(in crate::durable) async fn cursor(&self, component: &str, name: &str) -> Result<Option<Cursor>, QueueError> {
         let subject = self.queue.shared.nats.subjects().schedule(component, name);
         let found = timeout(ACK_TIMEOUT, self.stream.get_last_raw_message_by_subject(&subject)).await;
-        let Some(found) = one(found.map_err(|_| failed("JetStream gives no answer"))?)? else { return Ok(None) };
+        let Some(found) = one(found.map_err(|_| failed("JetStream does not answer"))?)? else { return Ok(None) };
         let Written { fired, timetable } = serde_json::from_slice(&found.payload)
-            .map_err(|error| failed(format_args!("what {subject} says of a schedule: {error}")))?;
+            .map_err(|error| failed(format_args!("the record of a schedule in {subject} is invalid: {error}")))?;
         Ok(Some(Cursor { fired, timetable, revision: found.sequence }))
     }
 
@@ -135,7 +135,7 @@ impl Schedules {
     async fn publish(&self, subject: String, headers: HeaderMap, text: Vec<u8>) -> Result<Option<u64>, QueueError> {
         // The client would buffer the message, and send it once NATS is back.
         if *self.queue.shared.nats.outage().borrow() != Outage::None {
-            return Err(failed("NATS is gone"));
+            return Err(failed("the connection to NATS is lost"));
         }
         let sent = self.queue.shared.context.publish_with_headers(subject, headers, text.into()).await;
         let stored = match sent {

@@ -182,13 +182,13 @@ impl JetStreamQueue {
         self.make(&wanted).await.map(drop).map_err(|error| error.or_denied(self.denied(start)))
     }
 
-    /// Creates or updates the streams, and waits up to `patience` for a JetStream that is starting.
-    pub(super) async fn make_streams(&self, patience: Duration) -> Result<(), JetStreamError> {
+    /// Creates or updates the streams, and waits up to `timeout` for a JetStream that is starting.
+    pub(super) async fn make_streams(&self, timeout: Duration) -> Result<(), JetStreamError> {
         for wanted in self.wanted() {
             let start = Instant::now();
             let info = loop {
                 match self.make(&wanted).await {
-                    Err(error) if error.transient && start.elapsed() < patience && self.denied(start).is_none() => {
+                    Err(error) if error.transient && start.elapsed() < timeout && self.denied(start).is_none() => {
                         tokio::time::sleep(RETRY_INTERVAL).await;
                     }
                     made => break made?,
@@ -199,8 +199,8 @@ impl JetStreamQueue {
                 && wanted.num_replicas == 1
             {
                 tracing::warn!(
-                    "durable messages are kept on one server of the NATS cluster: when it is gone they wait, and when its \
-                     disk is, they are lost; fix: set `replicas = 3` under [nats] of runtime-config.toml"
+                    "durable messages are kept on one server of the NATS cluster: while it is down they wait, and if \
+                     its disk is lost, they are lost; fix: set `replicas = 3` under [nats] of runtime-config.toml"
                 );
             }
         }
@@ -295,14 +295,14 @@ fn change(found: &Info, wanted: &Config) -> Result<Option<Config>, JetStreamErro
     let wrong = |what: &str| {
         JetStreamError::fixed(
             format!("stream {name} was made by someone else: {what}, which cannot be changed"),
-            format!("let it run empty, delete it (`nats stream rm {name}`), and start the host again"),
+            format!("wait until it is empty, delete it (`nats stream rm {name}`), and start the host again"),
         )
     };
     if found.storage != wanted.storage {
         return Err(wrong("it is kept in memory"));
     }
     if found.retention != wanted.retention {
-        return Err(wrong("its retention policy is another"));
+        return Err(wrong("its retention policy differs"));
     }
     let changed = Config {
         subjects: wanted.subjects.clone(),

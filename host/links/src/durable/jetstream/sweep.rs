@@ -29,15 +29,15 @@ souk_manifest::fixed_limits! {
 
     /// How often to look for messages whose deliveries have ended according to the server. Usually there are none.
     const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
-    /// After how many sweeps one also checks messages that were delivered but not acknowledged.
+    /// One of this many sweeps also checks messages that were delivered but not acknowledged.
     const FULL_SWEEP_EVERY: u32 = 3, "sweeps";
-    /// The most messages, of the oldest, that one sweep checks.
+    /// The most messages that one sweep checks, beginning with the oldest.
     const MAX_SWEPT_MESSAGES: usize = 1000, "messages";
 }
 
 /// What is known of a message's delivery.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum DeliveryState {
     /// According to the consumer it has ended.
     Ended,
     /// It may be in progress, with this many attempts.
@@ -46,22 +46,22 @@ pub(super) enum Standing {
 
 /// Messages that may have to be sent again, by their sequence: the state of each, and since when it has been in that
 /// state.
-pub(super) type Stalled = BTreeMap<u64, (Standing, Instant)>;
+pub(super) type Stalled = BTreeMap<u64, (DeliveryState, Instant)>;
 
 /// Sweeps the messages of `component`, whose calls take up to `deadline`, until `stop`.
 pub(super) async fn run(queue: JetStreamQueue, component: Arc<str>, deadline: Duration, stop: CancellationToken) {
     let (mut tick, mut stalled) = (tokio::time::interval(SWEEP_INTERVAL), Stalled::new());
-    let patience = deadline + 2 * ACK_WAIT;
+    let stalled_after = deadline + 2 * ACK_WAIT;
     for sweep in 0u32.. {
         if stop.run_until_cancelled(tick.tick()).await.is_none() {
             return;
         }
-        let patience = sweep.is_multiple_of(FULL_SWEEP_EVERY).then_some(patience);
-        match queue.sweep(&component, patience, &mut stalled).await {
+        let stalled_after = sweep.is_multiple_of(FULL_SWEEP_EVERY).then_some(stalled_after);
+        match queue.sweep(&component, stalled_after, &mut stalled).await {
             Ok(0) => {}
-            Ok(found) => tracing::info!(
+            Ok(resent) => tracing::info!(
                 component = %component,
-                "{found} messages that NATS had lost sight of are delivered again"
+                "resent {resent} messages that the NATS consumer no longer delivered"
             ),
             // Deliveries log the same failure as an error.
             Err(error) => tracing::debug!(component = %component, "{error}"),
@@ -70,19 +70,19 @@ pub(super) async fn run(queue: JetStreamQueue, component: Arc<str>, deadline: Du
 }
 
 impl JetStreamQueue {
-    /// Sends messages of `component` again: those that had already ended at the last sweep, and with `patience` also
-    /// those that have stalled for longer than that. Returns how many.
+    /// Sends messages of `component` again: those that had already ended at the last sweep, and with
+    /// `stalled_after` also those that have stalled for longer than that. Returns how many.
     pub(super) async fn sweep(
         &self,
         component: &str,
-        patience: Option<Duration>,
+        stalled_after: Option<Duration>,
         stalled: &mut Stalled,
     ) -> Result<usize, QueueError> {
         let durable = &self.shared.durable;
         let info = durable.consumer_info(subject::token(component)).await.map_err(failed)?;
         let ended = info.ack_floor.stream_sequence;
-        let last = if patience.is_some() { info.delivered.stream_sequence } else { ended };
-        let (all, mut from, mut found) = (self.shared.nats.subjects().durable_of(component), 1, 0);
+        let last = if stalled_after.is_some() { info.delivered.stream_sequence } else { ended };
+        let (all, mut from, mut resent) = (self.shared.nats.subjects().durable_of(component), 1, 0);
         let before = std::mem::take(stalled);
         // Messages that this sweep does not check stay as they are.
         stalled.extend(before.range(last.saturating_add(1)..));
@@ -94,22 +94,22 @@ impl JetStreamQueue {
             let (stored, sequence) = read(message);
             from = sequence + 1;
             let note = self.shared.notes.get(&stored.id).await?.unwrap_or_default();
-            let standing = if sequence <= ended {
-                Standing::Ended
+            let state = if sequence <= ended {
+                DeliveryState::Ended
             } else if stored.waits_until(overdue_before()).is_some()
                 || note.state != State::Delivering && note.due.is_some_and(|due| due > overdue_before())
             {
                 continue;
             } else {
-                Standing::Attempts(note.attempts)
+                DeliveryState::Attempts(note.attempts)
             };
-            let since = before.get(&sequence).filter(|(before, _)| *before == standing).map(|(_, since)| *since);
-            let over = since.is_some_and(|since| match standing {
-                Standing::Ended => true,
-                Standing::Attempts(_) => patience.is_some_and(|patience| since.elapsed() > patience),
+            let since = before.get(&sequence).filter(|(before, _)| *before == state).map(|(_, since)| *since);
+            let is_stalled = since.is_some_and(|since| match state {
+                DeliveryState::Ended => true,
+                DeliveryState::Attempts(_) => stalled_after.is_some_and(|limit| since.elapsed() > limit),
             });
-            if !over {
-                stalled.insert(sequence, (standing, since.unwrap_or_else(Instant::now)));
+            if !is_stalled {
+                stalled.insert(sequence, (state, since.unwrap_or_else(Instant::now)));
                 continue;
             }
             // Another host may send it too; the stream stores it once.
@@ -117,9 +117,9 @@ impl JetStreamQueue {
             let copy = Stored { attempts: note.attempts.max(stored.attempts), reason: note.reason, ..stored };
             self.resend(copy, &message_id, false).await?;
             self.delete(durable, sequence).await?;
-            found += 1;
+            resent += 1;
         }
-        Ok(found)
+        Ok(resent)
     }
 }
 

@@ -1,3 +1,5 @@
+//! The queue on JetStream, with a real nats-server: messages are stored, taken, swept and ended.
+
 use super::message::Stored;
 use super::note::{Note, State};
 use super::operator::PAGE;

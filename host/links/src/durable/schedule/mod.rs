@@ -61,14 +61,16 @@ pub(super) async fn run(queue: Queue, schedules: Vec<Arc<Scheduled>>, stop: Canc
         queue,
         cursors: None,
         watched: schedules.into_iter().map(|scheduled| Watched { scheduled, next: Some(0), known: false }).collect(),
-        compared: None,
+        clock_checked: None,
         log_throttle: LogThrottle::default(),
     };
     loop {
         let pause = match clock.turn().await {
             Ok(pause) => pause,
             Err(error) => {
-                clock.log_throttle.failed(|_| tracing::error!("schedules wait: {error}; fix: {}", error.fix()));
+                clock
+                    .log_throttle
+                    .failed(|_| tracing::error!("no schedule can be called: {error}; fix: {}", error.fix()));
                 RETRY_INTERVAL
             }
         };
@@ -83,8 +85,8 @@ struct Clockwork {
     queue: Queue,
     cursors: Option<Cursors>,
     watched: Vec<Watched>,
-    /// When this host's clock was last found right.
-    compared: Option<Instant>,
+    /// When this host's clock was last compared and was right.
+    clock_checked: Option<Instant>,
     log_throttle: LogThrottle,
 }
 
@@ -103,13 +105,13 @@ impl Clockwork {
             self.cursors = Some(Cursors::open(&self.queue).await?);
         }
         let Some(cursors) = &self.cursors else { return Ok(RETRY_INTERVAL) };
-        if self.compared.is_none_or(|compared| compared.elapsed() >= CLOCK_INTERVAL) {
+        if self.clock_checked.is_none_or(|checked| checked.elapsed() >= CLOCK_INTERVAL) {
             let offset = cursors.clock_offset().await?;
             if offset.saturating_abs() > millis(MAX_CLOCK_SKEW) {
-                self.compared = None;
+                self.clock_checked = None;
                 return Err(QueueError::Clock(offset));
             }
-            self.compared = Some(Instant::now());
+            self.clock_checked = Some(Instant::now());
         }
         let now = now();
         let mut due: Vec<(usize, bool, Arc<Scheduled>)> = self
@@ -123,12 +125,12 @@ impl Clockwork {
         let random = souk_manifest::clock::jitter().and_then(|random| usize::try_from(random % (1 << 31)).ok());
         let begin = random.unwrap_or(0).checked_rem(due.len()).unwrap_or(0);
         due.rotate_left(begin);
-        let looks = due
+        let calls = due
             .into_iter()
-            .map(|(at, known, scheduled)| async move { (at, look(cursors, &scheduled, known, now).await) });
-        let looks: Vec<_> = futures::stream::iter(looks).buffer_unordered(MAX_CONCURRENT).collect().await;
+            .map(|(at, known, scheduled)| async move { (at, call_due(cursors, &scheduled, known, now).await) });
+        let made: Vec<_> = futures::stream::iter(calls).buffer_unordered(MAX_CONCURRENT).collect().await;
         let mut failed = None;
-        for (at, next) in looks {
+        for (at, next) in made {
             let Some(watched) = self.watched.get_mut(at) else { continue };
             match next {
                 Ok(next) => (watched.next, watched.known) = (next, true),
@@ -145,8 +147,9 @@ impl Clockwork {
     }
 }
 
-/// Makes the due calls of one schedule; returns when it is due next.
-async fn look(cursors: &Cursors, scheduled: &Scheduled, known: bool, now: i64) -> Result<Option<i64>, QueueError> {
+/// Makes the due calls of one schedule; returns when it is due next. `known` says whether this host has checked the
+/// schedule before.
+async fn call_due(cursors: &Cursors, scheduled: &Scheduled, known: bool, now: i64) -> Result<Option<i64>, QueueError> {
     let (schedule, component) = (&scheduled.schedule, scheduled.component());
     let next = |fired: i64| schedule.timetable.after(fired.max(now));
     let mut cursor = match cursors.read(scheduled).await? {

@@ -1,7 +1,7 @@
 //! Schedules on both kinds of queue, checked at times that the tests choose.
 
 use super::cursors::Cursors;
-use super::{MAX_CLOCK_SKEW, Scheduled, look};
+use super::{MAX_CLOCK_SKEW, Scheduled, call_due};
 use crate::durable::queue::{Published, Queue, QueueError};
 use crate::durable::{FileQueue, JetStreamQueue, millis, now};
 use futures::future::join_all;
@@ -63,14 +63,14 @@ fn of(name: &str, hours: impl IntoIterator<Item = i64>) -> Vec<(String, i64)> {
 async fn each_due_time_is_called_for_once_from_the_first_look_on(queue: &Queue) {
     let cursors = Cursors::open(queue).await.unwrap();
     let hourly = scheduled("hourly", Missed::All);
-    assert_eq!(look(&cursors, &hourly, false, START + 1).await.unwrap(), Some(START + HOUR));
+    assert_eq!(call_due(&cursors, &hourly, false, START + 1).await.unwrap(), Some(START + HOUR));
     assert_eq!(calls(queue).await, []);
     for hour in 1..=3 {
         let now = START + hour * HOUR;
-        assert_eq!(look(&cursors, &hourly, true, now).await.unwrap(), Some(now + HOUR));
-        // Another host looks too, and this one again.
+        assert_eq!(call_due(&cursors, &hourly, true, now).await.unwrap(), Some(now + HOUR));
+        // Another host checks too, and this one again.
         let other = Cursors::open(queue).await.unwrap();
-        assert_eq!(look(&other, &hourly, false, now + 1).await.unwrap(), Some(now + HOUR));
+        assert_eq!(call_due(&other, &hourly, false, now + 1).await.unwrap(), Some(now + HOUR));
         assert_eq!(calls(queue).await, of("hourly", 1..=hour));
     }
 }
@@ -78,10 +78,10 @@ async fn each_due_time_is_called_for_once_from_the_first_look_on(queue: &Queue) 
 async fn after_a_stop_what_was_missed_is_skipped_called_once_or_made_up_for(queue: &Queue) {
     for (name, missed) in [("skips", Missed::Skip), ("last", Missed::Last), ("all", Missed::All)] {
         let cursors = Cursors::open(queue).await.unwrap();
-        look(&cursors, &scheduled(name, missed), false, START).await.unwrap();
-        // Hours later another process looks for the first time.
+        call_due(&cursors, &scheduled(name, missed), false, START).await.unwrap();
+        // Hours later another process checks for the first time.
         let late = START + 3 * HOUR + HOUR / 2;
-        let next = look(&Cursors::open(queue).await.unwrap(), &scheduled(name, missed), false, late).await.unwrap();
+        let next = call_due(&Cursors::open(queue).await.unwrap(), &scheduled(name, missed), false, late).await.unwrap();
         assert_eq!(next, Some(START + 4 * HOUR));
     }
     assert_eq!(calls(queue).await, [of("all", 1..=3), of("last", [3])].concat());
@@ -90,9 +90,9 @@ async fn after_a_stop_what_was_missed_is_skipped_called_once_or_made_up_for(queu
 async fn a_schedule_that_was_changed_has_missed_nothing_under_its_new_timetable(queue: &Queue) {
     let cursors = Cursors::open(queue).await.unwrap();
     let mut changed = scheduled("changed", Missed::All);
-    look(&cursors, &changed, false, START).await.unwrap();
+    call_due(&cursors, &changed, false, START).await.unwrap();
     changed.schedule.timetable = Timetable::cron("*/10 * * * *").unwrap();
-    let next = look(&cursors, &changed, false, START + 5 * HOUR + 1).await.unwrap();
+    let next = call_due(&cursors, &changed, false, START + 5 * HOUR + 1).await.unwrap();
     assert_eq!((next, calls(queue).await), (Some(START + 5 * HOUR + HOUR / 6), vec![]));
 }
 
@@ -118,12 +118,12 @@ async fn a_file_without_room_keeps_the_due_time_for_later() {
     let full = Queue::File(FileQueue::open(&path, 1).unwrap());
     let hourly = scheduled("hourly", Missed::Skip);
     let cursors = Cursors::open(&full).await.unwrap();
-    look(&cursors, &hourly, false, START).await.unwrap();
-    let error = look(&cursors, &hourly, true, START + HOUR).await.unwrap_err();
+    call_due(&cursors, &hourly, false, START).await.unwrap();
+    let error = call_due(&cursors, &hourly, true, START + HOUR).await.unwrap_err();
     assert!(matches!(error, QueueError::Full(_)), "{error}");
     drop((cursors, full));
     let queue = file(folder.path());
-    look(&Cursors::open(&queue).await.unwrap(), &hourly, true, START + HOUR + 1).await.unwrap();
+    call_due(&Cursors::open(&queue).await.unwrap(), &hourly, true, START + HOUR + 1).await.unwrap();
     assert_eq!(calls(&queue).await, of("hourly", [1]));
 }
 
@@ -141,9 +141,9 @@ async fn on_jetstream_what_was_missed_is_as_the_manifest_says() {
     let before = calls(&queue).await;
     let cursors = Cursors::open(&queue).await.unwrap();
     let mut changed = scheduled("changed", Missed::All);
-    look(&cursors, &changed, false, START).await.unwrap();
+    call_due(&cursors, &changed, false, START).await.unwrap();
     changed.schedule.timetable = Timetable::cron("*/10 * * * *").unwrap();
-    look(&cursors, &changed, false, START + 5 * HOUR).await.unwrap();
+    call_due(&cursors, &changed, false, START + 5 * HOUR).await.unwrap();
     assert_eq!(calls(&queue).await, before);
 }
 
@@ -154,13 +154,13 @@ async fn a_host_that_dies_between_the_message_and_the_cursor_leaves_one_call() {
     let Queue::JetStream(streams) = &queue else { unreachable!() };
     let hourly = scheduled("hourly", Missed::All);
     let cursors = Cursors::open(&queue).await.unwrap();
-    look(&cursors, &hourly, false, START).await.unwrap();
+    call_due(&cursors, &hourly, false, START).await.unwrap();
     let (id, message) = hourly.message(START + HOUR).unwrap();
     let stored = streams.schedules().await.unwrap().store(id.clone(), message, START + HOUR).await.unwrap();
     assert_eq!(stored, Published::Stored(id));
-    look(&cursors, &hourly, false, START + HOUR + 1).await.unwrap();
+    call_due(&cursors, &hourly, false, START + HOUR + 1).await.unwrap();
     assert_eq!(calls(&queue).await, of("hourly", [1]));
-    assert_eq!(look(&cursors, &hourly, true, START + HOUR + 2).await.unwrap(), Some(START + 2 * HOUR));
+    assert_eq!(call_due(&cursors, &hourly, true, START + HOUR + 2).await.unwrap(), Some(START + 2 * HOUR));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -172,7 +172,7 @@ async fn only_one_of_several_hosts_that_look_at_the_same_time_makes_the_call() {
     for now in [START, START + HOUR, START + 2 * HOUR] {
         join_all(hosts.iter().map(|queue| async {
             let cursors = Cursors::open(queue).await.unwrap();
-            join_all(schedules.iter().map(|scheduled| look(&cursors, scheduled, false, now))).await
+            join_all(schedules.iter().map(|scheduled| call_due(&cursors, scheduled, false, now))).await
         }))
         .await;
     }

@@ -11,6 +11,7 @@ pub(crate) mod provider;
 pub(crate) use events::SECRET;
 
 use axum::extract::Path;
+use axum::http::{Method, StatusCode, Uri};
 use axum::routing::get;
 use axum::serve::ListenerExt;
 use axum::{Json, Router};
@@ -41,6 +42,7 @@ pub(crate) fn serve(database: &str, folder: &str, url: &str, provider: &str) {
             .merge(postgres::routes(url, accounts.clone(), provider).await)
             .merge(events::routes(folder))
             .merge(accounts::routes(accounts))
+            .fallback(not_found)
     });
 }
 
@@ -52,6 +54,13 @@ fn run(app: impl Future<Output = Router>) {
         let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
         axum::serve(listener, app).await.unwrap();
     });
+}
+
+/// The gateway's answer to an unknown route.
+async fn not_found(method: Method, uri: Uri) -> (StatusCode, Json<serde_json::Value>) {
+    let message = format!("Cannot {method} {uri}");
+    let body = serde_json::json!({ "message": message, "error": "Not Found", "statusCode": 404 });
+    (StatusCode::NOT_FOUND, Json(body))
 }
 
 /// A database for writing: a commit is on disk when it returns, as in the host.

@@ -66,7 +66,8 @@ impl App {
                 Some(remote) => remote::listed_hosts(remote.nats()).await.len() > 1,
                 None => false,
             };
-            let message = "other hosts of the application run on this NATS, and nothing would prove to them who deploys\n  fix: \
+            let message = "other hosts of the application run on this NATS, and nothing would prove to them that this \
+                           host may deploy\n  fix: \
                            give all hosts the same `cluster_secret` under [nats] of runtime-config.toml and start them again; or \
                            stop the others";
             return if others { Err(refused(component, message)) } else { Ok(()) };
@@ -86,9 +87,7 @@ impl App {
 
     fn keep_agreed(&self, agreed: &[u8]) {
         if let Err(error) = block_in_place(|| self.deployments.kept.save_agreed(agreed)) {
-            tracing::error!(
-                "what the hosts have agreed on cannot be written down: {error}; fix: make room in the state folder"
-            );
+            tracing::error!("the agreement of the hosts cannot be stored: {error}; fix: make room in the state folder");
         }
     }
 
@@ -188,7 +187,7 @@ impl App {
             IntentError::Record(error) => refused(
                 draft.component,
                 format_args!(
-                    "whether the agreement was recorded is not known: {error}\n  if it was, all hosts go to it by \
+                    "it is unknown whether the agreement was recorded: {error}\n  if it was, all hosts change to it by \
                      themselves, this one too"
                 ),
             ),
@@ -203,7 +202,7 @@ impl App {
         let mut book = self.book(component);
         book.note(number, why);
         if let Err(error) = block_in_place(|| self.deployments.kept.save(component, &mut book)) {
-            tracing::error!(component, "component `{component}`: its versions cannot be written down: {error}");
+            tracing::error!(component, "component `{component}`: its versions cannot be stored: {error}");
         }
         self.deployments.books.lock().insert(component.to_owned(), book);
     }
@@ -219,7 +218,7 @@ impl App {
     /// Goes to the versions that the application's hosts agree on, until `stop`.
     pub fn follow(self: &Arc<Self>, stop: CancellationToken) {
         if self.deployments.intents.is_some() {
-            tokio::spawn(vital("a look for deployments", self.clone().follow_all(stop)));
+            tokio::spawn(vital("the search for deployments", self.clone().follow_all(stop)));
         }
     }
 
@@ -233,7 +232,7 @@ impl App {
                 None => return,
                 Some(Ok(())) => {}
                 Some(Err(error)) => {
-                    tracing::debug!("which versions the hosts have agreed on is not known: {error}");
+                    tracing::debug!("it is unknown which versions the hosts have agreed on: {error}");
                     continue;
                 }
             }

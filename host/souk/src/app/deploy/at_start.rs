@@ -57,8 +57,9 @@ fn not_kept(component: &str, cause: std::io::Error) -> StartError {
 pub(super) fn no_file(component: &str, intent: &Intent, is_other: bool) -> String {
     let what = if is_other { "is not what was deployed" } else { "is not whole" };
     format!(
-        "component `{component}`: the file on NATS of version {} ({}), which the hosts have agreed on, {what}: it is not run here\n  \
-         fix: deploy it again from a host that runs it; where it is not what was deployed, look who may publish on NATS",
+        "component `{component}`: the file on NATS of version {} ({}), which the hosts have agreed on, {what}: this \
+         host does not run it\n  \
+         fix: deploy it again from a host that runs it; if it is not what was deployed, check who may publish on NATS",
         intent.number, intent.digest
     )
 }
@@ -92,8 +93,8 @@ impl App {
             {
                 tracing::warn!(
                     %component,
-                    "component `{component}`: its `source` is newer than version {} ({}), which the hosts have agreed on: it is \
-                     not run here; `souk deploy {component}` lets all hosts run what this one does",
+                    "component `{component}`: its `source` is newer than version {} ({}), which the hosts have agreed \
+                     on: this host does not run it; `souk deploy {component}` deploys it to all hosts",
                     intent.number, intent.digest
                 );
             }

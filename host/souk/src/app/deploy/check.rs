@@ -76,8 +76,7 @@ impl App {
                         let target = Target::Local(pool);
                         let import = Import { engine, importer, interface, export, target };
                         if let Err(error) = import.check(exported) {
-                            let message =
-                                format!("its caller `{}` would not find what it imports: {error}", caller.name);
+                            let message = format!("its caller `{}` would not find its import: {error}", caller.name);
                             mistakes.push(self.application.mistake_at(
                                 dependency.line,
                                 &declared.name,
@@ -139,7 +138,7 @@ impl App {
             exported.functions.iter().filter(|f| !is_host_interface(&f.interface) && !known(&f.interface, &f.name));
         let new: Vec<String> = new.map(|f| format!("{}#{}", f.interface, f.name)).collect();
         if self.remote.is_some() && !new.is_empty() {
-            notes.push(format!("other hosts can call {} once this one is started again", new.join(", ")));
+            notes.push(format!("other hosts can call {} after a restart of this host", new.join(", ")));
         }
         mistakes
     }
@@ -163,7 +162,7 @@ impl App {
         let waiting = found.events.iter().filter(|event| event.component == declared.name && event.state != "stranded");
         let changed: Vec<&Event> = waiting.filter(|event| !unchanged(event)).collect();
         if found.total > found.events.len() as u64 && !changed.is_empty() {
-            let message = format!("{} messages wait, too many to be compared with its new types", found.total);
+            let message = format!("{} messages wait, which are too many to compare with its new types", found.total);
             return vec![self.application.mistake(declared, message, "deploy it when fewer wait (`souk events list`)")];
         }
         for event in changed {
@@ -181,7 +180,7 @@ impl App {
                 }
             };
             let message = format!("message {id} waits for `{function}`, {why}");
-            let fix = "let it be delivered first, or drop it with `souk events drop`";
+            let fix = "wait until it is delivered, or drop it with `souk events drop`";
             mistakes.push(self.application.mistake(declared, message, fix));
             if mistakes.len() >= 10 {
                 break;

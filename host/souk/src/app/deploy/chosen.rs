@@ -58,9 +58,9 @@ pub(crate) fn choose(
         let book = match kept.book(&component.name) {
             Ok(book) => book,
             Err(error) => {
-                let message = format!("what is known of its versions cannot be read: {error}");
+                let message = format!("the record of its versions cannot be read: {error}");
                 let fix = format!(
-                    "remove versions/{}.json in the state folder to start with what the manifest names",
+                    "remove versions/{}.json in the state folder to start with the manifest's file",
                     component.name
                 );
                 mistakes.push(application.mistake(component, message, &fix));
@@ -114,8 +114,8 @@ pub(crate) fn choose(
                         if as_named && source.is_some() { component.source.clone() } else { kept.file(&active.digest) };
                     if !as_named && let Err(what) = check_file(&path, &active.digest) {
                         let message = format!("its version {} {what}", active.number);
-                        let fix = "deploy it again; for that, remove the component's .json from versions/ in the state folder, so \
-                                   that `souk up` starts what the manifest names";
+                        let fix = "deploy it again; for that, remove the component's .json from versions/ in the state \
+                                   folder, so that `souk up` starts the manifest's file";
                         mistakes.push(application.mistake(component, message, fix));
                         continue;
                     }

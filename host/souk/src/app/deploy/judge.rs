@@ -71,7 +71,7 @@ fn fault(terms: &Terms, old: &Counts, new: &Counts) -> Option<String> {
     let calls = new.calls;
     // First, because it causes the trap that follows.
     if new.memory > 0 && more(new.memory, old.memory) {
-        return Some(format!("it reached its limit of memory {} times in {calls} calls", new.memory));
+        return Some(format!("it reached its limit `memory` {} times in {calls} calls", new.memory));
     }
     if new.trapped > 0 && more(new.trapped, old.trapped) {
         let (of_new, of_old) = (new.trapped, old.trapped);

@@ -66,7 +66,7 @@ pub enum DeployError {
     #[error("{0}")]
     Refused(String),
     /// The new version is wrong.
-    #[error("nothing was deployed, because of what is wrong with the new version of `{component}`:\n{errors}")]
+    #[error("nothing was deployed, because the new version of `{component}` has these mistakes:\n{errors}")]
     Wrong {
         /// The component.
         component: String,
@@ -75,7 +75,8 @@ pub enum DeployError {
     },
     /// The versions cannot be recorded.
     #[error(
-        "component `{component}`: its versions cannot be written down: {cause}\n  fix: make room in the state folder, and make it writable"
+        "component `{component}`: its versions cannot be stored: {cause}\n  fix: make room in the state folder, and \
+         make it writable"
     )]
     NotKept {
         /// The component.
@@ -218,7 +219,10 @@ impl App {
             if let Some(number) = agreed_on {
                 return done(number, format!("version {number} serves here already, and is what all hosts run"));
             }
-            return done(number, format!("version {number} has these bytes and serves already: nothing is to be done"));
+            return done(
+                number,
+                format!("version {number} has these bytes and serves already: there is nothing to do"),
+            );
         }
         let kept = (self.deployments.kept.clone(), bytes.clone(), digest.clone());
         let code = self.compile_version(&declared.name, bytes).await?;
@@ -231,8 +235,8 @@ impl App {
         let declared_now = self.declared_now(declared);
         if order.trial.is_some() && !pending.iter().all(|file| is_additive(&declared_now, file)) {
             let message = format!(
-                "component `{}`: {} would run first, and the version that serves would meet the new tables\n  fix: where it \
-                 can go on with them, say so with `additive` in the manifest, and `souk reload`; or deploy it with `--canary \
+                "component `{}`: {} would run first, and the version that serves would meet the new tables\n  fix: if \
+                 it can work with them, list them under `additive` in the manifest, and run `souk reload`; or deploy it with `--canary \
                  100%`, which lets it serve all calls at once",
                 declared.name,
                 pending.join(", ")

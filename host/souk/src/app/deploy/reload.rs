@@ -114,7 +114,10 @@ impl App {
                     match self.may_go(old, new, routing.as_ref()) {
                         Ok(()) if self.is_gone(name) => {}
                         Ok(()) => gone.push(name.clone()),
-                        Err(why) => left.push(format!("component `{name}`, which is gone, but {why}")),
+                        Err(why) => left.push(format!(
+                            "component `{name}`, which is no longer in the manifest, but \
+                        {why}"
+                        )),
                     }
                     continue;
                 }

@@ -27,8 +27,8 @@ impl App {
         let book = self.book(component);
         let number = number.or(book.previous).ok_or_else(|| {
             DeployError::Refused(format!(
-                "component `{component}` has no version before this one\n  fix: `souk versions {component}` has those that are \
-                 kept"
+                "component `{component}` has no version before this one\n  fix: `souk versions {component}` lists the \
+                 stored ones"
             ))
         })?;
         let known: Vec<String> = book.versions.iter().map(|version| version.number.to_string()).collect();

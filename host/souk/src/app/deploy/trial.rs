@@ -34,7 +34,7 @@ impl App {
             );
             return Err(DeployError::Refused(message));
         };
-        tracing::info!(component, "version {number} of component `{component}` serves by the will of {by}");
+        tracing::info!(component, "version {number} of component `{component}` was promoted by {by}");
         let source = block_in_place(|| std::fs::read(&declared.source).ok().as_deref().map(digest)).unwrap_or_default();
         if let Err(error) = self.let_serve(declared, pool, version, number, &source, None).await {
             if let Some(version) = pool.withdraw() {
@@ -72,7 +72,7 @@ impl App {
         let mut book = self.deployments.books.lock().get(component).cloned().unwrap_or_default();
         book.note(trial.number, why);
         if let Err(error) = block_in_place(|| self.deployments.kept.save(component, &mut book)) {
-            tracing::error!(component, "component `{component}`: its versions cannot be written down: {error}");
+            tracing::error!(component, "component `{component}`: its versions cannot be stored: {error}");
         }
         self.deployments.books.lock().insert(component.to_owned(), book);
         tracing::warn!(component, "version {} of component `{component}` gets no more calls: {why}", trial.number);
@@ -93,8 +93,8 @@ async fn watch(app: Weak<App>, component: String, version: Arc<Version>, number:
                 if !std::mem::replace(&mut warned, true) {
                     tracing::warn!(
                         %component,
-                        "version {number} of component `{component}` has had {} calls, too few to judge it: it is tried out \
-                         further; `souk deploy {component} --promote-anyway` lets it serve",
+                        "version {number} of component `{component}` has had {} calls, too few to judge it: the trial \
+                         goes on; `souk deploy {component} --promote-anyway` lets it serve",
                         new.calls
                     );
                 }
@@ -111,8 +111,7 @@ async fn watch(app: Weak<App>, component: String, version: Arc<Version>, number:
                 );
                 if let Err(error) = app.let_serve(declared, pool, version, number, &source, None).await {
                     tracing::error!(%component, "{error}");
-                    return app
-                        .end_trial(&component, "it could not be written down, or the other hosts could not be told");
+                    return app.end_trial(&component, "it could not be stored, or the other hosts could not be told");
                 }
                 // The trial owns this task, and both end here.
                 app.deployments.trials.lock().remove(&component);

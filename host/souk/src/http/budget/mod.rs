@@ -194,8 +194,8 @@ impl EdgeBudget {
     fn report(&self, count: usize) {
         self.report.lock().happened(|more| {
             tracing::warn!(
-                "{count} requests were ended that waited for their clients: these have used their share of the memory for \
-                 requests, and ask for more (limits `connection_memory`, `peer_memory`, `request_memory`); {more} times more \
+                "{count} requests that waited for their clients were ended: the clients have used their share of the \
+                 memory for requests, and request more (limits `connection_memory`, `peer_memory`, `request_memory`); {more} times more \
                  since the last such line"
             );
         });

@@ -10,7 +10,7 @@ pub(super) struct Example<'a> {
     parameters: Vec<&'a Value>,
     body: Option<String>,
     /// Whether the operation accepts a login.
-    login: bool,
+    accepts_login: bool,
     /// Whether the operation requires a login.
     needs_login: bool,
 }
@@ -25,7 +25,7 @@ impl<'a> Example<'a> {
             path,
             parameters: list(&operation["parameters"]).collect(),
             body: body.map(Value::to_string),
-            login: list(&operation["security"]).any(|scheme| scheme.get("bearer").is_some()),
+            accepts_login: list(&operation["security"]).any(|scheme| scheme.get("bearer").is_some()),
             needs_login: needs_login(operation),
         }
     }
@@ -61,8 +61,9 @@ impl<'a> Example<'a> {
     pub(super) fn data(&self) -> String {
         let parameter = |parameter: &&Value| json!({ "name": parameter["name"], "in": parameter["in"], "required": parameter["required"] == true });
         let parameters: Vec<Value> = self.parameters.iter().map(parameter).collect();
-        let Example { method, path, body, login, .. } = self;
-        json!({ "method": method, "path": path, "parameters": parameters, "body": body, "login": login }).to_string()
+        let Example { method, path, body, accepts_login, .. } = self;
+        json!({ "method": method, "path": path, "parameters": parameters, "body": body, "login": accepts_login })
+            .to_string()
     }
 }
 

@@ -19,8 +19,8 @@ impl App {
     /// The message for a caller of a removed component.
     pub(crate) fn gone_text(&self, component: &str) -> String {
         format!(
-            "component `{component}` is gone from the manifest since it was reloaded\n  fix: name another, or write it into the \
-             manifest again and reload it"
+            "component `{component}` is missing in the manifest since it was reloaded\n  fix: name another, or add it \
+             to the manifest again and reload it"
         )
     }
 
@@ -55,11 +55,11 @@ impl App {
         let mut all = self.deployments.gone.lock();
         let mut lines = Vec::new();
         for name in gone {
-            lines.push(format!("component `{name}`, which is gone, takes no more calls"));
+            lines.push(format!("component `{name}`, which is no longer in the manifest, takes no more calls"));
             all.insert(name);
         }
         for name in back {
-            lines.push(format!("component `{name}`, which is there again, takes calls"));
+            lines.push(format!("component `{name}`, which is in the manifest again, takes calls"));
             all.remove(&name);
         }
         lines

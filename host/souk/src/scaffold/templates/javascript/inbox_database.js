@@ -13,7 +13,7 @@ const READ = "SELECT text FROM messages WHERE id = ?1";
 const inbox = {
   deliver(id, text) {
     // A contract's error is thrown as the case that it is.
-    if (text === "") throw { tag: "reject", val: "a message has a text" };
+    if (text === "") throw { tag: "reject", val: "the text is empty" };
     query("retry", KEEP, id, text);
   },
 };

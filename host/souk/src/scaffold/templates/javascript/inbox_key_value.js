@@ -11,7 +11,7 @@ const CLOSE = Symbol.dispose ?? Symbol.for("dispose");
 const inbox = {
   deliver(id, text) {
     // A contract's error is thrown as the case that it is.
-    if (text === "") throw { tag: "reject", val: "a message has a text" };
+    if (text === "") throw { tag: "reject", val: "the text is empty" };
     inStore("retry", (store) => store.set(id, new TextEncoder().encode(text)));
   },
 };

@@ -16,7 +16,7 @@ READ = "SELECT text FROM messages WHERE id = ?1"
 class <<python_class>>(exports.<<python_class>>):
     def deliver(self, id: str, text: str) -> None:
         if not text:
-            raise Err(DeliveryError_Reject("a message has a text"))
+            raise Err(DeliveryError_Reject("the text is empty"))
         try:
             query(KEEP, id, text)
         except Err as error:

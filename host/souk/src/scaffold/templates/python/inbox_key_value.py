@@ -14,7 +14,7 @@ STORE = "default"
 class <<python_class>>(exports.<<python_class>>):
     def deliver(self, id: str, text: str) -> None:
         if not text:
-            raise Err(DeliveryError_Reject("a message has a text"))
+            raise Err(DeliveryError_Reject("the text is empty"))
         try:
             with key_value.Store.open(STORE) as store:
                 store.set(id, text.encode())

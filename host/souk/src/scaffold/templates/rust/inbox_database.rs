@@ -18,7 +18,7 @@ impl Inbox for Component {
     fn deliver(id: String, text: String) -> Result<(), DeliveryError> {
         // PostgreSQL keeps no zero byte in a text.
         if text.is_empty() || text.contains('\0') || id.contains('\0') {
-            return Err(DeliveryError::Reject("a message has a text without zero bytes".to_owned()));
+            return Err(DeliveryError::Reject("a message needs a text and an id without zero bytes".to_owned()));
         }
         let kept = Database::open().and_then(|database| database.query(KEEP, &[Value::Text(id), Value::Text(text)]));
         // What the database said is in the log.

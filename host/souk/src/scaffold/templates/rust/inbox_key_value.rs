@@ -16,7 +16,7 @@ export!(Component);
 impl Inbox for Component {
     fn deliver(id: String, text: String) -> Result<(), DeliveryError> {
         if text.is_empty() {
-            return Err(DeliveryError::Reject("a message has a text".to_owned()));
+            return Err(DeliveryError::Reject("the text is empty".to_owned()));
         }
         let kept = Store::open(STORE).and_then(|store| store.set(&id, text.as_bytes()));
         kept.map_err(|error| DeliveryError::Retry(error.to_string()))

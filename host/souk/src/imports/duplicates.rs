@@ -20,18 +20,18 @@ struct Rows {
 
 /// The values that several rows share.
 #[derive(Default)]
-pub(super) struct Doubles {
+pub(super) struct Duplicates {
     field: String,
     shared: HashMap<Mark, Rows>,
 }
 
-impl Doubles {
+impl Duplicates {
     /// Reads all rows of `place`; does nothing if rows of this kind have no unique field.
     ///
     /// # Errors
     /// When rows cannot be read.
-    pub(super) async fn find(place: &Place, kind: &Kind) -> anyhow::Result<Doubles> {
-        let Some(field) = kind.distinct.clone() else { return Ok(Doubles::default()) };
+    pub(super) async fn find(place: &Place, kind: &Kind) -> anyhow::Result<Duplicates> {
+        let Some(field) = kind.distinct.clone() else { return Ok(Duplicates::default()) };
         let (mut rows, reading) = place.clone().rows(kind)?;
         let (mut values, mut number): (HashMap<Mark, Rows>, u64) = (HashMap::new(), 0);
         while let Some(row) = rows.recv().await {
@@ -48,14 +48,14 @@ impl Doubles {
         }
         reading.await??;
         values.retain(|_, rows| rows.second.is_some());
-        Ok(Doubles { field, shared: values })
+        Ok(Duplicates { field, shared: values })
     }
 
     /// Why the row with this number is refused.
     pub(super) fn refusal(&self, number: u64, row: &str) -> Option<String> {
         let rows = self.shared.get(&mark(&self.field, row)?)?;
         let other = rows.second.filter(|_| rows.first == number).unwrap_or(rows.first);
-        Some(format!("row {other} has the same `{}`, but for letter case: keep only one of them", self.field))
+        Some(format!("row {other} has the same `{}` except for letter case: keep only one of them", self.field))
     }
 }
 
@@ -84,14 +84,14 @@ mod tests {
             distinct: distinct.map(str::to_owned),
         };
         let place = Place::parse(file.path().to_str().unwrap()).unwrap();
-        let doubles = Doubles::find(&place, &kind(Some("email"))).await.unwrap();
-        let named = |doubles: &Doubles| {
-            let all = rows.iter().zip(1..).map(|(row, number)| doubles.refusal(number, row));
+        let duplicates = Duplicates::find(&place, &kind(Some("email"))).await.unwrap();
+        let named = |duplicates: &Duplicates| {
+            let all = rows.iter().zip(1..).map(|(row, number)| duplicates.refusal(number, row));
             all.map(|why| why.and_then(|why| why.split(' ').nth(1).map(str::to_owned))).collect::<Vec<_>>()
         };
-        assert_eq!(named(&doubles), [Some("3".to_owned()), None, Some("1".to_owned()), Some("1".to_owned())]);
-        assert_eq!(doubles.refusal(5, "no JSON"), None);
-        let none = Doubles::find(&place, &kind(None)).await.unwrap();
+        assert_eq!(named(&duplicates), [Some("3".to_owned()), None, Some("1".to_owned()), Some("1".to_owned())]);
+        assert_eq!(duplicates.refusal(5, "no JSON"), None);
+        let none = Duplicates::find(&place, &kind(None)).await.unwrap();
         assert_eq!(named(&none), [None, None, None, None]);
     }
 }

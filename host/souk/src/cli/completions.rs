@@ -37,3 +37,18 @@ impl Man {
         Ok(ExitCode::SUCCESS)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_stands_in_the_table_of_the_readme() {
+        const README: &str = include_str!("../../../../README.md");
+        for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            let name = command.get_name();
+            let is_listed = [' ', '`'].iter().any(|end| README.contains(&format!("`souk {name}{end}")));
+            assert!(is_listed, "README.md does not have `souk {name}` in its table of commands");
+        }
+    }
+}

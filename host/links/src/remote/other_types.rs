@@ -55,7 +55,7 @@ pub(super) struct Callee {
 }
 
 /// Subscribes the components of this host to the other types that callers use.
-pub(super) struct Others {
+pub(super) struct OtherTypes {
     nats: Nats,
     intakes: Intakes,
     callees: Vec<Callee>,
@@ -70,12 +70,12 @@ enum Unknown {
     Nats(#[from] NatsError),
 }
 
-impl Others {
+impl OtherTypes {
     pub(super) fn new(nats: &Nats, intakes: Intakes, callees: Vec<Callee>) -> Self {
-        Others { nats: nats.clone(), intakes, callees }
+        OtherTypes { nats: nats.clone(), intakes, callees }
     }
 
-    /// Looks for the first time; [`run`](Others::run) does it from then on.
+    /// Looks for the first time; [`run`](OtherTypes::run) does it from then on.
     pub(super) async fn look_first(&mut self) {
         let first = async {
             let records = expected::open(&self.nats).await?;
@@ -163,5 +163,5 @@ impl Callee {
 }
 
 #[cfg(test)]
-#[path = "others_tests.rs"]
+#[path = "other_types_tests.rs"]
 mod tests;

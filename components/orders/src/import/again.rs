@@ -1,0 +1,87 @@
+//! An order of the other system that comes a second time: whether it has changed there since, and what that means here.
+//!
+//! The other system goes on selling while its data comes over, so the import before the switch finds orders that were
+//! PENDING the first time and are paid now. Its status, charge and receipt are taken while nobody has changed the order
+//! here. An order that was changed on both sides is refused, and its line says what each side has: only a person can say
+//! which of them counts, above all where money is concerned. Where only this side has changed it, there is nothing to do.
+
+use super::Imported;
+use souk_database::Rows;
+use std::collections::HashMap;
+
+/// An order that is here already.
+#[derive(Debug)]
+pub(super) struct Stored {
+    /// Empty for a row of `imported_orders`.
+    status: String,
+    charge: Option<String>,
+    updated_at: String,
+    /// Nobody has changed it here.
+    untouched: bool,
+}
+
+impl Stored {
+    /// An order that an earlier row of the same call has brought.
+    pub(super) fn of(order: &Imported) -> Stored {
+        Stored {
+            status: order.status.to_owned(),
+            charge: order.charge.clone(),
+            updated_at: order.updated_at.clone(),
+            untouched: true,
+        }
+    }
+
+    /// A row that cannot be an order.
+    pub(super) fn archived() -> Stored {
+        Stored { status: String::new(), charge: None, updated_at: String::new(), untouched: true }
+    }
+}
+
+/// The rows of the statement `STORED`, by id.
+///
+/// # Errors
+/// The database's.
+pub(super) fn stored(rows: Rows) -> Result<HashMap<String, Stored>, souk_database::Error> {
+    let stored = rows.map(|mut row| {
+        let (id, status, charge, updated_at) = (row.text()?, row.text()?, row.optional_text()?, row.text()?);
+        Ok((id, Stored { status, charge, updated_at, untouched: row.boolean()? }))
+    });
+    stored.collect()
+}
+
+/// What to do with an order that is here already.
+#[derive(Debug, PartialEq)]
+pub(super) enum Again {
+    /// Nothing.
+    Same,
+    /// It is changed here too; this is what has changed.
+    Changed(String),
+    /// Somebody must look at it, for this reason.
+    Differs(String),
+}
+
+/// Compares an order of the other system with what is here.
+pub(super) fn compare(order: &Imported, stored: &Stored) -> Again {
+    let charge_differs = order.charge.is_some() && order.charge != stored.charge;
+    if stored.status.is_empty() || (order.status == stored.status && !charge_differs) {
+        return Again::Same;
+    }
+    // A charge that is here stays with its order, whatever the other system says about it now.
+    if stored.untouched && (stored.charge.is_none() || stored.charge == order.charge) {
+        return Again::Changed(format!(
+            "it was {} when it was imported before, and is {} now",
+            stored.status, order.status
+        ));
+    }
+    if !charge_differs && (!stored.untouched && order.updated_at <= stored.updated_at) {
+        return Again::Same;
+    }
+    let with = |charge: Option<&String>| charge.map_or(String::new(), |charge| format!(" with the charge {charge}"));
+    Again::Differs(format!(
+        "it has changed on both sides: here it is {}{}, and there {}{}",
+        stored.status,
+        with(stored.charge.as_ref()),
+        order.status,
+        with(order.charge.as_ref())
+    ))
+}

@@ -1,0 +1,187 @@
+//! The form of the repository, which a newcomer relies on: files are short and begin with what they are for, and pages
+//! lead where they say.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+/// The folders of the repository that have its own sources and pages.
+const FOLDERS: [&str; 8] = ["components", "deploy", "docs", "examples", "host", "nest", "tests", "wit"];
+/// Folders with what is built, installed or copied into an application.
+const NOT_OURS: [&str; 7] = ["node_modules", "target", "templates", ".souk", ".venv", "__pycache__", "dist"];
+/// Files that cannot begin with `//!`: cargo-hakari writes one, and three guests include the other in themselves.
+const WITHOUT_HEAD: [&str; 2] = ["host/workspace-hack/build.rs", "tests/guests/mixed/answer.rs"];
+const MAX_FILE_LINES: usize = 500;
+const MAX_ARCHITECTURE_LINES: usize = 300;
+const MAX_GLOSSARY_WORDS: usize = 20;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// The files with this extension, and their text.
+fn files(extension: &str) -> BTreeMap<String, String> {
+    fn collect(root: &Path, folder: &Path, extension: &str, found: &mut BTreeMap<String, String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            let (path, kind, name) = (entry.path(), entry.file_type().unwrap(), entry.file_name());
+            let is_ours = !NOT_OURS.iter().any(|other| name == *other) && folder != root;
+            if kind.is_dir() && (is_ours || FOLDERS.iter().any(|ours| name == *ours)) {
+                collect(root, &path, extension, found);
+            } else if kind.is_file() && path.extension().is_some_and(|found| found == extension) {
+                let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+                found.insert(name, fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    let (root, mut found) = (root(), BTreeMap::new());
+    collect(&root, &root, extension, &mut found);
+    assert!(found.len() > 10, "{found:?}");
+    found
+}
+
+#[test]
+fn a_source_file_is_at_most_500_lines_long_and_opens_with_what_it_is_for() {
+    for (name, text) in files("rs") {
+        let lines = text.lines().count();
+        assert!(lines <= MAX_FILE_LINES, "{name} has {lines} lines: split it by concern");
+        let first = text.lines().find(|line| !line.is_empty() && !line.starts_with("#!["));
+        let has_head = first.is_some_and(|line| line.starts_with("//! "));
+        assert!(
+            has_head || WITHOUT_HEAD.contains(&name.as_str()),
+            "{name} does not open with `//!` and what it is for"
+        );
+    }
+}
+
+/// The lines of a page outside its code blocks, with their numbers.
+fn prose(text: &str) -> Vec<(usize, &str)> {
+    let mut within_code = false;
+    let mut lines = Vec::new();
+    for (line, number) in text.lines().zip(1..) {
+        let is_fence = line.trim_start().starts_with("```");
+        within_code ^= is_fence;
+        if !within_code && !is_fence {
+            lines.push((number, line));
+        }
+    }
+    lines
+}
+
+/// The anchors that a renderer of Markdown makes of a page's headings.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let anchor = |heading: &str| {
+        let kept = heading.to_lowercase().replace(' ', "-");
+        kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_')).collect()
+    };
+    let headings = prose(text).into_iter().filter(|(_, line)| line.starts_with('#'));
+    headings.map(|(_, line)| anchor(line.trim_start_matches('#').trim())).collect()
+}
+
+/// `folder/../name` without its `..`.
+fn joined(folder: &Path, target: &str) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for part in folder.join(target).components() {
+        match part {
+            Component::ParentDir => drop(parts.pop()),
+            Component::CurDir => {}
+            part => parts.push(part.as_os_str().to_str().unwrap().to_owned()),
+        }
+    }
+    parts.join("/")
+}
+
+#[test]
+fn every_link_between_pages_leads_to_a_file_and_a_heading_that_exist() {
+    let pages = files("md");
+    let (mut dead, mut checked) = (Vec::new(), 0);
+    for (name, text) in &pages {
+        let folder = Path::new(name).parent().unwrap();
+        for (number, line) in prose(text) {
+            for rest in line.split("](").skip(1) {
+                let target = rest.split([')', ' ']).next().unwrap_or_default();
+                if target.contains(':') || target.is_empty() {
+                    continue;
+                }
+                checked += 1;
+                let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+                let file = if file.is_empty() { name.clone() } else { joined(folder, file) };
+                let has_anchor = || pages.get(&file).is_none_or(|page| anchors(page).contains(anchor));
+                if !root().join(&file).exists() || !anchor.is_empty() && !has_anchor() {
+                    dead.push(format!("{name}:{number}: {target}"));
+                }
+            }
+        }
+    }
+    assert!(dead.is_empty(), "links that lead nowhere: {dead:#?}");
+    assert!(checked > 50, "only {checked} links were found");
+}
+
+#[test]
+fn the_architecture_page_is_short_and_names_files_that_exist() {
+    let (root, text) = (root(), fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap());
+    let lines = text.lines().count();
+    assert!(lines < MAX_ARCHITECTURE_LINES, "ARCHITECTURE.md has {lines} lines");
+    let words = text.split("| word | meaning |").nth(1).unwrap().lines().skip(2);
+    let words = words.take_while(|line| line.starts_with('|')).count();
+    assert!((1..=MAX_GLOSSARY_WORDS).contains(&words), "the glossary has {words} words");
+    let mut checked = 0;
+    for (number, line) in prose(&text) {
+        for name in line.split('`').skip(1).step_by(2) {
+            let is_path = name.contains('/') && (name.ends_with(".rs") || name.ends_with('/'));
+            if !is_path || name == ".souk/" {
+                continue;
+            }
+            checked += 1;
+            let places = ["", "host/", "components/"].map(|folder| root.join(folder).join(name));
+            assert!(places.iter().any(|place| place.exists()), "line {number} names {name}, which does not exist");
+        }
+    }
+    assert!(checked > 30, "only {checked} paths were found");
+}
+
+#[test]
+fn every_watch_pattern_of_a_manifest_matches_a_file() {
+    let mut checked = 0;
+    for (name, text) in files("toml") {
+        let (folder, mut workdir) = (root().join(&name).parent().unwrap().to_owned(), "");
+        for line in text.lines() {
+            if line.starts_with('[') {
+                workdir = "";
+            } else if let Some(path) = line.strip_prefix("workdir = ") {
+                workdir = path.trim_matches('"');
+            } else if let Some(list) = line.strip_prefix("watch = ") {
+                for pattern in list.split('"').skip(1).step_by(2) {
+                    checked += 1;
+                    let pattern = folder.join(workdir).join(pattern);
+                    let mut found = glob::glob(pattern.to_str().unwrap()).unwrap();
+                    assert!(found.next().is_some(), "{name}: {} matches no file", pattern.display());
+                }
+            }
+        }
+    }
+    assert!(checked > 50, "only {checked} patterns were found");
+}
+
+#[test]
+fn the_host_names_no_contract_of_the_store() {
+    let is_code = |line: &&str| !line.trim_start().starts_with("//");
+    let mut checked = 0;
+    for (name, text) in files("rs") {
+        let is_test = name.ends_with("tests.rs") || name.contains("/tests/") || name.contains("/mistakes/");
+        if !name.starts_with("host/") || !name.contains("/src/") || is_test {
+            continue;
+        }
+        checked += 1;
+        // Unit tests are at the end of a file.
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        for line in code.lines().filter(is_code) {
+            for word in ["store:auth", "store:orders", "store:payments", "store:products", "stripe"] {
+                assert!(!line.to_lowercase().contains(word), "{name} names `{word}`: {line}");
+            }
+        }
+    }
+    assert!(checked > 200, "only {checked} files were found");
+}
