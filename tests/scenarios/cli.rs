@@ -260,6 +260,8 @@ async fn doctor_prints_the_grants_and_the_limits() {
     for fragment in ["wasm32-wasip2", "rogue", "call_deadline", "request_body", "memory = 32 MiB", "default"] {
         assert!(out.contains(fragment), "{fragment} is missing:\n{out}");
     }
+    let (_, variables) = out.split_once("\nVariables, and where their values come from:\n").expect("variables");
+    assert!(variables.lines().any(|line| line.starts_with("  greeting ") && line.ends_with("  its default")), "{out}");
     let (_, fixed) = out.split_once("Fixed limits").expect("fixed limits");
     for module in [
         "http edge",

@@ -138,17 +138,19 @@ async fn a_link_without_an_error_type_is_warned_about_at_start_up() {
 
 #[tokio::test]
 async fn a_database_that_was_not_granted_cannot_be_opened() {
-    let (_host, client) = start().await;
+    let (host, client) = start().await;
     assert_eq!(client.get("/rogue/open-database/default").await.expect(200), 1);
     for path in ["/rogue/open-database/orders", "/fresh/open-database/default", "/fresh/insert-row/a"] {
         let message = undisturbed(&client, OTHERS, client.get(path)).await.expect_failed();
         assert!(message.contains("AccessDenied") || message.contains("NoSuchDatabase"), "{path}: {message}");
     }
+    let fix = "to allow it add it to sqlite_databases of [component.rogue] in the manifest";
+    host.wait_for_log(&format!("component `rogue` was refused the database \"orders\"; {fix}")).await;
 }
 
 #[tokio::test]
 async fn a_key_value_store_that_was_not_granted_cannot_be_opened() {
-    let (_host, client) = start().await;
+    let (host, client) = start().await;
     client.get("/rogue/key-value-set/default/a/1").await.expect(200);
     for path in [
         "/rogue/key-value-get/secrets/a",
@@ -160,16 +162,20 @@ async fn a_key_value_store_that_was_not_granted_cannot_be_opened() {
         assert!(message.contains("AccessDenied") || message.contains("NoSuchStore"), "{path}: {message}");
     }
     assert_eq!(client.get("/rogue/key-value-get/default/a").await.expect(200), "1");
+    let fix = "to allow it add it to key_value_stores of [component.rogue] in the manifest";
+    host.wait_for_log(&format!("component `rogue` was refused the key-value store \"secrets\"; {fix}")).await;
 }
 
 #[tokio::test]
 async fn a_variable_that_was_not_granted_cannot_be_read() {
-    let (_host, client) = start().await;
+    let (host, client) = start().await;
     assert_eq!(client.get("/rogue/read-variable/greeting").await.expect(200), "hello");
     for path in ["/rogue/read-variable/token", "/fresh/read-variable/greeting"] {
         let message = client.get(path).await.expect_failed();
         assert!(message.contains("Undefined"), "{path}: {message}");
     }
+    let fix = "to allow it add it under [component.rogue.variables] in the manifest";
+    host.wait_for_log(&format!("component `rogue` was refused the variable `token`; {fix}")).await;
 }
 
 #[tokio::test]

@@ -64,24 +64,68 @@ fn commands(page: &str) -> (String, Vec<String>) {
     (script, expected)
 }
 
-fn follow(page: &str) {
+/// Runs the commands of a page, with `new` for its first command, and then `more`; returns all output.
+fn follow(page: &str, new: &str, more: &str) -> String {
     let text = std::fs::read_to_string(build::root().join("docs").join(page)).unwrap();
     let (script, expected) = commands(&text);
     assert!(script.lines().count() > 5, "{page} has commands: {script}");
-    let said = Desk::new().succeeds(&script);
+    let script = script.replacen("souk new shop\n", &format!("{new}\n"), 1);
+    assert!(script.contains(new), "{page} begins with a new application: {script}");
+    let said = Desk::new().succeeds(&format!("{script}\n{more}"));
     for line in expected {
         assert!(said.lines().any(|said| said == line), "{page} says {line:?}, but: {said}");
     }
+    said
 }
+
+const PAGE: &str = "your-own-application.md";
 
 #[test]
 fn the_commands_of_the_page_about_an_own_application_run_as_they_stand() {
-    follow("your-own-application.md");
+    follow(PAGE, "souk new shop", "");
+}
+
+/// Whether the kinds of components that the page has no command for are tried too: `SOUK_LANGUAGES=all`.
+fn with_every_kind() -> bool {
+    std::env::var("SOUK_LANGUAGES").is_ok_and(|languages| languages == "all")
+}
+
+/// Follows the page in `language`, and with [`with_every_kind`] goes on; returns all output and the number of tests.
+fn follow_in(language: &str) -> (String, usize) {
+    let (more, tests) = if with_every_kind() { (OTHER_KINDS, 12) } else { ("", 6) };
+    let said = follow(PAGE, &format!("souk new shop --language {language}"), more);
+    assert!(!said.lines().any(|line| line.starts_with("test ")), "no test is in Rust: {said}");
+    (said, tests)
+}
+
+/// The kinds of components that the page has no command for.
+const OTHER_KINDS: &str = "souk add values --http /values/... --key-value
+    souk add lines --http /lines/... --sqlite
+    souk add host --exports acme:greetings/hosts@1.0.0
+    souk add kept --exports acme:kept/entries@1.0.0 --key-value
+    souk add post --exports acme:post/inbox@1.0.0 --durable --sqlite
+    souk add front --http /front/...
+    souk add --link front host
+    souk test";
+
+/// Needs Node.js with npm, and Python; their tools come from npm and PyPI.
+#[test]
+fn the_page_about_an_own_application_runs_in_javascript() {
+    let (said, tests) = follow_in("javascript");
+    assert!(said.lines().any(|line| line.ends_with(&format!("pass {tests}"))), "one test for each component: {said}");
+}
+
+/// Needs Node.js with npm, and Python; their tools come from npm and PyPI.
+#[test]
+fn the_page_about_an_own_application_runs_in_python() {
+    let (said, tests) = follow_in("python");
+    let expected = format!("Ran {tests} tests");
+    assert!(said.lines().any(|line| line.starts_with(&expected)), "one test for each component: {said}");
 }
 
 #[test]
 fn the_commands_of_the_page_about_contracts_run_as_they_stand() {
-    follow("change-a-contract.md");
+    follow("change-a-contract.md", "souk new shop", "");
 }
 
 #[test]
@@ -99,24 +143,27 @@ fn every_kind_of_component_builds_and_passes_the_test_that_is_made_with_it() {
          souk add inbox --exports acme:mail/inbox@1.0.0 --durable --sqlite
          souk add sender --http /sender/...; souk add --link sender inbox
          souk add post --exports acme:post/inbox@1.0.0 --durable --key-value
+         for library in souk-call souk-variables souk-web; do souk add hello --library $library; done
          souk test",
     );
     let passed = said.lines().filter(|line| line.starts_with("test ") && line.ends_with(" ... ok")).count();
     assert_eq!(passed, 11, "one test for each component: {said}");
 }
 
-/// Needs Node.js with npm, and Python; their tools come from npm and PyPI.
+/// Whether their packages compile shows the test before, in which a copy of each is compiled.
 #[test]
-fn a_component_in_javascript_calls_one_in_python_and_passes_its_test() {
-    let said = Desk::new().succeeds(
-        "souk new mixed; cd mixed
-         souk add web --http /... --language javascript
-         souk add greeter --exports acme:greetings/greetings@0.1.0 --language python
-         souk test
-         souk add --link web greeter
-         souk test",
-    );
-    assert_eq!(said.lines().filter(|line| line.ends_with("pass 1")).count(), 2, "{said}");
+fn the_libraries_for_applications_can_be_packaged_together() {
+    let target = tempfile::tempdir().unwrap();
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(build::root()).args(["package", "--no-verify", "--allow-dirty", "--offline", "--target-dir"]);
+    cargo.arg(target.path());
+    let libraries = ["souk-call", "souk-database", "souk-key-value", "souk-test", "souk-variables", "souk-web"];
+    cargo.args(libraries.iter().flat_map(|library| ["-p", library]));
+    let output = cargo.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for library in libraries {
+        assert!(target.path().join(format!("package/{library}-0.1.0.crate")).exists(), "{library}");
+    }
 }
 
 #[test]

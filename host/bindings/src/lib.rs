@@ -11,6 +11,7 @@ pub mod boundary;
 pub mod budget;
 pub mod call;
 mod call_context;
+mod denials;
 pub mod fair;
 pub mod files;
 pub mod framing;
@@ -48,6 +49,7 @@ mod wasi;
 
 use crate::boundary::{ComponentBoundaries, Usage};
 use crate::call::CallContext;
+pub use crate::denials::Denials;
 use souk_manifest::limits::{ComponentLimits, FixedLimit};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -130,6 +132,8 @@ pub fn fixed_limits() -> Vec<FixedLimit> {
 pub struct Grants {
     /// The component's name, for errors and log lines.
     pub component: Arc<str>,
+    /// What the log says that it was refused.
+    pub denials: Denials,
     /// The limits of one instance.
     pub limits: ComponentLimits,
     /// Variables with their values, templates resolved.
@@ -168,6 +172,7 @@ impl Grants {
     /// The grants of a component that may only reach what `http` allows; start-up adds the rest.
     pub fn nothing(component: Arc<str>, limits: ComponentLimits, http: Arc<http_client::Client>) -> Self {
         Grants {
+            denials: Denials::new(&component),
             component,
             limits,
             variables: BTreeMap::new(),

@@ -68,7 +68,7 @@ impl InstanceLimits {
             tracing::warn!(
                 %component,
                 "component `{component}` has reached its limit of {limit} {unit}; \
-                 raise `{key}` under [component.{component}.tool.souk.limits] in spin.toml if it needs more"
+                 raise `{key}` under [component.{component}.tool.souk.limits] in the manifest if it needs more"
             );
         }
         false
@@ -84,7 +84,7 @@ impl InstanceLimits {
             tracing::warn!(
                 %component,
                 "component `{component}` asks for memory, and the application has reached its limit of {} bytes; raise \
-                 `application_memory` under [application.tool.souk.limits] in spin.toml, or lower `instances` or \
+                 `application_memory` under [application.tool.souk.limits] in the manifest, or lower `instances` or \
                  `memory` of components",
                 self.budget.memory.most()
             );

@@ -107,7 +107,8 @@ fn lookup(ctx: &Ctx, name: &str) -> Result<String, wit::Error> {
     ctx.grants.variables.get(name).cloned().ok_or_else(|| {
         let reason =
             format!("component `{component}` has no variable `{name}`; add it under [component.{component}.variables]");
-        tracing::warn!(trace = %ctx.call.trace, "{reason}");
+        let entry = format!("it under [component.{component}.variables]");
+        ctx.grants.denials.refused(&format!("the variable `{name}`"), &entry, &ctx.call.trace);
         wit::Error::Undefined(reason)
     })
 }

@@ -56,6 +56,8 @@ pub struct Application {
     pub nats: Option<NatsConfig>,
     /// The secret variables that this host's components use, with their values.
     pub secrets: BTreeMap<String, Value>,
+    /// Where the value of each variable comes from, as text for an operator.
+    pub variable_places: BTreeMap<String, String>,
     /// The components that run here; `None` when all do. The others run on other hosts.
     pub only: Option<BTreeSet<String>>,
     /// Host names that requests to the administration listener may use, besides its address.
@@ -150,6 +152,10 @@ pub struct Component {
     pub idempotent: Vec<Idempotent>,
     /// Exports that no other component depends on; for the generator of its bindings.
     pub exports: Vec<DependencyName>,
+    /// Whether `souk build` leaves it alone while its file is newer than its sources.
+    pub is_built_if_changed: bool,
+    /// Interfaces of the host that it imports; for the generator of its bindings.
+    pub imports: Vec<DependencyName>,
     /// Its functions that the host calls at certain times.
     pub schedules: Vec<Schedule>,
     /// Its patterns of a NestJS system.
@@ -272,9 +278,11 @@ pub struct BuildStep {
     pub source: PathBuf,
     /// Where the code is downloaded from, if it is not a file of the application.
     pub download: Option<Download>,
+    /// Whether it is left alone while its file is newer than its sources.
+    pub is_built_if_changed: bool,
     /// How it is built; `None` when the manifest has no build command.
     pub build: Option<Build>,
-    /// What it imports from other components.
+    /// What it imports: from other components, and its own `imports`.
     pub imports: Vec<DependencyName>,
     /// What it exports: what other components depend on, and its own `exports`.
     pub exports: Vec<DependencyName>,

@@ -38,6 +38,8 @@ impl Component {
             remote: Vec::new(),
             idempotent: Vec::new(),
             exports: Vec::new(),
+            imports: Vec::new(),
+            is_built_if_changed: false,
             schedules: Vec::new(),
             nest: Nest::default(),
             ignored_for_readiness: false,
@@ -201,7 +203,8 @@ fn read_tool(
         }
     }
     component.idempotent = read_idempotent(&mut souk);
-    component.exports = read_exports(&mut souk);
+    component.exports = read_interfaces(&mut souk, "exports");
+    component.imports = read_interfaces(&mut souk, "imports");
     schedule::read(&mut souk, component);
     component.nest = souk.table("nest").map(nest::read).unwrap_or_default();
     if let Some(readiness) = souk.string("readiness") {
@@ -214,6 +217,7 @@ fn read_tool(
             }
         }
     }
+    component.is_built_if_changed = souk.boolean("build_if_changed").is_some_and(|yes| yes.value);
     component.traces_arguments = souk.boolean("trace_arguments").is_some_and(|yes| yes.value);
     component.is_recorded = souk.boolean("record").is_some_and(|yes| yes.value);
     if let Some(limits) = souk.table("limits") {
@@ -222,20 +226,20 @@ fn read_tool(
     souk.finish();
 }
 
-/// Reads `exports`: interfaces that the component exports beyond those that others depend on.
-fn read_exports(souk: &mut Table<'_, '_>) -> Vec<DependencyName> {
-    let mut exports = Vec::new();
-    for entry in souk.strings("exports") {
+/// Reads `exports` or `imports`: interfaces that the generator of its bindings needs beyond those of links.
+fn read_interfaces(souk: &mut Table<'_, '_>, key: &'static str) -> Vec<DependencyName> {
+    let mut interfaces = Vec::new();
+    for entry in souk.strings(key) {
         match DependencyName::parse(&entry.value) {
-            Ok(name) if name.interface.is_some() => exports.push(name),
+            Ok(name) if name.interface.is_some() => interfaces.push(name),
             wrong => {
                 let why = wrong.err().unwrap_or_else(|| "it names no interface".to_owned());
-                let message = format!("`{}` in `exports` is not an interface: {why}", entry.value);
+                let message = format!("`{}` in `{key}` is not an interface: {why}", entry.value);
                 souk.error(entry.line, message, "write \"namespace:package/interface@version\"");
             }
         }
     }
-    exports
+    interfaces
 }
 
 /// Reads `idempotent`: the functions for which a call may be repeated. Whether the component exports them is known only

@@ -29,6 +29,16 @@ pub struct HostValues {
     pub secrets: Secrets,
 }
 
+impl HostValues {
+    /// Where the host has the value of the variable `name`, for an operator.
+    pub(super) fn place(&self, name: &str, generated: &Generated) -> String {
+        match generated.kind {
+            Kind::Url => "the host: its own URL".to_owned(),
+            Kind::Secret => format!("the host: {}", self.secrets.path(name).display()),
+        }
+    }
+}
+
 /// Reads the table into the variables that it names.
 pub(super) fn read(table: &Table<'_, '_>, declared: &mut BTreeMap<String, Declared>) {
     const FIX: &str = "write `generate = \"secret\"` or `generate = \"url\"`";

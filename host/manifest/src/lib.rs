@@ -253,13 +253,15 @@ impl Manifest {
             .filter(|(name, declared)| declared.secret && used(name))
             .map(|(name, _)| name.clone())
             .collect();
-        let values = variables::resolve(&draft.declared, &providers, &process_env, host, here.as_ref(), shared, file);
+        let variables::Resolved { values, places } =
+            variables::resolve(&draft.declared, &providers, &process_env, host, here.as_ref(), shared, file);
         allowed::check(&draft.declared, &values, file);
         warnings::report(&draft.declared, &values, file);
         fill_in::turn_off(&mut draft, &values, file);
         fill_in::fill_in(&mut draft, &values, file);
         let mut application = draft.application;
         let secret = |name: String| values.get(&name).cloned().map(|value| (name, value));
+        application.variable_places = places;
         application.secrets = secrets.into_iter().filter_map(secret).collect();
         for component in application.components.values_mut() {
             component.environment.extend(environment.iter().cloned());
@@ -282,12 +284,14 @@ pub fn load_build_only(manifest: &Path) -> Result<BuildPlan, ManifestErrors> {
     let mut exports = exports(&application);
     let step = |(name, component): (String, Component)| {
         let exports = exports.remove(&name).unwrap_or_default();
-        let imports = component.dependencies.into_iter().map(|dependency| dependency.name).collect();
+        let linked = component.dependencies.into_iter().map(|dependency| dependency.name);
+        let imports = linked.chain(component.imports).collect();
         (
             name,
             BuildStep {
                 source: component.source,
                 download: component.download,
+                is_built_if_changed: component.is_built_if_changed,
                 build: component.build,
                 imports,
                 exports,

@@ -29,8 +29,11 @@ enum Segment {
 }
 
 impl RoutePattern {
-    /// Reads a route; `Err` has the mistake and the fix.
-    pub(super) fn parse(text: &str) -> Result<Self, (String, String)> {
+    /// Reads a route.
+    ///
+    /// # Errors
+    /// The mistake and the fix.
+    pub fn parse(text: &str) -> Result<Self, (String, String)> {
         let absolute = if text.starts_with('/') { text.to_owned() } else { format!("/{text}") };
         if let Some(bad) =
             absolute.chars().find(|c| matches!(c, '?' | '#' | '\\') || c.is_whitespace() || c.is_control())
@@ -95,7 +98,7 @@ impl RoutePattern {
     }
 
     /// Whether both routes match the same paths with equal rank, so that no rule could choose between them.
-    pub(super) fn same_shape(&self, other: &RoutePattern) -> bool {
+    pub fn same_shape(&self, other: &RoutePattern) -> bool {
         let same = |(a, b): (&Segment, &Segment)| match (a, b) {
             (Segment::Literal(a), Segment::Literal(b)) => a == b,
             (Segment::Param(_), Segment::Param(_)) => true,
@@ -108,7 +111,7 @@ impl RoutePattern {
 
     /// Whether all paths of the route are under `/.well-known/spin/` or `/.well-known/souk/`, which the host answers
     /// itself.
-    pub(super) fn is_reserved(&self) -> bool {
+    pub fn is_reserved(&self) -> bool {
         ["/.well-known/spin/", "/.well-known/souk/"].iter().any(|own| self.text.starts_with(own))
     }
 

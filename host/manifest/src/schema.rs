@@ -46,6 +46,7 @@ pub(super) fn read(file: File<'_>, root: &DeTable<'_>, dir: &Path) -> Option<Dra
         conditional: BTreeMap::new(),
         nats: None,
         secrets: BTreeMap::new(),
+        variable_places: BTreeMap::new(),
         only: None,
         admin_hosts: Vec::new(),
         stand_ins: BTreeMap::new(),

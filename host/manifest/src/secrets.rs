@@ -83,12 +83,17 @@ impl Secrets {
         Secrets { folder, keep: false }
     }
 
+    /// The file of the secret `name`.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// The secret `name`, which must be valid as a file name.
     ///
     /// # Errors
     /// When its file is empty, or cannot be read or written.
     pub fn get(&self, name: &str) -> Result<String, SecretError> {
-        let path = self.folder.join(name);
+        let path = self.path(name);
         match fs::read_to_string(&path) {
             // Editors add a line break at the end of a file.
             Ok(text) if text.trim_end().is_empty() => Err(SecretError::Empty { path }),
@@ -109,7 +114,7 @@ impl Secrets {
     /// # Errors
     /// When its file cannot be written.
     pub fn renew(&self, name: &str) -> Result<String, SecretError> {
-        let (path, secret) = (self.folder.join(name), random()?);
+        let (path, secret) = (self.path(name), random()?);
         replace(&self.folder, &path, &secret).map_err(|cause| SecretError::Unwritable { path, cause })?;
         Ok(secret)
     }

@@ -96,6 +96,21 @@ impl Provider {
         }
     }
 
+    /// Where this source has the value of `name`, for an operator.
+    fn place(&self, name: &str, process_env: &BTreeMap<String, String>) -> String {
+        match self {
+            Provider::CommandLine { .. } => "--variable".to_owned(),
+            Provider::Static { file, .. } => file.shown.display().to_string(),
+            Provider::Environment { prefix, file, .. } => {
+                let key = environment_name(prefix, name);
+                match process_env.contains_key(&key) {
+                    true => format!("{key} in the environment"),
+                    false => format!("{key} in {}", file.shown.display()),
+                }
+            }
+        }
+    }
+
     /// Warns when other users than the owner can read the file of this source and it has values of secret variables.
     pub(super) fn warn_of_readers(&self, declared: &BTreeMap<String, Declared>, report: &Report) {
         let (file, has): (_, &dyn Fn(&str) -> bool) = match self {
@@ -134,20 +149,26 @@ pub(super) fn resolve(
     here: Option<&BTreeSet<&str>>,
     shared: bool,
     manifest: File<'_>,
-) -> BTreeMap<String, Value> {
-    let mut values = BTreeMap::new();
+) -> Resolved {
+    let (mut values, mut places) = (BTreeMap::new(), BTreeMap::new());
     let mut missing = Vec::new();
     for (name, variable) in declared {
         let counts = |value: &&String| variable.generated.is_none() || !value.is_empty();
-        let provided = providers.iter().filter_map(|provider| provider.get(name, process_env)).find(counts);
-        if let Some(value) = provided.or(variable.default.as_ref()) {
+        let provided =
+            providers.iter().find_map(|provider| Some((provider.get(name, process_env).filter(counts)?, provider)));
+        let default = || Some((variable.default.as_ref()?, "its default".to_owned()));
+        if let Some((value, place)) =
+            provided.map(|(value, provider)| (value, provider.place(name, process_env))).or_else(default)
+        {
             values.insert(name.clone(), Value::new(value.clone(), variable.secret));
+            places.insert(name.clone(), place);
             continue;
         }
         if here.is_some_and(|here| !here.contains(name.as_str())) {
             continue;
         }
         if let Some(generated) = &variable.generated {
+            places.insert(name.clone(), host.place(name, generated));
             missing.push((name, variable, generated));
             continue;
         }
@@ -157,7 +178,13 @@ pub(super) fn resolve(
         manifest.report.error(manifest.diagnostic(Some(variable.line), None, message, fix));
     }
     generated::make(missing, host, shared, &mut values, manifest);
-    values
+    Resolved { values, places }
+}
+
+/// The values of variables, and where each comes from.
+pub(super) struct Resolved {
+    pub(super) values: BTreeMap<String, Value>,
+    pub(super) places: BTreeMap<String, String>,
 }
 
 /// Reports variables that are given on the command line and not declared; their values are not shown.
@@ -241,6 +268,32 @@ mod tests {
     use crate::tests::{HEAD, app};
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn it_is_known_where_each_value_comes_from() {
+        let text = format!(
+            "{HEAD}[variables]\na = {{ default = \"1\" }}\nb = {{ required = true }}\nc = {{ required = true }}\n\
+             d = {{ required = true, secret = true }}\ne = {{ required = true }}\nf = {{ default = \"\" }}\n\
+             [application.tool.souk.variables]\nd = {{ generate = \"secret\" }}\ne = {{ generate = \"url\" }}\n"
+        );
+        let config = "[[variables_provider]]\ntype = \"static\"\nvalues = { f = \"x\" }\n";
+        let app = app(&text).file("runtime-config.toml", config);
+        let app = app.file(".env", "SPIN_VARIABLE_B=2\nSPIN_VARIABLE_C=3").env("SPIN_VARIABLE_C", "4");
+        let places = app.load().application.variable_places;
+        let ends = [
+            ("a", "its default"),
+            ("b", "/.env"),
+            ("c", "SPIN_VARIABLE_C in the environment"),
+            ("d", "/d"),
+            ("e", "the host: its own URL"),
+            ("f", "runtime-config.toml"),
+        ];
+        assert_eq!(places.len(), ends.len(), "{places:?}");
+        for (name, end) in ends {
+            assert!(places[name].ends_with(end), "{name}: {places:?}");
+        }
+        assert!(places["d"].starts_with("the host: "), "{places:?}");
+    }
 
     #[test]
     fn a_file_with_secrets_that_other_users_can_read_is_warned_of() {

@@ -229,7 +229,7 @@ impl Nats {
 
     /// How many servers keep a stream: as configured, otherwise three in a cluster and one without a cluster.
     pub fn replicas(&self) -> usize {
-        let clustered = || self.client.server_info().cluster.is_some();
+        let clustered = || self.client.server_info().cluster.is_some_and(|name| !name.is_empty());
         self.replicas.unwrap_or_else(|| if clustered() { DEFAULT_REPLICAS } else { 1 })
     }
 }

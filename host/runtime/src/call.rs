@@ -190,7 +190,7 @@ impl Pool {
                 let (component, most) = (self.component(), self.limits.call_bytes.as_u64());
                 let detail = format!(
                     "it passed more than {most} bytes of values in one call; split them, or raise `call_bytes` under \
-                     [component.{component}.tool.souk.limits] in spin.toml"
+                     [component.{component}.tool.souk.limits] in the manifest"
                 );
                 self.error(Failure::Trapped, detail)
             }

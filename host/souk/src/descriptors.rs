@@ -25,7 +25,7 @@ pub(crate) fn raise(limits: &EdgeLimits) {
         tracing::warn!(
             "the system lets this process open {most} descriptors, and the limits need {needed} (`connections`, \
              `open_files` and {OTHER_DESCRIPTORS} for databases and outgoing requests); raise it (`ulimit -n {needed}`, LimitNOFILE \
-             of systemd), or lower `connections` under [application.tool.souk.limits] in spin.toml"
+             of systemd), or lower `connections` under [application.tool.souk.limits] in the manifest"
         );
     }
 }

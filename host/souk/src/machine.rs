@@ -18,7 +18,7 @@ pub(crate) fn check_memory(limits: &EdgeLimits) {
     if most > memory {
         tracing::warn!(
             "components and requests may use {} MiB of memory in total (limits `application_memory` and \
-             `request_memory`), but the machine or the control group has {} MiB; lower them under [application.tool.souk.limits] in spin.toml, so that a component \
+             `request_memory`), but the machine or the control group has {} MiB; lower them under [application.tool.souk.limits] in the manifest, so that a component \
              that uses too much fails alone",
             most >> 20,
             memory >> 20

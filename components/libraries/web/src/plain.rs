@@ -26,7 +26,7 @@ use std::task::{Context, Poll, Waker};
 pub mod bindings {
     spin_sdk::wit_bindgen::generate!({
         inline: "package souk:web; world plain { export souk:http/handler@1.0.0; }",
-        path: "../../../wit/http",
+        path: "wit",
         world: "souk:web/plain",
         runtime_path: "::spin_sdk::wit_bindgen::rt",
         pub_export_macro: true,

@@ -199,7 +199,7 @@ impl Client {
                 tracing::warn!(
                     %component, trace = %call.trace,
                     "component `{component}` has too many HTTP requests in progress; raise `outbound_requests` under \
-                     [component.{component}.tool.souk.limits] in spin.toml if it needs more"
+                     [component.{component}.tool.souk.limits] in the manifest if it needs more"
                 );
                 return Err(Error::ConnectionLimitReached);
             }

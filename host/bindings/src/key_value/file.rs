@@ -182,8 +182,8 @@ impl File {
     /// Adds `delta` to the number under `key`, which is 0 when there is none, and returns the sum.
     pub(super) async fn increment(&self, key: String, delta: i64) -> Result<i64, StoreError> {
         self.write(move |tx| {
-            let sum = add(lookup(tx, &key)?.map(|(value, _)| value), delta)?;
-            tx.prepare_cached(UPSERT)?.execute(params![key, sum.to_le_bytes()])?;
+            let (sum, stored) = add(lookup(tx, &key)?.map(|(value, _)| value), delta)?;
+            tx.prepare_cached(UPSERT)?.execute(params![key, stored])?;
             Ok(sum)
         })
         .await

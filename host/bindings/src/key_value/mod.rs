@@ -90,12 +90,8 @@ impl Ctx {
     /// Opens the store `label` for the guest.
     fn open_store(&mut self, label: &str) -> wasmtime::Result<Result<Resource<Handle>, Refusal>> {
         let Some(store) = self.grants.key_value.get(label).cloned() else {
-            let component = &self.grants.component;
-            tracing::warn!(
-                %component, trace = %self.call.trace,
-                "component `{component}` was refused the key-value store {label:?}; \
-                 to grant it add it to key_value_stores of [component.{component}] in spin.toml"
-            );
+            let entry = format!("it to key_value_stores of [component.{}]", self.grants.component);
+            self.grants.denials.refused(&format!("the key-value store {label:?}"), &entry, &self.call.trace);
             return Ok(Err(Refusal::AccessDenied));
         };
         if self.key_value_open >= MAX_OPEN_HANDLES {

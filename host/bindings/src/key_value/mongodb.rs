@@ -199,8 +199,8 @@ impl Collection {
         let mut conflicts = Conflicts::default();
         loop {
             let (number, expected) = self.get_versioned(key).await?.unzip();
-            let sum = add(number, delta)?;
-            match self.swap(key, expected, sum.to_le_bytes().to_vec()).await? {
+            let (sum, stored) = add(number, delta)?;
+            match self.swap(key, expected, stored).await? {
                 Swap::Done => return Ok(sum),
                 Swap::Stale(_) => conflicts.again(&self.label).await?,
             }

@@ -198,8 +198,8 @@ impl Bucket {
             let mut conflicts = Conflicts::default();
             loop {
                 let now = self.entry(key).await?;
-                let sum = add(now.value, delta)?;
-                if self.update(key, sum.to_le_bytes().to_vec().into(), now.revision).await? {
+                let (sum, stored) = add(now.value, delta)?;
+                if self.update(key, stored.into(), now.revision).await? {
                     return Ok(sum);
                 }
                 conflicts.again(&self.label).await?;

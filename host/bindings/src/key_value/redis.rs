@@ -18,7 +18,8 @@
 
 use super::error::StoreError;
 use super::types::{
-    KEYS_PAGE, MAX_BATCH_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Page, SERVER_TIMEOUT, Swap, Version, Versioned,
+    KEYS_PAGE, MAX_BATCH_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Page, SERVER_TIMEOUT, Swap, Version, Versioned, digits,
+    number,
 };
 use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use ::redis::{Client, Cmd, FromRedisValue, RedisError, RedisResult, Value, cmd};
@@ -154,7 +155,23 @@ impl Database {
 
     /// Adds `delta` to the number under `key`, and returns the sum.
     pub(super) async fn increment(&self, key: &str, delta: i64) -> Result<i64, StoreError> {
-        self.run_once(cmd("INCRBY").arg(key).arg(delta)).await
+        match self.run_once(cmd("INCRBY").arg(key).arg(delta)).await {
+            Err(StoreError::NotANumber) if self.write_as_digits(key).await? => {
+                self.run_once(cmd("INCRBY").arg(key).arg(delta)).await
+            }
+            done => done,
+        }
+    }
+
+    /// Replaces a number that was copied from another store of release 0.1.0 by its digits; returns whether INCRBY is
+    /// worth another attempt.
+    async fn write_as_digits(&self, key: &str) -> Result<bool, StoreError> {
+        let Some((value, version)) = self.get_versioned(key).await? else { return Ok(true) };
+        match number(&value).map(digits).filter(|digits| *digits != value) {
+            Some(digits) => self.swap(key, Some(version), &digits).await.map(|_| true),
+            // INCRBY has found another value, or this one is no number.
+            None => Ok(number(&value).is_some()),
+        }
     }
 
     /// Sets `key` to `value` if its version is still `expected` (`None`: if there is still no such key).

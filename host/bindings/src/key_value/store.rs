@@ -2,7 +2,8 @@
 //!
 //! The limits on keys, values and batches are the same for every kind, and are checked here before anything is sent.
 //! All kinds promise this: a write is acknowledged once it is stored; a read sees every write that was acknowledged
-//! before it, on any host; increment and compare-and-swap are atomic across all hosts.
+//! before it, on any host; increment and compare-and-swap are atomic across all hosts. A number of `increment`, read as
+//! a value, is decimal digits; the other form, which release 0.1.0 wrote, is still read (see `types::number`).
 //!
 //! The kinds differ in this, because their servers do:
 //!
@@ -10,7 +11,6 @@
 //! |---|---|---|---|---|
 //! | a batch of writes | all or none | one after the other | all or none | one after the other |
 //! | a listing while others write | in order, each key once | in the order of writing; a key that is written may come twice | in no order; a key may come twice | in order, each key once |
-//! | a number of `increment`, read as a value | 8 bytes, little endian | the same | digits, as Spin keeps it there | 8 bytes, little endian |
 //! | how long it is kept | for good | as the bucket's replicas are | as the server is configured | as most of the set's members have it |
 //!
 //! A store on a server that is away fails with an error that names it, within [`SERVER_TIMEOUT`](super::SERVER_TIMEOUT)

@@ -34,6 +34,7 @@ on_every_kind! {
     keys_values_and_batches_have_bounds_and_the_bound_itself_is_allowed
     concurrent_increments_lose_nothing
     an_increment_refuses_what_is_not_its_number_and_what_would_overflow
+    a_number_is_kept_as_digits_and_the_form_of_release_0_1_0_is_read_and_replaced
     exactly_one_of_several_concurrent_swaps_wins
     changes_by_swap_of_eight_writers_lose_nothing
     a_swap_is_refused_after_a_change_and_after_a_deletion
@@ -190,6 +191,21 @@ async fn an_increment_refuses_what_is_not_its_number_and_what_would_overflow(pla
     let number = store.get("n").await.unwrap().unwrap();
     store.set("moved".into(), number).await.unwrap();
     assert_eq!(store.increment("moved".into(), 3).await.unwrap(), 2);
+}
+
+async fn a_number_is_kept_as_digits_and_the_form_of_release_0_1_0_is_read_and_replaced(place: &TestStore) {
+    let store = place.open().await;
+    for number in [0_i64, 41, -1, i64::MIN, 12_345_678] {
+        let key = format!("n{number}");
+        store.set(key.clone(), number.to_le_bytes().to_vec()).await.unwrap();
+        assert_eq!(store.increment(key.clone(), 1).await.unwrap(), number + 1);
+        assert_eq!(store.get(&key).await.unwrap(), Some((number + 1).to_string().into_bytes()));
+        assert_eq!(store.increment(key, -1).await.unwrap(), number);
+    }
+    for text in ["+1", "007", " 7", "7 ", "1e3", "", "9223372036854775808"] {
+        store.set("text".into(), text.as_bytes().to_vec()).await.unwrap();
+        assert!(matches!(store.increment("text".into(), 1).await, Err(StoreError::NotANumber)), "{text:?}");
+    }
 }
 
 async fn exactly_one_of_several_concurrent_swaps_wins(place: &TestStore) {

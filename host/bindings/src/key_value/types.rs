@@ -54,11 +54,27 @@ pub struct Page {
     pub next: Option<String>,
 }
 
-/// Adds to a number in Spin's format: 8 bytes, little endian. All stores except those in Redis use it.
-pub(super) fn add(number: Option<Vec<u8>>, delta: i64) -> Result<i64, StoreError> {
-    let number = match number {
-        Some(bytes) => i64::from_le_bytes(bytes.try_into().map_err(|_| StoreError::NotANumber)?),
+/// Adds to a number of `increment`, and returns the sum and the bytes to store.
+pub(super) fn add(stored: Option<Vec<u8>>, delta: i64) -> Result<(i64, Vec<u8>), StoreError> {
+    let number = match stored {
+        Some(bytes) => number(&bytes).ok_or(StoreError::NotANumber)?,
         None => 0,
     };
-    number.checked_add(delta).ok_or(StoreError::Overflow)
+    let sum = number.checked_add(delta).ok_or(StoreError::Overflow)?;
+    Ok((sum, digits(sum)))
+}
+
+/// The form in which every store keeps a number: decimal digits, which Redis counts with, and which a guest or another
+/// program reads as they are.
+pub(super) fn digits(number: i64) -> Vec<u8> {
+    number.to_string().into_bytes()
+}
+
+/// The number in a value: digits, or the 8 bytes, little endian, that release 0.1.0 wrote everywhere but in Redis. Eight
+/// bytes that are all digits are digits: as the old form they would be a number beyond 3 * 10^18.
+pub(super) fn number(value: &[u8]) -> Option<i64> {
+    let read = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+    // `+1` and `007` are texts, as for Redis.
+    let read = read.filter(|number| digits(*number) == value);
+    read.or_else(|| value.try_into().ok().map(i64::from_le_bytes))
 }

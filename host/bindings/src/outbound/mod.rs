@@ -21,12 +21,11 @@ pub use dial::{Dialer, Granted, State};
 #[cfg(any(feature = "mysql", feature = "mqtt"))]
 pub(crate) use url::ServerUrl;
 
+use crate::denials::Denials;
 use futures::future::BoxFuture;
 use hyper_rustls::ConfigBuilderExt as _;
-use parking_lot::Mutex;
 use souk_manifest::limits::FixedLimit;
 use souk_manifest::{AllowedHost, default_port};
-use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs as _};
@@ -40,13 +39,11 @@ souk_manifest::fixed_limits! {
 
     /// The most names that one component resolves at the same time; others wait.
     const MAX_LOOKUPS: usize = 16, "names";
-    /// The most refused hosts of a component that the log warns of, once each.
-    const MAX_REPORTED_HOSTS: usize = 64, "hosts";
 }
 
 /// Every fixed limit of this module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
-    [FIXED_LIMITS, dial::FIXED_LIMITS].concat()
+    [FIXED_LIMITS, dial::FIXED_LIMITS, crate::denials::FIXED_LIMITS].concat()
 }
 
 /// The list of one component; cheap to clone.
@@ -57,8 +54,7 @@ pub struct AllowedHosts(Arc<List>);
 struct List {
     component: Box<str>,
     entries: Vec<AllowedHost>,
-    /// Refused hosts that the log has warned of.
-    reported: Mutex<BTreeSet<String>>,
+    denials: Denials,
 }
 
 impl AllowedHosts {
@@ -70,7 +66,7 @@ impl AllowedHosts {
 
     /// The list of `component`.
     pub fn new(component: &str, entries: Vec<AllowedHost>) -> Self {
-        AllowedHosts(Arc::new(List { component: component.into(), entries, reported: Mutex::default() }))
+        AllowedHosts(Arc::new(List { component: component.into(), entries, denials: Denials::new(component) }))
     }
 
     /// Whether the component may connect to `server`.
@@ -98,18 +94,11 @@ impl AllowedHosts {
         self.0.entries.iter().any(AllowedHost::allows_self)
     }
 
-    /// Logs that the component was refused `what` to `server`, and the entry that would allow it. A guest chooses the
-    /// hosts, so the log warns of each host once, and of a limited number.
+    /// Logs that the component was refused `what` to `server`, and the entry that would allow it.
     pub(crate) fn denied(&self, what: &str, server: &Server<'_>, trace: &str) {
         let (component, entry) = (&self.0.component, server.to_string());
-        let mut reported = self.0.reported.lock();
-        if reported.len() < MAX_REPORTED_HOSTS && reported.insert(entry.clone()) {
-            tracing::warn!(
-                %component, %trace,
-                "component `{component}` was refused {what} to {entry}; \
-                 to allow it add {entry:?} to allowed_outbound_hosts of [component.{component}] in spin.toml"
-            );
-        }
+        let missing = format!("{entry:?} to allowed_outbound_hosts of [component.{component}]");
+        self.0.denials.refused(&format!("{what} to {entry}"), &missing, trace);
     }
 }
 
@@ -174,12 +163,9 @@ impl Server<'_> {
             Some((ip, kind)) => {
                 let granting = Server { host: &ip.to_string(), ..*self }.to_string();
                 let component = &allowed.0.component;
-                tracing::warn!(
-                    %component,
-                    "{self} leads to {ip} ({kind}), which is not on the public internet, and only an entry for the \
-                     address or its network grants it; fix: add {granting:?} to allowed_outbound_hosts of \
-                     [component.{component}] in spin.toml"
-                );
+                let what = format!("{self}: it leads to {ip} ({kind}), which is not on the public internet");
+                let entry = format!("{granting:?} to allowed_outbound_hosts of [component.{component}]");
+                allowed.0.denials.refused(&what, &entry, "-");
                 Err(Unreachable::Special)
             }
         }

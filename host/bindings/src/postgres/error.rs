@@ -145,6 +145,15 @@ pub(super) fn text(error: QueryError) -> String {
     }
 }
 
+/// What PostgreSQL said of a statement that does not fit the tables, is not SQL, or is not permitted (class 42 of
+/// SQLSTATE). A violated constraint is no such error: many statements expect it.
+pub(super) fn rejection(error: &Error) -> Option<&str> {
+    match error {
+        Error::QueryFailed(QueryError::DbError(error)) if error.code.starts_with("42") => Some(&error.as_text),
+        _ => None,
+    }
+}
+
 /// The name of an error, for metrics. All of PostgreSQL's own errors have one name, because there are hundreds.
 pub(super) fn name_of(error: &Error) -> &'static str {
     match error {

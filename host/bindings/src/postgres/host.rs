@@ -5,7 +5,7 @@
 
 use super::address::set_ca_root;
 use super::bindings::spin::postgres::postgres as wit;
-use super::error::name_of;
+use super::error::{name_of, rejection};
 use super::{Address, AddressError, Column, Connection, Error, ParameterValue, Row, RowSet, State};
 use crate::boundary::Crossing;
 use crate::producer::Producer;
@@ -39,7 +39,7 @@ impl HasData for Postgres {
 /// The parts of a store that the binding uses.
 pub(super) struct View<'a> {
     pub table: &'a mut ResourceTable,
-    pub grants: &'a Grants,
+    pub grants: &'a Arc<Grants>,
     pub state: &'a mut State,
     /// The call's trace id, for the log.
     pub trace: &'a str,
@@ -179,6 +179,7 @@ impl View<'_> {
             crossing.rows(result.rows.len());
         }
         crossing.close_with(&result, name_of);
+        report_rejected(self.grants, &result, self.trace);
         Ok(result)
     }
 
@@ -196,7 +197,15 @@ impl View<'_> {
             crossing.rows(*rows);
         }
         crossing.close_with(&result, name_of);
+        report_rejected(self.grants, &result, self.trace);
         Ok(result)
+    }
+}
+
+/// Logs a statement that PostgreSQL rejected, as it does where the statement does not fit the tables.
+fn report_rejected<T>(grants: &Grants, result: &Result<T, Error>, trace: &str) {
+    if let Some(why) = result.as_ref().err().and_then(rejection) {
+        grants.denials.rejected("PostgreSQL", why, trace);
     }
 }
 
@@ -242,13 +251,15 @@ impl wit::HostConnectionWithStore<Ctx> for Postgres {
         statement: String,
         params: Vec<ParameterValue>,
     ) -> wasmtime::Result<Result<Rows, Error>> {
-        let (connection, crossing) = store.with(|mut store| {
+        let (connection, crossing, grants, trace) = store.with(|mut store| {
             let view = store.get();
             tape::unrecorded(view.tape, "spin:postgres/postgres#query-async")?;
-            view.crossing(&handle, &statement)
+            let (connection, crossing) = view.crossing(&handle, &statement)?;
+            wasmtime::error::Ok((connection, crossing, view.grants.clone(), view.trace.to_owned()))
         })?;
         let begun = connection.query_stream(statement, params).await;
         crossing.close_with(&begun, name_of);
+        report_rejected(&grants, &begun, &trace);
         let mut rows = match begun {
             Ok(rows) => rows,
             Err(e) => return Ok(Err(e)),
@@ -274,7 +285,11 @@ impl wit::HostConnectionWithStore<Ctx> for Postgres {
         statement: String,
         params: Vec<ParameterValue>,
     ) -> wasmtime::Result<Result<u64, Error>> {
-        let (connection, mut crossing) = store.with(|mut store| store.get().crossing(&handle, &statement))?;
+        let (connection, mut crossing, grants, trace) = store.with(|mut store| {
+            let view = store.get();
+            let (connection, crossing) = view.crossing(&handle, &statement)?;
+            wasmtime::error::Ok((connection, crossing, view.grants.clone(), view.trace.to_owned()))
+        })?;
         let tape = store.with(|mut store| store.data_mut().call.tape.clone());
         let asked = tape::asked(tape.as_deref(), EXECUTE, || format!("{statement:?} {params:?}"));
         let result = tape::over(asked, connection.execute(statement, params)).await?;
@@ -282,6 +297,7 @@ impl wit::HostConnectionWithStore<Ctx> for Postgres {
             crossing.rows(*rows);
         }
         crossing.close_with(&result, name_of);
+        report_rejected(&grants, &result, &trace);
         Ok(result)
     }
 }

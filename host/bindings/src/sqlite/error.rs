@@ -91,6 +91,14 @@ pub(crate) fn explain(error: &rusqlite::Error, gauge: &Gauge) -> String {
     }
 }
 
+/// Whether [`explain`] wrote this about a statement that SQLite did not compile, because it does not fit the tables or
+/// is not SQL. A violated constraint is no such error: many statements expect it.
+pub(super) fn is_rejected(why: &str) -> bool {
+    const BEGINNINGS: [&str; 6] =
+        ["no such ", "near ", "incomplete input", "not authorized", "one statement at a time", "table "];
+    why.ends_with(" of the statement)") || BEGINNINGS.iter().any(|beginning| why.starts_with(beginning))
+}
+
 /// The error of a statement that waited for too long, in SQLite's words.
 pub(super) fn to_guest_busy(label: &str) -> Error {
     Error::Io(format!(

@@ -4,7 +4,7 @@
 //! not. `execute-async` lets the instance go on.
 
 use super::bindings::spin::sqlite::sqlite as wit;
-use super::error::name_of;
+use super::error::{is_rejected, name_of};
 use super::stream::{Counted, Unread};
 use super::{Connection, Error, MAX_CONNECTIONS, QueryResult, RowResult, State, Value};
 use crate::call::CallContext;
@@ -35,10 +35,12 @@ impl HasData for Sqlite {
 /// The parts of a store that the binding uses.
 pub(super) struct View<'a> {
     pub table: &'a mut ResourceTable,
-    pub grants: &'a Grants,
+    pub grants: &'a Arc<Grants>,
     pub state: &'a mut State,
     /// The call's span.
     pub span: &'a Span,
+    /// The call's id in the log.
+    pub trace: &'a str,
     /// The call's tape, if it is recorded or replayed.
     pub tape: Option<&'a Tape>,
 }
@@ -46,16 +48,14 @@ pub(super) struct View<'a> {
 impl View<'_> {
     /// The parts of `ctx`.
     pub(super) fn of(ctx: &mut Ctx) -> View<'_> {
-        let CallContext { span, tape, .. } = &ctx.call;
-        View { table: &mut ctx.table, grants: &ctx.grants, state: &mut ctx.sqlite, span, tape: tape.as_deref() }
+        let CallContext { span, tape, trace, .. } = &ctx.call;
+        View { table: &mut ctx.table, grants: &ctx.grants, state: &mut ctx.sqlite, span, trace, tape: tape.as_deref() }
     }
 
     pub(super) fn open_label(&mut self, label: &str) -> wasmtime::Result<Result<Resource<Handle>, Error>> {
         let Some(database) = self.grants.sqlite.get(label) else {
-            tracing::warn!(
-                component = %self.grants.component, label,
-                "opened a database that it was not granted; add the label to its sqlite_databases in spin.toml"
-            );
+            let entry = format!("it to sqlite_databases of [component.{}]", self.grants.component);
+            self.grants.denials.refused(&format!("the database {label:?}"), &entry, self.trace);
             return Ok(Err(Error::AccessDenied));
         };
         if self.state.connections >= MAX_CONNECTIONS {
@@ -90,6 +90,7 @@ impl View<'_> {
             crossing.rows(result.rows.len());
         }
         crossing.close_with(&result, name_of);
+        report_rejected(self.grants, &result, self.trace);
         Ok(result)
     }
 
@@ -97,6 +98,15 @@ impl View<'_> {
         self.table.delete(handle)?;
         self.state.connections = self.state.connections.saturating_sub(1);
         Ok(())
+    }
+}
+
+/// Logs a statement that SQLite rejected, as it does where the statement does not fit the tables.
+fn report_rejected<T>(grants: &Grants, result: &Result<T, Error>, trace: &str) {
+    if let Err(Error::Io(why)) = result
+        && is_rejected(why)
+    {
+        grants.denials.rejected("SQLite", why, trace);
     }
 }
 
@@ -148,14 +158,16 @@ impl wit::HostConnectionWithStore<Ctx> for Sqlite {
         sql: String,
         params: Vec<Value>,
     ) -> wasmtime::Result<Result<Rows, Error>> {
-        let (connection, mut crossing) = store.with(|mut store| {
+        let (connection, mut crossing, grants, trace) = store.with(|mut store| {
             let view = store.get();
             tape::unrecorded(view.tape, "spin:sqlite/sqlite#execute-async")?;
-            wasmtime::error::Ok((view.connection(&handle)?, view.grants.boundaries.sqlite.open(view.span)))
+            let crossing = view.grants.boundaries.sqlite.open(view.span);
+            wasmtime::error::Ok((view.connection(&handle)?, crossing, view.grants.clone(), view.trace.to_owned()))
         })?;
         crossing.statement(&sql);
         let begun = connection.query_stream(sql, params).await;
         crossing.close_with(&begun, name_of);
+        report_rejected(&grants, &begun, &trace);
         let mut rows = match begun {
             Ok(rows) => rows,
             Err(e) => return Ok(Err(e)),

@@ -127,4 +127,39 @@ mod tests {
         view.drop(connection).await.unwrap();
         assert_eq!(ctx.sqlite.connections, 0);
     }
+
+    #[tokio::test]
+    async fn a_statement_that_does_not_fit_the_tables_is_in_the_log_and_a_violated_constraint_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(&folder.path().join("shop.db"), "default").unwrap();
+        let granted = std::collections::BTreeMap::from([("default".to_owned(), database)]);
+        let mut ctx = ctx(|grants| grants.sqlite = granted.into());
+        let log = crate::tests::Log::capture();
+        let mut view = View::of(&mut ctx);
+        assert!(view.open("other".into()).await.unwrap().is_err());
+        let expected = "component `tested` was refused the database \"other\"; to allow it add it to sqlite_databases of \
+                        [component.tested] in the manifest";
+        assert!(log.lines().last().is_some_and(|line| line.contains(expected)), "{:?}", log.lines());
+        let connection = view.open("default".into()).await.unwrap().unwrap();
+        let again = || Resource::new_borrow(connection.rep());
+        view.execute(again(), "CREATE TABLE t (a PRIMARY KEY)".into(), vec![]).await.unwrap().unwrap();
+        for (statement, why) in [
+            ("SELECT colour FROM t", "no such column: colour"),
+            ("SELECT * FROM nothing", "no such table: nothing"),
+            ("SELECT none(1)", "no such function: none"),
+            ("SELEKT 1", "near \"SELEKT\": syntax error"),
+            ("SELECT (", "incomplete input"),
+            ("INSERT INTO t VALUES (1, 2)", "table t has 1 columns but 2 values were supplied"),
+            ("ATTACH 'x' AS y", "not authorized"),
+        ] {
+            view.execute(again(), statement.into(), vec![]).await.unwrap().unwrap_err();
+            let line = log.lines().pop().unwrap_or_default();
+            let expected = format!("component `tested` ran a statement that SQLite rejected: {why}");
+            assert!(line.contains(&expected), "{statement}: {line}");
+        }
+        let before = log.lines().len();
+        view.execute(again(), "INSERT INTO t VALUES (1)".into(), vec![]).await.unwrap().unwrap();
+        view.execute(again(), "INSERT INTO t VALUES (1)".into(), vec![]).await.unwrap().unwrap_err();
+        assert_eq!(log.lines().len(), before, "{:?}", log.lines());
+    }
 }

@@ -203,6 +203,14 @@ pub const MANIFEST: &[Key] = &[
     ),
     key(
         COMPONENT,
+        "build_if_changed",
+        "a boolean",
+        "`false`",
+        "build_if_changed = true",
+        "`souk build` leaves the component alone while its file is newer than the files in `watch` of its `build` table; for build tools that do not look themselves.",
+    ),
+    key(
+        COMPONENT,
         "database_url",
         "a template of a URL",
         "its SQLite databases",
@@ -232,6 +240,14 @@ pub const MANIFEST: &[Key] = &[
         "what other components depend on",
         "exports = [\"acme:links/store@0.1.0\"]",
         "What it exports, for `souk build` and `souk wit`, which write the file that its bindings are generated from.",
+    ),
+    key(
+        COMPONENT,
+        "imports",
+        INTERFACES,
+        "what it depends on",
+        "imports = [\"fermyon:spin/sqlite@2.0.0\"]",
+        "Interfaces of the host that `souk build` and `souk wit` write into that file too, for languages whose tools have no SDK of Spin's; their packages are in `wit/`. An interface in this list grants nothing.",
     ),
     key(
         COMPONENT,

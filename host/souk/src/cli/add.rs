@@ -1,7 +1,7 @@
 //! `souk add`: adds a component, or a link between two components.
 
 use super::{ManifestArg, output};
-use crate::scaffold::{self, Changes, Kind, Language, NewComponent, NewLink, Storage};
+use crate::scaffold::{self, Changes, Kind, Language, Library, NewComponent, NewLink, Storage};
 use anyhow::Context as _;
 use clap::Args;
 use souk_manifest::DependencyName;
@@ -38,15 +38,24 @@ pub(super) struct Add {
     /// Keep its data in a key-value store
     #[arg(long)]
     key_value: bool,
-    /// The language of the component
-    #[arg(long, value_enum, default_value_t)]
-    language: Language,
+    /// The language of the component [default: that of the application's tests, or Rust]
+    #[arg(long, value_enum)]
+    language: Option<Language>,
     /// Let the first component call the second, through the interfaces that the second exports
     #[arg(long, num_args = 2, value_names = ["CALLER", "CALLEE"])]
     link: Vec<String>,
     /// The interface of a link, if it is not in the second component's `exports`
     #[arg(long, requires = "link", value_parser = DependencyName::parse)]
     interface: Option<DependencyName>,
+    /// Let an existing component in Rust use this library
+    #[arg(
+        long,
+        value_enum,
+        value_name = "LIBRARY",
+        requires = "component",
+        conflicts_with_all = ["http", "exports", "sqlite", "postgres", "key_value", "language"]
+    )]
+    library: Option<Library>,
     /// Use the libraries in this checkout of Souk instead of copies
     #[arg(long, value_name = "DIR")]
     souk: Option<String>,
@@ -57,6 +66,9 @@ impl Add {
         let path = self.manifest.path()?;
         let (folder, manifest) = place(&path)?;
         let changes = match (self.component, self.link.as_slice()) {
+            (Some(name), _) if let Some(library) = self.library => {
+                scaffold::add_library(&folder, &manifest, &name, library, self.souk.as_deref())?
+            }
             (Some(name), _) => {
                 let kind = match (self.http, self.exports) {
                     (Some(route), _) => Kind::Http { route },
@@ -67,7 +79,11 @@ impl Add {
                     ),
                 };
                 let storage = Storage { sqlite: self.sqlite, postgres: self.postgres, key_value: self.key_value };
-                let new = NewComponent { name, kind, storage, language: self.language, souk: self.souk };
+                let language = match self.language {
+                    Some(language) => language,
+                    None => scaffold::usual_language(&folder, &manifest)?,
+                };
+                let new = NewComponent { name, kind, storage, language, souk: self.souk };
                 scaffold::add(&folder, &manifest, &new)?
             }
             (None, [caller, callee]) => {

@@ -7,7 +7,7 @@
 //! A build runs the build scripts of every dependency. They get the environment without the variables that hold the
 //! application's values, which can be secrets: see [`BuildEnvironment`].
 
-use super::{ManifestArg, output, state_beside, wit};
+use super::{ManifestArg, output, stale, state_beside, wit};
 use crate::fetch::{self, Wanted};
 use anyhow::{Context, bail};
 use clap::Args;
@@ -85,10 +85,16 @@ pub(super) async fn run(request: BuildRequest<'_>, quiet: bool) -> anyhow::Resul
     let fetches = !wanted.is_empty();
     fetch::fetch(wanted, manifest, state, note).await?;
     let (start, time) = (Instant::now(), souk_manifest::clock::now());
-    let (mut built, mut files) = (Vec::new(), Vec::new());
+    let (mut built, mut files, mut current) = (Vec::new(), Vec::new(), Vec::new());
     let mut folders: BTreeMap<PathBuf, Vec<Step>> = BTreeMap::new();
     for (component, step) in plan.components {
         let Some(build) = step.build else { continue };
+        if step.is_built_if_changed && stale::is_current(&component, &step.source, &build, &plan.dir) {
+            // A contract of other components may be newer, which a start would warn of.
+            mark_current(&step.source, time);
+            current.push(component);
+            continue;
+        }
         let steps = folders.entry(build.workdir).or_default();
         for command in build.commands {
             // A command that builds several components runs once.
@@ -101,7 +107,10 @@ pub(super) async fn run(request: BuildRequest<'_>, quiet: bool) -> anyhow::Resul
         built.push(component);
         files.push(step.source);
     }
-    if built.is_empty() && fetches {
+    if !current.is_empty() {
+        note(&format!(" unchanged {}", current.join(", ")));
+    }
+    if built.is_empty() && (fetches || !current.is_empty()) {
         return Ok(());
     }
     if built.is_empty() {

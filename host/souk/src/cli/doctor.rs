@@ -92,6 +92,7 @@ impl Doctor {
                 },
             }
             output::text(&describe(application, ""));
+            variables(application);
             edge = application.limits.clone();
         }
         output::line("Limits of the HTTP edge ([application.tool.souk.limits]):");
@@ -107,6 +108,19 @@ impl Doctor {
         output::text(&fixed_limits());
         Ok(verdict.end(self.strict))
     }
+}
+
+/// Prints where the value of each variable comes from, without the value.
+fn variables(application: &Application) {
+    if application.variable_places.is_empty() {
+        return;
+    }
+    output::line("Variables, and where their values come from:");
+    let width = application.variable_places.keys().map(String::len).max().unwrap_or_default();
+    for (name, place) in &application.variable_places {
+        output::line(&format!("  {name:width$}  {place}"));
+    }
+    output::line("");
 }
 
 /// The total of all findings.

@@ -3,7 +3,8 @@
 //! A host that starts yesterday's component with today's sources confuses its developer. The manifest says which files
 //! are the sources (`watch` under `[component.NAME.build]`); without that entry nothing is checked.
 
-use souk_manifest::{Application, Component};
+use super::wit;
+use souk_manifest::{Application, Build, Component};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -29,13 +30,31 @@ pub(super) fn stale(application: &Application) -> Vec<String> {
     application.here().filter_map(older).collect()
 }
 
+/// Whether a component's file is newer than all its sources, so that building it again would change nothing. `dir` is
+/// the manifest's folder: a change in its `wit/` counts when it changes what `souk build` writes for the component.
+pub(super) fn is_current(component: &str, source: &Path, build: &Build, dir: &Path) -> bool {
+    let Some(built) = modified(source) else { return false };
+    let written = wit::file(component, build);
+    let contracts = dir.join("wit").canonicalize().ok().filter(|_| written.is_file());
+    let counts = |file: &PathBuf| {
+        contracts.as_ref().is_none_or(|folder| !file.canonicalize().is_ok_and(|file| file.starts_with(folder)))
+    };
+    let mut sources = watched(build).chain([written.clone()]).filter(counts);
+    !build.watch.is_empty() && !sources.any(|file| modified(&file).is_some_and(|changed| changed > built))
+}
+
+/// The files that a component is built from, as `watch` names them.
+fn watched(build: &Build) -> impl Iterator<Item = PathBuf> {
+    let patterns = build.watch.iter().filter_map(|pattern| build.workdir.join(pattern).to_str().map(str::to_owned));
+    let files = patterns.filter_map(|pattern| glob::glob(&pattern).ok()).flatten().filter_map(Result::ok);
+    files.take(MAX_WATCHED_FILES).filter(|file| file.is_file())
+}
+
 /// A source that has changed since the component was built.
 fn newer_source(component: &Component) -> Option<PathBuf> {
     let build = component.build.as_ref()?;
     let built = modified(&component.source)?;
-    let patterns = build.watch.iter().filter_map(|pattern| build.workdir.join(pattern).to_str().map(str::to_owned));
-    let files = patterns.filter_map(|pattern| glob::glob(&pattern).ok()).flatten().filter_map(Result::ok);
-    files.take(MAX_WATCHED_FILES).find(|file| file.is_file() && modified(file).is_some_and(|changed| changed > built))
+    watched(build).find(|file| modified(file).is_some_and(|changed| changed > built))
 }
 
 fn modified(path: &Path) -> Option<SystemTime> {
@@ -87,5 +106,40 @@ mod tests {
         assert!(said()[0].contains("src/inner/mod.rs"), "{:?}", said());
         std::fs::remove_file(path("a.wasm")).unwrap();
         assert_eq!(said(), [""; 0], "what is missing is told elsewhere");
+    }
+
+    #[test]
+    fn a_component_is_current_until_a_source_or_its_own_contracts_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let (source, workdir) = (path("a/a.wasm"), path("a"));
+        let watch = vec!["*.js".to_owned(), "../wit/**/*.wit".to_owned()];
+        let build = Build { commands: vec!["true".to_owned()], workdir, watch };
+        let aged = |name: &str, seconds| {
+            std::fs::create_dir_all(path(name).parent().unwrap()).unwrap();
+            std::fs::write(path(name), "").unwrap();
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            let file = File::options().write(true).open(path(name)).unwrap();
+            file.set_times(FileTimes::new().set_modified(time)).unwrap();
+        };
+        let current = || is_current("a", &source, &build, folder.path());
+        assert!(!current(), "there is no component yet");
+        aged("a/app.js", 10);
+        aged("a/a.wasm", 20);
+        assert!(current());
+        aged("wit/b.wit", 30);
+        assert!(!current(), "a contract is newer, and nothing was written from it");
+        aged("a/spin-dependencies.wit", 15);
+        assert!(current(), "the contract is of other components");
+        aged("a/spin-dependencies.wit", 25);
+        assert!(!current());
+        aged("a/a.wasm", 40);
+        assert!(current());
+        aged("a/more.js", 50);
+        assert!(!current(), "a new source");
+        assert!(
+            !is_current("a", &source, &Build { watch: Vec::new(), ..build.clone() }, folder.path()),
+            "nothing is known"
+        );
     }
 }

@@ -21,7 +21,8 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of `souk test`.
     pub(crate) const FIXED_LIMITS = "process";
 
-    /// How long `souk test` waits for the application to answer.
+    /// How long `souk test` waits for the application to answer while its log says nothing new. A host that compiles
+    /// large components, as those in JavaScript and Python are, says so every five seconds.
     const TEST_START_TIMEOUT: Duration = Duration::from_secs(120);
     /// How often `souk test` checks whether the application answers.
     const TEST_POLL_INTERVAL: Duration = Duration::from_millis(10);
@@ -107,15 +108,19 @@ fn start(program: &Path, manifest: &Path, state: &Path, port: &Path, log: &Path)
 
 /// Waits until the host answers, and returns its port.
 async fn wait(host: &mut Child, file: &Path, log: &Path) -> anyhow::Result<u16> {
-    let start = Instant::now();
+    let (mut said, mut since) = (0, Instant::now());
     loop {
+        let says = std::fs::metadata(log).map_or(0, |log| log.len());
+        if says != said {
+            (said, since) = (says, Instant::now());
+        }
         if let Some(port) = std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok()) {
             return Ok(port);
         }
         if host.try_wait()?.is_some() {
             anyhow::bail!("the application does not start:\n{}", read_log(log).trim_end());
         }
-        anyhow::ensure!(start.elapsed() < TEST_START_TIMEOUT, "the application does not answer:\n{}", read_log(log));
+        anyhow::ensure!(since.elapsed() < TEST_START_TIMEOUT, "the application does not answer:\n{}", read_log(log));
         tokio::time::sleep(TEST_POLL_INTERVAL).await;
     }
 }

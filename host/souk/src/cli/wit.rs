@@ -7,7 +7,7 @@ use super::{ManifestArg, output};
 use crate::contracts::{Contracts, FILE};
 use anyhow::Context as _;
 use clap::Args;
-use souk_manifest::{BuildPlan, BuildStep};
+use souk_manifest::{Build, BuildPlan, BuildStep};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -44,14 +44,17 @@ impl Wit {
 /// file is not touched, so that no build tool rebuilds. A `strict` run fails for a file that cannot be written;
 /// otherwise that is a warning.
 pub(super) fn write(plan: &BuildPlan, strict: bool) -> anyhow::Result<Vec<(String, PathBuf)>> {
-    let wanted = own_folders(plan);
+    let mut wanted = own_files(plan);
     let folder = plan.dir.join("wit");
-    if wanted.is_empty() || (!strict && !folder.is_dir()) {
+    if !strict && !folder.is_dir() {
+        wanted.retain(|(_, step, _)| needs_file(step));
+    }
+    if wanted.is_empty() {
         return Ok(Vec::new());
     }
     let contracts = Contracts::read(&folder)?;
     let mut written = Vec::new();
-    for (name, step, workdir) in wanted {
+    for (name, step, path) in wanted {
         let text = match contracts.dependencies(&step.imports, &step.exports) {
             Ok(text) => text,
             Err(error) if strict => anyhow::bail!("component `{name}`: {error}"),
@@ -60,7 +63,6 @@ pub(super) fn write(plan: &BuildPlan, strict: bool) -> anyhow::Result<Vec<(Strin
                 continue;
             }
         };
-        let path = workdir.join(FILE);
         if std::fs::read_to_string(&path).ok().as_deref() != Some(&text) {
             std::fs::write(&path, text).with_context(|| format!("component `{name}`: {}", path.display()))?;
         }
@@ -69,18 +71,37 @@ pub(super) fn write(plan: &BuildPlan, strict: bool) -> anyhow::Result<Vec<(Strin
     Ok(written)
 }
 
-/// The components with contracts that are built in their own folder. If several components share a folder, the file
-/// would not match any of them.
-fn own_folders(plan: &BuildPlan) -> Vec<(&str, &BuildStep, &Path)> {
-    let mut folders: BTreeMap<&Path, Vec<(&str, &BuildStep)>> = BTreeMap::new();
-    for (name, step) in &plan.components {
-        if let Some(build) = &step.build {
-            folders.entry(&build.workdir).or_default().push((name, step));
-        }
+/// The components that have contracts, or whose build reads the file, each with its file. A file in a folder in which
+/// several components are built would match none of them, so it is written only where a command names it.
+fn own_files(plan: &BuildPlan) -> Vec<(&str, &BuildStep, PathBuf)> {
+    let mut folders: BTreeMap<&Path, usize> = BTreeMap::new();
+    for build in plan.components.values().filter_map(|step| step.build.as_ref()) {
+        *folders.entry(&build.workdir).or_default() += 1;
     }
-    let alone = folders.into_iter().filter_map(|(folder, components)| match components.as_slice() {
-        [(name, step)] if !step.imports.is_empty() || !step.exports.is_empty() => Some((*name, *step, folder)),
-        _ => None,
+    let own = plan.components.iter().filter_map(|(name, step)| {
+        let build = step.build.as_ref()?;
+        let alone = folders.get(build.workdir.as_path()) == Some(&1);
+        let has_contracts = !step.imports.is_empty() || !step.exports.is_empty();
+        let wanted = names_own(name, build) || (alone && (has_contracts || needs_file(step)));
+        wanted.then(|| (name.as_str(), step, file(name, build)))
     });
-    alone.collect()
+    own.collect()
+}
+
+/// The file of a component: in its own folder where a command says so (`NAME/spin-dependencies.wit`), otherwise in the
+/// folder in which it is built.
+pub(super) fn file(component: &str, build: &Build) -> PathBuf {
+    let folder = if names_own(component, build) { build.workdir.join(component) } else { build.workdir.clone() };
+    folder.join(FILE)
+}
+
+fn names_own(component: &str, build: &Build) -> bool {
+    let own = format!("{component}/{FILE}");
+    let names = |command: &String| command.split_whitespace().any(|word| word.trim_start_matches("./") == own);
+    build.commands.iter().any(names)
+}
+
+/// Whether a component's build reads the file, also while the component has no link.
+fn needs_file(step: &BuildStep) -> bool {
+    step.build.iter().flat_map(|build| &build.commands).any(|command| command.contains(FILE))
 }

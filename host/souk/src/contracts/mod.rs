@@ -65,10 +65,20 @@ impl Contracts {
     /// # Errors
     /// When a file cannot be read or is not WIT, or refers to something that no file has.
     pub fn read(folder: &Path) -> Result<Contracts, ContractError> {
+        Contracts::read_with(folder, Vec::new())
+    }
+
+    /// Reads the contracts as they will be with these `new` files.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_with(folder: &Path, new: Vec<(PathBuf, String)>) -> Result<Contracts, ContractError> {
         let mut files = Vec::new();
         if folder.is_dir() {
             package::find_files(folder, &mut files)?;
         }
+        files.retain(|(path, _)| !new.iter().any(|(other, _)| other == path));
+        files.extend(new);
         let packages = package::group(files)?;
         let mut groups = packages.values().map(|package| parse(package.sources())).collect::<Result<Vec<_>, _>>()?;
         if let Some(last) = groups.pop() {
@@ -105,7 +115,7 @@ impl Contracts {
             [package] => package,
             several => {
                 let versions: Vec<_> = several.iter().map(|package| package.name.as_str()).collect();
-                return Err(missing(format!("name the version in spin.toml: there are {}", versions.join(" and "))));
+                return Err(missing(format!("name the version in the manifest: there are {}", versions.join(" and "))));
             }
         };
         let wanted = package.interfaces.iter().filter(|i| name.interface.as_ref().is_none_or(|name| name == *i));
@@ -140,7 +150,7 @@ impl Contracts {
             interfaces.iter().for_each(|interface| world.push_str(&format!("    {word} {interface};\n")));
         }
         let mut text = format!(
-            "// Made by `souk build` from spin.toml and wit/. Change those: this file is written again.\npackage \
+            "// Made by `souk build` from the manifest and wit/. Change those: this file is written again.\npackage \
              root:component;\n\nworld root {{\n{world}}}\n"
         );
         for name in self.with_their_own(needed) {

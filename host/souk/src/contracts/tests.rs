@@ -54,7 +54,10 @@ fn two_versions_of_a_package_stand_side_by_side() {
     let text = contracts.dependencies(&[], &both).unwrap();
     assert!(text.contains("package acme:links@0.1.0 {") && text.contains("package acme:links@0.2.0 {"), "{text}");
     let open = contracts.dependencies(&names(&["acme:links/store"]), &[]).unwrap_err().to_string();
-    assert!(open.contains("name the version in spin.toml: there are acme:links@0.1.0 and acme:links@0.2.0"), "{open}");
+    assert!(
+        open.contains("name the version in the manifest: there are acme:links@0.1.0 and acme:links@0.2.0"),
+        "{open}"
+    );
 }
 
 #[test]

@@ -186,7 +186,7 @@ impl Acceptor {
                             tracing::warn!(
                                 peer = %peer.address.ip(),
                                 "a connection was refused: its peer has reached its limit, each with a request in progress; \
-                                 name it in `trusted_proxies` under [application.tool.souk] in spin.toml if it is a load \
+                                 name it in `trusted_proxies` under [application.tool.souk] in the manifest if it is a load \
                                  balancer ({more} more since the last such line)"
                             );
                         });

@@ -132,7 +132,7 @@ fn parse(what: &str, text: &[u8]) -> Result<OciImageManifest, PackageError> {
         .map_err(|error| PackageError::bad(what, format!("is not an OCI artifact: {error}")))?;
     if manifest.config.media_type != APPLICATION_TYPE {
         let why = format!("is of type {}, not {APPLICATION_TYPE}", shown(&manifest.config.media_type));
-        let fix = "name a package that `souk push` has pushed; a single component is a `source` in spin.toml";
+        let fix = "name a package that `souk push` has pushed; a single component is a `source` in the manifest";
         return Err(PackageError::new(what, why, fix));
     }
     let of = |kind: &str| manifest.layers.iter().filter(|layer| layer.media_type == kind).count();

@@ -1,5 +1,6 @@
 //! The files that a command is going to write, all known before the first is written.
 
+use crate::contracts::Contracts;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -71,6 +72,23 @@ impl Changes {
     /// The folder.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Checks that the contracts in `wit/` are valid with the new ones, if they are valid now.
+    ///
+    /// # Errors
+    /// When they are not: for example, a name is a keyword of WIT, or is there twice.
+    pub(super) fn check_contracts(&self) -> Result<(), ScaffoldError> {
+        let new = self.files.iter().filter(|(path, _)| path.extension().is_some_and(|extension| extension == "wit"));
+        let new = new.map(|(path, text)| (self.folder.join(path), text.clone())).collect();
+        let folder = self.folder.join("wit");
+        match Contracts::read_with(&folder, new) {
+            Err(error) if Contracts::read(&folder).is_ok() => Err(ScaffoldError::new(
+                format!("the contracts in wit/ would not be valid: {error}"),
+                "choose another name for the interface or the package",
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Adds a note for the user.

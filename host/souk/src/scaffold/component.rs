@@ -1,12 +1,12 @@
 //! `souk add COMPONENT`: creates a component with its tables in the manifest, its test, and if needed its contract and
 //! migrations.
 
+use super::contract::{ContractNames, class};
 use super::libraries::Library;
 use super::manifest::ManifestEdit;
-use super::other_languages::JAVASCRIPT_HANDLER;
 use super::workspace::WorkspaceEdit;
 use super::{Changes, ScaffoldError, other_languages, template};
-use souk_manifest::DependencyName;
+use souk_manifest::{DependencyName, RoutePattern};
 use std::fmt::Write as _;
 use toml_edit::InlineTable;
 
@@ -59,159 +59,50 @@ pub(crate) enum Language {
     /// Rust, with spin-sdk.
     #[default]
     Rust,
-    /// JavaScript, with componentize-js: answers HTTP requests.
+    /// JavaScript, with componentize-js.
     Javascript,
-    /// Python, with componentize-py: exports a contract.
+    /// Python, with componentize-py, and spin-sdk where it answers HTTP requests.
     Python,
 }
 
-/// The source, the test and the contract of one kind of component.
-pub(super) struct Shape {
-    pub source: &'static str,
-    pub test: &'static str,
-    contract: Option<&'static str>,
-    /// The tables for SQLite and for PostgreSQL.
-    tables: Option<(&'static str, &'static str)>,
-}
+impl Language {
+    /// Every language, in the order in which the language of the tests is looked for.
+    pub(super) const ALL: [Language; 3] = [Language::Rust, Language::Javascript, Language::Python];
 
-macro_rules! shape {
-    ($source:literal, $test:literal) => { shape!(@ $source, $test, None, None) };
-    ($source:literal, $test:literal, $contract:literal) => {
-        shape!(@ $source, $test, Some(include_str!(concat!("templates/wit/", $contract, ".wit"))), None)
-    };
-    ($source:literal, $test:literal, _, $tables:literal) => { shape!(@ $source, $test, None, tables!($tables)) };
-    ($source:literal, $test:literal, $contract:literal, $tables:literal) => {
-        shape!(@ $source, $test, Some(include_str!(concat!("templates/wit/", $contract, ".wit"))), tables!($tables))
-    };
-    (@ $source:literal, $test:literal, $contract:expr, $tables:expr) => {
-        Shape {
-            source: include_str!(concat!("templates/rust/", $source, ".rs")),
-            test: include_str!(concat!("templates/tests/", $test, ".rs")),
-            contract: $contract,
-            tables: $tables,
-        }
-    };
-}
-
-macro_rules! tables {
-    ($name:literal) => {
-        Some((
-            include_str!(concat!("templates/sql/", $name, "_sqlite.sql")),
-            include_str!(concat!("templates/sql/", $name, "_postgres.sql")),
-        ))
-    };
-}
-
-/// A component that answers requests, keeps no data and calls no other component.
-pub(super) const HTTP: Shape = shape!("http", "http");
-/// Components that call another one, by the contract that the other one exports.
-pub(super) const LINKED: [(&str, Shape); 3] = [
-    ("greetings", shape!("http_linked_greetings", "http_linked_greetings")),
-    ("values", shape!("http_linked_values", "http_linked_values")),
-    ("inbox", shape!("http_linked_inbox", "http_linked_inbox")),
-];
-
-/// The contracts of [`LINKED`], by the same names.
-pub(super) const CONTRACTS: [(&str, &str); 3] = [
-    ("greetings", include_str!("templates/wit/greetings.wit")),
-    ("values", include_str!("templates/wit/values.wit")),
-    ("inbox", include_str!("templates/wit/inbox.wit")),
-];
-
-impl NewComponent {
-    fn shape(&self) -> Result<Shape, ScaffoldError> {
-        let Storage { sqlite, postgres, key_value } = self.storage;
-        if key_value && (sqlite || postgres) {
-            let fix = "choose one of them now, and grant the other by hand: `key_value_stores` or `sqlite_databases`";
-            return Err(ScaffoldError::new("a new component keeps its data in one place", fix));
-        }
-        Ok(match (&self.kind, key_value, sqlite || postgres) {
-            (Kind::Http { .. }, false, false) => HTTP,
-            (Kind::Http { .. }, true, _) => shape!("http_key_value", "http_key_value"),
-            (Kind::Http { .. }, _, true) => shape!("http_database", "http_database", _, "lines"),
-            (Kind::Exports { durable: false, .. }, false, false) => shape!("greetings", "greetings", "greetings"),
-            (Kind::Exports { durable: false, .. }, true, _) => shape!("values_key_value", "values", "values"),
-            (Kind::Exports { durable: false, .. }, _, true) => shape!("values_database", "values", "values", "entries"),
-            (Kind::Exports { durable: true, .. }, true, _) => shape!("inbox_key_value", "inbox", "inbox"),
-            (Kind::Exports { durable: true, .. }, _, true) => shape!("inbox_database", "inbox", "inbox", "messages"),
-            (Kind::Exports { durable: true, .. }, false, false) => {
-                return Err(ScaffoldError::new(
-                    "a component that receives durable calls needs a place for their data",
-                    "add --key-value, --sqlite or --postgres",
-                ));
-            }
-        })
-    }
-}
-
-/// The names that a contract has in Rust, Python and WIT.
-pub(super) struct ContractNames {
-    /// `acme:links@0.1.0`.
-    package: String,
-    /// `acme:links/store@0.1.0`.
-    contract: String,
-    interface: String,
-    /// `acme:links/kept@0.1.0`.
-    pub kept: String,
-    /// `acme::links::store`.
-    path: String,
-    /// `acme::links`.
-    package_path: String,
-    /// `order_store`, for the interface `order-store`.
-    python_module: String,
-    /// `OrderStore`.
-    python_class: String,
-    /// `wit/links/store.wit`.
-    pub file: String,
-}
-
-impl ContractNames {
-    pub(super) fn of(name: &DependencyName) -> ContractNames {
-        let interface = name.interface.clone().unwrap_or_default();
-        let version = name.version.as_ref().map(|version| format!("@{version}")).unwrap_or_default();
-        let rust = |text: &str| text.replace('-', "_").replace(':', "::");
-        let package_path = rust(&name.package);
-        let folder = name.package.split_once(':').map_or("contract", |(_, name)| name);
-        ContractNames {
-            package: format!("{}{version}", name.package),
-            contract: name.to_string(),
-            kept: format!("{}/kept{version}", name.package),
-            path: format!("{package_path}::{}", rust(&interface)),
-            file: format!("wit/{folder}/{interface}.wit"),
-            package_path,
-            python_module: interface.replace('-', "_"),
-            python_class: interface.split('-').map(capitalized).collect(),
-            interface,
+    /// The one that is for this language.
+    pub(super) fn choose<T>(self, rust: T, javascript: T, python: T) -> T {
+        match self {
+            Language::Rust => rust,
+            Language::Javascript => javascript,
+            Language::Python => python,
         }
     }
 
-    pub(super) fn values(&self) -> [(&str, &str); 8] {
-        [
-            ("package", &self.package),
-            ("contract", &self.contract),
-            ("interface", &self.interface),
-            ("kept", &self.kept),
-            ("path", &self.path),
-            ("package_path", &self.package_path),
-            ("python_module", &self.python_module),
-            ("python_class", &self.python_class),
-        ]
+    /// The command that runs an application's tests in this language.
+    pub(super) fn test_command(self) -> &'static str {
+        self.choose(
+            "cargo test",
+            "node --test tests/*.test.mjs",
+            "python3 -m unittest discover --start-directory tests",
+        )
+    }
+
+    /// The path of a component's test in this language.
+    pub(super) fn test_file(self, component: &str) -> String {
+        let module = component.replace('-', "_");
+        self.choose(
+            format!("tests/{module}.rs"),
+            format!("tests/{component}.test.mjs"),
+            format!("tests/test_{module}.py"),
+        )
+    }
+
+    /// The path of a component's source in this language.
+    pub(super) fn source_file(self, component: &str) -> String {
+        let file = self.choose("src/lib.rs", "app.js", "app.py");
+        format!("{component}/{file}")
     }
 }
-
-/// A word with an upper-case first letter.
-fn capitalized(word: &str) -> String {
-    let mut letters = word.chars();
-    letters.next().map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + letters.as_str())
-}
-
-/// Words that cannot be a Rust module's name.
-const KEYWORDS: [&str; 43] = [
-    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate", "do", "dyn", "else",
-    "enum", "extern", "false", "final", "fn", "for", "if", "impl", "in", "let", "loop", "macro", "match", "mod",
-    "move", "override", "priv", "pub", "ref", "return", "self", "static", "struct", "super", "trait", "true", "try",
-    "type", "unsafe", "use",
-];
 
 /// Adds a component to the application with the manifest `manifest` in `folder`.
 ///
@@ -234,15 +125,13 @@ pub(crate) fn add(folder: &std::path::Path, manifest: &str, new: &NewComponent) 
         let message = format!("component `{name}` exists already");
         return Err(ScaffoldError::new(message, "choose another name, or remove its table from the manifest"));
     }
-    let mut gaps = vec![("component", name)];
+    let class = class(name);
+    let mut gaps = vec![("component", name), ("python_component", class.as_str())];
     let names;
     let base;
     match &new.kind {
         Kind::Http { route } => {
-            let Some(path) = route.strip_suffix("/...").filter(|path| path.is_empty() || path.starts_with('/')) else {
-                let fix = "write it as `/...` or `/PATH/...`: the component answers every path below it";
-                return Err(ScaffoldError::new(format!("`{route}` is not a route for a new component"), fix));
-            };
+            let path = plain_route(route)?;
             if let Some(other) = edit.at_route(route) {
                 let message = format!("component `{other}` already answers at `{route}`");
                 return Err(ScaffoldError::new(message, "choose another route, such as `/PATH/...`"));
@@ -256,10 +145,7 @@ pub(crate) fn add(folder: &std::path::Path, manifest: &str, new: &NewComponent) 
                 return Err(ScaffoldError::new(message, "write it as `acme:links/store@0.1.0`"));
             }
             names = ContractNames::of(interface);
-            if let Some(word) = names.path.split("::").find(|word| KEYWORDS.contains(word)) {
-                let fix = "choose another word: bindings in Rust take each part of the name as it is";
-                return Err(ScaffoldError::new(format!("`{word}` in `{interface}` is a keyword of Rust"), fix));
-            }
+            names.check(new.language)?;
             gaps.extend(names.values());
             let contract = template::fill(shape.contract.unwrap_or_default(), &names.values());
             if changes.read(&names.file).is_some_and(|there| there != contract) {
@@ -285,23 +171,42 @@ pub(crate) fn add(folder: &std::path::Path, manifest: &str, new: &NewComponent) 
             changes.create(format!("{name}/migrations/postgres/0001_first.sql"), postgres.to_owned())?;
         }
     }
-    match new.language {
-        Language::Rust => rust(&mut changes, &mut edit, new, &shape, &gaps)?,
-        Language::Javascript => other_languages::javascript(&mut changes, &mut edit, new, &gaps)?,
-        Language::Python => other_languages::python(&mut changes, &mut edit, new, shape.test, &gaps)?,
+    // A test in Rust can do more than one in another language, so an application that has some gets no others.
+    let tests = match new.language {
+        Language::Rust => Language::Rust,
+        own => edit.test_language().unwrap_or(own),
+    };
+    if tests == Language::Rust {
+        package(&mut changes, &edit, new)?;
     }
+    match new.language {
+        Language::Rust => {}
+        Language::Javascript => other_languages::javascript(&mut changes, new)?,
+        Language::Python => other_languages::python(&mut changes, new)?,
+    }
+    changes.create(new.language.source_file(name), template::fill(shape.source(new.language), &gaps))?;
+    changes.create(tests.test_file(name), template::fill(shape.test(tests), &gaps))?;
+    other_languages::test_helper(&mut changes, tests)?;
+    edit.test_command(tests)?;
+    changes.check_contracts()?;
     edit.close(&mut changes);
     Ok(changes)
 }
 
-/// The source, package and test of a component in Rust.
-fn rust(
-    changes: &mut Changes,
-    edit: &mut ManifestEdit,
-    new: &NewComponent,
-    shape: &Shape,
-    gaps: &[(&str, &str)],
-) -> Result<(), ScaffoldError> {
+/// The path of a route for a new component, without its `/...`. The component's test sends requests to that path, so it
+/// has no parameters, and only letters that are the same in every language's texts.
+fn plain_route(route: &str) -> Result<&str, ScaffoldError> {
+    let pattern = RoutePattern::parse(route).map_err(|(message, fix)| ScaffoldError::new(message, fix))?;
+    let is_plain = |path: &str| path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-_.~%".contains(&byte));
+    let path = route.strip_suffix("/...").filter(|path| path.is_empty() || (path.starts_with('/') && is_plain(path)));
+    path.filter(|_| !pattern.is_reserved()).ok_or_else(|| {
+        let fix = "write it as `/...` or `/PATH/...`: the component answers every path below it";
+        ScaffoldError::new(format!("`{route}` is not a route for a new component"), fix)
+    })
+}
+
+/// The package of a component in Rust, and the libraries that it and its test in Rust use.
+fn package(changes: &mut Changes, edit: &ManifestEdit, new: &NewComponent) -> Result<(), ScaffoldError> {
     let mut workspace = WorkspaceEdit::open(changes, edit.application())?;
     let souk = new.souk.clone().or_else(|| workspace.checkout());
     let mut libraries = Vec::new();
@@ -311,20 +216,39 @@ fn rust(
     if new.storage.sqlite || new.storage.postgres {
         libraries.push(Library::Database);
     }
-    let features: &[&str] = if matches!(new.kind, Kind::Http { .. }) { &["http"] } else { &[] };
-    workspace.member(changes, &new.name, features, &libraries)?;
+    if new.language == Language::Rust {
+        let features: &[&str] = if matches!(new.kind, Kind::Http { .. }) { &["http"] } else { &[] };
+        workspace.member(changes, &new.name, features, &libraries)?;
+    } else {
+        libraries.clear();
+    }
     for library in libraries.into_iter().chain([Library::Test]) {
         workspace.library(changes, library, souk.as_deref())?;
     }
     workspace.close(changes);
-    changes.create(format!("{}/src/lib.rs", new.name), template::fill(shape.source, gaps))?;
-    changes.create(test_file(&new.name), template::fill(shape.test, gaps))?;
-    edit.test_command("cargo test")
+    Ok(())
 }
 
-/// The path of a component's test.
-pub(super) fn test_file(component: &str) -> String {
-    format!("tests/{}.rs", component.replace('-', "_"))
+/// Adds a library to a component in Rust that exists already. `souk` is a checkout of Souk that contains it.
+///
+/// # Errors
+/// When there is no such component, or it is not in Rust.
+pub(crate) fn add_library(
+    folder: &std::path::Path,
+    manifest: &str,
+    component: &str,
+    library: Library,
+    souk: Option<&str>,
+) -> Result<Changes, ScaffoldError> {
+    let mut changes = Changes::new(folder);
+    let edit = ManifestEdit::open(&changes, manifest)?;
+    edit.known(component)?;
+    let mut workspace = WorkspaceEdit::open(&mut changes, edit.application())?;
+    let souk = souk.map(str::to_owned).or_else(|| workspace.checkout());
+    workspace.depend(&mut changes, component, library)?;
+    workspace.library(&mut changes, library, souk.as_deref())?;
+    workspace.close(&mut changes);
+    Ok(changes)
 }
 
 fn database_variable(component: &str) -> String {
@@ -338,7 +262,7 @@ fn tables(new: &NewComponent, gaps: &[(&str, &str)]) -> String {
     if let Kind::Http { route } = &new.kind {
         let _ = write!(text, "[[trigger.http]]\nroute = \"{route}\"\ncomponent = \"{name}\"\n\n");
     }
-    let (source, command, watch) = build(new);
+    let Build { source, command, workdir, watch } = build(new);
     let _ = write!(text, "[component.{name}]\nsource = \"{source}\"\n");
     if new.storage.key_value {
         text.push_str("key_value_stores = [\"default\"]\n");
@@ -349,54 +273,74 @@ fn tables(new: &NewComponent, gaps: &[(&str, &str)]) -> String {
         false => format!("sqlite:{name}"),
     };
     if database {
-        let _ = write!(text, "sqlite_databases = [\"{name}\"]\nvariables = {{ database_url = \"{url}\" }}\n");
+        let _ = writeln!(text, "sqlite_databases = [\"{name}\"]");
+        // The library for Rust reads there which database it opens.
+        if new.language == Language::Rust {
+            let _ = writeln!(text, "variables = {{ database_url = \"{url}\" }}");
+        }
     }
     let mut souk = String::new();
     if database {
         let _ = write!(souk, "migrations = \"{name}/migrations\"\ndatabase_url = \"{url}\"\n");
     }
+    let mut exports = Vec::new();
     if let Kind::Exports { durable, .. } = &new.kind {
         let value = |name| gaps.iter().find(|(gap, _)| *gap == name).map_or("", |(_, value)| *value);
-        let mut exports = vec![value("contract")];
+        exports.push(value("contract"));
         if *durable {
             exports.push(value("kept"));
         }
-        let exports: Vec<_> = exports.iter().map(|export| format!("\"{export}\"")).collect();
-        let _ = writeln!(souk, "exports = [{}]", exports.join(", "));
     }
-    if new.language == Language::Javascript {
-        let _ = writeln!(souk, "exports = [\"{JAVASCRIPT_HANDLER}\"]");
+    exports.extend(other_languages::handler(new));
+    if new.language != Language::Rust {
+        souk.push_str("build_if_changed = true\n");
+    }
+    for (key, interfaces) in [("imports", other_languages::imports(new)), ("exports", exports)] {
+        if !interfaces.is_empty() {
+            let interfaces: Vec<_> = interfaces.iter().map(|interface| format!("\"{interface}\"")).collect();
+            let _ = writeln!(souk, "{key} = [{}]", interfaces.join(", "));
+        }
     }
     if !souk.is_empty() {
         let _ = write!(text, "\n[component.{name}.tool.souk]\n{souk}");
     }
-    let _ = write!(
-        text,
-        "\n[component.{name}.build]\ncommand = {command}\nworkdir = \"{name}\"\nwatch = [{watch}, \"../wit/**/*.wit\"]\n"
-    );
+    let _ =
+        write!(text, "\n[component.{name}.build]\ncommand = {command}\nworkdir = \"{workdir}\"\nwatch = [{watch}]\n");
     text
 }
 
-/// A component's file, the command that builds it, and the sources to watch.
-fn build(new: &NewComponent) -> (String, &'static str, &'static str) {
+/// A component's file, the commands that build it, the folder in which they run, and the sources to watch.
+///
+/// The tools for JavaScript and Python are installed once for an application, because those for JavaScript alone take
+/// 400 MB. Commands for the same folder run one after another, and the same command once.
+fn build(new: &NewComponent) -> Build {
     let name = &new.name;
     match new.language {
-        Language::Rust => (
-            format!("target/wasm32-wasip2/release/{}.wasm", name.replace('-', "_")),
-            "\"cargo build --target wasm32-wasip2 --release\"",
-            "\"src/**/*.rs\", \"Cargo.toml\"",
-        ),
-        Language::Javascript => (
-            format!("{name}/{name}.wasm"),
-            "[\"npm install --no-audit --no-fund\", \"npm run build\"]",
-            "\"*.js\", \"package.json\"",
-        ),
-        Language::Python => (
-            format!("{name}/app.wasm"),
-            "[\n  \"python3 -m venv .venv\",\n  \".venv/bin/pip install --quiet --require-hashes --requirement \
-             requirements.txt\",\n  \".venv/bin/componentize-py --wit-path spin-dependencies.wit --world root componentize \
-             app --output app.wasm\",\n]",
-            "\"*.py\", \"requirements.txt\"",
-        ),
+        Language::Rust => Build {
+            source: format!("target/wasm32-wasip2/release/{}.wasm", name.replace('-', "_")),
+            command: "\"cargo build --target wasm32-wasip2 --release\"".to_owned(),
+            workdir: name.clone(),
+            watch: "\"src/**/*.rs\", \"Cargo.toml\", \"../wit/**/*.wit\"".to_owned(),
+        },
+        Language::Javascript => Build {
+            source: format!("{name}/{name}.wasm"),
+            command: other_languages::javascript_build(name),
+            workdir: ".".to_owned(),
+            watch: format!("\"{name}/*.js\", \"package.json\", \"wit/**/*.wit\""),
+        },
+        Language::Python => Build {
+            source: format!("{name}/{name}.wasm"),
+            command: other_languages::python_build(new),
+            workdir: ".".to_owned(),
+            watch: format!("\"{name}/*.py\", \"requirements.txt\", \"wit/**/*.wit\""),
+        },
     }
+}
+
+/// How a component is built, as the manifest says it.
+struct Build {
+    source: String,
+    command: String,
+    workdir: String,
+    watch: String,
 }

@@ -10,11 +10,25 @@ use toml_edit::{DocumentMut, InlineTable, Item, TableLike, Value};
 const WORKSPACE: &str = include_str!("../../../../Cargo.toml");
 
 /// One library.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Library {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Library {
+    /// One code for SQLite and PostgreSQL: statements, rows, transactions
+    #[value(name = "souk-database")]
     Database,
+    /// Key-value stores, with synchronous functions
+    #[value(name = "souk-key-value")]
     KeyValue,
+    /// The application's variables, with synchronous functions
+    #[value(name = "souk-variables")]
     Variables,
+    /// HTTP: bodies with a limit, headers, entity tags, responses
+    #[value(name = "souk-web")]
+    Web,
+    /// The request id and the deadline of the call
+    #[value(name = "souk-call")]
+    Call,
+    /// Tests of applications
+    #[value(skip)]
     Test,
 }
 
@@ -27,7 +41,8 @@ macro_rules! files {
 
 impl Library {
     #[cfg(test)]
-    pub(super) const ALL: [Library; 4] = [Library::Database, Library::KeyValue, Library::Variables, Library::Test];
+    pub(super) const ALL: [Library; 6] =
+        [Library::Database, Library::KeyValue, Library::Variables, Library::Web, Library::Call, Library::Test];
 
     /// Its name.
     pub(super) fn name(self) -> &'static str {
@@ -35,6 +50,8 @@ impl Library {
             Library::Database => "souk-database",
             Library::KeyValue => "souk-key-value",
             Library::Variables => "souk-variables",
+            Library::Web => "souk-web",
+            Library::Call => "souk-call",
             Library::Test => "souk-test",
         }
     }
@@ -45,6 +62,8 @@ impl Library {
             Library::Database => "components/libraries/database",
             Library::KeyValue => "components/libraries/key-value",
             Library::Variables => "components/libraries/variables",
+            Library::Web => "components/libraries/web",
+            Library::Call => "components/libraries/call",
             Library::Test => "tests/souk-test",
         }
     }
@@ -62,6 +81,11 @@ impl Library {
             Library::Variables => files!("components/libraries/variables":
                 "Cargo.toml", "src/bindings.rs", "src/lib.rs", "wit/package.wit",
                 "wit/variables.wit"),
+            Library::Web => files!("components/libraries/web":
+                "Cargo.toml", "src/etag.rs", "src/lib.rs", "src/plain.rs", "src/request.rs", "src/response.rs",
+                "wit/handler.wit"),
+            Library::Call => files!("components/libraries/call":
+                "Cargo.toml", "src/bindings.rs", "src/lib.rs", "wit/context.wit"),
             Library::Test => files!("tests/souk-test":
                 "Cargo.toml", "src/lib.rs", "src/app/mod.rs", "src/app/host.rs", "src/app/http.rs", "src/app/process.rs",
                 "src/app/stand_in.rs"),
@@ -106,11 +130,7 @@ fn without_own_tests(text: &str) -> String {
 /// The manifest of a library, with the values that it inherits from its workspace.
 fn manifest(text: &str) -> Result<String, ScaffoldError> {
     let fault = |what: &str| {
-        ScaffoldError::new(
-            format!("a library of souk: {what}"),
-            "this is a bug in Souk: please report \
-                                                 it",
-        )
+        ScaffoldError::new(format!("a library of souk: {what}"), "this is a bug in Souk: please report it")
     };
     let parse = |text: &str| text.parse::<DocumentMut>().map_err(|error| fault(error.message()));
     let (mut manifest, workspace) = (parse(text)?, parse(WORKSPACE)?);

@@ -3,9 +3,11 @@
 //! The manifest gets the dependency. If the caller's files are unchanged since their creation, it also gets code that
 //! makes the calls, and a test of it; otherwise the command explains how to call.
 
-use super::component::{CONTRACTS, ContractNames, HTTP, LINKED, test_file};
+use super::component::Language;
+use super::contract::{ContractNames, class, identifier};
 use super::manifest::ManifestEdit;
-use super::{Changes, ScaffoldError, other_languages, template};
+use super::shape::{CONTRACTS, HTTP, LINKED};
+use super::{Changes, ScaffoldError, template};
 use souk_manifest::DependencyName;
 use std::path::Path;
 
@@ -29,11 +31,7 @@ pub(crate) fn add_link(folder: &Path, manifest: &str, link: &NewLink) -> Result<
     let mut changes = Changes::new(folder);
     let mut edit = ManifestEdit::open(&changes, manifest)?;
     for name in [caller, callee] {
-        if edit.component(name).is_none() {
-            let known = edit.components().join(", ");
-            let fix = format!("name an existing one ({known}), or create it with `souk add {name}`");
-            return Err(ScaffoldError::new(format!("there is no component `{name}`"), fix));
-        }
+        edit.known(name)?;
     }
     if caller == callee {
         return Err(ScaffoldError::new("a component calls its own functions directly", "name two components"));
@@ -56,11 +54,11 @@ pub(crate) fn add_link(folder: &Path, manifest: &str, link: &NewLink) -> Result<
     edit.close(&mut changes);
     match (route, interfaces.first().and_then(|interface| DependencyName::parse(interface).ok())) {
         (Some(base), Some(first)) if write_caller(&mut changes, link, &base, &ContractNames::of(&first)) => {}
-        _ => changes.note(format!(
-            "{caller} may call {}; in Rust, write `spin_sdk::dependencies!();` and `use {};`",
-            interfaces.join(" and "),
-            interfaces.iter().map(|interface| rust_path(interface)).collect::<Vec<_>>().join("` and `use "),
-        )),
+        _ => {
+            let imports: Vec<_> = interfaces.iter().map(|interface| import(&changes, caller, interface)).collect();
+            let interfaces = interfaces.join(" and ");
+            changes.note(format!("{caller} may call {interfaces}; write {}", imports.join(" and ")));
+        }
     }
     Ok(changes)
 }
@@ -72,15 +70,13 @@ fn write_caller(changes: &mut Changes, link: &NewLink, base: &str, names: &Contr
     let known = CONTRACTS.iter().find(|(_, text)| contract == Some(template::fill(text, &names.values())));
     let Some((kind, _)) = known else { return false };
     let Some((_, linked)) = LINKED.iter().find(|(own, _)| own == kind) else { return false };
-    let mut files =
-        vec![(test_file(caller), HTTP.test, linked.test), (format!("{caller}/src/lib.rs"), HTTP.source, linked.source)];
-    if *kind == "greetings" {
-        files.extend(other_languages::javascript_files(caller));
-    }
-    files.retain(|(path, ..)| changes.read(path).is_some());
-    let untouched = [("component", caller.as_str()), ("base", base)];
+    let sources = Language::ALL.map(|own| (own.source_file(caller), HTTP.source(own), linked.source(own)));
+    let tests = Language::ALL.map(|own| (own.test_file(caller), HTTP.test(own), linked.test(own)));
+    let class = class(caller);
+    let untouched = [("component", caller.as_str()), ("python_component", class.as_str()), ("base", base)];
     let as_made = |(path, made, _): &(String, &str, &str)| changes.read(path) == Some(template::fill(made, &untouched));
     // Both the source and its test must be unchanged.
+    let files: Vec<_> = sources.into_iter().chain(tests).filter(|(path, ..)| changes.read(path).is_some()).collect();
     if files.len() != 2 || !files.iter().all(as_made) {
         return false;
     }
@@ -106,8 +102,19 @@ fn is_durable(folder: &Path, interface: &str) -> bool {
     })
 }
 
-/// `acme::links::store`, for `acme:links/store@0.1.0`.
-fn rust_path(interface: &str) -> String {
-    let name = interface.split('@').next().unwrap_or_default();
-    name.replace([':', '/'], "::").replace('-', "_")
+/// What a caller writes to call an interface, in its language.
+fn import(changes: &Changes, caller: &str, interface: &str) -> String {
+    let written = |language: &Language| changes.read(language.source_file(caller)).is_some();
+    let language = Language::ALL.into_iter().find(written).unwrap_or_default();
+    let path = interface.split('@').next().unwrap_or_default().replace([':', '/'], "::").replace('-', "_");
+    let function = interface.rsplit('/').next().and_then(|name| name.split('@').next()).unwrap_or_default();
+    language.choose(
+        format!("`spin_sdk::dependencies!();` and `use {path};`"),
+        format!("`import {{ FUNCTION }} from \"{interface}\";`"),
+        format!(
+            "`from wit_world.imports import {}`, or `{}` with --full-names",
+            function.replace('-', "_"),
+            identifier(interface)
+        ),
+    )
 }

@@ -1,6 +1,8 @@
 //! Edits of `spin.toml`.
 
+use super::component::Language;
 use super::{Changes, ScaffoldError};
+use souk_manifest::RoutePattern;
 use std::fmt::Write as _;
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, Value};
 
@@ -38,6 +40,19 @@ impl ManifestEdit {
         self.document.get("component")?.get(name)
     }
 
+    /// Checks that there is a component `name`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(super) fn known(&self, name: &str) -> Result<(), ScaffoldError> {
+        if self.component(name).is_some() {
+            return Ok(());
+        }
+        let known = self.components().join(", ");
+        let fix = format!("name an existing one ({known}), or create it with `souk add {name}`");
+        Err(ScaffoldError::new(format!("there is no component `{name}`"), fix))
+    }
+
     /// The names of all components.
     pub(super) fn components(&self) -> Vec<String> {
         let table = self.document.get("component").and_then(Item::as_table_like);
@@ -54,7 +69,9 @@ impl ManifestEdit {
     /// The component with this route.
     pub(super) fn at_route(&self, route: &str) -> Option<&str> {
         let triggers = self.document.get("trigger")?.get("http")?.as_array_of_tables()?;
-        let there = triggers.iter().find(|table| table.get("route").and_then(Item::as_str) == Some(route));
+        let wanted = RoutePattern::parse(route).ok()?;
+        let parsed = |table: &Table| RoutePattern::parse(table.get("route")?.as_str()?).ok();
+        let there = triggers.iter().find(|table| parsed(table).is_some_and(|pattern| pattern.same_shape(&wanted)));
         there?.get("component")?.as_str()
     }
 
@@ -89,23 +106,39 @@ impl ManifestEdit {
         }
     }
 
-    /// Whether the command that tests the application runs `tool`.
-    pub(super) fn tests_with(&self, tool: &str) -> bool {
-        let table = self.document.get("application").and_then(|table| table.get("tool")?.get("souk")?.get("test"));
-        let command = table.and_then(|table| table.get("command")?.as_str());
-        command.is_some_and(|command| command.starts_with(tool))
+    /// The command that tests the application.
+    fn current_test_command(&self) -> Option<&str> {
+        self.document.get("application")?.get("tool")?.get("souk")?.get("test")?.get("command")?.as_str()
     }
 
-    /// Sets the command that tests the application, unless it has one.
-    pub(super) fn test_command(&mut self, command: &str) -> Result<(), ScaffoldError> {
+    /// The language of the application's tests, if the command that runs them shows it.
+    pub(super) fn test_language(&self) -> Option<Language> {
+        let command = self.current_test_command()?;
+        let tool = |language: Language| language.choose("cargo test", "node --test", "unittest");
+        Language::ALL.into_iter().find(|language| command.contains(tool(*language)))
+    }
+
+    /// Lets `souk test` run the tests in this language too. A command that the user wrote stays as it is.
+    pub(super) fn test_command(&mut self, language: Language) -> Result<(), ScaffoldError> {
+        let command = language.test_command();
         let tool = self.document.get("application").and_then(|table| table.get("tool"));
-        if tool.and_then(|tool| tool.get("souk")?.get("test")).is_some() {
-            return Ok(());
+        if tool.and_then(|tool| tool.get("souk")?.get("test")).is_none() {
+            let mut tables =
+                "# `souk test` builds and starts the application, and runs this with SOUK_URL set.\n".to_owned();
+            let _ = write!(tables, "[application.tool.souk.test]\ncommand = \"{command}\"\n");
+            return self.append(&tables);
         }
-        let mut tables =
-            "# `souk test` builds and starts the application, and runs this with SOUK_URL set.\n".to_owned();
-        let _ = write!(tables, "[application.tool.souk.test]\ncommand = \"{command}\"\n");
-        self.append(&tables)
+        let made = |current: &str| Language::ALL.iter().any(|language| current == language.test_command());
+        let Some(current) = self.current_test_command().filter(|current| made(current) && *current != command) else {
+            return Ok(());
+        };
+        let both = format!("{current} && {command}");
+        if let Some(table) = self.document.get_mut("application").and_then(|table| table.get_mut("tool"))
+            && let Some(item) = table.get_mut("souk").and_then(|table| table.get_mut("test")?.get_mut("command"))
+        {
+            *item = Item::Value(both.into());
+        }
+        Ok(())
     }
 
     /// Adds these interfaces of `callee` as dependencies of `caller`; those in `durable` become durable links.

@@ -1,8 +1,7 @@
 //! Creates new applications and components: `souk new` and `souk add`.
 //!
 //! The result builds, starts and passes its own test at once; the user need not fill in anything. The templates are
-//! part of the program, so that it needs no other files. The applications in `examples/` are created with it: a test
-//! compares them.
+//! part of the program, so that it needs no other files.
 //!
 //! A command first computes every file that it is going to write, and then writes all of them. So it fails before it
 //! writes anything if a file cannot be written or would replace a user's file. `spin.toml` and `Cargo.toml` are edited
@@ -18,26 +17,30 @@
 
 mod changes;
 mod component;
+mod contract;
 mod libraries;
 mod link;
 mod manifest;
 mod other_languages;
+mod shape;
 mod template;
 #[cfg(test)]
 mod tests;
 mod workspace;
 
 pub(crate) use changes::{Changes, ScaffoldError};
-pub(crate) use component::{Kind, Language, NewComponent, Storage, add};
+pub(crate) use component::{Kind, Language, NewComponent, Storage, add, add_library};
+pub(crate) use libraries::Library;
 pub(crate) use link::{NewLink, add_link};
 
+use manifest::ManifestEdit;
 use std::path::Path;
 
-/// Creates a new application `name` in `folder`.
+/// Creates a new application `name` in `folder`. Its tests are in `language`; `None` leaves that to its first component.
 ///
 /// # Errors
 /// When the name is invalid, or the folder is not empty.
-pub(crate) fn new(folder: &Path, name: &str) -> Result<Changes, ScaffoldError> {
+pub(crate) fn new(folder: &Path, name: &str, language: Option<Language>) -> Result<Changes, ScaffoldError> {
     souk_manifest::check_component(name).map_err(|why| {
         ScaffoldError::new(
             format!("`{name}` cannot be an application's name: {why}"),
@@ -51,5 +54,19 @@ pub(crate) fn new(folder: &Path, name: &str) -> Result<Changes, ScaffoldError> {
     let mut changes = Changes::new(folder);
     changes.create("spin.toml", template::fill(template::MANIFEST, &[("name", name)]))?;
     changes.create(".gitignore", template::GITIGNORE.to_owned())?;
+    if let Some(language) = language {
+        let mut edit = ManifestEdit::open(&changes, "spin.toml")?;
+        edit.test_command(language)?;
+        edit.close(&mut changes);
+    }
     Ok(changes)
+}
+
+/// The language of a new component, if the user names none: that of the application's tests.
+///
+/// # Errors
+/// When there is no manifest, or it is not TOML.
+pub(crate) fn usual_language(folder: &Path, manifest: &str) -> Result<Language, ScaffoldError> {
+    let edit = ManifestEdit::open(&Changes::new(folder), manifest)?;
+    Ok(edit.test_language().unwrap_or_default())
 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 fn app() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let app = folder.path().join("shop");
-    new(&app, "shop").unwrap().write().unwrap();
+    new(&app, "shop", None).unwrap().write().unwrap();
     (folder, app)
 }
 
@@ -48,26 +48,29 @@ const STORAGES: [Storage; 4] = [
 ];
 
 #[test]
-fn every_kind_of_component_makes_a_manifest_that_is_read_and_leaves_no_gap() {
-    for storage in STORAGES {
-        for (kind, durable) in [(None, false), (Some(false), false), (Some(true), true)] {
-            if durable && storage == NOTHING {
-                continue;
-            }
-            let (_folder, app) = app();
-            let callee = kind.map_or(http("/kept/..."), |durable| exports("acme:links/store@0.1.0", durable));
-            add_to(&app, &component("web", http("/api/..."), NOTHING)).unwrap();
-            add_to(&app, &component("link-store", callee, storage)).unwrap();
-            if kind.is_some() {
-                assert_eq!(link(&app, "web", "link-store").unwrap(), [""; 0], "the caller was as it was made");
-            }
-            let plan =
-                souk_manifest::load_build_only(&app.join("spin.toml")).unwrap_or_else(|errors| panic!("{errors}"));
-            assert_eq!(plan.test.as_deref(), Some("cargo test"));
-            no_gap_is_left(&app);
-            let contracts = crate::contracts::Contracts::read(&app.join("wit")).unwrap();
-            for step in plan.components.values() {
-                contracts.dependencies(&step.imports, &step.exports).unwrap();
+fn every_kind_of_component_in_every_language_makes_a_manifest_that_is_read_and_leaves_no_gap() {
+    for language in Language::ALL {
+        for storage in STORAGES {
+            for (kind, durable) in [(None, false), (Some(false), false), (Some(true), true)] {
+                if (durable && storage == NOTHING) || (storage.postgres && language != Language::Rust) {
+                    continue;
+                }
+                let (_folder, app) = app();
+                let callee = kind.map_or(http("/kept/..."), |durable| exports("acme:links/store@0.1.0", durable));
+                let in_language = |new| NewComponent { language, ..new };
+                add_to(&app, &in_language(component("web", http("/api/..."), NOTHING))).unwrap();
+                add_to(&app, &in_language(component("link-store", callee, storage))).unwrap();
+                if kind.is_some() {
+                    assert_eq!(link(&app, "web", "link-store").unwrap(), [""; 0], "the caller was as it was made");
+                }
+                let plan =
+                    souk_manifest::load_build_only(&app.join("spin.toml")).unwrap_or_else(|errors| panic!("{errors}"));
+                assert_eq!(plan.test.as_deref(), Some(language.test_command()));
+                no_gap_is_left(&app);
+                let contracts = crate::contracts::Contracts::read(&app.join("wit")).unwrap();
+                for step in plan.components.values() {
+                    contracts.dependencies(&step.imports, &step.exports).unwrap();
+                }
             }
         }
     }
@@ -129,8 +132,73 @@ fn components_in_other_languages_have_their_tools_commands_and_what_those_need()
     assert!(source("web/app.js").contains("import { greet } from \"acme:greetings/good-day@1.0.0\""));
     assert!(source("greeter/app.py").contains("class GoodDay(exports.GoodDay):"));
     assert!(source("tests/web.test.mjs").contains("/Ann"));
-    let with_data = NewComponent { storage: Storage { sqlite: true, ..NOTHING }, ..javascript };
-    assert!(add_to(&app, &NewComponent { name: "other".into(), ..with_data }).is_err());
+    let storage = Storage { postgres: true, ..NOTHING };
+    let error = add_to(&app, &NewComponent { name: "other".into(), kind: http("/other/..."), storage, ..javascript });
+    assert!(error.unwrap_err().contains("is in Rust\n  fix: add it with --sqlite"));
+}
+
+#[test]
+fn a_component_without_an_sdk_names_the_interfaces_of_its_grants_for_its_tool() {
+    let storage = Storage { sqlite: true, ..NOTHING };
+    for (language, kind, named) in [
+        (Language::Javascript, http("/..."), true),
+        (Language::Javascript, exports("acme:links/store@0.1.0", false), true),
+        (Language::Python, exports("acme:links/store@0.1.0", false), true),
+        (Language::Python, http("/..."), false),
+        (Language::Rust, http("/..."), false),
+    ] {
+        let (_folder, app) = app();
+        add_to(&app, &NewComponent { language, ..component("store", kind, storage) }).unwrap();
+        let plan = souk_manifest::load_build_only(&app.join("spin.toml")).unwrap_or_else(|errors| panic!("{errors}"));
+        let step = &plan.components["store"];
+        let text = crate::contracts::Contracts::read(&app.join("wit")).unwrap();
+        let text = text.dependencies(&step.imports, &step.exports).unwrap();
+        assert_eq!(text.contains("import fermyon:spin/sqlite@2.0.0;"), named, "{language:?}: {text}");
+    }
+}
+
+#[test]
+fn a_new_application_says_in_which_language_its_components_usually_are() {
+    let folder = tempfile::tempdir().unwrap();
+    for (language, usual) in [
+        (None, Language::Rust),
+        (Some(Language::Rust), Language::Rust),
+        (Some(Language::Javascript), Language::Javascript),
+        (Some(Language::Python), Language::Python),
+    ] {
+        let app = folder.path().join(format!("app-{language:?}").replace(['(', ')'], "-").trim_end_matches('-'));
+        new(&app, "shop", language).unwrap().write().unwrap();
+        assert_eq!(usual_language(&app, "spin.toml").unwrap(), usual);
+        let plan = souk_manifest::load_build_only(&app.join("spin.toml")).unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(plan.test.as_deref(), language.map(Language::test_command));
+    }
+    // A first component in another language than that of the tests.
+    let app = folder.path().join("app-Some-Rust");
+    add_to(&app, &NewComponent { language: Language::Python, ..component("web", http("/..."), NOTHING) }).unwrap();
+    assert!(app.join("tests/web.rs").exists() && app.join("libraries/souk-test/Cargo.toml").exists());
+    assert!(std::fs::read_to_string(app.join("Cargo.toml")).unwrap().contains("souk-test"));
+}
+
+#[test]
+fn tests_are_in_the_language_that_runs_already_and_a_component_in_rust_adds_its_own() {
+    let (_folder, app) = app();
+    let manifest = || std::fs::read_to_string(app.join("spin.toml")).unwrap();
+    let add = |name: &str, language, route: &str| {
+        add_to(&app, &NewComponent { language, ..component(name, http(route), NOTHING) }).unwrap();
+    };
+    add("first", Language::Python, "/first/...");
+    add("second", Language::Javascript, "/second/...");
+    assert!(app.join("tests/test_second.py").exists() && !app.join("tests/second.test.mjs").exists());
+    std::fs::write(app.join("tests/application.py"), "# mine\n").unwrap();
+    add("third", Language::Rust, "/third/...");
+    let command = "command = \"python3 -m unittest discover --start-directory tests && cargo test\"";
+    assert!(manifest().contains(command), "{}", manifest());
+    add("fourth", Language::Python, "/fourth/...");
+    assert!(app.join("tests/fourth.rs").exists(), "a test in Rust can do more");
+    assert_eq!(std::fs::read_to_string(app.join("tests/application.py")).unwrap(), "# mine\n");
+    std::fs::write(app.join("spin.toml"), manifest().replace(command, "command = \"make check\"")).unwrap();
+    add("fifth", Language::Python, "/fifth/...");
+    assert!(app.join("tests/test_fifth.py").exists() && manifest().contains("\"make check\""), "{}", manifest());
 }
 
 #[test]
@@ -156,6 +224,15 @@ fn nothing_is_written_where_something_is_in_the_way() {
         (component("web", http("/other/..."), NOTHING), "component `web` exists already"),
         (component("other", http("/..."), NOTHING), "component `web` already answers at `/...`"),
         (component("other", http("/x"), NOTHING), "write it as `/...`"),
+        (component("other", http("//..."), NOTHING), "has an empty segment"),
+        (component("other", http("/:id/..."), NOTHING), "is not a route for a new component"),
+        (component("other", http("/a\"b/..."), NOTHING), "is not a route for a new component"),
+        (component("other", http("/*"), NOTHING), "is not a route for a new component"),
+        (component("other", http("/.well-known/spin/..."), NOTHING), "is not a route for a new component"),
+        (
+            component("other", exports("acme:mail/kept@0.1.0", true), Storage { sqlite: true, ..NOTHING }),
+            "duplicate item named `kept`",
+        ),
         (component("a_b", http("/x/..."), NOTHING), "cannot be a component's name"),
         (component("target", http("/x/..."), NOTHING), "a folder of the application itself"),
         (component("shop-tests", http("/x/..."), NOTHING), "the package of the application's tests"),
@@ -163,6 +240,14 @@ fn nothing_is_written_where_something_is_in_the_way() {
         (
             component("other", exports("acme:box/inbox@0.1.0", false), NOTHING),
             "`box` in `acme:box/inbox@0.1.0` is a keyword",
+        ),
+        (component("other", exports("acme:box-office/record@0.1.0", false), NOTHING), "found keyword `record`"),
+        (
+            NewComponent {
+                language: Language::Python,
+                ..component("other", exports("acme:day/class@0.1.0", false), NOTHING)
+            },
+            "`class` in `acme:day/class@0.1.0` is a keyword of Python",
         ),
         (component("other", exports("acme:links/store", false), NOTHING), "an interface with its version"),
         (component("other", exports("acme:links/store@0.1.0", true), NOTHING), "add --key-value, --sqlite"),
@@ -181,8 +266,47 @@ fn nothing_is_written_where_something_is_in_the_way() {
         assert!(error.contains(expected), "{error}");
     }
     assert_eq!(files(&app), before);
-    assert!(new(&app, "shop").unwrap_err().to_string().contains("is not empty"));
-    assert!(new(&app.join("x"), "a b").unwrap_err().to_string().contains("cannot be an application's name"));
+    assert!(new(&app, "shop", None).unwrap_err().to_string().contains("is not empty"));
+    assert!(new(&app.join("x"), "a b", None).unwrap_err().to_string().contains("cannot be an application's name"));
+}
+
+#[test]
+fn a_second_durable_contract_is_in_a_package_of_its_own() {
+    let (_folder, app) = app();
+    let durable =
+        |name: &str, interface: &str| component(name, exports(interface, true), Storage { key_value: true, ..NOTHING });
+    add_to(&app, &durable("first", "acme:mail/inbox@0.1.0")).unwrap();
+    let before = files(&app);
+    let error = add_to(&app, &durable("second", "acme:mail/outbox@0.1.0")).unwrap_err();
+    assert!(error.contains("duplicate item named `kept`") && error.contains("or the package"), "{error}");
+    assert_eq!(files(&app), before);
+    add_to(&app, &durable("second", "acme:post/outbox@0.1.0")).unwrap();
+    // Mistakes that were there before are not this command's.
+    std::fs::write(app.join("wit/mail/inbox.wit"), "nonsense").unwrap();
+    add_to(&app, &durable("third", "acme:letters/box-three@0.1.0")).unwrap();
+}
+
+#[test]
+fn a_component_in_rust_gets_a_library_and_another_one_is_refused() {
+    let (_folder, app) = app();
+    add_to(&app, &component("web", http("/..."), NOTHING)).unwrap();
+    let library = |name: &str| add_library(&app, "spin.toml", name, Library::Web, None);
+    for _ in 0..2 {
+        library("web").unwrap().write().unwrap();
+    }
+    let read = |path: &str| std::fs::read_to_string(app.join(path)).unwrap();
+    assert_eq!(
+        read("web/Cargo.toml").matches("souk-web = { workspace = true }").count(),
+        1,
+        "{}",
+        read("web/Cargo.toml")
+    );
+    assert!(read("Cargo.toml").contains("souk-web = { path = \"libraries/souk-web\" }"), "{}", read("Cargo.toml"));
+    assert!(read("libraries/souk-web/src/lib.rs").starts_with("//!"));
+    let python = NewComponent { language: Language::Python, ..component("page", http("/page/..."), NOTHING) };
+    add_to(&app, &python).unwrap();
+    assert!(library("page").unwrap_err().to_string().contains("name a component in Rust"));
+    assert!(library("nobody").unwrap_err().to_string().contains("there is no component `nobody`"));
 }
 
 #[test]

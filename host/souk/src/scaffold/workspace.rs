@@ -64,6 +64,29 @@ impl WorkspaceEdit {
         changes.create(format!("{name}/Cargo.toml"), manifest.to_string())
     }
 
+    /// Lets a member depend on a library that the workspace has.
+    ///
+    /// # Errors
+    /// When the component is no member of the workspace, or its `Cargo.toml` is not TOML.
+    pub(super) fn depend(&self, changes: &mut Changes, member: &str, library: Library) -> Result<(), ScaffoldError> {
+        let path = format!("{member}/{FILE}");
+        let text = changes.read(&path).ok_or_else(|| {
+            let fix = "name a component in Rust whose folder has a Cargo.toml";
+            ScaffoldError::new(format!("there is no {path}"), fix)
+        })?;
+        let mut manifest: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
+            ScaffoldError::new(format!("{path}: {}", error.message()), "correct it first")
+        })?;
+        let dependencies = manifest.entry("dependencies").or_insert_with(|| Item::Table(Table::new()));
+        if let Some(dependencies) = dependencies.as_table_like_mut()
+            && !dependencies.contains_key(library.name())
+        {
+            dependencies.insert(library.name(), Item::Value(Value::InlineTable(inherited(&[]))));
+        }
+        changes.replace(path, manifest.to_string());
+        Ok(())
+    }
+
     /// Adds a library as a dependency of the members, or of the tests. `souk` is a checkout of Souk that contains it.
     pub(super) fn library(
         &mut self,

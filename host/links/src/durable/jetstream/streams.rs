@@ -9,7 +9,7 @@ use crate::durable::deliver::RETRY_INTERVAL;
 use crate::durable::queue::QueueError;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, pull};
 use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, GetStreamError, GetStreamErrorKind};
-use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType};
+use async_nats::jetstream::stream::{ClusterInfo, Config, DiscardPolicy, Info, RetentionPolicy, StorageType};
 use async_nats::jetstream::{Error as Refusal, ErrorCode};
 use souk_manifest::subject;
 use souk_nats::{ALLOW, stream_capacity::SLACK_BYTES};
@@ -194,7 +194,10 @@ impl JetStreamQueue {
                     made => break made?,
                 }
             };
-            if wanted.retention == RetentionPolicy::WorkQueue && info.cluster.is_some() && wanted.num_replicas == 1 {
+            if wanted.retention == RetentionPolicy::WorkQueue
+                && is_clustered(info.cluster.as_ref())
+                && wanted.num_replicas == 1
+            {
                 tracing::warn!(
                     "durable messages are kept on one server of the NATS cluster: while it is down they wait, and if \
                      its disk is lost, they are lost; fix: set `replicas = 3` under [nats] of runtime-config.toml"
@@ -313,4 +316,10 @@ fn change(found: &Info, wanted: &Config) -> Result<Option<Config>, JetStreamErro
         ..found.clone()
     };
     Ok((changed != *found).then_some(changed))
+}
+
+/// Whether several servers keep the stream, or could. A single server has a `cluster` in its answer too, with its own
+/// name as the leader and without the name of a cluster.
+pub(super) fn is_clustered(cluster: Option<&ClusterInfo>) -> bool {
+    cluster.and_then(|cluster| cluster.name.as_deref()).is_some_and(|name| !name.is_empty())
 }

@@ -416,3 +416,16 @@ async fn messages_that_a_server_has_found_again_after_their_end_are_delivered_ag
     assert_eq!(again, ids);
     assert_eq!(queue.stats().await.unwrap().waiting, 0);
 }
+
+#[test]
+fn a_single_server_that_names_a_leader_is_no_cluster() {
+    for (answer, clustered) in [
+        (r#"{"leader":"NAX4KQ"}"#, false),
+        (r#"{"name":"","leader":"NAX4KQ","replicas":[]}"#, false),
+        (r#"{"name":"shop","leader":"one","replicas":[]}"#, true),
+    ] {
+        let cluster = serde_json::from_str(answer).unwrap();
+        assert_eq!(streams::is_clustered(Some(&cluster)), clustered, "{answer}");
+    }
+    assert!(!streams::is_clustered(None));
+}
