@@ -131,7 +131,7 @@ mod tests {
     #[tokio::test]
     async fn a_statement_that_does_not_fit_the_tables_is_in_the_log_and_a_violated_constraint_is_not() {
         let folder = tempfile::tempdir().unwrap();
-        let database = Database::open(&folder.path().join("shop.db"), "default").unwrap();
+        let database = Database::open(&folder.path().join("shop.db"), "default", 1 << 20).unwrap();
         let granted = std::collections::BTreeMap::from([("default".to_owned(), database)]);
         let mut ctx = ctx(|grants| grants.sqlite = granted.into());
         let log = crate::tests::Log::capture();

@@ -76,7 +76,7 @@ pub(super) async fn send(admin: &Arc<Admin>, request: ManualRequest) -> Result<M
     context.span = admin.app.boundaries().tracer().root(Parent::of(request.headers()));
     let name = format!("{} {}", request.method(), path_for_log(request.uri().path()));
     let mut span = Span::leave(&mut context, &name);
-    span.note("souk.request.id", || Attribute::text(context.trace.to_string()));
+    span.note("souk.request.id", || Attribute::text(&context.trace));
     let answer = async {
         let response = admin.app.request(request, context).await;
         let (head, body) = response.map_err(|error| failed(&error))?.into_parts();

@@ -9,7 +9,7 @@ use super::pace::Pace;
 use super::peer::{Peer, TrustedProxies};
 use super::request::{self, Caller, REQUEST_ID};
 use super::static_files::StaticFiles;
-use super::turns::{MAX_BEGINNING, MAX_PEER_REQUESTS, Turn, Turns, paced};
+use super::turns::{MAX_PEER_REQUESTS, Turn, Turns};
 use super::upload::{self, Progress, Reading, Refused, Upload};
 use super::{cookies, error};
 use crate::app::{Answer, App, Handler, Routing};
@@ -76,8 +76,6 @@ pub struct Edge {
     /// The boundary for requests that match no route.
     unrouted: Boundary,
     turns: Arc<Turns>,
-    /// The turns of requests that begin.
-    beginning: Arc<Turns>,
     /// Counts the requests that were refused before they reached a component.
     refusals: Refusals,
     /// Whether components get requests only by `wasi:http` and never as plain values.
@@ -116,7 +114,6 @@ impl Edge {
         });
         let unrouted = app.boundaries().requests("", "");
         let refusals = app.boundaries().refusals();
-        let threads = tokio::runtime::Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers());
         Arc::new(Edge {
             files: RwLock::default(),
             limits: limits.clone(),
@@ -130,7 +127,6 @@ impl Edge {
             unrouted,
             refusals,
             turns: Turns::new(MAX_PEER_REQUESTS),
-            beginning: Turns::new(MAX_BEGINNING.saturating_mul(threads)),
             wasi_http_only: std::env::var_os(WASI_HTTP_ONLY).is_some(),
         })
     }
@@ -173,25 +169,10 @@ impl Edge {
         &self.trusted
     }
 
-    /// Answers one request, when it is its turn to begin. Never fails: an error becomes a response.
+    /// Answers one request. Never fails: an error becomes a response.
     pub async fn answer(&self, request: Request<Incoming>, caller: &Caller, under_way: UnderWay) -> Response<EdgeBody> {
         let peer = self.trusted.client(&caller.peer, request.headers());
-        let owner = Owner::of(caller, &peer, false);
-        let account = self.budget.open_whatever(owner, request::head_bytes(&request));
-        // Boxed, and only when it is its turn, so that a request that waits takes less memory.
-        let begin = |account| Box::pin(self.answer_now(request, caller, peer, account, under_way));
-        paced(&self.beginning, peer.share, caller.connection, account, begin).await
-    }
-
-    /// Answers one request; without an account, it was ended while it waited.
-    async fn answer_now(
-        &self,
-        request: Request<Incoming>,
-        caller: &Caller,
-        peer: Peer,
-        account: Option<Arc<Account>>,
-        under_way: UnderWay,
-    ) -> Response<EdgeBody> {
+        let account = self.budget.open_whatever(Owner::of(caller, &peer, false), request::head_bytes(&request));
         let start = Instant::now();
         let id = request::id(request.headers());
         let to_head = request.method() == Method::HEAD;
@@ -209,7 +190,7 @@ impl Edge {
             under_way: &under_way,
             peer,
             end: &end,
-            account,
+            account: Some(account.clone()),
             call_until: start,
             body: Some(body),
             upload: None,
@@ -217,10 +198,8 @@ impl Edge {
             crossing,
             span,
         };
-        let (mut response, component) = match answering.account.clone() {
-            Some(account) => self.route(head, caller, &id, &account, &mut answering).await,
-            None => (self.refusal(&Refused::NoMemory, 0), None),
-        };
+        let (mut response, component) = self.route(head, caller, &id, &account, &mut answering).await;
+        drop(account);
         let Answering { account, call_until, body, upload, mut is_unread, crossing, .. } = answering;
         if let Some(mut body) = body.filter(|body| !body.is_end_stream()) {
             // Nobody reads it. A client that sends `expect` (RFC 9110, section 10.1.1) sends no body after this answer.

@@ -1,24 +1,15 @@
-//! Decides whose request is next where one client sends many: how many requests of a peer components handle at a time,
-//! and how many begin at a time.
+//! Limits how many requests of one peer components handle at a time, and decides which request is next.
 //!
 //! A client may send thousands of requests at once. Without a limit they would all wait in a component's queue, which
 //! all clients share and which has a maximum length. So a peer has a limited number of turns. Its further requests wait
 //! here in a queue per connection, and the connections take turns: a client that shares an address with a greedy one
 //! does not wait for all of the greedy one's earlier requests. A connection without waiting requests goes first, since
 //! it has asked for less than the others.
-//!
-//! The same holds for the processor. A request's first steps, usually with the whole call of its component, run without
-//! a pause, and tokio runs tasks in the order in which they woke up. So of a thousand requests that arrive together, a
-//! client's own would wait for all. With [`paced`] only a few of one peer are begun but not yet through their first
-//! steps; the others wait here, where they take little memory, and other peers' requests pass them.
 
-use super::budget::{Account, End};
 use super::peer::Share;
-use futures::future::{AbortHandle, Abortable};
 use parking_lot::{Mutex, MutexGuard};
 use souk_bindings::fair::FairQueue;
 use std::collections::HashMap;
-use std::pin::pin;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -29,9 +20,6 @@ souk_manifest::fixed_limits! {
     /// The most requests of one peer that components handle at a time; the others wait for their turn. Requests for the
     /// routes in `reserved_routes` and a trusted proxy's own requests do not count.
     pub(super) const MAX_PEER_REQUESTS: usize = 128, "requests";
-    /// How many requests of one peer begin at a time, for each thread of the host: enough to keep the threads busy, and
-    /// little work for a request of another peer to wait for.
-    pub(super) const MAX_BEGINNING: usize = 4, "requests";
 }
 
 /// The turns of all peers.
@@ -118,45 +106,10 @@ impl Drop for Turn {
     }
 }
 
-/// Runs the task that `begin` makes, whose first steps wait for a turn of `share`. A peer without a share of its own, a
-/// trusted proxy, does not wait. While it waits, others may end `account` to make room; then the task gets none.
-pub(super) async fn paced<F: Future>(
-    turns: &Arc<Turns>,
-    share: Share,
-    connection: u64,
-    account: Arc<Account>,
-    begin: impl FnOnce(Option<Arc<Account>>) -> F,
-) -> F::Output {
-    let (mut account, mut turn) = (Some(account), None);
-    if share.is_bounded() {
-        turn = turns.take_now(share);
-        if turn.is_none()
-            && let Some(waiting) = account.take()
-        {
-            let (abort, registration) = AbortHandle::new_pair();
-            waiting.waits(End::Task(abort));
-            if let Ok(given) = Abortable::new(turns.take(share, connection), registration).await {
-                waiting.works();
-                (account, turn) = (Some(waiting), Some(given));
-            }
-        }
-    }
-    let mut task = pin!(begin(account));
-    let output = std::future::poll_fn(|cx| {
-        let polled = task.as_mut().poll(cx);
-        drop(turn.take());
-        polled
-    });
-    output.await
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::budget::{EdgeBudget, Owner};
     use futures::FutureExt as _;
-    use souk_manifest::limits::EdgeLimits;
-    use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn share(last: u8) -> Share {
         Share::of([10, 0, 0, last].into())
@@ -195,30 +148,6 @@ mod tests {
         drop(sent);
         assert!((&mut last).now_or_never().is_some());
         drop(last);
-        assert!(turns.peers().is_empty());
-    }
-
-    #[test]
-    fn requests_of_a_peer_begin_one_after_the_other_and_go_on_together() {
-        let (turns, begun) = (Turns::new(1), AtomicUsize::new(0));
-        let budget = EdgeBudget::new(&EdgeLimits::default());
-        let request = || {
-            let owner = Owner { connection: Some(1), share: share(1), reserved: false };
-            paced(&turns, share(1), 1, budget.open_whatever(owner, 0), |account| async {
-                drop(account);
-                begun.fetch_add(1, Ordering::Relaxed);
-                tokio::task::yield_now().await;
-            })
-        };
-        let held = turns.take_now(share(1)).unwrap();
-        let mut requests: Vec<_> = (0..3).map(|_| Box::pin(request())).collect();
-        requests.iter_mut().for_each(|one| assert!(one.now_or_never().is_none()));
-        assert_eq!(begun.load(Ordering::Relaxed), 0, "none begins while another is in its first steps");
-        drop(held);
-        // Each one's first steps end at its first pause, and then the next one begins.
-        requests.iter_mut().for_each(|one| assert!(one.now_or_never().is_none()));
-        assert_eq!(begun.load(Ordering::Relaxed), 3);
-        requests.iter_mut().for_each(|one| one.now_or_never().unwrap());
         assert!(turns.peers().is_empty());
     }
 }
