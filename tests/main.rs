@@ -103,6 +103,7 @@ mod scenarios {
     mod tokens;
     mod traces;
     mod type_changes;
+    mod unread_bodies;
     mod upgrade;
     mod wasi_0_2;
     mod wasi_http_0_2;

@@ -68,14 +68,14 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_discarded_is_dropped_on_another_thread() {
-        struct Told(std::sync::mpsc::Sender<std::thread::ThreadId>);
-        impl Drop for Told {
+        struct Dropped(std::sync::mpsc::Sender<std::thread::ThreadId>);
+        impl Drop for Dropped {
             fn drop(&mut self) {
                 let _ = self.0.send(std::thread::current().id());
             }
         }
         let (sender, receiver) = std::sync::mpsc::channel();
-        discard(vec![Told(sender)]);
+        discard(vec![Dropped(sender)]);
         assert_ne!(receiver.recv().unwrap(), std::thread::current().id());
     }
 }

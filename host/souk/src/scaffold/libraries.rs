@@ -82,7 +82,7 @@ impl Library {
                 "Cargo.toml", "src/bindings.rs", "src/lib.rs", "wit/package.wit",
                 "wit/variables.wit"),
             Library::Web => files!("components/libraries/web":
-                "Cargo.toml", "src/etag.rs", "src/lib.rs", "src/plain.rs", "src/request.rs", "src/response.rs",
+                "Cargo.toml", "src/client.rs", "src/etag.rs", "src/lib.rs", "src/plain.rs", "src/request.rs", "src/response.rs",
                 "wit/handler.wit"),
             Library::Call => files!("components/libraries/call":
                 "Cargo.toml", "src/bindings.rs", "src/lib.rs", "wit/context.wit"),

@@ -123,7 +123,7 @@ fn packages(changes: &mut Changes, new: &NewComponent) -> Result<(), ScaffoldErr
         return Err(ScaffoldError::new("a new component that keeps its data in PostgreSQL is in Rust", fix));
     }
     let wasi = if handler(new).is_some() { WASI } else { &[] };
-    // Whoever adds one of them to `imports` later finds it there.
+    // For the developer who later adds one of them to `imports`.
     let spin = if has_sdk(new) { &[] } else { SPIN };
     wasi.iter().chain(spin).try_for_each(|(path, text)| changes.create(path, (*text).to_owned()))
 }
