@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 
 const MIB: u64 = 1 << 20;
 
+/// Attacks run one at a time: two at once take each other's processor, and good requests would time out for that reason.
+static ONE_ATTACK: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// How much memory and how many descriptors an attack may add to what a host used before.
 pub(crate) struct Bounds {
     pub mib: u64,
@@ -61,6 +64,7 @@ pub(crate) async fn endure<G: Future<Output = &'static str>>(
     mut good: impl FnMut(usize) -> G,
     attack: impl Future<Output = ()> + Send + 'static,
 ) {
+    let _alone = ONE_ATTACK.lock().await;
     let mut number = 0;
     let mut quiet = ask(&mut number, duration() / 5, &mut good, || ()).await;
     let before = (host.rss_bytes(), host.descriptors());

@@ -33,7 +33,7 @@ async fn a_service_that_answers_a_pattern_beside_the_host_is_in_the_log_and_in_r
     let line = host.wait_for_log("another service answers `{\"cmd\":\"find_one_product\"}` too").await;
     assert!(line.contains("ERROR") && line.contains("fix: stop the original service"), "{line}");
     eventually("it is not ready", || async { (public(&host).await == 503).then_some(()) }).await;
-    host.wait_for_log("it lacks the patterns of `nest-products` for itself").await;
+    host.wait_for_log("exclusive use of the patterns of `nest-products` is missing").await;
     service.abort();
     while host.log_count("is answered by this component alone again") == 0 {
         find().await;

@@ -145,7 +145,7 @@ mod tests {
         view.execute(again(), "CREATE TABLE t (a PRIMARY KEY)".into(), vec![]).await.unwrap().unwrap();
         for (statement, why) in [
             ("SELECT colour FROM t", "no such column: colour"),
-            ("SELECT * FROM nothing", "no such table: nothing"),
+            ("SELECT * FROM nowhere", "no such table: nowhere"),
             ("SELECT none(1)", "no such function: none"),
             ("SELEKT 1", "near \"SELEKT\": syntax error"),
             ("SELECT (", "incomplete input"),

@@ -47,7 +47,7 @@
 //! **Types.** A host cannot see the contracts of other hosts at its start, and could misread values of another
 //! contract. So the subject of a call contains a digest of the type that the caller was built for. A host subscribes to
 //! the subject of its own type, and to those of other types that it can answer exactly: a contract may gain optional
-//! fields and cases while its hosts are replaced ([`others`]). When no host serves a caller's type, the caller gets
+//! fields and cases while its hosts are replaced ([`other_types`]). When no host serves a caller's type, the caller gets
 //! `unavailable` and the log shows both types; a host that starts logs the same ([`types`]). Such a call was not
 //! started.
 //!

@@ -116,7 +116,7 @@ fn here(needs: &mut Needs, app: &App, component: &Component, state: &StateFolder
         }
     }
     if !component.nest.serves.is_empty() {
-        let what = format!("the patterns of `{name}` for itself");
+        let what = format!("exclusive use of the patterns of `{name}`");
         needs.add(name, what, || Kind::Patterns(name.to_owned()));
     }
     if uses_nats(&application, component) {

@@ -112,13 +112,15 @@ pub(super) fn write(changes: &mut Changes, library: Library) -> Result<String, S
     Ok(folder)
 }
 
-/// Removes the lines that only Souk's own tests need: each follows a line with one of these attributes.
+/// Removes what only Souk's own tests need: the line or the block after a line with one of these attributes.
 fn without_own_tests(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
         if ["#[cfg(test)]", "#[cfg(feature = \"servers\")]"].contains(&line) {
-            lines.next();
+            if lines.next().is_some_and(|line| line.ends_with('{')) {
+                lines.by_ref().find(|line| *line == "}");
+            }
         } else {
             kept.push_str(line);
             kept.push('\n');

@@ -5,7 +5,7 @@
 //! or limits have changed are linked again with the code that serves, as a version of its own for a moment. Then all of
 //! it is exchanged at once. Calls in progress end on what they began with. Nothing is applied if any part is wrong.
 //!
-//! A few keys are wired when the process starts; [`merge`] lists them, and they keep their old values until the next
+//! A few keys are wired when the process starts; [`mod@merge`] lists them, and they keep their old values until the next
 //! start.
 
 mod compose;
