@@ -4,16 +4,13 @@
 //! descriptors stay below a bound, and that every budget is free again when the attack is over. It only prints times:
 //! the 99th percentile of each kind of good requests, alone and under attack.
 
-use super::{App, Host, WAIT_TIMEOUT, app};
+use super::{ALONE, App, Host, WAIT_TIMEOUT, app};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
 const MIB: u64 = 1 << 20;
-
-/// Attacks run one at a time: two at once take each other's processor, and good requests would time out for that reason.
-static ONE_ATTACK: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// How much memory and how many descriptors an attack may add to what a host used before.
 pub(crate) struct Bounds {
@@ -64,7 +61,7 @@ pub(crate) async fn endure<G: Future<Output = &'static str>>(
     mut good: impl FnMut(usize) -> G,
     attack: impl Future<Output = ()> + Send + 'static,
 ) {
-    let _alone = ONE_ATTACK.lock().await;
+    let _alone = ALONE.lock().await;
     let mut number = 0;
     let mut quiet = ask(&mut number, duration() / 5, &mut good, || ()).await;
     let before = (host.rss_bytes(), host.descriptors());

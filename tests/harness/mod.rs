@@ -47,6 +47,10 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut
     }
 }
 
+/// What loads a machine runs one at a time: two at once take each other's processor, and good requests time out for that
+/// reason.
+pub(crate) static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// Runs `action` while another task requests `paths` without pause; each of those requests must get 200.
 pub(crate) async fn undisturbed<T>(client: &Client, paths: &[&str], action: impl Future<Output = T>) -> T {
     let done = std::cell::Cell::new(false);

@@ -7,14 +7,14 @@ use super::nats::Nats;
 use super::postgres::Postgres;
 use super::spread::Spread;
 use super::stripe_api::StripeApi;
-use super::{App, Client, Host, eventually, store};
+use super::{ALONE, App, Client, Host, eventually, store};
 use http::Method;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
+use tokio::sync::{MutexGuard, Semaphore};
 
 /// The parts, each with its name and the components that it runs.
 pub(crate) const PARTS: [(&str, &str); 3] =
@@ -31,6 +31,7 @@ pub(crate) struct RedundantStore {
     addresses: BTreeMap<(usize, usize), String>,
     _postgres: Postgres,
     _stripe: StripeApi,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl RedundantStore {
@@ -41,6 +42,7 @@ impl RedundantStore {
 
     /// The same, for the application after `change`.
     pub(crate) async fn start_with(nats: Nats, change: impl FnOnce(App) -> App) -> RedundantStore {
+        let alone = ALONE.lock().await;
         let (postgres, stripe) = (Postgres::start(), StripeApi::start().await);
         let spread = Spread::over("store", nats.url());
         let servers: Vec<_> = nats.url().split(',').map(|url| format!("{url:?}")).collect();
@@ -53,7 +55,8 @@ impl RedundantStore {
             .file("runtime-config.toml", config);
         let app = change(app);
         let (hosts, addresses) = Default::default();
-        let mut store = RedundantStore { nats, app, hosts, addresses, _postgres: postgres, _stripe: stripe };
+        let mut store =
+            RedundantStore { nats, app, hosts, addresses, _postgres: postgres, _stripe: stripe, _alone: alone };
         store.app.seed().await;
         for part in 0..PARTS.len() {
             for copy in 0..2 {

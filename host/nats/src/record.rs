@@ -214,8 +214,11 @@ pub(crate) async fn open_or_create(nats: &Nats, bucket: &str, max_bytes: i64) ->
         ..Config::default()
     };
     context.create_stream(config).await.map_err(|error| match error.kind() {
-        // Another host was faster; the next attempt finds its stream.
-        CreateStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NAME_EXIST => {
+        // Another host was faster; the next attempt finds its stream. While a server creates a stream, it may report
+        // overlapping subjects before it knows the name.
+        CreateStreamErrorKind::JetStream(answer)
+            if [ErrorCode::STREAM_NAME_EXIST, ErrorCode::STREAM_SUBJECT_OVERLAP].contains(&answer.error_code()) =>
+        {
             RecordError::transient(&error)
         }
         CreateStreamErrorKind::JetStream(answer) => RecordError::answered(&answer),

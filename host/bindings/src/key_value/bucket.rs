@@ -32,7 +32,14 @@ async fn found_or_made(nats: &Nats, name: &str) -> anyhow::Result<kv::Store> {
     }
     let config = settings(name, i64::try_from(MAX_BUCKET_BYTES + SLACK_BYTES)?, nats.replicas());
     let made = jetstream.create_stream(config).await;
-    // If creating it failed, another host may have created it first, with other settings.
+    // If creating it failed, another host may be creating it, with other settings: the server may report that before it
+    // knows the name.
+    for pause in [10, 50, 200, 500].iter().filter(|_| made.is_err()) {
+        if let Ok(found) = jetstream.get_key_value(name).await {
+            return Ok(found);
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(*pause)).await;
+    }
     jetstream.get_key_value(name).await.map_err(|error| made.err().map_or_else(|| error.into(), Into::into))
 }
 
