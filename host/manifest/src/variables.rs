@@ -271,11 +271,10 @@ mod tests {
 
     #[test]
     fn it_is_known_where_each_value_comes_from() {
-        let text = concat!(
-            "spin_manifest_version = 2\n[application]\nname = \"t\"\n[variables]\na = { default = \"1\" }\nb = { required = true }\nc = { required = true }\n\
+        let text = "spin_manifest_version = 2\n[application]\nname = \"t\"\n[variables]\na = { default = \"1\" }\n\
+             b = { required = true }\nc = { required = true }\n\
              d = { required = true, secret = true }\ne = { required = true }\nf = { default = \"\" }\n\
-             [application.tool.souk.variables]\nd = { generate = \"secret\" }\ne = { generate = \"url\" }\n"
-        );
+             [application.tool.souk.variables]\nd = { generate = \"secret\" }\ne = { generate = \"url\" }\n";
         let config = "[[variables_provider]]\ntype = \"static\"\nvalues = { f = \"x\" }\n";
         let app = app(text).file("runtime-config.toml", config);
         let app = app.file(".env", "SPIN_VARIABLE_B=2\nSPIN_VARIABLE_C=3").env("SPIN_VARIABLE_C", "4");
