@@ -101,7 +101,7 @@ impl File {
         let reader = Connection::open_with_flags(path, flags)?;
         reader.busy_timeout(READ_BUSY_TIMEOUT)?;
         reader.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF")?;
-        // Plans do not depend on the values of parameters: otherwise SQLite compiles a listing anew each time.
+        // With one plan for all values of its parameters, SQLite compiles a listing once.
         for connection in [&writer, &reader] {
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         }

@@ -74,7 +74,7 @@ pub struct FileQueue {
     targets: Arc<Mutex<BTreeSet<Arc<str>>>>,
 }
 
-/// Lets plans not depend on the values of parameters: otherwise SQLite compiles most statements anew at each use.
+/// Gives each statement one plan for all values of its parameters, so that SQLite compiles it once.
 fn plan_once(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
