@@ -253,18 +253,8 @@ mod tests {
 
     /// Stores a version in `kept` and adds it to `book`, as a deployment does.
     fn deploy(kept: &Kept, book: &mut Book, text: &str) {
-        let digest = kept::digest(text.as_bytes());
-        kept.keep(&digest, text.as_bytes()).unwrap();
-        let record = Record {
-            number: 0,
-            digest,
-            size: text.len() as u64,
-            at: "2026-01-01T00:00:00Z".into(),
-            by: "start".into(),
-            imports: Vec::new(),
-            exports: Vec::new(),
-            note: None,
-        };
+        let record = Record::of_text(text);
+        kept.keep(&record.digest, text.as_bytes()).unwrap();
         let number = book.add(None, record);
         book.serve(number, "source");
         kept.save("shop", book).unwrap();

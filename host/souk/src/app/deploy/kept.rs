@@ -267,10 +267,9 @@ impl Kept {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn record(text: &str) -> Record {
+impl Record {
+    /// The record of a version whose file is `text`.
+    pub(crate) fn of_text(text: &str) -> Record {
         Record {
             number: 0,
             digest: digest(text.as_bytes()),
@@ -282,6 +281,11 @@ mod tests {
             note: None,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn the_last_versions_are_kept_and_the_one_that_serves_and_the_one_before_always() {
@@ -290,7 +294,7 @@ mod tests {
         for n in 1..=9 {
             let text = format!("version {n}");
             kept.keep(&digest(text.as_bytes()), text.as_bytes()).unwrap();
-            let number = book.add(None, record(&text));
+            let number = book.add(None, Record::of_text(&text));
             if n <= 2 {
                 book.serve(number, "source");
             }
@@ -314,13 +318,13 @@ mod tests {
         kept.keep(&digest(b"x"), b"x").unwrap();
         for component in ["one", "two"] {
             let mut book = Book::default();
-            let number = book.add(None, record("x"));
+            let number = book.add(None, Record::of_text("x"));
             book.serve(number, "source");
             kept.save(component, &mut book).unwrap();
         }
         assert!(kept.file(&digest(b"x")).exists());
         let mut other = Book::default();
-        let number = other.add(None, record("y"));
+        let number = other.add(None, Record::of_text("y"));
         other.serve(number, "source");
         kept.keep(&digest(b"y"), b"y").unwrap();
         kept.save("one", &mut other).unwrap();
