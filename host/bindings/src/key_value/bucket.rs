@@ -7,7 +7,9 @@ use super::types::MAX_BUCKET_BYTES;
 use anyhow::{Context as _, bail};
 use async_nats::jetstream::kv;
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
+use backon::{ExponentialBuilder, Retryable as _};
 use souk_nats::{Nats, stream_capacity::SLACK_BYTES};
+use std::time::Duration;
 
 /// Opens the bucket `name`, and creates it if it is missing. Hosts that start together may create it at the same time.
 pub(super) async fn open(nats: &Nats, name: &str) -> anyhow::Result<kv::Store> {
@@ -33,14 +35,11 @@ async fn found_or_made(nats: &Nats, name: &str) -> anyhow::Result<kv::Store> {
     let config = settings(name, i64::try_from(MAX_BUCKET_BYTES + SLACK_BYTES)?, nats.replicas());
     let made = jetstream.create_stream(config).await;
     // If creating it failed, another host may be creating it, with other settings: the server may report that before it
-    // knows the name.
-    for pause in [10, 50, 200, 500].iter().filter(|_| made.is_err()) {
-        if let Ok(found) = jetstream.get_key_value(name).await {
-            return Ok(found);
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(*pause)).await;
-    }
-    jetstream.get_key_value(name).await.map_err(|error| made.err().map_or_else(|| error.into(), Into::into))
+    // knows the name. Six pauses are 630 ms in all.
+    let times = if made.is_err() { 6 } else { 0 };
+    let pauses = ExponentialBuilder::default().with_min_delay(Duration::from_millis(10)).with_max_times(times);
+    let found = (|| jetstream.get_key_value(name)).retry(pauses).await;
+    found.map_err(|error| made.err().map_or_else(|| error.into(), Into::into))
 }
 
 /// The stream that is the bucket `name`. The client's own function to create one relies on answers that older servers
