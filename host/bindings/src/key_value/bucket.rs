@@ -11,6 +11,16 @@ use backon::{ExponentialBuilder, Retryable as _};
 use souk_nats::{Nats, stream_capacity::SLACK_BYTES};
 use std::time::Duration;
 
+souk_manifest::fixed_limits! {
+    /// The fixed limits of buckets.
+    pub(crate) const FIXED_LIMITS = "key-value: NATS";
+
+    /// The pause before a bucket that another host is creating is looked for again; it doubles each time.
+    const MIN_PAUSE: Duration = Duration::from_millis(10);
+    /// How often such a bucket is looked for again: 630 ms in all.
+    const MAX_LOOKS: u32 = 6, "looks";
+}
+
 /// Opens the bucket `name`, and creates it if it is missing. Hosts that start together may create it at the same time.
 pub(super) async fn open(nats: &Nats, name: &str) -> anyhow::Result<kv::Store> {
     let bucket = found_or_made(nats, name).await.with_context(|| format!("bucket {name}"))?;
@@ -35,9 +45,9 @@ async fn found_or_made(nats: &Nats, name: &str) -> anyhow::Result<kv::Store> {
     let config = settings(name, i64::try_from(MAX_BUCKET_BYTES + SLACK_BYTES)?, nats.replicas());
     let made = jetstream.create_stream(config).await;
     // If creating it failed, another host may be creating it, with other settings: the server may report that before it
-    // knows the name. Six pauses are 630 ms in all.
-    let times = if made.is_err() { 6 } else { 0 };
-    let pauses = ExponentialBuilder::default().with_min_delay(Duration::from_millis(10)).with_max_times(times);
+    // knows the name.
+    let looks = if made.is_err() { usize::try_from(MAX_LOOKS)? } else { 0 };
+    let pauses = ExponentialBuilder::default().with_min_delay(MIN_PAUSE).with_max_times(looks);
     let found = (|| jetstream.get_key_value(name)).retry(pauses).await;
     found.map_err(|error| made.err().map_or_else(|| error.into(), Into::into))
 }

@@ -55,6 +55,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
         spin_2::FIXED_LIMITS,
         file::FIXED_LIMITS,
         redis::FIXED_LIMITS,
+        bucket::FIXED_LIMITS,
         nats::FIXED_LIMITS,
         #[cfg(feature = "mongodb")]
         mongodb::FIXED_LIMITS,
