@@ -123,11 +123,10 @@ fn value(one: &Val) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytesize::ByteSize;
 
     #[test]
     fn unanswered_calls_have_a_bound_and_an_answer_makes_room() {
-        let limits = ComponentLimits { call_bytes: ByteSize::mib(1), ..Default::default() };
+        let limits = ComponentLimits { call_bytes: "1MiB".parse().unwrap(), ..Default::default() };
         let all = Arc::new(ApplicationBudget { memory: Budget::new(100 << 20), ..Default::default() });
         let pending = Pending::new("web".into(), &limits, all.clone());
         let mut calls: Vec<_> = (0..17).map(|_| pending.begin(1 << 20).unwrap()).collect();
