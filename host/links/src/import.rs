@@ -7,6 +7,7 @@ use super::unavailable::Unavailable;
 use bytes::Bytes;
 use souk_bindings::Ctx;
 use souk_bindings::call::CallContext;
+use souk_bindings::pending;
 use souk_runtime::{Exported, Flat, Pool};
 use std::sync::Arc;
 use wasmtime::StoreContextMut;
@@ -229,8 +230,22 @@ pub(super) fn define(
     let link = Taped::new(interface, name, ty, link);
     if ty.async_() {
         instance.func_new_concurrent(name, move |accessor, _ty, params, results| {
-            let context = accessor.with(|mut store| store.data_mut().call.clone());
-            Box::into_pin(link.clone().answer(context, params, results))
+            // The values are held a second time, for the callee's task.
+            let bytes = pending::values(params).saturating_mul(2);
+            let begun = accessor.with(|mut store| {
+                let ctx = store.data_mut();
+                ctx.begin_call(bytes).map(|call| (call, ctx.call.clone()))
+            });
+            let (call, context) = match begun {
+                Ok(begun) => begun,
+                Err(error) => return Box::pin(std::future::ready(Err(error))),
+            };
+            let answer = Box::into_pin(link.clone().answer(context, params, results));
+            Box::pin(async move {
+                let answered = answer.await;
+                drop(call);
+                answered
+            })
         })
     } else if let Some(sides) = flat_sides(ty) {
         match sides {

@@ -12,6 +12,7 @@ use super::{panic, plain};
 use parking_lot::RwLock;
 use souk_bindings::boundary::{Boundaries, Boundary, Failures};
 use souk_bindings::call::CallContext;
+use souk_bindings::pending::{MAX_ASYNC_PARTS, MAX_HANDLES};
 use souk_bindings::trace::Tracer;
 use souk_bindings::{Ctx, Grants};
 use souk_manifest::limits::ComponentLimits;
@@ -419,6 +420,10 @@ impl Pool {
         let mut store = Store::new(compiled.pre.engine(), ctx);
         store.limiter(|ctx| &mut ctx.limits);
         store.set_hostcall_fuel(self.hostcall_fuel());
+        store.set_max_component_handles(MAX_HANDLES);
+        if let Some(parts) = store.concurrent_resource_table() {
+            parts.set_max_capacity(MAX_ASYNC_PARTS);
+        }
         store.set_epoch_deadline(1);
         self.fairness.limit_processor_time(&mut store, &self.profiler);
         let slice = store.data().slice.clone();

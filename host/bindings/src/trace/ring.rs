@@ -20,7 +20,7 @@ souk_manifest::fixed_limits! {
     /// The most spans of one trace that are kept there: a client can give all of its requests the same trace id.
     pub(super) const MAX_TRACE_SPANS: usize = 1_000, "spans";
     /// The most memory that all traces use there.
-    const MAX_TRACE_MEMORY_BYTES: usize = 16 << 20, bytes;
+    pub(super) const MAX_TRACE_MEMORY_BYTES: usize = 16 << 20, bytes;
     /// The longest text that a span keeps: a statement, an argument, an error.
     pub(super) const MAX_ATTRIBUTE_BYTES: usize = 4 << 10, bytes;
 }
@@ -132,7 +132,7 @@ impl Hasher for KeyedHasher {
 }
 
 impl Ring {
-    /// Keeps a span; `false` when its trace has too many.
+    /// Keeps a span; `false` when its trace has too many, or too large ones.
     pub(super) fn push(&self, record: Arc<Record>) -> bool {
         let (trace, bytes) = (record.trace, record.bytes());
         let mut dropped = None;
@@ -142,7 +142,8 @@ impl Ring {
             order.push_back(trace);
             Spans { records: Vec::with_capacity(USUAL_SPANS), bytes: 0, lost: 0 }
         });
-        if spans.records.len() >= MAX_TRACE_SPANS {
+        // The newest trace is never dropped, so it alone must fit.
+        if spans.records.len() >= MAX_TRACE_SPANS || spans.bytes + bytes > MAX_TRACE_MEMORY_BYTES {
             spans.lost += 1;
             return false;
         }

@@ -21,7 +21,7 @@ use async_nats::StatusCode;
 use bytes::Bytes;
 use futures::StreamExt;
 use souk_bindings::call::CallContext;
-use souk_bindings::{Ctx, printable};
+use souk_bindings::{Ctx, brief, printable};
 use souk_manifest::NestPattern;
 use souk_nats::{Nats, Outage};
 use std::sync::Arc;
@@ -171,7 +171,7 @@ impl Link {
             }
             Err(NoAnswer { what, detail, permanent }) => {
                 let message = format!("the service of `{}` {what}", printable(&subject));
-                tracing::warn!(component = %self.caller, trace = %context.trace, "{message}: {}", printable(&detail));
+                tracing::warn!(component = %self.caller, trace = %context.trace, "{message}: {}", brief(&detail));
                 match (&self.unavailable, results.first_mut()) {
                     (_, Some(slot)) if self.event && permanent => {
                         *slot = reject(message);

@@ -14,8 +14,8 @@ use crate::durable::{Key, LogThrottle, MAX_ARGUMENTS_BYTES, NewMessage, Publishe
 use crate::remote::memory_budget::{MemoryBudget, Reservation};
 use async_nats::Subject;
 use bytes::Bytes;
+use souk_bindings::brief;
 use souk_bindings::call::CallContext;
-use souk_bindings::printable;
 use souk_codec::signature::digest;
 use souk_manifest::NestPattern;
 use souk_manifest::limits::ComponentLimits;
@@ -220,7 +220,7 @@ impl Served {
                 component = %self.component(),
                 "an event `{}` is lost: {} ({more} more since the last such line)",
                 self.subject,
-                printable(&refusal.message)
+                brief(&refusal.message)
             );
         });
     }

@@ -9,7 +9,7 @@ use super::serve::MAX_MESSAGE_BYTES;
 use super::sessions::SESSION_TTL;
 use super::{Admin, console, deployments, examine, facts, map, messages, profile, traces};
 use crate::fetch::MAX_COMPONENT_BYTES;
-use crate::http::{ADMIN_COOKIE as COOKIE, discard, path_for_log};
+use crate::http::{ADMIN_COOKIE as COOKIE, UnderWay, discard, path_for_log};
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, EXPECT, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE,
@@ -25,6 +25,7 @@ use souk_links::durable::operator::{self, Which};
 use souk_manifest::secrets::SecretError;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of requests to the administration.
@@ -53,13 +54,23 @@ struct TokenValues {
     full: String,
 }
 
-/// Answers `request`, which came in over `connection`. Never fails: an error becomes an answer.
-pub(crate) async fn answer(admin: &Arc<Admin>, connection: &Connection, request: Request<Incoming>) -> Answer {
+/// Answers `request`, which came in over `connection`. Never fails: an error becomes an answer. `under_way` is the
+/// request's record where strangers may send requests.
+pub(crate) async fn answer(
+    admin: &Arc<Admin>,
+    connection: &Connection,
+    request: Request<Incoming>,
+    under_way: Option<&UnderWay>,
+) -> Answer {
     let (head, mut body) = request.into_parts();
     // Such a client sends its body only when it is asked for.
     let expects = head.headers.contains_key(EXPECT);
     let mut answer = match access::identify(&head, connection, admin) {
         Ok(client) => {
+            if let (Right::Nothing, Some(under_way)) = (client.right, under_way) {
+                // Such a request is answered at once: only its own client can keep it waiting.
+                under_way.waits_until(Instant::now() + BODY_TIMEOUT);
+            }
             let request = IncomingRequest { admin, connection, client, head, body: &mut body };
             request.answer().await.unwrap_or_else(|problem| refused(&problem))
         }

@@ -219,7 +219,7 @@ impl Edge {
                 status = response.status().as_u16(),
                 bytes = response.body().length(),
                 us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX),
-                "{method} {}", request::path_for_log(uri.path()),
+                "{} {}", request::method_for_log(&method), request::path_for_log(uri.path()),
             );
         }
         let headers = response.headers_mut();

@@ -23,9 +23,12 @@ mod tls;
 mod turns;
 mod upload;
 
+pub(crate) use activity::{Activity, UnderWay};
+pub(crate) use connections::{Connection, Connections};
 pub(crate) use cookies::ADMIN_COOKIE;
 pub use edge::Edge;
 pub(crate) use error::status as status_of;
+pub(crate) use peer::Share;
 pub(crate) use request::path_for_log;
 pub use server::{Server, ServerError, serve_connection};
 use souk_manifest::limits::FixedLimit;

@@ -28,8 +28,6 @@ souk_manifest::fixed_limits! {
     const MIN_BACKOFF: Duration = Duration::from_millis(5);
     /// The longest pause after a connection could not be accepted.
     const MAX_BACKOFF: Duration = Duration::from_secs(1);
-    /// How often to check whether a connection has become idle when all were busy.
-    const IDLE_CHECK_INTERVAL: Duration = Duration::from_millis(50);
     /// The descriptors that are held in reserve, so that connections are still accepted when the process has no others:
     /// each serves one connection until others have closed.
     const RESERVED_DESCRIPTORS: usize = 8, "descriptors";
@@ -178,7 +176,7 @@ impl Acceptor {
                     backoff = pauses.build();
                     reserve.fill();
                     let peer = self.edge.trusted().peer(peer);
-                    match self.admit(&peer).await {
+                    match self.connections.admitted(peer.share, Activity::new(self.edge.limits())).await {
                         Some(place) => self.serve(place, stream, peer),
                         None => {
                             self.edge.refusals().count("peer-connections");
@@ -206,22 +204,6 @@ impl Acceptor {
                         }
                     }
                     tokio::time::sleep(backoff.next().unwrap_or(MAX_BACKOFF)).await;
-                }
-            }
-        }
-    }
-
-    /// Admits a connection from `peer`. Waits while all connections are busy: further ones wait in the kernel's queue.
-    /// `None` when the peer has reached its limit.
-    async fn admit(&self, peer: &Peer) -> Option<Connection> {
-        let activity = Activity::new(self.edge.limits());
-        loop {
-            match self.connections.admit(peer.share, activity.clone()) {
-                Admission::Admitted(place) => return Some(place),
-                Admission::PeerIsFull => return None,
-                Admission::AllAreBusy => {
-                    // A busy connection may become idle, which is not notified.
-                    let _ = tokio::time::timeout(IDLE_CHECK_INTERVAL, self.connections.freed()).await;
                 }
             }
         }
