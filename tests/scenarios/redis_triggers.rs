@@ -138,6 +138,7 @@ async fn channels_begin_and_end_with_a_reload_and_those_that_stay_lose_no_messag
     let app = app.replace(more, "").replace(two, "");
     let (out, err) = texts(&app.souk("reload", &[]).await);
     assert!(out.contains("applied: triggers of Redis"), "{out}{err}");
+    // The connection for it has no other channel.
     eventually("the channel ends", || async { (publish(&server, "more", &["gone"]).await == [0]).then_some(()) }).await;
     publish(&server, "news", &["for one"]).await;
     heard(&host, "one", "for one").await;
