@@ -248,12 +248,13 @@ mod tests {
     #[test]
     fn lines_of_the_manifest_are_no_difference() {
         #[derive(Debug)]
+        #[expect(dead_code, reason = "they are only shown")]
         struct Part {
-            _name: &'static str,
-            _line: usize,
-            _deadline: u64,
+            name: &'static str,
+            line: usize,
+            deadline: u64,
         }
-        let part = |name, line, deadline| text(&Part { _name: name, _line: line, _deadline: deadline });
+        let part = |name, line, deadline| text(&Part { name, line, deadline });
         assert_eq!(part("a", 7, 30), part("a", 12, 30));
         assert_ne!(part("a", 7, 30), part("b", 7, 30));
         assert_ne!(part("a", 7, 30), part("a", 7, 60));
