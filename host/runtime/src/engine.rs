@@ -208,6 +208,8 @@ pub(crate) fn pool(instances: u64) -> PoolingAllocationConfig {
 
 /// The code cache in `folder`.
 pub(crate) fn cache(folder: &Path) -> Result<Cache, EngineError> {
+    // wasmtime accepts no relative path, and the state folder of a manifest in the current directory has one.
+    let folder = std::path::absolute(folder).map_err(|error| EngineError::of(error.into()))?;
     let mut config = CacheConfig::new();
     config.with_directory(folder);
     Cache::new(config).map_err(EngineError::of)
@@ -218,4 +220,16 @@ pub(crate) fn config() -> Config {
     let mut config = Config::new();
     config.wasm_component_model_async(true).epoch_interruption(true).parallel_compilation(true);
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_of_the_code_cache_may_be_relative() {
+        let folder = tempfile::tempdir_in(".").unwrap();
+        let relative = Path::new(folder.path().file_name().unwrap());
+        cache(relative).unwrap();
+    }
 }

@@ -22,7 +22,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
-use wasmtime::Store;
+use wasmtime::{Store, Trap};
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of calls.
@@ -414,7 +414,10 @@ impl Pool {
     }
 
     async fn instantiate(self: &Arc<Self>, version: &Version, call: CallContext) -> Result<Instance, CallError> {
-        let failed = |e: wasmtime::Error| self.error(Failure::Instantiation, format_args!("{e:#}"));
+        let failed = |e: wasmtime::Error| match e.is::<Trap>() {
+            true => self.error(Failure::Trapped, format_args!("while it was instantiated: {e:#}")),
+            false => self.error(Failure::Instantiation, format_args!("{e:#}")),
+        };
         let compiled = &version.compiled;
         let ctx = Ctx::new(version.grants().clone(), call).map_err(failed)?;
         let mut store = Store::new(compiled.pre.engine(), ctx);

@@ -11,7 +11,7 @@ use futures::StreamExt as _;
 use redis::aio::{PubSubSink, PubSubStream};
 use redis::{Client, RedisError, RedisResult};
 use souk_manifest::RedisUrl;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,8 +88,17 @@ impl Connection {
         Ok(Connection { client, server: server.to_string(), served, pubsub })
     }
 
-    /// Passes messages on until `stop`.
-    pub(super) async fn run(mut self, stop: CancellationToken) {
+    /// Passes messages on until `stop`, or until all channels have ended: a server that a reload no longer names may go
+    /// away.
+    pub(super) async fn run(self, stop: CancellationToken) {
+        let all_ended = self.served.all_ended();
+        tokio::select! {
+            () = all_ended => {}
+            () = self.run_on(stop) => {}
+        }
+    }
+
+    async fn run_on(mut self, stop: CancellationToken) {
         let dropped = LogThrottle::default();
         loop {
             let lost = self.read(&dropped);
@@ -114,8 +123,16 @@ impl Connection {
         ticks.tick().await;
         // Concurrent with the messages: waiting for the answer to a ping must not delay them.
         let pings = async {
+            let mut subscribed: BTreeSet<Arc<str>> = self.served.channels.keys().cloned().collect();
             loop {
                 ticks.tick().await;
+                let current = self.served.names();
+                for ended in subscribed.difference(&current) {
+                    if let Err(error) = sink.unsubscribe(&**ended).await {
+                        return ConnectionError::Redis(error);
+                    }
+                }
+                subscribed = current;
                 match timeout(PING_TIMEOUT, sink.ping::<redis::Value>()).await {
                     Ok(Ok(_)) => {}
                     Ok(Err(error)) => return ConnectionError::Redis(error),
@@ -156,8 +173,8 @@ impl Connection {
 async fn subscribe(client: &Client, served: &Served) -> Result<(PubSubSink, PubSubStream), ConnectionError> {
     let subscribed = async {
         let (mut sink, stream) = client.get_async_pubsub().await?.split();
-        for channel in served.channels.keys() {
-            sink.subscribe(&**channel).await?;
+        for channel in served.names() {
+            sink.subscribe(&*channel).await?;
         }
         RedisResult::Ok((sink, stream))
     };

@@ -18,9 +18,8 @@ use souk_bindings::printable;
 use souk_manifest::limits::FixedLimit;
 use souk_manifest::{RedisTrigger, RedisUrl};
 use souk_runtime::{Exported, Pool};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -61,8 +60,8 @@ pub struct Channel {
     function: usize,
     /// Bounds the concurrent calls; all channels of a component share it.
     slots: Arc<Semaphore>,
-    /// Whether the component gets no more messages of it.
-    ended: Arc<AtomicBool>,
+    /// Cancelled when the component gets no more messages of it.
+    ended: CancellationToken,
 }
 
 impl Channel {
@@ -76,7 +75,7 @@ impl Channel {
             function: handler_position(pool)?,
             pool: pool.clone(),
             slots: slots.clone(),
-            ended: Arc::default(),
+            ended: CancellationToken::new(),
         })
     }
 
@@ -87,7 +86,7 @@ impl Channel {
 
     /// Gives the component no more messages of the channel.
     pub fn end(&self) {
-        self.ended.store(true, Ordering::Relaxed);
+        self.ended.cancel();
     }
 
     /// Calls the component with one message.
@@ -219,11 +218,27 @@ impl Listening {
 }
 
 impl Served {
+    /// The channels of which components still get messages.
+    fn names(&self) -> BTreeSet<Arc<str>> {
+        let current = self.channels.iter().filter(|(_, all)| all.iter().any(|channel| !channel.ended.is_cancelled()));
+        current.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Waits until all channels have ended.
+    fn all_ended(&self) -> impl Future<Output = ()> + use<> {
+        let ends: Vec<_> = self.channels.values().flatten().map(|channel| channel.ended.clone()).collect();
+        async move {
+            for end in ends {
+                end.cancelled().await;
+            }
+        }
+    }
+
     /// Starts the delivery of a message to every component of its channel; waits for none.
     fn take(&self, message: &Msg, dropped: &LogThrottle) {
         let (channel, payload) = (message.get_channel_name(), message.get_payload_bytes());
         let Some(channels) = self.channels.get(channel) else { return };
-        for target in channels.iter().filter(|target| !target.ended.load(Ordering::Relaxed)) {
+        for target in channels.iter().filter(|target| !target.ended.is_cancelled()) {
             let component = target.pool.component();
             if payload.len() > MAX_MESSAGE_BYTES {
                 tracing::error!(

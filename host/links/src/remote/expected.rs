@@ -69,29 +69,32 @@ fn entries(record: &Record) -> Vec<Entry> {
     record.value.as_ref().and_then(|value| serde_json::from_slice(value).ok()).unwrap_or_default()
 }
 
-/// Writes down the types that this host's callers expect.
+/// Writes down the types that this host's callers expect. Returns whether some of them are new.
 ///
 /// # Errors
 /// When JetStream does not answer.
-pub(super) async fn publish(nats: &Nats, expected: &[ExpectedType]) -> Result<(), RecordError> {
+pub(super) async fn publish(nats: &Nats, expected: &[ExpectedType]) -> Result<bool, RecordError> {
     let mut components: BTreeMap<&str, Vec<&CalledFunction>> = BTreeMap::new();
     for ExpectedType { component, function, .. } in expected {
         components.entry(component).or_default().push(function);
     }
     if components.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
+    let mut is_new = false;
     let (records, today) = (open(nats).await?, since_epoch().as_secs() / SECONDS_OF_A_DAY);
     for (component, functions) in components {
         for _ in 0..MAX_WRITES {
             let record = get(&records, component).await?;
             let Some(value) = with(entries(&record), &functions, today) else { break };
+            let known = read(&record);
             if records.replace(&key(component), value, record.revision).await? {
+                is_new |= functions.iter().any(|function| !known.contains(function));
                 break;
             }
         }
     }
-    Ok(())
+    Ok(is_new)
 }
 
 /// The record with these functions added; `None` when it has them already.

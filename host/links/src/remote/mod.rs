@@ -96,7 +96,7 @@ pub use peers::{PeerError, Presence, agree};
 pub use serve::Serving;
 pub(crate) use serve::{leave, round_trip};
 pub use served::{FunctionsUnknown, ServedFunction};
-pub use types::{CalledFunction, ExpectedType, compare, expected_types};
+pub use types::{CalledFunction, ExpectedType, MISMATCH_FIX, announce, compare, expected_types, unanswered};
 
 use souk_codec::MAX_VALUE_BYTES;
 use souk_manifest::limits::FixedLimit;

@@ -236,15 +236,21 @@ impl IncomingRequest<'_> {
             Action::Deploy => {
                 let file = read_bytes(body, MAX_COMPONENT_BYTES as usize).await?;
                 note(&format!("deploy {}", logged(&id)));
-                json(&deployments::deploy(&admin.app, id, query, file.to_vec(), client.to_string()).await?)
+                let (app, query, by) = (admin.app.clone(), query.map(str::to_owned), client.to_string());
+                let done = async move { deployments::deploy(&app, id, query.as_deref(), file.to_vec(), by).await };
+                json(&to_its_end(admin, done).await?)
             }
             Action::RollBack => {
                 note(&format!("roll {} back", logged(&id)));
-                json(&deployments::roll_back(&admin.app, &id, query, &client.to_string()).await?)
+                let (app, query, by) = (admin.app.clone(), query.map(str::to_owned), client.to_string());
+                let done = async move { deployments::roll_back(&app, &id, query.as_deref(), &by).await };
+                json(&to_its_end(admin, done).await?)
             }
             Action::Promote => {
                 note(&format!("promote the version of {} that is on trial", logged(&id)));
-                json(&deployments::promote(&admin.app, &id, &client.to_string()).await?)
+                let (app, by) = (admin.app.clone(), client.to_string());
+                let done = async move { deployments::promote(&app, &id, &by).await };
+                json(&to_its_end(admin, done).await?)
             }
             Action::Profile => {
                 note(&format!("profile {}", logged(&id)));
@@ -254,7 +260,8 @@ impl IncomingRequest<'_> {
             }
             Action::Reload => {
                 note("apply the manifest as it is now");
-                json(&admin.reload().await?)
+                let reloading = admin.clone();
+                json(&to_its_end(admin, async move { reloading.reload().await }).await?)
             }
             Action::RenewTokens => {
                 note("renew the tokens");
@@ -278,6 +285,20 @@ impl IncomingRequest<'_> {
             }
         }
     }
+}
+
+/// Does something that has several steps to its end, even if the client goes away in the middle.
+async fn to_its_end<T: Send + 'static>(
+    admin: &Arc<Admin>,
+    work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    let under_way = admin.changes.token();
+    let done = tokio::spawn(async move {
+        let done = work.await;
+        drop(under_way);
+        done
+    });
+    done.await.unwrap_or_else(|error| Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error)))
 }
 
 /// A name from a request, made safe and short for a log line.

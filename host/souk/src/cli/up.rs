@@ -171,7 +171,7 @@ impl Up {
         let state = StateFolder::open(&state_dir)?;
         let tls = tls(self.tls_cert.as_deref(), self.tls_key.as_deref())?;
         let scheme = if tls.is_some() { "https" } else { "http" };
-        // Bind before the components are compiled, so that a port in use is reported at once; serve when all is ready.
+        // Bind before the components are compiled, so that a port in use is reported at once; listen when all is ready.
         let server = self.inherited.server(&self.listen()).await?;
         let address = server.address();
         self.check_dev(address)?;
@@ -243,7 +243,7 @@ impl Up {
         }
         // The HTTP server's object lives until the end: the last export of metrics includes its measurements.
         let face = Edge::new(app.clone(), readiness, self.dev);
-        let edge = server.run(face.clone(), tls, shutdown.clone());
+        let edge = server.listen()?.run(face.clone(), tls, shutdown.clone());
         let edge = tokio::spawn(vital("the listener", edge));
         let _port_file = self.port_file.map(|path| PortFile::write(path, address.port())).transpose()?;
         if !quiet {

@@ -71,11 +71,22 @@ fn fix(address: &str, kind: ErrorKind) -> String {
     }
 }
 
-/// A listener that is bound but does not accept yet.
+/// An address that is taken, but where nobody is served yet. Clients are refused there until [`Server::listen`], so that
+/// a load balancer sends them to another host instead of letting them wait for the start of this one.
 pub struct Server {
-    listener: TcpListener,
+    socket: Bound,
     address: SocketAddr,
-    /// Whether another process also holds the socket, and will hand it to the next host.
+}
+
+enum Bound {
+    Own(TcpSocket),
+    /// Another process also holds the socket, and will hand it to the next host.
+    Inherited(TcpListener),
+}
+
+/// A listener that accepts no connections yet: they wait in the kernel's queue.
+pub struct Listening {
+    listener: TcpListener,
     inherited: bool,
 }
 
@@ -86,9 +97,9 @@ impl Server {
     /// When the address cannot be bound.
     pub async fn bind(address: &str) -> Result<Self, ServerError> {
         let error = |source| ServerError { address: address.into(), source };
-        let listener = listen(address).await.map_err(error)?;
-        let address = listener.local_addr().map_err(error)?;
-        Ok(Server { listener, address, inherited: false })
+        let socket = bind(address).await.map_err(error)?;
+        let address = socket.local_addr().map_err(error)?;
+        Ok(Server { socket: Bound::Own(socket), address })
     }
 
     /// Serves on a socket that another process has bound and keeps.
@@ -100,7 +111,7 @@ impl Server {
         let listener = listener.try_clone().map_err(error)?;
         listener.set_nonblocking(true).map_err(error)?;
         let address = listener.local_addr().map_err(error)?;
-        Ok(Server { listener: TcpListener::from_std(listener).map_err(error)?, address, inherited: true })
+        Ok(Server { socket: Bound::Inherited(TcpListener::from_std(listener).map_err(error)?), address })
     }
 
     /// The address that it is bound to.
@@ -108,6 +119,24 @@ impl Server {
         self.address
     }
 
+    /// Lets clients connect. Call it when they can be served.
+    ///
+    /// # Errors
+    /// When another process has begun to listen there in the meantime.
+    pub fn listen(self) -> Result<Listening, ServerError> {
+        let address = self.address.to_string();
+        match self.socket {
+            Bound::Own(socket) => {
+                let listener = socket.listen(MAX_QUEUED_CONNECTIONS);
+                let listener = listener.map_err(|source| ServerError { address, source })?;
+                Ok(Listening { listener, inherited: false })
+            }
+            Bound::Inherited(listener) => Ok(Listening { listener, inherited: true }),
+        }
+    }
+}
+
+impl Listening {
     /// Accepts connections until `shutdown` is cancelled; then waits for the requests in progress, at most for the
     /// limit `drain`. Returns whether all of them finished.
     pub async fn run(self, edge: Arc<Edge>, tls: Option<Tls>, shutdown: CancellationToken) -> bool {
@@ -134,7 +163,7 @@ impl Server {
 }
 
 /// Binds the first of the addresses that `address` resolves to that can be bound.
-async fn listen(address: &str) -> std::io::Result<TcpListener> {
+async fn bind(address: &str) -> std::io::Result<TcpSocket> {
     let mut failed = None;
     for address in tokio::net::lookup_host(address).await? {
         let bound = || {
@@ -142,10 +171,10 @@ async fn listen(address: &str) -> std::io::Result<TcpListener> {
             // Allows binding a port whose last connections are still being closed.
             socket.set_reuseaddr(true)?;
             socket.bind(address)?;
-            socket.listen(MAX_QUEUED_CONNECTIONS)
+            Ok(socket)
         };
         match bound() {
-            Ok(listener) => return Ok(listener),
+            Ok(socket) => return Ok(socket),
             Err(error) => failed = Some(error),
         }
     }
@@ -391,6 +420,19 @@ async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn clients_are_refused_until_they_can_be_served() {
+        let server = Server::bind("127.0.0.1:0").await.unwrap();
+        let address = server.address();
+        let refused = TcpStream::connect(address).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        let listening = server.listen().unwrap();
+        TcpStream::connect(address).await.unwrap();
+        let taken = Server::bind(&address.to_string()).await.map(|_| ()).unwrap_err();
+        assert!(taken.to_string().contains("free the port"), "{taken}");
+        drop(listening);
+    }
 
     #[test]
     fn the_fix_for_an_address_without_host_or_port_is_one_that_can_be_bound() {

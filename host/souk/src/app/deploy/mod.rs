@@ -28,6 +28,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use souk_bindings::call::DRAWS;
 use souk_links::cluster::intents::{Intent, Intents};
+use souk_links::remote;
 use souk_manifest::limits::FixedLimit;
 use souk_manifest::{Component as Declared, ManifestErrors, clock};
 use souk_runtime::{Compiled, Pool, Version, VersionConfig, VersionId, background};
@@ -248,7 +249,7 @@ impl App {
         }
         let kept = (self.deployments.kept.clone(), bytes.clone(), digest.clone());
         let code = self.compile_version(&declared.name, bytes).await?;
-        let Checked { compiled, mistakes, pending, notes } = self.check_version(declared, pool, code).await?;
+        let Checked { compiled, mistakes, pending, notes, expected } = self.check_version(declared, pool, code).await?;
         let wrong = |errors| DeployError::Wrong { component: declared.name.clone(), errors };
         ManifestErrors::check(mistakes).map_err(wrong)?;
         let Some(compiled) = compiled else {
@@ -277,6 +278,9 @@ impl App {
         let number = self.next_number(&declared.name, agreed);
         let at_source = source_digest.as_ref() == Some(&digest);
         let version = self.prepare(declared, pool, compiled, at_source, Record { number, ..written }, kept).await?;
+        if let Some(remote) = &self.remote {
+            remote::announce(remote.nats(), &expected).await;
+        }
         if !pending.is_empty() {
             let now = self.now();
             let only = now.application.restricted_to(&[declared.name.clone()].into());
