@@ -67,6 +67,12 @@ pub(super) fn read_table(
     for (key, value) in dependencies.entries() {
         let name = match DependencyName::parse(key.value) {
             Ok(name) => name,
+            Err(_) if !key.value.contains([':', '/']) => {
+                let message = format!("dependency `{}` is not an interface of a package", key.value.escape_debug());
+                let fix = "let the component import an interface, `namespace:package/interface@version`: a link joins nothing else";
+                dependencies.error(key.line, message, fix);
+                continue;
+            }
             Err(error) => {
                 let message = format!("`{}` is not a dependency's name: {error}", key.value);
                 dependencies.error(key.line, message, "write \"namespace:package/interface@version\"");

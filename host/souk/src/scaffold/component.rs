@@ -60,8 +60,10 @@ pub(crate) enum Language {
     #[default]
     Rust,
     /// JavaScript, with componentize-js.
+    #[value(alias = "js")]
     Javascript,
     /// Python, with componentize-py, and spin-sdk where it answers HTTP requests.
+    #[value(alias = "py")]
     Python,
 }
 
