@@ -5,6 +5,7 @@
 //! beside the statements that store it, and no other component has access to its database.
 
 mod duplicates;
+mod objects;
 mod read;
 mod run;
 
