@@ -122,7 +122,7 @@ fn list(offers: &[Offer]) -> ExitCode {
         output::note("no component of this application imports rows: none exports souk:imports/rows");
     }
     for Offer { component, kind, .. } in offers {
-        let systems: Vec<String> = kind.sources.iter().map(|source| format!("{:?}", source.system)).collect();
+        let systems: Vec<&str> = kind.sources.iter().map(|source| source.system.name()).collect();
         output::line(&format!("{} ({component}): {}", kind.name, kind.about));
         output::line(&format!("  from {}, or a file with JSON objects", systems.join(", ")));
     }

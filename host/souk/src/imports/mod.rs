@@ -32,6 +32,17 @@ pub(crate) enum System {
     Postgres,
 }
 
+impl System {
+    /// Its name for people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            System::Mongodb => "MongoDB",
+            System::Sqlite => "SQLite",
+            System::Postgres => "PostgreSQL",
+        }
+    }
+}
+
 /// How the rows of a system are read.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Source {

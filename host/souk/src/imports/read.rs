@@ -91,16 +91,17 @@ impl Place {
     /// When it is neither; the message does not repeat a URL, which may hold a password.
     pub(crate) fn parse(text: &str) -> anyhow::Result<Place> {
         if let Some(path) = text.strip_prefix('@') {
-            let url = url_file::read(path)
-                .with_context(|| format!("{path} cannot be read\n  fix: name a file that holds the URL"))?;
+            let url = url_file::read(path).map_err(|error| {
+                anyhow::anyhow!("{path} cannot be read: {error}\n  fix: name a file that holds the URL")
+            })?;
             return Place::of_url(&url);
         }
         if text.contains("://") {
             return Place::of_url(text);
         }
-        let opened = RowsFile::open(text);
-        let (rows, head) = opened
-            .with_context(|| format!("{text} cannot be read\n  fix: name a file, or a URL of PostgreSQL or MongoDB"))?;
+        let (rows, head) = RowsFile::open(text).map_err(|error| {
+            anyhow::anyhow!("{text} cannot be read: {error}\n  fix: name a file, or a URL of PostgreSQL or MongoDB")
+        })?;
         Ok(if head == SQLITE { Place::Sqlite(rows) } else { Place::Lines(rows) })
     }
 
@@ -124,7 +125,7 @@ impl Place {
         let read = |system| {
             let source = kind.sources.iter().find(|source| source.system == system);
             source.map(|source| source.read.clone()).with_context(|| {
-                let known: Vec<String> = kind.sources.iter().map(|one| format!("{:?}", one.system)).collect();
+                let known: Vec<&str> = kind.sources.iter().map(|one| one.system.name()).collect();
                 format!(
                     "{} cannot be read from there\n  fix: name {}, or a file with JSON objects, one after the other",
                     kind.name,
