@@ -52,7 +52,7 @@ impl Guest for Auth {
     fn delete_account(id: String) -> Result<(), Error> {
         let (id, store) = (rules::id(&id)?, Store::open()?);
         // An account of release 0.1.0 moves to its id when it is looked up by its e-mail (`find`).
-        store.erase(&id, OPERATOR, now(), |key| guesses::forget(&store, key))
+        store.erase(&id, OPERATOR, now(), || guesses::forget(&store, &id))
     }
 
     fn find(email: String) -> Result<Option<administration::Account>, Error> {

@@ -174,7 +174,7 @@ impl Store {
     }
 
     /// Deletes an account except for its id and its history, on behalf of `by`. `forget` deletes what else is stored
-    /// under its e-mail.
+    /// of it.
     ///
     /// # Errors
     /// `invalid` when no account has this id, and `unavailable` while another call deletes it.
@@ -183,7 +183,7 @@ impl Store {
         id: &str,
         by: &str,
         now: u64,
-        forget: impl Fn(&Key) -> Result<(), Error>,
+        forget: impl Fn() -> Result<(), Error>,
     ) -> Result<(), Error> {
         let stamp = Stamp::new(by, now)?;
         let account = self.swap(&user_key(id), |found: Option<Account>| {
@@ -204,8 +204,8 @@ impl Store {
         })?;
         // The record keeps the e-mail until the end: if this call is interrupted, a later one reads there what is left
         // to delete.
+        forget()?;
         if let Some(key) = Key::of(&account.email) {
-            forget(&key)?;
             self.release(&key, id)?;
         }
         self.swap(&user_key(id), |found: Option<Account>| Ok((found.map(Account::erased), ())))

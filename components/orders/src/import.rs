@@ -27,6 +27,7 @@ use serde_json::{Value as Json, json};
 use souk_database::{Database, Value};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
+use uuid::Uuid;
 
 /// Prisma's tables. Lines are grouped once, because that system has no index of lines by order.
 const QUERY: &str = r#"SELECT o.id, o."totalAmount", o."totalItems", o.status, o.paid, o."paidAt", o."stripeChargeId",
@@ -231,7 +232,8 @@ fn look_up(products: &BTreeSet<i64>) -> Result<HashMap<i64, String>, String> {
 fn order(row: &str) -> ReadRow {
     let Ok(row) = serde_json::from_str::<Json>(row) else { return ReadRow::Refused("it is not a JSON object".into()) };
     let text = |key: &str| row.get(key).and_then(Json::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
-    let Some(id) = text("id").map(|id| id.to_lowercase()).filter(|id| id.len() == 36) else {
+    let Some(id) = text("id").map(|id| id.to_lowercase()).filter(|id| id.len() == 36 && Uuid::try_parse(id).is_ok())
+    else {
         return ReadRow::Refused("its `id` is not a UUID".into());
     };
     let Some(created_at) = text("createdAt").and_then(|text| time_of(&text)) else {

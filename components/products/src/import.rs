@@ -232,7 +232,24 @@ pub(crate) fn from_text(text: &str) -> Option<String> {
             && text.bytes().zip(form.bytes()).all(|(b, f)| if f == b'0' { b.is_ascii_digit() } else { b == f })
     };
     let fits = form(date, "0000-00-00") && form(time, "00:00:00") && fraction.bytes().all(|b| b.is_ascii_digit());
-    fits.then(|| format!("{date}T{time}.{:0<3.3}Z", fraction))
+    let utc = fits.then(|| format!("{date}T{time}.{:0<3.3}Z", fraction))?;
+    is_calendar_time(&utc).then_some(utc)
+}
+
+/// Whether there is such a day and such a time: PostgreSQL would refuse the row, and all others of its batch.
+fn is_calendar_time(text: &str) -> bool {
+    let number = |from: usize, to: usize| text.get(from..to).and_then(|digits| digits.parse::<u32>().ok());
+    let [Some(year), Some(month), Some(day)] = [number(0, 4), number(5, 7), number(8, 10)] else { return false };
+    let [Some(hour), Some(minute), Some(second)] = [number(11, 13), number(14, 16), number(17, 19)] else {
+        return false;
+    };
+    let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let days = match month {
+        2 => 28 + u32::from(is_leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    year > 0 && (1..=12).contains(&month) && (1..=days).contains(&day) && hour < 24 && minute < 60 && second < 60
 }
 
 fn text(error: souk_database::Error) -> String {
@@ -266,7 +283,12 @@ mod tests {
         ] {
             assert_eq!(from_millis(millis).as_deref(), expected);
         }
-        assert_eq!(from_text("yesterday"), None);
+        for no_time in
+            ["yesterday", "2024-02-30 10:00:00", "2023-02-29T10:00:00", "2024-13-01T10:00:00", "2024-01-01T24:00:00"]
+        {
+            assert_eq!(from_text(no_time), None, "{no_time}");
+        }
+        assert_eq!(from_text("2024-02-29 23:59:59Z").as_deref(), Some("2024-02-29T23:59:59.000Z"));
         assert_eq!(from_text("2024-02-27T15:50:27.5").as_deref(), Some("2024-02-27T15:50:27.500Z"));
     }
 

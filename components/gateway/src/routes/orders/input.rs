@@ -205,7 +205,7 @@ fn search(input: &mut Input<'_>, status: Option<Status>, limit: u32, default_sor
     let after = input.optional("after", text_of);
     let filter = Filter {
         status,
-        customer: input.optional("customer", text_of),
+        customer: input.optional("customer", customer_id),
         made_from: input.optional("from", |name, value| utc_time(name, value, 0)),
         made_before: input.optional("to", |name, value| utc_time(name, value, 1)),
         min_cents: total(input, "minTotal"),
@@ -228,6 +228,16 @@ fn text_of(name: &str, value: Option<&Value>) -> Checked<String> {
     match value {
         Some(Value::Text(text)) if !text.is_empty() => Ok(text.clone().into_owned()),
         _ => Err(vec![format!("{name} should not be empty")]),
+    }
+}
+
+/// A customer's id, in lower case as it is stored. Another text, such as an e-mail address, would find nothing.
+fn customer_id(name: &str, value: Option<&Value>) -> Checked<String> {
+    match value {
+        Some(Value::Text(id)) if id.len() == 24 && id.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            Ok(id.to_ascii_lowercase())
+        }
+        _ => Err(vec![format!("{name} must be the id of a customer, 24 hexadecimal digits")]),
     }
 }
 
