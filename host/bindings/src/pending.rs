@@ -7,7 +7,7 @@
 //! and futures are bounded too ([`MAX_HANDLES`], [`MAX_ASYNC_PARTS`]).
 
 use crate::Ctx;
-use crate::budget::{ApplicationBudget, Budget};
+use crate::budget::{ApplicationBudget, Budget, HeldMemory};
 use souk_manifest::limits::ComponentLimits;
 use std::sync::Arc;
 use wasmtime::component::{Accessor, HasData, Val};
@@ -51,15 +51,15 @@ impl Pending {
                 self.taken.most()
             );
         }
-        if !self.all.memory.try_take(bytes) {
+        let Some(held) = self.all.hold(bytes) else {
             self.taken.give_back(bytes);
             wasmtime::bail!(
                 "component `{component}` made a call with {bytes} bytes, and the application has reached its limit of {} \
                  bytes; raise `application_memory` under [application.tool.souk.limits] in the manifest",
                 self.all.memory.most()
             );
-        }
-        Ok(PendingCall { taken: self.taken.clone(), all: self.all.clone(), bytes })
+        };
+        Ok(PendingCall { taken: self.taken.clone(), bytes, _held: held })
     }
 }
 
@@ -67,14 +67,13 @@ impl Pending {
 #[must_use = "a call that is dropped counts as answered"]
 pub struct PendingCall {
     taken: Arc<Budget>,
-    all: Arc<ApplicationBudget>,
     bytes: u64,
+    _held: HeldMemory,
 }
 
 impl Drop for PendingCall {
     fn drop(&mut self) {
         self.taken.give_back(self.bytes);
-        self.all.memory.give_back(self.bytes);
     }
 }
 
