@@ -5,7 +5,7 @@ use super::composition::{Composed, Composition};
 use super::deploy::Deployments;
 use super::deploy::at_start;
 use super::deploy::chosen;
-use super::deploy::kept::Kept;
+use super::deploy::version_folder::VersionFolder;
 use super::error::StartError;
 use super::grants::Shared;
 use super::routes::{Routing, check_routes};
@@ -161,7 +161,7 @@ impl App {
                 None => Ok(()),
             }
         };
-        let kept = Kept::of(state.path());
+        let kept = VersionFolder::of(state.path());
         let (intents, agreed_on) = match &remote {
             Some(remote) if matches!(purpose, Purpose::Serve(_)) => {
                 at_start::learn(remote.nats(), &part, &kept).await?
