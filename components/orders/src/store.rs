@@ -62,7 +62,7 @@ pub(crate) fn create(
     key: Option<&Key>,
     max_open: u32,
 ) -> Result<Created, Error> {
-    let id = Uuid::new_v4().to_string();
+    let id = Uuid::now_v7().to_string();
     let (cents, pieces) = (rows::number(draft.total_cents)?, rows::number(draft.total_items)?);
     let order = [Value::text(id.as_str()), owner.into(), currency.into(), cents, pieces];
     let max_open = Value::Integer(max_open.into());

@@ -41,6 +41,17 @@ impl<K: Eq + Hash + Clone, T> FairQueue<K, T> {
         items.push_back(item);
     }
 
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.next.is_empty()
+    }
+
+    /// The number of items that wait.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.values().map(VecDeque::len).sum()
+    }
+
     /// Takes the first item of the owner whose turn it is.
     pub fn pop(&mut self) -> Option<T> {
         let owner = self.next.pop_front()?;

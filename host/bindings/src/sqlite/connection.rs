@@ -1,8 +1,9 @@
 //! A guest's connection: it chooses the engine for each statement, and keeps the state between statements.
 
-use super::database::{Database, Writer};
+use super::database::{Database, Writer, Written};
 use super::engine::Collected;
 use super::error::Stop;
+use super::group::{Change, Statement};
 use super::statement::Kind;
 use super::stream::RowStream;
 use super::{Error, MEMORY_PAUSE, MEMORY_TRIES, QueryResult, Share, Value};
@@ -149,13 +150,22 @@ impl Connection {
         sql: String,
         params: Vec<Value>,
     ) -> Result<Collected, Error> {
+        // Passes on when the statement has ended.
+        let mut _leader = None;
         // The transaction counts as lost until the statement has ended, because dropping this future loses it.
-        let writer = match session.state() {
+        let (writer, sql, params) = match session.state() {
             State::Open(_) => match session.set(State::Lost) {
-                State::Open(writer) => writer,
+                State::Open(writer) => (writer, sql, params),
                 _ => return Err(Error::InvalidConnection),
             },
-            _ => self.database.writer(self.share.owner()).await?,
+            _ if kind.counts_changes() => match self.database.change(&self.share, Statement { sql, params }).await? {
+                Change::Done(written) => return Ok(self.note(kind, written)),
+                Change::Alone(writer, statement, leader) => {
+                    _leader = Some(leader);
+                    (writer, statement.sql, statement.params)
+                }
+            },
+            _ => (self.database.writer(self.share.owner()).await?, sql, params),
         };
         let _share = self.share.statement(self.database.label()).await?;
         let (writer, ended) = writer.write(sql, params).await?;
@@ -167,7 +177,11 @@ impl Connection {
         } else {
             session.set(State::Idle);
         }
-        let written = ended.outcome?;
+        Ok(self.note(kind, ended.outcome?))
+    }
+
+    /// Keeps what the guest may ask about its last statement.
+    fn note(&self, kind: Kind, written: Written) -> Collected {
         if let Some(bytes) = written.bytes_in_use {
             self.database.note_size(bytes);
         }
@@ -179,6 +193,6 @@ impl Connection {
         if kind.counts_changes() {
             self.changes.store(written.changes, Ordering::Release);
         }
-        Ok(written.collected)
+        written.collected
     }
 }

@@ -3,6 +3,7 @@
 use super::engine::{Bound, Collected, Engine, has_virtual_tables};
 use super::error::{Stop, internal, to_guest_busy, to_guest_evicted};
 use super::gauge::Run;
+use super::group::Waiting;
 use super::policy::Role;
 use super::reads::{Reading, Reads};
 use super::spill::SpillBudget;
@@ -30,6 +31,8 @@ pub struct Database {
     writer: Arc<tokio::sync::Mutex<Engine>>,
     /// The turn to write; components take turns.
     writes: FairSemaphore<usize>,
+    /// The statements that may share a transaction.
+    pub(super) waiting: Waiting,
     /// Idle readers; more are opened when needed.
     idle: Mutex<Vec<Engine>>,
     readers: Arc<Semaphore>,
@@ -85,6 +88,7 @@ impl Database {
             max_bytes,
             writer: Arc::new(tokio::sync::Mutex::new(writer)),
             writes: FairSemaphore::new(1),
+            waiting: Waiting::default(),
             idle: Mutex::new(Vec::new()),
             readers: Arc::new(Semaphore::new(super::READERS)),
             long_reads: FairSemaphore::new(super::LONG_READERS),
@@ -125,9 +129,24 @@ impl Database {
         Ok(())
     }
 
+    fn percent(&self, bytes: u64) -> u64 {
+        bytes.saturating_mul(100) / self.max_bytes.max(1)
+    }
+
+    /// How many bytes of the file hold data, at most; `None` inside a transaction, which may still be rolled back. Blocks
+    /// on the disk. Only when the files are large does this count what is free in them.
+    pub(super) fn bytes_in_use(&self, engine: &Engine) -> Option<u64> {
+        if engine.in_transaction() {
+            return None;
+        }
+        let file = std::fs::metadata(&self.path).ok()?.len();
+        let both = file.saturating_add(self.wal.bytes());
+        if self.percent(both) < super::FREE_AGAIN_PERCENT { Some(both) } else { engine.bytes_in_use() }
+    }
+
     /// Logs that the file is nearly full; once, until there is room again.
     pub(super) fn note_size(&self, bytes: u64) {
-        let percent = bytes.saturating_mul(100) / self.max_bytes.max(1);
+        let percent = self.percent(bytes);
         if percent < super::FREE_AGAIN_PERCENT {
             self.nearly_full.store(false, Ordering::Relaxed);
         } else if percent >= super::NEARLY_FULL_PERCENT && !self.nearly_full.swap(true, Ordering::Relaxed) {
@@ -218,7 +237,7 @@ impl Database {
 
     /// Keeps the write-ahead log within its limit, if necessary by ending the oldest reads. For the writer's blocking
     /// thread, outside a transaction.
-    fn keep_wal_small(&self, engine: &Engine) -> Result<(), Stop> {
+    pub(super) fn keep_wal_small(&self, engine: &Engine) -> Result<(), Stop> {
         self.wal.keep_small(|| engine.empty_wal(), || self.reads.end_oldest()).map_err(|WalFull| {
             Stop::Failed(Error::Io(format!(
                 "database is locked: another program reads `{}` and keeps its write-ahead log from being emptied",
@@ -353,7 +372,7 @@ pub(super) struct Writer {
 /// The result of a statement on the writer.
 pub(super) struct Written {
     pub collected: Collected,
-    /// How many bytes of the file hold data now; `None` inside a transaction.
+    /// How many bytes of the file hold data now, at most; `None` inside a transaction.
     pub bytes_in_use: Option<u64>,
     /// The rowid of a row that the statement inserted.
     pub inserted: Option<i64>,
@@ -369,7 +388,7 @@ pub(super) struct Ended {
 }
 
 impl Writer {
-    fn engine(&self) -> Result<&Engine, Error> {
+    pub(super) fn engine(&self) -> Result<&Engine, Error> {
         self.engine.as_deref().ok_or_else(|| internal(&self.database.label, "the writer is gone", ""))
     }
 
@@ -401,7 +420,7 @@ impl Writer {
                 }
                 let outcome = engine.blocking(|engine| {
                     let collected = engine.collect(&sql, &params, false, WHOLE)?;
-                    Ok((collected, engine.bytes_in_use()))
+                    Ok((collected, database.bytes_in_use(engine)))
                 });
                 if engine.made_virtual_table() {
                     self.database.virtual_tables.store(true, Ordering::Release);

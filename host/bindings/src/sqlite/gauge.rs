@@ -95,8 +95,12 @@ impl Gauge {
 
     /// Limits the current run to the time of a read on an async thread.
     pub(super) fn set_inline_time_limit(&self) {
-        let end = self.now().saturating_add(nanos(super::INLINE_TIME));
-        self.end.store(end, Ordering::Relaxed);
+        self.set_time_limit(super::INLINE_TIME);
+    }
+
+    /// Limits the current run and those after it, together, to `time`.
+    pub(super) fn set_time_limit(&self, time: Duration) {
+        self.end.store(self.now().saturating_add(nanos(time)), Ordering::Relaxed);
     }
 
     /// Lets the current run take as long as its caller waits.

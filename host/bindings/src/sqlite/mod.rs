@@ -44,6 +44,8 @@
 //!
 //! # Durability
 //!
+//! Statements that wait for the writer at the same time share a commit (`group.rs`).
+//!
 //! The writer commits with `synchronous = FULL`: WAL's usual `NORMAL` may lose the last commits at a power cut, and a
 //! payment that was acknowledged must survive one.
 //!
@@ -59,6 +61,7 @@ mod engine;
 mod error;
 mod gauge;
 mod grant;
+mod group;
 mod host;
 mod policy;
 mod reads;
@@ -180,6 +183,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     [
         FIXED_LIMITS,
         engine::FIXED_LIMITS,
+        group::FIXED_LIMITS,
         statement::FIXED_LIMITS,
         stream::FIXED_LIMITS,
         wal::FIXED_LIMITS,

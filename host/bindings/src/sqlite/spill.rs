@@ -2,8 +2,9 @@
 //!
 //! SQLite has no limit for these files and deletes them as soon as they are open, so their size is not visible. But a
 //! statement runs on one thread from start to end, and Linux counts the bytes that each thread writes. The growth of
-//! this count during a read is what the read wrote to temporary files. It is checked every few milliseconds. On other
-//! systems nothing is counted.
+//! this count during a read is what the read wrote to temporary files. It is checked every few milliseconds, for the
+//! first time after one: what a statement writes in its first millisecond is not counted, and most statements have ended
+//! by then. On other systems nothing is counted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,9 +18,14 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of temporary files.
     pub(crate) const FIXED_LIMITS = "sqlite";
 
+    /// How long a statement runs before its writes are counted.
+    const FIRST_FILE_CHECK: Duration = Duration::from_millis(1);
     /// How often to ask the system how much a statement has written to files; each time costs a few microseconds.
     const FILE_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 }
+
+/// No count has been read.
+const UNREAD: u64 = u64::MAX;
 
 /// The line of the thread's I/O counters with the bytes that it wrote.
 const WRITTEN: &str = "wchar: ";
@@ -43,9 +49,9 @@ pub(super) struct Spill {
     budget: Arc<SpillBudget>,
     calls: AtomicU64,
     epoch: Instant,
-    /// When the count was last read, in milliseconds since the epoch.
-    asked: AtomicU64,
-    /// The thread's count when the run began.
+    /// When to read the count next, in milliseconds since the epoch.
+    next: AtomicU64,
+    /// The thread's count at the run's first reading; [`UNREAD`] before it.
     before: AtomicU64,
     /// The part of the budget that the run uses.
     taken: AtomicU64,
@@ -58,8 +64,8 @@ impl Spill {
             budget,
             calls: AtomicU64::new(0),
             epoch: Instant::now(),
-            asked: AtomicU64::new(0),
-            before: AtomicU64::new(0),
+            next: AtomicU64::new(0),
+            before: AtomicU64::new(UNREAD),
             taken: AtomicU64::new(0),
             over: AtomicBool::new(false),
         }
@@ -74,8 +80,8 @@ impl Spill {
     pub(super) fn begin(&self) {
         self.over.store(false, Ordering::Relaxed);
         self.calls.store(0, Ordering::Relaxed);
-        self.asked.store(self.now(), Ordering::Relaxed);
-        self.before.store(written().unwrap_or(0), Ordering::Relaxed);
+        self.next.store(self.now().saturating_add(millis(FIRST_FILE_CHECK)), Ordering::Relaxed);
+        self.before.store(UNREAD, Ordering::Relaxed);
     }
 
     /// Called when the run has ended and its files are gone.
@@ -90,14 +96,19 @@ impl Spill {
             return false;
         }
         let now = self.now();
-        if now < self.asked.load(Ordering::Relaxed).saturating_add(millis(FILE_CHECK_INTERVAL)) {
+        if now < self.next.load(Ordering::Relaxed) {
             return false;
         }
-        self.asked.store(now, Ordering::Relaxed);
+        self.next.store(now.saturating_add(millis(FILE_CHECK_INTERVAL)), Ordering::Relaxed);
         let Some(written) = written() else {
             return false;
         };
-        let now = written.saturating_sub(self.before.load(Ordering::Relaxed));
+        let before = self.before.load(Ordering::Relaxed);
+        if before == UNREAD {
+            self.before.store(written, Ordering::Relaxed);
+            return false;
+        }
+        let now = written.saturating_sub(before);
         let more = now.saturating_sub(self.taken.swap(now, Ordering::Relaxed));
         let all = self.budget.taken.fetch_add(more, Ordering::Relaxed).saturating_add(more);
         let over = more > 0 && all > self.budget.max_bytes;

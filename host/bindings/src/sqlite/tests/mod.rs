@@ -1,5 +1,6 @@
 //! `spin:sqlite`: values, errors, limits, and which reads run on an async thread.
 
+mod groups;
 mod streams;
 mod transactions;
 
