@@ -5,7 +5,6 @@
 use crate::account::{Account, Change, What, rfc3339};
 use crate::bindings::accounts::{Error, Role};
 use crate::bindings::administration;
-use serde::{Deserialize, Serialize};
 
 /// How many changes of one account are kept; the oldest are dropped. Only operators can make more than one: users can
 /// only delete their account.

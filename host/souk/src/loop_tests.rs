@@ -10,7 +10,7 @@ use std::path::Path;
 type Module = Vec<String>;
 
 /// The loops that stay, by the folder of the crate and the modules that are in one.
-const KNOWN: [(&str, &[&str]); 6] = [
+const KNOWN: [(&str, &[&str]); 8] = [
     // Every reply can be an error, and an error is a reply.
     ("components/gateway/src", &["http::error", "http::reply"]),
     // A record is made of the span that ends, and the tracer of spans keeps the records.
@@ -34,6 +34,9 @@ const KNOWN: [(&str, &[&str]); 6] = [
             "version",
         ],
     ),
+    // Parts of a queue use its time limit and its errors.
+    ("host/links/src", &["durable::file", "durable::file::commit"]),
+    ("host/links/src", &["durable::jetstream", "durable::jetstream::note"]),
     // One subscribes to what the other finds.
     ("host/links/src", &["remote::other_types", "remote::serve"]),
     // `App` and its parts: `impl App` is divided by what it does.
