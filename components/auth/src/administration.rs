@@ -1,9 +1,10 @@
 //! What an operator does to accounts: `store:auth/administration`.
 
+use crate::account::What;
 use crate::account::{Account, Key};
 use crate::bindings::accounts::{Error, Role};
 use crate::bindings::administration::{self, Guest, LegacyAccount, LookAlike, LookAlikes, ResetToken};
-use crate::history::{OPERATOR, Stamp, What, bool_name, role_name};
+use crate::history::{OPERATOR, Stamp, bool_name, role_name};
 use crate::store::Store;
 use crate::{Auth, guesses, now, password, reset, rules, text};
 

@@ -17,11 +17,12 @@ mod page;
 pub(crate) use add_many::Added;
 pub(crate) use page::Keys;
 
+use crate::account::What;
 use crate::account::{Account, Key};
 use crate::bindings::accounts::Error;
 use crate::bindings::atomics::{self, Cas, CasError};
 use crate::bindings::buckets::{self, Bucket, Error as BucketError};
-use crate::history::{Stamp, What, bool_name};
+use crate::history::{Stamp, bool_name};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 

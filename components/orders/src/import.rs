@@ -17,12 +17,14 @@
 //! [`again`].
 
 mod again;
+mod order;
 
 use crate::bindings::imports::{Guest, Kind, Source, System, Verdict};
 use crate::bindings::names;
 use crate::draft::MAX_NAME_CHARS;
 use crate::{Component, currency, sql, time};
 use again::{Again, Stored};
+use order::{Imported, Line};
 use serde_json::{Value as Json, json};
 use souk_database::{Database, Value};
 use std::collections::hash_map::Entry;
@@ -44,31 +46,6 @@ ORDER BY o."createdAt", o.id"#;
 const MAX_CENTS: i64 = 999_999_999_999_999;
 const MAX_LINES: usize = 1000;
 const MAX_QUANTITY: i64 = 1_000_000;
-
-/// A line, without its name.
-#[derive(Debug, Clone, PartialEq)]
-struct Line {
-    product: i64,
-    quantity: i64,
-    cents: i64,
-}
-
-/// An order to store.
-#[derive(Debug, PartialEq)]
-struct Imported {
-    id: String,
-    total_cents: i64,
-    total_items: i64,
-    status: &'static str,
-    paid_at: Option<String>,
-    charge: Option<String>,
-    receipt: Option<String>,
-    created_at: String,
-    updated_at: String,
-    lines: Vec<Line>,
-    /// What was changed.
-    notes: Vec<String>,
-}
 
 /// The result of reading a row.
 #[derive(Debug, PartialEq)]

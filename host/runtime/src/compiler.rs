@@ -11,7 +11,7 @@
 
 use crate::background::{background, lower_priority};
 use crate::component::{CompileError, is_component};
-use crate::engine::{EngineError, cache, config};
+use crate::config::{EngineError, cache, config};
 use crate::load;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -351,7 +351,7 @@ mod tests {
     fn a_process_finds_what_a_host_looks_for() {
         let dir = tempfile::tempdir().unwrap();
         let mut config = config();
-        config.allocation_strategy(crate::engine::pool(64));
+        config.allocation_strategy(crate::config::pool(64));
         let host = wasmtime::Engine::new(&config).unwrap();
         let code = wat::parse_str("(component)").unwrap();
         assert_eq!(entry(&host, &code), entry(&engine(dir.path()).unwrap(), &code));

@@ -9,13 +9,15 @@
 //! subscribes or NATS is gone, the caller gets the contract's `retry`; so a durable link before it keeps the event for
 //! a service that is away. An event that can never be sent gives `reject`.
 
-use super::function::{Direction, Function};
+use super::direction::Direction;
+use super::function::Function;
 use super::packet::{self, Outcome, Reply};
 use super::{MAX_PACKET_BYTES, NestError};
 use crate::LinkError;
+use crate::answers::{Answer, Answers};
 use crate::check::{LinkTypeError, Mismatch};
 use crate::durable::{is_delivery, reject};
-use crate::import::{Answer, Answers, define};
+use crate::taped::define;
 use crate::unavailable::Unavailable;
 use async_nats::StatusCode;
 use bytes::Bytes;

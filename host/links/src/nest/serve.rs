@@ -5,7 +5,8 @@
 //! cannot be stored, for example because the stream has no leader, it is kept in memory and tried again, because nobody
 //! would send it again. So it may be stored twice, as at-least-once delivery allows.
 
-use super::function::{Answer, Direction, Function};
+use super::direction::Direction;
+use super::function::{Answer, Function};
 use super::packet::{self, Incoming, Outcome};
 use super::second_service::SecondAnswers;
 use super::{NestError, errors};

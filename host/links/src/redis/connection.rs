@@ -4,21 +4,18 @@
 //! When a server disappears without closing the connection (a crashed machine, a broken network), an unanswered ping
 //! shows it.
 
-use super::Channel;
+use super::channel::Served;
 use crate::durable::LogThrottle;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use futures::StreamExt as _;
 use redis::aio::{PubSubSink, PubSubStream};
 use redis::{Client, RedisError, RedisResult};
 use souk_manifest::RedisUrl;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of connections.
@@ -39,16 +36,6 @@ souk_manifest::fixed_limits! {
 /// The pauses between attempts to connect. Jitter keeps hosts from all reconnecting at the same time.
 const PAUSES: ExponentialBuilder =
     ExponentialBuilder::new().with_min_delay(MIN_PAUSE).with_max_delay(MAX_PAUSE).without_max_times().with_jitter();
-
-/// The channels of one connection; all connections share `memory_kib` and `messages`.
-pub(super) struct Served {
-    /// The memory for messages, with one permit per KiB.
-    pub(super) memory_kib: Arc<Semaphore>,
-    /// Messages in progress, each a task.
-    pub(super) messages: TaskTracker,
-    /// The components that get the messages of each channel.
-    pub(super) channels: BTreeMap<Arc<str>, Vec<Channel>>,
-}
 
 /// Why a connection failed.
 #[derive(Debug)]

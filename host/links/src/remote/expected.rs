@@ -8,7 +8,7 @@
 //! a signature has no effect. Anyone who may publish on NATS can write here, as they could call the component. When
 //! there are more than [`MAX_TYPES`] types, the oldest are removed.
 
-use super::types::{CalledFunction, ExpectedType};
+use super::called::{CalledFunction, ExpectedType};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use souk_codec::signature::digest_of;
@@ -17,6 +17,7 @@ use souk_manifest::subject::token;
 use souk_nats::Nats;
 use souk_nats::record::{MAX_RECORD_BYTES, Record, RecordError, Records};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of types that callers expect.
@@ -26,6 +27,8 @@ souk_manifest::fixed_limits! {
     const MAX_TYPES: usize = 256, "types";
     /// How often a host tries to write a record while others write it too.
     const MAX_WRITES: usize = 32, "attempts";
+    /// How often a host looks for callers with other types of its functions.
+    pub(super) const TYPES_INTERVAL: Duration = Duration::from_secs(2);
 }
 
 const SECONDS_OF_A_DAY: u64 = 24 * 60 * 60;

@@ -4,47 +4,16 @@
 //! starts nevertheless asks the running hosts for their types, only to log differences. When no host took a call, the
 //! caller asks for the reason, because "no host runs it" would mislead the reader of the log if only the types differ.
 
+use super::called::{CalledFunction, ExpectedType};
 use super::expected;
 use super::other_types::TYPES_INTERVAL;
 use super::served::ServedFunction;
 use crate::import::{Import, LinkError};
 use futures::future::join_all;
-use souk_codec::FunctionCodec;
-use souk_codec::signature::{digest, signature};
 use souk_nats::Nats;
 use std::collections::BTreeMap;
-use wasmtime::component::types::ComponentFunc;
-
-/// A function with its type, as a caller or a host knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CalledFunction {
-    /// The interface with its version, as the component exports it.
-    pub interface: String,
-    /// Its name.
-    pub name: String,
-    /// Its type, as WIT on one line.
-    pub signature: String,
-    /// The digest of its type.
-    pub digest: String,
-}
 
 impl CalledFunction {
-    /// The function `name` of `interface`.
-    pub fn new(interface: &str, name: &str, ty: &ComponentFunc) -> Self {
-        CalledFunction {
-            interface: interface.to_owned(),
-            name: name.to_owned(),
-            signature: signature(name, ty),
-            digest: digest(name, ty),
-        }
-    }
-
-    /// Whether a function of the type of `callee` can exactly answer a caller that is built for this type.
-    pub(super) fn can_call(&self, callee: &CalledFunction) -> bool {
-        let codecs = (FunctionCodec::read(&self.signature), FunctionCodec::read(&callee.signature));
-        matches!(codecs, (Some(caller), Some(callee)) if caller.can_call(&callee))
-    }
-
     /// Whether one of the `served` functions can answer a caller of this type.
     pub(super) fn has_compatible(&self, served: &[ServedFunction]) -> bool {
         let mut others = served.iter().filter(|other| other.interface == self.interface && other.name == self.name);
@@ -77,14 +46,6 @@ impl CalledFunction {
 
 /// The fix for types that differ.
 pub const MISMATCH_FIX: &str = "build both from the same version of the contract, and let all hosts have that build";
-
-/// The type that a component of this host expects of a function on another host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExpectedType {
-    pub(super) caller: String,
-    pub(super) component: String,
-    pub(super) function: CalledFunction,
-}
 
 /// The types that `caller` expects of the component that answers `import`.
 ///

@@ -1,11 +1,12 @@
 //! Answers one request of the API: checks the right that it needs, acts, and builds the answer.
 
-use super::access::{self, Client, Connection, Right};
+use super::access::{self, Client, Connection};
 use super::call::{CallRequest, call, list};
+use super::limits::MAX_MESSAGE_BYTES;
 use super::problem::Problem;
 use super::request::{self, ManualRequest};
+use super::right::Right;
 use super::routes::{self, Action};
-use super::serve::MAX_MESSAGE_BYTES;
 use super::sessions::SESSION_TTL;
 use super::{Admin, console, deployments, examine, facts, map, messages, profile, traces};
 use crate::fetch::MAX_COMPONENT_BYTES;
@@ -21,7 +22,7 @@ use hyper::body::{Body as _, Incoming};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use souk_bindings::printable;
-use souk_links::durable::operator::{self, Which};
+use souk_links::durable::operator::{self, Selection};
 use souk_manifest::secrets::SecretError;
 use std::sync::Arc;
 use std::time::Duration;
@@ -272,13 +273,15 @@ impl IncomingRequest<'_> {
             other => {
                 let (what, request) = match other {
                     Action::RetryMessage => {
-                        (format!("retry message {}", logged(&id)), operator::Request::Retry(Which::One(id)))
+                        (format!("retry message {}", logged(&id)), operator::Request::Retry(Selection::One(id)))
                     }
                     Action::DropMessage => {
-                        (format!("drop message {}", logged(&id)), operator::Request::Drop(Which::One(id)))
+                        (format!("drop message {}", logged(&id)), operator::Request::Drop(Selection::One(id)))
                     }
-                    Action::RetryDead => ("retry all dead letters".to_owned(), operator::Request::Retry(Which::Dead)),
-                    _ => ("drop all dead letters".to_owned(), operator::Request::Drop(Which::Dead)),
+                    Action::RetryDead => {
+                        ("retry all dead letters".to_owned(), operator::Request::Retry(Selection::Dead))
+                    }
+                    _ => ("drop all dead letters".to_owned(), operator::Request::Drop(Selection::Dead)),
                 };
                 note(&what);
                 json(&messages::run(&admin.app, request).await?)

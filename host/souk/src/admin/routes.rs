@@ -1,7 +1,7 @@
 //! Every route of the API: its method, its path, and the right that it needs.
 
-use super::access::Right;
 use super::problem::Problem;
+use super::right::Right;
 use http::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
 

@@ -46,8 +46,6 @@ souk_manifest::fixed_limits! {
     const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
     /// The longest head of a request.
     const MAX_HEAD_BYTES: usize = 16 << 10, bytes;
-    /// The longest request or answer between `souk` commands and a running host.
-    pub(super) const MAX_MESSAGE_BYTES: usize = 64 << 20, bytes;
 }
 
 /// A listener of the API cannot be created.

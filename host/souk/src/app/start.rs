@@ -3,8 +3,8 @@
 use super::compile::compile;
 use super::composition::{Composed, Composition};
 use super::deploy::at_start;
-use super::deploy::chosen::{self, Chosen, Why};
-use super::deploy::kept::Kept;
+use super::deploy::chosen::{self, Chosen, Reason};
+use super::deploy::version_folder::VersionFolder;
 use super::deploy::{DeployError, Deployments};
 use super::error::StartError;
 use super::grants::Shared;
@@ -163,7 +163,7 @@ impl App {
                 None => Ok(()),
             }
         };
-        let kept = Kept::of(state.path());
+        let kept = VersionFolder::of(state.path());
         let (intents, agreed_on) = match &remote {
             Some(remote) if matches!(purpose, Purpose::Serve(_)) => {
                 at_start::learn(remote.nats(), &part, &kept).await?
@@ -278,7 +278,7 @@ async fn warm(pools: &BTreeMap<String, Arc<Pool>>, chosen: &BTreeMap<String, Cho
     let warmed = pools.iter().map(async |(name, pool)| (name, pool.warm().await));
     for (name, warmed) in join_all(warmed).await {
         let Err(error) = warmed else { continue };
-        let is_new = chosen.get(name).is_some_and(|one| matches!(one.why, Why::First | Why::SourceChanged));
+        let is_new = chosen.get(name).is_some_and(|one| matches!(one.reason, Reason::First | Reason::SourceChanged));
         if is_new && error.failure == Failure::Trapped {
             let message = format!("{error}\n  fix: a version that cannot start does not serve: correct it");
             return Err(StartError::Versions(DeployError::Refused(message)));

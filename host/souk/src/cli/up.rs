@@ -9,7 +9,7 @@ use crate::admin::serve::{self, Listener};
 use crate::admin::sessions::Sessions;
 use crate::admin::{Admin, Reload, Tokens};
 use crate::app::{App, Progress, Seeds};
-use crate::fetch::{self, Wanted};
+use crate::fetch::{self, ComponentDownload};
 use crate::http::{Edge, Tls, TlsError};
 use crate::metrics::Metrics;
 use crate::moving;
@@ -405,7 +405,7 @@ async fn fetch_missing(application: &mut Application, state: &Path, note: impl F
     let part = application.restricted_to(&application.reachable());
     let wanted = part.here().filter_map(|component| {
         let download = component.download.clone()?;
-        Some(Wanted { component: component.name.clone(), line: component.line, download })
+        Some(ComponentDownload { component: component.name.clone(), line: component.line, download })
     });
     fetch::fetch(wanted.collect(), &application.manifest, state, note).await?;
     // The file of a package's version is known only when its digest is.

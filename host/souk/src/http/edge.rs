@@ -290,7 +290,9 @@ impl Edge {
         }
         let (limit, whole) = match handler {
             Handler::Local(_) => (self.limits().request_body.as_u64(), false),
-            Handler::Remote(remote, _) => (self.limits().request_body.as_u64().min(remote.most() as u64), true),
+            Handler::Remote(remote, _) => {
+                (self.limits().request_body.as_u64().min(remote.max_request_bytes() as u64), true)
+            }
         };
         if answering.body.as_ref().is_some_and(|body| body.size_hint().lower() > limit) {
             return (self.refusal(&Refused::TooLarge, limit), Some(component.clone()));

@@ -15,6 +15,7 @@ mod error;
 mod outgoing;
 mod pace;
 mod peer;
+mod report;
 mod request;
 mod server;
 mod static_files;
@@ -39,6 +40,7 @@ pub(crate) use upload::discard;
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     [
         server::FIXED_LIMITS,
+        report::FIXED_LIMITS,
         connection::FIXED_LIMITS,
         connections::FIXED_LIMITS,
         activity::FIXED_LIMITS,

@@ -5,6 +5,7 @@ use super::connection::{self, Builders};
 use super::connections::{Admission, Connection, Connections};
 use super::edge::Edge;
 use super::peer::{Peer, proxy_protocol};
+use super::report::Report;
 use super::request::Caller;
 use super::tls::Tls;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
@@ -16,7 +17,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -34,8 +34,6 @@ souk_manifest::fixed_limits! {
     /// The most connections that wait in the kernel's queue to be accepted, if the system allows that many
     /// (net.core.somaxconn); further ones get no answer.
     const MAX_QUEUED_CONNECTIONS: u32 = 4_096, "connections";
-    /// How often to report that connections are refused or not accepted.
-    const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 }
 
 /// The server could not start.
@@ -377,25 +375,6 @@ impl Reserve {
 fn is_out_of_descriptors(error: &std::io::Error) -> bool {
     use rustix::io::Errno;
     Errno::from_io_error(error).is_some_and(|errno| [Errno::MFILE, Errno::NFILE].contains(&errno))
-}
-
-/// Reports frequent events, but only at intervals.
-#[derive(Default)]
-pub(super) struct Report {
-    last: Option<Instant>,
-    more: u64,
-}
-
-impl Report {
-    /// Calls `report` with the number of unreported events, unless it was called a moment ago.
-    pub(super) fn happened(&mut self, report: impl FnOnce(u64)) {
-        if self.last.is_some_and(|last| last.elapsed() < REPORT_INTERVAL) {
-            self.more += 1;
-            return;
-        }
-        self.last = Some(Instant::now());
-        report(std::mem::take(&mut self.more));
-    }
 }
 
 async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(

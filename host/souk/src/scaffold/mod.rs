@@ -24,6 +24,7 @@ mod contract;
 mod libraries;
 mod link;
 mod manifest;
+mod new_component;
 mod other_languages;
 mod shape;
 mod template;
@@ -32,9 +33,10 @@ mod tests;
 mod workspace;
 
 pub(crate) use changes::{Changes, ScaffoldError};
-pub(crate) use component::{Kind, Language, NewComponent, Storage, add, add_library};
+pub(crate) use component::{add, add_library};
 pub(crate) use libraries::Library;
 pub(crate) use link::{NewLink, add_link};
+pub(crate) use new_component::{Kind, Language, NewComponent, Storage};
 
 use manifest::ManifestEdit;
 use std::path::Path;

@@ -26,10 +26,10 @@ souk_manifest::fixed_limits! {
 
 /// The last lines; cheap to clone.
 #[derive(Clone, Default)]
-pub struct LogTail(Arc<Mutex<Kept>>);
+pub struct LogTail(Arc<Mutex<Lines>>);
 
 #[derive(Default)]
-struct Kept {
+struct Lines {
     lines: VecDeque<Vec<u8>>,
     /// How many lines came before the first kept one.
     before: u64,

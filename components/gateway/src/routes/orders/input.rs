@@ -4,7 +4,6 @@
 //! The lines of an order are nested, and class-validator's messages about nested values depend on the kind of value;
 //! [`items`] produces the same messages.
 
-use super::export::PAGE_SIZE;
 use crate::bindings::orders::{Filter, NewItem, NewOrder, Query, Search, Sort, Status};
 use crate::bindings::refunds::NewRefund;
 use crate::http::error::Error;
@@ -15,6 +14,9 @@ use time::format_description::BorrowedFormatItem;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 use time::{Date, Duration, OffsetDateTime, UtcOffset};
+
+/// How many orders are read at once.
+const EXPORT_PAGE_SIZE: u32 = 500;
 
 /// The most lines of an order, as in the contract.
 const MAX_ITEMS: usize = 1000;
@@ -196,7 +198,7 @@ pub(super) fn export(query: &str) -> Result<Search, Error> {
     known.extend(SEARCH_PARAMETERS);
     let mut input = Input::new(&fields, &known);
     let status = input.optional("status", one_of(ALL));
-    let search = search(&mut input, status, PAGE_SIZE, Sort::Oldest);
+    let search = search(&mut input, status, EXPORT_PAGE_SIZE, Sort::Oldest);
     input.finish(Some(search))
 }
 

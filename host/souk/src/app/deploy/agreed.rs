@@ -12,7 +12,7 @@
 use super::super::App;
 use super::super::intakes::Changed;
 use super::at_start::no_file;
-use super::kept::digest;
+use super::version_folder::digest;
 use super::{DeployError, Order, now};
 use crate::machine;
 use souk_codec::signature::signature;

@@ -1,7 +1,7 @@
 //! Goes back to a stored version: deploys its file again, with the same checks.
 
 use super::super::App;
-use super::kept::digest;
+use super::version_folder::digest;
 use super::{DeployError, Deployed, Order};
 use std::sync::Arc;
 use tokio::task::block_in_place;

@@ -2,7 +2,7 @@
 
 use super::super::App;
 use super::judge::{Terms, Verdict, judge};
-use super::kept::digest;
+use super::version_folder::digest;
 use super::{DeployError, Deployed, IDLE_JUDGE_INTERVAL, JUDGE_INTERVAL, drained};
 use souk_manifest::Component as Declared;
 use souk_runtime::{Pool, Version};

@@ -240,6 +240,26 @@ pub(super) fn merge(old: &Application, new: &Application) -> Merged {
     merged
 }
 
+fn instances(application: &Application) -> u64 {
+    application.restricted_to(&application.reachable()).here().map(|component| component.limits.instances).sum()
+}
+
+/// Keeps the numbers of instances of `old` where the new ones are too many for an engine with this `capacity`. Returns
+/// the number of all instances when that is not enough.
+pub(super) fn fit(merged: &mut Merged, old: &Application, capacity: u64) -> Option<u64> {
+    if instances(&merged.application) <= capacity {
+        return None;
+    }
+    for (name, before) in &old.components {
+        let Some(component) = merged.application.components.get_mut(name) else { continue };
+        if component.limits.instances > before.limits.instances {
+            component.limits.instances = before.limits.instances;
+            merged.keep(name, "limit `instances`");
+        }
+    }
+    Some(instances(&merged.application)).filter(|total| *total > capacity)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
