@@ -48,6 +48,11 @@ impl Api {
         }
     }
 
+    /// The same API, on a new connection.
+    pub(crate) fn fresh(&self) -> Api {
+        Api { http: super::client::builder().build().unwrap(), ..self.clone() }
+    }
+
     /// The same API with this token.
     pub(crate) fn with(&self, token: &str) -> Api {
         Api { token: Some(token.to_owned()), ..self.clone() }

@@ -7,6 +7,7 @@ use crate::harness::{App, eventually, raw};
 use http::Method;
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
 const ANSWER: &str = r#"{"component":"rogue","function":"souk-test:rogue/deeds#answer","arguments":{"n":41}}"#;
 
@@ -297,4 +298,36 @@ async fn a_refused_request_with_a_large_body_gets_its_answer_and_its_connection_
         assert_eq!((answer.status, answer.header("connection")), (status, Some("close")), "{line}: {answer:?}");
         assert!(wire.response(false).await.is_none(), "{line}: the connection is open");
     }
+}
+
+#[tokio::test]
+async fn connections_that_stand_still_do_not_keep_newcomers_from_the_administration() {
+    let app = App::alone("rogue").administered();
+    let host = app.start().await;
+    let api = Api::of(&host);
+    let address = api.url().strip_prefix("http://").unwrap().to_owned();
+    let sign_in = format!(
+        "POST /v1/session HTTP/1.1\r\nhost: {address}\r\ncontent-length: 9\r\nauthorization: Bearer x\r\n\r\nx"
+    );
+    for sent in ["", "GET /livez HT", &sign_in] {
+        let mut held = Vec::new();
+        for number in 0..160_u8 {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind(([127, 0, 0, 2 + number % 4], 0).into()).unwrap();
+            let mut stream = socket.connect(address.parse().unwrap()).await.unwrap();
+            raw::send(&mut stream, sent).await;
+            held.push(stream);
+        }
+        for _ in 0..3 {
+            let answered = tokio::time::timeout(Duration::from_secs(10), api.fresh().get("/livez")).await;
+            let answer = answered.unwrap_or_else(|_| panic!("{sent:?} keeps others away"));
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+    }
+    // As the public listener: one peer makes room with its own connections.
+    let mut peer = Vec::new();
+    for _ in 0..40 {
+        peer.push(raw::Wire::connect(&address).await);
+    }
+    assert!(peer.remove(0).response(false).await.is_none(), "its first connection is still open");
 }

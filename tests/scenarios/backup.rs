@@ -175,6 +175,11 @@ async fn an_interrupted_restore_does_not_start_and_can_be_repeated() {
     fs::create_dir_all(other.state().join("sqlite")).unwrap();
     fs::write(other.state().join("sqlite/orders.db"), "half").unwrap();
     assert!(other.start_fails().await.contains("a restore of a backup was interrupted"));
+    // Files of two backups would not fit together.
+    fs::write(other.state().join("restoring"), "the digest of another backup's list").unwrap();
+    let message = refused(&other, "restore", &[text(&folder)]).await;
+    assert!(message.contains("not the one whose restore was interrupted"), "{message}");
+    fs::write(other.state().join("restoring"), "").unwrap();
     done(&other, "restore", &[text(&folder)]).await;
     let restored = Shop::of(other).await;
     assert_eq!(restored.get("/api/products/1", "").await.status, 200);
@@ -206,6 +211,13 @@ async fn a_backup_can_have_the_secrets_encrypted_and_tokens_stay_valid_after_a_r
     std::fs::write(&wrong, "another passphrase\n").unwrap();
     let error = refused(&elsewhere, "restore", &[text(&folder), "--secrets", text(&wrong)]).await;
     assert!(error.contains("cannot be decrypted") && error.contains("fix: "), "{error}");
+    // A state folder with data keeps its secrets, too.
+    let occupied = App::store_alone();
+    fs::create_dir_all(occupied.state().join("sqlite")).unwrap();
+    fs::write(occupied.state().join("sqlite/orders.db"), "data").unwrap();
+    let error = refused(&occupied, "restore", &[text(&folder), "--secrets", text(&key)]).await;
+    assert!(error.contains("exists already"), "{error}");
+    assert!(!occupied.state().join("secrets/jwt_secret").exists());
     done(&elsewhere, "restore", &[text(&folder), "--secrets", text(&key)]).await;
     let host = elsewhere.start().await;
     let verified =

@@ -3,6 +3,8 @@
 use super::deploy::{app, body, built, digest, version, versions};
 use crate::harness::{App, eventually};
 use serde_json::Value;
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
 
 /// The host's record of the component's versions.
 fn book(app: &App) -> Option<Value> {
@@ -65,4 +67,23 @@ async fn a_host_that_is_killed_while_it_deploys_starts_with_one_of_the_two_versi
         assert_eq!(active, 1, "killed when {point}");
         host.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_deployment_goes_on_when_the_client_that_asked_for_it_goes_away() {
+    let app = app();
+    let host = app.start().await;
+    let client = host.client();
+    assert_eq!(body(&client, "/").await, (200, "good-1".to_owned()));
+    let (mut socket, file) = (UnixStream::connect(app.state().join("run/control.sock")).unwrap(), version("good-2"));
+    let head =
+        format!("POST /v1/components/web/deploy HTTP/1.1\r\nhost: souk\r\ncontent-length: {}\r\n\r\n", file.len());
+    socket.write_all(head.as_bytes()).unwrap();
+    socket.write_all(&file).unwrap();
+    host.wait_for_log("asks to deploy web").await;
+    drop(socket);
+    eventually("the new version serves", async || {
+        (body(&client, "/").await == (200, "good-2".to_owned())).then_some(())
+    })
+    .await;
 }

@@ -126,3 +126,23 @@ async fn a_client_with_a_token_cannot_guess_the_password() {
     }
     assert!((10..20).contains(&looked_at), "{looked_at} guesses were checked");
 }
+
+#[tokio::test]
+async fn a_user_who_changes_the_e_mail_is_no_stranger_at_the_new_one() {
+    let shop = start().await;
+    let (old, new) = (fresh_email(), fresh_email());
+    let (first, other) = ("198.51.100.1", "198.51.100.2");
+    let account = json!({ "name": "Ann", "email": old, "password": PASSWORD });
+    post_from(&shop, first, "/api/auth/register", "", account).await.expect(201);
+    let session = login_from(&shop, first, &old, PASSWORD).await;
+    let change = json!({ "password": PASSWORD, "email": new });
+    // From a machine that has not logged in: it has proved the password, too.
+    post_from(&shop, other, "/api/auth/change-email", &token(&session), change).await.expect(201);
+    for guess in 0..40 {
+        login_from(&shop, &format!("203.0.113.{guess}"), &new, "Abc123!y").await;
+    }
+    retry_after(&login_from(&shop, "203.0.113.99", &new, PASSWORD).await);
+    for known in [first, other] {
+        login_from(&shop, known, &new, PASSWORD).await.expect(201);
+    }
+}

@@ -173,7 +173,11 @@ async fn example_products_block_an_import_of_products_and_the_error_names_them()
     for (arguments, expected) in [
         (["nothing", &file], "no component imports `nothing`"),
         (["orders", &file], "orders cannot be read from there"),
-        (["users", "mongodb+srv://ann:s3cret@example.com/AuthDB"], "a record of DNS"),
+        (
+            ["users", "mongodb+srv://ann:s3cret@store.invalid/AuthDB"],
+            "mongodb+srv://store.invalid/AuthDB: DNS has no servers",
+        ),
+        (["users", "mongodb+srv://ann:s3cret@a.example:1/AuthDB"], "takes one name"),
         (["users", "/nowhere"], "cannot be read"),
     ] {
         let (_, err) = texts(&shop.app.souk("import", &arguments).await);
@@ -209,9 +213,9 @@ async fn thousands_of_users_of_an_export_come_in_while_customers_log_in() {
     );
     assert_eq!(shop.accounts().await.len(), USERS + 1);
     shop.login("user2999@example.com", PASSWORD).await.expect(201);
-    // The same file as an array, as `mongoexport --jsonArray` writes it.
+    // The same file as an array, which `mongoexport --jsonArray` writes in one line.
     let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, format!("[{}]\n", text.trim_end().replace('\n', ",\n"))).unwrap();
+    std::fs::write(&file, format!("[{}]\n", text.trim_end().replace('\n', ","))).unwrap();
     let (said, _) = import(&shop, &arguments).await;
     assert!(said.contains(&format!("{USERS} existed already")), "{said}");
 }

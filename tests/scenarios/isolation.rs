@@ -55,6 +55,23 @@ async fn a_call_that_carries_too_much_fails_alone_and_the_log_names_the_limit() 
 }
 
 #[tokio::test]
+async fn calls_that_nobody_waits_for_have_a_bound_together_and_so_have_streams() {
+    let limits = "call_deadline = 2000\ncall_bytes = \"1MiB\"\n";
+    let app = App::alone("rogue").replace("call_deadline = 2000\n", limits).replace("\"32MiB\"", "\"96MiB\"");
+    let host = app.start().await;
+    let client = host.client();
+    assert_eq!(client.get("/rogue/hoard-calls/10/1000000").await.expect(200), 10);
+    assert_eq!(client.get("/rogue/hoard-calls/1000/1").await.expect(200), 1000);
+    assert_eq!(client.get("/rogue/hoard-streams/2000").await.expect(200), 2000);
+    for path in ["/rogue/hoard-calls/24/1000000", "/rogue/hoard-calls/3000/1", "/rogue/hoard-streams/20000"] {
+        undisturbed(&client, OTHERS, client.get(path)).await.expect_unavailable();
+    }
+    host.wait_for_log("calls that are not answered yet").await;
+    host.wait_for_log("handle limit exceeded").await;
+    assert_eq!(client.get("/rogue/answer/1").await.expect(200), 1);
+}
+
+#[tokio::test]
 async fn a_component_that_loops_for_ever_is_stopped_and_others_do_not_notice() {
     let (host, client) = start().await;
     let answers = undisturbed(&client, OTHERS, at_once(&client, "/rogue/forever", 6)).await;

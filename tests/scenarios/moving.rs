@@ -59,6 +59,16 @@ async fn accounts_move_from_a_file_through_every_kind_of_store_and_back() {
         let (config, host) = (place.split('"').nth(3).map(str::to_owned), shop.host);
         host.stop().await;
         app = shop.app;
+        // The file that the accounts were in is still there, and is not theirs any more.
+        let (folder, empty) = (format!("backup-{}", from.len()), format!("restored-{}", from.len()));
+        let folder = app.path(&folder).display().to_string();
+        let backed_up = texts(&app.souk("backup", &[&folder]).await);
+        assert!(
+            backed_up.1.contains("the key-value store `auth`") && !backed_up.0.contains("auth.db"),
+            "{backed_up:?}"
+        );
+        let restored = app.souk_at(app.path(&empty).to_str().unwrap(), "restore", &[&folder]).await;
+        assert!(restored.status.success(), "{:?}", texts(&restored));
         from = config.unwrap_or_else(|| "nats".to_owned());
     }
     let back = format!("file:{}", app.path("back.db").display());
@@ -78,6 +88,13 @@ async fn a_shop_moves_from_sqlite_to_postgresql_with_all_that_it_has() {
     let order = shop.order(&customer, &[(3, 2), (4, 1)]).await;
     let id = order["order"]["id"].as_str().unwrap().to_owned();
     let before = [shop.order_by_id(&customer, &paid).await, shop.order_by_id(&customer, &id).await];
+    let admin = shop.admin().await;
+    shop.patch("/api/products/5", &admin, serde_json::json!({ "price": 9.5 })).await.expect(200);
+    let paths = [format!("/api/orders/id/{paid}/history"), "/api/products/5/history".to_owned()];
+    let mut histories = Vec::new();
+    for path in &paths {
+        histories.push(shop.get(path, &admin).await.expect(200));
+    }
     let Shop { app, host, .. } = shop;
     host.stop().await;
 
@@ -92,15 +109,22 @@ async fn a_shop_moves_from_sqlite_to_postgresql_with_all_that_it_has() {
     let said = copy(&app, &["orders", "--from", "state"]).await;
     assert!(said.contains(" rows of ") && said.contains(", and compared"), "{said}");
 
+    // The old files are out of date from now on.
+    let folder = app.path("backup").display().to_string();
+    let backed_up = texts(&app.souk("backup", &[&folder]).await);
+    assert!(backed_up.0.contains("key_value/auth.db") && !backed_up.0.contains("sqlite/orders.db"), "{backed_up:?}");
     let shop = Shop::of(app).await;
     let after = [shop.order_by_id(&customer, &paid).await, shop.order_by_id(&customer, &id).await];
     assert_eq!(after, before);
+    for (path, history) in paths.iter().zip(histories) {
+        assert!(history["data"].as_array().is_some_and(|changes| changes.len() > 1), "{history}");
+        assert_eq!(shop.get(path, &admin).await.expect(200), history);
+    }
     assert_eq!(shop.get("/api/products/1", "").await.expect(200)["name"], "Teclado");
     assert_eq!(shop.get("/api/orders", &customer).await.expect(200)["pagination"]["totalRecords"], 2);
     let (third, cents) = shop.small_order(&customer).await;
     shop.pay(&third, cents).await;
     assert_eq!(query_number(&shop.app, "SELECT count(*) FROM orders").await, 3);
-    let admin = shop.admin().await;
     let lamp = serde_json::json!({ "name": "Lamp", "price": 3 });
     assert_eq!(shop.post("/api/products", &admin, lamp).await.expect(201)["id"], 48, "numbers go on");
 }

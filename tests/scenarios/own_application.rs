@@ -128,6 +128,41 @@ fn the_commands_of_the_page_about_contracts_run_as_they_stand() {
     follow("change-a-contract.md", "souk new shop", "");
 }
 
+/// The page's code for the languages other than Rust. Needs Node.js with npm, and Python.
+#[test]
+fn two_versions_of_a_contract_are_exported_side_by_side_in_javascript_and_in_python() {
+    let page = std::fs::read_to_string(build::root().join("docs/change-a-contract.md")).unwrap();
+    let python = page.split("```python\n").nth(1).and_then(|rest| rest.split("\n```").next()).unwrap();
+    let (imports, rest) = python.split_once("\n\n\n").unwrap();
+    let (_, next) = rest.split_once("    ...\n").unwrap();
+    let desk = Desk::new();
+    std::fs::write(desk.folder.path().join("next.py"), format!("\n\n{imports}\n\n{next}\n")).unwrap();
+    let said = desk.succeeds(
+        r#"souk new shop --language javascript; cd shop
+         souk add web --http /...
+         souk add store --exports acme:links/store@0.1.0 --key-value --language python
+         souk add --link web store
+         souk add shelf --exports acme:books/shelf@0.1.0 --sqlite
+         for package in links/store books/shelf; do
+             next="wit/${package%/*}-next"; mkdir "$next"
+             sed 's/@0.1.0/@0.2.0/' "wit/$package.wit" > "$next/${package#*/}.wit"
+             sed -i "s|^exports = \[\"acme:$package@0.1.0\"\]|exports = [\"acme:$package@0.1.0\", \"acme:$package@0.2.0\"]|" spin.toml
+         done
+         sed -i 's/exports[.]store import/exports.acme_links_store_0_1_0 import/' store/app.py
+         sed -i 's/class Store(exports[.]Store)/class AcmeLinksStore010(exports.AcmeLinksStore010)/' store/app.py
+         cat ../next.py >> store/app.py
+         echo 'export { values as "acme:books/shelf@0.2.0" };' >> shelf/app.js
+         sed -i 's|^"acme:links/store@0.1.0" = {|"acme:links/store@0.2.0" = {|' spin.toml
+         sed -i 's|acme:links/store@0.1.0|acme:links/store@0.2.0|' web/app.js
+         souk test
+         souk call shelf acme:books/shelf@0.2.0#set '{"key":"colour","value":"red"}'
+         souk call shelf acme:books/shelf@0.1.0#get '{"key":"colour"}'
+         ! souk call store acme:links/store@0.2.0#set '{"key":"","value":"red"}'"#,
+    );
+    let has = |end: &str| said.lines().any(|line| line.ends_with(end));
+    assert!(has("pass 3") && has("\"red\"") && has("{\"err\":{\"invalid\":\"the key is empty\"}}"), "{said}");
+}
+
 #[test]
 fn every_kind_of_component_builds_and_passes_the_test_that_is_made_with_it() {
     let said = Desk::new().succeeds(

@@ -1,5 +1,6 @@
 //! Redis triggers: components get the messages of a real Redis server.
 
+use crate::harness::app::texts;
 use crate::harness::redis::Redis;
 use crate::harness::{App, Host, eventually};
 
@@ -108,4 +109,40 @@ async fn a_component_with_spins_older_interface_gets_messages_too() {
     let reached = || async { (publish(&server, "old", &["x"]).await == [1]).then_some(()) };
     eventually("the subscription", reached).await;
     host.wait_for_log("component `old` answered a message of the channel `old` with an error").await;
+}
+
+#[tokio::test]
+async fn channels_begin_and_end_with_a_reload_and_those_that_stay_lose_no_message() {
+    let server = Redis::start(&[]);
+    let app = app(&server);
+    let host = app.start().await;
+    let more = "[[trigger.redis]]\nchannel = \"more\"\ncomponent = \"one\"\n";
+    let app = app.append(more);
+    let stays = async {
+        for n in 0..100 {
+            assert_eq!(publish(&server, "news", &[&format!("message-{n}")]).await, [1]);
+        }
+    };
+    let (output, ()) = futures::join!(app.souk("reload", &[]), stays);
+    let (out, err) = texts(&output);
+    assert!(out.contains("applied: triggers of Redis"), "{out}{err}");
+    publish(&server, "more", &["one more"]).await;
+    heard(&host, "one", "one more").await;
+    heard(&host, "one", "message-99").await;
+    heard(&host, "two", "message-99").await;
+    for n in 0..100 {
+        assert_eq!(host.log_count(&format!("one heard message-{n} of")), 1, "{n}");
+    }
+    // One of two components of a channel leaves it, and another channel ends.
+    let two = "[[trigger.redis]]\nchannel = \"{{ channel }}\"\ncomponent = \"two\"\n";
+    let app = app.replace(more, "").replace(two, "");
+    let (out, err) = texts(&app.souk("reload", &[]).await);
+    assert!(out.contains("applied: triggers of Redis"), "{out}{err}");
+    // The connection for it has no other channel.
+    eventually("the channel ends", || async { (publish(&server, "more", &["gone"]).await == [0]).then_some(()) }).await;
+    publish(&server, "news", &["for one"]).await;
+    heard(&host, "one", "for one").await;
+    publish(&server, "other", &["for two"]).await;
+    heard(&host, "two", "for two").await;
+    assert_eq!(host.log_count("two heard for one"), 0);
 }

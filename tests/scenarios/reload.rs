@@ -318,3 +318,37 @@ async fn other_hosts_reach_a_component_that_is_new() {
     crowd.wait_for_answers(20).await;
     assert_eq!(crowd.stop().await, 0, "{:#?}", all.log());
 }
+
+#[tokio::test]
+async fn patterns_of_nest_begin_and_end_with_a_reload_and_those_that_stay_are_answered() {
+    let nats = Nats::start();
+    let app = App::nest("products").argument("--nats").argument(nats.url());
+    let _host = app.start().await;
+    let client = async_nats::connect(nats.url()).await.unwrap();
+    let ask = async |command: &str| {
+        let data = if command == "find_one_product" { r#"{"id":1}"# } else { "{}" };
+        let packet = format!(r#"{{"pattern":{{"cmd":"{command}"}},"data":{data},"id":"x"}}"#);
+        let answer = client.request(format!(r#"{{"cmd":"{command}"}}"#), packet.into()).await;
+        answer.ok().map(|answer| String::from_utf8(answer.payload.to_vec()).unwrap())
+    };
+    assert!(ask("find_one_product").await.unwrap().contains("Teclado"));
+    let line = "'{\"cmd\":\"find_one_product\"}' = \"nest:microservices/requests@1.0.0#handle\"\n";
+    let table = "[component.nest-products.tool.souk.nest.serves]\n";
+    let mut app = app.replace(line, "");
+    for is_served in [false, true] {
+        let stays = async {
+            for _ in 0..100 {
+                assert!(ask("find_all_products").await.unwrap().contains("Teclado"));
+            }
+        };
+        let (said, ()) = futures::join!(reload(&app), stays);
+        assert!(said.contains("applied: component `nest-products`: nest"), "{said}");
+        eventually("the pattern begins or ends", async || {
+            (ask("find_one_product").await.is_some() == is_served).then_some(())
+        })
+        .await;
+        if !is_served {
+            app = app.replace(table, &format!("{table}{line}"));
+        }
+    }
+}

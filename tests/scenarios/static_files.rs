@@ -65,6 +65,30 @@ async fn a_range_request_gets_only_that_part() {
     assert_eq!((beyond.status, beyond.header("content-range")), (416, Some("bytes */11")));
     // With several ranges, a small request could cause a large response, so the host sends the whole file.
     assert_eq!(get(&client, "/app.js", &[("range", "bytes=0-1,4-5")]).await.status, 200);
+    // HTTP has parts for GET alone.
+    let head = client.send(Method::HEAD, "/app.js", &[("range", "bytes=4-4")], None).await;
+    assert_eq!((head.status, head.header("content-length")), (200, Some("11")));
+}
+
+#[tokio::test]
+async fn a_download_goes_on_only_if_the_file_has_not_changed() {
+    let host = app("/...", "").start().await;
+    let client = host.client();
+    let whole = get(&client, "/app.js", &[]).await;
+    let (tag, date) = (whole.header("etag").unwrap(), whole.header("last-modified").unwrap());
+    for (known, range, status) in [
+        (tag, "bytes=4-4", 206),
+        (date, "bytes=4-4", 206),
+        (&*format!("W/{tag}"), "bytes=4-4", 200),
+        ("\"of an older file\"", "bytes=4-4", 200),
+        ("\"of an older file\"", "bytes=100-", 200),
+        ("Tue, 27 Feb 2024 15:50:27 GMT", "bytes=4-", 200),
+        ("nothing that HTTP knows", "bytes=4-", 200),
+    ] {
+        let answer = get(&client, "/app.js", &[("range", range), ("if-range", known)]).await;
+        let body = if status == 206 { &whole.body[4..5] } else { &whole.body };
+        assert_eq!((answer.status, &*answer.body), (status, body), "{known} {range}");
+    }
 }
 
 #[tokio::test]

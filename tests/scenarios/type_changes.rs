@@ -277,3 +277,83 @@ async fn hosts_are_replaced_one_by_one_by_a_release_with_an_optional_field_more_
         assert_eq!(balanced.two_seconds("the new release").await, BTreeSet::from([known[2].clone()]));
     }
 }
+
+/// The configuration of hosts that may deploy.
+fn shared(nats: &Nats) -> String {
+    format!("[nats]\nservers = [\"{}\"]\ncluster_secret = \"the secret of all hosts\"\n", nats.url())
+}
+
+#[tokio::test]
+async fn one_request_sees_one_version_of_a_component_on_another_host_however_often_it_is_called() {
+    let nats = Nats::start();
+    let world = World::of_the_caller();
+    let app = App::inline(MANIFEST)
+        .component("web.wasm", &caller_of_two())
+        .component("callee.wasm", &world.component(100))
+        .component("new-callee.wasm", &world.component(200))
+        .file("runtime-config.toml", shared(&nats));
+    let _callee = app.start_at("127.0.0.1:0", "callee", &["--only", "callee"]).await;
+    let _web = app.start_at("127.0.0.1:0", "web", &["--only", "web"]).await;
+    let file = app.path("new-callee.wasm").to_str().unwrap().to_owned();
+    let canary = ["callee", &file, "--canary", "50%", "--for", "1h", "--max-slowdown", "1000"];
+    let output = app.souk_at("callee", "deploy", &canary).await;
+    assert!(output.status.success(), "{:?}", texts(&output));
+    let (api, mut answers) = (Api::at(&app, "web"), BTreeSet::new());
+    for _ in 0..60 {
+        answers.insert(called(&api, "sum").await.unwrap());
+    }
+    // Each request calls two functions and adds their answers.
+    assert_eq!(answers, BTreeSet::from([200, 400].map(|sum| format!(r#"{{"ok":{sum}}}"#))));
+}
+
+#[tokio::test]
+async fn new_versions_of_a_caller_and_a_callee_on_two_hosts_are_deployed_in_either_order_and_no_call_fails() {
+    for callee_first in [true, false] {
+        let nats = Nats::start();
+        let of_caller = |text: &str| text.replacen("(component", &format!("(component {HANDLER}"), 1);
+        let app = App::inline(MANIFEST)
+            .component("web.wasm", &of_caller(&caller(false)))
+            .component("callee.wasm", &callee(false))
+            .component("new-web.wasm", &of_caller(&caller(true)))
+            .component("new-callee.wasm", &callee(true))
+            .component("other-web.wasm", &caller_of_two())
+            .file("runtime-config.toml", shared(&nats));
+        let _callee = app.start_at("127.0.0.1:0", "callee", &["--only", "callee"]).await;
+        let _web = app.start_at("127.0.0.1:0", "web", &["--only", "web"]).await;
+        let balanced = Balanced::default();
+        balanced.add("web", Api::at(&app, "web"));
+        let file = |name: &str| app.path(name).to_str().unwrap().to_owned();
+
+        // What no host can answer is refused, with both types.
+        let output = app.souk_at("web", "deploy", &["web", &file("other-web.wasm")]).await;
+        let (out, err) = texts(&output);
+        assert!(!output.status.success(), "{out}");
+        for fragment in ["test:deploy/numbers@1.0.0#f` of `callee`", "record", "-> u32` here", "is not there", "fix: "]
+        {
+            assert!(err.contains(fragment), "{fragment} is missing: {err}");
+        }
+
+        let mut steps = [("callee", "new-callee.wasm"), ("web", "new-web.wasm")];
+        if !callee_first {
+            steps.reverse();
+        }
+        let (mut before, known) = ("40", ["40", "60", "61"]);
+        for (component, name) in steps {
+            let file = file(name);
+            let arguments = [component, file.as_str()];
+            let (output, answers) =
+                futures::join!(app.souk_at(component, "deploy", &arguments), balanced.two_seconds(name));
+            let (out, err) = texts(&output);
+            assert!(output.status.success(), "{out}{err}");
+            assert!(answers.iter().any(|answer| answer.contains(before)), "{answers:?}");
+            assert!(answers.iter().all(|answer| known.iter().any(|known| answer.contains(known))), "{answers:?}");
+            before = if component == "callee" && callee_first { "60" } else { "40" };
+        }
+        assert_eq!(balanced.two_seconds("both are new").await, BTreeSet::from([r#"{"ok":61}"#.to_owned()]));
+        // Hosts that start now learn the new type from the callee's host.
+        let client = async_nats::connect(nats.url()).await.unwrap();
+        let info = client.request("$SRV.INFO.changing-callee", "".into()).await.unwrap();
+        let info = String::from_utf8(info.payload.to_vec()).unwrap();
+        assert!(info.contains("note: option<u32>"), "{info}");
+    }
+}

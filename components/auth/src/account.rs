@@ -5,7 +5,6 @@
 
 use crate::bindings::accounts::{Error, Role, User};
 use crate::bindings::administration::{self, LegacyAccount};
-use crate::history::Change;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -47,6 +46,27 @@ pub(crate) struct Account {
     /// Its history.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
+}
+
+/// One change in the history of an account, as it is stored.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Change {
+    pub at: String,
+    pub by: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub trace: String,
+    pub what: What,
+    pub from: String,
+    pub to: String,
+}
+
+/// What changed.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum What {
+    Role,
+    Disabled,
+    Deleted,
 }
 
 /// A reset token, as it is stored.

@@ -1,9 +1,10 @@
 //! What an operator does to accounts: `store:auth/administration`.
 
+use crate::account::What;
 use crate::account::{Account, Key};
 use crate::bindings::accounts::{Error, Role};
 use crate::bindings::administration::{self, Guest, LegacyAccount, LookAlike, LookAlikes, ResetToken};
-use crate::history::{OPERATOR, Stamp, What, bool_name, role_name};
+use crate::history::{OPERATOR, Stamp, bool_name, role_name};
 use crate::store::Store;
 use crate::{Auth, guesses, now, password, reset, rules, text};
 
@@ -52,7 +53,7 @@ impl Guest for Auth {
     fn delete_account(id: String) -> Result<(), Error> {
         let (id, store) = (rules::id(&id)?, Store::open()?);
         // An account of release 0.1.0 moves to its id when it is looked up by its e-mail (`find`).
-        store.erase(&id, OPERATOR, now(), |key| guesses::forget(&store, key))
+        store.erase(&id, OPERATOR, now(), || guesses::forget(&store, &id))
     }
 
     fn find(email: String) -> Result<Option<administration::Account>, Error> {

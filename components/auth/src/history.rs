@@ -2,10 +2,9 @@
 //! so a change and its entry are written together or not at all. It names people only by id, and stays when the account
 //! is deleted.
 
-use crate::account::{Account, rfc3339};
+use crate::account::{Account, Change, What, rfc3339};
 use crate::bindings::accounts::{Error, Role};
 use crate::bindings::administration;
-use serde::{Deserialize, Serialize};
 
 /// How many changes of one account are kept; the oldest are dropped. Only operators can make more than one: users can
 /// only delete their account.
@@ -13,27 +12,6 @@ const MAX_CHANGES: usize = 200;
 
 /// Who changes things with `souk call`.
 pub(crate) const OPERATOR: &str = "operator";
-
-/// One change, as it is stored.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Change {
-    at: String,
-    by: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    trace: String,
-    what: What,
-    from: String,
-    to: String,
-}
-
-/// What changed.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum What {
-    Role,
-    Disabled,
-    Deleted,
-}
 
 /// When, by whom and in which request accounts are changed.
 pub(crate) struct Stamp {

@@ -62,7 +62,9 @@ impl Guest for Auth {
                 Some(Added::EmailTaken) => {
                     Verdict::Refused("another account has this e-mail, perhaps in another case".into())
                 }
-                Some(Added::IdTaken) => Verdict::Refused("another account has this id".into()),
+                Some(Added::IdTaken) => {
+                    Verdict::Refused("the account with this id has another e-mail here, or was deleted".into())
+                }
             },
         });
         Ok(verdicts.collect())

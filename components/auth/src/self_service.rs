@@ -56,7 +56,7 @@ impl Guest for Auth {
         let (signer, store, now) = (Signer::load()?, Store::open()?, now());
         let (account, _) = authenticate(&signer, &store, &token, now)?;
         verify_password(&account, &password)?;
-        store.erase(&account.id, &account.id, now, |key| guesses::forget(&store, key))?;
+        store.erase(&account.id, &account.id, now, || guesses::forget(&store, &account.id))?;
         Ok(account.id)
     }
 

@@ -17,11 +17,12 @@ mod page;
 pub(crate) use add_many::Added;
 pub(crate) use page::Keys;
 
+use crate::account::What;
 use crate::account::{Account, Key};
 use crate::bindings::accounts::Error;
 use crate::bindings::atomics::{self, Cas, CasError};
 use crate::bindings::buckets::{self, Bucket, Error as BucketError};
-use crate::history::{Stamp, What, bool_name};
+use crate::history::{Stamp, bool_name};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -174,7 +175,7 @@ impl Store {
     }
 
     /// Deletes an account except for its id and its history, on behalf of `by`. `forget` deletes what else is stored
-    /// under its e-mail.
+    /// of it.
     ///
     /// # Errors
     /// `invalid` when no account has this id, and `unavailable` while another call deletes it.
@@ -183,7 +184,7 @@ impl Store {
         id: &str,
         by: &str,
         now: u64,
-        forget: impl Fn(&Key) -> Result<(), Error>,
+        forget: impl Fn() -> Result<(), Error>,
     ) -> Result<(), Error> {
         let stamp = Stamp::new(by, now)?;
         let account = self.swap(&user_key(id), |found: Option<Account>| {
@@ -204,8 +205,8 @@ impl Store {
         })?;
         // The record keeps the e-mail until the end: if this call is interrupted, a later one reads there what is left
         // to delete.
+        forget()?;
         if let Some(key) = Key::of(&account.email) {
-            forget(&key)?;
             self.release(&key, id)?;
         }
         self.swap(&user_key(id), |found: Option<Account>| Ok((found.map(Account::erased), ())))

@@ -4,7 +4,7 @@
 //! trusted proxy names. The host sets the header `spin-client-addr` itself, and drops one that a client has sent.
 
 use crate::bindings::accounts::Error as AccountError;
-use crate::bindings::guesses::{self, Outcome, Refusal};
+use crate::bindings::guesses::{self, Counted, Outcome, Refusal};
 use crate::http::Request;
 use crate::http::error::Error;
 
@@ -46,8 +46,15 @@ pub(crate) fn try_once<T>(
         },
         Err(error) => (None, outcome(error, guess)),
     };
-    // The account whose counters admitted the attempt or, if it named none, the account that was proved.
-    let recorded = guesses::settle(named.or(proved).unwrap_or_default(), &source, counted, outcome);
+    let recorded = match (named, proved) {
+        // The e-mail was changed: the account has it from now on.
+        (Some(named), Some(proved)) if named.to_lowercase() != proved.to_lowercase() => {
+            guesses::settle(named, &source, counted, Outcome::Neither)
+                .and_then(|()| guesses::settle(proved, &source, Counted::Known, Outcome::Right))
+        }
+        // The account whose counters admitted the attempt or, if it named none, the account that was proved.
+        _ => guesses::settle(named.or(proved).unwrap_or_default(), &source, counted, outcome),
+    };
     if let Err(error) = recorded {
         // The answer is still returned; the attempt counts as failed until the counter forgets it.
         eprintln!("the outcome of an attempt could not be recorded: {error:?}");

@@ -2,11 +2,10 @@
 //! the most important state of its disputes. No event names an order, so a dispute of an unknown charge waits until the
 //! charge is known.
 
-use crate::bindings::orders::DisputeState;
 use crate::bindings::payment_events::{DeliveryError, DisputeChange};
 use crate::sql::money;
 use crate::{event, rows, store, time};
-use souk_database::{Database, Transaction, Value};
+use souk_database::{Database, Value};
 
 /// Stores a new dispute of a charge, or a new state of one.
 ///
@@ -58,17 +57,4 @@ pub(crate) fn changed(database: &Database, change: &DisputeChange) -> Result<(),
         );
         event::update_payment_state(transaction, &order, &change.charge_id)
     })
-}
-
-/// The state of an order's disputes that the order shows: open if one is open, otherwise lost if one is lost, otherwise
-/// won.
-pub(crate) fn of_order(transaction: &Transaction<'_>, id: &str) -> Result<Option<DisputeState>, souk_database::Error> {
-    let disputes = transaction.query(money::DISPUTES, &[id.into()])?;
-    let mut states = Vec::new();
-    for mut row in disputes {
-        let _charge = row.text()?;
-        states.push(rows::dispute(&row.text()?)?);
-    }
-    let first = |wanted| states.iter().copied().find(|state| *state == wanted);
-    Ok(first(DisputeState::Open).or_else(|| first(DisputeState::Lost)).or_else(|| first(DisputeState::Won)))
 }

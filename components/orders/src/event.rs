@@ -9,11 +9,11 @@
 //! Of two events at once, the second waits. The same event waits at the inbox until the first has succeeded or failed.
 //! Another event of the same order waits at the order, and then sees what the first has stored.
 
-use crate::bindings::orders::{self, Order};
+use crate::bindings::orders::{self, DisputeState, Order};
 use crate::bindings::payment_events::{Charge as Event, DeliveryError, ExpiredSession};
 use crate::by::{self, By};
 use crate::payment_state::{Charge, payment_state};
-use crate::{dispute, rows, session, sql, store, time};
+use crate::{rows, session, sql, store, time};
 use souk_database::{Database, Row, Transaction, Value};
 
 /// The longest id of an event, a charge or a session, in bytes; a provider's ids have less than half of it.
@@ -161,7 +161,7 @@ pub(crate) fn update_payment_state(
     let paid_by = now.paid_by.map(|charge| charge.id.as_str());
     // The provider's clock may be behind ours: no order is paid before it was created.
     let paid_at = now.paid_by.map(|charge| charge.at.as_str().max(order.created_at.as_str()));
-    let dispute = dispute::of_order(transaction, &order.id)?;
+    let dispute = dispute_of(transaction, &order.id)?;
     let receipt = now.paid_by.and_then(|charge| charge.receipt_url.as_deref());
     let before = (order.paid_at.as_deref(), order.charge_id.as_deref(), order.receipt_url.as_deref());
     if (order.status, order.refunded_cents, order.refund_due_cents) == (now.status, refunded, now.refund_due_cents)
@@ -215,6 +215,19 @@ pub(crate) fn check_text(what: &str, text: &str, max: usize) -> Result<(), Deliv
         return Err(DeliveryError::Reject(format!("{what} must not contain the character U+0000")));
     }
     Ok(())
+}
+
+/// The state of an order's disputes that the order shows: open if one is open, otherwise lost if one is lost, otherwise
+/// won.
+fn dispute_of(transaction: &Transaction<'_>, id: &str) -> Result<Option<DisputeState>, souk_database::Error> {
+    let disputes = transaction.query(sql::money::DISPUTES, &[id.into()])?;
+    let mut states = Vec::new();
+    for mut row in disputes {
+        let _charge = row.text()?;
+        states.push(rows::dispute(&row.text()?)?);
+    }
+    let first = |wanted| states.iter().copied().find(|state| *state == wanted);
+    Ok(first(DisputeState::Open).or_else(|| first(DisputeState::Lost)).or_else(|| first(DisputeState::Won)))
 }
 
 #[cfg(test)]

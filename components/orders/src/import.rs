@@ -17,16 +17,19 @@
 //! [`again`].
 
 mod again;
+mod order;
 
 use crate::bindings::imports::{Guest, Kind, Source, System, Verdict};
 use crate::bindings::names;
 use crate::draft::MAX_NAME_CHARS;
 use crate::{Component, currency, sql, time};
 use again::{Again, Stored};
+use order::{Imported, Line};
 use serde_json::{Value as Json, json};
 use souk_database::{Database, Value};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
+use uuid::Uuid;
 
 /// Prisma's tables. Lines are grouped once, because that system has no index of lines by order.
 const QUERY: &str = r#"SELECT o.id, o."totalAmount", o."totalItems", o.status, o.paid, o."paidAt", o."stripeChargeId",
@@ -43,31 +46,6 @@ ORDER BY o."createdAt", o.id"#;
 const MAX_CENTS: i64 = 999_999_999_999_999;
 const MAX_LINES: usize = 1000;
 const MAX_QUANTITY: i64 = 1_000_000;
-
-/// A line, without its name.
-#[derive(Debug, Clone, PartialEq)]
-struct Line {
-    product: i64,
-    quantity: i64,
-    cents: i64,
-}
-
-/// An order to store.
-#[derive(Debug, PartialEq)]
-struct Imported {
-    id: String,
-    total_cents: i64,
-    total_items: i64,
-    status: &'static str,
-    paid_at: Option<String>,
-    charge: Option<String>,
-    receipt: Option<String>,
-    created_at: String,
-    updated_at: String,
-    lines: Vec<Line>,
-    /// What was changed.
-    notes: Vec<String>,
-}
 
 /// The result of reading a row.
 #[derive(Debug, PartialEq)]
@@ -231,7 +209,8 @@ fn look_up(products: &BTreeSet<i64>) -> Result<HashMap<i64, String>, String> {
 fn order(row: &str) -> ReadRow {
     let Ok(row) = serde_json::from_str::<Json>(row) else { return ReadRow::Refused("it is not a JSON object".into()) };
     let text = |key: &str| row.get(key).and_then(Json::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
-    let Some(id) = text("id").map(|id| id.to_lowercase()).filter(|id| id.len() == 36) else {
+    let Some(id) = text("id").map(|id| id.to_lowercase()).filter(|id| id.len() == 36 && Uuid::try_parse(id).is_ok())
+    else {
         return ReadRow::Refused("its `id` is not a UUID".into());
     };
     let Some(created_at) = text("createdAt").and_then(|text| time_of(&text)) else {

@@ -1,6 +1,9 @@
 //! Checks times, which are texts in this component, before they are stored: SQLite stores any text, and PostgreSQL refuses
 //! a text that is not a time, but accepts words such as `tomorrow`.
 
+use ::time::OffsetDateTime;
+use ::time::format_description::well_known::Rfc3339;
+
 /// The form of a time up to its seconds, before its fraction and its `Z`.
 const FORM: &[u8] = b"0000-00-00T00:00:00";
 
@@ -10,8 +13,9 @@ pub(crate) fn is_timestamp(text: &str) -> bool {
     text.len() == "2024-02-27T15:50:27.545Z".len() && is_rfc3339_utc(text)
 }
 
-/// Whether a text is an RFC 3339 time in UTC, with or without a fraction of a second. Leap seconds are refused: neither
-/// the payment provider's clock nor the databases have any. So is the year 0.
+/// Whether a text is an RFC 3339 time in UTC, with or without a fraction of a second. The crate `time` accepts more: other
+/// offsets, small letters, fractions of any length, leap seconds and the year 0, which the databases or the payment provider
+/// do not have.
 pub(crate) fn is_rfc3339_utc(text: &str) -> bool {
     let Some((second, rest)) = text.split_at_checked(FORM.len()) else { return false };
     let in_form = second.bytes().zip(FORM).all(|(byte, form)| match form {
@@ -22,22 +26,11 @@ pub(crate) fn is_rfc3339_utc(text: &str) -> bool {
         Some(digits) => (1..=9).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()),
         None => fraction.is_empty(),
     });
-    in_form && fraction == Some(true) && is_calendar_time(second)
-}
-
-fn is_calendar_time(second: &str) -> bool {
-    let number = |from: usize, to: usize| second.get(from..to).and_then(|digits| digits.parse::<u32>().ok());
-    let (Some(year), Some(month), Some(day)) = (number(0, 4), number(5, 7), number(8, 10)) else { return false };
-    let (Some(hour), Some(minute), Some(second)) = (number(11, 13), number(14, 16), number(17, 19)) else {
-        return false;
-    };
-    let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let days = match month {
-        2 => 28 + u32::from(is_leap),
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    };
-    year > 0 && (1..=12).contains(&month) && (1..=days).contains(&day) && hour < 24 && minute < 60 && second < 60
+    let is_leap_second = second.ends_with("60");
+    in_form
+        && fraction == Some(true)
+        && !is_leap_second
+        && OffsetDateTime::parse(text, &Rfc3339).is_ok_and(|time| time.year() > 0)
 }
 
 #[cfg(test)]
@@ -59,6 +52,8 @@ mod tests {
             "2024-02-27T15:50:27.Z",
             "2024-02-27T15:50:27.1234567890Z",
             "2024-02-27T15:50:60Z",
+            "2016-12-31T23:59:60Z",
+            "2024-02-27t15:50:27z",
             "2024-02-27T24:00:00Z",
             "2024-02-27T15:60:00Z",
             "2023-02-29T00:00:00Z",

@@ -12,6 +12,8 @@ use crate::{Catalog, MAX_PRICE_CENTS, sql};
 use serde_json::{Value as Json, json};
 use souk_database::{Database, Value};
 use std::collections::{HashMap, HashSet};
+use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 
 /// Prisma's table.
 const QUERY: &str = r#"SELECT id, name, price, available, createdAt, updatedAt FROM "Product" ORDER BY id"#;
@@ -202,37 +204,27 @@ fn time(value: Option<&Json>) -> Option<String> {
     }
 }
 
-/// `2024-02-27T15:50:27.545Z` of milliseconds since 1970.
+/// The form in which times are stored, of milliseconds since 1970.
 fn from_millis(millis: i64) -> Option<String> {
-    let (days, of_day) = (millis.div_euclid(86_400_000), millis.rem_euclid(86_400_000));
-    // Days since 0000-03-01, in eras of 400 years: http://howardhinnant.github.io/date_algorithms.html
-    let days = days + 719_468;
-    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (hour, minute) = (of_day / 3_600_000, of_day / 60_000 % 60);
-    let (second, milli) = (of_day / 1000 % 60, of_day % 1000);
-    (1..=9999)
-        .contains(&year)
-        .then(|| format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z"))
+    in_stored_form(OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).ok()?)
 }
 
-/// The same form, from a text in UTC: `2024-02-27 15:50:27`, with or without `T`, fraction and `Z`.
-pub(crate) fn from_text(text: &str) -> Option<String> {
-    let text = text.trim().trim_end_matches('Z').trim_end_matches("+00:00");
-    let (date, rest) = text.split_at_checked(10)?;
-    let time = rest.strip_prefix(['T', ' '])?;
-    let (time, fraction) = time.split_once('.').unwrap_or((time, ""));
-    let form = |text: &str, form: &str| {
-        text.len() == form.len()
-            && text.bytes().zip(form.bytes()).all(|(b, f)| if f == b'0' { b.is_ascii_digit() } else { b == f })
-    };
-    let fits = form(date, "0000-00-00") && form(time, "00:00:00") && fraction.bytes().all(|b| b.is_ascii_digit());
-    fits.then(|| format!("{date}T{time}.{:0<3.3}Z", fraction))
+/// The same form, from a text: `2024-02-27 15:50:27`, with `T` or a space, with or without a fraction, and in UTC unless it
+/// names another offset.
+fn from_text(text: &str) -> Option<String> {
+    let (date, time) = text.trim().split_at_checked(10)?;
+    let time = time.strip_prefix(['T', ' '])?;
+    let offset = if time.contains(['Z', '+', '-']) { "" } else { "Z" };
+    in_stored_form(OffsetDateTime::parse(&format!("{date}T{time}{offset}"), &Rfc3339).ok()?)
+}
+
+/// `2024-02-27T15:50:27.545Z`
+fn in_stored_form(time: OffsetDateTime) -> Option<String> {
+    let time = time.checked_to_offset(UtcOffset::UTC).filter(|time| time.year() > 0)?;
+    let (year, month, day) = time.to_calendar_date();
+    let (hour, minute, second, milli) = time.to_hms_milli();
+    let month = u8::from(month);
+    Some(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z"))
 }
 
 fn text(error: souk_database::Error) -> String {
@@ -256,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn milliseconds_become_calendar_dates() {
+    fn times_become_calendar_dates_and_no_other_text_is_one() {
         for (millis, expected) in [
             (0, Some("1970-01-01T00:00:00.000Z")),
             (-1, Some("1969-12-31T23:59:59.999Z")),
@@ -266,8 +258,19 @@ mod tests {
         ] {
             assert_eq!(from_millis(millis).as_deref(), expected);
         }
-        assert_eq!(from_text("yesterday"), None);
-        assert_eq!(from_text("2024-02-27T15:50:27.5").as_deref(), Some("2024-02-27T15:50:27.500Z"));
+        for (text, expected) in [
+            ("2024-02-27T15:50:27.5", Some("2024-02-27T15:50:27.500Z")),
+            ("2024-02-27 15:50:27+00:00", Some("2024-02-27T15:50:27.000Z")),
+            ("2024-02-27T01:50:27.545+02:00", Some("2024-02-26T23:50:27.545Z")),
+            ("yesterday", None),
+            ("2024-02-30 15:50:27", None),
+            ("2024-13-01T15:50:27Z", None),
+            ("2024-02-27 24:00:00", None),
+            ("0000-01-01 00:00:00", None),
+            ("9999-12-31 23:59:59-01:00", None),
+        ] {
+            assert_eq!(from_text(text).as_deref(), expected, "{text}");
+        }
     }
 
     #[test]

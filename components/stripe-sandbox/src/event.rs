@@ -1,8 +1,7 @@
 //! The events that Stripe sends when something happens to a session.
 
 use crate::object::{self, Expand};
-use crate::refund::Refund;
-use crate::session::{DisputeState, Session};
+use crate::session::{DisputeState, Refund, Session};
 use serde_json::{Value, json};
 
 /// An event, ready to be stored and sent.

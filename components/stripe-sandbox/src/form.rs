@@ -207,7 +207,7 @@ fn digest(pairs: &BTreeMap<String, String>) -> String {
         hash.update(text.len().to_le_bytes());
         hash.update(text);
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(hash.finalize())
 }
 
 fn wrong(code: &'static str, param: &str, message: impl Into<String>) -> Refusal {

@@ -1,7 +1,6 @@
 //! Stripe's objects, as its API and its events show them, with every field that a Stripe library requires.
 
-use crate::refund::Refund;
-use crate::session::{Dispute, DisputeState, Payment, Session, Status};
+use crate::session::{Dispute, DisputeState, Payment, Refund, Session, Status};
 use serde_json::{Value, json};
 
 /// The version of Stripe's API to which these objects belong.

@@ -8,24 +8,11 @@ use crate::form;
 use crate::object;
 use crate::refusal::Refusal;
 use crate::reply::Reply;
+use crate::session::Refund;
 use crate::store::{self, Delivery, Fault, Run};
 use crate::{db, ids, settings, sql};
 use serde_json::json;
 use spin_sdk::sqlite::Value;
-use std::collections::BTreeMap;
-
-/// A refund.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Refund {
-    pub id: String,
-    pub amount: i64,
-    /// Seconds since 1970.
-    pub created: i64,
-    /// The charge that is refunded.
-    pub charge: String,
-    pub currency: String,
-    pub metadata: BTreeMap<String, String>,
-}
 
 /// The outcome of a request for a refund.
 #[derive(Debug, PartialEq)]

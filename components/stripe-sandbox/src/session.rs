@@ -141,3 +141,16 @@ impl Session {
         self
     }
 }
+
+/// A refund.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Refund {
+    pub id: String,
+    pub amount: i64,
+    /// Seconds since 1970.
+    pub created: i64,
+    /// The charge that is refunded.
+    pub charge: String,
+    pub currency: String,
+    pub metadata: BTreeMap<String, String>,
+}

@@ -2,17 +2,12 @@
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
-use std::fmt::Write as _;
 
 /// The header for a body that is sent at `time` (seconds since 1970); `None` when the secret cannot be a key.
 pub(crate) fn header(secret: &str, time: i64, body: &str) -> Option<String> {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).ok()?;
     mac.update(format!("{time}.{body}").as_bytes());
-    let mut header = format!("t={time},v1=");
-    for byte in mac.finalize().into_bytes() {
-        write!(header, "{byte:02x}").ok()?;
-    }
-    Some(header)
+    Some(format!("t={time},v1={}", hex::encode(mac.finalize().into_bytes())))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! One component that answers every request.
+//! Answers every request.
 
 use spin_sdk::http::{IntoResponse, Request};
 use spin_sdk::http_service;

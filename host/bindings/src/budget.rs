@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// The budgets of an application.
 #[derive(Debug)]
 pub struct ApplicationBudget {
-    /// Bytes of the linear memories of all instances.
+    /// Bytes of the linear memories of all instances, and of values that the host holds for them.
     pub memory: Budget,
     /// Files that guests have open, and that the host has open for clients.
     pub files: Budget,
@@ -19,6 +19,24 @@ impl ApplicationBudget {
     /// Takes one open file of the budget, until the returned value is dropped; `None` when all are in use.
     pub fn open_file(self: &Arc<Self>) -> Option<OpenFile> {
         self.files.try_take(1).then(|| OpenFile(self.clone()))
+    }
+
+    /// Takes `bytes` of memory of the budget, until the returned value is dropped; `None` when less is left.
+    pub fn hold(self: &Arc<Self>, bytes: u64) -> Option<HeldMemory> {
+        self.memory.try_take(bytes).then(|| HeldMemory { budget: self.clone(), bytes })
+    }
+}
+
+/// Memory of the host that the budget counts.
+#[derive(Debug)]
+pub struct HeldMemory {
+    budget: Arc<ApplicationBudget>,
+    bytes: u64,
+}
+
+impl Drop for HeldMemory {
+    fn drop(&mut self) {
+        self.budget.memory.give_back(self.bytes);
     }
 }
 

@@ -7,19 +7,23 @@
 //! [`COUNT_INTERVAL`]) × [`MAX_LARGE_HEADERS_BYTES`] + [`MAX_RESOURCES`](super::MAX_RESOURCES) × [`MAX_SMALL_HEADERS_BYTES`]: 52 MiB, a little
 //! less than the default of an instance's own memory.
 //!
-//! wasmtime's setting covers only new `fields`. The functions in [`add_to_linker`] replace wasmtime's own where a guest
-//! could get around it: a copy of large `fields`, and a request's method, authority and path.
+//! wasmtime's setting covers only new `fields`. The heads of responses that the instance is sent have the same limits,
+//! and so have the parts of bodies that wait to be sent ([`MessageLimits`]). The functions in [`add_to_linker`] replace
+//! wasmtime's own where a guest could get around it: a copy of large `fields`, and a request's method, authority and
+//! path.
 
 mod wasi_0_2;
 
 use crate::{Ctx, release_candidate};
-use http::HeaderMap;
+use http::{HeaderMap, Response};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceTable};
 use wasmtime_wasi_http::FieldMap;
 use wasmtime_wasi_http::p3::Request;
 use wasmtime_wasi_http::p3::bindings::http::types::{HostFields, HostRequest, Method};
-use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpView};
+use wasmtime_wasi_http::{Error, WasiHttpCtx, WasiHttpView};
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of HTTP requests and responses of a component.
@@ -32,6 +36,11 @@ souk_manifest::fixed_limits! {
     /// The most bytes of one set of HTTP headers in an instance with many resources: the usual limit of servers for a
     /// request's head.
     pub const MAX_SMALL_HEADERS_BYTES: usize = 8 << 10, bytes;
+    /// The most bytes that one write of a component's body copies, in an instance with few resources; the host holds up
+    /// to two such chunks for each body.
+    const MAX_LARGE_CHUNK_BYTES: usize = 64 << 10, bytes;
+    /// The most bytes that one such write copies in an instance with many resources.
+    const MAX_SMALL_CHUNK_BYTES: usize = 4 << 10, bytes;
     /// After how many calls of `wasi:http` the resources of an instance are counted again.
     const COUNT_INTERVAL: u32 = 32, "calls";
     /// The longest method; the longest registered one is `UPDATEREDIRECTREF`.
@@ -44,22 +53,75 @@ souk_manifest::fixed_limits! {
 #[derive(Debug, Default)]
 pub(crate) struct ResourceCount {
     calls: u32,
-    many: bool,
+    many: Arc<AtomicBool>,
 }
 
 impl ResourceCount {
     /// Sets the limit on the next `fields`. Call it before each call of `wasi:http`.
     pub(crate) fn set_limit(&mut self, table: &mut ResourceTable, http: &mut WasiHttpCtx) {
         if self.calls.is_multiple_of(COUNT_INTERVAL) {
-            self.many = table.iter_mut().nth(FEW_RESOURCES).is_some();
+            self.many.store(table.iter_mut().nth(FEW_RESOURCES).is_some(), Ordering::Relaxed);
             http.set_field_size_limit(self.limit());
         }
         self.calls = self.calls.wrapping_add(1);
     }
 
-    fn limit(&self) -> usize {
-        if self.many { MAX_SMALL_HEADERS_BYTES } else { MAX_LARGE_HEADERS_BYTES }
+    fn many(&self) -> bool {
+        self.many.load(Ordering::Relaxed)
     }
+
+    fn limit(&self) -> usize {
+        limit(self.many())
+    }
+
+    /// The limits of the instance's requests.
+    pub(crate) fn messages(&self) -> MessageLimits {
+        MessageLimits(self.many.clone())
+    }
+}
+
+fn limit(many: bool) -> usize {
+    if many { MAX_SMALL_HEADERS_BYTES } else { MAX_LARGE_HEADERS_BYTES }
+}
+
+/// The limits of an instance's requests: how large the heads of the responses may be, which the instance may keep and
+/// whose size another component or a server chooses, and how much of a body the host copies at a time.
+#[derive(Clone, Default)]
+pub(crate) struct MessageLimits(Arc<AtomicBool>);
+
+impl MessageLimits {
+    fn many(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// The most bytes that one write of a body copies.
+    pub(crate) fn chunk_bytes(&self) -> usize {
+        if self.many() { MAX_SMALL_CHUNK_BYTES } else { MAX_LARGE_CHUNK_BYTES }
+    }
+
+    /// Checks the head of a response.
+    ///
+    /// # Errors
+    /// When the head is too large for an instance with as many resources.
+    pub(crate) fn check<B>(&self, response: Response<B>) -> Result<Response<B>, Error> {
+        let bytes = size(response.headers());
+        if bytes > limit(self.many()) {
+            return Err(Error::HttpResponseHeaderSectionSize(u32::try_from(bytes).ok()));
+        }
+        Ok(response)
+    }
+}
+
+/// Checks the trailers of a response.
+///
+/// # Errors
+/// When they are larger than those of any instance may be.
+pub(crate) fn check_trailers(trailers: &HeaderMap) -> Result<(), Error> {
+    let bytes = size(trailers);
+    if bytes > MAX_SMALL_HEADERS_BYTES {
+        return Err(Error::HttpResponseTrailerSectionSize(u32::try_from(bytes).ok()));
+    }
+    Ok(())
 }
 
 /// The size of `fields`, as wasmtime counts it.
@@ -73,7 +135,7 @@ fn check_copy(ctx: &mut Ctx, fields: &Resource<FieldMap>) -> wasmtime::Result<()
     let bytes = size(ctx.table.get(fields)?);
     ctx.http();
     let most = ctx.resources.limit();
-    if ctx.resources.many && bytes > most {
+    if ctx.resources.many() && bytes > most {
         wasmtime::bail!(
             "component `{}` copied `fields` of {bytes} bytes while it had more than {FEW_RESOURCES} resources, when a \
              copy may have {most}; drop requests, responses and fields that are not in use",
@@ -184,6 +246,20 @@ mod tests {
         let sum: usize = all.iter().map(|fields| fill(&mut ctx, fields)).sum();
         let large = FEW_RESOURCES + COUNT_INTERVAL as usize;
         assert!(sum <= large * MAX_LARGE_HEADERS_BYTES + 1_000 * MAX_SMALL_HEADERS_BYTES, "{sum}");
+    }
+
+    #[test]
+    fn heads_that_are_sent_to_a_guest_have_the_same_limits() {
+        let mut ctx = ctx(|_| {});
+        let limit = ctx.resources.messages();
+        let response = |bytes: usize| Response::builder().header("x", "x".repeat(bytes)).body(()).unwrap();
+        assert!(limit.check(response(100_000)).is_ok() && limit.chunk_bytes() == MAX_LARGE_CHUNK_BYTES);
+        assert!(matches!(limit.check(response(200_000)), Err(Error::HttpResponseHeaderSectionSize(Some(200_041)))));
+        let held: Vec<_> = (0..1_000).map(|_| HostFields::new(&mut ctx.http()).unwrap()).collect();
+        assert!(limit.check(response(100_000)).is_err() && limit.check(response(8_000)).is_ok(), "{}", held.len());
+        assert_eq!(limit.chunk_bytes(), MAX_SMALL_CHUNK_BYTES);
+        assert!(check_trailers(response(8_000).headers()).is_ok());
+        assert!(check_trailers(response(9_000).headers()).is_err());
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub mod mysql;
 mod open_files;
 pub mod otel;
 pub mod outbound;
+pub mod pending;
 pub mod postgres;
 mod producer;
 pub mod rdbms_2;
@@ -59,10 +60,11 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 pub use binding::Binding;
+pub use http_limits::MAX_LARGE_HEADERS_BYTES;
 pub use line_budget::LineBudget;
 pub use memory::{InstanceLimits, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 pub use slice::Slice;
-pub use stdio::printable;
+pub use stdio::{brief, printable};
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of resources.
@@ -112,6 +114,7 @@ pub fn fixed_limits() -> Vec<FixedLimit> {
     let shared = [
         FIXED_LIMITS,
         memory::FIXED_LIMITS,
+        pending::FIXED_LIMITS,
         call::FIXED_LIMITS,
         call::PATH_LIMITS,
         trace::FIXED_LIMITS,
@@ -222,6 +225,7 @@ pub struct Ctx {
     next: http_client::NextHooks,
     stdio: stdio::Stdio,
     key_value_open: usize,
+    pending: pending::Pending,
     resources: http_limits::ResourceCount,
     open_files: Option<open_files::OpenFiles>,
 }
@@ -234,14 +238,15 @@ impl Ctx {
     pub fn new(grants: Arc<Grants>, call: CallContext) -> wasmtime::Result<Self> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
+        let resources = http_limits::ResourceCount::default();
         let stdio = stdio::Stdio::new(&grants.component, &grants.output, &call.trace);
         Ok(Ctx {
             table,
             wasi: wasi::context(&grants, &stdio, call.tape.as_ref())?,
             http: WasiHttpCtx::new(),
-            hooks: http_client::Hooks::new(grants.http.clone(), call.clone()),
+            hooks: http_client::Hooks::new(grants.http.clone(), call.clone(), resources.messages()),
             slice: Slice::of(&grants.usage),
-            next: http_client::NextHooks::new(grants.http.clone(), call.clone()),
+            next: http_client::NextHooks::new(grants.http.clone(), call.clone(), resources.messages()),
             limits: InstanceLimits::new(
                 grants.component.clone(),
                 &grants.limits,
@@ -250,7 +255,8 @@ impl Ctx {
             ),
             stdio,
             key_value_open: 0,
-            resources: http_limits::ResourceCount::default(),
+            pending: pending::Pending::new(grants.component.clone(), &grants.limits, grants.budget.clone()),
+            resources,
             open_files: grants
                 .files
                 .as_ref()

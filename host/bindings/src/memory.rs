@@ -86,7 +86,7 @@ impl InstanceLimits {
                 "component `{component}` asks for memory, and the application has reached its limit of {} bytes; raise \
                  `application_memory` under [application.tool.souk.limits] in the manifest, or lower `instances` or \
                  `memory` of components",
-                self.budget.memory.most()
+                self.budget.memory.limit()
             );
         }
         false

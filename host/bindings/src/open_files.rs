@@ -49,7 +49,7 @@ impl OpenFiles {
         self.budget.files.take(open as u64);
         self.budget.files.give_back(self.open as u64);
         self.open = open;
-        let all = self.budget.files.taken() > self.budget.files.most();
+        let all = self.budget.files.taken() > self.budget.files.limit();
         if open > MAX_OPEN_FILES || (all && open > FAIR_OPEN_FILES) {
             self.close(table);
         } else if let Some(places) = self.closed.take() {
@@ -69,7 +69,7 @@ impl OpenFiles {
                 "component `{component}` has {} files open, of {MAX_OPEN_FILES} that an instance may have and {} of the \
                  application; it must drop descriptors that are not in use",
                 self.open,
-                self.budget.files.most()
+                self.budget.files.limit()
             );
             Vec::new()
         });

@@ -251,6 +251,17 @@ pub fn printable(untrusted: &str) -> String {
     text
 }
 
+/// The beginning of a text that a guest or a stranger has written, for a log record: as long as a line of output, and
+/// [`printable`].
+pub fn brief(untrusted: &str) -> String {
+    let kept = untrusted.floor_char_boundary(MAX_LINE_BYTES);
+    let mut text = printable(untrusted.get(..kept).unwrap_or_default());
+    if kept < untrusted.len() {
+        let _ = write!(text, "... ({} bytes left out)", untrusted.len() - kept);
+    }
+    text
+}
+
 impl IsTerminal for Stream {
     fn is_terminal(&self) -> bool {
         false

@@ -40,12 +40,9 @@ pub fn digest_of(signature: &str) -> String {
 }
 
 fn digest_of_text(sync_signature: &str) -> String {
-    let hash = Sha256::digest(sync_signature);
-    hash.iter().take(16).fold(String::new(), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    let mut digest = hex::encode(Sha256::digest(sync_signature));
+    digest.truncate(32);
+    digest
 }
 
 /// The signature on one line, or, if that is too long, with records, variants and parameters on several lines.

@@ -1,17 +1,15 @@
 //! What all kinds of links share: an import is compared with the export that answers it, function by function, and each
 //! function is defined in the importer's linker.
 
+use super::answers::Answers;
 use super::check::{LinkTypeError, check_function, plain_values};
-use super::taped::Taped;
+use super::taped::define;
 use super::unavailable::Unavailable;
-use bytes::Bytes;
 use souk_bindings::Ctx;
-use souk_bindings::call::CallContext;
-use souk_runtime::{Exported, Flat, Pool};
+use souk_runtime::{Exported, Pool};
 use std::sync::Arc;
-use wasmtime::StoreContextMut;
-use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
-use wasmtime::component::{Component, Linker, LinkerInstance, Val};
+use wasmtime::component::types::{ComponentFunc, ComponentItem};
+use wasmtime::component::{Component, Linker};
 
 /// An import that could not be linked.
 #[derive(Debug, thiserror::Error)]
@@ -179,111 +177,4 @@ impl Import<'_> {
     fn refused(&self, error: &wasmtime::Error) -> LinkError {
         LinkError::Linker { interface: self.interface.into(), message: format!("{error:#}") }
     }
-}
-
-/// The answer of a host function, which writes it into the caller's results.
-pub(super) type Answer<'a> = Box<dyn Future<Output = wasmtime::Result<()>> + Send + 'a>;
-
-/// What answers one function of an import.
-pub(super) trait Answers: Send + Sync + 'static {
-    /// Answers one call. `context` is the call context of the caller.
-    fn answer<'a>(self: Arc<Self>, context: CallContext, params: &'a [Val], results: &'a mut [Val]) -> Answer<'a>;
-
-    /// Answers one call of a `func` with one flat parameter and one flat result.
-    fn answer_flat<P: Flat, R: Flat>(
-        self: Arc<Self>,
-        context: CallContext,
-        param: P,
-    ) -> impl Future<Output = wasmtime::Result<R>> + Send
-    where
-        Self: Sized,
-    {
-        answer_as_vals(self, context, param)
-    }
-}
-
-/// Answers a call with flat values like any other call.
-pub(super) async fn answer_as_vals<P: Flat, R: Flat>(
-    link: Arc<impl Answers>,
-    context: CallContext,
-    param: P,
-) -> wasmtime::Result<R> {
-    let (params, mut results) = ([param.into_val()], [Val::Bool(false)]);
-    Box::into_pin(link.answer(context, &params, &mut results)).await?;
-    let [result] = results;
-    R::from_val(result).ok_or_else(|| wasmtime::format_err!("the result has another type"))
-}
-
-/// Defines a function that `link` answers.
-///
-/// A `func` waits for the answer on the caller's own stack, where another store's event loop may run. An `async func`
-/// is polled within the caller's event loop, and wasmtime 48 panics when a second event loop runs inside it: work with
-/// another store needs a task of its own there.
-pub(super) fn define(
-    instance: &mut LinkerInstance<'_, Ctx>,
-    interface: &str,
-    name: &str,
-    ty: &ComponentFunc,
-    link: Arc<impl Answers>,
-) -> wasmtime::Result<()> {
-    let link = Taped::new(interface, name, ty, link);
-    if ty.async_() {
-        instance.func_new_concurrent(name, move |accessor, _ty, params, results| {
-            let context = accessor.with(|mut store| store.data_mut().call.clone());
-            Box::into_pin(link.clone().answer(context, params, results))
-        })
-    } else if let Some(sides) = flat_sides(ty) {
-        match sides {
-            [Side::Bytes, Side::Bytes] => define_flat::<Bytes, Bytes>(instance, name, link),
-            [Side::Bytes, Side::Text] => define_flat::<Bytes, String>(instance, name, link),
-            [Side::Text, Side::Bytes] => define_flat::<String, Bytes>(instance, name, link),
-            [Side::Text, Side::Text] => define_flat::<String, String>(instance, name, link),
-        }
-    } else {
-        instance.func_new_async(name, move |store: StoreContextMut<'_, Ctx>, _ty, params, results| {
-            let ctx = store.data();
-            // The callee may compute in this same task: the caller only waits, so it gives its slice back.
-            ctx.slice.release();
-            link.clone().answer(ctx.call.clone(), params, results)
-        })
-    }
-}
-
-/// A side of a call that is bytes or text as a whole.
-#[derive(Clone, Copy)]
-enum Side {
-    Bytes,
-    Text,
-}
-
-impl Side {
-    fn of(ty: &Type) -> Option<Self> {
-        match ty {
-            Type::List(list) if list.ty() == Type::U8 => Some(Side::Bytes),
-            Type::String => Some(Side::Text),
-            _ => None,
-        }
-    }
-}
-
-/// The parameter and the result of a function, if these are its whole signature.
-fn flat_sides(ty: &ComponentFunc) -> Option<[Side; 2]> {
-    let (mut params, mut results) = (ty.params(), ty.results());
-    let (Some((_, param)), None) = (params.next(), params.next()) else { return None };
-    let (Some(result), None) = (results.next(), results.next()) else { return None };
-    Some([Side::of(&param)?, Side::of(&result)?])
-}
-
-/// Defines a `func` whose values cross as a whole.
-fn define_flat<P: Flat, R: Flat>(
-    instance: &mut LinkerInstance<'_, Ctx>,
-    name: &str,
-    link: Arc<impl Answers>,
-) -> wasmtime::Result<()> {
-    instance.func_wrap_async(name, move |store: StoreContextMut<'_, Ctx>, (param,): (P,)| {
-        let ctx = store.data();
-        ctx.slice.release();
-        let answer = link.clone().answer_flat::<P, R>(ctx.call.clone(), param);
-        Box::new(async move { Ok((answer.await?,)) })
-    })
 }

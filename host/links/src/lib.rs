@@ -10,6 +10,7 @@
 //!
 //! A contract with a resource, stream or future is refused, because a handle is valid only in its own wasmtime store.
 
+mod answers;
 pub mod check;
 pub mod cluster;
 pub mod durable;

@@ -6,10 +6,11 @@
 //!
 //! **The importer's type decides where the callee runs**, whatever the exporter's type is. For a `func` the callee runs
 //! in the caller's task, which costs a microsecond or two and copies no parameters. For an `async func`, which is
-//! polled within the caller's event loop, the callee needs a task of its own (see [`define`](super::import::define)).
+//! polled within the caller's event loop, the callee needs a task of its own (see [`define`](super::taped::define)).
 
+use super::answers::{Answer, Answers};
 use super::check::LinkTypeError;
-use super::import::{Answer, Answers, Import, LinkError};
+use super::import::{Import, LinkError};
 use super::unavailable::{Unavailable, failed, write_outcome};
 use souk_bindings::Ctx;
 use souk_bindings::boundary::{Boundaries, Boundary};

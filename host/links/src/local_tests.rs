@@ -3,12 +3,13 @@
 use super::link;
 use crate::{Import, Target};
 use souk_bindings::boundary::Boundaries;
+use souk_bindings::budget::{ApplicationBudget, Budget};
 use souk_bindings::call::CallContext;
 use souk_bindings::http_client::{Client, Internal, tls_config};
 use souk_bindings::outbound::AllowedHosts;
 use souk_bindings::{Ctx, Grants};
 use souk_manifest::limits::ComponentLimits;
-use souk_runtime::{Compiled, Fairness, Pool, PoolConfig, VersionConfig, VersionId};
+use souk_runtime::{CallerType, Compiled, Fairness, Pool, PoolConfig, VersionConfig, VersionId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -49,10 +50,21 @@ fn caller(kind: &str) -> String {
 }
 
 fn pool(name: &str, engine: &Engine, component: &Component, linker: &mut Linker<Ctx>) -> Arc<Pool> {
+    pool_within(name, engine, component, linker, Arc::default())
+}
+
+fn pool_within(
+    name: &str,
+    engine: &Engine,
+    component: &Component,
+    linker: &mut Linker<Ctx>,
+    budget: Arc<ApplicationBudget>,
+) -> Arc<Pool> {
     let compiled = Compiled::link(name.into(), engine, component, linker).unwrap();
     let client = Client::new(name.into(), AllowedHosts::default(), 1, Internal::default(), tls_config().unwrap());
     let limits = ComponentLimits::default();
-    let grants = Arc::new(Grants::nothing(name.into(), limits.clone(), Arc::new(client)));
+    let grants = Grants { budget, ..Grants::nothing(name.into(), limits.clone(), Arc::new(client)) };
+    let grants = Arc::new(grants);
     let version = VersionConfig { id: VersionId::first("", ""), compiled, grants };
     Pool::new(PoolConfig { version, limits, fairness: Fairness::new(2), boundaries: Boundaries::off() })
 }
@@ -93,6 +105,33 @@ async fn a_callers_permit_is_free_while_its_callee_runs() {
         caller.call(run, &[], CallContext::new("trace", Duration::from_secs(60))).await.unwrap();
         assert_eq!(seen.load(Ordering::SeqCst), 1, "an import of kind {kind:?}");
         assert_eq!(hot.available_permits(), 1, "the permit is given back");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_waits_for_its_caller_counts_as_memory_of_the_application() {
+    let mut config = wasmtime::Config::new();
+    config.wasm_component_model_async(true).epoch_interruption(true);
+    let engine = Engine::new(&config).unwrap();
+    let callee = r#"(component
+        (core module $m (func (export "f") (result i32) i32.const 7))
+        (core instance $i (instantiate $m))
+        (func $f (result u32) (canon lift (core func $i "f")))
+        (instance $contract (export "f" (func $f)))
+        (export "test:held/contract@1.0.0" (instance $contract)))"#;
+    let component = Component::new(&engine, wat::parse_str(callee).unwrap()).unwrap();
+    for (memory, fits) in [(size_of::<Val>(), true), (size_of::<Val>() - 1, false)] {
+        let budget = Arc::new(ApplicationBudget { memory: Budget::new(memory as u64), ..Default::default() });
+        let callee = pool_within("callee", &engine, &component, &mut Linker::new(&engine), budget.clone());
+        let position = callee.position("test:held/contract@1.0.0", "f").unwrap();
+        let caller = Arc::new(CallerType::of("f", &wit_types::func(&[], Some(&wit_types::Ty::Prim("u32")))).unwrap());
+        let context = CallContext::new("trace", Duration::from_secs(60));
+        let answer = callee.call_from_spawned(&caller, position, Vec::new(), context).await;
+        match fits {
+            true => assert_eq!(answer.unwrap(), [Val::U32(7)]),
+            false => assert!(answer.unwrap_err().detail.contains("application_memory")),
+        }
+        assert_eq!(budget.memory.taken(), 0);
     }
 }
 

@@ -4,8 +4,9 @@
 //! call. The types are those of the contract: an answer that does not fit fails the call, and the caller gets
 //! `unavailable`.
 
+use crate::answers::{self, Answers};
 use crate::check::LinkTypeError;
-use crate::import::{self, Answers, Import, LinkError};
+use crate::import::{Import, LinkError};
 use crate::unavailable::{Unavailable, write_results};
 use futures::future::BoxFuture;
 use souk_bindings::Ctx;
@@ -55,7 +56,7 @@ impl Answers for Link {
         context: CallContext,
         params: &'a [Val],
         results: &'a mut [Val],
-    ) -> import::Answer<'a> {
+    ) -> answers::Answer<'a> {
         Box::new(async move {
             let outcome = self.call(&context, params).await;
             write_results(outcome, self.unavailable.as_ref(), results, &context)

@@ -1,16 +1,19 @@
-//! Calls over links of a component that is recorded or replayed: their values are in the recording, as JSON.
+//! Defines the functions of links in the caller's linker. The calls of a component that is recorded or replayed pass through
+//! the recording, as JSON.
 
-use super::import::{Answer, Answers, answer_as_vals, define};
+use super::answers::{Answer, Answers, answer_as_vals};
+use bytes::Bytes;
 use serde_json::value::RawValue;
 use souk_bindings::Ctx;
 use souk_bindings::call::CallContext;
+use souk_bindings::pending;
 use souk_bindings::tape::{ResultSource, Tape};
 use souk_codec::FunctionCodec;
 use souk_runtime::Flat;
 use std::sync::{Arc, OnceLock};
-use wasmtime::bail;
-use wasmtime::component::types::{ComponentFunc, ComponentItem};
-use wasmtime::component::{Component, Linker, Val};
+use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
+use wasmtime::component::{Component, Linker, LinkerInstance, Val};
+use wasmtime::{StoreContextMut, bail};
 
 /// What answers a function of a link, whose calls are recorded and replayed where their context says so.
 pub(super) struct Taped<L> {
@@ -68,6 +71,94 @@ impl<L: Answers> Taped<L> {
         let arguments = String::from_utf8(self.codec()?.encode_params(params)?)?;
         tape.enter(&self.import, arguments)
     }
+}
+
+/// Defines a function that `link` answers.
+///
+/// A `func` waits for the answer on the caller's own stack, where another store's event loop may run. An `async func`
+/// is polled within the caller's event loop, and wasmtime 48 panics when a second event loop runs inside it: work with
+/// another store needs a task of its own there.
+pub(super) fn define(
+    instance: &mut LinkerInstance<'_, Ctx>,
+    interface: &str,
+    name: &str,
+    ty: &ComponentFunc,
+    link: Arc<impl Answers>,
+) -> wasmtime::Result<()> {
+    let link = Taped::new(interface, name, ty, link);
+    if ty.async_() {
+        instance.func_new_concurrent(name, move |accessor, _ty, params, results| {
+            // The values are held a second time, for the callee's task.
+            let bytes = pending::values(params).saturating_mul(2);
+            let begun = accessor.with(|mut store| {
+                let ctx = store.data_mut();
+                ctx.begin_call(bytes).map(|call| (call, ctx.call.clone()))
+            });
+            let (call, context) = match begun {
+                Ok(begun) => begun,
+                Err(error) => return Box::pin(std::future::ready(Err(error))),
+            };
+            let answer = Box::into_pin(link.clone().answer(context, params, results));
+            Box::pin(async move {
+                let answered = answer.await;
+                drop(call);
+                answered
+            })
+        })
+    } else if let Some(sides) = flat_sides(ty) {
+        match sides {
+            [Side::Bytes, Side::Bytes] => define_flat::<Bytes, Bytes>(instance, name, link),
+            [Side::Bytes, Side::Text] => define_flat::<Bytes, String>(instance, name, link),
+            [Side::Text, Side::Bytes] => define_flat::<String, Bytes>(instance, name, link),
+            [Side::Text, Side::Text] => define_flat::<String, String>(instance, name, link),
+        }
+    } else {
+        instance.func_new_async(name, move |store: StoreContextMut<'_, Ctx>, _ty, params, results| {
+            let ctx = store.data();
+            // The callee may compute in this same task: the caller only waits, so it gives its slice back.
+            ctx.slice.release();
+            link.clone().answer(ctx.call.clone(), params, results)
+        })
+    }
+}
+
+/// A side of a call that is bytes or text as a whole.
+#[derive(Clone, Copy)]
+enum Side {
+    Bytes,
+    Text,
+}
+
+impl Side {
+    fn of(ty: &Type) -> Option<Self> {
+        match ty {
+            Type::List(list) if list.ty() == Type::U8 => Some(Side::Bytes),
+            Type::String => Some(Side::Text),
+            _ => None,
+        }
+    }
+}
+
+/// The parameter and the result of a function, if these are its whole signature.
+fn flat_sides(ty: &ComponentFunc) -> Option<[Side; 2]> {
+    let (mut params, mut results) = (ty.params(), ty.results());
+    let (Some((_, param)), None) = (params.next(), params.next()) else { return None };
+    let (Some(result), None) = (results.next(), results.next()) else { return None };
+    Some([Side::of(&param)?, Side::of(&result)?])
+}
+
+/// Defines a `func` whose values cross as a whole.
+fn define_flat<P: Flat, R: Flat>(
+    instance: &mut LinkerInstance<'_, Ctx>,
+    name: &str,
+    link: Arc<impl Answers>,
+) -> wasmtime::Result<()> {
+    instance.func_wrap_async(name, move |store: StoreContextMut<'_, Ctx>, (param,): (P,)| {
+        let ctx = store.data();
+        ctx.slice.release();
+        let answer = link.clone().answer_flat::<P, R>(ctx.call.clone(), param);
+        Box::new(async move { Ok((answer.await?,)) })
+    })
 }
 
 /// Answers a function that the recording answers.

@@ -15,18 +15,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug)]
 pub struct Budget {
     taken: AtomicU64,
-    most: u64,
+    limit: u64,
 }
 
 impl Budget {
-    /// An empty budget of at most `most`.
-    pub fn new(most: u64) -> Self {
-        Budget { taken: AtomicU64::new(0), most }
+    /// An empty budget of at most `limit`.
+    pub fn new(limit: u64) -> Self {
+        Budget { taken: AtomicU64::new(0), limit }
     }
 
     /// The bound.
-    pub fn most(&self) -> u64 {
-        self.most
+    pub fn limit(&self) -> u64 {
+        self.limit
     }
 
     /// What is taken now.
@@ -36,7 +36,7 @@ impl Budget {
 
     /// Takes `amount` more, or nothing when that would exceed the bound.
     pub fn try_take(&self, amount: u64) -> bool {
-        let more = |taken: u64| taken.checked_add(amount).filter(|all| *all <= self.most);
+        let more = |taken: u64| taken.checked_add(amount).filter(|all| *all <= self.limit);
         self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 

@@ -1,4 +1,5 @@
-//! The machine's clock and its random numbers. No other part of the host reads them directly.
+//! The machine's clock and its random numbers. No other part of the host reads them directly, except that identifiers
+//! are made by the crate `uuid`.
 //!
 //! Code that measures durations uses `tokio::time::Instant`, which tests can pause. Times that are stored or logged
 //! come from [`now`]. `clippy.toml` forbids the standard library's own functions elsewhere.
@@ -29,6 +30,12 @@ pub fn jitter() -> Option<u64> {
     getrandom::u64().ok()
 }
 
+/// A number to begin a sequence of random numbers with; never for a secret. It comes from the clock if the system gives no
+/// randomness.
+pub fn seed() -> u64 {
+    jitter().unwrap_or_else(|| since_epoch().as_secs().rotate_left(32) ^ u64::from(since_epoch().subsec_nanos()))
+}
+
 /// Fills `bytes` with random bytes that nobody can guess.
 ///
 /// # Errors
@@ -41,7 +48,7 @@ pub fn fill_random(bytes: &mut [u8]) -> Result<(), getrandom::Error> {
 /// A uniform random number below `most`, to choose a share of calls; not for secrets. It needs no system call.
 pub fn draw(most: u16) -> u16 {
     thread_local! {
-        static STATE: Cell<u64> = Cell::new(jitter().unwrap_or(0) | 1);
+        static STATE: Cell<u64> = Cell::new(seed() | 1);
     }
     STATE.with(|state| {
         // Xorshift64*: uniform enough to distribute calls.

@@ -1,11 +1,11 @@
 //! One `[component.NAME]`: its source, its grants, its links and its build.
 
 use super::declared::{Declared, check_named};
+use super::dependencies::marked;
 use super::draft::{Templates, read_limits, read_targets};
 use super::files::Files;
-use super::names::{DependencyName, check_label, check_variable, nearest};
+use super::names::{DependencyName, check_label, check_variable};
 use super::outbound::AllowedHost;
-use super::release;
 use super::table::{At, Table};
 use super::template::{Template, template};
 use super::{
@@ -185,7 +185,7 @@ fn read_tool(
     dir: &Path,
     declared: &BTreeMap<String, Declared>,
 ) {
-    release::read_digest(&mut souk, &mut component.download);
+    source::read_digest(&mut souk, &mut component.download);
     let unless = souk.string("unless").filter(|unless| check_named(&souk, "unless", unless, declared));
     templates.unless = unless.map(|unless| unless.value);
     database_files::read(&mut souk, component, templates, dir, declared);
@@ -274,31 +274,4 @@ fn read_marked(souk: &mut Table<'_, '_>, key: &'static str, dependencies: &[Depe
     let read =
         |entry: At<String>| marked(souk, key, &entry, dependencies).map(|name| Marked { name, line: entry.line });
     entries.filter_map(read).collect()
-}
-
-/// Reads the name of a dependency in `key`; anything else is reported.
-pub(super) fn marked(
-    souk: &Table<'_, '_>,
-    key: &str,
-    entry: &At<String>,
-    dependencies: &[Dependency],
-) -> Option<DependencyName> {
-    let name = match DependencyName::parse(&entry.value) {
-        Ok(name) => name,
-        Err(error) => {
-            let message = format!("`{}` in `{key}` is not a dependency's name: {error}", entry.value);
-            souk.error(entry.line, message, "write \"namespace:package/interface@version\"");
-            return None;
-        }
-    };
-    if dependencies.iter().any(|dependency| dependency.name.overlaps(&name)) {
-        return Some(name);
-    }
-    let known: Vec<String> = dependencies.iter().map(|dependency| dependency.name.to_string()).collect();
-    let fix = match nearest(&entry.value, known.iter().map(String::as_str)) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("add `\"{name}\" = {{ component = \"NAME\" }}` to the component's dependencies"),
-    };
-    souk.error(entry.line, format!("`{name}` in `{key}` is not a dependency of the component"), fix);
-    None
 }

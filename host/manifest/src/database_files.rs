@@ -6,21 +6,12 @@
 
 use super::Component;
 use super::declared::{Declared, Value, check_named, is_set};
-use super::draft::Templates;
+use super::draft::{SeedTemplate, Templates};
 use super::table::{At, File, Table};
-use super::template::{Template, template};
+use super::template::template;
 use crate::application::Seed;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-
-/// When the first start adds the seed.
-#[derive(Clone)]
-pub(super) struct SeedTemplate {
-    /// A template that gives "true" if the first start adds the seed.
-    first_start: Option<At<Template>>,
-    /// The variable that turns it off when it is set.
-    unless: Option<String>,
-}
 
 /// Reads the keys for the component's database.
 pub(super) fn read(
@@ -105,13 +96,6 @@ fn folder(table: &mut Table<'_, '_>, dir: &Path, name: &At<String>, what: &str, 
         table.error(name.line, format!("{what} `{}` {message}", name.value), fix);
     }
     path
-}
-
-impl SeedTemplate {
-    /// The templates in it.
-    pub(super) fn templates(&self) -> impl Iterator<Item = &At<Template>> {
-        self.first_start.iter()
-    }
 }
 
 /// Decides whether the first start adds `component`'s seed.

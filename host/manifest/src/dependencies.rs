@@ -5,10 +5,10 @@
 //! [`super::inherit`]), which is granted only what `inherit_configuration` names.
 
 use super::Dependency;
-use super::names::DependencyName;
+use super::names::{DependencyName, nearest};
 use super::release;
 use super::source::{self, Code};
-use super::table::Table;
+use super::table::{At, Table};
 use std::collections::BTreeMap;
 use std::path::Path;
 use toml::de::DeValue;
@@ -67,6 +67,12 @@ pub(super) fn read_table(
     for (key, value) in dependencies.entries() {
         let name = match DependencyName::parse(key.value) {
             Ok(name) => name,
+            Err(_) if !key.value.contains([':', '/']) => {
+                let message = format!("dependency `{}` is not an interface of a package", key.value.escape_debug());
+                let fix = "let the component import an interface, `namespace:package/interface@version`: a link joins nothing else";
+                dependencies.error(key.line, message, fix);
+                continue;
+            }
             Err(error) => {
                 let message = format!("`{}` is not a dependency's name: {error}", key.value);
                 dependencies.error(key.line, message, "write \"namespace:package/interface@version\"");
@@ -122,7 +128,7 @@ pub(super) fn read_provider(
     let answer = match given.first().copied() {
         Some("path") => entry.string("path").map(|path| Answer::Code(Code::File(dir.join(path.value)))),
         Some("url") => source::download(entry).map(|download| Answer::Code(Code::Download(download))),
-        Some("version") => release::read(entry, package).map(|download| Answer::Code(Code::Download(download))),
+        Some("version") => source::released(entry, package).map(|download| Answer::Code(Code::Download(download))),
         _ => entry
             .required_string("component", "write `component = \"NAME\"`, `path = \"FILE\"`, or `url` and `digest`")
             .map(|component| Answer::Component(component.value)),
@@ -175,4 +181,31 @@ pub(super) fn read_environment(table: &mut Table<'_, '_>, key: &'static str) -> 
         pairs.insert(name.value.to_owned(), value);
     }
     pairs
+}
+
+/// Reads the name of a dependency in `key`; anything else is reported.
+pub(super) fn marked(
+    souk: &Table<'_, '_>,
+    key: &str,
+    entry: &At<String>,
+    dependencies: &[Dependency],
+) -> Option<DependencyName> {
+    let name = match DependencyName::parse(&entry.value) {
+        Ok(name) => name,
+        Err(error) => {
+            let message = format!("`{}` in `{key}` is not a dependency's name: {error}", entry.value);
+            souk.error(entry.line, message, "write \"namespace:package/interface@version\"");
+            return None;
+        }
+    };
+    if dependencies.iter().any(|dependency| dependency.name.overlaps(&name)) {
+        return Some(name);
+    }
+    let known: Vec<String> = dependencies.iter().map(|dependency| dependency.name.to_string()).collect();
+    let fix = match nearest(&entry.value, known.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("add `\"{name}\" = {{ component = \"NAME\" }}` to the component's dependencies"),
+    };
+    souk.error(entry.line, format!("`{name}` in `{key}` is not a dependency of the component"), fix);
+    None
 }

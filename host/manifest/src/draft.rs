@@ -1,7 +1,6 @@
 //! An application whose manifest is read but whose variables have no values yet, and functions that all readers of its
 //! tables share.
 
-use super::database_files::SeedTemplate;
 use super::declared::Declared;
 use super::dependencies::Provider;
 use super::names::nearest;
@@ -50,6 +49,22 @@ pub(super) struct Templates {
     pub(super) unless: Option<String>,
     /// What answers its dependencies, in their order.
     pub(super) providers: Vec<Provider>,
+}
+
+/// When the first start adds the seed.
+#[derive(Clone)]
+pub(super) struct SeedTemplate {
+    /// A template that gives "true" if the first start adds the seed.
+    pub(super) first_start: Option<At<Template>>,
+    /// The variable that turns it off when it is set.
+    pub(super) unless: Option<String>,
+}
+
+impl SeedTemplate {
+    /// The templates in it.
+    pub(super) fn templates(&self) -> impl Iterator<Item = &At<Template>> {
+        self.first_start.iter()
+    }
 }
 
 impl Draft {

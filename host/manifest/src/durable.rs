@@ -1,9 +1,10 @@
 //! `durable`: the dependencies that durable links answer, and when their messages are delivered.
 
+use super::Dependency;
+use super::dependencies::marked;
 use super::names::DependencyName;
 use super::schedule::read_duration;
 use super::table::{At, Table};
-use super::{Dependency, component};
 use std::time::Duration;
 use toml::de::DeValue;
 
@@ -56,7 +57,7 @@ pub(super) fn read(souk: &mut Table<'_, '_>, dependencies: &[Dependency]) -> Vec
                 continue;
             }
         };
-        let name = component::marked(souk, KEY, &text, dependencies);
+        let name = marked(souk, KEY, &text, dependencies);
         if let (Some(name), Some(delay)) = (name, delay) {
             durable.push(DurableDependency { name, delay, line: text.line });
         }

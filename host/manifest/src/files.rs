@@ -123,6 +123,13 @@ impl Files {
                         Some((destination.clone(), source.clone())),
                     )
                 }
+                FileMount::Placement { source, destination } if source.is_file() && destination.ends_with('/') => {
+                    let shown = source.strip_prefix(&self.dir).unwrap_or(source).display();
+                    let message =
+                        format!("`{shown}` in `files` is a file, and its destination `{destination}` a folder");
+                    let fix = "write the path of the file in the component: `destination = \"/NAME\"`".to_owned();
+                    return Err(Diagnostic { fix, ..self.error(mount.line, message) });
+                }
                 FileMount::Placement { source, destination } if source.is_file() => {
                     self.add_file(&mut files, destination.clone(), source.clone(), mount.line)?;
                     continue;
@@ -221,12 +228,14 @@ fn read_mount(table: &Table<'_, '_>, line: usize, value: &DeValue<'_>, dir: &Pat
             let destination = placement.required_string("destination", FIX);
             placement.finish();
             let (source, destination) = (source?, destination?);
-            if !destination.value.starts_with('/') || destination.value.split('/').any(|part| part == "..") {
-                let message = format!("destination `{}` is not an absolute path", destination.value);
-                table.error(destination.line, message, "begin it with `/`, and leave out `..`");
+            if destination.value.split('/').any(|part| part == "..") {
+                let message = format!("destination `{}` has `..` in it", destination.value);
+                table.error(destination.line, message, "write the path in the component: `/assets`");
                 return None;
             }
-            Some(FileMount::Placement { source: dir.join(source.value), destination: destination.value })
+            // A path in the component begins at its root, with or without a slash, as in Spin.
+            let destination = format!("/{}", destination.value.trim_start_matches('/'));
+            Some(FileMount::Placement { source: dir.join(source.value), destination })
         }
         other => {
             table.error(line, format!("an entry of `files` is of type {}", other.type_str()), FIX);

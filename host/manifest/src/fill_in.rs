@@ -1,7 +1,7 @@
 //! Applies the values of variables: turns components off and fills in templates.
 
-use super::database_files::SeedTemplate;
 use super::declared::{Value, is_set};
+use super::draft::SeedTemplate;
 use super::draft::{Draft, Templates};
 use super::names::nearest;
 use super::outbound::{AllowedHost, INTERNAL_DOMAIN};

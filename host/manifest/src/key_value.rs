@@ -18,7 +18,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Where one store is kept.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum KeyValuePlace {
     /// A SQLite file.
     File(PathBuf),
@@ -65,6 +65,12 @@ impl RedisUrl {
     /// The connection settings for the client.
     pub fn connection_info(&self) -> &ConnectionInfo {
         &self.0
+    }
+}
+
+impl PartialEq for RedisUrl {
+    fn eq(&self, other: &RedisUrl) -> bool {
+        self.is_same(other)
     }
 }
 

@@ -35,6 +35,7 @@ mod database;
 mod database_files;
 mod declared;
 mod dependencies;
+mod download_url;
 mod draft;
 mod durable;
 mod error;
@@ -85,6 +86,7 @@ pub use application::{
 };
 pub use database::DatabaseUrl;
 pub use declared::Value;
+pub use download_url::{check_download_url, is_local_to_a_link, is_loopback};
 pub use durable::{Delay, DurableDependency};
 pub use error::{Diagnostic, ManifestErrors};
 pub use files::{FileMount, Files};
@@ -102,7 +104,7 @@ pub use redis_trigger::RedisTrigger;
 pub use release::Release;
 pub use route::{RouteMatch, RoutePattern, Router};
 pub use schedule::{Missed, Schedule, Timetable};
-pub use source::{Download, is_local_to_a_link, is_loopback};
+pub use source::Download;
 pub use static_files::StaticFolder;
 pub use static_response::StaticResponse;
 

@@ -1,5 +1,4 @@
-//! A PostgreSQL address as manifests and guests write it: a URL (`postgres://user:password@host:port/database?...`) or
-//! libpq's form `host=... user=...`. Spin accepts both.
+//! A PostgreSQL address as manifests and guests write it: a URL, `postgres://user:password@host:port/database?...`.
 //!
 //! Only the address decides where a connection goes: no `PG*` variable, `~/.pgpass`, service file or user name of the
 //! operating system is added, because guests write addresses too and must not use the host's settings. For the same
@@ -82,6 +81,9 @@ pub(crate) fn wrong<T>(message: impl Into<String>, fix: &'static str) -> Result<
     Err(AddressError { message: message.into(), fix })
 }
 
+/// How an address is written.
+const FORM: &str = "write `postgres://USER:PASSWORD@HOST/DATABASE`";
+
 /// Parameters of libpq that are accepted only with the value that changes nothing here.
 const NEUTRAL: &[(&str, &[&str])] = &[
     ("channel_binding", &["disable", "prefer"]),
@@ -133,7 +135,7 @@ impl PostgresAddress {
     /// Reads an address.
     ///
     /// # Errors
-    /// When it has neither of the two forms, lacks a host or user, or uses something that is not supported.
+    /// When it is not such a URL, lacks a host or user, or uses something that is not supported.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         if text.len() > MAX_ADDRESS_BYTES {
             return wrong(format!("is longer than {MAX_ADDRESS_BYTES} bytes"), "write a shorter one");
@@ -141,14 +143,13 @@ impl PostgresAddress {
         if text.contains('\0') || text.contains("%00") {
             return wrong("has a zero byte", "remove it: no name or password of PostgreSQL can have one");
         }
-        let pairs = match text.split_once("://") {
-            Some(("postgres" | "postgresql", rest)) => read_url(rest)?,
+        match text.split_once("://") {
+            Some(("postgres" | "postgresql", rest)) => Self::from_pairs(read_url(rest)?),
             Some((scheme, _)) if !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric()) => {
-                return wrong("has another scheme", "write `postgres://USER:PASSWORD@HOST/DATABASE`");
+                wrong("has another scheme", FORM)
             }
-            _ => read_pairs(text)?,
-        };
-        Self::from_pairs(pairs)
+            _ => wrong("is not a URL", FORM),
+        }
     }
 
     /// Whether `text` is meant as a PostgreSQL URL, correct or not.
@@ -229,8 +230,8 @@ impl PostgresAddress {
                 | "fallback_application_name" => {}
                 // Not named: it may be a part of a password with an unescaped character.
                 _ => {
-                    let fix = "remove the parameter, or correct its name; in a password write `%26` for `&`, `%3F` for \
-                               `?`, and in the form `key=value` put it in single quotes";
+                    let fix = "remove the parameter, or correct its name; in a password write `%26` for `&` and `%3F` \
+                               for `?`";
                     return wrong("has a parameter that is not known", fix);
                 }
             }
@@ -242,13 +243,11 @@ impl PostgresAddress {
         match (address.host.is_empty(), host_address.is_empty()) {
             (true, false) => address.host = host_address,
             (false, false) => return wrong("has `host` and `hostaddr`", "write one of the two"),
-            (true, true) => {
-                return wrong("has no host", "write `postgres://USER:PASSWORD@HOST/DATABASE`, or `host=...`");
-            }
+            (true, true) => return wrong("has no host", FORM),
             (false, true) => {}
         }
         if address.user.is_empty() {
-            return wrong("has no user", "write `postgres://USER:PASSWORD@HOST/DATABASE`, or `user=...`");
+            return wrong("has no user", FORM);
         }
         if address.database.is_empty() {
             // As in PostgreSQL itself.
@@ -292,47 +291,6 @@ fn decode(text: &str) -> Result<String, AddressError> {
     }
 }
 
-/// The parameters in libpq's form: `key = value`, separated by white space. A value with white space is in single
-/// quotes, and a backslash escapes a quote or backslash.
-fn read_pairs(text: &str) -> Result<Vec<(String, String)>, AddressError> {
-    const FIX: &str = "write `host=HOST user=USER password='PASSWORD' dbname=DATABASE`, or a URL `postgres://...`";
-    let mut pairs = Vec::new();
-    let mut rest = text.trim_start();
-    while !rest.is_empty() {
-        let Some((key, after)) = rest.split_once('=') else {
-            return wrong("is neither a URL nor a list of `key=value`", FIX);
-        };
-        let after = after.trim_start();
-        let quoted = after.starts_with('\'');
-        let mut chars = after.char_indices().skip(usize::from(quoted));
-        let (mut value, mut end) = (String::new(), None);
-        while let Some((at, c)) = chars.next() {
-            match c {
-                '\\' => value.extend(chars.next().map(|(_, c)| c)),
-                '\'' if quoted => {
-                    end = Some(at + 1);
-                    break;
-                }
-                c if c.is_whitespace() && !quoted => {
-                    end = Some(at);
-                    break;
-                }
-                c => value.push(c),
-            }
-        }
-        if quoted && end.is_none() {
-            return wrong("has a quote that is not closed", FIX);
-        }
-        pairs.push((key.trim().to_owned(), value));
-        let behind = end.and_then(|end| after.get(end..)).unwrap_or_default();
-        rest = behind.trim_start();
-        if quoted && !rest.is_empty() && rest.len() == behind.len() {
-            return wrong("has text after a closed quote", FIX);
-        }
-    }
-    Ok(pairs)
-}
-
 fn read_host(host: &str) -> Result<String, AddressError> {
     if host.contains(',') {
         return wrong("has several hosts, which is not supported", "write one host");
@@ -344,7 +302,7 @@ fn read_host(host: &str) -> Result<String, AddressError> {
         return Ok(address.to_canonical().to_string());
     }
     if !host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) {
-        return wrong("has a host that is neither a name nor an address", "write a name, 127.0.0.1, or [::1] in a URL");
+        return wrong("has a host that is neither a name nor an address", "write a name, 127.0.0.1 or [::1]");
     }
     Ok(host.to_ascii_lowercase())
 }
@@ -409,10 +367,7 @@ fn read_settings(options: &str) -> Result<Vec<(String, String)>, AddressError> {
         let pair = setting.as_deref().and_then(|setting| setting.split_once('='));
         let is_name = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
         let Some((name, value)) = pair.filter(|(name, _)| !name.is_empty() && is_name(name)) else {
-            return wrong(
-                "has `options` that are not settings",
-                "write `-c name=value`, with spaces as `%20` in a URL",
-            );
+            return wrong("has `options` that are not settings", "write `-c name=value`, with spaces as `%20`");
         };
         // As the server reads a name on its command line.
         settings.push((name.replace('-', "_"), value.to_owned()));

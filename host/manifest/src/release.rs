@@ -4,8 +4,8 @@
 //! would mean another version tomorrow. Spin's manifest has no digest for it, so the host stores the digest that it finds
 //! first, and accepts no other; `tool.souk.digest` sets it in advance.
 
+use super::download_url::{check_download_url, is_loopback};
 use super::names::DependencyName;
-use super::source::{self, Download, is_loopback};
 use super::table::{At, Table};
 use http::Uri;
 use http::uri::Authority;
@@ -64,7 +64,7 @@ pub(super) fn is_named(table: &mut Table<'_, '_>) -> bool {
 }
 
 /// Reads a version in a registry. `package` applies if the table has no key `package`.
-pub(super) fn read(table: &mut Table<'_, '_>, package: Option<&str>) -> Option<Download> {
+pub(super) fn read(table: &mut Table<'_, '_>, package: Option<&str>) -> Option<Release> {
     let registry = table.required_string("registry", FIX);
     let named = match (table.string("package"), package) {
         (Some(named), _) => Some(named),
@@ -76,7 +76,7 @@ pub(super) fn read(table: &mut Table<'_, '_>, package: Option<&str>) -> Option<D
     let package = named.and_then(|named| checked_package(table, &named));
     let version = version.and_then(|version| checked_version(table, &version));
     let ((namespace, name), registry, version) = (package?, registry?, version?);
-    Some(Download::Release { release: Release { registry, namespace, name, version }, digest: None })
+    Some(Release { registry, namespace, name, version })
 }
 
 fn checked_registry(table: &Table<'_, '_>, text: &At<String>) -> Option<Authority> {
@@ -86,7 +86,7 @@ fn checked_registry(table: &Table<'_, '_>, text: &At<String>) -> Option<Authorit
             return Err("is not a host");
         }
         let url = Uri::builder().scheme("https").authority(authority.clone()).path_and_query("/").build();
-        Download::check(&url.map_err(|_| "is not a host")?).map(|()| authority)
+        check_download_url(&url.map_err(|_| "is not a host")?).map(|()| authority)
     };
     match checked() {
         Ok(authority) => Some(authority),
@@ -121,16 +121,4 @@ fn checked_version(table: &Table<'_, '_>, text: &At<String>) -> Option<Version> 
         table.error(text.line, message, "write a version as the registry has it, `version = \"1.2.0\"`");
     }
     version.ok()
-}
-
-/// Reads `digest` of `tool.souk`: the digest of a `source` from a registry.
-pub(super) fn read_digest(souk: &mut Table<'_, '_>, download: &mut Option<Download>) {
-    let Some(given) = souk.string("digest") else { return };
-    match download {
-        Some(Download::Release { digest, .. }) => *digest = source::hex(souk, &given),
-        _ => {
-            let fix = "remove it; the digest of a `url` stands beside it";
-            souk.error(given.line, "`digest` is for a `source` from a registry", fix);
-        }
-    }
 }

@@ -88,19 +88,22 @@ pub(super) fn read(file: File<'_>, root: &DeTable<'_>, dir: &Path) -> Option<Dra
 
 fn read_version(root: &mut Table<'_, '_>) -> Option<()> {
     const FIX: &str = "write `spin_manifest_version = 2` as the first line";
+    const OLD: &str =
+        "this is a manifest of version 1: convert it with `spin doctor`, or write a new one for version 2";
     let Some((line, value)) = root.value("spin_manifest_version") else {
-        let fix = if root.value("spin_version").is_some() {
-            "this is a manifest of version 1: convert it with `spin doctor`, or write a new one for version 2"
-        } else {
-            FIX
-        };
+        let fix = if root.value("spin_version").is_some() { OLD } else { FIX };
         root.error(1, "the manifest does not say its version", fix);
         return None;
     };
     match value.get_ref() {
         DeValue::Integer(version) if version.as_str() == "2" => Some(()),
         DeValue::Integer(version) => {
-            root.error(line, format!("manifest version {} is not supported", version.as_str()), FIX);
+            let fix = if version.as_str() == "1" { OLD } else { FIX };
+            root.error(line, format!("manifest version {} is not supported", version.as_str()), fix);
+            None
+        }
+        DeValue::String(version) if version == "1" => {
+            root.error(line, "manifest version 1 is not supported", OLD);
             None
         }
         other => {

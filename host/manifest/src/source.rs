@@ -5,11 +5,11 @@
 //! is downloaded. A URL must not contain a user name: a manifest is shared, so a password in it would be known to
 //! everyone.
 
+use super::download_url::check_download_url;
 use super::release::{self, Release};
 use super::table::{At, Table};
 use http::Uri;
 use std::fmt;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use toml::de::DeValue;
 
@@ -40,28 +40,6 @@ impl Download {
             Download::Release { digest, .. } => digest.as_deref(),
         }
     }
-
-    /// Checks that a component may be downloaded from `url`, which the manifest names or a server redirects to.
-    ///
-    /// # Errors
-    /// What is wrong with it, as the end of a sentence that begins with the URL.
-    pub fn check(url: &Uri) -> Result<(), &'static str> {
-        let Some(authority) = url.authority() else { return Err("is not an absolute URL") };
-        if authority.as_str().contains('@') {
-            return Err("has a user name or password");
-        }
-        if let Ok(address) = bare(authority.host()).parse::<IpAddr>()
-            && is_local_to_a_link(address)
-        {
-            return Err("is a link-local address, at which clouds serve credentials");
-        }
-        match url.scheme_str() {
-            Some("https") => Ok(()),
-            Some("http") if is_loopback(authority.host()) => Ok(()),
-            Some("http") => Err("uses http to another machine"),
-            _ => Err("is not https"),
-        }
-    }
 }
 
 /// Where it comes from.
@@ -78,26 +56,6 @@ impl fmt::Debug for Download {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self} (sha256:{})", self.digest().unwrap_or("any"))
     }
-}
-
-/// A host of a URL without the brackets of an IPv6 address.
-fn bare(host: &str) -> &str {
-    host.trim_start_matches('[').trim_end_matches(']')
-}
-
-/// Whether downloads from `address` are forbidden: it is a link-local address (a cloud's metadata service), or
-/// unspecified.
-pub fn is_local_to_a_link(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.is_link_local() || address.is_unspecified(),
-        IpAddr::V6(address) => address.is_unicast_link_local() || address.is_unspecified(),
-    }
-}
-
-/// Whether a host, as written in a URL, is this machine.
-pub fn is_loopback(host: &str) -> bool {
-    let address = bare(host);
-    host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// A component's code, as the manifest names it.
@@ -125,7 +83,7 @@ pub(super) fn read(table: &mut Table<'_, '_>, dir: &Path) -> Option<Code> {
         DeValue::Table(_) => {
             let mut entry = table.table("source")?;
             let download = match release::is_named(&mut entry) {
-                true => release::read(&mut entry, None),
+                true => released(&mut entry, None),
                 false => download(&mut entry),
             };
             entry.finish();
@@ -138,6 +96,22 @@ pub(super) fn read(table: &mut Table<'_, '_>, dir: &Path) -> Option<Code> {
     }
 }
 
+/// Reads a version in a registry. `package` applies if the table has no key `package`.
+pub(super) fn released(table: &mut Table<'_, '_>, package: Option<&str>) -> Option<Download> {
+    release::read(table, package).map(|release| Download::Release { release, digest: None })
+}
+
+/// Reads `digest` of `tool.souk`: the digest of a `source` from a registry.
+pub(super) fn read_digest(souk: &mut Table<'_, '_>, download: &mut Option<Download>) {
+    let Some(given) = souk.string("digest") else { return };
+    match download {
+        Some(Download::Release { digest, .. }) => *digest = hex(souk, &given),
+        _ => {
+            let fix = "remove it; the digest of a `url` stands beside it";
+            souk.error(given.line, "`digest` is for a `source` from a registry", fix);
+        }
+    }
+}
 /// Reads `url` and `digest` of `table`.
 pub(super) fn download(table: &mut Table<'_, '_>) -> Option<Download> {
     let url = table.required_string("url", "write `{ url = \"https://...\", digest = \"sha256:...\" }`");
@@ -151,7 +125,7 @@ pub(super) fn download(table: &mut Table<'_, '_>) -> Option<Download> {
 pub(super) const DIGEST_FIX: &str = "write `digest = \"sha256:...\"`, with what `sha256sum FILE` prints";
 
 /// The digits of a digest.
-pub(super) fn hex(table: &Table<'_, '_>, digest: &At<String>) -> Option<String> {
+fn hex(table: &Table<'_, '_>, digest: &At<String>) -> Option<String> {
     let hex = digest.value.strip_prefix("sha256:").map(str::to_ascii_lowercase);
     let hex = hex.filter(|hex| hex.len() == 64 && hex.bytes().all(|digit| digit.is_ascii_hexdigit()));
     if hex.is_none() {
@@ -163,7 +137,7 @@ pub(super) fn hex(table: &Table<'_, '_>, digest: &At<String>) -> Option<String> 
 fn checked(table: &Table<'_, '_>, url: &At<String>) -> Option<Uri> {
     const FIX: &str = "write `url = \"https://HOST/PATH\"`";
     let parsed = Uri::try_from(&url.value).map_err(|_| "is no URL");
-    match parsed.and_then(|parsed| Download::check(&parsed).map(|()| parsed)) {
+    match parsed.and_then(|parsed| check_download_url(&parsed).map(|()| parsed)) {
         Ok(parsed) => Some(parsed),
         Err(wrong) => {
             // Not quoted: it may contain a password.
@@ -193,7 +167,7 @@ mod tests {
             ("https://[fe80::1]/a.wasm", false),
             ("https://[::ffff:169.254.169.254]/a.wasm", false),
         ] {
-            assert_eq!(Download::check(&url.parse().unwrap()).is_ok(), allowed, "{url}");
+            assert_eq!(check_download_url(&url.parse().unwrap()).is_ok(), allowed, "{url}");
         }
     }
 }

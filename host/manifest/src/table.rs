@@ -126,6 +126,11 @@ impl<'a, 'i> Table<'a, 'i> {
             }
             ("a list of strings", DeValue::String(_)) => format!("put the value in brackets: `{key} = [\"...\"]`"),
             ("an array of tables", _) => format!("open each one with double brackets: `[{}]`", self.place_of(key)),
+            ("a table", DeValue::Array(_)) if key == "component" => {
+                "open each one by its name, with single brackets: `[component.NAME]`".to_owned()
+            }
+            ("a table", DeValue::Array(_)) => format!("open it with single brackets: `{}`", self.place_of(key)),
+            ("a table", _) => format!("write `{key} = {{ ... }}`"),
             _ => format!("write {wanted}"),
         };
         self.error(line, format!("`{key}` must be {wanted}, but is of type {}", found.type_str()), fix);

@@ -247,7 +247,8 @@ fn read_executor(table: &mut Table<'_, '_>) {
         return;
     };
     match kind.value.as_str() {
-        "http" | "spin" => executor.finish(),
+        // The component itself says which version of WASI it is for.
+        "http" | "spin" | "wasip3-unstable" => executor.finish(),
         "wagi" => {
             let fix = "build the component for `wasi:http`, and remove `executor`";
             executor.error(kind.line, "executor `wagi` is not supported", fix);

@@ -27,7 +27,15 @@ pub(super) fn read_declared(table: Table<'_, '_>) -> BTreeMap<String, Declared> 
             let fix = "name it in lower_snake_case: `api_key`";
             table.error(name.line, format!("`{}` cannot be a variable's name: {error}", name.value), fix);
         }
-        let Some(mut entry) = table.entry(&name, value) else {
+        let entry = if value.get_ref().is_str() {
+            // The value may be a secret, and is not shown.
+            let fix = format!("write `{} = {{ default = \"...\" }}`, or `{{ required = true }}`", name.value);
+            table.error(name.line, format!("variable `{}` is a text, and not a declaration", name.value), fix);
+            None
+        } else {
+            table.entry(&name, value)
+        };
+        let Some(mut entry) = entry else {
             let unknown = Declared::new(name.line, None, true);
             declared.insert(name.value.to_owned(), unknown);
             continue;

@@ -42,22 +42,6 @@ impl Pool {
         Ok(results)
     }
 
-    /// Like [`Pool::call`], but writes the results into `results`, which has a place for each.
-    ///
-    /// # Errors
-    /// As [`Pool::call`].
-    pub async fn call_into(
-        self: &Arc<Self>,
-        function: usize,
-        params: &[Val],
-        results: &mut [Val],
-        context: CallContext,
-    ) -> Result<(), CallError> {
-        let version = self.choose(context.draw);
-        let position = self.position_in(&version, function)?;
-        self.call_version(version, position, &mut AnyValues { params, results }, context).await
-    }
-
     /// The position in `version` of a function in the component's table.
     pub(super) fn position_in(&self, version: &InUse, function: usize) -> Result<usize, CallError> {
         let position = version.0.position(function);

@@ -9,6 +9,7 @@ use super::error::{CallError, Failure};
 use super::flat::AnyValues;
 use super::pool::{InUse, Pool};
 use souk_bindings::call::CallContext;
+use souk_bindings::pending;
 use souk_codec::signature::{digest, digest_of};
 use souk_codec::{CodecError, FunctionCodec};
 use std::sync::{Arc, OnceLock};
@@ -121,8 +122,10 @@ impl Pool {
     /// Like [`Pool::call_from`], in a new task, which ends with the future. For callers inside another store's event
     /// loop, because wasmtime 48 cannot run a second one in it ("Recursive `run_concurrent` calls not supported").
     ///
+    /// The caller may compute while its answers come, so what waits for it counts as the application's memory.
+    ///
     /// # Errors
-    /// As [`Pool::call_from`].
+    /// As [`Pool::call_from`]; also when the application has no memory left for the results.
     pub async fn call_from_spawned(
         self: &Arc<Self>,
         caller: &Arc<CallerType>,
@@ -131,9 +134,18 @@ impl Pool {
         context: CallContext,
     ) -> Result<Vec<Val>, CallError> {
         let (pool, caller) = (self.clone(), caller.clone());
-        let call = async move { pool.call_from(&caller, function, &params, context).await };
+        let call = async move {
+            let results = pool.call_from(&caller, function, &params, context).await?;
+            let bytes = pending::values(&results);
+            let held = pool.active().grants().budget.hold(bytes as u64).ok_or_else(|| {
+                let why =
+                    format_args!("the application has no memory for the {bytes} bytes (limit `application_memory`)");
+                pool.error(Failure::ResponseTooLarge, why)
+            })?;
+            Ok((results, held))
+        };
         match AbortOnDropHandle::new(tokio::spawn(call)).await {
-            Ok(returned) => returned,
+            Ok(returned) => returned.map(|(results, _held)| results),
             Err(join) => Err(self.error(Failure::Trapped, format_args!("the call's task ended: {join}"))),
         }
     }

@@ -11,7 +11,7 @@
 
 use crate::background::{background, lower_priority};
 use crate::component::{CompileError, is_component};
-use crate::engine::{EngineError, cache, config};
+use crate::config::{EngineError, cache, config};
 use crate::load;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -301,7 +301,12 @@ fn refused(name: &str, source: &str, code: &[u8], cause: &str) -> CompileError {
         let fix = "build it with fewer parts, or raise its limits `memory` and `table_elements`";
         return error(name, format!("{source} cannot be loaded: {cause}"), fix);
     }
-    let message = format!("{source} is not a WebAssembly component: {cause}");
+    // wasmtime's cause shows the bytes one by one.
+    let message = match code.starts_with(b"\0asm") {
+        true => format!("{source} is not a WebAssembly component: {cause}"),
+        false if code.is_empty() => format!("{source} is empty"),
+        false => format!("{source} is not a WebAssembly component, nor any other WebAssembly"),
+    };
     error(name, message, "build it for the target wasm32-wasip2")
 }
 
@@ -328,6 +333,7 @@ mod tests {
         std::fs::write(&other, "a text").unwrap();
         let wrong = compiler.compile("web", &other).await.err().unwrap().to_string();
         assert!(wrong.contains("is not a WebAssembly component") && wrong.contains("wasm32-wasip2"), "{wrong}");
+        assert!(wrong.lines().count() == 2, "the fix is in a line of its own, and nothing else: {wrong}");
     }
 
     #[test]
@@ -345,7 +351,7 @@ mod tests {
     fn a_process_finds_what_a_host_looks_for() {
         let dir = tempfile::tempdir().unwrap();
         let mut config = config();
-        config.allocation_strategy(crate::engine::pool(64));
+        config.allocation_strategy(crate::config::pool(64));
         let host = wasmtime::Engine::new(&config).unwrap();
         let code = wat::parse_str("(component)").unwrap();
         assert_eq!(entry(&host, &code), entry(&engine(dir.path()).unwrap(), &code));

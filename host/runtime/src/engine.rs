@@ -1,22 +1,17 @@
 //! The one wasmtime engine of the process: compiler, memory pool, code cache and the clock of CPU slices.
 
 use super::compiler::{Compiler, Program};
+use super::config::{EngineError, cache, config, pool};
 use super::vital::vital_thread;
 use parking_lot::Mutex;
 use souk_bindings::boundary::Usage;
-use souk_bindings::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 use souk_manifest::limits::ComponentLimits;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use wasmtime::{Cache, CacheConfig, Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
-
-/// The parts that one instance of a component may have. The pool reserves addresses for them, not memory.
-const CORE_INSTANCES: u32 = MAX_CORE_INSTANCES as u32;
-const MEMORIES: u32 = MAX_MEMORIES as u32;
-const TABLES: u32 = MAX_TABLES as u32;
+use wasmtime::InstanceAllocationStrategy;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of the engine.
@@ -24,40 +19,9 @@ souk_manifest::fixed_limits! {
 
     /// The processor time that a call uses before it yields to others.
     const CPU_SLICE: Duration = Duration::from_millis(5);
-    /// The stacks of one instance: a call uses one, and another one for each synchronous export in which it is
-    /// suspended.
-    const STACKS: u32 = 2, "stacks";
-    // With `pagemap_scan` only the pages that were written are reset.
-    /// The memory that a dropped instance leaves mapped, so that the next one causes fewer page faults: a new instance
-    /// then takes 160 us of processor time instead of 441, because only the pages that were written are reset.
-    const KEEP_RESIDENT_BYTES: usize = 1 << 20, bytes;
-    /// The part of a table that a dropped instance leaves mapped.
-    const TABLE_KEEP_RESIDENT_BYTES: usize = 64 << 10, bytes;
-    /// The part of a stack that a dropped instance leaves mapped.
-    const STACK_KEEP_RESIDENT_BYTES: usize = 64 << 10, bytes;
-    /// The most dropped instances whose memory stays mapped.
-    const WARM_SLOTS: u32 = 16, "instances";
     /// The instances beyond those of the start that components may have that a reload adds or enlarges. They reserve
     /// only addresses.
     const SPARE_INSTANCES: u64 = 256, "instances";
-    /// The most memory of one instance for which the engine reserves addresses: no limit `memory` is higher.
-    const MAX_MEMORY_BYTES: u64 = 1 << 30, bytes;
-    /// The most elements of a table for which it reserves addresses: no limit `table_elements` is higher.
-    const MAX_TABLE_ELEMENTS: usize = 100_000, "elements";
-}
-
-/// Starting the engine failed.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "the WebAssembly engine does not start: {0}\n  fix: see whether the state folder is writable and `ulimit -v` is unlimited, or \
-     lower the limit `instances`"
-)]
-pub struct EngineError(String);
-
-impl EngineError {
-    pub(crate) fn of(error: wasmtime::Error) -> Self {
-        EngineError(format!("{error:#}"))
-    }
 }
 
 /// The engine, with the thread that ticks its epoch.
@@ -180,42 +144,4 @@ impl Drop for Engine {
             let _ = ticker.join();
         }
     }
-}
-
-pub(crate) fn pool(instances: u64) -> PoolingAllocationConfig {
-    let instances = u32::try_from(instances).unwrap_or(u32::MAX);
-    // A quarter more than may be in use, because instances that are being dropped still occupy their slots.
-    let instances = instances.saturating_add(instances / 4).saturating_add(4);
-    let mut pool = PoolingAllocationConfig::default();
-    pool.total_component_instances(instances)
-        .total_core_instances(instances.saturating_mul(CORE_INSTANCES))
-        .max_core_instances_per_component(CORE_INSTANCES)
-        .total_memories(instances.saturating_mul(MEMORIES))
-        .max_memories_per_component(MEMORIES)
-        .total_tables(instances.saturating_mul(TABLES))
-        .max_tables_per_component(TABLES)
-        .total_stacks(instances.saturating_mul(STACKS))
-        // Each component has lower limits of its own, which the store of an instance keeps.
-        .max_memory_size(usize::try_from(MAX_MEMORY_BYTES).unwrap_or(usize::MAX))
-        .table_elements(MAX_TABLE_ELEMENTS)
-        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
-        .table_keep_resident(TABLE_KEEP_RESIDENT_BYTES)
-        .async_stack_keep_resident(STACK_KEEP_RESIDENT_BYTES)
-        .max_unused_warm_slots(WARM_SLOTS)
-        .pagemap_scan(Enabled::Auto);
-    pool
-}
-
-/// The code cache in `folder`.
-pub(crate) fn cache(folder: &Path) -> Result<Cache, EngineError> {
-    let mut config = CacheConfig::new();
-    config.with_directory(folder);
-    Cache::new(config).map_err(EngineError::of)
-}
-
-/// The settings that compiled code depends on.
-pub(crate) fn config() -> Config {
-    let mut config = Config::new();
-    config.wasm_component_model_async(true).epoch_interruption(true).parallel_compilation(true);
-    config
 }

@@ -3,7 +3,7 @@
 //! Each error has two texts: [`CallError::message`] may go to another component or an HTTP client, and names the
 //! component and what happened; `detail` (a trap's cause and backtrace, an instantiation error) only goes to the log.
 
-use souk_bindings::printable;
+use souk_bindings::brief;
 use std::fmt;
 use std::sync::Arc;
 
@@ -84,8 +84,9 @@ pub struct CallError {
 impl CallError {
     /// An error whose detail is `detail`.
     pub fn new(component: &Arc<str>, failure: Failure, detail: impl fmt::Display) -> Self {
-        // A backtrace contains names that the guest has chosen; they must not be able to forge a log record.
-        CallError { component: component.clone(), failure, detail: printable(&one_line(&detail.to_string())) }
+        // A backtrace contains names that the guest has chosen, and an error code its text; they must not be able to
+        // forge a log record, or to fill the log.
+        CallError { component: component.clone(), failure, detail: brief(&one_line(&detail.to_string())) }
     }
 
     /// The text for another component or a client: no internals.
@@ -120,3 +121,17 @@ impl fmt::Display for CallError {
 }
 
 impl std::error::Error for CallError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_detail_is_one_line_of_bounded_length() {
+        let component: Arc<str> = "web".into();
+        let error = CallError::new(&component, Failure::Trapped, "first\n  second\u{1b}[2J");
+        assert_eq!(error.to_string(), "component `web`: trapped: first | second\\u{1b}[2J");
+        let long = CallError::new(&component, Failure::Trapped, "ä".repeat(17 << 20));
+        assert_eq!(long.detail, format!("{}... (35643392 bytes left out)", "ä".repeat(4 << 10)));
+    }
+}

@@ -22,6 +22,7 @@ use futures::future::BoxFuture;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use souk_bindings::boundary::Crossing;
+use souk_bindings::brief;
 use souk_bindings::call::CallContext;
 use souk_bindings::framing::{self, Count, Misframed};
 use std::pin::{Pin, pin};
@@ -430,7 +431,8 @@ impl Body for ResponseBody {
                 Err(long) => self.abort_body(long.of_response(), &long),
             },
             Some(Err(error)) => {
-                let why = error.to_string();
+                // The guest's own text may be in it.
+                let why = brief(&error.to_string());
                 self.abort_body(error, &why)
             }
         })

@@ -12,6 +12,7 @@ mod call;
 mod caller;
 mod compiler;
 mod component;
+mod config;
 mod engine;
 mod error;
 mod fairness;
@@ -36,7 +37,8 @@ pub use background::background;
 pub use caller::CallerType;
 pub use compiler::{Compiler, LOW_PRIORITY, Program, compile_for_host};
 pub use component::{CompileError, Compiled, Exported, Function};
-pub use engine::{Engine, EngineError};
+pub use config::EngineError;
+pub use engine::Engine;
 pub use error::{CallError, Failure};
 pub use fairness::Fairness;
 pub use flat::Flat;
@@ -56,6 +58,7 @@ pub fn fixed_limits() -> Vec<FixedLimit> {
     let own = [
         compiler::FIXED_LIMITS,
         engine::FIXED_LIMITS,
+        config::FIXED_LIMITS,
         pool::FIXED_LIMITS,
         profile::FIXED_LIMITS,
         traced::FIXED_LIMITS,

@@ -17,7 +17,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use souk_bindings::call::CallContext;
-use souk_bindings::framing;
+use souk_bindings::{MAX_LARGE_HEADERS_BYTES, framing};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -188,17 +188,32 @@ impl Pool {
         let (mut head, ()) = http::Response::new(()).into_parts();
         head.status = StatusCode::from_u16(status)
             .map_err(|_| self.refused(format_args!("the guest answered with the invalid status {status}")))?;
-        head.headers = HeaderMap::with_capacity(fields.len() + 4);
-        for (name, value) in fields {
-            let wrong = || self.refused(format_args!("the guest's response has an invalid header `{name}`"));
-            let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
-            let value = HeaderValue::from_maybe_shared(value).map_err(|_| wrong())?;
-            head.headers.append(key, value);
-        }
+        head.headers = headers(fields).map_err(|why| self.refused(why))?;
         let count = framing::response_head(&mut head, false).map_err(|misframed| self.refused(misframed))?;
         count.whole(body.len()).map_err(|misframed| self.refused(misframed))?;
         Ok(http::Response::from_parts(head, body))
     }
+}
+
+/// The headers of a guest's response, which may have as many bytes as one `fields` of `wasi:http`, counted in the same
+/// way. So there are far fewer than the number at which a `HeaderMap` panics.
+///
+/// # Errors
+/// When one is invalid, or they are too many.
+fn headers(fields: Vec<(String, Bytes)>) -> std::result::Result<HeaderMap, String> {
+    let bytes: usize = fields.iter().map(|(name, value)| name.len() + value.len() + size_of::<HeaderValue>()).sum();
+    if bytes > MAX_LARGE_HEADERS_BYTES {
+        return Err(format!(
+            "the guest's response has {bytes} bytes of headers, and may have {MAX_LARGE_HEADERS_BYTES}"
+        ));
+    }
+    let mut headers = HeaderMap::with_capacity(fields.len() + 4);
+    for (name, value) in fields {
+        let wrong = || format!("the guest's response has an invalid header `{name}`");
+        let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
+        headers.append(key, HeaderValue::from_maybe_shared(value).map_err(|_| wrong())?);
+    }
+    Ok(headers)
 }
 
 /// Calls the guest and waits for its response; returns whether it does nothing after its return.
@@ -281,6 +296,21 @@ mod tests {
             [("u16", "u32"), ("tuple string", "tuple string string"), (r#""status" u16"#, r#""code" u16"#)]
         {
             assert!(!is_taken(request, &response.replacen(from, to, 1), ""), "{to}");
+        }
+    }
+
+    #[test]
+    fn a_guest_cannot_answer_with_more_headers_than_a_head_can_have() {
+        let many =
+            |count, value: usize| headers((0..count).map(|n| (format!("h{n}"), vec![b'x'; value].into())).collect());
+        assert_eq!(many(2_000, 10).unwrap().len(), 2_000);
+        for (count, value) in [(40_000, 0), (1_000_000, 0), (1, 200_000), (100, 2_000)] {
+            let error = many(count, value).unwrap_err();
+            assert!(error.contains("bytes of headers, and may have 131072"), "{count} {value}: {error}");
+        }
+        for (name, value) in [("a b", "x"), ("", "x"), ("a", "x\r\ny: z"), ("a", "\0")] {
+            let error = headers(vec![(name.to_owned(), Bytes::from_static(value.as_bytes()))]).unwrap_err();
+            assert!(error.contains("invalid header"), "{error}");
         }
     }
 

@@ -12,6 +12,7 @@ use super::{panic, plain};
 use parking_lot::RwLock;
 use souk_bindings::boundary::{Boundaries, Boundary, Failures};
 use souk_bindings::call::CallContext;
+use souk_bindings::pending::{MAX_ASYNC_PARTS, MAX_HANDLES};
 use souk_bindings::trace::Tracer;
 use souk_bindings::{Ctx, Grants};
 use souk_manifest::limits::ComponentLimits;
@@ -21,7 +22,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
-use wasmtime::Store;
+use wasmtime::{Store, Trap};
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of calls.
@@ -413,12 +414,19 @@ impl Pool {
     }
 
     async fn instantiate(self: &Arc<Self>, version: &Version, call: CallContext) -> Result<Instance, CallError> {
-        let failed = |e: wasmtime::Error| self.error(Failure::Instantiation, format_args!("{e:#}"));
+        let failed = |e: wasmtime::Error| match e.is::<Trap>() {
+            true => self.error(Failure::Trapped, format_args!("while it was instantiated: {e:#}")),
+            false => self.error(Failure::Instantiation, format_args!("{e:#}")),
+        };
         let compiled = &version.compiled;
         let ctx = Ctx::new(version.grants().clone(), call).map_err(failed)?;
         let mut store = Store::new(compiled.pre.engine(), ctx);
         store.limiter(|ctx| &mut ctx.limits);
         store.set_hostcall_fuel(self.hostcall_fuel());
+        store.set_max_component_handles(MAX_HANDLES);
+        if let Some(parts) = store.concurrent_resource_table() {
+            parts.set_max_capacity(MAX_ASYNC_PARTS);
+        }
         store.set_epoch_deadline(1);
         self.fairness.limit_processor_time(&mut store, &self.profiler);
         let slice = store.data().slice.clone();

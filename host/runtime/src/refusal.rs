@@ -108,6 +108,14 @@ mod tests {
     }
 
     #[test]
+    fn the_package_of_every_interface_of_a_binding_is_offered() {
+        for interface in souk_bindings::BINDINGS.iter().flat_map(|binding| binding.interfaces) {
+            let package = interface.split('/').next().unwrap_or_default();
+            assert!(OFFERED.iter().any(|(offered, _)| *offered == package), "OFFERED lacks {interface}");
+        }
+    }
+
+    #[test]
     fn an_import_that_does_not_fit_is_named_with_its_version_what_does_not_fit_and_the_sdk_that_does() {
         let function = r#"(instance (export "dice" (func)))"#;
         for (interface, item, fragments) in [

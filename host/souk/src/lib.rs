@@ -18,6 +18,8 @@ pub mod fetch;
 pub mod http;
 mod imports;
 mod limits;
+#[cfg(test)]
+mod loop_tests;
 mod machine;
 pub mod metrics;
 pub mod moving;

@@ -35,6 +35,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
             telemetry::FIXED_LIMITS,
             telemetry::repeats::FIXED_LIMITS,
             telemetry::tail::FIXED_LIMITS,
+            telemetry::json::FIXED_LIMITS,
             descriptors::FIXED_LIMITS,
             allocator::FIXED_LIMITS,
         ]

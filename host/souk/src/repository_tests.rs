@@ -18,7 +18,7 @@ const MAX_ARCHITECTURE_LINES: usize = 300;
 const MAX_GLOSSARY_WORDS: usize = 20;
 /// Names that a reader had to look up, and names like those that replaced them. For `settle`, `Place` and others that can
 /// be the right word, a reviewer decides.
-const REPLACED_NAMES: [(&str, &str); 22] = [
+const REPLACED_NAMES: [(&str, &str); 24] = [
     ("AGAIN", "RETRY_INTERVAL"),
     ("Complaint", "LogThrottle"),
     ("Course", "CallProgress"),
@@ -29,12 +29,14 @@ const REPLACED_NAMES: [(&str, &str); 22] = [
     ("LEAST", "MIN_..."),
     ("Lane", "DeliveryWorker"),
     ("MOST", "MAX_..."),
+    ("Noted", "RequestInProgress, CheckedNeed"),
     ("Offered", "ServedFunction"),
     ("ROOM", "a name with the unit"),
     ("Room", "MemoryBudget, StreamCapacity"),
     ("TRY", "..._TIMEOUT"),
     ("Told", "GuestRecord"),
     ("WARY", "a name with the unit"),
+    ("Wanted", "ExpectedType, ComponentDownload"),
     ("buried", "dead_lettered"),
     ("insist", "retry_until_ok"),
     ("shaken", "may_recover"),
@@ -248,4 +250,83 @@ fn the_host_names_no_contract_of_the_store() {
         }
     }
     assert!(checked > 200, "only {checked} files were found");
+}
+
+/// The names in the tables of dependencies of a `Cargo.toml`, those of targets included.
+fn dependencies(manifest: &toml::Table) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let targets =
+        manifest.get("target").and_then(toml::Value::as_table).into_iter().flat_map(|targets| targets.values());
+    for table in targets.filter_map(toml::Value::as_table).chain([manifest]) {
+        for kind in ["dependencies", "dev-dependencies", "build-dependencies"] {
+            found.extend(table.get(kind).and_then(toml::Value::as_table).into_iter().flat_map(|t| t.keys().cloned()));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_dependency_is_used() {
+    // Its feature is what is used.
+    const FEATURE_ONLY: [(&str, &str); 1] = [("host/bindings", "sqlx-postgres")];
+    let (sources, mut inherited) = (files("rs"), BTreeSet::new());
+    let manifests =
+        files("toml").into_iter().filter_map(|(name, text)| Some((name.strip_suffix("/Cargo.toml")?.to_owned(), text)));
+    for (folder, text) in manifests.filter(|(folder, _)| folder != "host/workspace-hack" && folder != "tests/fuzz") {
+        let manifest: toml::Table = text.parse().unwrap();
+        // The scenarios are a test of `souk`; three guests share a file beside them.
+        let folders = match folder.as_str() {
+            "host/souk" => vec!["host/souk/", "tests/harness/", "tests/scenarios/"],
+            _ if folder.starts_with("tests/guests/mixed/") => vec!["tests/guests/mixed/"],
+            _ => vec![folder.as_str()],
+        };
+        let own: Vec<&String> = sources
+            .iter()
+            .filter(|(name, _)| folders.iter().any(|f| name.starts_with(f)))
+            .map(|(_, text)| text)
+            .collect();
+        for name in dependencies(&manifest) {
+            let library =
+                name.strip_prefix("async-").filter(|n| n.starts_with("stripe")).unwrap_or(&name).replace('-', "_");
+            let is_used = name == "workspace-hack"
+                || FEATURE_ONLY.contains(&(folder.as_str(), name.as_str()))
+                || own.iter().any(|text| has_word(text, &library));
+            assert!(is_used, "{folder} does not use its dependency `{name}`: remove it");
+            inherited.insert(name);
+        }
+    }
+    let root: toml::Table = fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
+    for name in root["workspace"]["dependencies"].as_table().unwrap().keys() {
+        assert!(inherited.contains(name), "no member of the workspace uses `{name}`: remove it from Cargo.toml");
+    }
+}
+
+/// The fuzz targets are a workspace of their own, which needs a nightly compiler, so nothing else compiles them.
+#[test]
+fn every_fuzz_target_has_its_function_its_kept_inputs_and_a_test_that_runs_it() {
+    let (sources, folder) = (files("rs"), root().join("tests/fuzz"));
+    let manifest: toml::Table = fs::read_to_string(folder.join("Cargo.toml")).unwrap().parse().unwrap();
+    let targets = manifest["bin"].as_array().unwrap();
+    assert_eq!(targets.len(), fs::read_dir(folder.join("fuzz_targets")).unwrap().count());
+    assert_eq!(targets.len(), fs::read_dir(folder.join("corpus")).unwrap().count());
+    for target in targets {
+        let name = target["name"].as_str().unwrap();
+        assert!(folder.join("corpus").join(name).read_dir().unwrap().next().is_some(), "{name} has no kept input");
+        let text = &sources[&format!("tests/fuzz/{}", target["path"].as_str().unwrap())];
+        let call = text.split("|data: &[u8]| ").nth(1).and_then(|rest| rest.split("(data)").next()).unwrap();
+        let [library, "fuzz", function] = call.split("::").collect::<Vec<_>>()[..] else { panic!("{name}: {call}") };
+        let fuzz = ["host", "components"].iter().find_map(|parent| {
+            let place = library.strip_prefix("souk_").unwrap_or(library).replace('_', "-");
+            sources.get(&format!("{parent}/{place}/src/fuzz.rs"))
+        });
+        let fuzz = fuzz.unwrap_or_else(|| panic!("{name}: {library} has no src/fuzz.rs"));
+        assert!(
+            fuzz.contains(&format!("pub fn {function}(data: &[u8])")) || fuzz.contains(&format!(" as {function};")),
+            "{name}: {library} has no function `fuzz::{function}`"
+        );
+        assert!(
+            fuzz.contains(&format!("check(\"{name}\", super::{function})")),
+            "{name}: no test of {library} runs it"
+        );
+    }
 }

@@ -7,7 +7,7 @@
 //! A guest or a client can cause most warnings as often as it likes. So for each kind of warning or error, at most
 //! [`MAX_REPEATS`] lines per second are logged for a component, and one line says how many more there were.
 
-mod json;
+pub(crate) mod json;
 pub(crate) mod repeats;
 mod sampling;
 pub(crate) mod tail;

@@ -42,20 +42,26 @@ struct Source {
 /// The counters of one attempt.
 struct Counters<'a> {
     store: &'a Store,
-    /// The key of the sources that are known to the account.
-    known: String,
-    /// The name of this source in that record.
-    name: String,
+    /// Where the account keeps its known sources; `None` if no account has this e-mail.
+    account: Option<KnownSources>,
     source_slot: String,
     account_slot: String,
+}
+
+/// The sources that are known to an account. They are stored under its id, because its e-mail may change.
+struct KnownSources {
+    /// The key of the record.
+    key: String,
+    /// The name of this source in it.
+    name: String,
 }
 
 /// Admits an attempt, and counts it as failed.
 pub(crate) fn admit(account: Option<&str>, source: &str) -> Result<Counted, Refusal> {
     let (signer, store) = (Signer::load().map_err(to_refusal)?, Store::open().map_err(to_refusal)?);
-    let counters = Counters::of(&signer, &store, account.unwrap_or_default(), source);
+    let counters = Counters::of(&signer, &store, account.unwrap_or_default(), source)?;
     let now = now();
-    if account.is_some() && counters.try_known(now)? {
+    if counters.try_known(now)? {
         return Ok(Counted::Known);
     }
     let (source_rule, strangers) = (&SOURCE, &STRANGERS);
@@ -92,7 +98,7 @@ pub(crate) fn record_outcome(account: &str, source: &str, counted: Counted, outc
         return Ok(());
     }
     let (signer, store) = (Signer::load().map_err(to_refusal)?, Store::open().map_err(to_refusal)?);
-    let counters = Counters::of(&signer, &store, account, source);
+    let counters = Counters::of(&signer, &store, account, source)?;
     if counted != Counted::Known {
         counters.take_back(&counters.source_slot)?;
     }
@@ -101,16 +107,18 @@ pub(crate) fn record_outcome(account: &str, source: &str, counted: Counted, outc
     }
     let now = now();
     match (counted, outcome) {
-        (Counted::Known, _) => counters.change_known(|sources| without_attempt(sources, &counters.name, outcome, now)),
-        (_, Outcome::Right) => counters.change_known(|sources| with_login(sources, &counters.name, now)),
+        (Counted::Known, Outcome::Right) => {
+            counters.change_known(|sources, name| with_login(without_attempt(sources, name), name, now))
+        }
+        (Counted::Known, _) => counters.change_known(without_attempt),
+        (_, Outcome::Right) => counters.change_known(|sources, name| with_login(sources, name, now)),
         _ => Ok(()),
     }
 }
 
-/// Forgets which sources have logged in to an account.
-pub(crate) fn forget(store: &Store, account: &Key) -> Result<(), Error> {
-    let signer = Signer::load()?;
-    store.delete(&known_key(&signer, account.as_str()))
+/// Forgets which sources have logged in to the account with this id.
+pub(crate) fn forget(store: &Store, id: &str) -> Result<(), Error> {
+    store.delete(&known_key(id))
 }
 
 /// Removes, under these keys, the sources of accounts to which none of them is known any more; of how many. One that logs in
@@ -126,37 +134,46 @@ pub(crate) fn forget_old(store: &Store, keys: &[String], now: u64) -> Result<usi
     Ok(forgotten)
 }
 
-fn known_key(signer: &Signer, account: &str) -> String {
-    format!("known/{}", hex::encode(signer.digest("known", account)))
+fn known_key(id: &str) -> String {
+    format!("known/{id}")
 }
 
 impl<'a> Counters<'a> {
-    fn of(signer: &Signer, store: &'a Store, account: &str, source: &str) -> Self {
-        // In lower case, as in an account's key: the case of an e-mail does not matter.
-        let (account, source) = (account.to_lowercase(), source::network(source));
+    /// The counters for the account with this e-mail, which is empty for an attempt that names none.
+    fn of(signer: &Signer, store: &'a Store, email: &str, source: &str) -> Result<Self, Refusal> {
+        let source = source::network(source);
+        let key = Key::of(email).filter(|_| !email.is_empty());
+        let account = match &key {
+            Some(key) => store.by_email(key).map_err(to_refusal)?,
+            None => None,
+        };
         let slot = |kind: &str, text: &str| {
             let [first, second, ..] = signer.digest(kind, text);
             format!("guess/{kind}/{}", u16::from_be_bytes([first, second]) % SLOTS)
         };
-        let [a, b, c, d, e, f, g, h, ..] = signer.digest("source-of-account", &format!("{account}\0{source}"));
-        Counters {
+        let known = |id: &str| {
+            let [a, b, c, d, e, f, g, h, ..] = signer.digest("source-of-account", &format!("{id}\0{source}"));
+            KnownSources { key: known_key(id), name: hex::encode([a, b, c, d, e, f, g, h]) }
+        };
+        Ok(Counters {
             store,
-            known: known_key(signer, &account),
-            name: hex::encode([a, b, c, d, e, f, g, h]),
+            account: account.map(|account| known(&account.id)),
             source_slot: slot("source", &source),
-            account_slot: slot("account", &account),
-        }
+            // In lower case: the case of an e-mail does not matter.
+            account_slot: slot("account", &email.to_lowercase()),
+        })
     }
 
     /// Counts an attempt of a known source; `false` when the source is not known.
     fn try_known(&self, now: u64) -> Result<bool, Refusal> {
-        let sources: Vec<Source> = self.store.read(&self.known).map_err(to_refusal)?.unwrap_or_default();
-        if !sources.iter().any(|known| is_known(known, &self.name, now)) {
+        let Some(KnownSources { key, name }) = &self.account else { return Ok(false) };
+        let sources: Vec<Source> = self.store.read(key).map_err(to_refusal)?.unwrap_or_default();
+        if !sources.iter().any(|known| is_known(known, name, now)) {
             return Ok(false);
         }
-        let counted = self.store.swap(&self.known, |sources: Option<Vec<Source>>| {
+        let counted = self.store.swap(key, |sources: Option<Vec<Source>>| {
             let mut sources = sources.unwrap_or_default();
-            match sources.iter_mut().find(|known| is_known(known, &self.name, now)) {
+            match sources.iter_mut().find(|known| is_known(known, name, now)) {
                 None => return Ok((None, Ok(false))),
                 Some(known) => match known.counter.wait(&KNOWN, now) {
                     0 => known.counter = known.counter.tried(&KNOWN, now),
@@ -168,9 +185,11 @@ impl<'a> Counters<'a> {
         counted.map_err(to_refusal)?
     }
 
-    fn change_known(&self, change: impl Fn(Vec<Source>) -> Vec<Source>) -> Result<(), Refusal> {
-        let changed = self.store.swap(&self.known, |sources| {
-            let sources = change(sources.unwrap_or_default());
+    /// Changes the sources that are known to the account; `change` also gets the name of this one.
+    fn change_known(&self, change: impl Fn(Vec<Source>, &str) -> Vec<Source>) -> Result<(), Refusal> {
+        let Some(KnownSources { key, name }) = &self.account else { return Ok(()) };
+        let changed = self.store.swap(key, |sources| {
+            let sources = change(sources.unwrap_or_default(), name);
             Ok(((!sources.is_empty()).then_some(sources), ()))
         });
         changed.map_err(to_refusal)
@@ -212,12 +231,9 @@ fn has_logged_in(source: &Source, now: u64) -> bool {
 }
 
 /// The known sources after an attempt of one of them did not fail.
-fn without_attempt(mut sources: Vec<Source>, name: &str, outcome: Outcome, now: u64) -> Vec<Source> {
+fn without_attempt(mut sources: Vec<Source>, name: &str) -> Vec<Source> {
     if let Some(known) = sources.iter_mut().find(|known| known.source == name) {
         known.counter = known.counter.taken_back();
-        if outcome == Outcome::Right {
-            known.login = now;
-        }
     }
     sources
 }
@@ -282,10 +298,10 @@ mod tests {
 
     #[test]
     fn a_login_renews_a_source_and_takes_back_only_its_own_attempt() {
-        let sources = without_attempt(vec![source("a", 10), source("b", 10)], "a", Outcome::Right, 99);
+        let sources = with_login(without_attempt(vec![source("a", 10), source("b", 10)], "a"), "a", 99);
         assert_eq!((sources[0].login, sources[0].counter.wrong), (99, 2));
         assert_eq!(sources[1], source("b", 10));
-        let sources = without_attempt(sources, "a", Outcome::Neither, 200);
+        let sources = without_attempt(sources, "a");
         assert_eq!((sources[0].login, sources[0].counter.wrong), (99, 1));
         assert_eq!(
             with_login(vec![source("a", 10)], "a", 20)[0].counter.wrong,

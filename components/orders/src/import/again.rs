@@ -5,7 +5,7 @@
 //! here. An order that was changed on both sides is refused, and its line says what each side has: only a person can say
 //! which of them counts, above all where money is concerned. Where only this side has changed it, there is nothing to do.
 
-use super::Imported;
+use super::order::Imported;
 use souk_database::Rows;
 use std::collections::HashMap;
 

@@ -1,17 +1,17 @@
-//! `PUT /ID` with a text hands a note over; `GET /ID` reads it once it was delivered.
+//! `PUT /ID` hands the request's body over by the durable link example:notes/inbox@1.0.0; `GET /ID` reads it once it was delivered.
 
 spin_sdk::wit_bindgen::generate!({
     inline: "package example:web; world component {
         import example:notes/inbox@1.0.0;
-        import example:notes/notes@1.0.0;
+        import example:notes/kept@1.0.0;
     }",
     path: "../wit",
     runtime_path: "::spin_sdk::wit_bindgen::rt",
     generate_all,
 });
 
-use example::notes::inbox::{DeliveryError, keep};
-use example::notes::notes::{Error, read};
+use example::notes::inbox::{DeliveryError, deliver};
+use example::notes::kept::{Error, read};
 use spin_sdk::http::body::IncomingBodyExt as _;
 use spin_sdk::http::{IntoResponse, Method, Request, StatusCode};
 use spin_sdk::http_service;
@@ -21,18 +21,19 @@ async fn handle(request: Request) -> impl IntoResponse {
     let id = request.uri().path().trim_matches('/').to_owned();
     if request.method() == Method::PUT {
         let Ok(text) = request.into_body().bytes().await else {
-            return (StatusCode::BAD_REQUEST, "the text did not come\n".to_owned());
+            return (StatusCode::BAD_REQUEST, "the body broke off\n".to_owned());
         };
-        return match keep(id, String::from_utf8_lossy(&text).into_owned()).await {
+        // `Ok` says that the message is on disk. It is delivered until the other component has it.
+        return match deliver(&id, &String::from_utf8_lossy(&text)) {
             Ok(()) => (StatusCode::ACCEPTED, "stored, and delivered soon\n".to_owned()),
             Err(DeliveryError::Retry(reason) | DeliveryError::Reject(reason)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n"))
             }
         };
     }
-    match read(id).await {
+    match read(&id) {
         Ok(Some(text)) => (StatusCode::OK, format!("{text}\n")),
-        Ok(None) => (StatusCode::NOT_FOUND, "there is no such note yet\n".to_owned()),
+        Ok(None) => (StatusCode::NOT_FOUND, "there is no such message yet\n".to_owned()),
         Err(Error::Unavailable(reason)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
     }
 }

@@ -8,7 +8,6 @@
 //! Prometheus' own parser accepts; `prometheus-client` writes OpenMetrics only. And it gathers plain structures, which
 //! an OTLP exporter only has to translate.
 
-use super::{METHODS, OTHER};
 use crate::trace::{Kind, Statements};
 use http::StatusCode;
 use parking_lot::{Mutex, RwLock};
@@ -18,6 +17,12 @@ use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts};
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+/// The label value for everything outside the fixed list.
+pub(super) const OTHER: &str = "_OTHER";
+/// The methods of RFC 9110 and 5789, and [`OTHER`] for all others.
+pub(super) const METHODS: [&str; 10] =
+    ["GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE", OTHER];
 
 /// Seconds, for requests: the buckets that the conventions recommend.
 const REQUEST_BUCKETS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];

@@ -23,17 +23,12 @@ use crate::call::CallContext;
 use crate::otel::GuestTelemetry;
 use crate::trace::{Attribute, Kind, OpenSpan, Span, Tracer};
 pub use families::Registry;
-use families::{BoundaryMetrics, Families, Family};
+use families::{BoundaryMetrics, Families, Family, METHODS, OTHER};
 use http::{Method, StatusCode};
 use prometheus::IntCounterVec;
 use std::sync::Arc;
 use tokio::time::Instant;
 pub use usage::{Running, Usage};
-
-/// The label value for everything outside the fixed list.
-const OTHER: &str = "_OTHER";
-/// The methods of RFC 9110 and 5789, and [`OTHER`] for all others.
-const METHODS: [&str; 10] = ["GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE", OTHER];
 
 /// The boundaries of an application, with the registry of their metrics and the tracer.
 #[derive(Clone, Default)]

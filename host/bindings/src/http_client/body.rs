@@ -6,6 +6,7 @@
 //! the guest writes a small body at once, the host reads it to its end before it sends the head, and sets
 //! `content-length`.
 
+use crate::http_limits::check_trailers;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
@@ -65,7 +66,10 @@ where
         let outcome = match Pin::new(body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.timer = None;
-                return Poll::Ready(Some(Ok(frame)));
+                match frame.trailers_ref().map(check_trailers) {
+                    Some(Err(error)) => Some(Err(error)),
+                    _ => return Poll::Ready(Some(Ok(frame))),
+                }
             }
             Poll::Ready(Some(Err(error))) => Some(Err(error.into_code())),
             Poll::Ready(None) => None,

@@ -4,6 +4,7 @@
 //! change in between. The connector belongs to one component, and so does the pool above it: a connection that one
 //! component's grants opened is never handed to another.
 
+use super::open::{CountedStream, OpenConnections};
 use super::target::Target;
 use crate::outbound::{self, AllowedHosts, Resolve, Unreachable};
 use futures::future::BoxFuture;
@@ -57,11 +58,12 @@ struct Shared {
     allowed: AllowedHosts,
     resolve: Resolve,
     tls: Arc<ClientConfig>,
+    open: OpenConnections,
 }
 
 impl Connector {
-    pub(super) fn new(allowed: AllowedHosts, resolve: Resolve, tls: Arc<ClientConfig>) -> Self {
-        Connector(Arc::new(Shared { allowed, resolve, tls }))
+    pub(super) fn new(allowed: AllowedHosts, resolve: Resolve, tls: Arc<ClientConfig>, open: OpenConnections) -> Self {
+        Connector(Arc::new(Shared { allowed, resolve, tls, open }))
     }
 }
 
@@ -74,7 +76,7 @@ impl Shared {
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Service<Uri> for Connector {
-    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Response = CountedStream<MaybeHttpsStream<TokioIo<TcpStream>>>;
     type Error = BoxError;
     type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
 
@@ -90,12 +92,13 @@ impl Service<Uri> for Connector {
             if target.host.parse::<IpAddr>().is_ok() {
                 shared.addresses(&target).await?;
             }
-            let tls = shared.tls.clone();
+            let (tls, open) = (shared.tls.clone(), shared.open.clone());
             let mut http = HttpConnector::new_with_resolver(CheckedResolver { shared, target });
             http.enforce_http(false);
             http.set_nodelay(true);
             let mut https = HttpsConnector::from((http, tls));
-            tokio::time::timeout(CONNECT_TIMEOUT, https.call(uri)).await.map_err(|_| ConnectError::Timeout)?
+            let connected = tokio::time::timeout(CONNECT_TIMEOUT, https.call(uri)).await;
+            Ok(open.counted(connected.map_err(|_| ConnectError::Timeout)??))
         })
     }
 }

@@ -6,9 +6,9 @@
 //! one pool serves a middleware in every chain.
 
 use super::{Client, Processing};
-use crate::Ctx;
 use crate::call::CallContext;
-use crate::tape;
+use crate::http_limits::MessageLimits;
+use crate::{Ctx, pending, tape};
 use http::Request;
 use http::uri::Authority;
 use std::sync::Arc;
@@ -30,11 +30,12 @@ pub(crate) struct NextHooks {
     client: Arc<Client>,
     /// The call that the instance serves now.
     pub(crate) call: CallContext,
+    limits: MessageLimits,
 }
 
 impl NextHooks {
-    pub(crate) fn new(client: Arc<Client>, call: CallContext) -> Self {
-        NextHooks { client, call }
+    pub(crate) fn new(client: Arc<Client>, call: CallContext, limits: MessageLimits) -> Self {
+        NextHooks { client, call, limits }
     }
 }
 
@@ -44,7 +45,7 @@ impl WasiHttpHooks for NextHooks {
     }
 
     fn p3_outgoing_body_chunk_size(&mut self) -> usize {
-        super::MAX_CHUNK_BYTES
+        self.limits.chunk_bytes()
     }
 
     fn send_request(
@@ -53,12 +54,12 @@ impl WasiHttpHooks for NextHooks {
         options: Option<RequestOptions>,
         _: Processing,
     ) -> Box<dyn Future<Output = Result<(http::Response<WasiBody>, Processing), Error>> + Send> {
-        let (client, call) = (self.client.clone(), self.call.clone());
+        let (client, call, limits) = (self.client.clone(), self.call.clone(), self.limits.clone());
         Box::new(async move {
             tape::unrecorded(call.tape.as_deref(), "wasi:http/handler#handle")
                 .map_err(|error| Error::InternalError(Some(error.to_string())))?;
             let response = client.send_next(request, options.unwrap_or_default(), &call).await?;
-            Ok((response, Box::new(std::future::ready(Ok(()))) as Processing))
+            Ok((limits.check(response)?, Box::new(std::future::ready(Ok(()))) as Processing))
         })
     }
 }
@@ -72,6 +73,7 @@ async fn send(
     view: fn(&mut Ctx) -> WasiHttpCtxView<'_>,
     request: Resource<Request03>,
 ) -> Sent {
+    let _call = pending::begin(accessor, 0)?;
     accessor.with(|mut store| {
         let request = store.get().table.get_mut(&request)?;
         request.authority.get_or_insert(Authority::from_static(NO_HOST));

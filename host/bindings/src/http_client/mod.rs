@@ -18,6 +18,7 @@ mod error;
 mod grant;
 mod inside;
 mod middleware;
+mod open;
 mod target;
 
 pub use connect::tls_config;
@@ -27,8 +28,10 @@ pub(crate) use middleware::{NextHooks, add_to_linker};
 pub use tokio_rustls::rustls::ClientConfig as TlsConfig;
 
 use crate::boundary::{Boundary, ComponentBoundaries};
+use crate::brief;
 use crate::call::CallContext;
 use crate::framing::{self, Counted};
+use crate::http_limits::MessageLimits;
 use crate::outbound::{AllowedHosts, Resolve, system_resolver};
 use crate::tape;
 use crate::trace::Attribute;
@@ -40,6 +43,7 @@ use http_body_util::BodyExt as _;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use open::OpenConnections;
 use souk_manifest::SELF_HOSTS;
 use souk_manifest::limits::FixedLimit;
 use std::pin::pin;
@@ -58,13 +62,13 @@ souk_manifest::fixed_limits! {
     const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
     /// The most idle connections to one host that are kept.
     const MAX_IDLE_PER_HOST: usize = 32, "connections";
+    /// How many connections of a component may be open to servers, in use or idle, before a further one is closed after
+    /// its response.
+    const MAX_KEPT: usize = 128, "connections";
     /// How often an HTTP/2 connection that is in use is pinged.
     const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(20);
     /// How long the answer to such a ping may take before the connection is closed.
     const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
-    /// The most bytes that one write of a component's request body copies; the host holds up to two such chunks for
-    /// each request.
-    const MAX_CHUNK_BYTES: usize = 64 * 1024, bytes;
 }
 
 /// Every fixed limit of this module.
@@ -79,6 +83,9 @@ pub struct Client {
     component: Arc<str>,
     allowed: AllowedHosts,
     client: legacy::Client<Connector, WasiBody>,
+    /// A client that keeps no connections.
+    frugal: legacy::Client<Connector, WasiBody>,
+    open: OpenConnections,
     under_way: Arc<Semaphore>,
     internal: Internal,
     inside: Boundary,
@@ -110,19 +117,25 @@ impl Client {
         tls: Arc<TlsConfig>,
         resolve: Resolve,
     ) -> Self {
-        let client = legacy::Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-            .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
-            .http2_keep_alive_interval(HTTP2_PING_INTERVAL)
-            .http2_keep_alive_timeout(HTTP2_PING_TIMEOUT)
-            .build(Connector::new(allowed.clone(), resolve, tls));
+        let open = OpenConnections::default();
+        let connector = Connector::new(allowed.clone(), resolve, tls, open.clone());
+        let client = |kept| {
+            legacy::Client::builder(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+                .pool_max_idle_per_host(kept)
+                .http2_keep_alive_interval(HTTP2_PING_INTERVAL)
+                .http2_keep_alive_timeout(HTTP2_PING_TIMEOUT)
+                .build(connector.clone())
+        };
         let requests = usize::try_from(requests).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         Client {
             component,
             allowed,
-            client,
+            client: client(MAX_IDLE_PER_HOST),
+            frugal: client(0),
+            open,
             under_way: Arc::new(Semaphore::new(requests)),
             internal,
             inside: Boundary::off(),
@@ -216,7 +229,8 @@ impl Client {
             }
         }
         let mut connection = capture_connection(&mut request);
-        let mut response = pin!(self.client.request(request));
+        let client = if self.open.count() < MAX_KEPT { &self.client } else { &self.frugal };
+        let mut response = pin!(client.request(request));
         let early = tokio::select! {
             biased;
             response = &mut response => Some(response),
@@ -248,7 +262,9 @@ impl Client {
     /// secrets.
     fn failed(&self, target: &Target, call: &CallContext, why: &str, code: Error) -> Error {
         let component = &self.component;
-        tracing::warn!(%component, trace = %call.trace, to = target.entry(), why, "an HTTP request failed: {code}");
+        // Both may contain what the guest or the server has written.
+        let (why, error) = (brief(why), brief(&code.to_string()));
+        tracing::warn!(%component, trace = %call.trace, to = target.entry(), why, "an HTTP request failed: {error}");
         code
     }
 }
@@ -258,11 +274,12 @@ pub(super) struct Hooks {
     client: Arc<Client>,
     /// The call that the instance serves now.
     pub(super) call: CallContext,
+    limits: MessageLimits,
 }
 
 impl Hooks {
-    pub(super) fn new(client: Arc<Client>, call: CallContext) -> Self {
-        Hooks { client, call }
+    pub(super) fn new(client: Arc<Client>, call: CallContext, limits: MessageLimits) -> Self {
+        Hooks { client, call, limits }
     }
 }
 
@@ -275,11 +292,11 @@ impl WasiHttpHooks for Hooks {
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        MAX_CHUNK_BYTES
+        self.limits.chunk_bytes()
     }
 
     fn p3_outgoing_body_chunk_size(&mut self) -> usize {
-        MAX_CHUNK_BYTES
+        self.limits.chunk_bytes()
     }
 
     fn send_request(
@@ -288,7 +305,7 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _: Processing,
     ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Processing), Error>> + Send> {
-        let (client, call) = (self.client.clone(), self.call.clone());
+        let (client, call, limits) = (self.client.clone(), self.call.clone(), self.limits.clone());
         let taped = call.tape.clone().map(|tape| (tape::begin(&tape), tape));
         Box::new(async move {
             let options = options.unwrap_or_default();
@@ -299,7 +316,7 @@ impl WasiHttpHooks for Hooks {
                 }
             };
             // The pool drives the connection, so the guest's store does not have to.
-            Ok((response, Box::new(std::future::ready(Ok(()))) as Processing))
+            Ok((limits.check(response)?, Box::new(std::future::ready(Ok(()))) as Processing))
         })
     }
 }

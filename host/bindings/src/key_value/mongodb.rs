@@ -291,6 +291,7 @@ async fn connect(url: &MongoUrl) -> anyhow::Result<Database> {
     // The parser's message may repeat a part of the URL that it could not read.
     let mut options = ClientOptions::parse(url.expose()).await.map_err(|error| match *error.kind {
         ErrorKind::InvalidTlsConfig { message, .. } => anyhow::anyhow!(message),
+        ErrorKind::DnsResolve { .. } => anyhow::anyhow!("DNS has no servers for this name, or does not answer"),
         _ => anyhow::anyhow!("its `url` has an option that the driver does not know, or a value that it refuses"),
     })?;
     options.app_name.get_or_insert_with(|| "souk".to_owned());

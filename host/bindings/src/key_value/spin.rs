@@ -2,8 +2,8 @@
 //! disk.
 
 use super::{Fault, Handle, Page, Refusal, Store, StoreError};
-use crate::Ctx;
 use crate::producer::{Batch, Producer, Source};
+use crate::{Ctx, pending};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -57,18 +57,22 @@ impl wit::HostStoreWithStore<Ctx> for HasSelf<Ctx> {
     }
 
     async fn get(guest: &Guest, handle: Resource<Handle>, key: String) -> Answer<Option<Vec<u8>>> {
+        let _call = pending::begin(guest, key.len())?;
         answer(guest, store(guest, &handle)?.get(&key).await)
     }
 
     async fn set(guest: &Guest, handle: Resource<Handle>, key: String, value: Vec<u8>) -> Answer<()> {
+        let _call = pending::begin(guest, key.len() + value.len())?;
         answer(guest, store(guest, &handle)?.set(key, value).await)
     }
 
     async fn delete(guest: &Guest, handle: Resource<Handle>, key: String) -> Answer<()> {
+        let _call = pending::begin(guest, key.len())?;
         answer(guest, store(guest, &handle)?.delete_many(vec![key]).await)
     }
 
     async fn exists(guest: &Guest, handle: Resource<Handle>, key: String) -> Answer<bool> {
+        let _call = pending::begin(guest, key.len())?;
         answer(guest, store(guest, &handle)?.exists(&key).await)
     }
 

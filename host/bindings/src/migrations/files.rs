@@ -1,6 +1,6 @@
 //! The files of migrations: their names, their order and their text.
 
-use super::MigrationError;
+use super::error::MigrationError;
 use std::collections::BTreeMap;
 use std::path::Path;
 

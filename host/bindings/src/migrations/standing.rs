@@ -1,7 +1,7 @@
 //! The state of a folder's migrations, compared with the history in the database. It is the same for every kind of
 //! database.
 
-use super::MigrationError;
+use super::error::MigrationError;
 use super::files::{self, Migration};
 use std::collections::BTreeMap;
 

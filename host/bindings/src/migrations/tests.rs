@@ -5,6 +5,7 @@ use super::*;
 use crate::sqlite::{Connection as GuestConnection, Database, Error, Value};
 use rusqlite::Connection;
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A component's folder of migrations, and a database.

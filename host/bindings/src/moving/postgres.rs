@@ -74,11 +74,17 @@ pub async fn copy(the: Move<'_>, progress: impl Fn(&str, u64)) -> Result<Vec<Mov
         match part {
             Part::Rows { table, json, rows } => {
                 let Some(table) = tables.get(table) else { continue };
+                if done == 0 && table.is_log {
+                    target.forget(table).await?;
+                }
                 target.insert(table, json).await?;
                 done += rows;
                 progress(&table.name, done);
             }
             Part::End { table, sum } => {
+                if let Some(table) = tables.get(table).filter(|table| table.is_log && done == 0) {
+                    target.forget(table).await?;
+                }
                 done = 0;
                 if let Some(place) = sums.get_mut(table) {
                     *place = sum;
@@ -154,6 +160,14 @@ impl Target {
             true => Err(MoveError::NotEmpty { place: self.place.clone(), table: table.name.clone() }),
             false => Ok(()),
         }
+    }
+
+    /// Deletes what triggers have written into a log while the other tables were filled: the source's log says it as it
+    /// was.
+    async fn forget(&mut self, table: &Table) -> Result<(), MoveError> {
+        let sql = format!("DELETE FROM {}", quoted(&table.name));
+        let done = sqlx::query(AssertSqlSafe(sql)).execute(&mut self.connection).await;
+        done.map(drop).map_err(|error| self.failed(&error))
     }
 
     /// Inserts rows. Existing rows stay as they are, and are compared at the end.

@@ -20,6 +20,17 @@ pub(super) struct Table {
     pub(super) columns: Vec<String>,
     /// The largest number that AUTOINCREMENT has given.
     pub(super) last: Option<i64>,
+    /// Triggers of other tables insert its rows, and change none: a history. Its rows cannot be made again from others.
+    pub(super) is_log: bool,
+}
+
+/// The tables that triggers of other tables write.
+#[derive(Default)]
+struct Written {
+    /// Those with new rows.
+    grown: BTreeSet<String>,
+    /// Those with changed or deleted rows.
+    changed: BTreeSet<String>,
 }
 
 /// Some rows of a table, or the end of a table.
@@ -43,29 +54,34 @@ impl Source {
         Ok(Source(connection))
     }
 
-    /// The tables to copy, each after the tables that it refers to.
+    /// The tables to copy, each after the tables that it refers to, and logs last. Left out are tables whose rows the
+    /// triggers of other tables change, such as counts, unless others refer to them.
     pub(super) fn tables(&mut self) -> rusqlite::Result<Vec<Table>> {
         let names = self.names()?;
-        let written = self.written_by_triggers(&names)?;
+        let Written { grown, changed } = self.written_by_triggers(&names)?;
         let mut open: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for name in names.iter().filter(|name| !written.contains(*name)) {
+        for name in &names {
             let mut refers = self.0.prepare("SELECT \"table\" FROM pragma_foreign_key_list(?1)")?;
             let parents = refers.query_map([name], |row| row.get::<_, String>(0))?;
             let parents = parents.filter(|parent| !parent.as_ref().is_ok_and(|parent| parent == name));
             open.insert(name.clone(), parents.collect::<Result<_, _>>()?);
         }
+        let parents: BTreeSet<String> = open.values().flatten().cloned().collect();
+        open.retain(|name, _| !changed.contains(name) || parents.contains(name));
         let mut tables = Vec::new();
         while !open.is_empty() {
             let free = open.iter().find(|(_, parents)| parents.iter().all(|parent| !open.contains_key(parent)));
             // If tables refer to each other in a circle, PostgreSQL's error names the missing reference.
             let Some(name) = free.or_else(|| open.iter().next()).map(|(name, _)| name.clone()) else { break };
             open.remove(&name);
-            tables.push(self.table(name)?);
+            let is_log = grown.contains(&name) && !changed.contains(&name) && !parents.contains(&name);
+            tables.push(self.table(name, is_log)?);
         }
+        tables.sort_by_key(|table| table.is_log);
         Ok(tables)
     }
 
-    fn table(&self, name: String) -> rusqlite::Result<Table> {
+    fn table(&self, name: String, is_log: bool) -> rusqlite::Result<Table> {
         let mut columns = self.0.prepare("SELECT name FROM pragma_table_info(?1) ORDER BY name")?;
         let columns = columns.query_map([&name], |row| row.get(0))?.collect::<Result<_, _>>()?;
         let counts: bool = self.0.query_row(
@@ -79,7 +95,7 @@ impl Source {
             }
             false => None,
         };
-        Ok(Table { name, columns, last })
+        Ok(Table { name, columns, last, is_log })
     }
 
     /// All tables except SQLite's own and those of the migrations.
@@ -91,17 +107,19 @@ impl Source {
 
     /// The tables that a write to another table changes through a trigger. SQLite names them when it compiles the
     /// write.
-    fn written_by_triggers(&mut self, names: &[String]) -> rusqlite::Result<BTreeSet<String>> {
-        let written = Arc::new(Mutex::new(BTreeSet::new()));
-        let seen = written.clone();
+    fn written_by_triggers(&mut self, names: &[String]) -> rusqlite::Result<Written> {
+        let (mut written, seen) = (Written::default(), Arc::new(Mutex::new(Written::default())));
+        let noted = seen.clone();
         self.0.authorizer(Some(move |context: AuthContext<'_>| {
-            let table = match context.action {
-                AuthAction::Insert { table_name } | AuthAction::Delete { table_name } => Some(table_name),
-                AuthAction::Update { table_name, .. } => Some(table_name),
-                _ => None,
-            };
-            if let (Some(table), Some(_)) = (table, context.accessor) {
-                seen.lock().insert(table.to_owned());
+            // Without an accessor it is the write itself, and no trigger.
+            if context.accessor.is_some() {
+                match context.action {
+                    AuthAction::Insert { table_name } => noted.lock().grown.insert(table_name.to_owned()),
+                    AuthAction::Update { table_name, .. } | AuthAction::Delete { table_name } => {
+                        noted.lock().changed.insert(table_name.to_owned())
+                    }
+                    _ => false,
+                };
             }
             Authorization::Allow
         }))?;
@@ -117,9 +135,13 @@ impl Source {
             ] {
                 self.0.prepare(&write)?;
             }
+            let Written { grown, changed } = std::mem::take(&mut *seen.lock());
+            // A trigger that only completes the rows of its own table leaves them data like others.
+            written.grown.extend(grown.into_iter().filter(|other| other != name));
+            written.changed.extend(changed.into_iter().filter(|other| other != name));
         }
         self.0.authorizer(None::<fn(AuthContext<'_>) -> Authorization>)?;
-        Ok(Arc::try_unwrap(written).map_or_else(|shared| shared.lock().clone(), Mutex::into_inner))
+        Ok(written)
     }
 
     /// Sends all rows of `tables`; ends early when the receiver is gone.
@@ -168,7 +190,7 @@ impl Source {
 pub fn has_rows(path: &Path) -> bool {
     let look = || -> rusqlite::Result<bool> {
         let mut source = Source::open(path)?;
-        for table in source.tables()? {
+        for table in source.tables()?.into_iter().filter(|table| !table.is_log) {
             let sql = format!("SELECT EXISTS (SELECT 1 FROM {})", quoted(&table.name));
             if source.0.query_row(&sql, [], |row| row.get(0))? {
                 return Ok(true);

@@ -82,6 +82,40 @@ async fn rows_of_every_type_are_copied_and_compared_and_triggers_keep_what_is_th
     assert_eq!(f.psql("INSERT INTO customers (name, open) VALUES ('new', true) RETURNING id::text").await, "10");
 }
 
+/// A history of names that triggers keep, and a trigger that completes the row that it is called for.
+const LOG_IN_SQLITE: &str = "
+CREATE TABLE names (seq INTEGER PRIMARY KEY, customer INTEGER NOT NULL REFERENCES customers (id), was TEXT, name TEXT NOT NULL) STRICT;
+CREATE TRIGGER named AFTER INSERT ON customers BEGIN INSERT INTO names (customer, name) VALUES (NEW.id, NEW.name); END;
+CREATE TRIGGER renamed AFTER UPDATE OF name ON customers BEGIN
+    INSERT INTO names (customer, was, name) VALUES (NEW.id, OLD.name, NEW.name);
+    UPDATE customers SET open = 1 WHERE id = NEW.id;
+END;";
+
+const LOG_IN_POSTGRES: &str = "
+CREATE TABLE names (seq BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, customer BIGINT NOT NULL REFERENCES customers (id), was TEXT, name TEXT NOT NULL);
+CREATE FUNCTION keep_name() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO names (customer, name) VALUES (NEW.id, NEW.name); RETURN NULL; END $$;
+CREATE TRIGGER named AFTER INSERT ON customers FOR EACH ROW EXECUTE FUNCTION keep_name();";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_history_that_triggers_keep_tells_the_same_afterwards() {
+    let f = Fixture::new(&format!("{POSTGRES}{LOG_IN_POSTGRES}"));
+    f.sqlite(LOG_IN_SQLITE);
+    f.sqlite("INSERT INTO customers VALUES (3, 'Ann', 0, NULL); UPDATE customers SET name = 'Anna' WHERE id = 3;");
+    let tables = [("customers".to_owned(), 1), ("bills".to_owned(), 0), ("names".to_owned(), 2)];
+    for resumed in [false, true] {
+        assert_eq!(f.copy(resumed).await.unwrap(), tables);
+        let names = "SELECT string_agg(seq || coalesce(was, '-') || name, ' ' ORDER BY seq) FROM names";
+        assert_eq!(f.psql(names).await, "1-Ann 2AnnAnna");
+    }
+    assert_eq!(f.psql("SELECT name || open FROM customers").await, "Annatrue");
+    assert_eq!(f.psql("INSERT INTO names (customer, name) VALUES (3, 'An') RETURNING seq::text").await, "3");
+    // Customers from before there was a history have none.
+    let f = Fixture::new(&format!("{POSTGRES}{LOG_IN_POSTGRES}"));
+    f.sqlite(ROWS);
+    f.sqlite(LOG_IN_SQLITE);
+    assert_eq!(f.copy(false).await.unwrap().last(), Some(&("names".to_owned(), 0)));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_that_has_broken_off_goes_on_and_one_into_a_database_in_use_is_refused() {
     let f = Fixture::new(POSTGRES);

@@ -69,6 +69,7 @@ impl wit::HostConnectionWithStore<Ctx> for HasSelf<Ctx> {
     }
 
     async fn publish(guest: &Guest, handle: Resource<Handle>, topic: String, payload: Vec<u8>, qos: Qos) -> Answer<()> {
+        let _call = crate::pending::begin(guest, topic.len() + payload.len())?;
         let connection = guest.with(|mut access| access.get().mqtt(&handle))?;
         Ok(connection.publish(topic, payload, qos).await)
     }

@@ -3,8 +3,8 @@
 use super::address::Address;
 use super::bindings::spin::mysql::mysql as wit;
 use super::{Column, Connection, Error, ParameterValue, Row};
-use crate::Ctx;
 use crate::outbound::{DialPermit, Refusal};
+use crate::{Ctx, pending};
 use std::sync::Arc;
 use wasmtime::component::{Accessor, FutureReader, HasSelf, Resource, StreamReader};
 
@@ -38,6 +38,16 @@ type Answer<T> = wasmtime::Result<Result<T, Error>>;
 /// The result of `query`: columns, rows, and how the statement ended, which is already known.
 type Rows = (Vec<Column>, StreamReader<Row>, FutureReader<Result<(), Error>>);
 
+/// The bytes that these parameters take.
+fn weight(params: &[ParameterValue]) -> usize {
+    let bytes = params.iter().map(|param| match param {
+        ParameterValue::Str(text) => text.len(),
+        ParameterValue::Binary(bytes) => bytes.len(),
+        _ => 0,
+    });
+    bytes.sum::<usize>() + size_of_val(params)
+}
+
 impl wit::Host for Ctx {}
 
 impl wit::HostConnection for Ctx {
@@ -65,6 +75,7 @@ impl wit::HostConnectionWithStore<Ctx> for HasSelf<Ctx> {
         statement: String,
         params: Vec<ParameterValue>,
     ) -> Answer<Rows> {
+        let _call = pending::begin(guest, statement.len() + weight(&params))?;
         let connection = guest.with(|mut access| access.get().mysql(&handle))?;
         let rows = match connection.query(statement, params).await {
             Ok(rows) => rows,
@@ -82,6 +93,7 @@ impl wit::HostConnectionWithStore<Ctx> for HasSelf<Ctx> {
         statement: String,
         params: Vec<ParameterValue>,
     ) -> Answer<()> {
+        let _call = pending::begin(guest, statement.len() + weight(&params))?;
         let connection = guest.with(|mut access| access.get().mysql(&handle))?;
         Ok(connection.query(statement, params).await.map(drop))
     }

@@ -1,6 +1,6 @@
 //! Log records of guests become lines of the host's log, within the limit on what the component may print.
 
-use super::{GuestRecord, LogRecord, attributes, nanoseconds, value, wit_logs as wit};
+use super::{GuestRecord, LogRecord, attributes, name, nanoseconds, value, wit_logs as wit};
 use crate::trace::Attribute;
 use crate::{Ctx, printable};
 
@@ -21,7 +21,7 @@ impl wit::Host for Ctx {
             Some(Attribute::Text(text)) => text.to_string(),
             Some(Attribute::Name(name)) => name.to_owned(),
             Some(Attribute::Number(number)) => number.to_string(),
-            None => data.event_name.clone().unwrap_or_default(),
+            None => name(&data.event_name.clone().unwrap_or_default()).into(),
         };
         let component = self.grants.component.clone();
         let dropped = {
@@ -52,7 +52,7 @@ impl wit::Host for Ctx {
         let log = LogRecord {
             time: data.timestamp.or(data.observed_timestamp).map_or(0, nanoseconds),
             severity: data.severity_number.unwrap_or_default(),
-            severity_text: String::from(super::name(&data.severity_text.unwrap_or_default())),
+            severity_text: String::from(name(&data.severity_text.unwrap_or_default())),
             body,
             attributes: attributes(&data.attributes.unwrap_or_default()),
             trace: span.trace_id().map(|id| id.bytes().to_vec()).unwrap_or_default(),

@@ -2,7 +2,7 @@
 
 use super::error::{After, Failure, failed};
 use super::pool::{Lease, Pool};
-use super::run::{DiscardRows, Kept, Sink, run};
+use super::run::{CollectRows, DiscardRows, Sink, run};
 use super::statement::{Effect, Statement};
 use super::stream::{RowStream, Unread};
 use super::{
@@ -142,9 +142,9 @@ impl Connection {
         statement: Statement,
         sql: Arc<str>,
         params: Vec<ParameterValue>,
-    ) -> Result<Kept, Error> {
+    ) -> Result<CollectRows, Error> {
         let to_the_end = !statement.is_read_only || !matches!(session.state(), State::Idle);
-        let mut kept = Kept { to_the_end, ..Kept::default() };
+        let mut kept = CollectRows { to_the_end, ..CollectRows::default() };
         let outcome = self.run(session, statement, sql, params, &mut kept).await;
         if kept.is_too_large() {
             return Err(failed(&format!(

@@ -6,12 +6,13 @@
 use super::address::set_ca_root;
 use super::bindings::spin::postgres::postgres as wit;
 use super::error::{name_of, rejection};
+use super::parameter::weight;
 use super::{Address, AddressError, Column, Connection, Error, ParameterValue, Row, RowSet, State};
 use crate::boundary::Crossing;
 use crate::producer::Producer;
 use crate::tape::{self, Tape};
 use crate::trace::Span;
-use crate::{Ctx, Grants};
+use crate::{Ctx, Grants, pending};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use wasmtime::component::{Accessor, FutureReader, HasData, Resource, ResourceTable, StreamReader};
@@ -251,6 +252,7 @@ impl wit::HostConnectionWithStore<Ctx> for Postgres {
         statement: String,
         params: Vec<ParameterValue>,
     ) -> wasmtime::Result<Result<Rows, Error>> {
+        let _call = pending::begin(store, statement.len() + weight(&params))?;
         let (connection, crossing, grants, trace) = store.with(|mut store| {
             let view = store.get();
             tape::unrecorded(view.tape, "spin:postgres/postgres#query-async")?;
@@ -285,6 +287,7 @@ impl wit::HostConnectionWithStore<Ctx> for Postgres {
         statement: String,
         params: Vec<ParameterValue>,
     ) -> wasmtime::Result<Result<u64, Error>> {
+        let _call = pending::begin(store, statement.len() + weight(&params))?;
         let (connection, mut crossing, grants, trace) = store.with(|mut store| {
             let view = store.get();
             let (connection, crossing) = view.crossing(&handle, &statement)?;

@@ -16,6 +16,25 @@ use sqlx::postgres::{PgArgumentBuffer, PgTypeInfo, PgTypeKind};
 
 const MICROS: i64 = 1_000_000;
 
+/// The bytes that these values take.
+pub(super) fn weight(params: &[ParameterValue]) -> usize {
+    params.iter().map(|param| size_of::<ParameterValue>() + inner_bytes(param)).sum()
+}
+
+fn inner_bytes(param: &ParameterValue) -> usize {
+    match param {
+        ParameterValue::Str(text) | ParameterValue::Uuid(text) | ParameterValue::Decimal(text) => text.len(),
+        ParameterValue::Binary(bytes) | ParameterValue::Jsonb(bytes) => bytes.len(),
+        ParameterValue::ArrayInt32(all) => size_of_val(all.as_slice()),
+        ParameterValue::ArrayInt64(all) => size_of_val(all.as_slice()),
+        ParameterValue::ArrayStr(all) | ParameterValue::ArrayDecimal(all) => {
+            all.iter().map(|text| size_of::<Option<String>>() + text.as_ref().map_or(0, String::len)).sum()
+        }
+        ParameterValue::RangeDecimal((low, high)) => low.iter().chain(high).map(|(bound, _)| bound.len()).sum(),
+        _ => 0,
+    }
+}
+
 /// A value in the binary form of the type that the statement expects.
 pub(super) struct Parameter {
     /// `None` for NULL.

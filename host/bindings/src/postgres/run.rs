@@ -95,7 +95,7 @@ impl Sink for DiscardRows {
 
 /// Keeps the rows, up to [`MAX_RESULT_BYTES`].
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+pub(super) struct CollectRows {
     pub columns: Vec<Column>,
     pub rows: Vec<Row>,
     pub bytes: usize,
@@ -103,14 +103,14 @@ pub(super) struct Kept {
     pub to_the_end: bool,
 }
 
-impl Kept {
+impl CollectRows {
     /// Whether there were more rows than can be kept.
     pub(super) fn is_too_large(&self) -> bool {
         self.bytes > MAX_RESULT_BYTES
     }
 }
 
-impl Sink for Kept {
+impl Sink for CollectRows {
     async fn columns(&mut self, columns: &[Column]) -> Result<(), Stop> {
         self.columns = columns.to_vec();
         Ok(())

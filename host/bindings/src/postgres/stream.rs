@@ -10,7 +10,7 @@
 
 use super::error::{After, Failure};
 use super::pool::Lease;
-use super::run::{Kept, Sink, Stop, run};
+use super::run::{CollectRows, Sink, Stop, run};
 use super::{Column, Error, ParameterValue, Row};
 use crate::producer::Source;
 use futures::future::BoxFuture;
@@ -146,7 +146,7 @@ impl RowStream {
     ///
     /// # Errors
     /// When the instance already has too many unread bytes.
-    pub(super) fn ready(kept: Kept, unread: Unread) -> Result<Self, Error> {
+    pub(super) fn ready(kept: CollectRows, unread: Unread) -> Result<Self, Error> {
         unread.add(kept.bytes)?;
         let (columns, rows) = (kept.columns, kept.rows.into());
         Ok(RowStream { columns, rows, weight: kept.bytes, unread: Arc::new(unread), scan: None })

@@ -3,8 +3,8 @@
 use super::bindings::spin::redis::redis as wit;
 use super::connection::{Address, Connection};
 use super::{Error, RedisParameter, RedisResult};
-use crate::Ctx;
 use crate::outbound::{DialPermit, Refusal};
+use crate::{Ctx, pending};
 use std::sync::Arc;
 use wasmtime::component::{Accessor, HasSelf, Resource};
 
@@ -38,6 +38,15 @@ fn connection(guest: &Guest, handle: &Resource<Handle>) -> wasmtime::Result<Hand
     guest.with(|mut access| access.get().redis(handle))
 }
 
+/// The bytes that these arguments take.
+fn weight(arguments: &[RedisParameter]) -> usize {
+    let bytes = arguments.iter().map(|argument| match argument {
+        RedisParameter::Binary(bytes) => bytes.len(),
+        RedisParameter::Int64(_) => 0,
+    });
+    bytes.sum::<usize>() + size_of_val(arguments)
+}
+
 impl wit::Host for Ctx {}
 
 impl wit::HostConnection for Ctx {
@@ -60,34 +69,42 @@ impl wit::HostConnectionWithStore<Ctx> for HasSelf<Ctx> {
     }
 
     async fn publish(guest: &Guest, handle: Resource<Handle>, channel: String, payload: Vec<u8>) -> Answer<()> {
+        let _call = pending::begin(guest, channel.len() + payload.len())?;
         Ok(connection(guest, &handle)?.publish(&channel, &payload).await)
     }
 
     async fn get(guest: &Guest, handle: Resource<Handle>, key: String) -> Answer<Option<Vec<u8>>> {
+        let _call = pending::begin(guest, key.len())?;
         Ok(connection(guest, &handle)?.get(&key).await)
     }
 
     async fn set(guest: &Guest, handle: Resource<Handle>, key: String, value: Vec<u8>) -> Answer<()> {
+        let _call = pending::begin(guest, key.len() + value.len())?;
         Ok(connection(guest, &handle)?.set(&key, &value).await)
     }
 
     async fn incr(guest: &Guest, handle: Resource<Handle>, key: String) -> Answer<i64> {
+        let _call = pending::begin(guest, key.len())?;
         Ok(connection(guest, &handle)?.incr(&key).await)
     }
 
     async fn del(guest: &Guest, handle: Resource<Handle>, keys: Vec<String>) -> Answer<u32> {
+        let _call = pending::begin(guest, pending::texts(&keys))?;
         Ok(connection(guest, &handle)?.del(&keys).await)
     }
 
     async fn sadd(guest: &Guest, handle: Resource<Handle>, key: String, values: Vec<String>) -> Answer<u32> {
+        let _call = pending::begin(guest, key.len() + pending::texts(&values))?;
         Ok(connection(guest, &handle)?.sadd(&key, &values).await)
     }
 
     async fn smembers(guest: &Guest, handle: Resource<Handle>, key: String) -> Answer<Vec<String>> {
+        let _call = pending::begin(guest, key.len())?;
         Ok(connection(guest, &handle)?.smembers(&key).await)
     }
 
     async fn srem(guest: &Guest, handle: Resource<Handle>, key: String, values: Vec<String>) -> Answer<u32> {
+        let _call = pending::begin(guest, key.len() + pending::texts(&values))?;
         Ok(connection(guest, &handle)?.srem(&key, &values).await)
     }
 
@@ -97,6 +114,7 @@ impl wit::HostConnectionWithStore<Ctx> for HasSelf<Ctx> {
         command: String,
         arguments: Vec<RedisParameter>,
     ) -> Answer<Vec<RedisResult>> {
+        let _call = pending::begin(guest, command.len() + weight(&arguments))?;
         Ok(connection(guest, &handle)?.execute(&command, arguments).await)
     }
 }

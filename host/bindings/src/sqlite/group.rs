@@ -75,7 +75,7 @@ struct Lead {
     leader: Leader,
 }
 
-/// Whoever has it leads; dropping it makes the next waiting caller the leader.
+/// The caller that has it leads; dropping it makes the next waiting caller the leader.
 pub(super) struct Leader {
     /// `None` after it was passed on.
     database: Option<Arc<Database>>,

@@ -6,12 +6,13 @@
 use super::bindings::spin::sqlite::sqlite as wit;
 use super::error::{is_rejected, name_of};
 use super::stream::{Counted, Unread};
+use super::value::weight;
 use super::{Connection, Error, MAX_CONNECTIONS, QueryResult, RowResult, State, Value};
 use crate::call::CallContext;
 use crate::producer::Producer;
 use crate::tape::{self, Tape};
 use crate::trace::Span;
-use crate::{Ctx, Grants};
+use crate::{Ctx, Grants, pending};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use wasmtime::component::{Accessor, FutureReader, HasData, Resource, ResourceTable, StreamReader};
@@ -158,6 +159,7 @@ impl wit::HostConnectionWithStore<Ctx> for Sqlite {
         sql: String,
         params: Vec<Value>,
     ) -> wasmtime::Result<Result<Rows, Error>> {
+        let _call = pending::begin(store, sql.len() + weight(&params))?;
         let (connection, mut crossing, grants, trace) = store.with(|mut store| {
             let view = store.get();
             tape::unrecorded(view.tape, "spin:sqlite/sqlite#execute-async")?;

@@ -9,6 +9,16 @@ use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 /// The memory for a value's place in the row, without its own bytes.
 const CELL_BYTES: usize = size_of::<Value>();
 
+/// The bytes that these values take.
+pub(super) fn weight(values: &[Value]) -> usize {
+    let bytes = values.iter().map(|value| match value {
+        Value::Text(text) => text.len(),
+        Value::Blob(bytes) => bytes.len(),
+        Value::Integer(_) | Value::Real(_) | Value::Null => 0,
+    });
+    bytes.sum::<usize>() + size_of_val(values)
+}
+
 impl ToSql for Value {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::Borrowed(match self {

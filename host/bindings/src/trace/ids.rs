@@ -1,12 +1,15 @@
 //! Ids of traces and spans, and `traceparent` as in the W3C's recommendation: `00-TRACE-SPAN-FLAGS`.
 
-use super::{TRACEPARENT, TRACESTATE};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use uuid::Uuid;
+
+/// The header of the W3C's recommendation "Trace Context".
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// The header with data of the systems that a trace has passed; passed on unchanged.
+pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of a trace's ids.
@@ -111,7 +114,7 @@ pub(super) struct Numbers(AtomicU64);
 
 impl Numbers {
     pub(super) fn new() -> Self {
-        Numbers(AtomicU64::new(Uuid::new_v4().as_u64_pair().1 ^ Uuid::new_v4().as_u64_pair().0.rotate_left(17)))
+        Numbers(AtomicU64::new(souk_manifest::clock::seed()))
     }
 
     pub(super) fn next(&self) -> u64 {

@@ -26,7 +26,7 @@ mod tests;
 pub(crate) use guest::GuestSpan;
 pub use guest::{Event, Guest};
 pub(crate) use ids::FIXED_LIMITS as ID_LIMITS;
-pub use ids::{Parent, SpanId, TraceId};
+pub use ids::{Parent, SpanId, TRACEPARENT, TRACESTATE, TraceId};
 pub(crate) use record::OpenSpan;
 pub use record::{Attribute, Kind, Record};
 pub use redaction::Redaction;
@@ -35,18 +35,13 @@ pub use ring::{Filter, Summary, Trace};
 pub(crate) use statement::FIXED_LIMITS as STATEMENT_LIMITS;
 pub(crate) use statement::Statements;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 use ring::Ring;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::Instant;
-
-/// The header of the W3C's recommendation "Trace Context".
-pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-/// The header with data of the systems that a trace has passed; passed on unchanged.
-pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Receives every record too; must not wait.
 pub type Sink = Box<dyn Fn(&Arc<Record>) + Send + Sync>;
@@ -222,13 +217,13 @@ impl Span {
         Some(OpenSpan::new(place, kind, name.clone(), component.clone(), began))
     }
 
-    /// Begins a span for a call that leaves this host, and makes it the span of `context`. Dropped without an end, it
+    /// Begins a span for a call that leaves this host, and puts it in the place of this one. Dropped without an end, it
     /// counts as cancelled.
-    pub fn leave(context: &mut crate::call::CallContext, name: &str) -> Leaving {
-        let Some(place) = context.span.0.as_ref().filter(|place| place.root.recorded) else { return Leaving(None) };
+    pub fn leave(&mut self, name: &str) -> Leaving {
+        let Some(place) = self.0.as_ref().filter(|place| place.root.recorded) else { return Leaving(None) };
         let began = Instant::now();
         let begun = OpenSpan::new(place, Kind::Client, name.into(), place.component.clone(), began);
-        context.span = begun.span();
+        *self = begun.span();
         Leaving(Some((begun, began)))
     }
 

@@ -3,13 +3,13 @@
 //! The spans of a trace arrive when they end, possibly long after the first one: a delivery may be retried for hours.
 //! So the ring groups spans by trace, and drops the oldest trace first, with all its spans.
 
-use super::{Record, TraceId};
+use super::ids::TraceId;
+use super::record::Record;
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
-use uuid::Uuid;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of traces.
@@ -20,7 +20,7 @@ souk_manifest::fixed_limits! {
     /// The most spans of one trace that are kept there: a client can give all of its requests the same trace id.
     pub(super) const MAX_TRACE_SPANS: usize = 1_000, "spans";
     /// The most memory that all traces use there.
-    const MAX_TRACE_MEMORY_BYTES: usize = 16 << 20, bytes;
+    pub(super) const MAX_TRACE_MEMORY_BYTES: usize = 16 << 20, bytes;
     /// The longest text that a span keeps: a statement, an argument, an error.
     pub(super) const MAX_ATTRIBUTE_BYTES: usize = 4 << 10, bytes;
 }
@@ -72,10 +72,10 @@ pub struct Trace {
 }
 
 #[derive(Default)]
-pub(super) struct Ring(Mutex<Kept>);
+pub(super) struct Ring(Mutex<Traces>);
 
 #[derive(Default)]
-struct Kept {
+struct Traces {
     traces: HashMap<TraceId, Spans, Keyed>,
     /// The traces in the order in which they arrived.
     order: VecDeque<TraceId>,
@@ -95,9 +95,7 @@ pub(super) struct Keyed(u64, u64);
 
 impl Default for Keyed {
     fn default() -> Self {
-        // Both halves of a UUID have fixed bits, and so the halves of two are mixed.
-        let ((a, b), (c, d)) = (Uuid::new_v4().as_u64_pair(), Uuid::new_v4().as_u64_pair());
-        Keyed(a ^ d.rotate_left(17), b ^ c.rotate_left(17))
+        Keyed(souk_manifest::clock::seed(), souk_manifest::clock::seed())
     }
 }
 
@@ -132,17 +130,18 @@ impl Hasher for KeyedHasher {
 }
 
 impl Ring {
-    /// Keeps a span; `false` when its trace has too many.
+    /// Keeps a span; `false` when its trace has too many, or too large ones.
     pub(super) fn push(&self, record: Arc<Record>) -> bool {
         let (trace, bytes) = (record.trace, record.bytes());
         let mut dropped = None;
         let mut kept = self.0.lock();
-        let Kept { traces, order, bytes: all } = &mut *kept;
+        let Traces { traces, order, bytes: all } = &mut *kept;
         let spans = traces.entry(trace).or_insert_with(|| {
             order.push_back(trace);
             Spans { records: Vec::with_capacity(USUAL_SPANS), bytes: 0, lost: 0 }
         });
-        if spans.records.len() >= MAX_TRACE_SPANS {
+        // The newest trace is never dropped, so it alone must fit.
+        if spans.records.len() >= MAX_TRACE_SPANS || spans.bytes + bytes > MAX_TRACE_MEMORY_BYTES {
             spans.lost += 1;
             return false;
         }

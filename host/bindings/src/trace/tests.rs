@@ -1,6 +1,6 @@
 //! Ids follow the recommendation, strangers decide nothing, and the memory for traces is limited.
 
-use super::ring::{MAX_ATTRIBUTE_BYTES, MAX_TRACE_SPANS, MAX_TRACES};
+use super::ring::{MAX_ATTRIBUTE_BYTES, MAX_TRACE_MEMORY_BYTES, MAX_TRACE_SPANS, MAX_TRACES};
 use super::statement::without_values;
 use super::*;
 use proptest::prelude::*;
@@ -119,6 +119,16 @@ fn what_is_kept_is_bounded_in_traces_spans_and_bytes() {
         begun.end(None, Duration::ZERO);
     }
     assert!(all(&tracer).len() < MAX_TRACES / 2);
+    // The newest trace alone: a guest makes its own spans as large as it may.
+    let guests = tracer.root(None);
+    for _ in 0..100 {
+        let text = || Attribute::text("ü".repeat(MAX_ATTRIBUTE_BYTES));
+        let attributes: Vec<_> = (0..64).map(|n| (n.to_string().into(), text())).collect();
+        guests.keep_guest(GuestSpan { attributes, ..GuestSpan::default() });
+    }
+    let newest = all(&tracer).remove(0);
+    let bytes: usize = tracer.find(&newest.trace.to_string()).unwrap().spans.iter().map(|span| span.bytes()).sum();
+    assert!(newest.spans > 50 && bytes <= MAX_TRACE_MEMORY_BYTES, "{} spans with {bytes} bytes", newest.spans);
 }
 
 #[test]

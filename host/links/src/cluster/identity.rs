@@ -1,6 +1,6 @@
 //! The content of the cluster's record, and the comparison of a host with it.
 
-use super::Places;
+use super::places::Places;
 use crate::remote::WIRE_VERSION;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Serialize};

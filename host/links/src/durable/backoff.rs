@@ -26,7 +26,7 @@ impl Backoff {
     }
 
     /// The longest pause.
-    pub(super) fn most(&self) -> Duration {
+    pub(super) fn longest(&self) -> Duration {
         self.most
     }
 

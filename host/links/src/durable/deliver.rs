@@ -5,7 +5,8 @@
 
 use super::backoff::Backoff;
 use super::contract::{self, Verdict};
-use super::queue::{Key, Message, Queue, QueueError, kept};
+use super::message::{Key, Message, QueueError, kept};
+use super::queue::Queue;
 use super::schedule::{self, Scheduled};
 use super::{file, jetstream, watch};
 use parking_lot::RwLock;

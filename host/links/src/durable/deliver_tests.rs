@@ -1,8 +1,8 @@
 //! What happens to messages whose function has another type now, in both kinds of queue.
 
 use super::*;
-use crate::durable::operator::{self, Event, Request, Which};
-use crate::durable::queue::NewMessage;
+use crate::durable::message::NewMessage;
+use crate::durable::operator::{self, Event, Request, Selection};
 use crate::durable::{FileQueue, JetStreamQueue};
 use crate::test_pool;
 use souk_manifest::NatsConfig;
@@ -84,13 +84,13 @@ async fn of_another_type(queue: &Queue) {
     assert_eq!(event.attempts, 0, "{event:?}");
     assert!(event.reason.as_deref().is_some_and(|reason| reason.contains("of another type")), "{event:?}");
     // An operator may retry it; it is stranded again as long as no version takes it.
-    let retry = || Request::Retry(Which::One(stored.clone()));
+    let retry = || Request::Retry(Selection::One(stored.clone()));
     operator::run(Some(queue), retry()).await.unwrap();
     until(queue, &stored, is("stranded")).await;
     // A message with the current type whose arguments do not fit is a dead letter: no other version can take it.
     let wrong = store(queue, &new, r#"{"n":1}"#).await;
     until(queue, &wrong, is("dead")).await;
-    operator::run(Some(queue), Request::Drop(Which::One(wrong))).await.unwrap();
+    operator::run(Some(queue), Request::Drop(Selection::One(wrong))).await.unwrap();
     stop.cancel();
     deliveries.finish(Duration::from_secs(60)).await;
     // A third type, which the stored arguments fit.
@@ -101,7 +101,7 @@ async fn of_another_type(queue: &Queue) {
     until(queue, &stored, |event| event.is_none()).await;
     let kept = store(queue, &new, r#"{"n":"a text"}"#).await;
     until(queue, &kept, is("stranded")).await;
-    assert_eq!(operator::run(Some(queue), Request::Drop(Which::One(kept))).await.unwrap().total, 1);
+    assert_eq!(operator::run(Some(queue), Request::Drop(Selection::One(kept))).await.unwrap().total, 1);
     assert_eq!(queue.list(false, 10).await.unwrap().total, 0);
     stop.cancel();
     deliveries.finish(Duration::from_secs(60)).await;

@@ -2,10 +2,12 @@
 
 use super::delay::FunctionDelay;
 use super::log_throttle::LogThrottle;
-use super::queue::{Key, NewMessage, Published, Queue};
+use super::message::{Key, NewMessage, Published};
+use super::queue::Queue;
 use super::{MAX_ARGUMENTS_BYTES, contract};
+use crate::answers::{Answer, Answers};
 use crate::check::{LinkTypeError, Mismatch};
-use crate::import::{Answer, Answers, Import, LinkError};
+use crate::import::{Import, LinkError};
 use souk_bindings::Ctx;
 use souk_bindings::boundary::{Boundaries, Boundary};
 use souk_bindings::call::CallContext;

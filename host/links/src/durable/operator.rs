@@ -1,9 +1,10 @@
 //! What an operator can do with messages: list, show, retry and drop them. `souk events` does it through the
 //! administration API of the running host, or, when none runs, on the queue itself.
 
-use super::queue::{Queue, QueueError};
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+pub use super::event::{Event, FoundEvents, Selection};
+
+use super::message::QueueError;
+use super::queue::Queue;
 use souk_nats::ALLOW;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -27,18 +28,9 @@ pub enum Request {
     /// Shows one message with its arguments.
     Show(String),
     /// Makes messages due now.
-    Retry(Which),
+    Retry(Selection),
     /// Deletes messages.
-    Drop(Which),
-}
-
-/// Which messages.
-#[derive(Debug, Clone)]
-pub enum Which {
-    /// The one with this id.
-    One(String),
-    /// All dead letters.
-    Dead,
+    Drop(Selection),
 }
 
 /// Why nothing was done.
@@ -46,19 +38,19 @@ pub enum Which {
 #[error("{message}")]
 pub struct Refusal {
     /// The kind of reason.
-    pub why: Why,
+    pub kind: RefusalKind,
     message: String,
 }
 
 impl Refusal {
-    fn new(why: Why, message: String) -> Self {
-        Refusal { why, message }
+    fn new(kind: RefusalKind, message: String) -> Self {
+        Refusal { kind, message }
     }
 }
 
 /// The kinds of reasons why nothing is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
+pub enum RefusalKind {
     /// There is no such message.
     Unknown,
     /// Several messages have ids with this prefix.
@@ -69,58 +61,17 @@ pub enum Why {
     Failed,
 }
 
-/// Messages, as they were before the request changed them.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Found {
-    /// The oldest messages, [`MAX_LISTED`] at most.
-    pub events: Vec<Event>,
-    /// How many messages there are in all.
-    pub total: u64,
-}
-
-/// A message as an operator sees it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Event {
-    /// Its id.
-    pub id: String,
-    /// `pending`, `delivering`, `dead` or `stranded`.
-    pub state: String,
-    /// How many deliveries were started.
-    pub attempts: u32,
-    /// The component that made the call.
-    pub caller: String,
-    /// The component that it calls.
-    pub component: String,
-    /// The interface.
-    pub interface: String,
-    /// The function.
-    pub function: String,
-    /// The trace id of the call.
-    pub trace: String,
-    /// The length of the arguments as JSON.
-    pub bytes: u64,
-    /// Why the last delivery failed.
-    pub reason: Option<String>,
-    /// When it was stored (RFC 3339).
-    pub stored_at: String,
-    /// When it is delivered next (RFC 3339); none if no delivery is planned.
-    pub due_at: Option<String>,
-    /// The arguments, in an answer to [`Request::Show`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub arguments: Option<Box<RawValue>>,
-}
-
 /// Runs a request; `queue` is `None` when the application has no queue.
 ///
 /// # Errors
 /// When there is no such message, when it cannot be changed now, or when the queue fails.
-pub async fn run(queue: Option<&Queue>, request: Request) -> Result<Found, Refusal> {
+pub async fn run(queue: Option<&Queue>, request: Request) -> Result<FoundEvents, Refusal> {
     let Some(queue) = queue else {
         return match request {
-            Request::Show(id) | Request::Retry(Which::One(id)) | Request::Drop(Which::One(id)) => Err(unknown(&id)),
-            _ => Ok(Found::default()),
+            Request::Show(id) | Request::Retry(Selection::One(id)) | Request::Drop(Selection::One(id)) => {
+                Err(unknown(&id))
+            }
+            _ => Ok(FoundEvents::default()),
         };
     };
     let start = Instant::now();
@@ -130,7 +81,7 @@ pub async fn run(queue: Option<&Queue>, request: Request) -> Result<Found, Refus
             Err(refusal) => Ok(Err(refusal)),
         }
     };
-    let failed = |message| Err(Refusal::new(Why::Failed, message));
+    let failed = |message| Err(Refusal::new(RefusalKind::Failed, message));
     match (reply.await, queue.denied(start)) {
         (Ok(reply), _) => reply,
         (Err(error), None) => failed(format!("{error}\n  fix: {}", error.fix())),
@@ -140,12 +91,12 @@ pub async fn run(queue: Option<&Queue>, request: Request) -> Result<Found, Refus
     }
 }
 
-async fn try_run(queue: &Queue, request: Request) -> Result<Result<Found, Refusal>, QueueError> {
+async fn try_run(queue: &Queue, request: Request) -> Result<Result<FoundEvents, Refusal>, QueueError> {
     let (one, found) = match request {
         Request::List { dead } => (None, queue.list(dead, MAX_LISTED).await?),
         Request::Show(id) => {
             let events: Vec<Event> = queue.show(id.clone()).await?.into_iter().collect();
-            (Some(id), Found { total: 1, events })
+            (Some(id), FoundEvents { total: 1, events })
         }
         Request::Retry(which) => {
             let found = queue.retry_now(which.clone(), MAX_LISTED).await?;
@@ -172,7 +123,8 @@ async fn try_run(queue: &Queue, request: Request) -> Result<Result<Found, Refusa
 
 /// Completes the prefix of an id in the request to the whole id; `Err` when no message or several have that prefix.
 async fn with_whole_id(queue: &Queue, mut request: Request) -> Result<Result<Request, Refusal>, QueueError> {
-    let (Request::Show(id) | Request::Retry(Which::One(id)) | Request::Drop(Which::One(id))) = &mut request else {
+    let (Request::Show(id) | Request::Retry(Selection::One(id)) | Request::Drop(Selection::One(id))) = &mut request
+    else {
         return Ok(Ok(request));
     };
     if Uuid::try_parse(id).is_ok() {
@@ -189,7 +141,7 @@ async fn with_whole_id(queue: &Queue, mut request: Request) -> Result<Result<Req
         }
         (None, None) if found.total <= MAX_LISTED as u64 => Ok(Err(unknown(id))),
         (None | Some(_), None) => Ok(Err(Refusal::new(
-            Why::Ambiguous,
+            RefusalKind::Ambiguous,
             format!(
                 "there are more than {MAX_LISTED} messages, which are too many to find one by the beginning of its id\n  fix: write \
              the whole id: `souk events list --json` has it"
@@ -198,18 +150,9 @@ async fn with_whole_id(queue: &Queue, mut request: Request) -> Result<Result<Req
         (first, second) => {
             let ids: Vec<&str> = first.into_iter().chain(second).chain(meant).take(5).map(String::as_str).collect();
             Ok(Err(Refusal::new(
-                Why::Ambiguous,
+                RefusalKind::Ambiguous,
                 format!("the ids of several messages begin with {id}: {}\n  fix: write more of it", ids.join(", ")),
             )))
-        }
-    }
-}
-
-impl Which {
-    fn id(&self) -> Option<String> {
-        match self {
-            Which::One(id) => Some(id.clone()),
-            Which::Dead => None,
         }
     }
 }
@@ -217,7 +160,7 @@ impl Which {
 /// The refusal of an id that no message has.
 pub fn unknown(id: &str) -> Refusal {
     Refusal::new(
-        Why::Unknown,
+        RefusalKind::Unknown,
         format!(
             "there is no message {id}: it was delivered or dropped, or never stored\n  fix: `souk events list` lists \
              all messages"
@@ -229,7 +172,7 @@ fn not_now(event: &Event) -> Refusal {
     let Event { id, component, interface, function, .. } = event;
     if event.state == "delivering" {
         return Refusal::new(
-            Why::NotNow,
+            RefusalKind::NotNow,
             format!(
                 "message {id} is being delivered now, and stays as it is\n  fix: wait for the end of this attempt, `souk \
              events show {id}` shows it; then try again"
@@ -237,7 +180,7 @@ fn not_now(event: &Event) -> Refusal {
         );
     }
     Refusal::new(
-        Why::NotNow,
+        RefusalKind::NotNow,
         format!(
             "message {id} cannot be delivered: component `{component}` with `{interface}#{function}` is not there, or not \
              started\n  fix: bring it back into the manifest and start the host, or drop the message"

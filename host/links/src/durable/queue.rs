@@ -2,143 +2,12 @@
 //! share ([`JetStreamQueue`]). Callers, operators and the log use only [`Queue`]. Deliveries differ too much, so each
 //! kind has its own.
 
+use super::event::{Event, FoundEvents, Selection};
 use super::file::FileQueue;
 use super::jetstream::JetStreamQueue;
-use super::operator::{Event, Found, Which};
-use super::{MAX_REASON_BYTES, jetstream};
-use souk_bindings::printable;
+use super::message::{NewMessage, Published, QueueError, Stats};
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use tokio::time::Instant;
-
-/// A failure of the queue; the cause is for the log.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum QueueError {
-    /// SQLite failed: the disk is full or read-only, or the file is not what it was.
-    #[error("the queue of messages: {0}")]
-    Database(Arc<rusqlite::Error>),
-    /// NATS is away, or JetStream refused.
-    #[error("the messages on NATS: {0}")]
-    Nats(Arc<str>),
-    /// There is no room to store a message again.
-    #[error("the messages on NATS: {0} is full")]
-    Full(Arc<str>),
-    /// A delivery of the message began while it was being deleted.
-    #[error("message {0} is deleted, but a delivery of it began at the same moment: that one may still be applied")]
-    DeliveryBegan(Arc<str>),
-    /// The host's clock is this many milliseconds ahead of the NATS servers' clock; behind it when negative.
-    #[error("this host's clock is {} ms {} that of the NATS servers", .0.unsigned_abs(), if *.0 > 0 { "ahead of" } else { "behind" })]
-    Clock(i64),
-    /// The host is stopping, or its writer thread has died.
-    #[error("the queue of messages is closed: the host is stopping, or must be started again")]
-    Stopped,
-}
-
-impl QueueError {
-    /// How to fix it.
-    pub fn fix(&self) -> &'static str {
-        match self {
-            QueueError::Database(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) => {
-                "make room on the disk of the state folder"
-            }
-            QueueError::Database(_) => "make the state folder writable, with room on its disk",
-            QueueError::Nats(_) => jetstream::FIX,
-            QueueError::Full(_) => "drop messages, or raise the limit `durable_bytes` and start the hosts again",
-            QueueError::DeliveryBegan(_) => "look at the component's data; the message is not delivered again",
-            QueueError::Clock(_) => {
-                "let a time service (chrony, systemd-timesyncd) set the clocks of all hosts and NATS servers"
-            }
-            QueueError::Stopped => "start the host again",
-        }
-    }
-}
-
-impl From<rusqlite::Error> for QueueError {
-    fn from(error: rusqlite::Error) -> Self {
-        QueueError::Database(Arc::new(error))
-    }
-}
-
-/// The function that a message calls.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key {
-    /// The component.
-    pub target: Arc<str>,
-    /// The interface, as the component exports it.
-    pub interface: Arc<str>,
-    /// The function.
-    pub function: Arc<str>,
-}
-
-/// A message to store.
-#[derive(Debug, Clone)]
-pub struct NewMessage {
-    /// What it calls.
-    pub key: Key,
-    /// The component whose call it is.
-    pub caller: Arc<str>,
-    /// The call's trace id.
-    pub trace: Arc<str>,
-    /// Its place in the trace of requests, as `Span::carried` writes it.
-    pub traceparent: Option<String>,
-    /// The links that the call has crossed, this one included.
-    pub hops: u8,
-    /// When it is delivered first, in milliseconds since 1970; `None` means at once.
-    pub due: Option<i64>,
-    /// The digest of the function type that the arguments were written for.
-    pub digest: Arc<str>,
-    /// The arguments as JSON.
-    pub arguments: String,
-}
-
-/// What became of a message to store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Published {
-    /// It is on disk, under this id.
-    Stored(String),
-    /// There is no room for it.
-    Full,
-    /// It is longer than NATS accepts, which is this many bytes.
-    TooLarge(usize),
-}
-
-/// A message that is being delivered.
-#[derive(Debug, Clone)]
-pub struct Message {
-    /// Its id, a UUID of version 7.
-    pub id: String,
-    /// What it calls.
-    pub key: Key,
-    /// The component whose call it is.
-    pub caller: String,
-    /// The trace id of that call.
-    pub trace: String,
-    /// The call's place in the trace of requests; `None` when it had none or when an older release stored it.
-    pub traceparent: Option<String>,
-    /// The links that the call has crossed.
-    pub hops: u8,
-    /// Which attempt this is, from 1.
-    pub attempt: u32,
-    /// Why the last attempt failed.
-    pub reason: Option<String>,
-    /// The digest of the function type that the arguments were written for; `None` when release 0.1.0 stored it.
-    pub digest: Option<String>,
-    /// The arguments as JSON.
-    pub arguments: String,
-}
-
-/// How full the queue is.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Stats {
-    /// Messages that wait for a delivery, or are being delivered.
-    pub waiting: u64,
-    /// Dead letters.
-    pub dead: u64,
-    /// Messages whose function does not exist, or takes other arguments.
-    pub stranded: u64,
-    /// Since when the oldest waiting message waits for its delivery, in milliseconds since 1970.
-    pub oldest: Option<i64>,
-}
 
 /// The queue; cheap to clone.
 #[derive(Clone)]
@@ -197,7 +66,7 @@ impl Queue {
     }
 
     /// All messages, or all dead letters; the answer contains up to `most` of them.
-    pub async fn list(&self, dead: bool, most: usize) -> Result<Found, QueueError> {
+    pub async fn list(&self, dead: bool, most: usize) -> Result<FoundEvents, QueueError> {
         match self {
             Queue::File(queue) => queue.list(dead, most).await,
             Queue::JetStream(queue) => queue.list(dead, most).await,
@@ -224,7 +93,7 @@ impl Queue {
     /// Makes one message or all dead letters due now; a dead letter starts again with its first attempt. A message that
     /// is being delivered, or a stranded one whose component nobody delivers to, is not changed. Returns up to `most`
     /// of the messages as they were.
-    pub async fn retry_now(&self, which: Which, most: usize) -> Result<Found, QueueError> {
+    pub async fn retry_now(&self, which: Selection, most: usize) -> Result<FoundEvents, QueueError> {
         match self {
             Queue::File(queue) => queue.retry_now(which, most).await,
             Queue::JetStream(queue) => queue.retry_now(&which, most).await,
@@ -233,7 +102,7 @@ impl Queue {
 
     /// Deletes one message or all dead letters. A message that is being delivered is not deleted: its delivery goes on.
     /// Returns up to `most` of the messages as they were.
-    pub async fn drop(&self, which: Which, most: usize) -> Result<Found, QueueError> {
+    pub async fn drop(&self, which: Selection, most: usize) -> Result<FoundEvents, QueueError> {
         match self {
             Queue::File(queue) => queue.drop(which, most).await,
             Queue::JetStream(queue) => queue.drop(&which, most).await,
@@ -247,12 +116,4 @@ impl Queue {
             Queue::JetStream(queue) => queue.stats().await,
         }
     }
-}
-
-/// A reason as it is stored: shortened and without control characters, because it is a guest's text that is shown on an
-/// operator's terminal.
-pub(super) fn kept(reason: &str) -> String {
-    let mut kept = printable(reason);
-    kept.truncate(kept.floor_char_boundary(MAX_REASON_BYTES));
-    kept
 }

@@ -1,8 +1,9 @@
 //! Logs the state of the queue once a minute: how many messages wait, and what an operator should look at.
 
 use super::log_throttle::LogThrottle;
+use super::message::Stats;
 use super::now;
-use super::queue::{Queue, Stats};
+use super::queue::Queue;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 

@@ -9,19 +9,21 @@
 //! subscribes or NATS is gone, the caller gets the contract's `retry`; so a durable link before it keeps the event for
 //! a service that is away. An event that can never be sent gives `reject`.
 
-use super::function::{Direction, Function};
+use super::direction::Direction;
+use super::function::Function;
 use super::packet::{self, Outcome, Reply};
 use super::{MAX_PACKET_BYTES, NestError};
 use crate::LinkError;
+use crate::answers::{Answer, Answers};
 use crate::check::{LinkTypeError, Mismatch};
 use crate::durable::{is_delivery, reject};
-use crate::import::{Answer, Answers, define};
+use crate::taped::define;
 use crate::unavailable::Unavailable;
 use async_nats::StatusCode;
 use bytes::Bytes;
 use futures::StreamExt;
 use souk_bindings::call::CallContext;
-use souk_bindings::{Ctx, printable};
+use souk_bindings::{Ctx, brief, printable};
 use souk_manifest::NestPattern;
 use souk_nats::{Nats, Outage};
 use std::sync::Arc;
@@ -171,7 +173,7 @@ impl Link {
             }
             Err(NoAnswer { what, detail, permanent }) => {
                 let message = format!("the service of `{}` {what}", printable(&subject));
-                tracing::warn!(component = %self.caller, trace = %context.trace, "{message}: {}", printable(&detail));
+                tracing::warn!(component = %self.caller, trace = %context.trace, "{message}: {}", brief(&detail));
                 match (&self.unavailable, results.first_mut()) {
                     (_, Some(slot)) if self.event && permanent => {
                         *slot = reject(message);

@@ -5,7 +5,7 @@
 //! return. In the other direction, an error becomes the case whose status and text fit best. This module compares names
 //! and texts only; the contract and the manifest define what an error means.
 
-use super::function::Direction;
+use super::direction::Direction;
 use super::packet::text;
 use crate::check::Mismatch;
 use serde_json::{Value, json};

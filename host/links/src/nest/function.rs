@@ -1,6 +1,7 @@
 //! Maps one function of a contract to a pattern of Nest: `data` becomes the parameters and the result becomes the
 //! response, and in the other direction. The same table serves both directions, and everything is prepared at start-up.
 
+use super::direction::Direction;
 use super::errors::Errors;
 use super::leave_out::LeaveOut;
 use super::packet::Outcome;
@@ -47,17 +48,6 @@ enum Form {
         data: Option<String>,
         errors: Errors,
     },
-}
-
-/// The direction of the calls of a function.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Direction {
-    /// A Nest client calls a component.
-    Inbound,
-    /// A component calls a Nest service.
-    Outbound,
-    /// An event of a durable contract: a message without an answer.
-    Event,
 }
 
 impl Function {

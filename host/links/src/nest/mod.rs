@@ -27,6 +27,7 @@
 
 mod bridge;
 mod call;
+mod direction;
 mod errors;
 mod function;
 #[cfg(any(test, fuzzing))]

@@ -5,7 +5,8 @@
 //! cannot be stored, for example because the stream has no leader, it is kept in memory and tried again, because nobody
 //! would send it again. So it may be stored twice, as at-least-once delivery allows.
 
-use super::function::{Answer, Direction, Function};
+use super::direction::Direction;
+use super::function::{Answer, Function};
 use super::packet::{self, Incoming, Outcome};
 use super::second_service::SecondAnswers;
 use super::{NestError, errors};
@@ -14,8 +15,8 @@ use crate::durable::{Key, LogThrottle, MAX_ARGUMENTS_BYTES, NewMessage, Publishe
 use crate::remote::memory_budget::{MemoryBudget, Reservation};
 use async_nats::Subject;
 use bytes::Bytes;
+use souk_bindings::brief;
 use souk_bindings::call::CallContext;
-use souk_bindings::printable;
 use souk_codec::signature::digest;
 use souk_manifest::NestPattern;
 use souk_manifest::limits::ComponentLimits;
@@ -220,7 +221,7 @@ impl Served {
                 component = %self.component(),
                 "an event `{}` is lost: {} ({more} more since the last such line)",
                 self.subject,
-                printable(&refusal.message)
+                brief(&refusal.message)
             );
         });
     }

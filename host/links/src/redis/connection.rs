@@ -4,21 +4,18 @@
 //! When a server disappears without closing the connection (a crashed machine, a broken network), an unanswered ping
 //! shows it.
 
-use super::Channel;
+use super::channel::Served;
 use crate::durable::LogThrottle;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use futures::StreamExt as _;
 use redis::aio::{PubSubSink, PubSubStream};
 use redis::{Client, RedisError, RedisResult};
 use souk_manifest::RedisUrl;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of connections.
@@ -39,16 +36,6 @@ souk_manifest::fixed_limits! {
 /// The pauses between attempts to connect. Jitter keeps hosts from all reconnecting at the same time.
 const PAUSES: ExponentialBuilder =
     ExponentialBuilder::new().with_min_delay(MIN_PAUSE).with_max_delay(MAX_PAUSE).without_max_times().with_jitter();
-
-/// The channels of one connection; all connections share `memory_kib` and `messages`.
-pub(super) struct Served {
-    /// The memory for messages, with one permit per KiB.
-    pub(super) memory_kib: Arc<Semaphore>,
-    /// Messages in progress, each a task.
-    pub(super) messages: TaskTracker,
-    /// The components that get the messages of each channel.
-    pub(super) channels: BTreeMap<Arc<str>, Vec<Channel>>,
-}
 
 /// Why a connection failed.
 #[derive(Debug)]
@@ -88,8 +75,17 @@ impl Connection {
         Ok(Connection { client, server: server.to_string(), served, pubsub })
     }
 
-    /// Passes messages on until `stop`.
-    pub(super) async fn run(mut self, stop: CancellationToken) {
+    /// Passes messages on until `stop`, or until all channels have ended: a server that a reload no longer names may go
+    /// away.
+    pub(super) async fn run(self, stop: CancellationToken) {
+        let all_ended = self.served.all_ended();
+        tokio::select! {
+            () = all_ended => {}
+            () = self.run_on(stop) => {}
+        }
+    }
+
+    async fn run_on(mut self, stop: CancellationToken) {
         let dropped = LogThrottle::default();
         loop {
             let lost = self.read(&dropped);
@@ -114,8 +110,16 @@ impl Connection {
         ticks.tick().await;
         // Concurrent with the messages: waiting for the answer to a ping must not delay them.
         let pings = async {
+            let mut subscribed: BTreeSet<Arc<str>> = self.served.channels.keys().cloned().collect();
             loop {
                 ticks.tick().await;
+                let current = self.served.names();
+                for ended in subscribed.difference(&current) {
+                    if let Err(error) = sink.unsubscribe(&**ended).await {
+                        return ConnectionError::Redis(error);
+                    }
+                }
+                subscribed = current;
                 match timeout(PING_TIMEOUT, sink.ping::<redis::Value>()).await {
                     Ok(Ok(_)) => {}
                     Ok(Err(error)) => return ConnectionError::Redis(error),
@@ -156,8 +160,8 @@ impl Connection {
 async fn subscribe(client: &Client, served: &Served) -> Result<(PubSubSink, PubSubStream), ConnectionError> {
     let subscribed = async {
         let (mut sink, stream) = client.get_async_pubsub().await?.split();
-        for channel in served.channels.keys() {
-            sink.subscribe(&**channel).await?;
+        for channel in served.names() {
+            sink.subscribe(&*channel).await?;
         }
         RedisResult::Ok((sink, stream))
     };

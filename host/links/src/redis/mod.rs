@@ -8,146 +8,33 @@
 //! So messages are taken at once, and dropped if there is no memory for them ([`MAX_HELD_KIB`]). The component's
 //! instances bound the concurrent calls.
 
+mod channel;
 mod connection;
 
-use crate::durable::LogThrottle;
-use connection::{Connection, Served};
-use redis::Msg;
-use souk_bindings::call::CallContext;
-use souk_bindings::printable;
+pub use channel::Channel;
+
+use channel::Served;
+use connection::Connection;
+use souk_manifest::RedisUrl;
 use souk_manifest::limits::FixedLimit;
-use souk_manifest::{RedisTrigger, RedisUrl};
-use souk_runtime::{Exported, Pool};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use uuid::Uuid;
-use wasmtime::component::{Type, Val};
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of Redis triggers.
     pub(crate) const FIXED_LIMITS = "redis triggers";
 
-    /// The largest message that a component gets; a larger one is dropped. As a value of the component model it takes
-    /// about thirty times as much memory.
-    const MAX_MESSAGE_BYTES: usize = 1 << 20, bytes;
     /// The most memory for messages that wait for an instance or are in one; further messages are dropped.
     const MAX_HELD_KIB: usize = 128 * 1024, KiB;
 }
 
 /// Every fixed limit of Redis triggers.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
-    [FIXED_LIMITS, connection::FIXED_LIMITS].concat()
-}
-
-/// The interfaces for messages that a component may export, the newer one first.
-const HANDLERS: [&str; 2] = ["spin:redis/inbound-redis@3", "fermyon:spin/inbound-redis"];
-/// Their function.
-const HANDLE: &str = "handle-message";
-
-/// A channel and the component that gets its messages.
-#[derive(Clone)]
-pub struct Channel {
-    server: RedisUrl,
-    name: Arc<str>,
-    /// The line of the trigger.
-    line: usize,
-    pool: Arc<Pool>,
-    /// The position of the function in the component's pool.
-    function: usize,
-    /// Bounds the concurrent calls; all channels of a component share it.
-    slots: Arc<Semaphore>,
-    /// Whether the component gets no more messages of it.
-    ended: Arc<AtomicBool>,
-}
-
-impl Channel {
-    /// The channel of `trigger`, for the component of `pool`, whose channels share `slots`. `None` when the component
-    /// exports no function for messages.
-    pub fn of(trigger: &RedisTrigger, pool: &Arc<Pool>, slots: &Arc<Semaphore>) -> Option<Self> {
-        Some(Channel {
-            server: trigger.address.clone(),
-            name: trigger.channel.as_str().into(),
-            line: trigger.line,
-            function: handler_position(pool)?,
-            pool: pool.clone(),
-            slots: slots.clone(),
-            ended: Arc::default(),
-        })
-    }
-
-    /// Whether `other` is the same channel for the same component.
-    pub fn is_same(&self, other: &Channel) -> bool {
-        self.server.is_same(&other.server) && self.name == other.name && Arc::ptr_eq(&self.pool, &other.pool)
-    }
-
-    /// Gives the component no more messages of the channel.
-    pub fn end(&self) {
-        self.ended.store(true, Ordering::Relaxed);
-    }
-
-    /// Calls the component with one message.
-    async fn deliver(&self, payload: Vec<u8>, _held: OwnedSemaphorePermit) {
-        let Ok(_slot) = self.slots.acquire().await else { return };
-        let message = Val::List(payload.into_iter().map(Val::U8).collect());
-        let trace: Arc<str> = Uuid::now_v7().to_string().into();
-        let span = self.pool.tracer().root(None);
-        let context = CallContext { span, ..CallContext::new(trace.clone(), self.pool.call_deadline()) };
-        let (component, channel) = (self.pool.component(), &self.name);
-        match self.pool.call(self.function, &[message], context).await {
-            Ok(values) => {
-                if let Some(Val::Result(Err(error))) = values.first() {
-                    let error = error.as_ref().map_or_else(|| "an error".to_owned(), |error| error_line(error));
-                    tracing::error!(
-                        %component, %trace, %channel,
-                        "component `{component}` answered a message of the channel `{channel}` with {error}"
-                    );
-                }
-            }
-            Err(error) => tracing::error!(
-                %component, %trace, %channel,
-                "a message of the channel `{channel}` is lost: {error}"
-            ),
-        }
-    }
-}
-
-/// A guest's error as one short line for the log.
-fn error_line(error: &Val) -> String {
-    let text = match error {
-        Val::Enum(case) | Val::Variant(case, None) => case.clone(),
-        Val::Variant(case, Some(value)) => match &**value {
-            Val::String(text) => format!("{case}: {text}"),
-            _ => case.clone(),
-        },
-        _ => "an error".to_owned(),
-    };
-    printable(&text.chars().take(200).collect::<String>().replace('\n', " "))
-}
-
-/// The position of the function for messages in the component's pool.
-fn handler_position(pool: &Pool) -> Option<usize> {
-    let active = pool.active();
-    let exported = &active.compiled().exported;
-    let function = exported.functions.get(handler(exported)?)?;
-    pool.position(&function.interface, &function.name)
-}
-
-/// The index of the function for messages among the exports.
-fn handler(exported: &Exported) -> Option<usize> {
-    HANDLERS.iter().find_map(|interface| {
-        exported.functions.iter().position(|function| {
-            let takes_bytes = || {
-                let mut params = function.ty.params();
-                matches!((params.next(), params.next()), (Some((_, Type::List(list))), None) if list.ty() == Type::U8)
-            };
-            function.interface.starts_with(interface) && function.name == HANDLE && takes_bytes()
-        })
-    })
+    [FIXED_LIMITS, channel::FIXED_LIMITS, connection::FIXED_LIMITS].concat()
 }
 
 /// The components that get the messages of each channel of a server.
@@ -217,41 +104,3 @@ impl Listening {
         }
     }
 }
-
-impl Served {
-    /// Starts the delivery of a message to every component of its channel; waits for none.
-    fn take(&self, message: &Msg, dropped: &LogThrottle) {
-        let (channel, payload) = (message.get_channel_name(), message.get_payload_bytes());
-        let Some(channels) = self.channels.get(channel) else { return };
-        for target in channels.iter().filter(|target| !target.ended.load(Ordering::Relaxed)) {
-            let component = target.pool.component();
-            if payload.len() > MAX_MESSAGE_BYTES {
-                tracing::error!(
-                    %component,
-                    "a message of {} bytes of the channel `{channel}` is lost: at most {MAX_MESSAGE_BYTES} are taken; put \
-                     what is large into a store, and its key into the message",
-                    payload.len()
-                );
-                continue;
-            }
-            let bytes = payload.len() * (1 + size_of::<Val>());
-            let kib = u32::try_from(bytes.div_ceil(1024).max(1)).unwrap_or(u32::MAX);
-            let Ok(held) = self.memory_kib.clone().try_acquire_many_owned(kib) else {
-                dropped.failed(|more| {
-                    tracing::error!(
-                        %component,
-                        "{} messages of the channel `{channel}` are lost: `{component}` is slower than they come; raise its \
-                         limit `instances`",
-                        more + 1
-                    );
-                });
-                continue;
-            };
-            let (target, payload) = (target.clone(), payload.to_vec());
-            self.messages.spawn(async move { target.deliver(payload, held).await });
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;

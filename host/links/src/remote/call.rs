@@ -1,17 +1,18 @@
 //! The caller's side: sends a call, waits for its answer, and sends it again if that is safe.
 
-use super::hosts::{Hosts, LastTime, NO_HOST_TTL, PROBE_TIMEOUT};
+use super::called::CalledFunction;
+use super::expected::TYPES_INTERVAL;
+use super::hosts::{Hosts, LastTime, NO_HOST_TTL};
 use super::inbox::{Inbox, PendingAnswer};
-use super::other_types::TYPES_INTERVAL;
+use super::micro::PROBE_TIMEOUT;
 use super::served::ServedFunction;
-use super::types::CalledFunction;
 use super::{LOST_AFTER, MAX_ATTEMPTS, OUTAGE_GRACE, WORKING_INTERVAL, wire};
 use async_nats::client::PublishErrorKind;
 use async_nats::{Client, Message, StatusCode, Subject};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use souk_bindings::call::CallContext;
-use souk_bindings::trace::{Attribute, Span};
+use souk_bindings::trace::Attribute;
 use souk_nats::{ALLOW, Nats, NatsError, Outage};
 use souk_runtime::{CallError, Failure};
 use std::collections::HashMap;
@@ -177,7 +178,7 @@ impl Remote {
             return self.answered(target, caller, payload, context).await;
         }
         let mut context = context.clone();
-        let mut leaving = Span::leave(&mut context, &target.name());
+        let mut leaving = context.span.leave(&target.name());
         leaving.note("souk.link", || Attribute::text("remote"));
         leaving.note("souk.callee", || Attribute::text(&*target.component));
         let answer = Box::pin(self.answered(target, caller, payload, &context)).await;

@@ -6,7 +6,7 @@
 //! log tells the operator which host differs and by how much.
 
 use super::MAX_CLOCK_SKEW;
-use super::micro::Service;
+use super::micro::{CLOCK, Service};
 use async_nats::service::Info;
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -26,14 +26,6 @@ souk_manifest::fixed_limits! {
     const CLOCK_TIMEOUT: Duration = Duration::from_secs(1);
     /// The most answers of one round that are read.
     const MAX_CLOCKS: usize = 256, "answers";
-}
-
-/// The metadata key of a host's time, in milliseconds since 1970.
-pub(super) const CLOCK: &str = "clock";
-
-/// This host's time, in milliseconds since 1970.
-pub(super) fn now() -> String {
-    since_epoch().as_millis().to_string()
 }
 
 /// A clock that differs.

@@ -8,7 +8,7 @@
 //! a signature has no effect. Anyone who may publish on NATS can write here, as they could call the component. When
 //! there are more than [`MAX_TYPES`] types, the oldest are removed.
 
-use super::types::{CalledFunction, ExpectedType};
+use super::called::{CalledFunction, ExpectedType};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use souk_codec::signature::digest_of;
@@ -17,6 +17,7 @@ use souk_manifest::subject::token;
 use souk_nats::Nats;
 use souk_nats::record::{MAX_RECORD_BYTES, Record, RecordError, Records};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of types that callers expect.
@@ -26,6 +27,8 @@ souk_manifest::fixed_limits! {
     const MAX_TYPES: usize = 256, "types";
     /// How often a host tries to write a record while others write it too.
     const MAX_WRITES: usize = 32, "attempts";
+    /// How often a host looks for callers with other types of its functions.
+    pub(super) const TYPES_INTERVAL: Duration = Duration::from_secs(2);
 }
 
 const SECONDS_OF_A_DAY: u64 = 24 * 60 * 60;
@@ -69,29 +72,32 @@ fn entries(record: &Record) -> Vec<Entry> {
     record.value.as_ref().and_then(|value| serde_json::from_slice(value).ok()).unwrap_or_default()
 }
 
-/// Writes down the types that this host's callers expect.
+/// Writes down the types that this host's callers expect. Returns whether some of them are new.
 ///
 /// # Errors
 /// When JetStream does not answer.
-pub(super) async fn publish(nats: &Nats, expected: &[ExpectedType]) -> Result<(), RecordError> {
+pub(super) async fn publish(nats: &Nats, expected: &[ExpectedType]) -> Result<bool, RecordError> {
     let mut components: BTreeMap<&str, Vec<&CalledFunction>> = BTreeMap::new();
     for ExpectedType { component, function, .. } in expected {
         components.entry(component).or_default().push(function);
     }
     if components.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
+    let mut is_new = false;
     let (records, today) = (open(nats).await?, since_epoch().as_secs() / SECONDS_OF_A_DAY);
     for (component, functions) in components {
         for _ in 0..MAX_WRITES {
             let record = get(&records, component).await?;
             let Some(value) = with(entries(&record), &functions, today) else { break };
+            let known = read(&record);
             if records.replace(&key(component), value, record.revision).await? {
+                is_new |= functions.iter().any(|function| !known.contains(function));
                 break;
             }
         }
     }
-    Ok(())
+    Ok(is_new)
 }
 
 /// The record with these functions added; `None` when it has them already.

@@ -11,7 +11,8 @@
 //! A call is never sent to two hosts at the same time, and a call that may not be repeated is not sent again: when a
 //! host that hangs wakes up, it starts the calls that it has, unless their deadline has passed or they were cancelled.
 
-use super::{OUTAGE_GRACE, micro};
+use super::OUTAGE_GRACE;
+use super::micro::{self, PROBE_TIMEOUT};
 use parking_lot::Mutex;
 use souk_nats::Nats;
 use std::sync::Arc;
@@ -28,8 +29,6 @@ souk_manifest::fixed_limits! {
     pub(super) const PROBE_TTL: Duration = Duration::from_millis(100);
     /// How long to remember that no host answered a probe, so that not every call waits for an answer in vain.
     pub(super) const NO_HOST_TTL: Duration = Duration::from_secs(2);
-    /// How long a host may take to answer a probe.
-    pub(super) const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 }
 
 /// When something last happened.

@@ -215,7 +215,7 @@ impl Handler {
     }
 
     /// The most bytes of a request, with head and body.
-    pub fn most(&self) -> usize {
+    pub fn max_request_bytes(&self) -> usize {
         self.remote.max_payload().saturating_sub(HEADROOM_BYTES)
     }
 

@@ -1,10 +1,11 @@
 //! The caller's side of a remote link: an import whose functions send their calls over NATS.
 
 use super::call::TOO_LARGE;
-use super::types::CalledFunction;
+use super::called::CalledFunction;
 use super::{Remote, Target};
+use crate::answers::{Answer, Answers};
 use crate::check::LinkTypeError;
-use crate::import::{Answer, Answers, Import, LinkError};
+use crate::import::{Import, LinkError};
 use crate::unavailable::{Unavailable, write_results};
 use souk_bindings::Ctx;
 use souk_bindings::boundary::{Boundaries, Boundary};

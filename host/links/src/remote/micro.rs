@@ -10,9 +10,7 @@
 //! interface is written without its package and version, as in `catalog-get`, unless the component has another
 //! interface of that name: then it is written in full.
 
-use super::clocks::{self, CLOCK};
-use super::hosts::PROBE_TIMEOUT;
-use super::types::CalledFunction;
+use super::called::CalledFunction;
 use super::wire;
 use async_nats::service::{Info, PingResponse, Stats as StatsResponse, endpoint, error};
 use async_nats::{Client, Message, SubscribeError, Subscriber, datetime};
@@ -20,6 +18,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::SelectAll;
 use parking_lot::Mutex;
+use souk_manifest::clock::since_epoch;
 use souk_manifest::subject::is_reserved;
 use souk_manifest::subject::{Subjects, token};
 use souk_nats::Nats;
@@ -31,6 +30,8 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
+/// The metadata key of a host's time, in milliseconds since 1970.
+pub(super) const CLOCK: &str = "clock";
 /// Stands for a missing version, or one that is not a semantic version, which the service API requires.
 const NO_VERSION: &str = "0.0.0";
 
@@ -40,6 +41,8 @@ souk_manifest::fixed_limits! {
 
     /// The longest id of a host that is accepted; ours have 32 bytes.
     const MAX_ID_BYTES: usize = 64, bytes;
+    /// How long a host may take to answer a probe.
+    pub(super) const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 }
 
 /// One subject of a service.
@@ -207,7 +210,7 @@ impl Service {
         let kind = format!("io.nats.micro.v1.{}_response", verb.name().to_ascii_lowercase());
         let mut metadata = self.metadata.clone();
         if self.is_host {
-            metadata.insert(CLOCK.to_owned(), clocks::now());
+            metadata.insert(CLOCK.to_owned(), since_epoch().as_millis().to_string());
         }
         match verb {
             Verb::Ping => serde_json::to_vec(&PingResponse { kind, name, id, version, metadata }),

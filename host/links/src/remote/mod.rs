@@ -64,6 +64,7 @@
 //! Streams do not cross a remote link: a body is sent as a whole.
 
 mod call;
+mod called;
 mod clocks;
 mod expected;
 #[cfg(any(test, fuzzing))]
@@ -88,6 +89,7 @@ mod wire;
 mod tests;
 
 pub use call::{Remote, Target};
+pub use called::{CalledFunction, ExpectedType};
 pub use link::{Linked, link};
 pub use listing::{ListedHost, hosts as listed_hosts};
 pub use micro::is_served;
@@ -96,7 +98,7 @@ pub use peers::{PeerError, Presence, agree};
 pub use serve::Serving;
 pub(crate) use serve::{leave, round_trip};
 pub use served::{FunctionsUnknown, ServedFunction};
-pub use types::{CalledFunction, ExpectedType, compare, expected_types};
+pub use types::{MISMATCH_FIX, announce, compare, expected_types, unanswered};
 
 use souk_codec::MAX_VALUE_BYTES;
 use souk_manifest::limits::FixedLimit;

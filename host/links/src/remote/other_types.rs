@@ -9,10 +9,10 @@
 //! If no host takes a caller's type yet although one could, the call waits for a moment: it was not started
 //! ([`call`](super::call)).
 
-use super::expected;
+use super::called::CalledFunction;
+use super::expected::{self, TYPES_INTERVAL};
 use super::micro;
 use super::serve::{Endpoint, Intakes, Kind};
-use super::types::CalledFunction;
 use souk_nats::record::RecordError;
 use souk_nats::record::Records;
 use souk_nats::{Nats, NatsError, Outage};
@@ -27,8 +27,6 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of other types.
     pub(crate) const FIXED_LIMITS = "remote";
 
-    /// How often a host looks for callers with other types of its functions.
-    pub(super) const TYPES_INTERVAL: Duration = Duration::from_secs(2);
     /// How long it waits after it could not read the types from NATS.
     const TYPES_RETRY_INTERVAL: Duration = Duration::from_secs(60);
     /// How long a start waits for the types that callers use.

@@ -1,6 +1,6 @@
 //! Hosts are replaced one after the other, and a contract gains an optional field meanwhile.
 
-use super::super::types::ExpectedType;
+use super::super::called::ExpectedType;
 use super::*;
 use crate::remote::{Remote, Serving, Target};
 use crate::test_pool::pool;

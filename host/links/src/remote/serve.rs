@@ -11,11 +11,11 @@
 //! that crate's types.
 
 use super::call::host_subject;
+use super::called::CalledFunction;
 use super::memory_budget::{MemoryBudget, Reservation};
 use super::micro::{self, Announcing};
 use super::other_types::{Callee, OtherTypes, Own};
 use super::running::Running;
-use super::types::CalledFunction;
 use super::{MAX_CALL_MEMORY_KIB, WORKING_INTERVAL, http, wire};
 use ::http::Method;
 use async_nats::header::HeaderMap;

@@ -1,7 +1,7 @@
 //! The functions that other hosts serve, read with NATS's service API ([`micro`](super::micro)).
 
+use super::called::CalledFunction;
 use super::micro::service_name;
-use super::types::CalledFunction;
 use async_nats::service::Info;
 use async_nats::{Message, StatusCode};
 use bytes::Bytes;

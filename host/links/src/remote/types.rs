@@ -4,46 +4,16 @@
 //! starts nevertheless asks the running hosts for their types, only to log differences. When no host took a call, the
 //! caller asks for the reason, because "no host runs it" would mislead the reader of the log if only the types differ.
 
+use super::called::{CalledFunction, ExpectedType};
 use super::expected;
+use super::other_types::TYPES_INTERVAL;
 use super::served::ServedFunction;
 use crate::import::{Import, LinkError};
 use futures::future::join_all;
-use souk_codec::FunctionCodec;
-use souk_codec::signature::{digest, signature};
 use souk_nats::Nats;
 use std::collections::BTreeMap;
-use wasmtime::component::types::ComponentFunc;
-
-/// A function with its type, as a caller or a host knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CalledFunction {
-    /// The interface with its version, as the component exports it.
-    pub interface: String,
-    /// Its name.
-    pub name: String,
-    /// Its type, as WIT on one line.
-    pub signature: String,
-    /// The digest of its type.
-    pub digest: String,
-}
 
 impl CalledFunction {
-    /// The function `name` of `interface`.
-    pub fn new(interface: &str, name: &str, ty: &ComponentFunc) -> Self {
-        CalledFunction {
-            interface: interface.to_owned(),
-            name: name.to_owned(),
-            signature: signature(name, ty),
-            digest: digest(name, ty),
-        }
-    }
-
-    /// Whether a function of the type of `callee` can exactly answer a caller that is built for this type.
-    pub(super) fn can_call(&self, callee: &CalledFunction) -> bool {
-        let codecs = (FunctionCodec::read(&self.signature), FunctionCodec::read(&callee.signature));
-        matches!(codecs, (Some(caller), Some(callee)) if caller.can_call(&callee))
-    }
-
     /// Whether one of the `served` functions can answer a caller of this type.
     pub(super) fn has_compatible(&self, served: &[ServedFunction]) -> bool {
         let mut others = served.iter().filter(|other| other.interface == self.interface && other.name == self.name);
@@ -62,20 +32,20 @@ impl CalledFunction {
 
     /// The message for `caller` about a difference; `there` comes from [`CalledFunction::differs`].
     pub(super) fn mismatch_message(&self, caller: &str, component: &str, there: &str) -> String {
+        let what = self.mismatch(caller, component, there);
+        format!("{what}: calls are refused; fix: {MISMATCH_FIX}")
+    }
+
+    fn mismatch(&self, caller: &str, component: &str, there: &str) -> String {
         let CalledFunction { interface, name, signature, .. } = self;
         format!(
-            "`{caller}` calls `{interface}#{name}` of `{component}` on another host, and it {there}, and `{signature}` here: \
-             calls are refused; fix: build both from the same version of the contract, and let all hosts have that build"
+            "`{caller}` calls `{interface}#{name}` of `{component}` on another host, and it {there}, and `{signature}` here"
         )
     }
 }
 
-/// The type that a component of this host expects of a function on another host.
-pub struct ExpectedType {
-    pub(super) caller: String,
-    pub(super) component: String,
-    pub(super) function: CalledFunction,
-}
+/// The fix for types that differ.
+pub const MISMATCH_FIX: &str = "build both from the same version of the contract, and let all hosts have that build";
 
 /// The types that `caller` expects of the component that answers `import`.
 ///
@@ -90,29 +60,66 @@ pub fn expected_types(import: &Import<'_>, caller: &str) -> Result<Vec<ExpectedT
     Ok(expected.collect())
 }
 
-/// Writes down the function types that this host's callers expect, for the hosts that serve them. Then asks the running
-/// hosts for their types, and logs each function for which none has the same or a compatible type.
+impl ExpectedType {
+    /// The component that is called.
+    pub fn component(&self) -> &str {
+        &self.component
+    }
+}
+
+/// A function of which no running host has the same or a compatible type.
+#[derive(Debug)]
+pub struct UnansweredType<'a> {
+    /// The type that the caller expects.
+    pub expected: &'a ExpectedType,
+    there: String,
+}
+
+impl UnansweredType<'_> {
+    /// What differs, with both types.
+    pub fn what(&self) -> String {
+        let ExpectedType { caller, component, function } = self.expected;
+        function.mismatch(caller, component, &self.there)
+    }
+}
+
+/// Writes down the function types that this host's callers expect, for the hosts that serve them. Then logs each
+/// function for which no running host has the same or a compatible type.
 pub async fn compare(nats: Nats, expected: Vec<ExpectedType>) {
     if let Err(error) = expected::publish(&nats, &expected).await {
         tracing::debug!("hosts of later versions do not learn which types this one calls: {error}");
     }
-    let mut components: BTreeMap<&str, Vec<&ExpectedType>> = BTreeMap::new();
-    for function in &expected {
+    for unanswered in unanswered(&nats, &expected).await {
+        let component = unanswered.expected.component();
+        tracing::error!(component, "{}: calls are refused; fix: {MISMATCH_FIX}", unanswered.what());
+    }
+}
+
+/// Writes down the types that a new version of a caller expects, before it serves. Waits until the hosts have had time
+/// to learn of those that are new, so that its first calls need not wait for that.
+pub async fn announce(nats: &Nats, expected: &[ExpectedType]) {
+    match expected::publish(nats, expected).await {
+        Ok(false) => {}
+        Ok(true) => tokio::time::sleep(TYPES_INTERVAL).await,
+        Err(error) => tracing::debug!("other hosts do not learn which types the new version calls: {error}"),
+    }
+}
+
+/// Those of `expected` that no running host can answer, of components that some host runs.
+pub async fn unanswered<'a>(nats: &Nats, expected: &'a [ExpectedType]) -> Vec<UnansweredType<'a>> {
+    let mut components: BTreeMap<&str, Vec<&'a ExpectedType>> = BTreeMap::new();
+    for function in expected {
         components.entry(&function.component).or_default().push(function);
     }
-    let nats = &nats;
-    join_all(components.into_iter().map(async |(component, expected)| {
+    let found = join_all(components.into_iter().map(async |(component, expected)| {
         let served = ServedFunction::of_all(nats, component).await;
-        if served.is_empty() {
-            return;
-        }
-        for ExpectedType { caller, function, .. } in expected {
-            if let Some(there) = function.differs(&served)
-                && !function.has_compatible(&served)
-            {
-                tracing::error!(component, "{}", function.mismatch_message(caller, component, &there));
-            }
-        }
-    }))
-    .await;
+        let differs = |expected: &'a ExpectedType| {
+            let there = expected.function.differs(&served)?;
+            (!expected.function.has_compatible(&served)).then_some(UnansweredType { expected, there })
+        };
+        // Without an answer nothing is known.
+        let known = expected.into_iter().filter(|_| !served.is_empty());
+        known.filter_map(differs).collect::<Vec<_>>()
+    }));
+    found.await.into_iter().flatten().collect()
 }

@@ -60,10 +60,10 @@ pub(super) fn mistakes() -> Vec<Mistake> {
         in_component("files = [\"../x/*\"]", 8, "leaves the folder", "copy the files"),
         in_component("files = [\"a[\"]", 8, "is not a pattern", "assets/**"),
         in_component(
-            "files = [{ source = \"x\", destination = \"y\" }]",
+            "files = [{ source = \"x\", destination = \"/y/../../z\" }]",
             8,
-            "not an absolute path",
-            "begin it with `/`",
+            "has `..` in it",
+            "path in the component",
         ),
         in_component("files = [{ source = \"x\" }]", 8, "has no `destination`", "destination ="),
         in_component("files = [7]", 8, "of type integer", "pattern"),

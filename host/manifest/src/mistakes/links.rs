@@ -183,7 +183,7 @@ pub(super) fn mistakes() -> Vec<Mistake> {
         in_component(
             &format!("{B}[component.a.dependencies]\norders = {{ component = \"b\" }}"),
             11,
-            "names no package",
+            "not an interface of a package",
             "namespace:package",
         ),
         Mistake(

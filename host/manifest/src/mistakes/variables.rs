@@ -18,7 +18,7 @@ pub(super) fn mistakes() -> Vec<Mistake> {
             "keep one",
         ),
         beside_component("[variables]\nv = { default = 7 }", 9, "`default` must be a string", "quotes"),
-        beside_component("[variables]\nv = \"x\"", 9, "`v` must be a table", "table"),
+        beside_component("[variables]\nv = \"x\"", 9, "variable `v` is a text", "{ default = "),
         beside_component(
             "[variables]\nno-dash = { default = \"\" }",
             9,
@@ -106,7 +106,7 @@ pub(super) fn mistakes() -> Vec<Mistake> {
             "set SPIN_VARIABLE_V to a value that does",
         ),
         generated("v = {}", "v = { required = true }", "has no `generate`", "generate = \"secret\""),
-        generated("v = \"url\"", "v = { required = true }", "`v` must be a table", "table"),
+        generated("v = \"url\"", "v = { required = true }", "`v` must be a table", "v = {"),
         generated(
             "v = { generate = \"url\", unles = \"w\" }",
             "v = { required = true }\nw = { default = \"\" }",

@@ -8,6 +8,7 @@ fn files_that_do_not_exist_are_reported_when_they_are_looked_up() {
         ("\"none.txt\"", "does not exist"),
         ("\"none/*\"", "matches no file"),
         ("{ source = \"none\", destination = \"/\" }", "does not exist"),
+        ("{ source = \"spin.toml\", destination = \"/w/\" }", "is a file, and its destination `/w/` a folder"),
     ] {
         let app = app(&with_component(&format!("files = [{entry}]")));
         let error = app.component("a").files.resolve().expect_err(entry);
@@ -32,4 +33,14 @@ fn files_that_do_not_exist_are_reported_when_they_are_looked_up() {
     assert!(error.line == Some(8) && error.message.contains("`a/x` and `b/x`"), "{error}");
     let files = twice("exclude_files = [\"a/*\"]").component("a").files.resolve().unwrap();
     assert_eq!(files.keys().collect::<Vec<_>>(), ["/w/x"]);
+}
+
+#[test]
+fn a_destination_begins_at_the_root_with_or_without_a_slash() {
+    for (destination, path) in [("w", "/w/a.txt"), ("/w", "/w/a.txt"), ("w/", "/w/a.txt"), ("", "/a.txt")] {
+        let files = format!("files = [{{ source = \"a\", destination = \"{destination}\" }}]");
+        let app = app(&with_component(&files)).file("a/a.txt", "");
+        let files = app.component("a").files.resolve().unwrap();
+        assert_eq!(files.keys().collect::<Vec<_>>(), [path], "{destination}");
+    }
 }

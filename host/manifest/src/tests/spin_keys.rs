@@ -108,10 +108,10 @@ fn rows() -> Vec<Row> {
             "route = \"/\"\ncomponent = { source = \"x.wasm\" }",
         ),
         in_trigger(
-            "`trigger.http`: `executor` of type `http` or `spin`",
+            "`trigger.http`: `executor` of type `http`, `spin` or `wasip3-unstable`",
             Works,
-            "",
-            "route = \"/\"\ncomponent = \"a\"\nexecutor.type = \"spin\"",
+            "the component says which handler it has",
+            "route = \"/\"\ncomponent = \"a\"\nexecutor.type = \"wasip3-unstable\"",
         ),
         in_trigger(
             "`trigger.http`: `executor` of type `wagi`",
@@ -180,7 +180,7 @@ fn rows() -> Vec<Row> {
         in_component(
             "`files`: patterns, and `source` with `destination`",
             Works,
-            "a snapshot from the start; nothing outside the manifest's folder",
+            "a snapshot from the start; nothing outside the manifest's folder; a pattern that matches no file is refused",
             "files = [\"x/*\", { source = \"y\", destination = \"/\" }]",
         ),
         in_component("`exclude_files`", Works, "", "exclude_files = [\"**/secret\"]"),
@@ -270,6 +270,12 @@ fn rows() -> Vec<Row> {
             Refused("names a version, but no registry"),
             "there is no default registry",
             "\">=1.0.0\"",
+        ),
+        in_component(
+            "`dependencies`: a plain name, such as `greet`",
+            Refused("`greet` is not an interface of a package"),
+            "a link is by an interface",
+            "[component.b]\nsource = \"b.wasm\"\n[component.a.dependencies]\ngreet = { component = \"b\" }",
         ),
         dependency(
             "`dependencies`: `inherit_configuration`",

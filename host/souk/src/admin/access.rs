@@ -12,6 +12,7 @@
 
 use super::Admin;
 use super::problem::Problem;
+use super::right::Right;
 use crate::http::ADMIN_COOKIE as COOKIE;
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::request::Parts;
@@ -19,19 +20,6 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-
-/// What a client may do; each right includes those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Right {
-    /// Only what names components and never shows data.
-    Nothing,
-    /// Read, but not arguments and other data.
-    Read,
-    /// Everything except the tokens themselves.
-    Full,
-    /// Everything.
-    Owner,
-}
 
 /// Where a connection came from.
 #[derive(Debug, Clone)]

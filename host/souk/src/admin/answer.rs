@@ -1,15 +1,16 @@
 //! Answers one request of the API: checks the right that it needs, acts, and builds the answer.
 
-use super::access::{self, Client, Connection, Right};
+use super::access::{self, Client, Connection};
 use super::call::{CallRequest, call, list};
+use super::limits::MAX_MESSAGE_BYTES;
 use super::problem::Problem;
 use super::request::{self, ManualRequest};
+use super::right::Right;
 use super::routes::{self, Action};
-use super::serve::MAX_MESSAGE_BYTES;
 use super::sessions::SESSION_TTL;
 use super::{Admin, console, deployments, examine, facts, map, messages, profile, traces};
 use crate::fetch::MAX_COMPONENT_BYTES;
-use crate::http::{ADMIN_COOKIE as COOKIE, discard, path_for_log};
+use crate::http::{ADMIN_COOKIE as COOKIE, UnderWay, discard, path_for_log};
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, EXPECT, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE,
@@ -21,10 +22,11 @@ use hyper::body::{Body as _, Incoming};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use souk_bindings::printable;
-use souk_links::durable::operator::{self, Which};
+use souk_links::durable::operator::{self, Selection};
 use souk_manifest::secrets::SecretError;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of requests to the administration.
@@ -53,13 +55,23 @@ struct TokenValues {
     full: String,
 }
 
-/// Answers `request`, which came in over `connection`. Never fails: an error becomes an answer.
-pub(crate) async fn answer(admin: &Arc<Admin>, connection: &Connection, request: Request<Incoming>) -> Answer {
+/// Answers `request`, which came in over `connection`. Never fails: an error becomes an answer. `under_way` is the
+/// request's record where strangers may send requests.
+pub(crate) async fn answer(
+    admin: &Arc<Admin>,
+    connection: &Connection,
+    request: Request<Incoming>,
+    under_way: Option<&UnderWay>,
+) -> Answer {
     let (head, mut body) = request.into_parts();
     // Such a client sends its body only when it is asked for.
     let expects = head.headers.contains_key(EXPECT);
     let mut answer = match access::identify(&head, connection, admin) {
         Ok(client) => {
+            if let (Right::Nothing, Some(under_way)) = (client.right, under_way) {
+                // Such a request is answered at once: only its own client can keep it waiting.
+                under_way.waits_until(Instant::now() + BODY_TIMEOUT);
+            }
             let request = IncomingRequest { admin, connection, client, head, body: &mut body };
             request.answer().await.unwrap_or_else(|problem| refused(&problem))
         }
@@ -225,15 +237,21 @@ impl IncomingRequest<'_> {
             Action::Deploy => {
                 let file = read_bytes(body, MAX_COMPONENT_BYTES as usize).await?;
                 note(&format!("deploy {}", logged(&id)));
-                json(&deployments::deploy(&admin.app, id, query, file.to_vec(), client.to_string()).await?)
+                let (app, query, by) = (admin.app.clone(), query.map(str::to_owned), client.to_string());
+                let done = async move { deployments::deploy(&app, id, query.as_deref(), file.to_vec(), by).await };
+                json(&to_its_end(admin, done).await?)
             }
             Action::RollBack => {
                 note(&format!("roll {} back", logged(&id)));
-                json(&deployments::roll_back(&admin.app, &id, query, &client.to_string()).await?)
+                let (app, query, by) = (admin.app.clone(), query.map(str::to_owned), client.to_string());
+                let done = async move { deployments::roll_back(&app, &id, query.as_deref(), &by).await };
+                json(&to_its_end(admin, done).await?)
             }
             Action::Promote => {
                 note(&format!("promote the version of {} that is on trial", logged(&id)));
-                json(&deployments::promote(&admin.app, &id, &client.to_string()).await?)
+                let (app, by) = (admin.app.clone(), client.to_string());
+                let done = async move { deployments::promote(&app, &id, &by).await };
+                json(&to_its_end(admin, done).await?)
             }
             Action::Profile => {
                 note(&format!("profile {}", logged(&id)));
@@ -243,7 +261,8 @@ impl IncomingRequest<'_> {
             }
             Action::Reload => {
                 note("apply the manifest as it is now");
-                json(&admin.reload().await?)
+                let reloading = admin.clone();
+                json(&to_its_end(admin, async move { reloading.reload().await }).await?)
             }
             Action::RenewTokens => {
                 note("renew the tokens");
@@ -254,19 +273,35 @@ impl IncomingRequest<'_> {
             other => {
                 let (what, request) = match other {
                     Action::RetryMessage => {
-                        (format!("retry message {}", logged(&id)), operator::Request::Retry(Which::One(id)))
+                        (format!("retry message {}", logged(&id)), operator::Request::Retry(Selection::One(id)))
                     }
                     Action::DropMessage => {
-                        (format!("drop message {}", logged(&id)), operator::Request::Drop(Which::One(id)))
+                        (format!("drop message {}", logged(&id)), operator::Request::Drop(Selection::One(id)))
                     }
-                    Action::RetryDead => ("retry all dead letters".to_owned(), operator::Request::Retry(Which::Dead)),
-                    _ => ("drop all dead letters".to_owned(), operator::Request::Drop(Which::Dead)),
+                    Action::RetryDead => {
+                        ("retry all dead letters".to_owned(), operator::Request::Retry(Selection::Dead))
+                    }
+                    _ => ("drop all dead letters".to_owned(), operator::Request::Drop(Selection::Dead)),
                 };
                 note(&what);
                 json(&messages::run(&admin.app, request).await?)
             }
         }
     }
+}
+
+/// Does something that has several steps to its end, even if the client goes away in the middle.
+async fn to_its_end<T: Send + 'static>(
+    admin: &Arc<Admin>,
+    work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    let under_way = admin.changes.token();
+    let done = tokio::spawn(async move {
+        let done = work.await;
+        drop(under_way);
+        done
+    });
+    done.await.unwrap_or_else(|error| Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error)))
 }
 
 /// A name from a request, made safe and short for a log line.

@@ -2,8 +2,8 @@
 
 use super::call::{CallReply, CallRequest, Listed};
 use super::examine::Finding;
+use super::limits::MAX_MESSAGE_BYTES;
 use super::problem::Problem;
-use super::serve::MAX_MESSAGE_BYTES;
 use super::traces::{TraceLine, TraceTree};
 use crate::app::deploy::{Deployed, Reloaded, VersionFacts};
 use crate::usage::Used;
@@ -15,7 +15,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use souk_links::durable::operator::{self, Event, Found, Which};
+use souk_links::durable::operator::{self, Event, FoundEvents, Selection};
 use std::path::Path;
 use std::time::Duration;
 use tokio::net::UnixStream;
@@ -78,11 +78,11 @@ impl RunningHost {
     ///
     /// # Errors
     /// As [`call`](Self::call).
-    pub async fn messages(&mut self, request: &operator::Request) -> anyhow::Result<Found> {
+    pub async fn messages(&mut self, request: &operator::Request) -> anyhow::Result<FoundEvents> {
         // An empty id would change the path.
         if let operator::Request::Show(id)
-        | operator::Request::Retry(Which::One(id))
-        | operator::Request::Drop(Which::One(id)) = request
+        | operator::Request::Retry(Selection::One(id))
+        | operator::Request::Drop(Selection::One(id)) = request
             && id.is_empty()
         {
             return Err(operator::unknown(id).into());
@@ -92,12 +92,12 @@ impl RunningHost {
             operator::Request::List { dead } => (Method::GET, format!("/v1/messages?dead={dead}")),
             operator::Request::Show(id) => {
                 let event: Event = self.ask(Method::GET, &one(id), Vec::new()).await?;
-                return Ok(Found { total: 1, events: vec![event] });
+                return Ok(FoundEvents { total: 1, events: vec![event] });
             }
-            operator::Request::Retry(Which::One(id)) => (Method::POST, format!("{}/retry", one(id))),
-            operator::Request::Retry(Which::Dead) => (Method::POST, "/v1/dead-letters/retry".to_owned()),
-            operator::Request::Drop(Which::One(id)) => (Method::DELETE, one(id)),
-            operator::Request::Drop(Which::Dead) => (Method::DELETE, "/v1/dead-letters".to_owned()),
+            operator::Request::Retry(Selection::One(id)) => (Method::POST, format!("{}/retry", one(id))),
+            operator::Request::Retry(Selection::Dead) => (Method::POST, "/v1/dead-letters/retry".to_owned()),
+            operator::Request::Drop(Selection::One(id)) => (Method::DELETE, one(id)),
+            operator::Request::Drop(Selection::Dead) => (Method::DELETE, "/v1/dead-letters".to_owned()),
         };
         self.ask(method, &path, Vec::new()).await
     }

@@ -82,7 +82,13 @@ pub(super) fn versions(app: &App, query: Option<&str>) -> Result<Vec<VersionFact
 
 /// The terms of a trial; `None` without a trial, which includes a share of 100%.
 fn terms(query: Option<&str>) -> Result<Option<Terms>, Problem> {
-    let Some(canary) = parameter(query, "canary") else { return Ok(None) };
+    let Some(canary) = parameter(query, "canary") else {
+        return match ["for", "max-errors", "max-slowdown"].iter().find(|key| parameter(query, key).is_some()) {
+            // It would serve all calls at once, and nothing would be limited.
+            Some(key) => Err(Problem::bad(format_args!("`{key}` needs `canary`\n  fix: add `canary=5%25`"))),
+            None => Ok(None),
+        };
+    };
     let share = percent("canary", &canary)?;
     let draws = (share * f64::from(DRAWS)).round();
     if !(1.0..=f64::from(DRAWS)).contains(&draws) {
@@ -139,6 +145,10 @@ mod tests {
             "canary=5&for=soon",
             "canary=5&max-errors=-1",
             "canary=5&max-slowdown=0.5",
+            "canary=nan",
+            "for=60s",
+            "check=true&max-errors=1%25",
+            "max-slowdown=2",
         ] {
             assert_eq!(terms(Some(query)).unwrap_err().status(), StatusCode::BAD_REQUEST, "{query}");
         }

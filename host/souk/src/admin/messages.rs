@@ -3,24 +3,24 @@
 use super::problem::Problem;
 use crate::app::App;
 use http::StatusCode;
-use souk_links::durable::operator::{self, Found, Refusal, Request, Why};
+use souk_links::durable::operator::{self, FoundEvents, Refusal, RefusalKind, Request};
 use souk_links::durable::{JetStreamError, JetStreamQueue, Queue};
 
 /// Performs `request` on the messages of `app`.
 ///
 /// # Errors
 /// When the message does not exist or may not be changed, or the queue fails.
-pub async fn run(app: &App, request: Request) -> Result<Found, Problem> {
+pub async fn run(app: &App, request: Request) -> Result<FoundEvents, Problem> {
     let queue = queue(app).await.map_err(Problem::unavailable)?;
     operator::run(queue.as_ref(), request).await.map_err(|refusal| Problem::new(status(&refusal), refusal))
 }
 
 fn status(refusal: &Refusal) -> StatusCode {
-    match refusal.why {
-        Why::Unknown => StatusCode::NOT_FOUND,
-        Why::Ambiguous => StatusCode::BAD_REQUEST,
-        Why::NotNow => StatusCode::CONFLICT,
-        Why::Failed => StatusCode::SERVICE_UNAVAILABLE,
+    match refusal.kind {
+        RefusalKind::Unknown => StatusCode::NOT_FOUND,
+        RefusalKind::Ambiguous => StatusCode::BAD_REQUEST,
+        RefusalKind::NotNow => StatusCode::CONFLICT,
+        RefusalKind::Failed => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

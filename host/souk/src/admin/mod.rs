@@ -24,11 +24,13 @@ mod console;
 mod deployments;
 pub mod examine;
 mod facts;
+mod limits;
 mod map;
 pub mod messages;
 mod problem;
 mod profile;
 mod request;
+pub(crate) mod right;
 pub(crate) mod routes;
 pub(crate) mod serve;
 pub(crate) mod sessions;
@@ -55,7 +57,8 @@ use tokio_util::task::TaskTracker;
 
 /// Every fixed limit of this module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
-    let parts = [serve::FIXED_LIMITS, answer::FIXED_LIMITS, sessions::FIXED_LIMITS, facts::FIXED_LIMITS];
+    let parts =
+        [serve::FIXED_LIMITS, limits::FIXED_LIMITS, answer::FIXED_LIMITS, sessions::FIXED_LIMITS, facts::FIXED_LIMITS];
     [
         parts.concat(),
         [

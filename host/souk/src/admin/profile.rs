@@ -1,8 +1,8 @@
 //! The route that profiles a component.
 
+use super::limits::MAX_MESSAGE_BYTES;
 use super::problem::Problem;
 use super::routes::parameter;
-use super::serve::MAX_MESSAGE_BYTES;
 use crate::app::App;
 use http::StatusCode;
 use souk_runtime::{MAX_PROFILE_TIME, Profile};

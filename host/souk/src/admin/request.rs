@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use serde::{Deserialize, Serialize};
 use souk_bindings::call::CallContext;
-use souk_bindings::trace::{Attribute, Parent, Span};
+use souk_bindings::trace::{Attribute, Parent};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,7 +75,7 @@ pub(super) async fn send(admin: &Arc<Admin>, request: ManualRequest) -> Result<M
     let mut context = CallContext::new(format!("call-{}", Uuid::now_v7().simple()), REQUEST_TIMEOUT);
     context.span = admin.app.boundaries().tracer().root(Parent::of(request.headers()));
     let name = format!("{} {}", request.method(), path_for_log(request.uri().path()));
-    let mut span = Span::leave(&mut context, &name);
+    let mut span = context.span.leave(&name);
     span.note("souk.request.id", || Attribute::text(&context.trace));
     let answer = async {
         let response = admin.app.request(request, context).await;

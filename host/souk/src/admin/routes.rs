@@ -1,7 +1,7 @@
 //! Every route of the API: its method, its path, and the right that it needs.
 
-use super::access::Right;
 use super::problem::Problem;
+use super::right::Right;
 use http::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
 
@@ -163,9 +163,13 @@ impl Route {
     /// may add some of their own to what needs no right.
     pub(crate) fn check_query(&self, query: Option<&str>) -> Result<(), Problem> {
         let names = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
-        let mut names = names.map(|pair| pair.split('=').next().unwrap_or_default());
+        let names: Vec<&str> = names.map(|pair| pair.split('=').next().unwrap_or_default()).collect();
         let known = self.parameters();
-        match names.find(|name| self.needs > Right::Nothing && !known.contains(name)) {
+        // Of `check=false&check=true`, one value would be ignored.
+        if let Some(twice) = known.iter().find(|name| names.iter().filter(|given| given == name).count() > 1) {
+            return Err(Problem::bad(format_args!("`{twice}` is given twice\n  fix: give it once")));
+        }
+        match names.into_iter().find(|name| self.needs > Right::Nothing && !known.contains(name)) {
             None => Ok(()),
             Some(_) if known.is_empty() => {
                 Err(Problem::bad("the path takes no parameters\n  fix: leave out what follows `?`"))
@@ -299,6 +303,8 @@ mod tests {
             ("/v1/components/shop/deploy", "check=true&Canary=5%25"),
             ("/v1/components/shop/rollback", "versions=2"),
             ("/v1/dead-letters/retry", "component=shop"),
+            ("/v1/components/shop/deploy", "check=false&check=true"),
+            ("/v1/components/shop/rollback", "version=1&version=2"),
         ] {
             let problem = check(path, query).unwrap_err();
             assert_eq!(problem.status(), StatusCode::BAD_REQUEST, "{path}?{query}");

@@ -1,13 +1,15 @@
 //! The listeners of the API: the control socket, and with `--admin` one on TCP.
 //!
 //! Both speak HTTP/1.1 and have the same bounds: the number of connections, the time for a request to arrive, and the
-//! time for the client to read the answer. They serve until the host has drained, so that a probe sees the drain;
-//! requests that change something are refused as soon as the drain begins.
+//! time for the client to read the answer. Strangers may reach the TCP listener, so it makes room as the public one
+//! does: a connection that has stood still longest goes for a newcomer, and a peer has a share. Both serve until the
+//! host has drained, so that a probe sees the drain; requests that change something are refused as soon as the drain
+//! begins.
 
 use super::Admin;
 use super::access::Connection;
 use super::answer::answer;
-use crate::http::Tls;
+use crate::http::{Activity, Connection as Place, Connections, Share, Tls};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -29,8 +31,13 @@ souk_manifest::fixed_limits! {
 
     /// The pause after a connection could not be accepted.
     const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
-    /// The most connections to the control socket, and the most to the listener of `--admin`; others wait.
+    /// The most connections to the control socket, and the most to the listener of `--admin`; others wait while all are
+    /// busy.
     const MAX_CONNECTIONS: usize = 64, "connections";
+    /// The most connections of one peer to the listener of `--admin`.
+    const MAX_PEER_CONNECTIONS: usize = 32, "connections";
+    /// How long a connection that makes room for another may still take.
+    const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
     /// How long a connection may stay idle between two requests, or inside the head of one.
     const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
     /// How long a client may stop reading an answer.
@@ -39,8 +46,6 @@ souk_manifest::fixed_limits! {
     const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
     /// The longest head of a request.
     const MAX_HEAD_BYTES: usize = 16 << 10, bytes;
-    /// The longest request or answer between `souk` commands and a running host.
-    pub(super) const MAX_MESSAGE_BYTES: usize = 64 << 20, bytes;
 }
 
 /// A listener of the API cannot be created.
@@ -130,7 +135,7 @@ pub(crate) async fn serve_socket(admin: Arc<Admin>, listener: UnixListener, stop
                     let connection = Connection::Socket(stream.peer_cred().ok().map(|peer| peer.uid()));
                     let (admin, stop) = (admin.clone(), stop.clone());
                     tokio::spawn(async move {
-                        serve(stream, connection, admin, &stop).await;
+                        serve(stream, connection, admin, None, &stop).await;
                         drop(place);
                     });
                 }
@@ -143,11 +148,11 @@ pub(crate) async fn serve_socket(admin: Arc<Admin>, listener: UnixListener, stop
 
 /// Serves the listener of `--admin` until `stop`.
 pub(crate) async fn serve_tcp(admin: Arc<Admin>, listener: Listener, stop: CancellationToken) {
-    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let connections = Connections::new(MAX_CONNECTIONS, MAX_PEER_CONNECTIONS);
+    let limits = admin.app.application().limits.clone();
     let Listener { listener, tls, .. } = listener;
     let accept = async {
         loop {
-            let Ok(place) = connections.clone().acquire_owned().await else { return };
             let (stream, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -158,18 +163,22 @@ pub(crate) async fn serve_tcp(admin: Arc<Admin>, listener: Listener, stop: Cance
             // The client has gone already.
             let Ok(local) = stream.local_addr() else { continue };
             let _ = stream.set_nodelay(true);
+            // A peer whose connections are all busy: the new one is closed.
+            let place = connections.admitted(Share::of(peer.ip()), Activity::new(&limits)).await;
+            let Some(place) = place else { continue };
             let (admin, tls, stop) = (admin.clone(), tls.clone(), stop.clone());
             tokio::spawn(async move {
                 let connection = Connection::Tcp { peer, local, secure: tls.is_some() };
                 match tls {
-                    None => serve(stream, connection, admin, &stop).await,
+                    None => serve(stream, connection, admin, Some(&place), &stop).await,
                     Some(tls) => {
-                        if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-                            serve(stream, connection, admin, &stop).await;
+                        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream));
+                        let stream = place.closed().run_until_cancelled(handshake).await;
+                        if let Some(Ok(Ok(stream))) = stream {
+                            serve(stream, connection, admin, Some(&place), &stop).await;
                         }
                     }
                 }
-                drop(place);
             });
         }
     };
@@ -181,18 +190,31 @@ async fn failed(what: &str, error: &std::io::Error) {
     tokio::time::sleep(ACCEPT_RETRY_INTERVAL).await;
 }
 
-/// Serves one connection.
-async fn serve<S>(stream: S, connection: Connection, admin: Arc<Admin>, stop: &CancellationToken)
+/// Serves one connection, until it ends or its `place` is needed for another.
+async fn serve<S>(stream: S, connection: Connection, admin: Arc<Admin>, place: Option<&Place>, stop: &CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
     let shared = Arc::new((admin, connection));
-    let service = service_fn(move |request| {
-        let shared = shared.clone();
-        async move { Ok::<_, Infallible>(answer(&shared.0, &shared.1, request).await) }
+    let activity = place.map(|place| place.activity().clone());
+    let service = service_fn({
+        let activity = activity.clone();
+        move |request| {
+            let (shared, under_way) = (shared.clone(), activity.as_ref().map(|activity| activity.request(&request)));
+            async move { Ok::<_, Infallible>(answer(&shared.0, &shared.1, request, under_way.as_ref()).await) }
+        }
     });
+    let in_the_way = async {
+        match (place, &activity) {
+            (Some(place), Some(activity)) => tokio::select! {
+                () = place.closed().cancelled() => {}
+                () = activity.ended().cancelled() => {}
+            },
+            _ => std::future::pending().await,
+        }
+    };
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD_BYTES);
     let mut served = std::pin::pin!(builder.serve_connection(TokioIo::new(Box::pin(stream)), service));
@@ -201,6 +223,13 @@ where
         () = stop.cancelled() => {
             served.as_mut().graceful_shutdown();
             served.await
+        }
+        () = in_the_way => {
+            served.as_mut().graceful_shutdown();
+            match tokio::time::timeout(CLOSE_TIMEOUT, served).await {
+                Ok(ended) => ended,
+                Err(_) => return,
+            }
         }
     };
     if let Err(error) = ended {

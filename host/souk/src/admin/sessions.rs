@@ -4,7 +4,7 @@
 //! `Referer`; the page reads the code there and POSTs it. The host keeps only digests of codes and cookies: what leaks
 //! from its memory or log lets nobody in, and the time of a comparison reveals nothing.
 
-use super::access::Right;
+use super::right::Right;
 use parking_lot::{Mutex, MutexGuard};
 use sha2::{Digest as _, Sha256};
 use souk_manifest::secrets::{self, SecretError};

@@ -3,7 +3,7 @@
 //! Each is created once and kept in a file of the state folder that only the owner can read. Comparisons take constant
 //! time, and no log shows a token.
 
-use super::access::Right;
+use super::right::Right;
 use parking_lot::RwLock;
 use souk_manifest::secrets::{SecretError, Secrets};
 use subtle::ConstantTimeEq as _;

@@ -57,7 +57,7 @@ pub(super) fn dispatch(app: &Arc<App>) -> InternalDispatch {
                     pool.handle_spawned(request, context).await.map(|response| response.map(BodyExt::boxed_unsync))
                 }
                 Handler::Remote(remote, _) => {
-                    let request = collect(request, remote.most()).await?;
+                    let request = collect(request, remote.max_request_bytes()).await?;
                     let answer = remote.handle(&request, "-", &context).await;
                     answer.map(|response| {
                         let (mut head, body) = response.into_parts();

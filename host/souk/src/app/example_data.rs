@@ -3,9 +3,8 @@
 //! The host knows no tables. Each component's `keep.sql` decides whether the data may be removed: a component may have
 //! stored the id of a row that is in another component's database.
 
-use super::migrations::{self, MigrateError, TargetDatabase};
-use souk_bindings::migrations::seed::{self, Part, Script};
-use souk_bindings::migrations::{MigrationError, Target};
+use super::migrations::{self, MigrateError, TargetDatabase, read_script, run_script};
+use souk_bindings::migrations::seed::{self, Script};
 use souk_bindings::sqlite::Databases;
 use souk_manifest::Application;
 use souk_manifest::state::StateFolder;
@@ -23,7 +22,7 @@ pub enum SeedError {
          refer to them",
         reasons.join("; ")
     )]
-    Kept {
+    InUse {
         /// The component whose data refers to them.
         component: String,
         /// The reasons from its `keep.sql`.
@@ -60,7 +59,7 @@ pub async fn remove(application: &Application, state: &StateFolder) -> Result<Ve
     for Seeded { component, folder, database } in &seeds {
         let reasons = reasons(database, component, folder).await?;
         if !reasons.is_empty() {
-            return Err(SeedError::Kept { component: component.clone(), reasons });
+            return Err(SeedError::InUse { component: component.clone(), reasons });
         }
     }
     run_all(&seeds, Script::Remove).await
@@ -87,38 +86,16 @@ fn seeds(application: &Application, databases: &Databases) -> Result<Vec<Seeded>
 async fn run_all(seeds: &[Seeded], script: Script) -> Result<Vec<String>, SeedError> {
     let mut done = Vec::new();
     for Seeded { component, folder, database } in seeds {
-        if run(database, component, folder, script).await? {
+        if run_script(database, component, folder, script).await? {
             done.push(component.clone());
         }
     }
     Ok(done)
 }
 
-/// Runs `script` of the example data in `folder`; returns whether there is one for this kind of database.
-pub(super) async fn run(
-    database: &TargetDatabase,
-    component: &str,
-    folder: &Path,
-    script: Script,
-) -> Result<bool, MigrateError> {
-    let script = read(database, component, folder, script)?;
-    if script.is_empty() {
-        return Ok(false);
-    }
-    match database.clone() {
-        TargetDatabase::Sqlite(database) => {
-            let component = component.to_owned();
-            let run = move || seed::run_on_sqlite(&database, &component, &script);
-            tokio::task::spawn_blocking(run).await??;
-        }
-        TargetDatabase::Postgres(address) => seed::run_on_postgres(&address, component, &script).await?,
-    }
-    Ok(true)
-}
-
 /// The reasons why the component's data needs the examples.
 async fn reasons(database: &TargetDatabase, component: &str, folder: &Path) -> Result<Vec<String>, MigrateError> {
-    let script = read(database, component, folder, Script::Keep)?;
+    let script = read_script(database, component, folder, Script::Keep)?;
     Ok(match database.clone() {
         TargetDatabase::Sqlite(database) => {
             let component = component.to_owned();
@@ -127,17 +104,4 @@ async fn reasons(database: &TargetDatabase, component: &str, folder: &Path) -> R
         }
         TargetDatabase::Postgres(address) => seed::reasons_on_postgres(&address, component, &script).await?,
     })
-}
-
-fn read(
-    database: &TargetDatabase,
-    component: &str,
-    folder: &Path,
-    script: Script,
-) -> Result<Vec<Part>, MigrationError> {
-    let target = match database {
-        TargetDatabase::Sqlite(database) => Target::Sqlite(database.label()),
-        TargetDatabase::Postgres(address) => Target::Postgres(address),
-    };
-    seed::read(component, folder, &target, script)
 }

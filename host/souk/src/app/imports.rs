@@ -3,7 +3,7 @@
 //! the line of the manifest nor the component that could provide the import.
 
 use souk_bindings::BINDINGS;
-use souk_manifest::{Application, Component as Declared, Diagnostic};
+use souk_manifest::{Application, Component as Declared, DependencyName, Diagnostic};
 use souk_runtime::{Exported, is_host_interface};
 use std::collections::BTreeMap;
 use wasmtime::component::Component;
@@ -82,6 +82,11 @@ pub(super) fn check(
             .iter()
             .find(|(_, component)| component.component_type().exports(engine).any(|(name, _)| name == import));
         let fix = match exporter {
+            _ if DependencyName::parse(import).is_err() => {
+                "import an interface of a package in its place, `namespace:package/interface@version`: a link joins \
+                 nothing else"
+                    .to_owned()
+            }
             Some((name, _)) => format!(
                 "`{name}` exports it: write \"{import}\" = {{ component = \"{name}\" }} under [component.{}.dependencies]",
                 declared.name

@@ -1,7 +1,6 @@
 //! The components' migrations, run before the first request or by `souk migrate`.
 
-use super::example_data;
-use souk_bindings::migrations::seed::Script;
+use souk_bindings::migrations::seed::{self, Part, Script};
 use souk_bindings::migrations::{self, MigrationError, MigrationState, Status, Target};
 use souk_bindings::sqlite::{Database, Databases};
 use souk_manifest::state::{StateError, StateFolder};
@@ -100,7 +99,7 @@ impl Job {
         let report = report?;
         // If the host is killed between the two, the database has no examples; `souk seed` adds them.
         if let Some(folder) = seed.filter(|_| report.was_new && matches!(database, TargetDatabase::Sqlite(_))) {
-            example_data::run(&database, &component, &folder, Script::Add).await?;
+            run_script(&database, &component, &folder, Script::Add).await?;
         }
         Ok((component, report.applied.len()))
     }
@@ -117,6 +116,42 @@ impl Job {
             }
         })
     }
+}
+
+/// Runs `script` of the example data in `folder`; returns whether there is one for this kind of database.
+pub(super) async fn run_script(
+    database: &TargetDatabase,
+    component: &str,
+    folder: &Path,
+    script: Script,
+) -> Result<bool, MigrateError> {
+    let script = read_script(database, component, folder, script)?;
+    if script.is_empty() {
+        return Ok(false);
+    }
+    match database.clone() {
+        TargetDatabase::Sqlite(database) => {
+            let component = component.to_owned();
+            let run = move || seed::run_on_sqlite(&database, &component, &script);
+            tokio::task::spawn_blocking(run).await??;
+        }
+        TargetDatabase::Postgres(address) => seed::run_on_postgres(&address, component, &script).await?,
+    }
+    Ok(true)
+}
+
+/// The script of the example data in `folder` for this database; empty if there is none.
+pub(super) fn read_script(
+    database: &TargetDatabase,
+    component: &str,
+    folder: &Path,
+    script: Script,
+) -> Result<Vec<Part>, MigrationError> {
+    let target = match database {
+        TargetDatabase::Sqlite(database) => Target::Sqlite(database.label()),
+        TargetDatabase::Postgres(address) => Target::Postgres(address),
+    };
+    seed::read(component, folder, &target, script)
 }
 
 impl fmt::Display for TargetDatabase {

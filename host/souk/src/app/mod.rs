@@ -217,8 +217,8 @@ impl App {
     pub fn uses(&self) -> Vec<Use> {
         let budget = &self.budget;
         let mut uses = self.edge_uses.get().map(|uses| uses()).unwrap_or_default();
-        uses.push(Use::bytes("application_memory", budget.memory.taken(), budget.memory.most()));
-        uses.push(Use::count("open_files", budget.files.taken(), budget.files.most(), "files"));
+        uses.push(Use::bytes("application_memory", budget.memory.taken(), budget.memory.limit()));
+        uses.push(Use::count("open_files", budget.files.taken(), budget.files.limit(), "files"));
         uses.extend(self.pools().iter().map(|pool| {
             let name = format!("instances of {}", pool.component());
             Use::count(name, pool.busy(), pool.limit(|limits| limits.instances), "instances")

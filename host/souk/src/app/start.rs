@@ -2,10 +2,10 @@
 
 use super::compile::compile;
 use super::composition::{Composed, Composition};
-use super::deploy::Deployments;
 use super::deploy::at_start;
-use super::deploy::chosen;
-use super::deploy::kept::Kept;
+use super::deploy::chosen::{self, Chosen, Reason};
+use super::deploy::version_folder::VersionFolder;
+use super::deploy::{DeployError, Deployments};
 use super::error::StartError;
 use super::grants::Shared;
 use super::routes::{Routing, check_routes};
@@ -14,6 +14,7 @@ use super::{App, dispatch, handler, migrations, nest, queue, redis, remote_parts
 use crate::machine;
 use crate::moving;
 use crate::recordings::Recordings;
+use futures::future::join_all;
 use parking_lot::{Mutex, RwLock};
 use souk_bindings::boundary::Boundaries;
 use souk_bindings::trace::Tracer;
@@ -23,7 +24,8 @@ use souk_links::remote::{self, Presence, Remote};
 use souk_manifest::state::StateFolder;
 use souk_manifest::{Application, ManifestErrors};
 use souk_nats::Nats;
-use souk_runtime::{Engine, Exported, Fairness, Pool, Program, vital};
+use souk_runtime::{Engine, Exported, Failure, Fairness, Pool, Program, vital};
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio_util::task::AbortOnDropHandle;
@@ -161,7 +163,7 @@ impl App {
                 None => Ok(()),
             }
         };
-        let kept = Kept::of(state.path());
+        let kept = VersionFolder::of(state.path());
         let (intents, agreed_on) = match &remote {
             Some(remote) if matches!(purpose, Purpose::Serve(_)) => {
                 at_start::learn(remote.nats(), &part, &kept).await?
@@ -212,6 +214,9 @@ impl App {
         let nats = remote.as_ref().map(Remote::nats);
         let services = nest::services(&application, &pools, queue.as_ref(), nats, &mut mistakes);
         ManifestErrors::check(mistakes)?;
+        if serves {
+            warm(&pools, &chosen).await?;
+        }
         let watch = match trial {
             true => None,
             false => moving::check(&part, shared.stores(), state).await?,
@@ -265,6 +270,22 @@ impl App {
         }
         Ok(app)
     }
+}
+
+/// Creates an instance of each component, so that its first call need not wait for one. Code that is new here and traps
+/// meanwhile is refused, as a deployment refuses it.
+async fn warm(pools: &BTreeMap<String, Arc<Pool>>, chosen: &BTreeMap<String, Chosen>) -> Result<(), StartError> {
+    let warmed = pools.iter().map(async |(name, pool)| (name, pool.warm().await));
+    for (name, warmed) in join_all(warmed).await {
+        let Err(error) = warmed else { continue };
+        let is_new = chosen.get(name).is_some_and(|one| matches!(one.reason, Reason::First | Reason::SourceChanged));
+        if is_new && error.failure == Failure::Trapped {
+            let message = format!("{error}\n  fix: a version that cannot start does not serve: correct it");
+            return Err(StartError::Versions(DeployError::Refused(message)));
+        }
+        tracing::error!(component = %name, "{error}; fix: correct the component, or its limits");
+    }
+    Ok(())
 }
 
 /// Compares this host with what the application's hosts agreed on.

@@ -3,7 +3,7 @@
 use super::secrets::{self, SECRETS, SecretsError};
 use super::snapshot::{self, Snapshot, SnapshotError};
 use super::{Entry, FORMAT, LIST, List, digest, elsewhere, files, sync_folder};
-use crate::app::deploy::kept::{Book, Kept};
+use crate::app::deploy::version_folder::{Book, VersionFolder};
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 use souk_manifest::Application;
@@ -177,7 +177,7 @@ fn versions(
     state: &Path,
     folder: &Path,
 ) -> io::Result<(Vec<Entry>, BTreeMap<String, String>)> {
-    let (kept, target) = (Kept::of(state), Kept::of(folder));
+    let (kept, target) = (VersionFolder::of(state), VersionFolder::of(folder));
     let (mut entries, mut serving) = (BTreeMap::new(), BTreeMap::new());
     for component in application.here() {
         let name = &component.name;
@@ -203,7 +203,12 @@ fn versions(
 /// Copies the versions of one component, and the book as it was when its files were copied: a deployment at the same time
 /// changes the book, and may remove files. A version whose file is gone or damaged is left out; without the active one
 /// there is nothing to copy, and a restored host begins with the file that the manifest names.
-fn copy_versions(kept: &Kept, target: &Kept, component: &str, mut book: Book) -> io::Result<Option<Book>> {
+fn copy_versions(
+    kept: &VersionFolder,
+    target: &VersionFolder,
+    component: &str,
+    mut book: Book,
+) -> io::Result<Option<Book>> {
     let mut damaged = BTreeSet::new();
     'copy: loop {
         for version in &book.versions {
@@ -249,10 +254,10 @@ fn write_list(list: &List, folder: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::deploy::kept::{self, Record};
+    use crate::app::deploy::version_folder::{self, Record};
 
     /// Stores a version in `kept` and adds it to `book`, as a deployment does.
-    fn deploy(kept: &Kept, book: &mut Book, text: &str) {
+    fn deploy(kept: &VersionFolder, book: &mut Book, text: &str) {
         let record = Record::of_text(text);
         kept.keep(&record.digest, text.as_bytes()).unwrap();
         let number = book.add(None, record);
@@ -263,7 +268,7 @@ mod tests {
     #[test]
     fn versions_that_a_deployment_changes_meanwhile_are_copied_with_their_own_book() {
         let [state, folder] = [(); 2].map(|()| tempfile::tempdir().unwrap());
-        let (kept, target) = (Kept::of(state.path()), Kept::of(folder.path()));
+        let (kept, target) = (VersionFolder::of(state.path()), VersionFolder::of(folder.path()));
         let mut book = Book::default();
         deploy(&kept, &mut book, "one");
         let before = book.clone();
@@ -280,14 +285,14 @@ mod tests {
     #[test]
     fn a_version_whose_file_is_damaged_does_not_keep_the_data_from_being_backed_up() {
         let [state, folder] = [(); 2].map(|()| tempfile::tempdir().unwrap());
-        let (kept, target) = (Kept::of(state.path()), Kept::of(folder.path()));
+        let (kept, target) = (VersionFolder::of(state.path()), VersionFolder::of(folder.path()));
         let mut book = Book::default();
         deploy(&kept, &mut book, "one");
         deploy(&kept, &mut book, "two");
-        std::fs::write(kept.file(&kept::digest(b"one")), "x").unwrap();
+        std::fs::write(kept.file(&version_folder::digest(b"one")), "x").unwrap();
         let copied = copy_versions(&kept, &target, "shop", book.clone()).unwrap().unwrap();
         assert_eq!((copied.active, copied.previous, copied.versions.len()), (2, None, 1));
-        std::fs::remove_file(kept.file(&kept::digest(b"two"))).unwrap();
+        std::fs::remove_file(kept.file(&version_folder::digest(b"two"))).unwrap();
         assert_eq!(copy_versions(&kept, &target, "other", book).unwrap(), None);
         assert_eq!(target.book("other").unwrap(), None);
     }

@@ -94,9 +94,23 @@ fn files(application: &Application, state: &Path) -> io::Result<BTreeMap<String,
             }
         }
     }
-    files.extend(placed(application).into_iter().filter_map(|(place, path)| Some((place, path?))));
-    files.retain(|_, path| path.is_file());
+    for (place, path) in placed(application) {
+        match path {
+            Some(path) => files.insert(place, path),
+            // What was there before the data moved to a server is out of date.
+            None => files.remove(&place),
+        };
+    }
+    files.retain(|place, path| path.is_file() && !is_in_postgres(application, place));
     Ok(files)
+}
+
+/// Whether `place` is the SQLite file of components whose databases are all in PostgreSQL now.
+fn is_in_postgres(application: &Application, place: &str) -> bool {
+    let Some(label) = place.strip_prefix("sqlite/").and_then(|name| name.strip_suffix(".db")) else { return false };
+    let mut users =
+        application.components.values().filter(|one| one.sqlite_databases.iter().any(|of| of == label)).peekable();
+    users.peek().is_some() && users.all(|one| matches!(one.database, Some(DatabaseUrl::Postgres(_))))
 }
 
 /// What the runtime configuration places outside the state folder: the path that it would have there, with the file, or

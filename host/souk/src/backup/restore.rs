@@ -2,7 +2,7 @@
 //!
 //! Everything is checked before anything is written. While files are being put in place, the state folder has a marker
 //! file, and no host starts on it: a partial application must not be served. A restore that was interrupted can simply
-//! be run again.
+//! be run again; the marker names its backup, so that files of two backups never mix.
 
 use super::secrets::{self, SecretsError};
 use super::{Entry, FORMAT, LIST, List, digest, files, placed, sync_folder};
@@ -11,7 +11,7 @@ use souk_manifest::state::StateFolder;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -98,6 +98,30 @@ pub fn restore(
             targets.push((source.clone(), target));
         }
     }
+    let unwritable = |path: &Path| {
+        let path = path.to_owned();
+        move |cause| RestoreError::Unwritable { path, cause }
+    };
+    let (marker, name) = (state.restoring(), digest(&folder.join(LIST)).map_err(unwritable(folder))?.1);
+    let begun = match std::fs::read_to_string(&marker) {
+        Ok(begun) => Some(begun),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(unwritable(&marker)(error)),
+    };
+    match &begun {
+        None => {
+            let there = files(application, state.path()).map_err(unwritable(state.path()))?;
+            if let Some(path) = there.into_values().next() {
+                return Err(RestoreError::Occupied { path });
+            }
+        }
+        // An earlier host left it empty.
+        Some(begun) if begun.is_empty() || *begun == name => {}
+        Some(_) => {
+            let what = "not the one whose restore was interrupted here".to_owned();
+            return Err(RestoreError::Unfit { what, fix: "restore that one again, or name an empty state folder" });
+        }
+    }
     if let Some(key) = key {
         let entry = list.secrets.as_ref().ok_or(RestoreError::NoSecrets)?;
         let path = folder.join(secrets::SECRETS);
@@ -110,17 +134,13 @@ pub fn restore(
         // First: with a wrong key nothing must be restored.
         secrets::open(state.path(), key, &sealed)?;
     }
-    let unwritable = |path: &Path| {
-        let path = path.to_owned();
-        move |cause| RestoreError::Unwritable { path, cause }
-    };
-    let marker = state.restoring();
-    if !marker.exists() {
-        let there = files(application, state.path()).map_err(unwritable(state.path()))?;
-        if let Some(path) = there.into_values().next() {
-            return Err(RestoreError::Occupied { path });
-        }
-        File::create(&marker).and_then(|file| file.sync_all()).map_err(unwritable(&marker))?;
+    if begun.is_none() {
+        let written = tempfile::NamedTempFile::new_in(state.path()).and_then(|mut file| {
+            file.write_all(name.as_bytes())?;
+            file.as_file().sync_all()?;
+            file.persist(&marker).map_err(|error| error.error)
+        });
+        written.map_err(unwritable(&marker))?;
         sync_folder(state.path()).map_err(unwritable(&marker))?;
     }
     for (source, target) in &targets {

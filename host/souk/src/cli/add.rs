@@ -24,10 +24,11 @@ pub(super) struct Add {
     #[arg(long, value_name = "ROUTE", conflicts_with = "exports")]
     http: Option<String>,
     /// Let it export this contract, which is created in wit/
-    #[arg(long, value_name = "INTERFACE", value_parser = DependencyName::parse)]
+    #[arg(long, value_name = "INTERFACE", value_parser = interface)]
     exports: Option<DependencyName>,
     /// The contract is for durable links: calls are stored first, and repeated until they succeed
-    #[arg(long, requires = "exports")]
+    // Clap requires nothing that another argument excludes.
+    #[arg(long, requires = "exports", conflicts_with = "http")]
     durable: bool,
     /// Keep its data in SQLite
     #[arg(long)]
@@ -42,10 +43,15 @@ pub(super) struct Add {
     #[arg(long, value_enum)]
     language: Option<Language>,
     /// Let the first component call the second, through the interfaces that the second exports
-    #[arg(long, num_args = 2, value_names = ["CALLER", "CALLEE"])]
+    #[arg(
+        long,
+        num_args = 2,
+        value_names = ["CALLER", "CALLEE"],
+        conflicts_with_all = ["http", "exports", "durable", "sqlite", "postgres", "key_value", "language", "library"]
+    )]
     link: Vec<String>,
     /// The interface of a link, if it is not in the second component's `exports`
-    #[arg(long, requires = "link", value_parser = DependencyName::parse)]
+    #[arg(long, requires = "link", conflicts_with = "component", value_parser = interface)]
     interface: Option<DependencyName>,
     /// Let an existing component in Rust use this library
     #[arg(
@@ -53,7 +59,7 @@ pub(super) struct Add {
         value_enum,
         value_name = "LIBRARY",
         requires = "component",
-        conflicts_with_all = ["http", "exports", "sqlite", "postgres", "key_value", "language"]
+        conflicts_with_all = ["http", "exports", "durable", "sqlite", "postgres", "key_value", "language"]
     )]
     library: Option<Library>,
     /// Use the libraries in this checkout of Souk instead of copies
@@ -97,6 +103,11 @@ impl Add {
     }
 }
 
+/// Reads an interface.
+fn interface(text: &str) -> Result<DependencyName, String> {
+    DependencyName::parse(text).map_err(|why| format!("{why}\n  fix: write it as `acme:links/store@0.1.0`"))
+}
+
 /// The folder of a manifest, and the manifest's file name.
 fn place(path: &Path) -> anyhow::Result<(PathBuf, String)> {
     let name = path.file_name().and_then(|name| name.to_str()).context("the manifest has no name")?;
@@ -118,4 +129,47 @@ pub(super) fn write(changes: &Changes, folder: &Path) -> anyhow::Result<()> {
     }
     changes.notes().iter().for_each(|note| output::note(&format!("    note {note}")));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        add: Add,
+    }
+
+    #[test]
+    fn an_option_that_means_nothing_for_the_command_is_refused_and_not_ignored() {
+        for refused in [
+            "web --http /... --durable",
+            "web --http /... --exports a:b/c@0.1.0",
+            "web --http /... --interface a:b/c@0.1.0",
+            "web --library souk-web --sqlite",
+            "web --library souk-web --durable",
+            "--link web store --http /...",
+            "--link web store --exports a:b/c@0.1.0",
+            "--link web store --sqlite",
+            "--link web store --key-value",
+            "--link web store --language rust",
+            "--link web store --library souk-web",
+            "--link web",
+            "web --link web store",
+            "store --exports acme:links/store@1",
+        ] {
+            assert!(Command::try_parse_from(["add"].into_iter().chain(refused.split(' '))).is_err(), "{refused}");
+        }
+        for good in [
+            "web --http /... --sqlite --language js",
+            "store --exports acme:links/store@0.1.0 --durable --key-value",
+            "--link web store --interface acme:links/store@0.1.0",
+            "web --library souk-web --souk ../souk",
+        ] {
+            let parsed = Command::try_parse_from(["add"].into_iter().chain(good.split(' ')));
+            parsed.unwrap_or_else(|error| panic!("{good}: {error}"));
+        }
+    }
 }

@@ -8,7 +8,7 @@
 //! application's values, which can be secrets: see [`BuildEnvironment`].
 
 use super::{ManifestArg, output, stale, state_beside, wit};
-use crate::fetch::{self, Wanted};
+use crate::fetch::{self, ComponentDownload};
 use anyhow::{Context, bail};
 use clap::Args;
 use souk_runtime::report::sections;
@@ -79,9 +79,9 @@ pub(super) async fn run(request: BuildRequest<'_>, quiet: bool) -> anyhow::Resul
         }
     };
     let wanted = plan.components.iter().filter_map(|(component, step)| {
-        Some(Wanted { component: component.clone(), line: step.line, download: step.download.clone()? })
+        Some(ComponentDownload { component: component.clone(), line: step.line, download: step.download.clone()? })
     });
-    let wanted: Vec<Wanted> = wanted.collect();
+    let wanted: Vec<ComponentDownload> = wanted.collect();
     let fetches = !wanted.is_empty();
     fetch::fetch(wanted, manifest, state, note).await?;
     let (start, time) = (Instant::now(), souk_manifest::clock::now());

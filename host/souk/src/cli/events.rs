@@ -1,17 +1,13 @@
 //! `souk events`: the messages of durable links, in the running host or, when none runs here, in the state folder or on
 //! NATS.
 
+use super::messages::Messages;
 use super::reach::{Reached, reach};
 use super::{AppArgs, event_table, output, wait};
 use crate::admin::RunningHost;
 use clap::{Args, Subcommand};
-use souk_links::durable::operator::{self, Event, Found, Request, Which};
-use souk_links::durable::{FileQueue, JetStreamQueue, Queue};
-use souk_manifest::NatsConfig;
-use souk_manifest::limits::EdgeLimits;
-use souk_manifest::state::{self, StateFolder};
-use souk_nats::Nats;
-use std::collections::BTreeSet;
+use souk_links::durable::operator::{Event, FoundEvents, Request, Selection};
+use souk_manifest::state;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
@@ -71,9 +67,9 @@ struct Chosen {
 }
 
 impl Chosen {
-    fn which(self) -> Which {
+    fn which(self) -> Selection {
         // clap requires one of the two.
-        self.id.map_or(Which::Dead, Which::One)
+        self.id.map_or(Selection::Dead, Selection::One)
     }
 }
 
@@ -117,7 +113,8 @@ impl Action {
                     output::line(&serde_json::to_string(&found.events)?);
                 } else {
                     // Ids are cut, but stay unique among all messages.
-                    let all = if dead { messages.ask(Request::List { dead: false }).await? } else { Found::default() };
+                    let all =
+                        if dead { messages.ask(Request::List { dead: false }).await? } else { FoundEvents::default() };
                     let (width, now) = (event_table::width(), souk_manifest::clock::now());
                     output::text(&event_table::table(&found.events, &all.events, width, now));
                 }
@@ -140,43 +137,8 @@ impl Action {
     }
 }
 
-/// Where the messages are.
-pub(super) enum Messages {
-    /// In a running host.
-    Host(RunningHost),
-    /// In this process, which holds the state folder; without a queue when there never was one.
-    Here(Option<Queue>, #[expect(dead_code, reason = "held, so that no host starts meanwhile")] StateFolder),
-    /// On NATS; without a queue when there never was one.
-    Nats(Option<Queue>),
-}
-
-impl Messages {
-    async fn open(state: StateFolder) -> anyhow::Result<Self> {
-        let path = state.messages();
-        let open = move || {
-            path.exists().then(|| FileQueue::open(&path, EdgeLimits::default().durable_bytes.as_u64())).transpose()
-        };
-        let queue = tokio::task::spawn_blocking(open).await?;
-        let queue = queue.map_err(|e| e.context("the queue of messages cannot be opened"))?;
-        Ok(Messages::Here(queue.map(Queue::File), state))
-    }
-
-    async fn on_nats(application: &str, config: &NatsConfig, components: BTreeSet<String>) -> anyhow::Result<Self> {
-        let nats = Nats::connect(config, application).await?;
-        let queue = JetStreamQueue::find(nats, EdgeLimits::default().durable_bytes.as_u64(), components).await?;
-        Ok(Messages::Nats(queue.map(Queue::JetStream)))
-    }
-
-    pub(super) async fn ask(&mut self, request: Request) -> anyhow::Result<Found> {
-        Ok(match self {
-            Messages::Host(host) => host.messages(&request).await?,
-            Messages::Here(queue, _) | Messages::Nats(queue) => operator::run(queue.as_ref(), request).await?,
-        })
-    }
-}
-
 /// Prints what was done to each message.
-fn print_done(found: &Found, done: &str) {
+fn print_done(found: &FoundEvents, done: &str) {
     for event in &found.events {
         output::line(&format!("{done}: {}", line(event)));
     }
@@ -186,7 +148,7 @@ fn print_done(found: &Found, done: &str) {
     note_more(found);
 }
 
-fn note_more(found: &Found) {
+fn note_more(found: &FoundEvents) {
     let named = u64::try_from(found.events.len()).unwrap_or(u64::MAX);
     if found.total > named {
         output::note(&format!("these are the oldest {named} of {}", found.total));

@@ -18,10 +18,11 @@ use tokio::time::Instant;
 /// The arguments of `souk import`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "PLACE is a SQLite file, a file with one JSON object per line (as mongoexport writes it), `-` for such a\n\
-                  file in the standard input, postgres://USER:PASSWORD@HOST/DATABASE, mongodb://HOST/DATABASE, or @FILE, a\n\
-                  file that contains the URL (`@-`: the standard input): other users of this machine can see a password on\n\
-                  the command line. The place is only read.\n\n\
+    after_help = "PLACE is a SQLite file, a file with JSON objects (as mongoexport writes it, with or without --jsonArray),\n\
+                  `-` for such a file in the standard input, postgres://USER:PASSWORD@HOST/DATABASE,\n\
+                  mongodb://HOST/DATABASE or mongodb+srv://NAME/DATABASE, or @FILE, a file that contains the URL (`@-`: the\n\
+                  standard input): other users of this machine can see a password on the command line. The place is only\n\
+                  read.\n\n\
                   The application may run meanwhile. If an import is interrupted, run it again: no row is imported twice.\n\n\
                   Example: souk import users mongodb://127.0.0.1/AuthDB --dry-run"
 )]
@@ -121,9 +122,9 @@ fn list(offers: &[Offer]) -> ExitCode {
         output::note("no component of this application imports rows: none exports souk:imports/rows");
     }
     for Offer { component, kind, .. } in offers {
-        let systems: Vec<String> = kind.sources.iter().map(|source| format!("{:?}", source.system)).collect();
+        let systems: Vec<&str> = kind.sources.iter().map(|source| source.system.name()).collect();
         output::line(&format!("{} ({component}): {}", kind.name, kind.about));
-        output::line(&format!("  from {}, or a file with one JSON object per line", systems.join(", ")));
+        output::line(&format!("  from {}, or a file with JSON objects", systems.join(", ")));
     }
     ExitCode::SUCCESS
 }

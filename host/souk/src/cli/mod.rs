@@ -19,6 +19,7 @@ mod given;
 mod health;
 mod import;
 mod limits;
+mod messages;
 mod migrate;
 mod new;
 mod output;

@@ -3,7 +3,7 @@
 //! It needs no host: it reads what a host on this machine recorded in the state folder.
 
 use super::{AppArgs, default_url, fill_in, output};
-use crate::app::deploy::kept::{Kept, digest};
+use crate::app::deploy::version_folder::{VersionFolder, digest};
 use crate::fetch;
 use crate::recordings::{self, Replayed, Replayer};
 use crate::telemetry::{self, Format};
@@ -96,7 +96,7 @@ fn line(one: &Recording) -> String {
 fn file_of(application: &Application, one: &Recording, state: &Path) -> anyhow::Result<PathBuf> {
     let head = &one.head;
     let source = application.components.get(&head.component).map(|component| component.source.clone());
-    let known = source.into_iter().chain([Kept::of(state).file(&head.digest)]);
+    let known = source.into_iter().chain([VersionFolder::of(state).file(&head.digest)]);
     for path in known {
         if std::fs::read(&path).is_ok_and(|bytes| digest(&bytes) == head.digest) {
             return Ok(path);

@@ -69,7 +69,9 @@ pub(super) fn ignore() -> std::io::Result<()> {
         let mut signals = signal(kind)?;
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
-                tracing::warn!("{name} is ignored: to change the manifest or to stop, send SIGTERM and start again");
+                tracing::warn!(
+                    "{name} is ignored: SIGHUP applies the manifest as it is now, and SIGTERM stops the host"
+                );
             }
         });
     }

@@ -49,6 +49,9 @@ impl Test {
         let plan = souk_manifest::load_build_only(&manifest)?;
         let command = match (self.command.as_slice(), &plan.test) {
             ([], Some(command)) => vec!["sh".to_owned(), "-c".to_owned(), command.clone()],
+            ([], None) if plan.components.is_empty() => {
+                anyhow::bail!("{} has no component to test\n  fix: souk add web --http /...", manifest.display())
+            }
             ([], None) => anyhow::bail!(
                 "{} does not say how the application is tested\n  fix: write\n    [application.tool.souk.test]\n    command \
                  = \"cargo test\"",

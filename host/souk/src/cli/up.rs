@@ -9,7 +9,7 @@ use crate::admin::serve::{self, Listener};
 use crate::admin::sessions::Sessions;
 use crate::admin::{Admin, Reload, Tokens};
 use crate::app::{App, Progress, Seeds};
-use crate::fetch::{self, Wanted};
+use crate::fetch::{self, ComponentDownload};
 use crate::http::{Edge, Tls, TlsError};
 use crate::metrics::Metrics;
 use crate::moving;
@@ -171,7 +171,7 @@ impl Up {
         let state = StateFolder::open(&state_dir)?;
         let tls = tls(self.tls_cert.as_deref(), self.tls_key.as_deref())?;
         let scheme = if tls.is_some() { "https" } else { "http" };
-        // Bind before the components are compiled, so that a port in use is reported at once; serve when all is ready.
+        // Bind before the components are compiled, so that a port in use is reported at once; listen when all is ready.
         let server = self.inherited.server(&self.listen()).await?;
         let address = server.address();
         self.check_dev(address)?;
@@ -243,7 +243,7 @@ impl Up {
         }
         // The HTTP server's object lives until the end: the last export of metrics includes its measurements.
         let face = Edge::new(app.clone(), readiness, self.dev);
-        let edge = server.run(face.clone(), tls, shutdown.clone());
+        let edge = server.listen()?.run(face.clone(), tls, shutdown.clone());
         let edge = tokio::spawn(vital("the listener", edge));
         let _port_file = self.port_file.map(|path| PortFile::write(path, address.port())).transpose()?;
         if !quiet {
@@ -405,7 +405,7 @@ async fn fetch_missing(application: &mut Application, state: &Path, note: impl F
     let part = application.restricted_to(&application.reachable());
     let wanted = part.here().filter_map(|component| {
         let download = component.download.clone()?;
-        Some(Wanted { component: component.name.clone(), line: component.line, download })
+        Some(ComponentDownload { component: component.name.clone(), line: component.line, download })
     });
     fetch::fetch(wanted.collect(), &application.manifest, state, note).await?;
     // The file of a package's version is known only when its digest is.

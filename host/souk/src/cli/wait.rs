@@ -1,6 +1,6 @@
 //! `souk events wait`: waits until durable links have delivered everything that is due.
 
-use super::events::Messages;
+use super::messages::Messages;
 use super::output;
 use clap::Args;
 use souk_links::durable::operator::{Event, Request};

@@ -6,9 +6,9 @@
 use super::{build, output};
 use crate::app::App;
 use crate::app::deploy::Order;
-use glob::Pattern;
+use glob::{MatchOptions, Pattern};
 use notify::{EventKind, RecursiveMode, Watcher as _};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +43,7 @@ pub(super) struct Places {
 /// # Errors
 /// When the system cannot watch a folder.
 pub(super) fn start(app: &Arc<App>, places: Places, quiet: bool, stop: CancellationToken) -> anyhow::Result<usize> {
-    let (mut all, mut folders) = (Vec::new(), BTreeSet::new());
+    let (mut all, mut folders) = (Vec::new(), BTreeMap::new());
     let application = app.application();
     for component in application.here() {
         let Some(build) = component.build.as_ref().filter(|build| !build.watch.is_empty()) else { continue };
@@ -55,20 +55,27 @@ pub(super) fn start(app: &Arc<App>, places: Places, quiet: bool, stop: Cancellat
             let Some(pattern) = pattern else {
                 anyhow::bail!("component `{}`: `watch` has {text:?}, which is not a file pattern", component.name);
             };
-            folders.insert(folder_of(&path));
+            let folder = folder_of(&path);
+            let is_deep = is_deep(&folder, &path);
+            *folders.entry(folder).or_insert(false) |= is_deep;
             patterns.push(pattern);
         }
         all.push(Watched { component: component.name.clone(), patterns });
     }
     let (sender, changes) = mpsc::channel(MAX_CHANGES);
+    let all = Arc::new(all);
+    let watched = all.clone();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         let Ok(event) = event else { return };
         if matches!(event.kind, EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_)) {
-            event.paths.into_iter().for_each(|path| drop(sender.try_send(path)));
+            // A build writes thousands of files beside the sources: they take no room from a change of a source.
+            let sources = event.paths.into_iter().filter(|path| !components(&watched, path).is_empty());
+            sources.for_each(|path| drop(sender.try_send(path)));
         }
     })?;
-    for folder in &folders {
-        watcher.watch(folder, RecursiveMode::Recursive).map_err(|error| {
+    for (folder, is_deep) in &folders {
+        let mode = if *is_deep { RecursiveMode::Recursive } else { RecursiveMode::NonRecursive };
+        watcher.watch(folder, mode).map_err(|error| {
             anyhow::anyhow!(
                 "{} cannot be watched: {error}\n  fix: correct `watch` of the component's build",
                 folder.display()
@@ -100,11 +107,16 @@ fn folder_of(pattern: &Path) -> PathBuf {
     if fixed.is_dir() { fixed } else { fixed.parent().map_or_else(PathBuf::new, Path::to_path_buf) }
 }
 
+/// Whether a pattern can match files in folders below its `folder`.
+fn is_deep(folder: &Path, pattern: &Path) -> bool {
+    pattern.strip_prefix(folder).map_or(true, |rest| rest.components().count() > 1 || rest.ends_with("**"))
+}
+
 async fn watch(
     app: Arc<App>,
     places: Places,
     quiet: bool,
-    all: Vec<Watched>,
+    all: Arc<Vec<Watched>>,
     mut changes: mpsc::Receiver<PathBuf>,
     // Dropping it ends the watch.
     _watcher: notify::RecommendedWatcher,
@@ -126,9 +138,14 @@ async fn watch(
     }
 }
 
+/// How patterns match: as when a build looks for its sources, `*` stays within a folder.
+const OPTIONS: MatchOptions =
+    MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: false };
+
 /// The components that use a file.
 fn components<'a>(all: &'a [Watched], path: &Path) -> BTreeSet<&'a str> {
-    let concerned = all.iter().filter(|watched| watched.patterns.iter().any(|pattern| pattern.matches_path(path)));
+    let matches = |pattern: &Pattern| pattern.matches_path_with(path, OPTIONS);
+    let concerned = all.iter().filter(|watched| watched.patterns.iter().any(matches));
     concerned.map(|watched| watched.component.as_str()).collect()
 }
 
@@ -170,14 +187,18 @@ mod tests {
             },
             Watched {
                 component: "links".to_owned(),
-                patterns: vec![pattern("/app/links/**/*.rs"), pattern("/app/wit/*.wit")],
+                patterns: vec![pattern("/app/links/**/*.rs"), pattern("/app/*.js"), pattern("/app/wit/*.wit")],
             },
         ];
         let concerned = |path: &str| components(&all, Path::new(path)).into_iter().collect::<Vec<_>>();
         assert_eq!(concerned("/app/web/src/a/b.rs"), ["web"]);
         assert_eq!(concerned("/app/web/src/b.rs"), ["web"]);
         assert_eq!(concerned("/app/wit/links.wit"), ["links", "web"]);
-        assert!(concerned("/app/web/target/b.rs").is_empty());
+        assert_eq!(concerned("/app/app.js"), ["links"]);
+        for built in ["/app/web/target/b.rs", "/app/build/bundle.js", "/app/node_modules/x/y.js", "/app/wit/deps/a.wit"]
+        {
+            assert!(concerned(built).is_empty(), "{built}");
+        }
     }
 
     #[test]
@@ -189,6 +210,9 @@ mod tests {
         assert_eq!(of("src/**/*.rs"), folder.path().join("src"));
         assert_eq!(of("src/lib.rs"), folder.path().join("src"));
         assert_eq!(of("*.toml"), folder.path());
+        let deep = |pattern: &str| is_deep(&of(pattern), &folder.path().join(pattern));
+        assert!(deep("src/**/*.rs") && deep("src/**") && deep("*/lib.rs"));
+        assert!(!deep("*.toml") && !deep("Cargo.toml") && !deep("src/lib.rs"));
         assert_eq!(normal(Path::new("/a/./b/../c/*.rs")), Path::new("/a/c/*.rs"));
     }
 }

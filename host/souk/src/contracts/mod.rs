@@ -13,44 +13,21 @@
 //! It rejects a file without a package name in a folder with two packages, an interface that no package has, and a
 //! missing version when there are several.
 
+mod error;
 mod package;
 #[cfg(test)]
 mod tests;
 
-use package::Package;
+pub use error::ContractError;
+
+use package::{Package, parse};
 use souk_manifest::DependencyName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use wit_parser::{Resolve, SourceMap, UnresolvedPackageGroup};
+use wit_parser::Resolve;
 
 /// The name of the file that generators read.
 pub const FILE: &str = "spin-dependencies.wit";
-
-/// Why contracts cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ContractError {
-    /// A file cannot be read.
-    #[error("{}: {cause}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        cause: std::io::Error,
-    },
-    /// A file is not valid, or contradicts another file.
-    #[error("{0}")]
-    Wrong(String),
-    /// No file has the interface.
-    #[error("no file in {} contains `{wanted}`\n  fix: {fix}", folder.display())]
-    Missing {
-        /// The folder of contracts.
-        folder: PathBuf,
-        /// What was looked for.
-        wanted: String,
-        /// What would help.
-        fix: String,
-    },
-}
 
 /// All contracts of an application.
 #[derive(Debug)]
@@ -178,11 +155,4 @@ impl Contracts {
         }
         all
     }
-}
-
-/// Parses the files of one package.
-fn parse<'a>(files: impl Iterator<Item = (&'a Path, &'a str)>) -> Result<UnresolvedPackageGroup, ContractError> {
-    let mut map = SourceMap::new();
-    files.for_each(|(path, text)| map.push_str(&path.to_string_lossy(), text));
-    map.parse().map_err(|(map, error)| ContractError::Wrong(error.render(&map)))
 }

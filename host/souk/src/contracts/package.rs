@@ -1,10 +1,11 @@
 //! The files of one package of contracts, and their text nested as a package inside another file.
 
-use super::{ContractError, parse};
+use super::error::ContractError;
 use souk_manifest::DependencyName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use wit_parser::{SourceMap, UnresolvedPackageGroup};
 
 /// One package: the files of a folder that name it, and the files beside them without a package name.
 #[derive(Debug)]
@@ -178,4 +179,13 @@ fn block_comment(text: &str) -> Option<usize> {
 pub(super) fn declared(text: &str) -> Option<String> {
     let declaration = text.get(declaration(text)?)?;
     Some(declaration.trim_start_matches("package").trim_end_matches(';').trim().to_owned())
+}
+
+/// Parses the files of one package.
+pub(super) fn parse<'a>(
+    files: impl Iterator<Item = (&'a Path, &'a str)>,
+) -> Result<UnresolvedPackageGroup, ContractError> {
+    let mut map = SourceMap::new();
+    files.for_each(|(path, text)| map.push_str(&path.to_string_lossy(), text));
+    map.parse().map_err(|(map, error)| ContractError::Wrong(error.render(&map)))
 }

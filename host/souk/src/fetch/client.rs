@@ -8,7 +8,7 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;
-use souk_manifest::Download;
+use souk_manifest::check_download_url;
 use std::error::Error as _;
 use std::io;
 use std::time::Duration;
@@ -164,7 +164,7 @@ fn redirected(url: &Uri, location: &str) -> Result<Uri, Refused> {
     if to.scheme_str() != Some("https") {
         return Err(Refused::Redirect { to: host, why: "is not https" });
     }
-    match Download::check(&to) {
+    match check_download_url(&to) {
         Ok(()) => Ok(to),
         Err(why) => Err(Refused::Redirect { to: host, why }),
     }

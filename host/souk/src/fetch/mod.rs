@@ -80,7 +80,7 @@ pub fn locate(application: &mut Application, state: &Path) {
 }
 
 /// One component to fetch.
-pub struct Wanted {
+pub struct ComponentDownload {
     /// Its name.
     pub component: String,
     /// Its line in the manifest.
@@ -93,20 +93,25 @@ pub struct Wanted {
 ///
 /// # Errors
 /// When a component cannot be fetched, is too large, or differs from its digest.
-pub async fn fetch(wanted: Vec<Wanted>, manifest: &Path, state: &Path, note: impl Fn(&str)) -> Result<(), FetchError> {
+pub async fn fetch(
+    wanted: Vec<ComponentDownload>,
+    manifest: &Path,
+    state: &Path,
+    note: impl Fn(&str),
+) -> Result<(), FetchError> {
     fetch_at_most(MAX_COMPONENT_BYTES, wanted, manifest, state, note).await
 }
 
 /// As [`fetch`], for components of at most `most` bytes.
 async fn fetch_at_most(
     most: u64,
-    wanted: Vec<Wanted>,
+    wanted: Vec<ComponentDownload>,
     manifest: &Path,
     state: &Path,
     note: impl Fn(&str),
 ) -> Result<(), FetchError> {
     let mut client = None;
-    for Wanted { component, line, download } in wanted {
+    for ComponentDownload { component, line, download } in wanted {
         state::make_components_folder(state)?;
         let start = Instant::now();
         let got = async {

@@ -68,7 +68,7 @@ fn digest() -> String {
 async fn fetched(application: &Application, state: &Path) -> Result<Vec<String>, FetchError> {
     let wanted = application.components.values().filter_map(|component| {
         let download = component.download.clone()?;
-        Some(Wanted { component: component.name.clone(), line: component.line, download })
+        Some(ComponentDownload { component: component.name.clone(), line: component.line, download })
     });
     let notes = RefCell::new(Vec::new());
     fetch_at_most(MAX_BYTES, wanted.collect(), Path::new("spin.toml"), state, |note| {

@@ -39,7 +39,7 @@ pub struct Activity {
 }
 
 struct Notes {
-    requests: Vec<Noted>,
+    requests: Vec<RequestInProgress>,
     next_id: u64,
     /// When the last response ended; initially when the connection started.
     quiet_since: Instant,
@@ -54,7 +54,7 @@ struct Notes {
 }
 
 /// A request in progress.
-struct Noted {
+struct RequestInProgress {
     id: u64,
     /// When it will have made no progress for too long.
     due: Instant,
@@ -94,7 +94,7 @@ impl Activity {
         let mut notes = self.notes();
         let id = notes.next_id;
         notes.next_id += 1;
-        notes.requests.push(Noted { id, due, waiting: None, stream: None });
+        notes.requests.push(RequestInProgress { id, due, waiting: None, stream: None });
         notes.served = true;
         (notes.arriving_since, notes.arriving) = (None, 0);
         let arrived = notes.arriving_account.take();
@@ -231,7 +231,7 @@ impl UnderWay {
         self.works_until(deadline + self.activity.idle);
     }
 
-    fn note(&self, change: impl FnOnce(&mut Noted)) {
+    fn note(&self, change: impl FnOnce(&mut RequestInProgress)) {
         if let Some(noted) = self.activity.notes().requests.iter_mut().find(|noted| noted.id == self.id) {
             change(noted);
         }

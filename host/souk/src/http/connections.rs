@@ -24,6 +24,8 @@ souk_manifest::fixed_limits! {
 
     /// How long a connection must have been idle before it makes room for one of another peer.
     const MIN_IDLE: Duration = Duration::from_secs(1);
+    /// How often to check whether a connection has become idle when all were busy.
+    const IDLE_CHECK_INTERVAL: Duration = Duration::from_millis(50);
     /// How many stalled connections one search records, to be closed one after the other.
     const MAX_STALLED_FOUND: usize = 64, "connections";
 }
@@ -103,6 +105,21 @@ impl Connections {
         Admission::Admitted(Connection { all: self.clone(), number, activity, closed })
     }
 
+    /// Admits a connection as [`Connections::admit`] does. Waits while all are busy: further ones wait in the kernel's
+    /// queue. `None` when the peer has reached its limit.
+    pub async fn admitted(self: &Arc<Self>, share: Share, activity: Arc<Activity>) -> Option<Connection> {
+        loop {
+            match self.admit(share, activity.clone()) {
+                Admission::Admitted(place) => return Some(place),
+                Admission::PeerIsFull => return None,
+                Admission::AllAreBusy => {
+                    // A busy connection may become idle, which is not notified.
+                    let _ = tokio::time::timeout(IDLE_CHECK_INTERVAL, self.freed.notified()).await;
+                }
+            }
+        }
+    }
+
     fn is_full(&self, open: &Open, share: Share) -> bool {
         share.is_bounded() && open.of(share) >= self.most_of_peer
     }
@@ -125,12 +142,6 @@ impl Connections {
                 "connections",
             ),
         ]
-    }
-
-    /// Returns when there may be room for a connection that was not admitted, because another has closed. A connection
-    /// that becomes idle does not trigger this, so the caller must also retry at intervals.
-    pub async fn freed(&self) {
-        self.freed.notified().await;
     }
 }
 

@@ -219,7 +219,7 @@ impl Edge {
                 status = response.status().as_u16(),
                 bytes = response.body().length(),
                 us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX),
-                "{method} {}", request::path_for_log(uri.path()),
+                "{} {}", request::method_for_log(&method), request::path_for_log(uri.path()),
             );
         }
         let headers = response.headers_mut();
@@ -290,7 +290,9 @@ impl Edge {
         }
         let (limit, whole) = match handler {
             Handler::Local(_) => (self.limits().request_body.as_u64(), false),
-            Handler::Remote(remote, _) => (self.limits().request_body.as_u64().min(remote.most() as u64), true),
+            Handler::Remote(remote, _) => {
+                (self.limits().request_body.as_u64().min(remote.max_request_bytes() as u64), true)
+            }
         };
         if answering.body.as_ref().is_some_and(|body| body.size_hint().lower() > limit) {
             return (self.refusal(&Refused::TooLarge, limit), Some(component.clone()));

@@ -15,6 +15,7 @@ mod error;
 mod outgoing;
 mod pace;
 mod peer;
+mod report;
 mod request;
 mod server;
 mod static_files;
@@ -23,9 +24,12 @@ mod tls;
 mod turns;
 mod upload;
 
+pub(crate) use activity::{Activity, UnderWay};
+pub(crate) use connections::{Connection, Connections};
 pub(crate) use cookies::ADMIN_COOKIE;
 pub use edge::Edge;
 pub(crate) use error::status as status_of;
+pub(crate) use peer::Share;
 pub(crate) use request::path_for_log;
 pub use server::{Server, ServerError, serve_connection};
 use souk_manifest::limits::FixedLimit;
@@ -36,6 +40,7 @@ pub(crate) use upload::discard;
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     [
         server::FIXED_LIMITS,
+        report::FIXED_LIMITS,
         connection::FIXED_LIMITS,
         connections::FIXED_LIMITS,
         activity::FIXED_LIMITS,

@@ -4,7 +4,7 @@ use super::peer::Peer;
 use http::header::HOST;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 use std::borrow::Cow;
 use uuid::Uuid;
 
@@ -17,6 +17,10 @@ souk_manifest::fixed_limits! {
 
     /// The longest request id that the host accepts from a client; it replaces a longer one by its own.
     const MAX_ID_BYTES: usize = 128, bytes;
+    /// How much of a request's path the access log shows.
+    const MAX_LOGGED_PATH_BYTES: usize = 1 << 10, bytes;
+    /// How much of a request's method the access log shows.
+    const MAX_LOGGED_METHOD_BYTES: usize = 32, bytes;
 }
 
 /// The other end of a connection, and its protocol.
@@ -74,15 +78,28 @@ pub(super) fn id(headers: &HeaderMap) -> HeaderValue {
     }
 }
 
+/// A method for the log.
+pub(super) fn method_for_log(method: &Method) -> &str {
+    let method = method.as_str();
+    method.get(..MAX_LOGGED_METHOD_BYTES).unwrap_or(method)
+}
+
 /// A path for the log, which must not name a person: without the segments that could be an e-mail address. The query,
-/// which can hold more, is not in the log at all.
+/// which can hold more, is not in the log at all. A long path is cut, so that no client can fill the log.
 pub(crate) fn path_for_log(path: &str) -> Cow<'_, str> {
     let address = |part: &str| part.contains('@') || part.contains("%40");
-    if !address(path) {
+    let kept = path.get(..path.floor_char_boundary(MAX_LOGGED_PATH_BYTES)).unwrap_or_default();
+    let is_cut = kept.len() < path.len();
+    if !is_cut && !address(path) {
         return Cow::Borrowed(path);
     }
-    let shown = path.split('/').map(|segment| if address(segment) { "***" } else { segment });
-    Cow::Owned(shown.collect::<Vec<_>>().join("/"))
+    // The last segment may be the beginning of an address.
+    let mut shown: Vec<_> = kept.split('/').map(|segment| if address(segment) { "***" } else { segment }).collect();
+    if is_cut {
+        shown.pop();
+        shown.push("...");
+    }
+    Cow::Owned(shown.join("/"))
 }
 
 /// The host that a request is for, according to RFC 9112, section 3.2, and RFC 9113, section 8.3.1; `Err` explains what
@@ -137,5 +154,19 @@ mod tests {
         ] {
             assert_eq!(path_for_log(path), shown);
         }
+    }
+
+    #[test]
+    fn the_log_shows_the_beginning_of_a_long_path_and_of_a_long_method() {
+        let long = "x".repeat(30_000);
+        assert_eq!(path_for_log(&format!("/{long}")), "/...");
+        let path = format!("/a/jane%40example.com/{}", "b/".repeat(30_000));
+        let shown = path_for_log(&path);
+        assert!(shown.starts_with("/a/***/b/") && shown.ends_with("/b/...") && shown.len() <= 1_100, "{shown}");
+        // A cut must not leave the beginning of an address.
+        let path = format!("/{}/jane%40example.com", "b".repeat(MAX_LOGGED_PATH_BYTES - 8));
+        assert!(!path_for_log(&path).contains("jane"));
+        let method = Method::from_bytes(long.as_bytes()).unwrap();
+        assert_eq!((method_for_log(&method).len(), method_for_log(&Method::OPTIONS)), (32, "OPTIONS"));
     }
 }

@@ -5,6 +5,7 @@ use super::connection::{self, Builders};
 use super::connections::{Admission, Connection, Connections};
 use super::edge::Edge;
 use super::peer::{Peer, proxy_protocol};
+use super::report::Report;
 use super::request::Caller;
 use super::tls::Tls;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
@@ -16,7 +17,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,16 +28,12 @@ souk_manifest::fixed_limits! {
     const MIN_BACKOFF: Duration = Duration::from_millis(5);
     /// The longest pause after a connection could not be accepted.
     const MAX_BACKOFF: Duration = Duration::from_secs(1);
-    /// How often to check whether a connection has become idle when all were busy.
-    const IDLE_CHECK_INTERVAL: Duration = Duration::from_millis(50);
     /// The descriptors that are held in reserve, so that connections are still accepted when the process has no others:
     /// each serves one connection until others have closed.
     const RESERVED_DESCRIPTORS: usize = 8, "descriptors";
     /// The most connections that wait in the kernel's queue to be accepted, if the system allows that many
     /// (net.core.somaxconn); further ones get no answer.
     const MAX_QUEUED_CONNECTIONS: u32 = 4_096, "connections";
-    /// How often to report that connections are refused or not accepted.
-    const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 }
 
 /// The server could not start.
@@ -73,11 +69,22 @@ fn fix(address: &str, kind: ErrorKind) -> String {
     }
 }
 
-/// A listener that is bound but does not accept yet.
+/// An address that is taken, but where nobody is served yet. Clients are refused there until [`Server::listen`], so that
+/// a load balancer sends them to another host instead of letting them wait for the start of this one.
 pub struct Server {
-    listener: TcpListener,
+    socket: Bound,
     address: SocketAddr,
-    /// Whether another process also holds the socket, and will hand it to the next host.
+}
+
+enum Bound {
+    Own(TcpSocket),
+    /// Another process also holds the socket, and will hand it to the next host.
+    Inherited(TcpListener),
+}
+
+/// A listener that accepts no connections yet: they wait in the kernel's queue.
+pub struct Listening {
+    listener: TcpListener,
     inherited: bool,
 }
 
@@ -88,9 +95,9 @@ impl Server {
     /// When the address cannot be bound.
     pub async fn bind(address: &str) -> Result<Self, ServerError> {
         let error = |source| ServerError { address: address.into(), source };
-        let listener = listen(address).await.map_err(error)?;
-        let address = listener.local_addr().map_err(error)?;
-        Ok(Server { listener, address, inherited: false })
+        let socket = bind(address).await.map_err(error)?;
+        let address = socket.local_addr().map_err(error)?;
+        Ok(Server { socket: Bound::Own(socket), address })
     }
 
     /// Serves on a socket that another process has bound and keeps.
@@ -102,7 +109,7 @@ impl Server {
         let listener = listener.try_clone().map_err(error)?;
         listener.set_nonblocking(true).map_err(error)?;
         let address = listener.local_addr().map_err(error)?;
-        Ok(Server { listener: TcpListener::from_std(listener).map_err(error)?, address, inherited: true })
+        Ok(Server { socket: Bound::Inherited(TcpListener::from_std(listener).map_err(error)?), address })
     }
 
     /// The address that it is bound to.
@@ -110,6 +117,24 @@ impl Server {
         self.address
     }
 
+    /// Lets clients connect. Call it when they can be served.
+    ///
+    /// # Errors
+    /// When another process has begun to listen there in the meantime.
+    pub fn listen(self) -> Result<Listening, ServerError> {
+        let address = self.address.to_string();
+        match self.socket {
+            Bound::Own(socket) => {
+                let listener = socket.listen(MAX_QUEUED_CONNECTIONS);
+                let listener = listener.map_err(|source| ServerError { address, source })?;
+                Ok(Listening { listener, inherited: false })
+            }
+            Bound::Inherited(listener) => Ok(Listening { listener, inherited: true }),
+        }
+    }
+}
+
+impl Listening {
     /// Accepts connections until `shutdown` is cancelled; then waits for the requests in progress, at most for the
     /// limit `drain`. Returns whether all of them finished.
     pub async fn run(self, edge: Arc<Edge>, tls: Option<Tls>, shutdown: CancellationToken) -> bool {
@@ -136,7 +161,7 @@ impl Server {
 }
 
 /// Binds the first of the addresses that `address` resolves to that can be bound.
-async fn listen(address: &str) -> std::io::Result<TcpListener> {
+async fn bind(address: &str) -> std::io::Result<TcpSocket> {
     let mut failed = None;
     for address in tokio::net::lookup_host(address).await? {
         let bound = || {
@@ -144,10 +169,10 @@ async fn listen(address: &str) -> std::io::Result<TcpListener> {
             // Allows binding a port whose last connections are still being closed.
             socket.set_reuseaddr(true)?;
             socket.bind(address)?;
-            socket.listen(MAX_QUEUED_CONNECTIONS)
+            Ok(socket)
         };
         match bound() {
-            Ok(listener) => return Ok(listener),
+            Ok(socket) => return Ok(socket),
             Err(error) => failed = Some(error),
         }
     }
@@ -178,7 +203,7 @@ impl Acceptor {
                     backoff = pauses.build();
                     reserve.fill();
                     let peer = self.edge.trusted().peer(peer);
-                    match self.admit(&peer).await {
+                    match self.connections.admitted(peer.share, Activity::new(self.edge.limits())).await {
                         Some(place) => self.serve(place, stream, peer),
                         None => {
                             self.edge.refusals().count("peer-connections");
@@ -206,22 +231,6 @@ impl Acceptor {
                         }
                     }
                     tokio::time::sleep(backoff.next().unwrap_or(MAX_BACKOFF)).await;
-                }
-            }
-        }
-    }
-
-    /// Admits a connection from `peer`. Waits while all connections are busy: further ones wait in the kernel's queue.
-    /// `None` when the peer has reached its limit.
-    async fn admit(&self, peer: &Peer) -> Option<Connection> {
-        let activity = Activity::new(self.edge.limits());
-        loop {
-            match self.connections.admit(peer.share, activity.clone()) {
-                Admission::Admitted(place) => return Some(place),
-                Admission::PeerIsFull => return None,
-                Admission::AllAreBusy => {
-                    // A busy connection may become idle, which is not notified.
-                    let _ = tokio::time::timeout(IDLE_CHECK_INTERVAL, self.connections.freed()).await;
                 }
             }
         }
@@ -368,25 +377,6 @@ fn is_out_of_descriptors(error: &std::io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| [Errno::MFILE, Errno::NFILE].contains(&errno))
 }
 
-/// Reports frequent events, but only at intervals.
-#[derive(Default)]
-pub(super) struct Report {
-    last: Option<Instant>,
-    more: u64,
-}
-
-impl Report {
-    /// Calls `report` with the number of unreported events, unless it was called a moment ago.
-    pub(super) fn happened(&mut self, report: impl FnOnce(u64)) {
-        if self.last.is_some_and(|last| last.elapsed() < REPORT_INTERVAL) {
-            self.more += 1;
-            return;
-        }
-        self.last = Some(Instant::now());
-        report(std::mem::take(&mut self.more));
-    }
-}
-
 async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     tls: &Tls,
     stream: S,
@@ -409,6 +399,19 @@ async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn clients_are_refused_until_they_can_be_served() {
+        let server = Server::bind("127.0.0.1:0").await.unwrap();
+        let address = server.address();
+        let refused = TcpStream::connect(address).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        let listening = server.listen().unwrap();
+        TcpStream::connect(address).await.unwrap();
+        let taken = Server::bind(&address.to_string()).await.map(|_| ()).unwrap_err();
+        assert!(taken.to_string().contains("free the port"), "{taken}");
+        drop(listening);
+    }
 
     #[test]
     fn the_fix_for_an_address_without_host_or_port_is_one_that_can_be_bound() {

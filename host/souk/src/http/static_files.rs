@@ -13,10 +13,11 @@ use super::body::{self, EdgeBody, MAX_SMALL_BODY_BYTES};
 use super::error;
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, LAST_MODIFIED,
+    LOCATION, RANGE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty};
 use percent_encoding::percent_decode_str;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -97,7 +98,8 @@ impl StaticFiles {
         }
     }
 
-    /// Asks `ServeDir`; errors come from the system.
+    /// Asks `ServeDir`; errors come from the system. A part is sent only to GET, and only of the file that the client
+    /// has the beginning of (`If-Range`, which `ServeDir` does not know).
     async fn ask(
         &self,
         head: &Parts,
@@ -109,7 +111,17 @@ impl StaticFiles {
         *request.method_mut() = head.method.clone();
         *request.uri_mut() = Uri::try_from(target).map_err(io::Error::other)?;
         *request.headers_mut() = head.headers.clone();
-        let response = self.serve.clone().try_call(request).await?;
+        if head.method == Method::HEAD {
+            request.headers_mut().remove(RANGE);
+        }
+        let mut whole = request.clone();
+        let mut response = self.serve.clone().try_call(request).await?;
+        if matches!(response.status(), StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE)
+            && head.headers.get(IF_RANGE).is_some_and(|known| !is_same(known, response.headers()))
+        {
+            whole.headers_mut().remove(RANGE);
+            response = self.serve.clone().try_call(whole).await?;
+        }
         if response.status() == StatusCode::NOT_FOUND {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -128,6 +140,11 @@ fn name(path: &str) -> Option<String> {
 /// Whether a path most likely names a file, and not a page of a browser application.
 fn has_extension(name: &str) -> bool {
     Path::new(name).extension().is_some()
+}
+
+/// Whether the value of `If-Range` is the entity tag or the date of the file with these headers. A weak tag is never.
+fn is_same(known: &HeaderValue, headers: &HeaderMap) -> bool {
+    [ETAG, LAST_MODIFIED].iter().any(|name| headers.get(name) == Some(known))
 }
 
 fn is_missing(error: &io::Error) -> bool {

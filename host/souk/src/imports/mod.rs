@@ -5,6 +5,7 @@
 //! beside the statements that store it, and no other component has access to its database.
 
 mod duplicates;
+mod objects;
 mod read;
 mod run;
 
@@ -29,6 +30,17 @@ pub(crate) enum System {
     Mongodb,
     Sqlite,
     Postgres,
+}
+
+impl System {
+    /// Its name for people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            System::Mongodb => "MongoDB",
+            System::Sqlite => "SQLite",
+            System::Postgres => "PostgreSQL",
+        }
+    }
 }
 
 /// How the rows of a system are read.

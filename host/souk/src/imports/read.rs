@@ -1,15 +1,16 @@
-//! Reads rows: from a file with one JSON object per line, a SQLite file, PostgreSQL, or MongoDB.
+//! Reads rows: from a file with JSON objects, a SQLite file, PostgreSQL, or MongoDB.
 //!
 //! The standard input (`-`) is written to a temporary file first, since rows are read twice. So a file gets into a
 //! container that has no tools, and whose root file system is read-only.
 
+use super::objects::Objects;
 use super::{Kind, System};
 use crate::url_file;
 use anyhow::Context as _;
 use souk_bindings::moving::{read_postgres, read_sqlite};
 use souk_manifest::{MongoUrl, PostgresAddress};
 use std::fmt;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{self, BufReader, Read as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,7 @@ souk_manifest::fixed_limits! {
     pub(crate) const FIXED_LIMITS = "imports";
 
     /// The longest row in a file.
-    const MAX_LINE_BYTES: u64 = 8 << 20, bytes;
+    const MAX_ROW_BYTES: usize = 8 << 20, bytes;
     /// How long a MongoDB server may take to answer.
     const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
     /// How many rows are read ahead.
@@ -42,7 +43,7 @@ pub(crate) struct RowsFile {
 
 impl RowsFile {
     /// The file of this name, or the standard input for `-`; also returns how it begins.
-    fn open(name: &str) -> std::io::Result<(RowsFile, Vec<u8>)> {
+    fn open(name: &str) -> io::Result<(RowsFile, Vec<u8>)> {
         let rows = if name == "-" { RowsFile::of_input()? } else { RowsFile { path: name.into(), copy: None } };
         let mut head = Vec::new();
         std::fs::File::open(&rows.path)?.take(SQLITE.len() as u64).read_to_end(&mut head)?;
@@ -50,9 +51,9 @@ impl RowsFile {
     }
 
     /// Copies the standard input.
-    fn of_input() -> std::io::Result<RowsFile> {
+    fn of_input() -> io::Result<RowsFile> {
         let mut copy = tempfile::NamedTempFile::new()?;
-        std::io::copy(&mut std::io::stdin(), &mut copy)?;
+        io::copy(&mut io::stdin(), &mut copy)?;
         let copy = copy.into_temp_path();
         Ok(RowsFile { path: copy.to_path_buf(), copy: Some(Arc::new(copy)) })
     }
@@ -90,16 +91,17 @@ impl Place {
     /// When it is neither; the message does not repeat a URL, which may hold a password.
     pub(crate) fn parse(text: &str) -> anyhow::Result<Place> {
         if let Some(path) = text.strip_prefix('@') {
-            let url = url_file::read(path)
-                .with_context(|| format!("{path} cannot be read\n  fix: name a file that holds the URL"))?;
+            let url = url_file::read(path).map_err(|error| {
+                anyhow::anyhow!("{path} cannot be read: {error}\n  fix: name a file that holds the URL")
+            })?;
             return Place::of_url(&url);
         }
         if text.contains("://") {
             return Place::of_url(text);
         }
-        let opened = RowsFile::open(text);
-        let (rows, head) = opened
-            .with_context(|| format!("{text} cannot be read\n  fix: name a file, or a URL of PostgreSQL or MongoDB"))?;
+        let (rows, head) = RowsFile::open(text).map_err(|error| {
+            anyhow::anyhow!("{text} cannot be read: {error}\n  fix: name a file, or a URL of PostgreSQL or MongoDB")
+        })?;
         Ok(if head == SQLITE { Place::Sqlite(rows) } else { Place::Lines(rows) })
     }
 
@@ -123,9 +125,9 @@ impl Place {
         let read = |system| {
             let source = kind.sources.iter().find(|source| source.system == system);
             source.map(|source| source.read.clone()).with_context(|| {
-                let known: Vec<String> = kind.sources.iter().map(|one| format!("{:?}", one.system)).collect();
+                let known: Vec<&str> = kind.sources.iter().map(|one| one.system.name()).collect();
                 format!(
-                    "{} cannot be read from there\n  fix: name {}, or a file with one JSON object per line",
+                    "{} cannot be read from there\n  fix: name {}, or a file with JSON objects, one after the other",
                     kind.name,
                     known.join(" or ")
                 )
@@ -133,7 +135,7 @@ impl Place {
         };
         let (sender, receiver) = mpsc::channel(MAX_READ_AHEAD);
         let task = match self {
-            Place::Lines(file) => tokio::task::spawn_blocking(move || lines(&file, &sender)),
+            Place::Lines(file) => tokio::task::spawn_blocking(move || objects(&file, &sender)),
             Place::Sqlite(file) => {
                 let query = read(System::Sqlite)?;
                 tokio::task::spawn_blocking(move || sqlite(&file, &query, &sender))
@@ -156,31 +158,19 @@ fn sqlite(rows: &RowsFile, query: &str, to: &Sender<String>) -> anyhow::Result<(
     Ok(read_sqlite(&rows.path, query, to)?)
 }
 
-/// The lines of a file. mongoexport writes one object per line, and with `--jsonArray` brackets and commas around them.
-fn lines(rows: &RowsFile, to: &Sender<String>) -> anyhow::Result<()> {
-    let path = rows.path.as_path();
-    let file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
-    let mut reader = BufReader::new(file);
+/// The objects of a file, in any format of mongoexport but CSV.
+fn objects(rows: &RowsFile, to: &Sender<String>) -> anyhow::Result<()> {
+    let file = std::fs::File::open(&rows.path).with_context(|| rows.to_string())?;
+    let mut objects = Objects::new(BufReader::new(file), MAX_ROW_BYTES);
     for number in 1.. {
-        let mut line = Vec::new();
-        let read = reader.by_ref().take(MAX_LINE_BYTES + 1).read_until(b'\n', &mut line);
-        if read.with_context(|| path.display().to_string())? == 0 {
-            break;
-        }
-        anyhow::ensure!(
-            line.len() as u64 <= MAX_LINE_BYTES,
-            "{}: line {number} is longer than {MAX_LINE_BYTES} bytes\n  fix: write one object per line",
-            path.display()
-        );
-        let text = String::from_utf8_lossy(&line);
-        let text = text.trim_start_matches('\u{feff}').trim();
-        let text = text.strip_prefix('[').unwrap_or(text);
-        let text = text.strip_suffix(']').filter(|_| !text.starts_with(']')).unwrap_or(text);
-        let text = text.trim_end_matches(',').trim();
-        if text.is_empty() || text == "]" {
-            continue;
-        }
-        if to.blocking_send(text.to_owned()).is_err() {
+        let row = objects.read().map_err(|error| match error.kind() {
+            io::ErrorKind::FileTooLarge => anyhow::anyhow!(
+                "{rows}: row {number} is longer than {MAX_ROW_BYTES} bytes\n  fix: write one JSON object per line"
+            ),
+            _ => anyhow::anyhow!("{rows}: {error}"),
+        })?;
+        let Some(row) = row else { break };
+        if to.blocking_send(row).is_err() {
             break;
         }
     }
@@ -192,10 +182,15 @@ fn lines(rows: &RowsFile, to: &Sender<String>) -> anyhow::Result<()> {
 async fn documents(url: &MongoUrl, collection: &str, to: &Sender<String>) -> anyhow::Result<()> {
     use futures::TryStreamExt as _;
     use mongodb::bson::{Document, doc};
+    use mongodb::error::ErrorKind;
     let failed =
         |error: mongodb::error::Error| anyhow::anyhow!("{url}: {error}\n  fix: correct the URL, and start the server");
-    let mut options = mongodb::options::ClientOptions::parse(url.expose()).await.map_err(|_| {
-        anyhow::anyhow!("{url}: the URL has an option that the driver does not support\n  fix: leave it out")
+    let mut options = mongodb::options::ClientOptions::parse(url.expose()).await.map_err(|error| match *error.kind {
+        ErrorKind::DnsResolve { .. } => anyhow::anyhow!(
+            "{url}: DNS has no servers for this name, or does not answer\n  fix: correct the name; or write the servers \
+             out, mongodb://HOST:27017,HOST:27017/DATABASE?tls=true"
+        ),
+        _ => anyhow::anyhow!("{url}: the URL has an option that the driver does not support\n  fix: leave it out"),
     })?;
     options.server_selection_timeout.get_or_insert(CONNECT_TIMEOUT);
     let database = mongodb::Client::with_options(options).map_err(failed)?.database(url.database());

@@ -7,7 +7,7 @@
 mod state;
 
 use crate::app::App;
-use crate::otlp::Losses;
+use crate::otlp::origin::Losses;
 use crate::readiness::Readiness;
 use crate::telemetry::LogLosses;
 use parking_lot::Mutex;

@@ -5,9 +5,9 @@
 //! bytes; what does not fit is dropped and counted with the spans.
 
 use super::config::text;
+use super::origin::{Losses, MAX_QUEUED_BYTES, Origin};
 use super::send::Sender;
 use super::spans::attribute as attribute_of;
-use super::{Losses, MAX_QUEUED_BYTES, Origin};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};

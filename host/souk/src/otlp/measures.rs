@@ -4,8 +4,8 @@
 //! `souk_callers_waiting` never had dots). So [`NAMES`] and [`LABELS`] list the names that OpenTelemetry defines; all
 //! others are the host's own and are the same in both systems.
 
-use super::Origin;
 use super::config::text;
+use super::origin::Origin;
 use super::spans::nanos;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;

@@ -13,24 +13,26 @@
 mod config;
 mod guests;
 mod measures;
+pub(crate) mod origin;
 mod send;
 mod spans;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use config::Config;
+pub(crate) use origin::Losses;
 
 use crate::metrics::Metrics;
 use config::Signal;
 use guests::GuestExport;
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
-use opentelemetry_proto::tonic::resource::v1::Resource;
+use origin::{MAX_QUEUED_BYTES, Origin};
 use send::Sender;
 use souk_bindings::boundary::Boundaries;
 use souk_bindings::trace::Record;
 use souk_manifest::limits::FixedLimit;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -43,8 +45,6 @@ souk_manifest::fixed_limits! {
 
     /// The most spans that wait for the collector; more are dropped and counted.
     const MAX_QUEUED_SPANS: usize = 4_096, "spans";
-    /// The most memory that waiting spans use.
-    const MAX_QUEUED_BYTES: usize = 16 << 20, bytes;
     /// The most spans in one request to the collector.
     const MAX_BATCH_SPANS: usize = 512, "spans";
     /// How long a stopping host continues to send what is left.
@@ -53,22 +53,7 @@ souk_manifest::fixed_limits! {
 
 /// Every fixed limit of this module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
-    [FIXED_LIMITS, config::FIXED_LIMITS, guests::FIXED_LIMITS, send::FIXED_LIMITS].concat()
-}
-
-/// Counts the spans that were dropped.
-#[derive(Clone, Default)]
-pub(crate) struct Losses(Arc<AtomicU64>);
-
-impl Losses {
-    /// How many spans have been dropped so far.
-    pub(crate) fn spans(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn add(&self, spans: usize) {
-        self.0.fetch_add(spans as u64, Ordering::Relaxed);
-    }
+    [FIXED_LIMITS, origin::FIXED_LIMITS, config::FIXED_LIMITS, guests::FIXED_LIMITS, send::FIXED_LIMITS].concat()
 }
 
 /// The waiting spans, limited in number and bytes.
@@ -94,13 +79,6 @@ impl Queue {
 pub(crate) struct Export {
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
-}
-
-/// The description of the sender in every request to the collector.
-#[derive(Clone)]
-struct Origin {
-    resource: Resource,
-    scope: InstrumentationScope,
 }
 
 impl Export {

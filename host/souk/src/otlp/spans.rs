@@ -1,7 +1,7 @@
 //! Converts a span's record to OTLP.
 
-use super::Origin;
 use super::config::text;
+use super::origin::Origin;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1::span::{Event, SpanKind};

@@ -2,6 +2,7 @@
 
 use super::*;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::resource::v1::Resource;
 use prometheus::{HistogramOpts, HistogramVec, IntCounter, Registry};
 use souk_bindings::trace::Tracer;
 

@@ -12,7 +12,7 @@
 mod archive;
 mod component;
 mod credentials;
-mod kept;
+mod folder;
 mod layout;
 mod make;
 mod name;

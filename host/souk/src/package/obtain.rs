@@ -1,6 +1,6 @@
 //! Turns a name into a folder with the application: fetches, verifies, accepts and unpacks the package.
 
-use super::kept::Kept;
+use super::folder::PackageFolder;
 use super::layout::Layout;
 use super::name::{Name, Package};
 use super::registry::Registry;
@@ -52,7 +52,7 @@ impl Source {
 /// # Errors
 /// When it does not exist.
 pub(crate) fn kept(package: &Package, state: &Path) -> Result<PathBuf, PackageError> {
-    let kept = Kept::of(state);
+    let kept = PackageFolder::of(state);
     let digest = match package {
         Package::File(path) => Some(Layout::open(path)?.digest),
         Package::Registry(name) => {
@@ -71,7 +71,7 @@ pub(crate) fn kept(package: &Package, state: &Path) -> Result<PathBuf, PackageEr
 /// # Errors
 /// When it cannot be fetched, differs from its digests, or another digest was accepted.
 pub(crate) async fn obtain(package: &Package, state: &Path, options: ObtainOptions<'_>) -> anyhow::Result<Obtained> {
-    let kept = Kept::of(state);
+    let kept = PackageFolder::of(state);
     let name = match package {
         Package::File(path) => {
             let path = path.clone();
@@ -141,7 +141,7 @@ async fn unpack(
     source: &Source,
     manifest: &OciImageManifest,
     digest: &str,
-    kept: &Kept,
+    kept: &PackageFolder,
 ) -> anyhow::Result<PathBuf> {
     let (what, place) = (package.to_string(), kept.folder(digest));
     if place.is_dir() {

@@ -22,7 +22,7 @@ use hyper_util::rt::TokioExecutor;
 use oci_client::manifest::{OCI_IMAGE_MEDIA_TYPE, OciDescriptor};
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
-use souk_manifest::Download;
+use souk_manifest::check_download_url;
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -85,7 +85,7 @@ impl Registry {
             authorization: Mutex::new(None),
         };
         let root = registry.url("")?;
-        Download::check(&root).map_err(|why| registry.error(format!("the registry's address {why}")))?;
+        check_download_url(&root).map_err(|why| registry.error(format!("the registry's address {why}")))?;
         Ok(registry)
     }
 
@@ -187,7 +187,7 @@ impl Registry {
     /// Refuses a URL from a registry to which nothing may be sent.
     fn check(&self, url: &Uri, what: &str) -> Result<(), PackageError> {
         let plain = url.scheme_str() == Some("http") && self.scheme != "http";
-        let why = if plain { Err("is http") } else { Download::check(url) };
+        let why = if plain { Err("is http") } else { check_download_url(url) };
         why.map_err(|why| self.error(format!("{what} {why}")))
     }
 

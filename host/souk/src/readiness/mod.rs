@@ -44,7 +44,7 @@ enum Answer {
 }
 
 /// A need, with its components and last result.
-struct Noted {
+struct CheckedNeed {
     what: String,
     components: Vec<String>,
     answer: Answer,
@@ -52,7 +52,7 @@ struct Noted {
 
 /// The records of all needs.
 struct Notes {
-    all: Mutex<Vec<Noted>>,
+    all: Mutex<Vec<CheckedNeed>>,
     /// Whether all results are good.
     good: AtomicBool,
     /// Notified of every result.
@@ -60,7 +60,7 @@ struct Notes {
 }
 
 impl Notes {
-    fn all(&self) -> MutexGuard<'_, Vec<Noted>> {
+    fn all(&self) -> MutexGuard<'_, Vec<CheckedNeed>> {
         self.all.lock()
     }
 
@@ -110,12 +110,12 @@ impl Checks {
         let needs = needs::of(app, state);
         let known =
             |what: &str| before?.all().iter().find(|noted| noted.what == what).map(|noted| noted.answer.clone());
-        let noted = needs.iter().map(|need| Noted {
+        let noted = needs.iter().map(|need| CheckedNeed {
             what: need.what.clone(),
             components: need.components.clone(),
             answer: known(&need.what).unwrap_or(Answer::Unknown(now)),
         });
-        let all: Vec<Noted> = noted.collect();
+        let all: Vec<CheckedNeed> = noted.collect();
         let good = AtomicBool::new(all.iter().all(|noted| matches!(noted.answer, Answer::Good)));
         let notes = Arc::new(Notes { all: Mutex::new(all), good, noted: Notify::new() });
         let tasks = needs.into_iter().enumerate().map(|(number, need)| {
@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     fn readiness(needs: usize) -> Readiness {
-        let noted = |number| Noted {
+        let noted = |number| CheckedNeed {
             what: format!("need {number}"),
             components: vec!["a".to_owned(), "b".to_owned()],
             answer: Answer::Unknown(souk_manifest::clock::now()),

@@ -55,11 +55,11 @@ fn folder(state: &Path) -> PathBuf {
 /// Stores recorded calls; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Recordings {
-    kept: Arc<Kept>,
+    kept: Arc<State>,
     _sweeper: Arc<AbortOnDropHandle<()>>,
 }
 
-struct Kept {
+struct State {
     folder: PathBuf,
     /// The files with their sizes, oldest first.
     files: Mutex<VecDeque<(PathBuf, u64)>>,
@@ -85,7 +85,7 @@ impl Recordings {
         DirBuilder::new().mode(0o700).recursive(true).create(&folder).map_err(failed)?;
         let files = list(&folder).map_err(failed)?;
         let files = files.into_iter().map(|path| (path.metadata().map_or(0, |file| file.len()), path));
-        let kept = Arc::new(Kept {
+        let kept = Arc::new(State {
             files: Mutex::new(files.map(|(bytes, path)| (path, bytes)).collect()),
             waiting: Arc::new(Semaphore::new(MAX_WAITING)),
             numbers: AtomicU64::new(0),
@@ -111,7 +111,7 @@ impl Recordings {
     }
 }
 
-impl Kept {
+impl State {
     fn keep(self: &Arc<Self>, recording: Recording) {
         let component = recording.head.component.clone();
         let Ok(permit) = self.waiting.clone().try_acquire_owned() else {
@@ -191,7 +191,7 @@ fn names(application: &Application) -> Vec<String> {
     application.here().filter(|one| one.is_recorded).map(|one| one.name.clone()).collect()
 }
 
-async fn sweep(kept: Arc<Kept>) {
+async fn sweep(kept: Arc<State>) {
     let mut tick = tokio::time::interval(SWEEP_INTERVAL);
     loop {
         tick.tick().await;

@@ -1,7 +1,7 @@
 //! The names of a new component's contract in WIT and in the languages of its callers.
 
-use super::ScaffoldError;
-use super::component::Language;
+use super::changes::ScaffoldError;
+use super::new_component::Language;
 use souk_manifest::DependencyName;
 
 /// The names that a contract has in Rust, Python and WIT.

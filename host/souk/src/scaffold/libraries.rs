@@ -3,7 +3,7 @@
 //! In their repository they inherit versions, lints and dependencies from the workspace. The copy in an application has
 //! all of these written out, as `cargo package` does.
 
-use super::{Changes, ScaffoldError};
+use super::changes::{Changes, ScaffoldError};
 use toml_edit::{DocumentMut, InlineTable, Item, TableLike, Value};
 
 /// The workspace that the libraries belong to.

@@ -3,11 +3,12 @@
 //! The manifest gets the dependency. If the caller's files are unchanged since their creation, it also gets code that
 //! makes the calls, and a test of it; otherwise the command explains how to call.
 
-use super::component::Language;
+use super::changes::{Changes, ScaffoldError};
 use super::contract::{ContractNames, class, identifier};
 use super::manifest::ManifestEdit;
+use super::new_component::Language;
 use super::shape::{CONTRACTS, HTTP, LINKED};
-use super::{Changes, ScaffoldError, template};
+use super::template;
 use souk_manifest::DependencyName;
 use std::path::Path;
 

@@ -1,7 +1,7 @@
 //! Edits of `spin.toml`.
 
-use super::component::Language;
-use super::{Changes, ScaffoldError};
+use super::changes::{Changes, ScaffoldError};
+use super::new_component::Language;
 use souk_manifest::RoutePattern;
 use std::fmt::Write as _;
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, Value};

@@ -7,6 +7,9 @@
 //! writes anything if a file cannot be written or would replace a user's file. `spin.toml` and `Cargo.toml` are edited
 //! as documents, so comments and order stay.
 //!
+//! The examples in the repository's folder `examples/` are made by the same commands: a test makes each, and compares it
+//! with its folder. The differences are declared in `examples/differences.diff`.
+//!
 //! # Where the libraries come from
 //!
 //! A component may use Souk's libraries (for a database or a key-value store), and its test uses `souk-test`. They are
@@ -21,6 +24,7 @@ mod contract;
 mod libraries;
 mod link;
 mod manifest;
+mod new_component;
 mod other_languages;
 mod shape;
 mod template;
@@ -29,9 +33,10 @@ mod tests;
 mod workspace;
 
 pub(crate) use changes::{Changes, ScaffoldError};
-pub(crate) use component::{Kind, Language, NewComponent, Storage, add, add_library};
+pub(crate) use component::{add, add_library};
 pub(crate) use libraries::Library;
 pub(crate) use link::{NewLink, add_link};
+pub(crate) use new_component::{Kind, Language, NewComponent, Storage};
 
 use manifest::ManifestEdit;
 use std::path::Path;
@@ -47,7 +52,9 @@ pub(crate) fn new(folder: &Path, name: &str, language: Option<Language>) -> Resu
             "name it with words of letters and digits, joined by `-`: `souk new link-shop`",
         )
     })?;
-    if std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
+    // A repository without files is empty, too.
+    let counts = |entry: std::io::Result<std::fs::DirEntry>| entry.is_ok_and(|entry| entry.file_name() != ".git");
+    if std::fs::read_dir(folder).is_ok_and(|entries| entries.into_iter().any(counts)) {
         let message = format!("the folder {} exists already, and is not empty", folder.display());
         return Err(ScaffoldError::new(message, "choose another name, or remove the folder"));
     }

@@ -6,8 +6,8 @@
 //! whose functions are synchronous, because a `func` of a contract may wait in no other. The packages that the file
 //! needs are written into `wit/deps`.
 
-use super::component::{Kind, Language, NewComponent, Storage};
-use super::{Changes, ScaffoldError};
+use super::changes::{Changes, ScaffoldError};
+use super::new_component::{Kind, Language, NewComponent, Storage};
 use crate::contracts::FILE;
 
 /// The export with which JavaScript components answer requests.

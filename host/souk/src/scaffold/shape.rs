@@ -3,8 +3,8 @@
 //! A kind has the same contract, the same tables and the same behaviour in every language, so that any caller fits any
 //! callee, and a test any component.
 
-use super::ScaffoldError;
-use super::component::{Kind, Language, NewComponent, Storage};
+use super::changes::ScaffoldError;
+use super::new_component::{Kind, Language, NewComponent, Storage};
 
 /// The source, the test and the contract of one kind of component.
 pub(super) struct Shape {

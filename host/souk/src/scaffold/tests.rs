@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod examples;
+
 use super::libraries::Library;
 use super::*;
 use souk_manifest::DependencyName;
@@ -267,6 +269,8 @@ fn nothing_is_written_where_something_is_in_the_way() {
     }
     assert_eq!(files(&app), before);
     assert!(new(&app, "shop", None).unwrap_err().to_string().contains("is not empty"));
+    std::fs::create_dir_all(app.join("repository/.git")).unwrap();
+    new(&app.join("repository"), "shop", None).expect("a repository without files");
     assert!(new(&app.join("x"), "a b", None).unwrap_err().to_string().contains("cannot be an application's name"));
 }
 

@@ -1,7 +1,8 @@
 //! The Cargo workspace (`Cargo.toml`) of an application with components in Rust.
 
+use super::changes::{Changes, ScaffoldError};
 use super::libraries::Library;
-use super::{Changes, ScaffoldError, libraries, template};
+use super::{libraries, template};
 use toml_edit::{DocumentMut, InlineTable, Item, Table, Value};
 
 const WORKSPACE: &str = include_str!("templates/rust/workspace.toml");

@@ -11,6 +11,14 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+souk_manifest::fixed_limits! {
+    /// The fixed limits of records as JSON.
+    pub(crate) const FIXED_LIMITS = "process";
+
+    /// The longest text of one field of a record in JSON; the rest of a longer one is left out.
+    const MAX_FIELD_BYTES: usize = 8 << 10, bytes;
+}
+
 /// The fields that come first, in this order.
 const FIRST: [&str; 4] = ["component", "version", "trace", "message"];
 
@@ -57,6 +65,15 @@ impl Fields {
     fn add(&mut self, field: &Field, value: Value) {
         self.0.push((field.name(), value));
     }
+
+    fn add_text(&mut self, field: &Field, text: &str) {
+        let kept = text.get(..text.floor_char_boundary(MAX_FIELD_BYTES)).unwrap_or_default();
+        let text = match text.len() - kept.len() {
+            0 => kept.to_owned(),
+            more => format!("{kept}... ({more} bytes left out)"),
+        };
+        self.add(field, text.into());
+    }
 }
 
 impl Visit for Fields {
@@ -77,11 +94,11 @@ impl Visit for Fields {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.add(field, value.into());
+        self.add_text(field, value);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.add(field, format!("{value:?}").into());
+        self.add_text(field, &format!("{value:?}"));
     }
 }
 
@@ -121,5 +138,12 @@ mod tests {
         let expected =
             r#":"INFO","component":"orders","trace":"t-1","message":"GET \"/a\"\nb","target":"access","status":200}"#;
         assert_eq!(rest.trim_end(), expected);
+        buffer.0.lock().unwrap().clear();
+        tracing::warn!(why = "\u{1}".repeat(17 << 20), "{}", "ä".repeat(17 << 20));
+        let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+        let record: Value = serde_json::from_str(&text).unwrap();
+        assert!(text.len() < 64 << 10, "{}", text.len());
+        let message = record["message"].as_str().unwrap();
+        assert!(message.starts_with("ää") && message.ends_with("... (35643392 bytes left out)"), "{message}");
     }
 }

@@ -1,4 +1,7 @@
-//! The log's last lines, for the administration API.
+//! The log's last lines, for the administration API, and the bound on the length of every record.
+//!
+//! Many records quote what a guest or another server has written, and not each of these texts has a bound of its own.
+//! So a record that is too long is cut here, where all of them pass.
 //!
 //! Each line for stderr is copied here into a reused buffer, so a line costs a copy and no allocation. The lines are
 //! the same as on stderr, without colours.
@@ -17,14 +20,16 @@ souk_manifest::fixed_limits! {
     const MAX_KEPT_LINES: usize = 1_000, "lines";
     /// How much of each of these lines is kept.
     const MAX_KEPT_LINE_BYTES: usize = 4 << 10, bytes;
+    /// The longest record of the log; the rest of a longer one is left out.
+    const MAX_RECORD_BYTES: usize = 64 << 10, bytes;
 }
 
 /// The last lines; cheap to clone.
 #[derive(Clone, Default)]
-pub struct LogTail(Arc<Mutex<Kept>>);
+pub struct LogTail(Arc<Mutex<Lines>>);
 
 #[derive(Default)]
-struct Kept {
+struct Lines {
     lines: VecDeque<Vec<u8>>,
     /// How many lines came before the first kept one.
     before: u64,
@@ -90,7 +95,14 @@ impl<W: Write> Write for Tee<W> {
     // A record is written in one call.
     fn write(&mut self, record: &[u8]) -> io::Result<usize> {
         self.tail.push(record);
-        self.writer.write_all(record)?;
+        match record.split_at_checked(MAX_RECORD_BYTES) {
+            Some((kept, rest)) if !rest.is_empty() => {
+                let mut kept = String::from_utf8_lossy(kept).into_owned();
+                kept.push_str(&format!("... ({} bytes left out)\n", rest.len()));
+                self.writer.write_all(kept.as_bytes())?;
+            }
+            _ => self.writer.write_all(record)?,
+        }
         Ok(record.len())
     }
 
@@ -118,5 +130,19 @@ mod tests {
         assert_eq!(tail.lines(Some(1), usize::MAX).0.len(), MAX_KEPT_LINES, "what is gone is not waited for");
         log.write_all(&vec![b'x'; MAX_KEPT_LINE_BYTES + 1]).unwrap();
         assert_eq!(tail.lines(Some(last), 10).0[0].len(), MAX_KEPT_LINE_BYTES);
+    }
+
+    #[test]
+    fn a_record_that_is_too_long_is_cut_and_stays_one_line() {
+        let mut out = Vec::new();
+        let mut log = Tee::new(&mut out, LogTail::default());
+        let long = format!("{}\n", "x".repeat(17 << 20));
+        log.write_all(long.as_bytes()).unwrap();
+        log.write_all(b"next\n").unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!((lines.len(), lines[1]), (2, "next"));
+        let end = format!("x... ({} bytes left out)", long.len() - MAX_RECORD_BYTES);
+        assert!(lines[0].ends_with(&end) && lines[0].len() < MAX_RECORD_BYTES + 100, "{}", lines[0].len());
     }
 }

@@ -7,9 +7,12 @@ use spin_sdk::http::body::IncomingBodyExt as _;
 use spin_sdk::sqlite::Value;
 use spin_sdk::sqlite::wit::sqlite::Connection;
 use spin_sdk::wasip3::http::types::Fields;
+use spin_sdk::wasip3::wit_stream;
 use spin_sdk::wit_bindgen;
+use std::future::{Future as _, poll_fn};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 mod reading;
@@ -208,6 +211,22 @@ impl deeds::Guest for Rogue {
         outcome.await.map_err(failed)?;
         let text = |value| if let Some(Value::Text(text)) = value { Ok(text) } else { Err(failed(value)) };
         rows.into_iter().map(|row| text(row.values.into_iter().next())).collect()
+    }
+
+    async fn hoard_calls(count: u32, bytes: u32) -> Result<u32, deeds::Error> {
+        let sql = "WITH RECURSIVE r(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM r) SELECT sum(length(?)) FROM r";
+        let db = spin_sdk::sqlite::Connection::open(DATABASE).await.map_err(failed)?;
+        let call = |_| Box::pin(db.execute(sql, [Value::Blob(vec![1; bytes as usize])]));
+        let mut calls: Vec<_> = (0..count).map(call).collect();
+        let mut begin = |cx: &mut Context<'_>| {
+            calls.iter_mut().map(|call| call.as_mut().poll(cx).is_pending()).filter(|pending| *pending).count()
+        };
+        Ok(poll_fn(|cx| Poll::Ready(begin(cx))).await as u32)
+    }
+
+    fn hoard_streams(count: u32) -> Result<u32, deeds::Error> {
+        let held: Vec<_> = (0..count).map(|_| wit_stream::new::<u8>()).collect();
+        Ok(black_box(held).len() as u32)
     }
 
     fn open_database(label: String) -> Result<u32, deeds::Error> {

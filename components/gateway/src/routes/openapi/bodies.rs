@@ -185,6 +185,7 @@ pub(crate) struct OrderFilter {
     #[param(format = "uuid")]
     after: Option<String>,
     /// Only orders of the customer with this id. A customer sees only their own orders in any case.
+    #[param(pattern = "^[0-9a-fA-F]{24}$")]
     customer: Option<String>,
     /// Only orders made then or later: a day, or a time in UTC.
     from: Option<String>,

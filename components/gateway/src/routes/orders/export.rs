@@ -15,8 +15,6 @@ use crate::routes::customers::Customers;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// How many orders are read at once.
-pub(super) const PAGE_SIZE: u32 = 500;
 /// With less time than this, no further page is read; one page and the last line take less.
 const MIN_REMAINING: Duration = Duration::from_secs(5);
 /// The columns.

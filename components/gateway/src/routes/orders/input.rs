@@ -4,7 +4,6 @@
 //! The lines of an order are nested, and class-validator's messages about nested values depend on the kind of value;
 //! [`items`] produces the same messages.
 
-use super::export::PAGE_SIZE;
 use crate::bindings::orders::{Filter, NewItem, NewOrder, Query, Search, Sort, Status};
 use crate::bindings::refunds::NewRefund;
 use crate::http::error::Error;
@@ -15,6 +14,9 @@ use time::format_description::BorrowedFormatItem;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 use time::{Date, Duration, OffsetDateTime, UtcOffset};
+
+/// How many orders are read at once.
+const EXPORT_PAGE_SIZE: u32 = 500;
 
 /// The most lines of an order, as in the contract.
 const MAX_ITEMS: usize = 1000;
@@ -196,7 +198,7 @@ pub(super) fn export(query: &str) -> Result<Search, Error> {
     known.extend(SEARCH_PARAMETERS);
     let mut input = Input::new(&fields, &known);
     let status = input.optional("status", one_of(ALL));
-    let search = search(&mut input, status, PAGE_SIZE, Sort::Oldest);
+    let search = search(&mut input, status, EXPORT_PAGE_SIZE, Sort::Oldest);
     input.finish(Some(search))
 }
 
@@ -205,7 +207,7 @@ fn search(input: &mut Input<'_>, status: Option<Status>, limit: u32, default_sor
     let after = input.optional("after", text_of);
     let filter = Filter {
         status,
-        customer: input.optional("customer", text_of),
+        customer: input.optional("customer", customer_id),
         made_from: input.optional("from", |name, value| utc_time(name, value, 0)),
         made_before: input.optional("to", |name, value| utc_time(name, value, 1)),
         min_cents: total(input, "minTotal"),
@@ -228,6 +230,16 @@ fn text_of(name: &str, value: Option<&Value>) -> Checked<String> {
     match value {
         Some(Value::Text(text)) if !text.is_empty() => Ok(text.clone().into_owned()),
         _ => Err(vec![format!("{name} should not be empty")]),
+    }
+}
+
+/// A customer's id, in lower case as it is stored. Another text, such as an e-mail address, would find nothing.
+fn customer_id(name: &str, value: Option<&Value>) -> Checked<String> {
+    match value {
+        Some(Value::Text(id)) if id.len() == 24 && id.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            Ok(id.to_ascii_lowercase())
+        }
+        _ => Err(vec![format!("{name} must be the id of a customer, 24 hexadecimal digits")]),
     }
 }
 

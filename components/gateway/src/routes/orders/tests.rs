@@ -202,11 +202,11 @@ fn search(query: &str) -> Search {
 #[test]
 fn filters_are_read_in_the_contracts_form() {
     let all = search(
-        "status=PAID&customer=u1&from=2024-02-27&to=2024-02-28&minTotal=1.5&maxTotal=200&refundDue=true&disputed=true&sort=largest\
-         &after=x&limit=50",
+        "status=PAID&customer=6B0CEF4108E73F2C263DDFCC&from=2024-02-27&to=2024-02-28&minTotal=1.5&maxTotal=200&refundDue=true\
+         &disputed=true&sort=largest&after=x&limit=50",
     );
     let Filter { status, customer, made_from, made_before, min_cents, max_cents, refund_due, disputed } = all.filter;
-    assert_eq!((status, customer.as_deref()), (Some(Status::Paid), Some("u1")));
+    assert_eq!((status, customer.as_deref()), (Some(Status::Paid), Some("6b0cef4108e73f2c263ddfcc")));
     assert!(refund_due && disputed);
     assert_eq!(made_from.as_deref(), Some("2024-02-27T00:00:00.000Z"));
     assert_eq!(made_before.as_deref(), Some("2024-02-29T00:00:00.000Z"), "the last day counts as a whole");
@@ -244,6 +244,8 @@ fn a_malformed_filter_is_refused_by_name() {
     for (query, message) in [
         ("from=tomorrow", "from must be a day (2024-02-27) or a time in UTC (2024-02-27T15:50:27Z)"),
         ("to=2024-02-30", "to must be a day (2024-02-27) or a time in UTC (2024-02-27T15:50:27Z)"),
+        ("customer=ann@example.com", "customer must be the id of a customer, 24 hexadecimal digits"),
+        ("customer=6b0cef4108e73f2c263ddfcg", "customer must be the id of a customer, 24 hexadecimal digits"),
         ("sort=price", "sort must be one of newest, oldest, largest, smallest"),
         ("refundDue=1", "refundDue must be true or false"),
         ("minTotal=-1", "minTotal must not be less than 0"),

@@ -108,6 +108,21 @@ async fn serve_bytes(bytes: &'static [u8], stall: bool) -> String {
 }
 
 #[tokio::test]
+async fn a_component_with_requests_to_many_servers_keeps_a_bounded_number_of_connections() {
+    let client = client(loopback());
+    for _ in 0..MAX_KEPT + 40 {
+        let server = serve(async |_| Response::new(Full::new(Bytes::from_static(b"hi")))).await;
+        assert_eq!(text(send(&client, get(&server)).await.unwrap()).await, "hi");
+    }
+    // A connection that is not kept closes a moment after its response.
+    while client.open.count() > MAX_KEPT {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(client.open.count(), MAX_KEPT);
+    drop(client);
+}
+
+#[tokio::test]
 async fn a_request_and_its_response_pass_whole() {
     let server = serve(async |request: Request<Incoming>| {
         let (parts, body) = request.into_parts();

@@ -7,7 +7,7 @@
 //! When a transaction fails, each job is tried again in a transaction of its own: an insert that does not fit on the
 //! disk must not fail a deletion in the same batch, which frees space.
 
-use crate::durable::queue::QueueError;
+use crate::durable::message::QueueError;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use souk_bindings::sqlite::wal::{self, Wal};
 use souk_runtime::vital_thread;

@@ -5,7 +5,7 @@
 use super::FileQueue;
 use crate::durable::deliver::{DeliveryOutcome, DeliveryWorker, RETRY_INTERVAL};
 use crate::durable::log_throttle::LogThrottle;
-use crate::durable::queue::{Key, Message, QueueError};
+use crate::durable::message::{Key, Message, QueueError};
 use crate::durable::{millis, now};
 use souk_runtime::vital;
 use std::sync::Arc;

@@ -22,9 +22,9 @@ mod statements;
 #[cfg(test)]
 mod tests;
 
+use super::event::{Event, FoundEvents, Selection};
+use super::message::{Key, Message, NewMessage, Published, QueueError, Stats, kept};
 use super::now;
-use super::operator::{Event, Found, Which};
-use super::queue::{Key, Message, NewMessage, Published, QueueError, Stats, kept};
 use commit::{MustSurvive, Writer};
 use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
@@ -220,7 +220,7 @@ impl FileQueue {
     }
 
     /// All messages, or all dead letters; the answer contains up to `most` of them.
-    pub async fn list(&self, dead: bool, most: usize) -> Result<Found, QueueError> {
+    pub async fn list(&self, dead: bool, most: usize) -> Result<FoundEvents, QueueError> {
         self.read(move |c| statements::list(c, dead, most)).await
     }
 
@@ -232,9 +232,9 @@ impl FileQueue {
     /// Makes one message or all dead letters due now; a dead letter starts again with its first attempt. A message that
     /// is being delivered, or a stranded one whose component this process does not deliver to, is not changed. Returns
     /// up to `most` of the messages as they were.
-    pub async fn retry_now(&self, which: Which, most: usize) -> Result<Found, QueueError> {
+    pub async fn retry_now(&self, which: Selection, most: usize) -> Result<FoundEvents, QueueError> {
         let all = self.arrivals.clone();
-        let wake = move |_: &Found| {
+        let wake = move |_: &FoundEvents| {
             all.lock().values().for_each(|arrivals| arrivals.notify_one());
         };
         let targets = self.targets.lock().clone();
@@ -244,7 +244,7 @@ impl FileQueue {
 
     /// Deletes one message or all dead letters. A message that is being delivered is not deleted. Returns up to `most`
     /// of the messages as they were.
-    pub async fn drop(&self, which: Which, most: usize) -> Result<Found, QueueError> {
+    pub async fn drop(&self, which: Selection, most: usize) -> Result<FoundEvents, QueueError> {
         self.writer.write(MustSurvive::Power, 0, move |c| statements::drop(c, &which, most), |_| {}).await
     }
 

@@ -3,8 +3,8 @@
 use super::FileQueue;
 use super::commit::MustSurvive;
 use super::statements;
+use crate::durable::message::{NewMessage, Published, QueueError};
 use crate::durable::now;
-use crate::durable::queue::{NewMessage, Published, QueueError};
 use crate::durable::schedule::Cursor;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::sync::atomic::Ordering;

@@ -5,8 +5,8 @@
 //! messages themselves: they are exact after any crash, and neither a start nor a listing counts messages.
 
 use super::Taken;
-use crate::durable::operator::{Event, Found, Which};
-use crate::durable::queue::{Key, Message, NewMessage, Stats};
+use crate::durable::event::{Event, FoundEvents, Selection};
+use crate::durable::message::{Key, Message, NewMessage, Stats};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 souk_manifest::fixed_limits! {
@@ -260,7 +260,7 @@ fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
 }
 
 /// All messages, or all dead letters; the answer contains the `most` oldest.
-pub(super) fn list(connection: &Connection, dead: bool, most: usize) -> rusqlite::Result<Found> {
+pub(super) fn list(connection: &Connection, dead: bool, most: usize) -> rusqlite::Result<FoundEvents> {
     let filter = if dead { "WHERE state = 'dead'" } else { "" };
     let mut rows = connection.prepare_cached(&format!("SELECT {EVENT} FROM message {filter} ORDER BY id LIMIT ?1"))?;
     let events: Vec<Event> = rows.query_map([number(most)], event)?.collect::<rusqlite::Result<_>>()?;
@@ -271,7 +271,7 @@ pub(super) fn list(connection: &Connection, dead: bool, most: usize) -> rusqlite
             connection.query_row(&format!("SELECT {counted} FROM counts"), [], |row| count(row, 0))?
         }
     };
-    Ok(Found { events, total })
+    Ok(FoundEvents { events, total })
 }
 
 /// One message with its arguments.
@@ -286,10 +286,10 @@ pub(super) fn show(connection: &Connection, id: &str) -> rusqlite::Result<Option
 }
 
 /// The messages that an operator means: one of any state, or all dead letters.
-fn meant(connection: &Connection, which: &Which, most: usize) -> rusqlite::Result<Found> {
-    let Which::One(id) = which else { return list(connection, true, most) };
+fn meant(connection: &Connection, which: &Selection, most: usize) -> rusqlite::Result<FoundEvents> {
+    let Selection::One(id) = which else { return list(connection, true, most) };
     let events: Vec<Event> = show(connection, id)?.into_iter().map(|e| Event { arguments: None, ..e }).collect();
-    Ok(Found { total: 1, events })
+    Ok(FoundEvents { total: 1, events })
 }
 
 /// Makes the stranded messages of `target` pending again, because another version of it serves.
@@ -305,31 +305,33 @@ pub(super) fn retry_stranded(connection: &Connection, target: &str, now: i64) ->
 /// this process `delivers_to` its component. Returns the messages as they were.
 pub(super) fn retry(
     connection: &Connection,
-    which: &Which,
+    which: &Selection,
     now: i64,
     most: usize,
     delivers_to: impl Fn(&str) -> bool,
-) -> rusqlite::Result<Found> {
+) -> rusqlite::Result<FoundEvents> {
     let found = meant(connection, which, most)?;
     let stranded = found.events.iter().any(|event| event.state == "stranded" && delivers_to(&event.component));
     match which {
-        Which::One(id) => connection.execute(
+        Selection::One(id) => connection.execute(
             "UPDATE message SET attempts = CASE state WHEN 'dead' THEN 0 ELSE attempts END, state = 'pending', due = ?2
              WHERE id = ?1 AND (state IN ('pending', 'dead') OR ?3 AND state = 'stranded')",
             params![id, now, stranded],
         )?,
-        Which::Dead => connection
+        Selection::Dead => connection
             .execute("UPDATE message SET attempts = 0, state = 'pending', due = ?1 WHERE state = 'dead'", [now])?,
     };
     Ok(found)
 }
 
 /// Deletes messages that are not being delivered. Returns them as they were.
-pub(super) fn drop(connection: &Connection, which: &Which, most: usize) -> rusqlite::Result<Found> {
+pub(super) fn drop(connection: &Connection, which: &Selection, most: usize) -> rusqlite::Result<FoundEvents> {
     let found = meant(connection, which, most)?;
     match which {
-        Which::One(id) => connection.execute("DELETE FROM message WHERE id = ?1 AND state <> 'delivering'", [id])?,
-        Which::Dead => connection.execute("DELETE FROM message WHERE state = 'dead'", [])?,
+        Selection::One(id) => {
+            connection.execute("DELETE FROM message WHERE id = ?1 AND state <> 'delivering'", [id])?
+        }
+        Selection::Dead => connection.execute("DELETE FROM message WHERE state = 'dead'", [])?,
     };
     Ok(found)
 }

@@ -2,8 +2,8 @@
 
 use super::FileQueue;
 use super::statements::MESSAGE_OVERHEAD_BYTES;
-use crate::durable::operator::Which;
-use crate::durable::queue::{Key, Message, NewMessage, Published, Stats};
+use crate::durable::event::Selection;
+use crate::durable::message::{Key, Message, NewMessage, Published, Stats};
 use futures::FutureExt as _;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -161,7 +161,7 @@ async fn a_full_queue_refuses_until_there_is_room_and_can_always_be_emptied() {
     drop(queue);
     let queue = FileQueue::open(&path, limit as u64).unwrap();
     assert_eq!(queue.publish(message("")).await.unwrap(), Published::Full);
-    assert_eq!(queue.drop(Which::One(id), 1).await.unwrap().events.len(), 1);
+    assert_eq!(queue.drop(Selection::One(id), 1).await.unwrap().events.len(), 1);
     publish(&queue, &text).await;
 }
 
@@ -260,15 +260,15 @@ async fn a_dead_letter_stays_until_an_operator_retries_it_with_new_attempts_or_d
     let dead = queue.list(true, 10).await.unwrap().events;
     assert_eq!(dead.iter().map(|e| e.id.as_str()).collect::<Vec<_>>(), [&one, &two]);
     assert!(dead.iter().all(|e| e.due_at.is_none() && e.reason.as_deref() == Some("no such thing\\u{1b}[2J")));
-    assert_eq!(queue.retry_now(Which::One(one.clone()), 10).await.unwrap().events.len(), 1);
+    assert_eq!(queue.retry_now(Selection::One(one.clone()), 10).await.unwrap().events.len(), 1);
     assert_eq!(state(&queue, &one).await, is("pending", 0));
-    assert_eq!(queue.retry_now(Which::Dead, 10).await.unwrap().total, 1);
+    assert_eq!(queue.retry_now(Selection::Dead, 10).await.unwrap().total, 1);
     for taken in take(&queue).await {
         queue.dead_letter(&taken, "again").await.unwrap();
     }
-    assert_eq!(queue.drop(Which::Dead, 1).await.unwrap().total, 2);
+    assert_eq!(queue.drop(Selection::Dead, 1).await.unwrap().total, 2);
     assert_eq!(queue.stats().await.unwrap(), Stats::default());
-    assert!(queue.drop(Which::One(two), 10).await.unwrap().events.is_empty());
+    assert!(queue.drop(Selection::One(two), 10).await.unwrap().events.is_empty());
 }
 
 #[tokio::test]
@@ -277,12 +277,12 @@ async fn a_retry_or_a_drop_by_hand_leaves_a_message_alone_that_is_being_delivere
     let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
     let id = publish(&queue, "{}").await;
     let taken = take(&queue).await.remove(0);
-    queue.retry_now(Which::One(id.clone()), 1).await.unwrap();
+    queue.retry_now(Selection::One(id.clone()), 1).await.unwrap();
     assert_eq!(state(&queue, &id).await, is("delivering", 1));
-    assert_eq!(queue.drop(Which::One(id.clone()), 1).await.unwrap().events[0].state, "delivering");
+    assert_eq!(queue.drop(Selection::One(id.clone()), 1).await.unwrap().events[0].state, "delivering");
     assert_eq!(state(&queue, &id).await, is("delivering", 1));
     queue.retry_later(&taken, "late", 0, false).await.unwrap();
-    assert_eq!(queue.drop(Which::One(id), 1).await.unwrap().events[0].state, "pending");
+    assert_eq!(queue.drop(Selection::One(id), 1).await.unwrap().events[0].state, "pending");
     assert!(queue.list(false, 10).await.unwrap().events.is_empty());
 }
 
@@ -296,7 +296,7 @@ async fn messages_for_what_is_gone_are_set_aside_and_come_back_with_it() {
     assert!(take(&queue).await.is_empty());
     let queue = reopen(queue, &path);
     // This process does not deliver to its component, so a retry does not change it.
-    queue.retry_now(Which::One(id.clone()), 1).await.unwrap();
+    queue.retry_now(Selection::One(id.clone()), 1).await.unwrap();
     assert_eq!(state(&queue, &id).await, is("stranded", 0));
     assert_eq!(queue.strand_unknown(vec![key("target")]).await.unwrap(), []);
     let taken = take(&queue).await;
@@ -307,7 +307,7 @@ async fn messages_for_what_is_gone_are_set_aside_and_come_back_with_it() {
         assert_eq!(state(&queue, &id).await, is("stranded", 0));
         match another_version {
             true => queue.retry_stranded("target".into()).await.unwrap(),
-            false => drop(queue.retry_now(Which::One(id.clone()), 1).await.unwrap()),
+            false => drop(queue.retry_now(Selection::One(id.clone()), 1).await.unwrap()),
         }
         assert_eq!(take(&queue).await.len(), 1);
     }
@@ -360,7 +360,7 @@ async fn the_counts_that_listings_have_follow_every_change_and_begin_with_what_a
     };
     same(&queue, [3, 3, 0]).await;
     let dead = queue.list(true, 1).await.unwrap().events.remove(0);
-    queue.retry_now(Which::One(dead.id), 1).await.unwrap();
+    queue.retry_now(Selection::One(dead.id), 1).await.unwrap();
     same(&queue, [4, 2, 0]).await;
     queue.strand_unknown(vec![key("another")]).await.unwrap();
     same(&queue, [0, 2, 4]).await;
@@ -371,7 +371,7 @@ async fn the_counts_that_listings_have_follow_every_change_and_begin_with_what_a
     for message in &taken {
         queue.ack(message).await.unwrap();
     }
-    queue.drop(Which::Dead, 10).await.unwrap();
+    queue.drop(Selection::Dead, 10).await.unwrap();
     same(&queue, [4 - taken.len() as u64, 0, 0]).await;
 }
 

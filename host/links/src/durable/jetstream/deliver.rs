@@ -20,7 +20,7 @@ use super::note::State;
 use super::{ACK_WAIT, JetStreamQueue, PUBLISH_TIMEOUT, Sent, failed, sweep};
 use crate::durable::deliver::{DeliveryOutcome, DeliveryWorker, RETRY_INTERVAL};
 use crate::durable::log_throttle::LogThrottle;
-use crate::durable::queue::{QueueError, kept};
+use crate::durable::message::{QueueError, kept};
 use crate::durable::{millis, now};
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::Consumer;
@@ -115,7 +115,7 @@ impl Runner {
 
     /// The longest time that a message waits for its next delivery.
     fn longest_wait(&self) -> Duration {
-        self.worker.backoff.most().max(STRANDED_RETRY_INTERVAL)
+        self.worker.backoff.longest().max(STRANDED_RETRY_INTERVAL)
     }
 
     fn component(&self) -> &Arc<str> {

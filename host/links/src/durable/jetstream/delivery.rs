@@ -83,7 +83,7 @@ pub(super) fn premature(note: &Note, now: i64, longest: i64) -> Option<(State, i
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::durable::queue::{Key, NewMessage};
+    use crate::durable::message::{Key, NewMessage};
 
     fn delivery(times: u32) -> Delivery {
         let key = Key { target: "target".into(), interface: "n:p/i@1.0.0".into(), function: "f".into() };

@@ -15,8 +15,8 @@
 //! The id is in the subject so that an operator's command can find a message by its id. A part that cannot be read is
 //! taken as empty, so a foreign message in the stream becomes a message for a function that does not exist.
 
+use crate::durable::message::{Key, Message, NewMessage, kept};
 use crate::durable::now;
-use crate::durable::queue::{Key, Message, NewMessage, kept};
 use async_nats::header::{HeaderName, NATS_MESSAGE_ID};
 use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;

@@ -38,7 +38,7 @@ pub(super) use schedules::Schedules;
 pub use streams::JetStreamError;
 
 use super::MAX_REASON_BYTES;
-use super::queue::{NewMessage, Published, QueueError};
+use super::message::{NewMessage, Published, QueueError};
 use async_nats::HeaderMap;
 use async_nats::jetstream::context::{Context, PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
@@ -59,11 +59,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
-
-/// The fix for most failures of JetStream.
-pub(super) const FIX: &str = "check that nats-server runs with JetStream, that most servers of its cluster are up, and \
-                              that \
-                              this host's user may publish to `$JS.API.>` and `$JS.ACK.>`";
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of publishing.

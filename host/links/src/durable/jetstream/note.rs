@@ -4,7 +4,7 @@
 //! delivered again has one note, on a subject of its own, of which the stream keeps only the newest message. When a
 //! note is lost, the reason is lost, and the earlier attempts do not count any more.
 
-use crate::durable::queue::QueueError;
+use crate::durable::message::QueueError;
 use async_nats::jetstream::context::Context;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use serde::{Deserialize, Serialize};

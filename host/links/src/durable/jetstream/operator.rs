@@ -13,9 +13,9 @@
 use super::message::Stored;
 use super::note::{Note, State};
 use super::{JetStreamQueue, PUBLISH_TIMEOUT, Sent, failed};
+use crate::durable::event::{Event, FoundEvents, Selection};
+use crate::durable::message::{QueueError, Stats};
 use crate::durable::now;
-use crate::durable::operator::{Event, Found, Which};
-use crate::durable::queue::{QueueError, Stats};
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{DeleteMessageErrorKind, LastRawMessageErrorKind, RawMessageError, Stream};
@@ -89,7 +89,7 @@ type LastDelivered = BTreeMap<Arc<str>, u64>;
 
 impl JetStreamQueue {
     /// All messages, or all dead letters; the answer contains up to `most` of them.
-    pub async fn list(&self, dead: bool, most: usize) -> Result<Found, QueueError> {
+    pub async fn list(&self, dead: bool, most: usize) -> Result<FoundEvents, QueueError> {
         let mut entries = self.dead_letters(most).await?;
         let mut total = self.shared.dead.get_info().await.map_err(failed)?.state.messages;
         if !dead {
@@ -102,7 +102,7 @@ impl JetStreamQueue {
         // Messages come and go between the two requests.
         let named = u64::try_from(events.len()).unwrap_or(u64::MAX);
         let total = if events.len() < most { named } else { total.max(named) };
-        Ok(Found { events, total })
+        Ok(FoundEvents { events, total })
     }
 
     /// One message with its arguments.
@@ -115,7 +115,7 @@ impl JetStreamQueue {
 
     /// Makes one message or all dead letters due now; a dead letter starts again with its first attempt. A message that
     /// is being delivered is not changed. Returns up to `most` of the messages as they were.
-    pub async fn retry_now(&self, which: &Which, most: usize) -> Result<Found, QueueError> {
+    pub async fn retry_now(&self, which: &Selection, most: usize) -> Result<FoundEvents, QueueError> {
         self.each(which, most, Action::Retry).await
     }
 
@@ -129,7 +129,7 @@ impl JetStreamQueue {
     ///
     /// # Errors
     /// Also when a delivery of the message began while it was being deleted.
-    pub async fn drop(&self, which: &Which, most: usize) -> Result<Found, QueueError> {
+    pub async fn drop(&self, which: &Selection, most: usize) -> Result<FoundEvents, QueueError> {
         self.each(which, most, Action::Drop).await
     }
 
@@ -193,11 +193,11 @@ impl JetStreamQueue {
     }
 
     /// Applies `action` to each message that `which` selects, until one fails.
-    async fn each(&self, which: &Which, most: usize, action: Action) -> Result<Found, QueueError> {
-        let mut found = Found::default();
+    async fn each(&self, which: &Selection, most: usize, action: Action) -> Result<FoundEvents, QueueError> {
+        let mut found = FoundEvents::default();
         let mut next = match which {
-            Which::One(id) => self.find_message(id).await?.into_iter().map(|(entry, _)| entry).collect(),
-            Which::Dead => self.dead_letters(PAGE).await?,
+            Selection::One(id) => self.find_message(id).await?.into_iter().map(|(entry, _)| entry).collect(),
+            Selection::Dead => self.dead_letters(PAGE).await?,
         };
         // Dead letters that arrive during the loop are not included: a retried message that fails again would be
         // retried forever.
@@ -217,7 +217,7 @@ impl JetStreamQueue {
                     found.events.push(event);
                 }
             }
-            if matches!(which, Which::One(_)) {
+            if matches!(which, Selection::One(_)) {
                 break;
             }
             next = self.dead_letters(PAGE).await?;

@@ -8,8 +8,8 @@
 use super::message::Stored;
 use super::operator::one;
 use super::{ACK_TIMEOUT, JetStreamQueue, PUBLISH_TIMEOUT, failed};
+use crate::durable::message::{NewMessage, Published, QueueError};
 use crate::durable::now;
-use crate::durable::queue::{NewMessage, Published, QueueError};
 use crate::durable::schedule::Cursor;
 use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID};
 use async_nats::jetstream::context::PublishErrorKind;
@@ -26,8 +26,6 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of schedules.
     pub(crate) const FIXED_LIMITS = "durable: NATS";
 
-    /// The most bytes that the cursors of all schedules take together.
-    pub(super) const MAX_SCHEDULES_BYTES: i64 = 16 << 20, bytes;
     /// A due time that is older than this may have been stored before the stream forgot its id, so the messages that
     /// wait are looked at too.
     const OLD_AGE: Duration = Duration::from_secs(60);

@@ -3,10 +3,9 @@
 //! Hosts that start together create the same streams, and the second host finds those of the first. A setting that can
 //! be changed is updated. A setting that cannot (storage, retention policy) gives an error that says what to do.
 
-use super::schedules::MAX_SCHEDULES_BYTES;
-use super::{ACK_WAIT, FIX, JetStreamQueue, MAX_ACK_PENDING};
+use super::{ACK_WAIT, JetStreamQueue, MAX_ACK_PENDING};
 use crate::durable::deliver::RETRY_INTERVAL;
-use crate::durable::queue::QueueError;
+use crate::durable::message::{NATS_FIX, QueueError};
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, pull};
 use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::stream::{ClusterInfo, Config, DiscardPolicy, Info, RetentionPolicy, StorageType};
@@ -39,6 +38,8 @@ souk_manifest::fixed_limits! {
     const MAX_NOTES_BYTES: i64 = 64 << 20, bytes;
     /// The most pull requests of one component that wait at the server, of all hosts.
     const MAX_WAITING_PULLS: i64 = 16_384, "requests";
+    /// The most bytes that the cursors of all schedules take together.
+    const MAX_SCHEDULES_BYTES: i64 = 16 << 20, bytes;
 }
 
 /// Why durable links do not work on NATS.
@@ -53,7 +54,7 @@ pub struct JetStreamError {
 
 impl JetStreamError {
     pub(super) fn new(cause: &impl Display) -> Self {
-        JetStreamError { cause: cause.to_string(), fix: FIX.to_owned(), transient: false }
+        JetStreamError { cause: cause.to_string(), fix: NATS_FIX.to_owned(), transient: false }
     }
 
     fn fixed(cause: impl Into<String>, fix: impl Into<String>) -> Self {
@@ -61,7 +62,7 @@ impl JetStreamError {
     }
 
     fn transient(cause: impl Into<String>) -> Self {
-        JetStreamError { transient: true, ..JetStreamError::fixed(cause, FIX) }
+        JetStreamError { transient: true, ..JetStreamError::fixed(cause, NATS_FIX) }
     }
 
     /// The same error, with the missing permission as its cause if the server has `denied` something.
@@ -110,7 +111,7 @@ impl JetStreamError {
             | ErrorCode::CLUSTER_NOT_ACTIVE
             | ErrorCode::CLUSTER_NOT_ASSIGNED
             | ErrorCode::CLUSTER_INCOMPLETE => JetStreamError::transient(cause),
-            _ => JetStreamError::fixed(cause, FIX),
+            _ => JetStreamError::fixed(cause, NATS_FIX),
         }
     }
 

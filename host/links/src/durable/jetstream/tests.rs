@@ -5,9 +5,9 @@ use super::note::{Note, State};
 use super::operator::PAGE;
 use super::sweep::Stalled;
 use super::{JetStreamQueue, Sent, streams};
+use crate::durable::event::Selection;
+use crate::durable::message::{Key, NewMessage, Published, Stats};
 use crate::durable::now;
-use crate::durable::operator::Which;
-use crate::durable::queue::{Key, NewMessage, Published, Stats};
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::stream::{Config, StorageType};
 use futures::StreamExt as _;
@@ -144,12 +144,12 @@ async fn a_full_stream_refuses_until_there_is_room_and_can_always_be_emptied() {
     bury(&queue, "no").await;
     publish(&queue, &text).await;
     assert_eq!(queue.publish(message(&text), soon()).await.unwrap(), Published::Full);
-    let error = queue.retry_now(&Which::One(id.clone()), 1).await.unwrap_err();
+    let error = queue.retry_now(&Selection::One(id.clone()), 1).await.unwrap_err();
     assert!(error.to_string().contains("souk_an_20app_durable is full"), "{error}");
     assert_eq!(state(&queue, &id).await, is("dead", 3), "it stays where it was");
     let waiting = queue.list(false, 10).await.unwrap().events.pop().unwrap();
-    assert_eq!(queue.drop(&Which::One(waiting.id), 1).await.unwrap().total, 1);
-    queue.retry_now(&Which::One(id.clone()), 1).await.unwrap();
+    assert_eq!(queue.drop(&Selection::One(waiting.id), 1).await.unwrap().total, 1);
+    queue.retry_now(&Selection::One(id.clone()), 1).await.unwrap();
     assert_eq!(state(&queue, &id).await, is("pending", 0));
 }
 
@@ -193,7 +193,7 @@ async fn a_message_that_has_failed_shows_why_and_until_when_it_waits_and_can_be_
     let event = queue.show(&id).await.unwrap().unwrap();
     assert_eq!((event.state.as_str(), event.attempts, event.reason.as_deref()), ("pending", 1, Some("too early")));
     assert!(event.due_at.unwrap() > event.stored_at);
-    let retried = queue.retry_now(&Which::One(id.clone()), 1).await.unwrap();
+    let retried = queue.retry_now(&Selection::One(id.clone()), 1).await.unwrap();
     assert_eq!((retried.total, retried.events[0].attempts), (1, 1));
     assert_eq!(queue.stats().await.unwrap().waiting, 1, "the old one is gone");
     let again = take(&queue).await;
@@ -211,23 +211,23 @@ async fn a_message_that_is_being_delivered_again_or_is_for_nobody_here_is_shown_
     let _taken = take(&queue).await;
     let note = |state| Note { state, attempts: 2, ..Note::default() };
     queue.shared.notes.put(&id, &note(State::Delivering)).await.unwrap();
-    queue.retry_now(&Which::One(id.clone()), 1).await.unwrap();
+    queue.retry_now(&Selection::One(id.clone()), 1).await.unwrap();
     assert_eq!(state(&queue, &id).await, is("delivering", 2));
     queue.shared.notes.put(&id, &note(State::Stranded)).await.unwrap();
     assert_eq!(state(&queue, &id).await, is("stranded", 2));
     // A message that no version here takes is tried once more when an operator retries it.
-    queue.retry_now(&Which::One(id.clone()), 1).await.unwrap();
+    queue.retry_now(&Selection::One(id.clone()), 1).await.unwrap();
     assert_eq!(state(&queue, &id).await, is("pending", 2));
     let _taken = take(&queue).await;
     for at in [State::Delivering, State::Held] {
         queue.shared.notes.put(&id, &Note { state: at, attempts: 2, ..Note::default() }).await.unwrap();
-        let found = queue.drop(&Which::One(id.clone()), 1).await.unwrap();
+        let found = queue.drop(&Selection::One(id.clone()), 1).await.unwrap();
         assert_eq!(found.events[0].state, "delivering");
         assert!(queue.show(&id).await.unwrap().is_some(), "{at:?}");
     }
     let note = Note { state: State::Stranded, attempts: 2, ..Note::default() };
     queue.shared.notes.put(&id, &note).await.unwrap();
-    assert_eq!(queue.drop(&Which::One(id.clone()), 1).await.unwrap().total, 1);
+    assert_eq!(queue.drop(&Selection::One(id.clone()), 1).await.unwrap().total, 1);
     assert!(queue.show(&id).await.unwrap().is_none());
     assert_eq!(queue.shared.notes.get(&id).await.unwrap(), None);
 }
@@ -243,18 +243,18 @@ async fn a_dead_letter_stays_until_an_operator_retries_it_with_attempts_anew_or_
     let dead = queue.list(true, 10).await.unwrap().events;
     assert_eq!(dead.iter().map(|e| e.id.as_str()).collect::<Vec<_>>(), [&one, &two]);
     assert!(dead.iter().all(|e| e.due_at.is_none() && e.reason.as_deref() == Some("no such thing\\u{1b}[2J")));
-    assert_eq!(queue.retry_now(&Which::One(one.clone()), 10).await.unwrap().events[0].attempts, 3);
+    assert_eq!(queue.retry_now(&Selection::One(one.clone()), 10).await.unwrap().events[0].attempts, 3);
     assert_eq!(state(&queue, &one).await, is("pending", 0));
-    assert_eq!(queue.retry_now(&Which::Dead, 10).await.unwrap().total, 1);
+    assert_eq!(queue.retry_now(&Selection::Dead, 10).await.unwrap().total, 1);
     assert_eq!(queue.list(true, 10).await.unwrap().total, 0);
     // It dies once more, under the same id.
     bury(&queue, "again").await;
     bury(&queue, "again").await;
     let listed = queue.list(false, 1).await.unwrap();
     assert_eq!((listed.events.len(), listed.total), (1, 2));
-    assert_eq!(queue.drop(&Which::Dead, 1).await.unwrap().total, 2);
+    assert_eq!(queue.drop(&Selection::Dead, 1).await.unwrap().total, 2);
     assert_eq!(queue.stats().await.unwrap(), Stats::default());
-    assert_eq!(queue.drop(&Which::One(two), 10).await.unwrap().total, 0);
+    assert_eq!(queue.drop(&Selection::One(two), 10).await.unwrap().total, 0);
 }
 
 #[tokio::test]
@@ -267,7 +267,7 @@ async fn messages_of_a_component_that_has_left_the_application_are_stranded_unti
     assert_eq!(without.stats().await.unwrap(), Stats { stranded: 2, ..Stats::default() });
     for id in [&one, &two] {
         assert_eq!(state(&without, id).await.0, "stranded");
-        without.retry_now(&Which::One(id.clone()), 1).await.unwrap();
+        without.retry_now(&Selection::One(id.clone()), 1).await.unwrap();
     }
     assert!(without.list(false, 10).await.unwrap().events.iter().all(|e| e.state == "stranded" && e.due_at.is_none()));
     let others = BTreeSet::from(["other".to_owned(), "target".to_owned()]);
@@ -283,7 +283,7 @@ async fn messages_of_a_component_that_has_left_the_application_are_stranded_unti
     let rest = other.stats().await.unwrap();
     assert_eq!((rest.waiting, rest.stranded), (1, 2));
     assert!(rest.oldest > stats.oldest, "{rest:?}, {stats:?}");
-    assert_eq!(without.drop(&Which::One(two), 1).await.unwrap().total, 1);
+    assert_eq!(without.drop(&Selection::One(two), 1).await.unwrap().total, 1);
     taken.double_ack().await.unwrap();
     assert_eq!(other.stats().await.unwrap().stranded, 0);
 }
@@ -307,7 +307,7 @@ async fn messages_are_listed_without_their_arguments_and_done_with_page_by_page(
         queue.send(subject, dead.headers(&dead.id), dead.arguments.clone(), soon()).await.unwrap();
     }
     assert!(queue.dead_letters(10).await.unwrap().iter().all(|entry| entry.stored.arguments.is_empty()));
-    let done = queue.retry_now(&Which::Dead, 3).await.unwrap();
+    let done = queue.retry_now(&Selection::Dead, 3).await.unwrap();
     assert_eq!((done.total, done.events.len(), done.events[0].bytes), (count as u64, 3, 100_002));
     assert_eq!((queue.stats().await.unwrap().waiting, queue.stats().await.unwrap().dead), (count as u64, 0));
     assert_eq!(queue.show(&waiting).await.unwrap().unwrap().arguments.unwrap().get(), large, "the copy is complete");
@@ -320,7 +320,7 @@ async fn an_id_that_is_none_finds_nothing() {
     publish(&queue, "1").await;
     for id in [">", "*", "no-such-id", "0198ad3e-0000-7000-8000-000000000000"] {
         assert!(queue.show(id).await.unwrap().is_none(), "{id}");
-        assert_eq!(queue.drop(&Which::One(id.to_owned()), 1).await.unwrap().total, 0, "{id}");
+        assert_eq!(queue.drop(&Selection::One(id.to_owned()), 1).await.unwrap().total, 0, "{id}");
     }
     assert_eq!(queue.stats().await.unwrap().waiting, 1);
 }

@@ -8,7 +8,7 @@
 
 use super::scheduled::Scheduled;
 use crate::durable::jetstream::Schedules;
-use crate::durable::queue::{NewMessage, Published, QueueError};
+use crate::durable::message::{NewMessage, Published, QueueError};
 use crate::durable::{FileQueue, Queue};
 
 /// How far a schedule has come.

@@ -24,7 +24,8 @@ pub(super) use cursors::Cursor;
 pub use scheduled::{ScheduleError, Scheduled};
 
 use super::log_throttle::LogThrottle;
-use super::queue::{Queue, QueueError};
+use super::message::QueueError;
+use super::queue::Queue;
 use super::{millis, now};
 use cursors::{Cursors, Fired};
 use futures::StreamExt as _;

@@ -5,7 +5,7 @@
 //! 1970; by either it recognises a call that it gets twice.
 
 use crate::durable::contract;
-use crate::durable::queue::{Key, NewMessage};
+use crate::durable::message::{Key, NewMessage};
 use sha2::{Digest as _, Sha256};
 use souk_codec::FunctionCodec;
 use souk_codec::signature::{digest, signature};

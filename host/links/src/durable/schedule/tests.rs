@@ -2,7 +2,8 @@
 
 use super::cursors::Cursors;
 use super::{MAX_CLOCK_SKEW, Scheduled, call_due};
-use crate::durable::queue::{Published, Queue, QueueError};
+use crate::durable::message::{Published, QueueError};
+use crate::durable::queue::Queue;
 use crate::durable::{FileQueue, JetStreamQueue, millis, now};
 use futures::future::join_all;
 use souk_manifest::{Missed, NatsConfig, Schedule, Timetable};

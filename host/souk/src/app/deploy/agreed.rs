@@ -12,14 +12,15 @@
 use super::super::App;
 use super::super::intakes::Changed;
 use super::at_start::no_file;
-use super::kept::digest;
+use super::version_folder::digest;
 use super::{DeployError, Order, now};
 use crate::machine;
+use souk_codec::signature::signature;
 use souk_links::cluster::intents::{Intent, IntentError, Intents, ReadOutcome};
 use souk_links::remote;
 use souk_manifest::Component as Declared;
 use souk_nats::record::RecordError;
-use souk_runtime::{Pool, Version, vital};
+use souk_runtime::{Pool, Version, is_host_interface, vital};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,15 +56,14 @@ struct Logged {
     missing: BTreeSet<(String, u64)>,
 }
 
-/// Whether a version exports functions that the one before does not.
-fn adds_functions(before: &Version, after: &Version) -> bool {
+/// Whether a version exports functions that the one before does not export, or not with that type.
+fn changes_functions(before: &Version, after: &Version) -> bool {
     let known = &before.compiled().exported;
-    after
-        .compiled()
-        .exported
-        .functions
-        .iter()
-        .any(|function| known.function(&function.interface, &function.name).is_none())
+    let mut own = after.compiled().exported.functions.iter().filter(|function| !is_host_interface(&function.interface));
+    own.any(|function| {
+        let before = known.function(&function.interface, &function.name);
+        before.is_none_or(|before| signature("", &before.ty) != signature("", &function.ty))
+    })
 }
 
 fn refused(component: &str, error: impl std::fmt::Display) -> DeployError {
@@ -114,10 +114,10 @@ impl App {
         source: &str,
         agreed: Option<&Intent>,
     ) -> Result<(), DeployError> {
-        let adds_functions = adds_functions(&pool.active(), &version);
+        let changes_functions = changes_functions(&pool.active(), &version);
         let Some(intents) = &self.deployments.intents else {
             self.serve_version(declared, pool, version, number, source, None)?;
-            self.lead_to_new_functions(&declared.name, adds_functions).await;
+            self.lead_to_functions(&declared.name, changes_functions).await;
             return Ok(());
         };
         let turn = intents.turn().await;
@@ -141,13 +141,13 @@ impl App {
             turn.end().await;
         }
         served?;
-        self.lead_to_new_functions(&declared.name, adds_functions).await;
+        self.lead_to_functions(&declared.name, changes_functions).await;
         Ok(())
     }
 
-    /// Lets messages and other hosts call functions that the version before did not have.
-    async fn lead_to_new_functions(&self, component: &str, adds_functions: bool) {
-        if !adds_functions {
+    /// Lets messages and other hosts call functions that the version before did not have, or had with another type.
+    async fn lead_to_functions(&self, component: &str, changes_functions: bool) {
+        if !changes_functions {
             return;
         }
         let changed = Changed { deliveries: true, serving: true, services: false };
@@ -155,8 +155,8 @@ impl App {
             Ok(began) => self.replace_intakes(began, changed),
             Err(error) => tracing::error!(
                 component,
-                "messages and other hosts cannot call the new functions of component `{component}`: {error}; fix: restart \
-                 this host"
+                "messages and other hosts cannot call the new and changed functions of component `{component}`: {error}; fix: \
+                 restart this host"
             ),
         }
     }

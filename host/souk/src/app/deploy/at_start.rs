@@ -2,8 +2,8 @@
 
 use super::super::App;
 use super::super::error::StartError;
-use super::chosen::{Chosen, Why};
-use super::kept::{Kept, digest};
+use super::chosen::{ChosenVersion, Reason};
+use super::version_folder::{VersionFolder, digest};
 use super::{DeployError, record};
 use souk_links::cluster::ClusterError;
 use souk_links::cluster::intents::{Intent, Intents, ReadOutcome};
@@ -29,7 +29,7 @@ pub struct Started {
 pub(crate) async fn learn(
     nats: &Nats,
     application: &Application,
-    kept: &Kept,
+    kept: &VersionFolder,
 ) -> Result<(Option<Intents>, BTreeMap<String, Intent>), StartError> {
     let intents = Intents::open(nats, application, kept.agreed().as_deref()).await.map_err(ClusterError::from)?;
     let Some(intents) = intents else { return Ok((None, BTreeMap::new())) };
@@ -49,7 +49,7 @@ pub(crate) async fn learn(
 pub(super) async fn files(
     intents: &Intents,
     application: &Application,
-    kept: &Kept,
+    kept: &VersionFolder,
 ) -> Result<BTreeMap<String, Intent>, StartError> {
     let mut here = BTreeMap::new();
     for component in application.here() {
@@ -101,7 +101,7 @@ impl App {
     /// Records which version of each of these components serves, with its instances in `pools`. Blocks on the disk.
     pub(super) fn keep_chosen(
         &self,
-        chosen: BTreeMap<String, Chosen>,
+        chosen: BTreeMap<String, ChosenVersion>,
         pools: &BTreeMap<String, Arc<Pool>>,
     ) -> Result<Vec<Started>, DeployError> {
         let (kept, mut is_new, mut lines) = (&self.deployments.kept, false, Vec::new());
@@ -110,23 +110,25 @@ impl App {
             let Some(pool) = pools.get(&component) else { continue };
             let number = one.id.number;
             let by = one.intent.as_ref().map_or_else(String::new, |intent| intent.by.clone());
-            let why = match one.why {
-                Why::First => {
+            let why = match one.reason {
+                Reason::First => {
                     usual.entry((number, "the first")).or_default().push(component.clone());
                     None
                 }
-                Why::AsBefore => {
+                Reason::AsBefore => {
                     usual.entry((number, "which served before")).or_default().push(component.clone());
                     None
                 }
-                Why::Deployed => Some("which was deployed; the manifest's `source` has not changed since".to_owned()),
-                Why::Agreed => Some(format!("which the hosts have agreed on (deployed by {by})")),
-                Why::SourceChanged => Some("because its `source` has changed".to_owned()),
+                Reason::Deployed => {
+                    Some("which was deployed; the manifest's `source` has not changed since".to_owned())
+                }
+                Reason::Agreed => Some(format!("which the hosts have agreed on (deployed by {by})")),
+                Reason::SourceChanged => Some("because its `source` has changed".to_owned()),
             };
             if let Some(why) = why {
                 lines.push(Started { text: format!("{component}: version {number}, {why}"), is_usual: false });
             }
-            if let (Why::First | Why::SourceChanged, Some(intent)) = (one.why, &one.intent)
+            if let (Reason::First | Reason::SourceChanged, Some(intent)) = (one.reason, &one.intent)
                 && intent.digest != *one.id.digest
             {
                 tracing::warn!(
@@ -137,10 +139,10 @@ impl App {
                 );
             }
             let mut book = one.book;
-            let written = match one.why {
-                Why::First | Why::SourceChanged | Why::Agreed => {
+            let written = match one.reason {
+                Reason::First | Reason::SourceChanged | Reason::Agreed => {
                     is_new = true;
-                    let by = if one.why == Why::Agreed { by.as_str() } else { "start" };
+                    let by = if one.reason == Reason::Agreed { by.as_str() } else { "start" };
                     std::fs::read(&one.path).and_then(|bytes| {
                         kept.keep(&one.id.digest, &bytes)?;
                         let active = pool.active();
@@ -150,12 +152,12 @@ impl App {
                         kept.save_alone(&component, &mut book)
                     })
                 }
-                Why::AsBefore | Why::Deployed if book.source != one.source || one.intent.is_some() => {
+                Reason::AsBefore | Reason::Deployed if book.source != one.source || one.intent.is_some() => {
                     let active = book.active;
                     book.serve(active, &one.source);
                     kept.save_alone(&component, &mut book)
                 }
-                Why::AsBefore | Why::Deployed => Ok(()),
+                Reason::AsBefore | Reason::Deployed => Ok(()),
             };
             written.map_err(|cause| DeployError::NotKept { component: component.clone(), cause })?;
             self.deployments.books.lock().insert(component, book);

@@ -11,6 +11,7 @@ use super::{DeployError, stopped};
 use souk_codec::FunctionCodec;
 use souk_codec::signature::signature;
 use souk_links::durable::operator::{self, Event};
+use souk_links::remote::{self, ExpectedType};
 use souk_links::{Import, Target};
 use souk_manifest::{Component as Declared, Diagnostic};
 use souk_runtime::{Compiled, Exported, Pool, background, is_host_interface};
@@ -29,6 +30,18 @@ pub(super) struct Checked {
     pub(super) pending: Vec<String>,
     /// Information for the operator that is not a mistake.
     pub(super) notes: Vec<String>,
+    /// The types that it expects of components on other hosts.
+    pub(super) expected: Vec<ExpectedType>,
+}
+
+/// What is known of a version's types.
+struct CheckedTypes {
+    compiled: Option<Compiled>,
+    mistakes: Vec<Diagnostic>,
+    notes: Vec<String>,
+    expected: Vec<ExpectedType>,
+    /// The same of the version that serves.
+    expected_before: Vec<ExpectedType>,
 }
 
 impl App {
@@ -42,7 +55,9 @@ impl App {
         let exported = Arc::new(Exported::of(self.engine.wasmtime(), &code));
         let (app, named, instances, exports) = (self.clone(), declared.clone(), pool.clone(), exported.clone());
         let types = background(move || app.check_types(&named, &instances, code, &exports)).await;
-        let (compiled, mut mistakes, notes) = types.ok_or_else(|| stopped(&declared.name))?;
+        let CheckedTypes { compiled, mut mistakes, notes, expected, expected_before } =
+            types.ok_or_else(|| stopped(&declared.name))?;
+        mistakes.extend(self.check_other_hosts(declared, &expected, &expected_before).await);
         mistakes.extend(self.check_messages(declared, pool, &exported).await);
         let now = self.now();
         let pending = match migrations::rehearse(&now.application, declared, now.shared.databases()).await {
@@ -53,34 +68,55 @@ impl App {
                 Vec::new()
             }
         };
-        Ok(Checked { compiled, mistakes, pending, notes })
+        Ok(Checked { compiled, mistakes, pending, notes, expected })
     }
 
     /// Links a version, and compares its types with those of everything that calls it.
-    fn check_types(
-        &self,
-        declared: &Declared,
-        pool: &Arc<Pool>,
-        code: Component,
-        exported: &Exported,
-    ) -> (Option<Compiled>, Vec<Diagnostic>, Vec<String>) {
-        let (compiled, mut mistakes) = self.link_version(declared, code.clone());
+    fn check_types(&self, declared: &Declared, pool: &Arc<Pool>, code: Component, exported: &Exported) -> CheckedTypes {
+        let (compiled, mut mistakes, expected) = self.link_version(declared, code.clone());
+        let expected_before = match expected.is_empty() {
+            true => Vec::new(),
+            false => self.link_version(declared, pool.active().compiled().code.clone()).2,
+        };
         let mut notes = Vec::new();
         mistakes.extend(self.check_callers(declared, pool, exported));
         let (codes, now) = (BTreeMap::from([(declared.name.clone(), code)]), self.now());
         mistakes.extend(check_routes(self.engine.wasmtime(), &now.application, &now.routing.routes, &codes));
         mistakes.extend(self.check_served(declared, pool, exported, &mut notes));
-        (compiled, mistakes, notes)
+        CheckedTypes { compiled, mistakes, notes, expected, expected_before }
     }
 
-    /// Links a version to its dependencies, as a start does.
-    pub(super) fn link_version(&self, declared: &Declared, code: Component) -> (Option<Compiled>, Vec<Diagnostic>) {
+    /// Links a version to its dependencies, as a start does; also returns what it expects of other hosts.
+    fn link_version(
+        &self,
+        declared: &Declared,
+        code: Component,
+    ) -> (Option<Compiled>, Vec<Diagnostic>, Vec<ExpectedType>) {
         let codes = BTreeMap::from([(declared.name.clone(), code)]);
         let now = self.now();
         let mut wiring = Wiring::new(self.surroundings(&now.application, &now.shared, now.queue.as_ref()), codes);
         wiring.pools.clone_from(&now.pools);
         let compiled = wiring.linked(&declared.name);
-        (compiled, wiring.mistakes)
+        (compiled, wiring.mistakes, wiring.expected)
+    }
+
+    /// Checks that running hosts can answer the types of functions that the version that serves does not call already.
+    async fn check_other_hosts(
+        &self,
+        declared: &Declared,
+        expected: &[ExpectedType],
+        before: &[ExpectedType],
+    ) -> Vec<Diagnostic> {
+        let Some(remote) = &self.remote else { return Vec::new() };
+        let new: Vec<ExpectedType> = expected.iter().filter(|one| !before.contains(one)).cloned().collect();
+        let unanswered = remote::unanswered(remote.nats(), &new).await;
+        let mistakes = unanswered.iter().map(|unanswered| {
+            let component = unanswered.expected.component();
+            let dependency = declared.dependencies.iter().find(|dependency| dependency.component == component);
+            let line = dependency.map_or(declared.line, |dependency| dependency.line);
+            self.application().mistake_at(line, &declared.name, unanswered.what(), remote::MISMATCH_FIX)
+        });
+        mistakes.collect()
     }
 
     /// Checks that everything that callers on this host import exists with the same types.

@@ -6,7 +6,7 @@
 //! A host that was away runs what the other hosts have agreed on in the meantime. A file at `source` that neither this
 //! host nor the intent knows is newer than both.
 
-use super::kept::{Book, Kept, digest};
+use super::version_folder::{Book, VersionFolder, digest};
 use souk_links::cluster::intents::Intent;
 use souk_manifest::{Application, Diagnostic};
 use souk_runtime::VersionId;
@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 /// The reason why a version runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Why {
+pub(crate) enum Reason {
     /// The component has no version yet.
     First,
     /// It served at the last run, and is the file that the manifest names.
@@ -30,13 +30,13 @@ pub(crate) enum Why {
 
 /// The version of a component that a start loads.
 #[derive(Debug, Clone)]
-pub(crate) struct Chosen {
+pub(crate) struct ChosenVersion {
     /// Its file.
     pub path: PathBuf,
     /// Its version id.
     pub id: VersionId,
     /// The reason for the choice.
-    pub why: Why,
+    pub reason: Reason,
     /// The digest of the file at `source`; the version's digest if there is no such file.
     pub source: String,
     /// The record of the component's versions.
@@ -49,9 +49,9 @@ pub(crate) struct Chosen {
 /// are here. Blocks on the disk. Returns the mistakes too.
 pub(crate) fn choose(
     application: &Application,
-    kept: &Kept,
+    kept: &VersionFolder,
     agreed: &BTreeMap<String, Intent>,
-) -> (BTreeMap<String, Chosen>, Vec<Diagnostic>) {
+) -> (BTreeMap<String, ChosenVersion>, Vec<Diagnostic>) {
     let (mut chosen, mut mistakes) = (BTreeMap::new(), Vec::new());
     for component in application.here() {
         let source = std::fs::read(&component.source).ok().map(|bytes| digest(&bytes));
@@ -76,19 +76,26 @@ pub(crate) fn choose(
             digest: digest.into(),
             label: label(&application.version, number),
         };
-        let new = |number, why, book| {
+        let new = |number, reason, book| {
             let digest = source.clone().unwrap_or_default();
             let intent = intent.clone();
-            Chosen { path: component.source.clone(), id: version(number, &digest), why, source: digest, book, intent }
+            ChosenVersion {
+                path: component.source.clone(),
+                id: version(number, &digest),
+                reason,
+                source: digest,
+                book,
+                intent,
+            }
         };
         let followed = intent.as_ref().filter(|intent| is_older(source.as_deref(), book.as_ref(), intent));
         if let Some(intent) = followed.filter(|intent| !serves(book.as_ref(), &intent.digest)) {
             let book = book.unwrap_or_else(|| Book { agreed: intent.number, ..Book::default() });
             let here = source.as_ref() == Some(&intent.digest);
-            let one = Chosen {
+            let one = ChosenVersion {
                 path: if here { component.source.clone() } else { kept.file(&intent.digest) },
                 id: version(book.number(Some(intent.number)), &intent.digest),
-                why: Why::Agreed,
+                reason: Reason::Agreed,
                 source: source.unwrap_or_else(|| intent.digest.clone()),
                 book,
                 intent: Some(intent.clone()),
@@ -99,13 +106,13 @@ pub(crate) fn choose(
         let one = match (book, &source) {
             (None, _) => {
                 let agreed = intent.as_ref().map_or(0, |intent| intent.number);
-                new(agreed + 1, Why::First, Book { agreed, last: agreed, ..Book::default() })
+                new(agreed + 1, Reason::First, Book { agreed, last: agreed, ..Book::default() })
             }
             (Some(book), source) => match (book.active().cloned(), source) {
                 // No version in the book serves: choose as if there were no book.
-                (None, _) => new(book.last + 1, Why::First, book),
+                (None, _) => new(book.last + 1, Reason::First, book),
                 (Some(active), Some(now)) if *now != book.source && *now != active.digest => {
-                    new(book.last + 1, Why::SourceChanged, book)
+                    new(book.last + 1, Reason::SourceChanged, book)
                 }
                 (Some(active), source) => {
                     let now = source.as_ref().map_or(active.digest.as_str(), String::as_str);
@@ -119,10 +126,10 @@ pub(crate) fn choose(
                         mistakes.push(application.mistake(component, message, fix));
                         continue;
                     }
-                    Chosen {
+                    ChosenVersion {
                         path,
                         id: version(active.number, &active.digest),
-                        why: if as_named { Why::AsBefore } else { Why::Deployed },
+                        reason: if as_named { Reason::AsBefore } else { Reason::Deployed },
                         source: now.to_owned(),
                         book,
                         intent: intent.clone(),
@@ -166,7 +173,7 @@ pub(crate) fn label(application: &str, number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::kept::Record;
+    use super::super::version_folder::Record;
     use super::*;
 
     #[test]

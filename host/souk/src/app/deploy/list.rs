@@ -1,7 +1,7 @@
 //! The list of components' versions for an operator.
 
 use super::super::App;
-use super::kept::Record;
+use super::version_folder::Record;
 use serde::{Deserialize, Serialize};
 use souk_bindings::call::DRAWS;
 use souk_runtime::Counts;

@@ -14,20 +14,20 @@ pub(super) mod at_start;
 mod check;
 pub(crate) mod chosen;
 mod judge;
-pub(crate) mod kept;
 mod list;
 mod reload;
 mod rollback;
 mod trial;
+pub(crate) mod version_folder;
 
 use super::{App, migrations};
 use check::Checked;
-use chosen::Chosen;
-use kept::{Book, Kept, Record, digest};
+use chosen::ChosenVersion;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use souk_bindings::call::DRAWS;
 use souk_links::cluster::intents::{Intent, Intents};
+use souk_links::remote;
 use souk_manifest::limits::FixedLimit;
 use souk_manifest::{Component as Declared, ManifestErrors, clock};
 use souk_runtime::{Compiled, Pool, Version, VersionConfig, VersionId, background};
@@ -36,6 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::block_in_place;
 use trial::Trial;
+use version_folder::{Book, Record, VersionFolder, digest};
 
 pub(crate) use judge::Terms;
 pub(crate) use list::VersionFacts;
@@ -53,7 +54,8 @@ souk_manifest::fixed_limits! {
 
 /// Every fixed limit of deployments.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
-    [OWN_LIMITS, agreed::FIXED_LIMITS, kept::FIXED_LIMITS, judge::FIXED_LIMITS, migrations::FIXED_LIMITS].concat()
+    [OWN_LIMITS, agreed::FIXED_LIMITS, version_folder::FIXED_LIMITS, judge::FIXED_LIMITS, migrations::FIXED_LIMITS]
+        .concat()
 }
 
 /// Why nothing was deployed.
@@ -119,19 +121,19 @@ pub struct Deployed {
 
 /// The state of the versions of an application's components.
 pub(super) struct Deployments {
-    kept: Kept,
+    kept: VersionFolder,
     /// The agreements of all hosts; none without a `cluster_secret`.
     intents: Option<Intents>,
     books: Mutex<BTreeMap<String, Book>>,
     /// The versions that the start has loaded, until they are recorded.
-    chosen: Mutex<BTreeMap<String, Chosen>>,
+    chosen: Mutex<BTreeMap<String, ChosenVersion>>,
     trials: Mutex<BTreeMap<String, Trial>>,
     /// Held by the running deployment.
     turn: tokio::sync::Mutex<()>,
 }
 
 impl Deployments {
-    pub(super) fn new(kept: Kept, intents: Option<Intents>, chosen: BTreeMap<String, Chosen>) -> Self {
+    pub(super) fn new(kept: VersionFolder, intents: Option<Intents>, chosen: BTreeMap<String, ChosenVersion>) -> Self {
         let books = chosen.iter().map(|(component, one)| (component.clone(), one.book.clone())).collect();
         Deployments {
             kept,
@@ -248,7 +250,7 @@ impl App {
         }
         let kept = (self.deployments.kept.clone(), bytes.clone(), digest.clone());
         let code = self.compile_version(&declared.name, bytes).await?;
-        let Checked { compiled, mistakes, pending, notes } = self.check_version(declared, pool, code).await?;
+        let Checked { compiled, mistakes, pending, notes, expected } = self.check_version(declared, pool, code).await?;
         let wrong = |errors| DeployError::Wrong { component: declared.name.clone(), errors };
         ManifestErrors::check(mistakes).map_err(wrong)?;
         let Some(compiled) = compiled else {
@@ -277,6 +279,9 @@ impl App {
         let number = self.next_number(&declared.name, agreed);
         let at_source = source_digest.as_ref() == Some(&digest);
         let version = self.prepare(declared, pool, compiled, at_source, Record { number, ..written }, kept).await?;
+        if let Some(remote) = &self.remote {
+            remote::announce(remote.nats(), &expected).await;
+        }
         if !pending.is_empty() {
             let now = self.now();
             let only = now.application.restricted_to(&[declared.name.clone()].into());
@@ -355,7 +360,7 @@ impl App {
         mut compiled: Compiled,
         at_source: bool,
         written: Record,
-        (kept, bytes, digest): (Kept, Vec<u8>, String),
+        (kept, bytes, digest): (VersionFolder, Vec<u8>, String),
     ) -> Result<Arc<Version>, DeployError> {
         let number = written.number;
         // Symbols exist only beside the manifest's file.

@@ -19,7 +19,7 @@ use compose::Composed;
 use merge::{Merged, merge};
 use serde::{Deserialize, Serialize};
 use souk_links::remote::{self, Presence};
-use souk_manifest::{Application, ManifestErrors};
+use souk_manifest::Application;
 use souk_runtime::Pool;
 use std::sync::Arc;
 
@@ -111,15 +111,10 @@ impl App {
     }
 }
 
-/// The error for a manifest with mistakes.
-fn wrong(errors: ManifestErrors) -> DeployError {
-    DeployError::Manifest { errors }
-}
-
 impl Merged {
     /// Keeps what the engine has no capacity for as it is in `old`, and refuses components that do not fit.
     fn fit_into(&mut self, old: &Application, capacity: u64) -> Result<(), DeployError> {
-        let Some(total) = limits::fit(self, old, capacity) else { return Ok(()) };
+        let Some(total) = merge::fit(self, old, capacity) else { return Ok(()) };
         Err(DeployError::Refused(format!(
             "nothing was applied: all components together may have {total} instances, and the host was started with room for \
              {capacity}\n  fix: lower the limit `instances` of components, or start the host again"

@@ -1,7 +1,7 @@
 //! Goes back to a stored version: deploys its file again, with the same checks.
 
 use super::super::App;
-use super::kept::digest;
+use super::version_folder::digest;
 use super::{DeployError, Deployed, Order};
 use std::sync::Arc;
 use tokio::task::block_in_place;
@@ -23,6 +23,9 @@ impl App {
             let message = format!("version {trial} was tried out and gets no more calls");
             return Ok(Deployed { component: component.to_owned(), version: trial, message });
         }
+        // What the component's versions are is known only when no deployment is about to change it.
+        let _turn = self.deployments.turn.lock().await;
+        self.may_deploy(component).await?;
         let (declared, _) = self.here(component)?;
         let book = self.book(component);
         let number = number.or(book.previous).ok_or_else(|| {
@@ -51,9 +54,9 @@ impl App {
             component: declared.name.clone(),
             bytes: Some(bytes),
             trial: None,
-            by: by.to_owned(),
+            by: self.requester(by.to_owned()),
             check: false,
         };
-        self.deploy(order).await
+        self.deploy_in_turn(order, None).await
     }
 }

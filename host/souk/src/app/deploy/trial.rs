@@ -2,7 +2,7 @@
 
 use super::super::App;
 use super::judge::{Terms, Verdict, judge};
-use super::kept::digest;
+use super::version_folder::digest;
 use super::{DeployError, Deployed, IDLE_JUDGE_INTERVAL, JUDGE_INTERVAL, drained};
 use souk_manifest::Component as Declared;
 use souk_runtime::{Pool, Version};
@@ -101,8 +101,15 @@ async fn watch(app: Weak<App>, component: String, version: Arc<Version>, number:
             }
             Verdict::RollBack(why) => return app.end_trial(&component, &why),
             Verdict::Promote => {
-                let _turn = app.deployments.turn.lock().await;
+                // While another deployment takes its time, this version is judged on.
+                let Ok(_turn) = app.deployments.turn.try_lock() else {
+                    tokio::time::sleep(JUDGE_INTERVAL).await;
+                    continue;
+                };
                 let Ok((declared, pool)) = &app.here(&component) else { return };
+                // From now on a rollback goes back from this version, and does not end its trial. The trial owns this
+                // task, so it must not be dropped before the end.
+                let Some(trial) = app.deployments.trials.lock().remove(&component) else { return };
                 tracing::info!(
                     %component,
                     "version {number} of component `{component}` serves all calls: {} calls, {} failed, half took {} us or more \
@@ -111,10 +118,9 @@ async fn watch(app: Weak<App>, component: String, version: Arc<Version>, number:
                 );
                 if let Err(error) = app.let_serve(declared, pool, version, number, &source, None).await {
                     tracing::error!(%component, "{error}");
-                    return app.end_trial(&component, "it could not be stored, or the other hosts could not be told");
+                    app.deployments.trials.lock().insert(component.clone(), trial);
+                    app.end_trial(&component, "it could not be stored, or the other hosts could not be told");
                 }
-                // The trial owns this task, and both end here.
-                app.deployments.trials.lock().remove(&component);
                 return;
             }
         }

@@ -14,23 +14,21 @@
 //! The same rule applies to instances: while calls wait for an instance ([`EdgeBudget::free_instance`]), the account is
 //! ended whose instance has waited longest for its client.
 
+mod owner;
 mod owners;
 #[cfg(test)]
 mod tests;
 
-use super::peer::{Peer, Share};
-use super::request::Caller;
-use super::server::Report;
-use futures::future::AbortHandle;
+pub(super) use owner::{End, Owner, Stream};
+
+use super::report::Report;
 use owners::{Group, Owners};
 use parking_lot::{Mutex, MutexGuard};
 use souk_manifest::budget::Use;
 use souk_manifest::limits::EdgeLimits;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of the HTTP server's memory.
@@ -64,58 +62,6 @@ struct Bounds {
 /// A share is full, and no account in it waits for its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
-
-/// The owner of a request's memory.
-#[derive(Clone)]
-pub struct Owner {
-    /// Its connection; `None` if it carries requests of many clients.
-    pub connection: Option<u64>,
-    /// Its client.
-    pub share: Share,
-    /// Whether it may use the reserve.
-    pub reserved: bool,
-}
-
-impl Owner {
-    /// The owner of a request of `client` on the connection of `caller`.
-    pub fn of(caller: &Caller, client: &Peer, reserved: bool) -> Self {
-        let connection = (!caller.peer.is_proxy()).then_some(caller.connection);
-        Owner { connection, share: client.share, reserved }
-    }
-}
-
-/// How to end a request whose client makes no progress.
-#[derive(Clone)]
-pub enum End {
-    /// A task, whose result then is an error.
-    Task(AbortHandle),
-    /// An HTTP/2 stream, which is reset. If its task has finished but data still wait to be sent, its connection is
-    /// closed, unless that is a proxy's and carries requests of others: then these data stay, a piece of a response
-    /// (see `outgoing`).
-    Stream(Stream, Option<CancellationToken>),
-    /// The connection.
-    Connection(CancellationToken),
-}
-
-/// The task of an HTTP/2 stream.
-#[derive(Clone)]
-pub struct Stream {
-    /// Ends the task, and with it the stream.
-    pub abort: AbortHandle,
-    /// Whether the task has finished by itself.
-    pub done: Arc<AtomicBool>,
-}
-
-impl End {
-    fn run(self) {
-        match self {
-            End::Task(task) => task.abort(),
-            End::Stream(stream, _) if !stream.done.load(Ordering::Acquire) => stream.abort.abort(),
-            End::Stream(_, Some(connection)) | End::Connection(connection) => connection.cancel(),
-            End::Stream(_, None) => {}
-        }
-    }
-}
 
 impl EdgeBudget {
     /// A budget with the shares of `limits`.

@@ -1,7 +1,7 @@
 //! The accounts of the HTTP server's memory: how much each holds, for which owner, and since when it waits for its
 //! client.
 
-use super::{End, Owner};
+use super::owner::{End, Owner};
 use crate::http::peer::Share;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};

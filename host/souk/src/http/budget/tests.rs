@@ -1,8 +1,10 @@
 //! Tests which account ends when a share is full, and that closed accounts leave nothing behind.
 
 use super::*;
+use crate::http::peer::Share;
 use proptest::prelude::*;
 use souk_manifest::limits::ByteSize;
+use tokio_util::sync::CancellationToken;
 
 /// The application has room for 64 empty accounts, a peer for 16, a connection for 4.
 fn budget() -> Arc<EdgeBudget> {

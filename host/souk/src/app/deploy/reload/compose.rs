@@ -9,11 +9,10 @@ use super::super::super::intakes::Changed;
 use super::super::super::routes::{Routing, check_routes};
 use super::super::super::wiring::Wiring;
 use super::super::super::{handler, migrations, nest, queue, redis, remote_parts, schedules, start};
-use super::super::chosen::{self, Chosen};
+use super::super::chosen::{self, ChosenVersion};
 use super::super::{DeployError, at_start, stopped};
 use super::limits;
 use super::merge::{Merged, text};
-use super::wrong;
 use crate::moving;
 use souk_bindings::Grants;
 use souk_links::durable::{self, Queue};
@@ -35,7 +34,7 @@ pub(super) struct Composed {
     pub(super) added: BTreeSet<String>,
     pub(super) removed: BTreeSet<String>,
     /// The versions of the components that are added.
-    pub(super) chosen: BTreeMap<String, Chosen>,
+    pub(super) chosen: BTreeMap<String, ChosenVersion>,
     /// What else calls components, and must begin again.
     pub(super) changed: Changed,
     /// The Redis channels that are new.
@@ -63,7 +62,7 @@ struct Parts {
     queue: Option<Queue>,
     pools: BTreeMap<String, Arc<Pool>>,
     codes: BTreeMap<String, Component>,
-    chosen: BTreeMap<String, Chosen>,
+    chosen: BTreeMap<String, ChosenVersion>,
     files: BTreeMap<String, PathBuf>,
     added: BTreeSet<String>,
     relinked: BTreeSet<String>,
@@ -187,7 +186,7 @@ impl App {
     async fn load(
         &self,
         only: &Application,
-    ) -> Result<(BTreeMap<String, Chosen>, BTreeMap<String, Component>, Vec<Diagnostic>), DeployError> {
+    ) -> Result<(BTreeMap<String, ChosenVersion>, BTreeMap<String, Component>, Vec<Diagnostic>), DeployError> {
         let kept = &self.deployments.kept;
         let agreed = match &self.deployments.intents {
             Some(intents) => at_start::files(intents, only, kept).await.map_err(failed)?,
@@ -342,4 +341,9 @@ fn lines(merged: &Merged, added: &BTreeSet<String>, removed: &BTreeSet<String>) 
         .iter()
         .map(|name| format!("component `{name}`, which is no longer in the manifest, takes no more calls"));
     changed.chain(parts).chain(added).chain(removed).collect()
+}
+
+/// The error for a manifest with mistakes.
+pub(super) fn wrong(errors: ManifestErrors) -> DeployError {
+    DeployError::Manifest { errors }
 }

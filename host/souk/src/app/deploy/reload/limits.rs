@@ -1,11 +1,8 @@
 //! Which limits of a component a reload applies.
 //!
 //! The limits of an instance and of a call belong to a version, so a version that is linked again has the new ones. The
-//! bytes of a call are part of every link to the component, so they wait for the next start. The number of instances is
-//! bounded by what the engine has reserved addresses for.
+//! bytes of a call are part of every link to the component, so they wait for the next start.
 
-use super::merge::Merged;
-use souk_manifest::Application;
 use souk_manifest::limits::ComponentLimits;
 
 /// The limits whose values differ.
@@ -27,26 +24,6 @@ pub(super) fn of_deliveries(old: &ComponentLimits, new: &ComponentLimits) -> boo
         (limits.deliveries, limits.delivery_attempts, pauses)
     };
     of(old) != of(new)
-}
-
-fn instances(application: &Application) -> u64 {
-    application.restricted_to(&application.reachable()).here().map(|component| component.limits.instances).sum()
-}
-
-/// Keeps the numbers of instances of `old` where the new ones are too many for an engine with this `capacity`. Returns
-/// the number of all instances when that is not enough.
-pub(super) fn fit(merged: &mut Merged, old: &Application, capacity: u64) -> Option<u64> {
-    if instances(&merged.application) <= capacity {
-        return None;
-    }
-    for (name, before) in &old.components {
-        let Some(component) = merged.application.components.get_mut(name) else { continue };
-        if component.limits.instances > before.limits.instances {
-            component.limits.instances = before.limits.instances;
-            merged.keep(name, "limit `instances`");
-        }
-    }
-    Some(instances(&merged.application)).filter(|total| *total > capacity)
 }
 
 #[cfg(test)]

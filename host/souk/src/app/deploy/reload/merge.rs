@@ -1,7 +1,7 @@
 //! What of a changed manifest a reload puts in force, and what it leaves to the next start.
 
 use super::limits;
-use souk_manifest::{Application, Component as Declared};
+use souk_manifest::{Application, Component as Declared, RedisUrl};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
@@ -47,11 +47,15 @@ fn left(what: &str) -> String {
 
 /// The content of a part of the manifest, without its line numbers, which may shift.
 pub(super) fn text(part: &impl Debug) -> String {
-    let text = format!("{part:?}");
-    let mut parts = text.split("line: ");
-    let mut without = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        without.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()));
+    let (mut without, mut is_quoted, mut is_escaped) = (String::new(), false, false);
+    for c in format!("{part:?}").chars() {
+        // A text may contain what looks like a field, such as the body of a static answer.
+        if !is_quoted && c.is_ascii_digit() && without.ends_with(" line: ") {
+            continue;
+        }
+        is_quoted ^= c == '"' && !is_escaped;
+        is_escaped = is_quoted && c == '\\' && !is_escaped;
+        without.push(c);
     }
     without
 }
@@ -149,7 +153,7 @@ fn application(merged: &mut Merged, old: &Application, new: &Application) {
         ("the application's name or version", (&old.name, &old.version) != (&new.name, &new.version)),
         ("limits of the application", differ(&old.limits, &new.limits)),
         ("trusted_proxies", old.trusted_proxies != new.trusted_proxies),
-        ("the connection to NATS", differ(&old.nats, &new.nats)),
+        ("the connection to NATS", old.nats != new.nats),
         ("the state folder", old.state_dir != new.state_dir),
     ];
     merged.left.extend(all.into_iter().filter(|(_, changed)| *changed).map(|(what, _)| left(what)));
@@ -164,7 +168,8 @@ fn application(merged: &mut Merged, old: &Application, new: &Application) {
     now.stand_ins.clone_from(&old.stand_ins);
     // A store or database that is open stays where it is; a new one gets the place that the manifest names now.
     for label in old.here().flat_map(|component| &component.key_value_stores) {
-        if differ(&old.key_value_places.get(label), &now.key_value_places.get(label)) {
+        // Also when only the password in its URL differs, which is never shown.
+        if old.key_value_places.get(label) != now.key_value_places.get(label) {
             merged.left.push(left(&format!("the place of the key-value store `{label}`")));
             match old.key_value_places.get(label) {
                 Some(place) => drop(now.key_value_places.insert(label.clone(), place.clone())),
@@ -183,6 +188,11 @@ fn application(merged: &mut Merged, old: &Application, new: &Application) {
     }
 }
 
+/// The servers of Redis triggers, with the passwords, which are never shown.
+fn servers(application: &Application) -> Vec<&RedisUrl> {
+    application.redis_triggers.iter().map(|trigger| &trigger.address).collect()
+}
+
 /// Compares the manifest in force with the current one.
 pub(super) fn merge(old: &Application, new: &Application) -> Merged {
     let loaded = |application: &Application| {
@@ -192,7 +202,7 @@ pub(super) fn merge(old: &Application, new: &Application) -> Merged {
     let parts = [
         ("triggers of HTTP", differ(&(&old.routes, &old.static_routes), &(&new.routes, &new.static_routes))),
         ("static folders", differ(&old.static_folders, &new.static_folders)),
-        ("triggers of Redis", differ(&old.redis_triggers, &new.redis_triggers)),
+        ("triggers of Redis", differ(&old.redis_triggers, &new.redis_triggers) || servers(old) != servers(new)),
         ("admin_hosts", old.admin_hosts != new.admin_hosts),
     ];
     let mut merged = Merged {
@@ -230,18 +240,61 @@ pub(super) fn merge(old: &Application, new: &Application) -> Merged {
     merged
 }
 
+fn instances(application: &Application) -> u64 {
+    application.restricted_to(&application.reachable()).here().map(|component| component.limits.instances).sum()
+}
+
+/// Keeps the numbers of instances of `old` where the new ones are too many for an engine with this `capacity`. Returns
+/// the number of all instances when that is not enough.
+pub(super) fn fit(merged: &mut Merged, old: &Application, capacity: u64) -> Option<u64> {
+    if instances(&merged.application) <= capacity {
+        return None;
+    }
+    for (name, before) in &old.components {
+        let Some(component) = merged.application.components.get_mut(name) else { continue };
+        if component.limits.instances > before.limits.instances {
+            component.limits.instances = before.limits.instances;
+            merged.keep(name, "limit `instances`");
+        }
+    }
+    Some(instances(&merged.application)).filter(|total| *total > capacity)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use souk_manifest::{KeyValuePlace, MongoUrl};
 
     #[test]
     fn lines_of_the_manifest_are_no_difference() {
         #[derive(Debug)]
+        #[expect(dead_code, reason = "they are only shown")]
         struct Part {
-            _name: &'static str,
-            _line: usize,
+            name: &'static str,
+            line: usize,
+            deadline: u64,
         }
-        assert_eq!(text(&Part { _name: "a", _line: 7 }), text(&Part { _name: "a", _line: 12 }));
-        assert_ne!(text(&Part { _name: "a", _line: 7 }), text(&Part { _name: "b", _line: 7 }));
+        let part = |name, line, deadline| text(&Part { name, line, deadline });
+        assert_eq!(part("a", 7, 30), part("a", 12, 30));
+        assert_ne!(part("a", 7, 30), part("b", 7, 30));
+        assert_ne!(part("a", 7, 30), part("a", 7, 60));
+        assert_ne!(part("our line: 5", 7, 30), part("our line: 6", 7, 30));
+        assert_ne!(part("\", line: 5", 7, 30), part("\", line: 6", 7, 30));
+        assert_eq!(part("\\", 7, 30), part("\\", 12, 30));
+    }
+
+    #[test]
+    fn another_password_of_a_server_is_a_difference() {
+        let redis = |url: &str| KeyValuePlace::Redis(Box::new(RedisUrl::parse(url).unwrap()));
+        let place = redis("redis://me:first@localhost");
+        assert!(place == redis("redis://me:first@localhost:6379/0"));
+        assert!(place != redis("redis://me:second@localhost"));
+        assert!(place != KeyValuePlace::Nats { bucket: None });
+        let mongo = |url: &str| KeyValuePlace::Mongo {
+            url: Box::new(MongoUrl::parse(url).unwrap()),
+            collection: "kept".to_owned(),
+        };
+        assert!(mongo("mongodb://me:first@a/shop") == mongo("mongodb://me:first@a/shop"));
+        assert!(mongo("mongodb://me:first@a/shop") != mongo("mongodb://me:second@a/shop"));
     }
 }

@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 const ACCEPTED: &str = "accepted.json";
 
 /// The packages in one state folder.
-pub(super) struct Kept {
+pub(super) struct PackageFolder {
     state: PathBuf,
 }
 
-impl Kept {
+impl PackageFolder {
     pub(super) fn of(state: &Path) -> Self {
-        Kept { state: state.to_owned() }
+        PackageFolder { state: state.to_owned() }
     }
 
     /// The folder of all packages, created if missing.

@@ -128,7 +128,7 @@ impl Book {
 
 /// The folder of versions.
 #[derive(Debug, Clone)]
-pub(crate) struct Kept {
+pub(crate) struct VersionFolder {
     folder: PathBuf,
 }
 
@@ -137,10 +137,10 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
-impl Kept {
+impl VersionFolder {
     /// The versions in a state folder; reads and creates nothing yet.
     pub(crate) fn of(state: &Path) -> Self {
-        Kept { folder: state.join("versions") }
+        VersionFolder { folder: state.join("versions") }
     }
 
     fn book_file(&self, component: &str) -> PathBuf {
@@ -188,7 +188,7 @@ impl Kept {
     /// Writes the book of a component without removing files, because books that are written later may need them.
     ///
     /// # Errors
-    /// As [`Kept::save`].
+    /// As [`VersionFolder::save`].
     pub(crate) fn save_alone(&self, component: &str, book: &mut Book) -> io::Result<()> {
         book.prune();
         self.write(&self.book_file(component), &serde_json::to_vec_pretty(book).map_err(io::Error::other)?)
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn the_last_versions_are_kept_and_the_one_that_serves_and_the_one_before_always() {
         let folder = tempfile::tempdir().unwrap();
-        let (kept, mut book) = (Kept::of(folder.path()), Book::default());
+        let (kept, mut book) = (VersionFolder::of(folder.path()), Book::default());
         for n in 1..=9 {
             let text = format!("version {n}");
             kept.keep(&digest(text.as_bytes()), text.as_bytes()).unwrap();
@@ -314,7 +314,7 @@ mod tests {
     #[test]
     fn components_share_the_file_that_both_have() {
         let folder = tempfile::tempdir().unwrap();
-        let kept = Kept::of(folder.path());
+        let kept = VersionFolder::of(folder.path());
         kept.keep(&digest(b"x"), b"x").unwrap();
         for component in ["one", "two"] {
             let mut book = Book::default();

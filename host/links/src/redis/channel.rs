@@ -1,0 +1,195 @@
+//! A channel with the component that gets its messages, and the channels of one connection.
+
+use crate::durable::LogThrottle;
+use redis::Msg;
+use souk_bindings::call::CallContext;
+use souk_bindings::printable;
+use souk_manifest::{RedisTrigger, RedisUrl};
+use souk_runtime::{Exported, Pool};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+use wasmtime::component::{Type, Val};
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of messages.
+    pub(crate) const FIXED_LIMITS = "redis triggers";
+
+    /// The largest message that a component gets; a larger one is dropped. As a value of the component model it takes
+    /// about thirty times as much memory.
+    const MAX_MESSAGE_BYTES: usize = 1 << 20, bytes;
+}
+
+/// The interfaces for messages that a component may export, the newer one first.
+const HANDLERS: [&str; 2] = ["spin:redis/inbound-redis@3", "fermyon:spin/inbound-redis"];
+/// Their function.
+const HANDLE: &str = "handle-message";
+
+/// A channel and the component that gets its messages.
+#[derive(Clone)]
+pub struct Channel {
+    pub(super) server: RedisUrl,
+    pub(super) name: Arc<str>,
+    /// The line of the trigger.
+    pub(super) line: usize,
+    pool: Arc<Pool>,
+    /// The position of the function in the component's pool.
+    function: usize,
+    /// Bounds the concurrent calls; all channels of a component share it.
+    slots: Arc<Semaphore>,
+    /// Cancelled when the component gets no more messages of it.
+    ended: CancellationToken,
+}
+
+impl Channel {
+    /// The channel of `trigger`, for the component of `pool`, whose channels share `slots`. `None` when the component
+    /// exports no function for messages.
+    pub fn of(trigger: &RedisTrigger, pool: &Arc<Pool>, slots: &Arc<Semaphore>) -> Option<Self> {
+        Some(Channel {
+            server: trigger.address.clone(),
+            name: trigger.channel.as_str().into(),
+            line: trigger.line,
+            function: handler_position(pool)?,
+            pool: pool.clone(),
+            slots: slots.clone(),
+            ended: CancellationToken::new(),
+        })
+    }
+
+    /// Whether `other` is the same channel for the same component.
+    pub fn is_same(&self, other: &Channel) -> bool {
+        self.server.is_same(&other.server) && self.name == other.name && Arc::ptr_eq(&self.pool, &other.pool)
+    }
+
+    /// Gives the component no more messages of the channel.
+    pub fn end(&self) {
+        self.ended.cancel();
+    }
+
+    /// Calls the component with one message.
+    async fn deliver(&self, payload: Vec<u8>, _held: OwnedSemaphorePermit) {
+        let Ok(_slot) = self.slots.acquire().await else { return };
+        let message = Val::List(payload.into_iter().map(Val::U8).collect());
+        let trace: Arc<str> = Uuid::now_v7().to_string().into();
+        let span = self.pool.tracer().root(None);
+        let context = CallContext { span, ..CallContext::new(trace.clone(), self.pool.call_deadline()) };
+        let (component, channel) = (self.pool.component(), &self.name);
+        match self.pool.call(self.function, &[message], context).await {
+            Ok(values) => {
+                if let Some(Val::Result(Err(error))) = values.first() {
+                    let error = error.as_ref().map_or_else(|| "an error".to_owned(), |error| error_line(error));
+                    tracing::error!(
+                        %component, %trace, %channel,
+                        "component `{component}` answered a message of the channel `{channel}` with {error}"
+                    );
+                }
+            }
+            Err(error) => tracing::error!(
+                %component, %trace, %channel,
+                "a message of the channel `{channel}` is lost: {error}"
+            ),
+        }
+    }
+}
+
+/// A guest's error as one short line for the log.
+fn error_line(error: &Val) -> String {
+    let text = match error {
+        Val::Enum(case) | Val::Variant(case, None) => case.clone(),
+        Val::Variant(case, Some(value)) => match &**value {
+            Val::String(text) => format!("{case}: {text}"),
+            _ => case.clone(),
+        },
+        _ => "an error".to_owned(),
+    };
+    printable(&text.chars().take(200).collect::<String>().replace('\n', " "))
+}
+
+/// The position of the function for messages in the component's pool.
+fn handler_position(pool: &Pool) -> Option<usize> {
+    let active = pool.active();
+    let exported = &active.compiled().exported;
+    let function = exported.functions.get(handler(exported)?)?;
+    pool.position(&function.interface, &function.name)
+}
+
+/// The index of the function for messages among the exports.
+fn handler(exported: &Exported) -> Option<usize> {
+    HANDLERS.iter().find_map(|interface| {
+        exported.functions.iter().position(|function| {
+            let takes_bytes = || {
+                let mut params = function.ty.params();
+                matches!((params.next(), params.next()), (Some((_, Type::List(list))), None) if list.ty() == Type::U8)
+            };
+            function.interface.starts_with(interface) && function.name == HANDLE && takes_bytes()
+        })
+    })
+}
+
+/// The channels of one connection; all connections share `memory_kib` and `messages`.
+pub(super) struct Served {
+    /// The memory for messages, with one permit per KiB.
+    pub(super) memory_kib: Arc<Semaphore>,
+    /// Messages in progress, each a task.
+    pub(super) messages: TaskTracker,
+    /// The components that get the messages of each channel.
+    pub(super) channels: BTreeMap<Arc<str>, Vec<Channel>>,
+}
+
+impl Served {
+    /// The channels of which components still get messages.
+    pub(super) fn names(&self) -> BTreeSet<Arc<str>> {
+        let current = self.channels.iter().filter(|(_, all)| all.iter().any(|channel| !channel.ended.is_cancelled()));
+        current.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Waits until all channels have ended.
+    pub(super) fn all_ended(&self) -> impl Future<Output = ()> + use<> {
+        let ends: Vec<_> = self.channels.values().flatten().map(|channel| channel.ended.clone()).collect();
+        async move {
+            for end in ends {
+                end.cancelled().await;
+            }
+        }
+    }
+
+    /// Starts the delivery of a message to every component of its channel; waits for none.
+    pub(super) fn take(&self, message: &Msg, dropped: &LogThrottle) {
+        let (channel, payload) = (message.get_channel_name(), message.get_payload_bytes());
+        let Some(channels) = self.channels.get(channel) else { return };
+        for target in channels.iter().filter(|target| !target.ended.is_cancelled()) {
+            let component = target.pool.component();
+            if payload.len() > MAX_MESSAGE_BYTES {
+                tracing::error!(
+                    %component,
+                    "a message of {} bytes of the channel `{channel}` is lost: at most {MAX_MESSAGE_BYTES} are taken; put \
+                     what is large into a store, and its key into the message",
+                    payload.len()
+                );
+                continue;
+            }
+            let bytes = payload.len() * (1 + size_of::<Val>());
+            let kib = u32::try_from(bytes.div_ceil(1024).max(1)).unwrap_or(u32::MAX);
+            let Ok(held) = self.memory_kib.clone().try_acquire_many_owned(kib) else {
+                dropped.failed(|more| {
+                    tracing::error!(
+                        %component,
+                        "{} messages of the channel `{channel}` are lost: `{component}` is slower than they come; raise its \
+                         limit `instances`",
+                        more + 1
+                    );
+                });
+                continue;
+            };
+            let (target, payload) = (target.clone(), payload.to_vec());
+            self.messages.spawn(async move { target.deliver(payload, held).await });
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "channel_tests.rs"]
+mod tests;
