@@ -48,7 +48,7 @@ impl Pending {
                 "component `{component}` has made calls that are not answered yet and take more than {} bytes together; \
                  wait for answers before making more calls, or raise `call_bytes` under \
                  [component.{component}.tool.souk.limits] in the manifest",
-                self.taken.most()
+                self.taken.limit()
             );
         }
         let Some(held) = self.all.hold(bytes) else {
@@ -56,7 +56,7 @@ impl Pending {
             wasmtime::bail!(
                 "component `{component}` made a call with {bytes} bytes, and the application has reached its limit of {} \
                  bytes; raise `application_memory` under [application.tool.souk.limits] in the manifest",
-                self.all.memory.most()
+                self.all.memory.limit()
             );
         };
         Ok(PendingCall { taken: self.taken.clone(), bytes, _held: held })

@@ -13,6 +13,7 @@ use redis::{Client, RedisError, RedisResult};
 use souk_manifest::RedisUrl;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;

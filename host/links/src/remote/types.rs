@@ -5,8 +5,7 @@
 //! caller asks for the reason, because "no host runs it" would mislead the reader of the log if only the types differ.
 
 use super::called::{CalledFunction, ExpectedType};
-use super::expected;
-use super::other_types::TYPES_INTERVAL;
+use super::expected::{self, TYPES_INTERVAL};
 use super::served::ServedFunction;
 use crate::import::{Import, LinkError};
 use futures::future::join_all;

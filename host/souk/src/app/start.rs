@@ -3,7 +3,7 @@
 use super::compile::compile;
 use super::composition::{Composed, Composition};
 use super::deploy::at_start;
-use super::deploy::chosen::{self, Chosen, Reason};
+use super::deploy::chosen::{self, ChosenVersion, Reason};
 use super::deploy::version_folder::VersionFolder;
 use super::deploy::{DeployError, Deployments};
 use super::error::StartError;
@@ -274,7 +274,7 @@ impl App {
 
 /// Creates an instance of each component, so that its first call need not wait for one. Code that is new here and traps
 /// meanwhile is refused, as a deployment refuses it.
-async fn warm(pools: &BTreeMap<String, Arc<Pool>>, chosen: &BTreeMap<String, Chosen>) -> Result<(), StartError> {
+async fn warm(pools: &BTreeMap<String, Arc<Pool>>, chosen: &BTreeMap<String, ChosenVersion>) -> Result<(), StartError> {
     let warmed = pools.iter().map(async |(name, pool)| (name, pool.warm().await));
     for (name, warmed) in join_all(warmed).await {
         let Err(error) = warmed else { continue };
