@@ -3,7 +3,7 @@
 //! A deployment has five steps. It compiles the code beside the active version; checks it against everything that is
 //! known about the component ([`check`]); creates one instance; gives it calls, all of them or a share on trial
 //! ([`mod@judge`]); and lets the previous version end its calls and release its memory. A step that fails leaves
-//! everything unchanged. The active version is recorded ([`kept`]) and serves again after a restart ([`chosen`]). If
+//! everything unchanged. The active version is recorded ([`version_folder`]) and serves again after a restart ([`chosen`]). If
 //! there are several hosts, all go to it ([`agreed`]).
 //!
 //! Only one deployment runs at a time. It changes only code: grants, limits and variables stay those of the manifest
