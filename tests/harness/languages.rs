@@ -170,8 +170,14 @@ pub(crate) async fn schemathesis(document: String, arguments: Vec<String>) {
         let work = tempfile::tempdir().unwrap();
         let description = work.path().join("openapi.json");
         fs::write(&description, document).unwrap();
-        let mut command = Command::new(place.join("bin/schemathesis"));
-        command.current_dir(work.path()).args(["run"]).arg(&description).args(arguments);
+        // The script names the interpreter of the checkout that made it, and checkouts may share the folder.
+        let mut command = Command::new(place.join("bin/python3"));
+        command
+            .current_dir(work.path())
+            .arg(place.join("bin/schemathesis"))
+            .args(["run"])
+            .arg(&description)
+            .args(arguments);
         debian::run(command);
     };
     tokio::task::spawn_blocking(run).await.unwrap();

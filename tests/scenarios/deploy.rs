@@ -80,26 +80,38 @@ pub(super) struct Crowd {
     stop: Arc<AtomicBool>,
     good: Arc<AtomicUsize>,
     failed: Arc<AtomicUsize>,
+    /// How many answers each client has counted.
+    counted: Vec<Arc<AtomicUsize>>,
     clients: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Crowd {
     pub(super) fn of(host: &Host) -> Crowd {
         let (stop, good, failed) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default(), Arc::default());
-        let clients = (0..4).map(|_| {
+        let counted: Vec<Arc<AtomicUsize>> = (0..4).map(|_| Arc::default()).collect();
+        let clients = counted.iter().map(|counted| {
             let (client, stop, good, failed) = (host.client(), stop.clone(), good.clone(), Arc::clone(&failed));
+            let counted = counted.clone();
             tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
                     let status = client.open(Method::GET, "/").send().await.map(|response| response.status().as_u16());
                     let count: &AtomicUsize = if matches!(status, Ok(200)) { &good } else { &failed };
                     count.fetch_add(1, Ordering::Relaxed);
+                    counted.fetch_add(1, Ordering::Release);
                 }
             })
         });
-        Crowd { clients: clients.collect(), stop, good, failed }
+        Crowd { clients: clients.collect(), stop, good, failed, counted }
     }
 
-    fn failed(&self) -> usize {
+    /// How many requests have failed, of all that were sent before now.
+    async fn failed(&self) -> usize {
+        let counts = || self.counted.iter().map(|counted| counted.load(Ordering::Acquire)).collect::<Vec<_>>();
+        let before = counts();
+        eventually("each client got an answer", async || {
+            counts().iter().zip(&before).all(|(now, before)| now > before).then_some(())
+        })
+        .await;
         self.failed.load(Ordering::Relaxed)
     }
 
@@ -184,7 +196,7 @@ async fn a_bad_version_is_withdrawn_and_only_calls_to_it_fail() {
         assert!(end.contains(why), "{behaviour}: {end}");
         // Calls that have begun may still end.
         host.wait_for_log("version 2 of component `web` has ended its last call").await;
-        let failed = crowd.failed();
+        let failed = crowd.failed().await;
         assert!(failed <= 60, "{behaviour}: {failed} calls failed");
         crowd.wait_for_answers(200).await;
         assert_eq!(crowd.stop().await, failed, "{behaviour}: calls failed afterwards");
