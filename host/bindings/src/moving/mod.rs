@@ -2,10 +2,10 @@
 //!
 //! The component's migrations create the tables in PostgreSQL. The rows are copied from SQLite, and at the end both
 //! databases are compared. Tables whose rows triggers change (counts, for example) are not copied: PostgreSQL's triggers
-//! fill them. Into a log, triggers only insert: its rows tell of changes that nobody makes again, so they are copied in
-//! place of what PostgreSQL's triggers have written. SQLite names these tables when it compiles a write to each table. Rows are inserted as JSON, which PostgreSQL
-//! converts to its own types. So a column can be `INTEGER` in SQLite and `BOOLEAN` in PostgreSQL, or text in one and a
-//! timestamp in the other.
+//! fill them. A log, to which triggers only add rows, is copied last, and replaces what PostgreSQL's triggers have added
+//! during the copy: its rows cannot be derived from other tables. SQLite names these tables when it compiles a write to
+//! each table. Rows are inserted as JSON, which PostgreSQL converts to its own types. So a column can be `INTEGER` in
+//! SQLite and `BOOLEAN` in PostgreSQL, or text in one and a timestamp in the other.
 //!
 //! An interrupted copy can be started again: it does not touch rows that are already there. Nobody may write meanwhile,
 //! so the caller has locked the state folder.
