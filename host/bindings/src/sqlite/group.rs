@@ -89,10 +89,10 @@ pub(super) enum Change {
     Alone(Writer, Statement, Leader),
 }
 
-impl Waiting {
-    fn pop(&self) -> Option<Member> {
-        let mut state = self.0.lock();
-        while let Some(member) = state.members.pop() {
+impl State {
+    /// Takes the statement whose turn it is, and whose caller still waits.
+    fn pop(&mut self) -> Option<Member> {
+        while let Some(member) = self.members.pop() {
             if !member.caller.is_closed() {
                 member.taken.store(true, Ordering::Relaxed);
                 return Some(member);
@@ -100,7 +100,9 @@ impl Waiting {
         }
         None
     }
+}
 
+impl Waiting {
     fn put_back(&self, member: Member) {
         let mut state = self.0.lock();
         member.taken.store(false, Ordering::Relaxed);
@@ -126,11 +128,10 @@ impl Drop for Leader {
         loop {
             let member = {
                 let mut state = database.waiting.0.lock();
-                let Some(member) = state.members.pop() else {
+                let Some(member) = state.pop() else {
                     state.led = false;
                     return;
                 };
-                member.taken.store(true, Ordering::Relaxed);
                 member
             };
             let leader = Leader { database: Some(database.clone()) };
@@ -260,7 +261,7 @@ fn run_group(
         if results.len() >= MAX_GROUP || bytes >= GROUP_RESULT_BYTES || begun.elapsed() >= GROUP_TIME {
             break;
         }
-        let Some(member) = database.waiting.pop() else { break };
+        let Some(member) = database.waiting.0.lock().pop() else { break };
         if member.alone {
             database.waiting.put_back(member);
             break;
