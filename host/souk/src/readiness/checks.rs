@@ -16,7 +16,7 @@ souk_manifest::fixed_limits! {
     pub(crate) const FIXED_LIMITS = "readiness";
 
     /// How often the needs of components are checked.
-    pub(super) const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+    pub(super) const CHECK_INTERVAL: Duration = Duration::from_millis(500);
     /// How long a check may take; a later answer counts as none.
     pub(super) const CHECK_TIMEOUT: Duration = Duration::from_millis(1500);
     /// A disk with less free space for the host's user than this counts as full.
