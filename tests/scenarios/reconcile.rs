@@ -74,6 +74,61 @@ async fn payments_are_found(database: Database) {
 }
 
 #[tokio::test]
+async fn refunds_without_an_event_are_settled_on_sqlite() {
+    refunds_are_settled(Database::Sqlite).await;
+}
+
+#[tokio::test]
+async fn refunds_without_an_event_are_settled_on_postgres() {
+    refunds_are_settled(Database::Postgres).await;
+}
+
+async fn refunds_are_settled(database: Database) {
+    let (stripe, shop, token) = open_on(database).await;
+    let admin = shop.admin().await;
+    let (id, cents) = shop.small_order(&token).await;
+    let mut charge = charge_succeeded(&id, cents)["data"]["object"].clone();
+    stripe.pay(&id, &charge);
+    assert_eq!(reconcile(&shop, 0).await["paid"], json!([id]));
+    let refunds = format!("/api/orders/{id}/refunds");
+    let refund = async || shop.get(&refunds, &admin).await.expect(200)["data"][0].clone();
+    stripe.next([Next::Answer(200, json!({ "id": "re_1", "object": "refund" }).to_string())]);
+    shop.post(&refunds, &admin, json!({})).await.expect(201);
+    assert_eq!(refund().await["state"], "SENT");
+    stripe.asked();
+
+    let nothing = json!({ "asked": 0, "paid": [], "ended": 0, "problems": [], "next": null });
+    assert_eq!(reconcile(&shop, 60).await, nothing, "a recent refund waits for its event");
+    assert_eq!(stripe.asked().len(), 0);
+
+    let refund_id = refund().await["id"].clone();
+    let list = |status: &str, charge: &Value| {
+        let metadata = json!({ "orderId": id, "refundId": refund_id });
+        let refund = json!({ "id": "re_1", "object": "refund", "status": status, "charge": charge, "metadata": metadata });
+        Next::Answer(200, json!({ "object": "list", "has_more": false, "data": [refund] }).to_string())
+    };
+    stripe.next([list("pending", &charge)]);
+    assert_eq!(reconcile(&shop, 0).await, nothing);
+    assert_eq!(refund().await["state"], "SENT");
+    let [asked] = <[_; 1]>::try_from(stripe.asked()).unwrap();
+    assert!(asked.uri.to_string().starts_with(&format!("/v1/refunds?charge={}&", charge["id"].as_str().unwrap())));
+
+    stripe.next([Next::Answer(200, json!({ "object": "list", "has_more": false, "data": [] }).to_string())]);
+    let problems = reconcile(&shop, 0).await["problems"].clone();
+    assert!(problems[0]["message"].as_str().unwrap().contains("has no refund"), "{problems}");
+
+    charge["amount_refunded"] = json!(cents);
+    stripe.next([list("succeeded", &charge)]);
+    assert_eq!(reconcile(&shop, 0).await, nothing);
+    assert_eq!(refund().await["state"], "SUCCEEDED");
+    let order = shop.order_by_id(&admin, &id).await;
+    assert_eq!((&order["status"], &order["refundedAmount"]), (&json!("REFUNDED"), &order["totalAmount"]));
+    stripe.asked();
+    assert_eq!(reconcile(&shop, 0).await, nothing);
+    assert_eq!(stripe.asked().len(), 0, "nothing is left to ask for");
+}
+
+#[tokio::test]
 async fn a_payment_whose_event_comes_while_the_provider_is_asked_is_reported_on_sqlite() {
     events_meanwhile_are_reported(Database::Sqlite).await;
 }

@@ -7,7 +7,7 @@
 mod bindings;
 
 use bindings::checkout::{Error, Guest, Session, SessionRequest, SessionState};
-use bindings::refunds::{self, RefundRequest};
+use bindings::refunds::{self, ChargeRefunds, RefundRequest};
 use bindings::requests;
 use serde::{Deserialize, Serialize};
 use souk_nest::Decimal;
@@ -41,6 +41,10 @@ impl Guest for Checkout {
 impl refunds::Guest for Checkout {
     fn create(_request: RefundRequest) -> Result<String, Error> {
         Err(Error::Invalid("the payment service gives nothing back: do it at the payment provider".to_owned()))
+    }
+
+    fn of_charge(_charge_id: String) -> Result<ChargeRefunds, Error> {
+        Err(Error::Invalid("the payment service does not know refunds: look at the payment provider".to_owned()))
     }
 }
 

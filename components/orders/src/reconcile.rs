@@ -5,6 +5,8 @@
 //! gets an answer from the provider's current state. So this is the last safety net: for events that were sent while
 //! the webhook's address or secret was wrong, and for pages that stayed open although their order was cancelled.
 //!
+//! Refunds whose outcome is not known are settled first: see [`refund::settle`].
+//!
 //! If a page could not be stored, because the process or the database died, this asks for it again and stores it.
 //!
 //! A payment counts as new if it was unknown when the call began. So the report also has a payment whose event arrives
@@ -35,7 +37,7 @@ const MAX_RUN_TIME: Duration = Duration::from_secs(10);
 pub(crate) fn reconcile(database: &Database, minutes: u32, after: Option<&str>) -> Result<Report, Error> {
     // Only for the first page of a reconciliation.
     let refunds = match after {
-        None => refund::ask_again(database, minutes, MAX_ORDERS)?,
+        None => refund::settle::settle(database, minutes, MAX_ORDERS)?,
         Some(_) => Vec::new(),
     };
     let pages = database.query(sql::OPEN_PAGES, &[minutes.into(), after.into(), MAX_ORDERS.into()])?;

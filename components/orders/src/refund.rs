@@ -2,14 +2,15 @@
 //! crash nor a second click pays twice.
 //!
 //! How much can be refunded is decided while the order is locked: from its charges, its earlier refunds and its
-//! disputes ([`plan`]). The outcome of a refund comes only from the provider's events ([`changed`]); the provider's
-//! answer says only that the request has arrived. The order's amounts follow its charges, as they do when money is
-//! refunded at the provider itself.
+//! disputes ([`plan`]). The outcome of a refund comes from the provider's events ([`changed`]), or, where they are
+//! missing, from its list of refunds ([`settle`]); its answer to the request says only that the request has arrived. The
+//! order's amounts follow its charges, as they do when money is refunded at the provider itself.
 //!
 //! If nobody knows whether the provider received a request, it is sent again: by the same call, or by
-//! [`crate::reconcile`]. The provider forgets an id after 24 hours, so an older refund is left to an operator.
+//! [`crate::reconcile`]. The provider forgets an id after 24 hours, so an older refund is not requested again.
 
 pub(crate) mod plan;
+pub(crate) mod settle;
 
 use crate::bindings::orders::{Actor, Error, Money, Order};
 use crate::bindings::payment_events::{DeliveryError, RefundChange, RefundOutcome};
@@ -202,27 +203,6 @@ fn too_old_message(order: &str, refund: &str) -> String {
         "order {order}: refund {refund} was requested more than 23 hours ago and is not confirmed; check at the payment \
          provider whether it was made"
     )
-}
-
-/// Requests again the refunds that have waited for at least `minutes`. Returns those that cannot be requested any more:
-/// the id of the order, and why.
-pub(crate) fn ask_again(database: &Database, minutes: u32, limit: u32) -> Result<Vec<(String, String)>, Error> {
-    let orders = database.query(money::UNASKED, &[minutes.into(), limit.into()])?;
-    let orders = orders.map(|mut row| row.text()).collect::<Result<BTreeSet<_>, _>>()?;
-    let mut problems = Vec::new();
-    for id in orders {
-        let order = store::find(database, &id, None)?;
-        for refund in stored(database.query(money::REFUNDS, &[id.as_str().into()])?, &order.total.currency)? {
-            if refund.refund.state != RefundState::Requested {
-                continue;
-            }
-            match refund.recent {
-                true => ask(database, &order, &refund)?,
-                false => problems.push((id.clone(), too_old_message(&id, &refund.refund.id))),
-            }
-        }
-    }
-    Ok(problems)
 }
 
 /// Stores a new state of a refund, from an event of the provider.

@@ -30,6 +30,7 @@ pub(crate) fn sqlite() -> Database {
         include_str!("../migrations/sqlite/0004_history.sql"),
         include_str!("../migrations/sqlite/0005_imported.sql"),
         include_str!("../migrations/sqlite/0006_new_orders.sql"),
+        include_str!("../migrations/sqlite/0007_unsettled_refunds.sql"),
     ])
 }
 
@@ -44,6 +45,7 @@ pub(crate) fn on_postgres() -> (Database, String) {
         include_str!("../migrations/postgres/0005_history.sql"),
         include_str!("../migrations/postgres/0006_imported.sql"),
         include_str!("../migrations/postgres/0007_open_orders_counted.sql"),
+        include_str!("../migrations/postgres/0008_unsettled_refunds.sql"),
     ];
     (Database::postgres(&url, &migrations), url)
 }

@@ -6,6 +6,7 @@
 //! dozen fields, and make the component 0.9 MB large instead of 10.3 MB.
 
 use crate::bindings::checkout::{Payment, Session, SessionState};
+use crate::bindings::refunds::{ChargeRefunds, KnownRefund, RefundOutcome};
 use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -99,6 +100,58 @@ pub(crate) fn refund(body: &[u8]) -> Result<String, String> {
     parse(body).map(|Refund { id }| id)
 }
 
+#[derive(Deserialize)]
+struct RefundList {
+    data: Vec<ListedRefund>,
+}
+
+#[derive(Deserialize)]
+struct ListedRefund {
+    charge: Charge,
+    status: Option<String>,
+    failure_reason: Option<String>,
+    #[serde(default)]
+    metadata: RefundMetadata,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RefundMetadata {
+    refund_id: Option<String>,
+}
+
+/// The refunds of a charge: all of them are in the payment's sum, and those that the store asked for are listed.
+///
+/// # Errors
+/// What is wrong with the answer, for the log.
+pub(crate) fn refunds(body: &[u8]) -> Result<ChargeRefunds, String> {
+    let list: RefundList = parse(body)?;
+    let (mut payment, mut refunds) = (None, Vec::new());
+    for refund in list.data {
+        let outcome = match refund.status.as_deref() {
+            Some("succeeded") => RefundOutcome::Succeeded,
+            Some("failed" | "canceled") => RefundOutcome::Failed,
+            _ => RefundOutcome::Pending,
+        };
+        let failure = refund.failure_reason.filter(|_| outcome == RefundOutcome::Failed);
+        refunds.extend(refund.metadata.refund_id.map(|refund_id| KnownRefund { refund_id, outcome, failure }));
+        payment = Some(refund.charge.into());
+    }
+    Ok(ChargeRefunds { payment, refunds })
+}
+
+impl From<Charge> for Payment {
+    fn from(charge: Charge) -> Payment {
+        Payment {
+            charge_id: charge.id,
+            amount: charge.amount_captured,
+            currency: charge.currency,
+            refunded: charge.amount_refunded,
+            receipt_url: charge.receipt_url,
+        }
+    }
+}
+
 /// The state of a session. A session with a payment in progress (a bank transfer takes days) counts as open. When that
 /// payment has failed, the session counts as expired, because nobody can pay on it again.
 ///
@@ -111,13 +164,7 @@ pub(crate) fn state(body: &[u8]) -> Result<SessionState, String> {
             .payment_intent
             .and_then(|intent| intent.latest_charge)
             .ok_or("the session is paid, and `payment_intent.latest_charge` is missing")?;
-        return Ok(SessionState::Paid(Payment {
-            charge_id: charge.id,
-            amount: charge.amount_captured,
-            currency: charge.currency,
-            refunded: charge.amount_refunded,
-            receipt_url: charge.receipt_url,
-        }));
+        return Ok(SessionState::Paid(charge.into()));
     }
     let failed = session.payment_intent.and_then(|intent| intent.status);
     let failed = failed.is_some_and(|status| matches!(status.as_str(), "requires_payment_method" | "canceled"));
@@ -198,6 +245,28 @@ mod tests {
         assert!(matches!(state("complete", "canceled"), SessionState::Expired));
         // Nobody has tried to pay yet.
         assert!(matches!(state("open", "requires_payment_method"), SessionState::Open));
+    }
+
+    #[test]
+    fn refunds_of_a_charge_are_read_and_those_of_others_count_in_its_sum_alone() {
+        let charge = r#"{"id":"ch_1","amount_captured":300,"amount_refunded":250,"currency":"usd","receipt_url":null}"#;
+        let refund = |status: &str, failure: &str, metadata: &str| {
+            format!(r#"{{"id":"re","charge":{charge},"status":{status},"failure_reason":{failure},"metadata":{metadata}}}"#)
+        };
+        let list = [
+            refund("\"succeeded\"", "null", r#"{"orderId":"o","refundId":"r-1"}"#),
+            refund("\"canceled\"", "\"expired_or_canceled_card\"", r#"{"refundId":"r-2"}"#),
+            refund("\"requires_action\"", "\"unknown\"", r#"{"refundId":"r-3"}"#),
+            refund("\"succeeded\"", "null", "{}"),
+        ];
+        let found = refunds(format!(r#"{{"object":"list","data":[{}]}}"#, list.join(",")).as_bytes()).unwrap();
+        assert_eq!(found.payment.unwrap().refunded, 250);
+        let found: Vec<_> = found.refunds.iter().map(|r| (r.refund_id.as_str(), r.outcome, r.failure.as_deref())).collect();
+        let failed = ("r-2", RefundOutcome::Failed, Some("expired_or_canceled_card"));
+        assert_eq!(found, [("r-1", RefundOutcome::Succeeded, None), failed, ("r-3", RefundOutcome::Pending, None)]);
+        let none = refunds(br#"{"object":"list","data":[]}"#).unwrap();
+        assert!(none.payment.is_none() && none.refunds.is_empty());
+        assert!(refunds(br#"{"data":[{"charge":"ch_1"}]}"#).is_err(), "the charge is not expanded");
     }
 
     #[test]

@@ -21,7 +21,7 @@ mod refusal;
 
 use api::Key;
 use bindings::checkout::{Error, Guest, Session, SessionRequest, SessionState};
-use bindings::refunds::{self, RefundRequest};
+use bindings::refunds::{self, ChargeRefunds, RefundRequest};
 use config::Config;
 use souk_web::{Request, Response, plain};
 use spin_sdk::wasip3::exports::http::handler;
@@ -61,6 +61,13 @@ impl refunds::Guest for Payments {
         let config = Config::load()?;
         let body = api::send(&config.api, "create a refund", create, Key::Only(&key))?;
         answer::refund(&body).map_err(refusal::unreadable)
+    }
+
+    fn of_charge(charge_id: String) -> Result<ChargeRefunds, Error> {
+        let list = refund::of_charge(&charge_id)?;
+        let config = Config::load()?;
+        let body = api::send(&config.api, "list the refunds of a charge", list, Key::None)?;
+        answer::refunds(&body).map_err(refusal::unreadable)
     }
 }
 

@@ -1,5 +1,5 @@
-//! The request for a refund. It has four fields, so it does without async-stripe's types for refunds, which are in a
-//! crate of their own with all of Stripe's core types.
+//! The requests for a refund, and for the refunds of a charge. They have a few fields, so they do without async-stripe's
+//! types for refunds, which are in a crate of their own with all of Stripe's core types.
 
 use crate::bindings::checkout::Error;
 use crate::bindings::refunds::RefundRequest;
@@ -8,6 +8,8 @@ use stripe_client_core::{IdempotencyKey, RequestBuilder, StripeMethod};
 
 /// The longest id of a charge, in bytes; Stripe's ids have a tenth of that.
 const MAX_ID: usize = 255;
+/// The most refunds of a charge that are read: what Stripe returns at once.
+const MAX_LISTED: u32 = 100;
 
 #[derive(Serialize)]
 struct Form<'a> {
@@ -41,15 +43,34 @@ pub(crate) fn idempotency_key(request: &RefundRequest) -> Result<IdempotencyKey,
 /// `invalid` when the amount is zero, or the charge's id is malformed.
 pub(crate) fn create(request: &RefundRequest) -> Result<RequestBuilder, Error> {
     let RefundRequest { refund_id, order_id, charge_id, amount } = request;
-    let known = charge_id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    if !(1..=MAX_ID).contains(&charge_id.len()) || !known {
-        return invalid("there is no such charge");
-    }
+    check_charge(charge_id)?;
     if *amount == 0 {
         return invalid("there is nothing to refund");
     }
     let form = Form { amount: *amount, charge: charge_id, metadata: Metadata { order_id, refund_id } };
     Ok(RequestBuilder::new(StripeMethod::Post, "/refunds").form(&form))
+}
+
+#[derive(Serialize)]
+struct Query<'a> {
+    charge: &'a str,
+    limit: u32,
+    expand: [&'a str; 1],
+}
+
+/// The request for the refunds of a charge, the latest first, each with the charge as it is now.
+///
+/// # Errors
+/// `invalid` when the charge's id is malformed.
+pub(crate) fn of_charge(charge: &str) -> Result<RequestBuilder, Error> {
+    check_charge(charge)?;
+    let query = Query { charge, limit: MAX_LISTED, expand: ["data.charge"] };
+    Ok(RequestBuilder::new(StripeMethod::Get, "/refunds").query(&query))
+}
+
+fn check_charge(id: &str) -> Result<(), Error> {
+    let known = (1..=MAX_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if known { Ok(()) } else { invalid("there is no such charge") }
 }
 
 fn invalid<T>(message: &str) -> Result<T, Error> {
@@ -80,6 +101,17 @@ mod tests {
             ]
         );
         assert_eq!(idempotency_key(&request("ch_1", 250)).unwrap().as_str(), "r-1");
+    }
+
+    #[test]
+    fn the_refunds_of_a_charge_are_asked_for_with_the_charge() {
+        let built = of_charge("ch_1").unwrap();
+        assert!(built.body.is_none());
+        assert_eq!((built.method, built.path.as_str()), (StripeMethod::Get, "/refunds"));
+        let query: Vec<_> = form_urlencoded::parse(built.query.as_ref().unwrap().as_bytes()).into_owned().collect();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(query, [pair("charge", "ch_1"), pair("limit", "100"), pair("expand[0]", "data.charge")]);
+        assert!(matches!(of_charge("ch_1/../x"), Err(Error::Invalid(_))));
     }
 
     #[test]

@@ -42,6 +42,9 @@ fn route(call: &Call<'_>, body: &[u8]) -> Result<Reply, Refusal> {
     if (call.method, path) == (&Method::POST, "/v1/refunds") {
         return refund::create(body, idempotency_key(call)?.as_deref());
     }
+    if matches!(*call.method, Method::GET | Method::HEAD) && path == "/v1/refunds" {
+        return refund::list(call.query);
+    }
     match (call.method, path.strip_prefix("/v1/checkout/sessions")) {
         (&Method::POST, Some("")) => create(call, body),
         (&Method::POST, Some(rest)) if id_before(rest, "/expire").is_some() => {

@@ -1,4 +1,5 @@
-//! `POST /v1/refunds`: refunds a payment in part or in full, and stores the events that Stripe would send.
+//! `POST /v1/refunds` refunds a payment in part or in full, and stores the events that Stripe would send; `GET
+//! /v1/refunds` lists the refunds of a charge.
 //!
 //! The key, the rest of the payment and the events are in one transaction: the same key never refunds twice, and two
 //! concurrent refunds never exceed the payment.
@@ -38,8 +39,7 @@ pub(crate) fn create(body: &[u8], key: Option<&str>) -> Result<Reply, Refusal> {
     match made.map_err(|_| Refusal::internal())? {
         RefundOutcome::Refund(refund) => Ok(Reply::json(200, &object::refund(&refund))),
         RefundOutcome::NoCharge => {
-            let shown: String = new.charge.chars().take(100).collect();
-            Err(Refusal::missing("resource_missing", Some("charge"), format!("No such charge: '{shown}'")))
+            Err(no_charge(&new.charge))
         }
         RefundOutcome::TooMuch => {
             let message = "The refund is larger than the rest of the charge.";
@@ -51,6 +51,80 @@ pub(crate) fn create(body: &[u8], key: Option<&str>) -> Result<Reply, Refusal> {
         }
         RefundOutcome::KeyReused => Err(Refusal::key_reused(key.unwrap_or_default())),
     }
+}
+
+fn no_charge(id: &str) -> Refusal {
+    let shown: String = id.chars().take(100).collect();
+    Refusal::missing("resource_missing", Some("charge"), format!("No such charge: '{shown}'"))
+}
+
+/// The most refunds of one answer, and how many it has without `limit`, according to Stripe's API reference.
+const LIMITS: (i64, i64) = (100, 10);
+
+/// What a list of refunds is asked for with.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Listed {
+    charge: String,
+    limit: i64,
+    /// Whether each refund has its whole charge, not the charge's id alone.
+    with_charge: bool,
+}
+
+/// Reads the query of a list.
+pub(crate) fn listed(query: &str) -> Result<Listed, Refusal> {
+    let (mut charge, mut limit, mut with_charge) = (None, LIMITS.1, false);
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match (name.as_ref(), value.as_ref()) {
+            ("charge", id) => charge = Some(id.to_owned()),
+            ("limit", text) => {
+                limit = text.parse().ok().filter(|limit| (1..=LIMITS.0).contains(limit)).ok_or_else(|| {
+                    Refusal::invalid("parameter_invalid_integer", Some("limit"), "A limit is a number from 1 to 100")
+                })?;
+            }
+            (name, "data.charge") if name.split('[').next() == Some("expand") => with_charge = true,
+            (name, _) if name.split('[').next() == Some("expand") => {
+                return Err(Refusal::invalid("", Some("expand"), "The sandbox cannot expand this property"));
+            }
+            _ => return Err(Refusal::invalid("parameter_unknown", None, "Received an unknown parameter")),
+        }
+    }
+    let charge = charge.ok_or_else(|| {
+        Refusal::invalid("parameter_missing", Some("charge"), "The sandbox lists the refunds of one charge")
+    })?;
+    Ok(Listed { charge, limit, with_charge })
+}
+
+/// Answers the request for the refunds of a charge.
+pub(crate) fn list(query: &str) -> Result<Reply, Refusal> {
+    let listed = listed(query)?;
+    let public_url = settings::public_url().ok_or_else(Refusal::internal)?;
+    match find(&mut db::query, &listed, &public_url).map_err(|_| Refusal::internal())? {
+        Some(list) => Ok(Reply::json(200, &list)),
+        None => Err(no_charge(&listed.charge)),
+    }
+}
+
+/// The list; `None` when there is no such charge.
+pub(crate) fn find(run: &mut Run, listed: &Listed, public_url: &str) -> Result<Option<serde_json::Value>, Fault> {
+    let Some(session) = store::by_charge(run, &listed.charge)? else { return Ok(None) };
+    let Some(payment) = &session.payment else { return Ok(None) };
+    let rows = run(sql::REFUNDS_OF_SESSION, &[Value::Text(session.id.clone()), Value::Integer(listed.limit)])?;
+    let data = rows.into_iter().map(|row| {
+        let Ok([Value::Text(id), Value::Integer(amount), Value::Integer(created), Value::Text(metadata)]) =
+            <[Value; 4]>::try_from(row.values)
+        else {
+            return Err(Fault("a refund does not have the columns that the migrations define".into()));
+        };
+        let metadata = serde_json::from_str(&metadata).map_err(|error| Fault(error.to_string()))?;
+        let (charge, currency) = (listed.charge.clone(), session.currency.clone());
+        let mut refund = object::refund(&Refund { id, amount, created, charge, currency, metadata });
+        if let (true, Some(charge)) = (listed.with_charge, refund.get_mut("charge")) {
+            *charge = object::charge(&session, payment, public_url);
+        }
+        Ok(refund)
+    });
+    let data = data.collect::<Result<Vec<_>, _>>()?;
+    Ok(Some(json!({ "object": "list", "url": "/v1/refunds", "has_more": false, "data": data })))
 }
 
 /// Makes a refund, or returns the one that was made with the same key.

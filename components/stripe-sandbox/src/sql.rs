@@ -81,6 +81,10 @@ pub(crate) const DECIDE_DISPUTE: &str = concat!(
 pub(crate) const REFUND_OF_KEY: &str =
     "SELECT id, parameters, session, amount, created, metadata FROM refunds WHERE idempotency_key = ?1";
 
+/// Parameters: session, limit. The refunds of a payment, the latest first.
+pub(crate) const REFUNDS_OF_SESSION: &str =
+    "SELECT id, amount, created, metadata FROM refunds WHERE session = ?1 ORDER BY created DESC, rowid DESC LIMIT ?2";
+
 /// Parameters: id, session, idempotency key or null, digest, amount, created, metadata.
 pub(crate) const ADD_REFUND: &str = "INSERT INTO refunds (id, session, idempotency_key, parameters, amount, created, metadata) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";

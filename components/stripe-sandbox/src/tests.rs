@@ -307,6 +307,21 @@ fn a_payment_is_refunded_in_parts_once_for_each_key_and_never_beyond_its_amount(
     assert!(matches!(refund("re_2", "k2", "ch_1", "50"), RefundOutcome::Refund(_)));
     assert_eq!(refund("re_3", "k3", "ch_1", "1"), RefundOutcome::TooMuch);
     assert_eq!((db.count("events"), db.count("refunds")), (4, 2));
+    let list = |query: &str| {
+        let listed = refund::listed(query).map_err(|refusal| refusal.into_reply().status)?;
+        Ok::<_, u16>(refund::find(&mut db.run(), &listed, "http://a").unwrap())
+    };
+    let all = list("charge=ch_1&limit=100&expand%5B0%5D=data.charge").unwrap().unwrap();
+    let amounts: Vec<_> = all["data"].as_array().unwrap().iter().map(|refund| &refund["amount"]).collect();
+    assert_eq!(amounts, [50, 15000], "the latest first");
+    let of = &all["data"][0];
+    assert_eq!((&of["charge"]["id"], &of["charge"]["amount_refunded"]), (&"ch_1".into(), &15050.into()));
+    let one = list("charge=ch_1&limit=1").unwrap().unwrap();
+    assert_eq!((one["data"].as_array().unwrap().len(), &one["data"][0]["charge"]), (1, &"ch_1".into()));
+    assert_eq!(list("charge=ch_2"), Ok(None));
+    for bad in ["", "charge=ch_1&limit=0", "charge=ch_1&limit=101", "charge=ch_1&expand[]=x", "charge=ch_1&x=1"] {
+        assert_eq!(list(bad), Err(400), "{bad}");
+    }
 }
 
 #[test]

@@ -45,10 +45,9 @@ pub(crate) const MOVE_REFUND: Statement = statement!(
 /// Parameters: refund, order.
 pub(crate) const FIND_REFUND: Statement = statement!("SELECT 1 FROM refunds WHERE id = ?1 AND order_id = ?2");
 
-/// Parameters: age in minutes, limit. Refunds of which nobody knows whether the provider received the request: the
-/// order of each, the oldest first.
-pub(crate) const UNASKED: Statement = statement!(
-    "SELECT order_id FROM refunds WHERE state = 'REQUESTED' AND created_at <= ",
+/// Parameters: age in minutes, limit. Refunds whose outcome is not known: the order of each, the oldest first.
+pub(crate) const UNSETTLED: Statement = statement!(
+    "SELECT order_id FROM refunds WHERE state IN ('REQUESTED', 'SENT') AND created_at <= ",
     (Statement::each(
         "strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-' || ?1 || ' minutes')",
         "statement_timestamp() - least(?1::bigint, 52560000) * interval '1 minute'"
