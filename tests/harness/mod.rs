@@ -32,7 +32,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 /// How long a condition may take to become true: long enough for a loaded machine, because no scenario measures speed.
-pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Polls `condition` until it gives a value; panics with `what` after [`WAIT_TIMEOUT`].
 pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut condition: impl FnMut() -> F) -> T {

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a server may take to be ready.
-const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Runs the program, and kills it when a line comes on standard input. When standard input ends without a line, because
 /// the test was killed, it also deletes the program's folder.

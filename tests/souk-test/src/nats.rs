@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long a server may take to be ready: a cluster elects a leader first.
-const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Runs the server until a signal's name comes on standard input, and sends that signal to the server. When standard
 /// input ends without one, because the test was killed, it kills the server and deletes its folder.

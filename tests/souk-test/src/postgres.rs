@@ -82,7 +82,7 @@ impl Postgres {
         let start = Instant::now();
         // Processes of a server that was killed may hold its data for a moment.
         while let Err(log) = self.try_start() {
-            assert!(start.elapsed() < Duration::from_secs(60), "postgres does not start:\n{log}");
+            assert!(start.elapsed() < Duration::from_secs(120), "postgres does not start:\n{log}");
         }
     }
 
@@ -126,7 +126,7 @@ impl Postgres {
                 Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
                 Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return Err(log),
             }
-            assert!(start.elapsed() < Duration::from_secs(60), "postgres does not start:\n{log}");
+            assert!(start.elapsed() < Duration::from_secs(120), "postgres does not start:\n{log}");
         }
     }
 
