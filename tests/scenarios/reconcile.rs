@@ -104,7 +104,8 @@ async fn refunds_are_settled(database: Database) {
     let refund_id = refund().await["id"].clone();
     let list = |status: &str, charge: &Value| {
         let metadata = json!({ "orderId": id, "refundId": refund_id });
-        let refund = json!({ "id": "re_1", "object": "refund", "status": status, "charge": charge, "metadata": metadata });
+        let refund =
+            json!({ "id": "re_1", "object": "refund", "status": status, "charge": charge, "metadata": metadata });
         Next::Answer(200, json!({ "object": "list", "has_more": false, "data": [refund] }).to_string())
     };
     stripe.next([list("pending", &charge)]);

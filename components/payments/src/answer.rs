@@ -251,7 +251,9 @@ mod tests {
     fn refunds_of_a_charge_are_read_and_those_of_others_count_in_its_sum_alone() {
         let charge = r#"{"id":"ch_1","amount_captured":300,"amount_refunded":250,"currency":"usd","receipt_url":null}"#;
         let refund = |status: &str, failure: &str, metadata: &str| {
-            format!(r#"{{"id":"re","charge":{charge},"status":{status},"failure_reason":{failure},"metadata":{metadata}}}"#)
+            format!(
+                r#"{{"id":"re","charge":{charge},"status":{status},"failure_reason":{failure},"metadata":{metadata}}}"#
+            )
         };
         let list = [
             refund("\"succeeded\"", "null", r#"{"orderId":"o","refundId":"r-1"}"#),
@@ -261,7 +263,8 @@ mod tests {
         ];
         let found = refunds(format!(r#"{{"object":"list","data":[{}]}}"#, list.join(",")).as_bytes()).unwrap();
         assert_eq!(found.payment.unwrap().refunded, 250);
-        let found: Vec<_> = found.refunds.iter().map(|r| (r.refund_id.as_str(), r.outcome, r.failure.as_deref())).collect();
+        let found: Vec<_> =
+            found.refunds.iter().map(|r| (r.refund_id.as_str(), r.outcome, r.failure.as_deref())).collect();
         let failed = ("r-2", RefundOutcome::Failed, Some("expired_or_canceled_card"));
         assert_eq!(found, [("r-1", RefundOutcome::Succeeded, None), failed, ("r-3", RefundOutcome::Pending, None)]);
         let none = refunds(br#"{"object":"list","data":[]}"#).unwrap();

@@ -106,8 +106,8 @@ mod tests {
     #[test]
     fn the_refunds_of_a_charge_are_asked_for_with_the_charge() {
         let built = of_charge("ch_1").unwrap();
-        assert!(built.body.is_none());
-        assert_eq!((built.method, built.path.as_str()), (StripeMethod::Get, "/refunds"));
+        assert!(matches!(built.method, StripeMethod::Get) && built.body.is_none());
+        assert_eq!(built.path, "/refunds");
         let query: Vec<_> = form_urlencoded::parse(built.query.as_ref().unwrap().as_bytes()).into_owned().collect();
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(query, [pair("charge", "ch_1"), pair("limit", "100"), pair("expand[0]", "data.charge")]);

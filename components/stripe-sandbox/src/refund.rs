@@ -38,9 +38,7 @@ pub(crate) fn create(body: &[u8], key: Option<&str>) -> Result<Reply, Refusal> {
         db::transaction(|run| make(run, &ids::new("re_"), key, &new, &public_url, ids::now(), || ids::new("evt_")));
     match made.map_err(|_| Refusal::internal())? {
         RefundOutcome::Refund(refund) => Ok(Reply::json(200, &object::refund(&refund))),
-        RefundOutcome::NoCharge => {
-            Err(no_charge(&new.charge))
-        }
+        RefundOutcome::NoCharge => Err(no_charge(&new.charge)),
         RefundOutcome::TooMuch => {
             let message = "The refund is larger than the rest of the charge.";
             Err(Refusal::invalid("charge_already_refunded", Some("amount"), message))

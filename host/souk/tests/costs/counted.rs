@@ -29,6 +29,18 @@ pub(crate) struct Recorded {
     pub rows: BTreeMap<String, Costs>,
 }
 
+impl Recorded {
+    /// Takes each figure of `again` that is lower.
+    pub(crate) fn lower_to(&mut self, again: &Recorded) {
+        for (row, costs) in &mut self.rows {
+            let again = &again.rows[row];
+            costs.allocations = costs.allocations.min(again.allocations);
+            costs.system_calls = costs.system_calls.min(again.system_calls);
+            costs.instructions = costs.instructions.min(again.instructions);
+        }
+    }
+}
+
 /// Counts the costs of each row on a host that is `observed`, with state in `folder`. Allocations and system calls are
 /// counted over `requests` requests, instructions over `instrumented` requests: callgrind is slow.
 pub(crate) fn count(folder: &Path, observed: Observed, requests: usize, instrumented: usize) -> Recorded {

@@ -16,6 +16,9 @@
 //! more rewrites the file in its commit: `UPDATE_SNAPSHOTS=1`. Of the 300,000 instructions for the static document, two
 //! thirds belong to the in-memory connection, which copies its 150 KB twice.
 //!
+//! Other programs on the machine can only add to a count, so costs that differ are counted up to [`ATTEMPTS`] times, and the
+//! least of each counts.
+//!
 //! This binary has no test harness: `strace` follows the first thread of a process, but a harness runs tests on other
 //! threads.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a test may stop
@@ -41,6 +44,9 @@ const MEASURED: f64 = 0.012;
 /// How many instructions the trace of a request may add to it. The aim is 5 %, which every request to a database meets; a
 /// request that only greets is so small that its spans are up to 7.1 % of it.
 const TRACED: f64 = 0.075;
+/// How often the costs are counted before they differ. On a busy machine a request takes longer, so the guests' clock ticks
+/// more often in it, and that only adds to its costs.
+const ATTEMPTS: u32 = 3;
 /// How many requests of a row are counted.
 const REQUESTS: usize = 1_000;
 /// The same under Valgrind, where each takes fifty times as long.
@@ -74,14 +80,44 @@ fn compare() -> ExitCode {
     }
     let folder = tempfile::tempdir().unwrap();
     let count = |observed| counted::count(folder.path(), observed, REQUESTS, REQUESTS_INSTRUMENTED);
-    let now = count(Observed::Measured);
     let file = recorded_file();
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        let now = count(Observed::Measured);
         std::fs::write(&file, serde_json::to_string_pretty(&now).unwrap() + "\n").unwrap();
         println!("{NAME}: written to {}", file.display());
         return ExitCode::SUCCESS;
     }
     let recorded: Recorded = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let mut least = Observed::ALL.map(count);
+    for attempt in 1.. {
+        let [off, measured, traced] = &least;
+        let (differs, observing_costs_more) = (differs(measured, &recorded), observing(off, measured, traced));
+        if !differs && !observing_costs_more {
+            break;
+        }
+        if attempt == ATTEMPTS {
+            println!("{NAME}: FAILED");
+            if observing_costs_more {
+                println!("  fix: make `souk_bindings::boundary` and `souk_bindings::trace` cheaper");
+            }
+            if differs {
+                println!(
+                    "  fix: if the change is meant to cost this, write {} again: UPDATE_SNAPSHOTS=1 cargo test -p souk \
+                     --features full --test costs",
+                    file.display()
+                );
+            }
+            return ExitCode::FAILURE;
+        }
+        println!("\ncounting once more: the least of all counts is what counts");
+        let again = Observed::ALL.map(count);
+        least.iter_mut().zip(&again).for_each(|(least, again)| least.lower_to(again));
+    }
+    ExitCode::SUCCESS
+}
+
+/// Prints the costs beside those that are recorded, and returns whether they differ.
+fn differs(now: &Recorded, recorded: &Recorded) -> bool {
     // In the profile `release` this test asserts nothing.
     let same_compiler = recorded.rustc == now.rustc && cfg!(debug_assertions);
     let mut differs = recorded.rows.len() != now.rows.len();
@@ -118,19 +154,7 @@ fn compare() -> ExitCode {
             recorded.rustc, now.rustc
         );
     }
-    let observing_costs_more = observing(&count(Observed::Off), &now, &count(Observed::Traced));
-    if observing_costs_more {
-        println!("{NAME}: FAILED\n  fix: make `souk_bindings::boundary` and `souk_bindings::trace` cheaper");
-    }
-    if differs {
-        println!(
-            "{NAME}: FAILED\n  fix: if the change is meant to cost this, write {} again: UPDATE_SNAPSHOTS=1 cargo test -p souk \
-             --features full --test costs",
-            file.display()
-        );
-        return ExitCode::FAILURE;
-    }
-    if observing_costs_more { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    differs
 }
 
 /// Prints what metrics and traces add to each request, and returns whether that is too much.

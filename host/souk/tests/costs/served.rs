@@ -81,7 +81,7 @@ pub(crate) enum Observed {
 
 impl Observed {
     /// All of them.
-    const ALL: [Observed; 3] = [Observed::Off, Observed::Measured, Observed::Traced];
+    pub(crate) const ALL: [Observed; 3] = [Observed::Off, Observed::Measured, Observed::Traced];
 
     /// Its name on the command line.
     pub(crate) fn name(self) -> &'static str {
