@@ -25,6 +25,8 @@ use tokio::time::Instant;
 
 /// The target that components are built for.
 pub(super) const TARGET: &str = "wasm32-wasip2";
+/// That of core modules, which older tools build.
+const MODULE_TARGET: &str = "wasm32-wasip1";
 
 /// The arguments of `souk build`.
 #[derive(Debug, Args)]
@@ -124,8 +126,10 @@ pub(super) async fn run(request: BuildRequest<'_>, quiet: bool) -> anyhow::Resul
     };
     let mut tasks = JoinSet::new();
     for (folder, steps) in folders {
-        if steps.iter().any(|step| step.command.contains(TARGET)) {
-            ensure_target(&folder, &environment, note).await?;
+        for target in [TARGET, MODULE_TARGET] {
+            if steps.iter().any(|step| needs_target(&step.command, target)) {
+                ensure_target(&folder, target, &environment, note).await?;
+            }
         }
         let environment = environment.clone();
         tasks.spawn(async move {
@@ -297,11 +301,18 @@ impl Drop for Group {
     }
 }
 
-/// Whether the toolchain of `folder` has the target's standard library.
-pub(super) async fn has_target(folder: &Path, environment: &BuildEnvironment) -> bool {
+/// Whether a build command has Rust's compiler build for `target`. Other compilers have targets of the same names, and
+/// libraries of their own.
+fn needs_target(command: &str, target: &str) -> bool {
+    let mut words = command.split(|c: char| c.is_whitespace() || c == '=');
+    words.any(|word| word == target) && (command.contains("cargo") || command.contains("rustc"))
+}
+
+/// Whether the toolchain of `folder` has the standard library of `target`.
+pub(super) async fn has_target(folder: &Path, target: &str, environment: &BuildEnvironment) -> bool {
     let output = environment
         .command("rustc")
-        .args(["--print", "target-libdir", "--target", TARGET])
+        .args(["--print", "target-libdir", "--target", target])
         .current_dir(folder)
         .kill_on_drop(true)
         .output()
@@ -311,21 +322,44 @@ pub(super) async fn has_target(folder: &Path, environment: &BuildEnvironment) ->
 
 /// Adds a missing target through rustup: a toolchain file names the target, but does not everywhere cause its
 /// installation.
-async fn ensure_target(folder: &Path, environment: &BuildEnvironment, note: impl Fn(&str)) -> anyhow::Result<()> {
-    if has_target(folder, environment).await {
+async fn ensure_target(
+    folder: &Path,
+    target: &str,
+    environment: &BuildEnvironment,
+    note: impl Fn(&str),
+) -> anyhow::Result<()> {
+    if has_target(folder, target, environment).await {
         return Ok(());
     }
-    note(&format!(" adding the target {TARGET} (rustup target add {TARGET})"));
+    note(&format!(" adding the target {target} (rustup target add {target})"));
     let mut rustup = environment.command("rustup");
-    let status = rustup.args(["target", "add", TARGET]).current_dir(folder).kill_on_drop(true).status().await;
+    let status = rustup.args(["target", "add", target]).current_dir(folder).kill_on_drop(true).status().await;
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => {
-            bail!("`rustup target add {TARGET}` failed ({status})\n  fix: run it yourself, then build again")
+            bail!("`rustup target add {target}` failed ({status})\n  fix: run it yourself, then build again")
         }
         Err(error) => bail!(
-            "the target {TARGET} is missing, and rustup does not start: {error}\n  fix: install the target with the tool \
+            "the target {target} is missing, and rustup does not start: {error}\n  fix: install the target with the tool \
              that installed Rust"
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_added_for_rusts_compiler_alone() {
+        for (command, target, needs) in [
+            ("cargo rustc -p a --target wasm32-wasip2 --crate-type cdylib", TARGET, true),
+            ("cargo build --target=wasm32-wasip1 --release", MODULE_TARGET, true),
+            ("cargo build --target=wasm32-wasip1 --release", TARGET, false),
+            ("clang --target=wasm32-wasip2 -o a.wasm a.c", TARGET, false),
+            ("cargo build && cp target/wasm32-wasip2/debug/a.wasm .", TARGET, false),
+        ] {
+            assert_eq!(needs_target(command, target), needs, "{command}");
+        }
     }
 }

@@ -39,7 +39,7 @@ impl Doctor {
         match version(folder, &environment).await {
             Some(version) => {
                 check("toolchain", true, version);
-                match has_target(folder, &environment).await {
+                match has_target(folder, TARGET, &environment).await {
                     true => check("target", true, TARGET.into()),
                     false => check("target", false, format!("{TARGET} is missing\n  fix: rustup target add {TARGET}")),
                 }
