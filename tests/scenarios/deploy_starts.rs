@@ -30,7 +30,7 @@ const MIGRATED: &str = r#"
     [component.web.tool.souk]
     migrations = "migrations"
     [component.web.tool.souk.limits]
-    call_deadline = "500ms"
+    call_deadline = "3s"
 "#;
 
 fn app() -> App {
