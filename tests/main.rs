@@ -26,6 +26,8 @@ mod scenarios {
     mod deploy_hosts;
     mod deploy_load;
     mod deploy_messages;
+    mod deploy_races;
+    mod deploy_starts;
     mod deploy_types;
     mod disk;
     mod doctor;

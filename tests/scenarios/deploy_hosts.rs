@@ -2,6 +2,7 @@
 //! if one of them is killed; and only clients with the cluster secret can deploy.
 
 use super::deploy::{Crowd, body, built, digest, version};
+use super::deploy_starts::starting;
 use crate::harness::app::texts;
 use crate::harness::nats::Nats;
 use crate::harness::{App, Host, eventually};
@@ -25,8 +26,8 @@ const MANIFEST: &str = r#"
     source = "front.wasm"
 "#;
 
-const SECRET: &str = "the secret of all hosts";
-const STATES: [&str; 3] = ["state", "state-1", "state-2"];
+pub(super) const SECRET: &str = "the secret of all hosts";
+pub(super) const STATES: [&str; 3] = ["state", "state-1", "state-2"];
 
 pub(super) fn app(nats: &Nats, secret: Option<&str>) -> App {
     let secret = secret.map(|secret| format!("cluster_secret = \"{secret}\"\n")).unwrap_or_default();
@@ -36,12 +37,12 @@ pub(super) fn app(nats: &Nats, secret: Option<&str>) -> App {
         .file("runtime-config.toml", format!("[nats]\nservers = [\"{}\"]\n{secret}", nats.url()))
 }
 
-async fn web(app: &App, state: &str) -> Host {
+pub(super) async fn web(app: &App, state: &str) -> Host {
     app.start_at("127.0.0.1:0", state, &["--only", "web"]).await
 }
 
 /// Runs `souk COMMAND` at the host with this state folder, which must succeed; returns its output.
-async fn souk(app: &App, state: &str, command: &str, arguments: &[&str]) -> String {
+pub(super) async fn souk(app: &App, state: &str, command: &str, arguments: &[&str]) -> String {
     let output = app.souk_at(state, command, arguments).await;
     let (out, err) = texts(&output);
     assert!(output.status.success(), "{command}: {out}{err}");
@@ -49,7 +50,7 @@ async fn souk(app: &App, state: &str, command: &str, arguments: &[&str]) -> Stri
 }
 
 /// Waits until all these hosts answer with this version.
-async fn all_serve(hosts: &[&Host], behaviour: &str) {
+pub(super) async fn all_serve(hosts: &[&Host], behaviour: &str) {
     for host in hosts {
         let client = host.client();
         let what = format!("the host serves {behaviour}");
@@ -58,7 +59,7 @@ async fn all_serve(hosts: &[&Host], behaviour: &str) {
 }
 
 /// The number and the digest of the version that serves at a host.
-async fn active(app: &App, state: &str) -> (u64, String) {
+pub(super) async fn active(app: &App, state: &str) -> (u64, String) {
     let all: Vec<Value> = serde_json::from_str(&souk(app, state, "versions", &["web", "--json"]).await).unwrap();
     let active = all.iter().find(|version| version["state"] == "active").expect("a version that serves");
     (active["number"].as_u64().unwrap(), active["digest"].as_str().unwrap().to_owned())
@@ -205,4 +206,35 @@ async fn without_a_cluster_secret_only_a_single_host_can_deploy() {
     assert_eq!(body(&first.client(), "/").await, (200, "good-2".to_owned()));
     second.stop().await;
     souk(&app, STATES[0], "deploy", &["web", &built(&app, "good-3")]).await;
+}
+
+#[tokio::test]
+async fn a_host_at_which_a_version_cannot_start_keeps_the_old_one_until_its_manifest_lets_it() {
+    let nats = Nats::start();
+    let (large, small) = ("[component.web.tool.souk.limits]\nmemory = \"16MiB\"", "memory = \"4MiB\"");
+    let app = app(&nats, Some(SECRET)).append(large);
+    let first = web(&app, STATES[0]).await;
+    let app = app.replace("memory = \"16MiB\"", small);
+    let second = web(&app, STATES[1]).await;
+    // Its memory is as large as 6 MiB when it starts.
+    let app = app.file("large.wasm", starting("(memory 100)"));
+    let path = app.path("large.wasm").to_str().unwrap().to_owned();
+    souk(&app, STATES[0], "deploy", &["web", &path]).await;
+    let line = second.wait_for_log("which the hosts have agreed on, does not serve here").await;
+    assert!(line.contains("ERROR") && line.contains("version 2") && line.contains("fix:"), "{line}");
+    assert_eq!(active(&app, STATES[1]).await, (1, digest(&version("good-1"))));
+    all_serve(&[&second], "good-1").await;
+    // A start with so little memory refuses it, as it refuses every new version that cannot start.
+    let output = app.souk_at(STATES[2], "up", &["--only", "web", "--listen", "127.0.0.1:0"]).await;
+    let (out, err) = texts(&output);
+    assert!(!output.status.success() && !out.contains("Serving"), "{out}{err}");
+    for words in ["component `web`", "version 2, which the hosts have agreed on", "nothing was started", "fix: "] {
+        assert!(err.contains(words), "{words} is missing: {err}");
+    }
+    // With enough memory the running host follows.
+    let app = app.replace(small, "memory = \"16MiB\"");
+    souk(&app, STATES[1], "reload", &[]).await;
+    let expected = active(&app, STATES[0]).await;
+    eventually("the host follows", async || (active(&app, STATES[1]).await == expected).then_some(())).await;
+    drop((first, second));
 }

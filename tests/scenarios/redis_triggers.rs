@@ -2,7 +2,7 @@
 
 use crate::harness::app::texts;
 use crate::harness::redis::Redis;
-use crate::harness::{App, Host, eventually};
+use crate::harness::{App, Host, build, eventually};
 
 fn app(server: &Redis) -> App {
     App::alone("redis").variable("server", format!("redis://127.0.0.1:{}", server.port()))
@@ -145,4 +145,37 @@ async fn channels_begin_and_end_with_a_reload_and_those_that_stay_lose_no_messag
     publish(&server, "other", &["for two"]).await;
     heard(&host, "two", "for two").await;
     assert_eq!(host.log_count("two heard for one"), 0);
+}
+
+#[tokio::test]
+async fn a_version_that_takes_no_messages_is_refused_and_one_that_does_takes_them_without_a_loss() {
+    let server = Redis::start(&[]);
+    let app = app(&server).component("empty.wasm", "(component)");
+    let host = app.start().await;
+    let listener = std::fs::read(build::component("listener")).unwrap();
+    // The same code with a section of its own, so that it is another file.
+    let app = app.file("second.wasm", [&listener[..], b"\0\x05\x04note"].concat());
+    let file = |name: &str| app.path(name).to_str().unwrap().to_owned();
+    let (empty, second) = (file("empty.wasm"), file("second.wasm"));
+    let output = app.souk("deploy", &["one", &empty]).await;
+    let (out, error) = texts(&output);
+    assert!(!output.status.success(), "{out}");
+    for words in ["component `one`", "has a Redis trigger but no longer exports", "inbound-redis", "fix: "] {
+        assert!(error.contains(words), "{words} is missing: {error}");
+    }
+    let messages = async {
+        for n in 0..100 {
+            assert_eq!(publish(&server, "news", &[&format!("message-{n}")]).await, [1]);
+        }
+    };
+    let arguments = ["one", &second];
+    let (output, ()) = futures::join!(app.souk("deploy", &arguments), messages);
+    let (out, error) = texts(&output);
+    assert!(out.contains("version 2 serves"), "{out}{error}");
+    publish(&server, "news", &["the last"]).await;
+    heard(&host, "one", "the last").await;
+    for n in 0..100 {
+        heard(&host, "one", &format!("message-{n}")).await;
+    }
+    assert_eq!(host.log_count("is lost"), 0);
 }

@@ -108,6 +108,11 @@ fn error_line(error: &Val) -> String {
     printable(&text.chars().take(200).collect::<String>().replace('\n', " "))
 }
 
+/// The exported interface whose function gets a component's messages.
+pub fn message_handler(exported: &Exported) -> Option<&str> {
+    Some(exported.functions.get(handler(exported)?)?.interface.as_str())
+}
+
 /// The position of the function for messages in the component's pool.
 fn handler_position(pool: &Pool) -> Option<usize> {
     let active = pool.active();

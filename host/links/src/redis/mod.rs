@@ -11,7 +11,7 @@
 mod channel;
 mod connection;
 
-pub use channel::Channel;
+pub use channel::{Channel, message_handler};
 
 use channel::Served;
 use connection::Connection;

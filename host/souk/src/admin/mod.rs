@@ -80,6 +80,9 @@ type ReadManifest = Box<dyn Fn() -> BoxFuture<'static, anyhow::Result<Applicatio
 pub(crate) struct Reload {
     pub(crate) manifest: ReadManifest,
     pub(crate) certificates: Vec<Tls>,
+    /// Held from the reading of the manifest until it is applied: otherwise of two reloads the one that has read the
+    /// older manifest could be applied last.
+    pub(crate) turn: tokio::sync::Mutex<()>,
 }
 
 impl Admin {
@@ -88,6 +91,7 @@ impl Admin {
     /// # Errors
     /// When something in the manifest is wrong; then nothing changes.
     pub(crate) async fn reload(&self) -> Result<Reloaded, Problem> {
+        let _turn = self.reload.turn.lock().await;
         let application = (self.reload.manifest)().await;
         let application = application.map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error))?;
         let mut done = self.app.reload(&application).await?;

@@ -34,7 +34,7 @@ pub enum StartError {
     /// This host does not fit the other hosts on NATS.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
-    /// The versions that the hosts agreed on cannot be saved, or a new one traps while it starts.
+    /// The versions that the hosts agreed on cannot be saved, or a new one cannot start.
     #[error(transparent)]
     Versions(DeployError),
     /// The state folder's id cannot be read or created.

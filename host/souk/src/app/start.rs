@@ -3,7 +3,7 @@
 use super::compile::compile;
 use super::composition::{Composed, Composition};
 use super::deploy::at_start;
-use super::deploy::chosen::{self, ChosenVersion, Reason};
+use super::deploy::chosen::{self, ChosenVersion};
 use super::deploy::version_folder::VersionFolder;
 use super::deploy::{DeployError, Deployments};
 use super::error::StartError;
@@ -24,7 +24,7 @@ use souk_links::remote::{self, Presence, Remote};
 use souk_manifest::state::StateFolder;
 use souk_manifest::{Application, ManifestErrors};
 use souk_nats::Nats;
-use souk_runtime::{Engine, Exported, Failure, Fairness, Pool, Program, vital};
+use souk_runtime::{Engine, Exported, Fairness, Pool, Program, vital};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -215,7 +215,7 @@ impl App {
         let services = nest::services(&application, &pools, queue.as_ref(), nats, &mut mistakes);
         ManifestErrors::check(mistakes)?;
         if serves {
-            warm(&pools, &chosen).await?;
+            warm(&pools, &chosen, &part, &kept).await?;
         }
         let watch = match trial {
             true => None,
@@ -272,20 +272,29 @@ impl App {
     }
 }
 
-/// Creates an instance of each component, so that its first call need not wait for one. Code that is new here and traps
-/// meanwhile is refused, as a deployment refuses it.
-async fn warm(pools: &BTreeMap<String, Arc<Pool>>, chosen: &BTreeMap<String, ChosenVersion>) -> Result<(), StartError> {
+/// Creates an instance of each component, so that its first call need not wait for one. Code that is new here and cannot
+/// start is refused, as a deployment refuses it; then nothing has changed.
+async fn warm(
+    pools: &BTreeMap<String, Arc<Pool>>,
+    chosen: &BTreeMap<String, ChosenVersion>,
+    application: &Application,
+    kept: &VersionFolder,
+) -> Result<(), StartError> {
     let warmed = pools.iter().map(async |(name, pool)| (name, pool.warm().await));
+    let mut refused = Vec::new();
     for (name, warmed) in join_all(warmed).await {
         let Err(error) = warmed else { continue };
-        let is_new = chosen.get(name).is_some_and(|one| matches!(one.reason, Reason::First | Reason::SourceChanged));
-        if is_new && error.failure == Failure::Trapped {
-            let message = format!("{error}\n  fix: a version that cannot start does not serve: correct it");
-            return Err(StartError::Versions(DeployError::Refused(message)));
+        let declared = application.components.get(name);
+        if let (Some(one), Some(declared)) = (chosen.get(name).filter(|one| one.reason.is_new()), declared) {
+            refused.push(one.refused(&error, &declared.source, kept));
+            continue;
         }
         tracing::error!(component = %name, "{error}; fix: correct the component, or its limits");
     }
-    Ok(())
+    match refused.is_empty() {
+        true => Ok(()),
+        false => Err(StartError::Versions(DeployError::Refused(refused.join("\n")))),
+    }
 }
 
 /// Compares this host with what the application's hosts agreed on.

@@ -237,7 +237,7 @@ fn copy_versions(
     }
     book.versions.retain(|version| !damaged.contains(&version.number));
     book.previous = book.previous.filter(|previous| !damaged.contains(previous));
-    target.save_alone(component, &mut book)?;
+    target.save(component, &mut book)?;
     Ok(Some(book))
 }
 

@@ -4,6 +4,7 @@
 use super::{AppArgs, output};
 use crate::admin::RunningHost;
 use crate::app::deploy::{Deployed, VersionFacts};
+use crate::fetch::read_component;
 use clap::Args;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use souk_manifest::state;
@@ -107,15 +108,9 @@ impl Deploy {
             return Ok(print_message(&host.promote(&self.component).await?));
         }
         let file = match &self.file {
-            Some(path) => match std::fs::read(path) {
-                Ok(bytes) if bytes.is_empty() => {
-                    anyhow::bail!("{} is empty\n  fix: build the component", path.display())
-                }
-                Ok(bytes) => bytes,
-                Err(error) => {
-                    anyhow::bail!("cannot read {}: {error}\n  fix: build it, or name the file", path.display())
-                }
-            },
+            Some(path) => read_component(path).map_err(|error| {
+                anyhow::anyhow!("cannot read {}: {error}\n  fix: build it, or name another file", path.display())
+            })?,
             None => Vec::new(),
         };
         let options = [

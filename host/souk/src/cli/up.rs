@@ -344,7 +344,11 @@ impl Up {
             };
             read.boxed()
         };
-        Reload { manifest: Box::new(manifest), certificates: certificates.to_vec() }
+        Reload {
+            manifest: Box::new(manifest),
+            certificates: certificates.to_vec(),
+            turn: tokio::sync::Mutex::default(),
+        }
     }
 
     /// The listener of `--admin`; like the public one, it is bound before anything is compiled.

@@ -11,6 +11,7 @@
 mod client;
 mod connect;
 mod digests;
+mod local;
 #[cfg(feature = "oci")]
 mod release;
 
@@ -20,6 +21,7 @@ use client::{Client, Refused};
 pub(crate) use connect::{Connector, connector};
 use digests::Digests;
 use http::Uri;
+pub(crate) use local::read_component;
 use sha2::{Digest as _, Sha256};
 use souk_manifest::limits::FixedLimit;
 use souk_manifest::state::{self, StateError};

@@ -3,9 +3,9 @@
 //! follow, one after the other.
 //!
 //! The record decides: if the host is killed before it writes the record, the old version stays everywhere; if it is
-//! killed after that, all hosts get the new one. A host tries to follow an intent once. If it cannot, because the
-//! version does not fit or does not start, it logs that and keeps its version; it tries again when it starts or when
-//! the next version comes.
+//! killed after that, all hosts get the new one. If a host cannot follow an intent, because the version does not fit or
+//! does not start there, it logs that and keeps its version. It tries again after a reload of its manifest, and from time
+//! to time, because what it lacks may be there again, such as room or a server's answer.
 //!
 //! Without a `cluster_secret` a host could not prove who deploys, so it refuses to deploy unless it is the only host.
 
@@ -13,19 +13,20 @@ use super::super::App;
 use super::super::intakes::Changed;
 use super::at_start::no_file;
 use super::version_folder::digest;
-use super::{DeployError, Order, now};
+use super::{DeployError, Order, not_kept, now};
 use crate::machine;
 use souk_codec::signature::signature;
 use souk_links::cluster::intents::{Intent, IntentError, Intents, ReadOutcome};
 use souk_links::remote;
-use souk_manifest::Component as Declared;
+use souk_manifest::{Application, Component as Declared};
+use souk_nats::files::MAX_FILE_BYTES;
 use souk_nats::record::RecordError;
 use souk_runtime::{Pool, Version, is_host_interface, vital};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::block_in_place;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 souk_manifest::fixed_limits! {
@@ -34,6 +35,8 @@ souk_manifest::fixed_limits! {
 
     /// How often a host checks which versions the others have agreed on.
     const VERSIONS_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+    /// How often a host tries again to follow an intent that it could not follow.
+    const REFUSED_RETRY_INTERVAL: Duration = Duration::from_secs(300);
 }
 
 /// An intent that is about to be recorded.
@@ -50,10 +53,28 @@ struct Draft<'a> {
 /// The intents that could not be followed, so that each is logged once.
 #[derive(Default)]
 struct Logged {
-    /// Intents that do not fit, by component: not tried again.
-    refused: BTreeMap<String, u64>,
+    /// The intent of each component that could not be followed.
+    refused: BTreeMap<String, Refused>,
     /// Intents with a missing file or without room for it, by component and number: tried again.
     missing: BTreeSet<(String, u64)>,
+}
+
+/// An intent that could not be followed.
+struct Refused {
+    number: u64,
+    why: String,
+    /// What was in force of the manifest.
+    application: Arc<Application>,
+    at: Instant,
+}
+
+impl Refused {
+    /// Whether it is too early to try the intent with this `number` again.
+    fn waits(&self, number: u64, application: &Arc<Application>) -> bool {
+        self.number == number
+            && Arc::ptr_eq(&self.application, application)
+            && self.at.elapsed() < REFUSED_RETRY_INTERVAL
+    }
 }
 
 /// Whether a version exports functions that the one before does not export, or not with that type.
@@ -87,6 +108,20 @@ impl App {
         self.read_agreed(intents).await.map_err(|error| refused(component, error))
     }
 
+    /// Refuses a file that cannot be given to other hosts, before anything has changed.
+    pub(super) fn fits_between_hosts(&self, declared: &Declared, size: u64) -> Result<(), DeployError> {
+        if self.deployments.intents.is_none() || size <= MAX_FILE_BYTES {
+            return Ok(());
+        }
+        let fix = "leave out debug information (`strip = true` under [profile.release])";
+        Err(refused(
+            &declared.name,
+            format_args!(
+                "its file has {size} bytes, and hosts give each other files of at most {MAX_FILE_BYTES} bytes\n  fix: {fix}"
+            ),
+        ))
+    }
+
     /// Reads what the hosts have agreed on, and stores it.
     async fn read_agreed(&self, intents: &Intents) -> Result<(), RecordError> {
         match intents.look().await? {
@@ -98,7 +133,7 @@ impl App {
     }
 
     fn keep_agreed(&self, agreed: &[u8]) {
-        if let Err(error) = block_in_place(|| self.deployments.kept.save_agreed(agreed)) {
+        if let Err(error) = block_in_place(|| self.deployments.books.folder().save_agreed(agreed)) {
             tracing::error!("the agreement of the hosts cannot be stored: {error}; fix: make room in the state folder");
         }
     }
@@ -124,14 +159,14 @@ impl App {
         let served = match agreed {
             Some(intent) => self.serve_version(declared, pool, version, number, source, Some(intent.number)),
             None => {
-                let record = self.book(&declared.name).version(number).cloned();
+                let record = self.deployments.books.of(&declared.name).version(number).cloned();
                 let (by, size) = record.map(|record| (record.by, record.size)).unwrap_or_default();
                 let digest = version.id().digest.clone();
                 let draft = Draft { component: &declared.name, digest: &digest, size, number, by: &by, source };
                 match self.agree(intents, &draft).await {
                     Ok(()) => self.serve_version(declared, pool, version, number, source, Some(number)),
                     Err(error) => {
-                        self.note(&declared.name, number, &error.to_string());
+                        block_in_place(|| self.deployments.books.note(&declared.name, number, &error.to_string()));
                         Err(error)
                     }
                 }
@@ -172,7 +207,7 @@ impl App {
         by: &str,
     ) -> Result<Option<u64>, DeployError> {
         let Some(intents) = &self.deployments.intents else { return Ok(None) };
-        let book = self.book(&declared.name);
+        let book = self.deployments.books.of(&declared.name);
         let number = match (agreed, intents.of(&declared.name)) {
             (Some(intent), _) => intent.number,
             (None, Some(intent)) if intent.digest == digest => return Ok(None),
@@ -182,17 +217,14 @@ impl App {
             let draft = Draft { component: &declared.name, digest, size, number, by, source: &book.source };
             self.agree(intents, &draft).await?;
         }
-        let mut book = self.book(&declared.name);
-        book.agreed = number;
-        block_in_place(|| self.deployments.kept.save(&declared.name, &mut book))
-            .map_err(|cause| DeployError::NotKept { component: declared.name.clone(), cause })?;
-        self.deployments.books.lock().insert(declared.name.clone(), book);
+        block_in_place(|| self.deployments.books.change(&declared.name, None, |book| book.agreed = number))
+            .map_err(|cause| not_kept(declared, cause))?;
         Ok(Some(number))
     }
 
     /// Gives the file to the other hosts and records that they must run it.
     async fn agree(&self, intents: &Intents, draft: &Draft<'_>) -> Result<(), DeployError> {
-        let file = block_in_place(|| self.deployments.kept.read(draft.digest));
+        let file = block_in_place(|| self.deployments.books.folder().read(draft.digest));
         let file = file.ok_or_else(|| {
             refused(draft.component, "its file in the state folder was changed\n  fix: deploy the file once more")
         })?;
@@ -200,7 +232,7 @@ impl App {
         put.map_err(|error| {
             refused(draft.component, format_args!("its file cannot be given to the other hosts: {error}"))
         })?;
-        let book = self.book(draft.component);
+        let book = self.deployments.books.of(draft.component);
         let before = book.active().map(|active| active.digest.clone());
         let known = [book.source.clone(), before.unwrap_or_default(), draft.source.to_owned()];
         let at = now();
@@ -228,16 +260,6 @@ impl App {
         })?;
         self.keep_agreed(&agreed);
         Ok(())
-    }
-
-    /// Records why a version does not serve.
-    fn note(&self, component: &str, number: u64, why: &str) {
-        let mut book = self.book(component);
-        book.note(number, why);
-        if let Err(error) = block_in_place(|| self.deployments.kept.save(component, &mut book)) {
-            tracing::error!(component, "component `{component}`: its versions cannot be stored: {error}");
-        }
-        self.deployments.books.lock().insert(component.to_owned(), book);
     }
 
     /// The name of the requester, as the other hosts see it.
@@ -270,9 +292,10 @@ impl App {
                 }
             }
             for (component, intent) in intents.known().intents {
-                let is_new = intent.number > self.book(&component).agreed;
-                let is_refused = logged.refused.get(&component) == Some(&intent.number);
-                if is_new && !is_refused && self.pool(&component).is_some() {
+                let is_new = intent.number > self.deployments.books.of(&component).agreed;
+                let refused = logged.refused.get(&component);
+                let waits = refused.is_some_and(|refused| refused.waits(intent.number, &self.application()));
+                if is_new && !waits && self.pool(&component).is_some() {
                     self.go_to(intents, &component, &intent, &mut logged).await;
                 }
             }
@@ -292,10 +315,16 @@ impl App {
         };
         let _turn = self.deployments.turn.lock().await;
         // In the meantime the version was deployed here by a request.
-        if intents.of(component).as_ref() != Some(intent) || intent.number <= self.book(component).agreed {
+        if intents.of(component).as_ref() != Some(intent)
+            || intent.number <= self.deployments.books.of(component).agreed
+        {
             return;
         }
-        self.end_trial(component, &format!("version {} was deployed to all hosts by {}", intent.number, intent.by));
+        self.end_trial(
+            component,
+            None,
+            &format!("version {} was deployed to all hosts by {}", intent.number, intent.by),
+        );
         let order = Order {
             component: component.to_owned(),
             bytes: Some(file),
@@ -312,19 +341,23 @@ impl App {
                 }
             }
             Err(error) => {
-                logged.refused.insert(component.to_owned(), intent.number);
-                tracing::error!(
-                    component,
-                    "component `{component}`: version {}, which the hosts have agreed on, does not serve here: {error}",
-                    intent.number
-                );
+                let (number, why) = (intent.number, error.to_string());
+                let known = logged.refused.get(component);
+                if known.is_none_or(|known| known.number != number || known.why != why) {
+                    tracing::error!(
+                        component,
+                        "component `{component}`: version {number}, which the hosts have agreed on, does not serve here: {why}"
+                    );
+                }
+                let (application, at) = (self.application(), Instant::now());
+                logged.refused.insert(component.to_owned(), Refused { number, why, application, at });
             }
         }
     }
 
     /// The file of an intent, verified by its digest.
     async fn file_of(&self, intents: &Intents, component: &str, intent: &Intent) -> Result<Vec<u8>, String> {
-        if let Some(file) = block_in_place(|| self.deployments.kept.read(&intent.digest)) {
+        if let Some(file) = block_in_place(|| self.deployments.books.folder().read(&intent.digest)) {
             return Ok(file);
         }
         match intents.file(intent).await.map_err(|error| format!("component `{component}`: {error}"))? {

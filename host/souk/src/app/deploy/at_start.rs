@@ -87,6 +87,17 @@ pub(super) fn no_file(component: &str, intent: &Intent, is_other: bool) -> Strin
     )
 }
 
+/// The file of a version that has started, if it is still the same.
+fn file_that_started(component: &str, one: &ChosenVersion) -> Result<Vec<u8>, DeployError> {
+    let bytes = std::fs::read(&one.path).ok().filter(|bytes| digest(bytes) == *one.id.digest);
+    bytes.ok_or_else(|| {
+        DeployError::Refused(format!(
+            "component `{component}`: {} was changed while the host started\n  fix: start it again when no build runs",
+            one.path.display()
+        ))
+    })
+}
+
 impl App {
     /// Records which version of each component serves, and returns the versions with the reasons. Call it when the start
     /// is complete: a failed start changes nothing.
@@ -104,12 +115,15 @@ impl App {
         chosen: BTreeMap<String, ChosenVersion>,
         pools: &BTreeMap<String, Arc<Pool>>,
     ) -> Result<Vec<Started>, DeployError> {
-        let (kept, mut is_new, mut lines) = (&self.deployments.kept, false, Vec::new());
+        let (mut is_new, mut lines) = (false, Vec::new());
         let mut usual: BTreeMap<(u64, &str), Vec<String>> = BTreeMap::new();
+        // Before anything is recorded.
+        for (component, one) in chosen.iter().filter(|(_, one)| one.reason.is_new()) {
+            file_that_started(component, one)?;
+        }
         for (component, one) in chosen {
             let Some(pool) = pools.get(&component) else { continue };
             let number = one.id.number;
-            let by = one.intent.as_ref().map_or_else(String::new, |intent| intent.by.clone());
             let why = match one.reason {
                 Reason::First => {
                     usual.entry((number, "the first")).or_default().push(component.clone());
@@ -122,54 +136,61 @@ impl App {
                 Reason::Deployed => {
                     Some("which was deployed; the manifest's `source` has not changed since".to_owned())
                 }
-                Reason::Agreed => Some(format!("which the hosts have agreed on (deployed by {by})")),
+                Reason::Agreed => Some(format!("which the hosts have agreed on (deployed by {})", one.by())),
                 Reason::SourceChanged => Some("because its `source` has changed".to_owned()),
             };
             if let Some(why) = why {
                 lines.push(Started { text: format!("{component}: version {number}, {why}"), is_usual: false });
             }
-            if let (Reason::First | Reason::SourceChanged, Some(intent)) = (one.reason, &one.intent)
-                && intent.digest != *one.id.digest
-            {
-                tracing::warn!(
-                    %component,
-                    "component `{component}`: its `source` is newer than version {} ({}), which the hosts have agreed \
-                     on: this host does not run it; `souk deploy {component}` deploys it to all hosts",
-                    intent.number, intent.digest
-                );
-            }
-            let mut book = one.book;
-            let written = match one.reason {
-                Reason::First | Reason::SourceChanged | Reason::Agreed => {
-                    is_new = true;
-                    let by = if one.reason == Reason::Agreed { by.as_str() } else { "start" };
-                    std::fs::read(&one.path).and_then(|bytes| {
-                        kept.keep(&one.id.digest, &bytes)?;
-                        let active = pool.active();
-                        let written = record(active.compiled(), &one.id.digest, bytes.len() as u64, by);
-                        let number = book.add(Some(number), written);
-                        book.serve(number, &one.source);
-                        kept.save_alone(&component, &mut book)
-                    })
-                }
-                Reason::AsBefore | Reason::Deployed if book.source != one.source || one.intent.is_some() => {
-                    let active = book.active;
-                    book.serve(active, &one.source);
-                    kept.save_alone(&component, &mut book)
-                }
-                Reason::AsBefore | Reason::Deployed => Ok(()),
-            };
-            written.map_err(|cause| DeployError::NotKept { component: component.clone(), cause })?;
-            self.deployments.books.lock().insert(component, book);
+            is_new |= one.reason.is_new();
+            self.keep_one(&component, one, pool)?;
         }
         if is_new {
             // Only now, because one component's file may still be needed by another's book.
-            kept.collect().map_err(|cause| DeployError::NotKept { component: "all".to_owned(), cause })?;
+            self.deployments.books.collect();
         }
         let usual = usual.into_iter().map(|((number, why), components)| Started {
             text: format!("{}: version {number}, {why}", components.join(", ")),
             is_usual: true,
         });
         Ok(usual.chain(lines).collect())
+    }
+
+    /// Records that a component has started with this version.
+    fn keep_one(&self, component: &str, one: ChosenVersion, pool: &Pool) -> Result<(), DeployError> {
+        if let (Reason::First | Reason::SourceChanged, Some(intent)) = (one.reason, &one.intent)
+            && intent.digest != *one.id.digest
+        {
+            tracing::warn!(
+                component,
+                "component `{component}`: its `source` is newer than version {} ({}), which the hosts have agreed on: this \
+                 host does not run it; `souk deploy {component}` deploys it to all hosts",
+                intent.number,
+                intent.digest
+            );
+        }
+        let (books, mut book) = (&self.deployments.books, one.book.clone());
+        let interrupted = book.trial;
+        if let Some(tried) = interrupted {
+            let why = "the host ended while it was tried out";
+            book.note(tried, why);
+            tracing::warn!(component, "version {tried} of component `{component}` gets no more calls: {why}");
+        }
+        let kept = if one.reason.is_new() {
+            let bytes = file_that_started(component, &one)?;
+            let by = if one.reason == Reason::Agreed { one.by() } else { "start" };
+            let written = record(pool.active().compiled(), &one.id.digest, bytes.len() as u64, by);
+            let number = book.add(Some(one.id.number), written);
+            book.serve(number, &one.source);
+            books.replace(component, Some((&one.id.digest, &bytes)), book)
+        } else if book.source != one.source || one.intent.is_some() || interrupted.is_some() {
+            let active = book.active;
+            book.serve(active, &one.source);
+            books.replace(component, None, book)
+        } else {
+            books.know(component, book);
+            Ok(())
+        };
+        kept.map_err(|cause| DeployError::NotKept { component: component.to_owned(), cause })
     }
 }

@@ -11,6 +11,7 @@ use super::{DeployError, stopped};
 use souk_codec::FunctionCodec;
 use souk_codec::signature::signature;
 use souk_links::durable::operator::{self, Event};
+use souk_links::redis;
 use souk_links::remote::{self, ExpectedType};
 use souk_links::{Import, Target};
 use souk_manifest::{Component as Declared, Diagnostic};
@@ -83,6 +84,7 @@ impl App {
         let (codes, now) = (BTreeMap::from([(declared.name.clone(), code)]), self.now());
         mistakes.extend(check_routes(self.engine.wasmtime(), &now.application, &now.routing.routes, &codes));
         mistakes.extend(self.check_served(declared, pool, exported, &mut notes));
+        mistakes.extend(self.check_triggers(declared, pool, exported));
         CheckedTypes { compiled, mistakes, notes, expected, expected_before }
     }
 
@@ -200,6 +202,24 @@ impl App {
             notes.push(format!("other hosts can call {} too", new.join(", ")));
         }
         mistakes
+    }
+
+    /// Checks that messages of Redis still reach a component that has a trigger for them: a message that nothing takes is
+    /// lost.
+    fn check_triggers(&self, declared: &Declared, pool: &Arc<Pool>, exported: &Exported) -> Option<Diagnostic> {
+        let now = self.now();
+        let trigger = now.application.redis_triggers.iter().find(|trigger| trigger.component == declared.name)?;
+        let active = pool.active();
+        let (before, after) = (redis::message_handler(&active.compiled().exported)?, redis::message_handler(exported));
+        let message = match after {
+            Some(after) if after == before => return None,
+            Some(after) => {
+                format!("gets the messages of its Redis trigger by {before}, and now exports {after} instead")
+            }
+            None => format!("has a Redis trigger but no longer exports {before}"),
+        };
+        let fix = "build it for messages with the same SDK as before; or let the manifest name its file, and start the host again";
+        Some(now.application.mistake_at(trigger.line, &declared.name, message, fix))
     }
 
     /// Checks that the durable messages that wait for the component fit its new exports.

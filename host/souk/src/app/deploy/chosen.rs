@@ -7,11 +7,13 @@
 //! host nor the intent knows is newer than both.
 
 use super::version_folder::{Book, VersionFolder, digest};
+use crate::fetch::read_component;
 use souk_links::cluster::intents::Intent;
 use souk_manifest::{Application, Diagnostic};
-use souk_runtime::VersionId;
+use souk_runtime::{CallError, VersionId};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 /// The reason why a version runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +28,13 @@ pub(crate) enum Reason {
     Agreed,
     /// The file that the manifest names has changed.
     SourceChanged,
+}
+
+impl Reason {
+    /// Whether the version has not served here before.
+    pub(crate) fn is_new(self) -> bool {
+        matches!(self, Reason::First | Reason::Agreed | Reason::SourceChanged)
+    }
 }
 
 /// The version of a component that a start loads.
@@ -45,6 +54,38 @@ pub(crate) struct ChosenVersion {
     pub intent: Option<Intent>,
 }
 
+impl ChosenVersion {
+    /// Who has deployed it to all hosts; empty if the hosts have not agreed on it.
+    pub(crate) fn by(&self) -> &str {
+        self.intent.as_ref().map_or("", |intent| &intent.by)
+    }
+
+    /// What a start says that refuses this new version, because no instance of it could be created.
+    pub(crate) fn refused(&self, error: &CallError, source: &Path, kept: &VersionFolder) -> String {
+        let (number, before) = (self.id.number, self.book.active());
+        let why = match (self.reason, before) {
+            (Reason::Agreed, _) => format!("which the hosts have agreed on (deployed by {})", self.by()),
+            (_, Some(before)) => {
+                format!("because {} has changed since version {}, which served last", source.display(), before.number)
+            }
+            (_, None) => "the first".to_owned(),
+        };
+        let fix = match (self.reason, before) {
+            (Reason::Agreed, _) => "correct what this host gives it; or roll it back at a host that runs it".to_owned(),
+            (_, Some(before)) => format!(
+                "correct it; or start version {} again: copy {} to {}",
+                before.number,
+                kept.file(&before.digest).display(),
+                source.display()
+            ),
+            (_, None) => "correct it, or its limits".to_owned(),
+        };
+        format!(
+            "{error}\n  it would be version {number}, {why}: nothing was started, and nothing has changed\n  fix: {fix}"
+        )
+    }
+}
+
 /// Chooses the version of every component that `application` loads here. `agreed` has the hosts' agreements whose files
 /// are here. Blocks on the disk. Returns the mistakes too.
 pub(crate) fn choose(
@@ -54,7 +95,12 @@ pub(crate) fn choose(
 ) -> (BTreeMap<String, ChosenVersion>, Vec<Diagnostic>) {
     let (mut chosen, mut mistakes) = (BTreeMap::new(), Vec::new());
     for component in application.here() {
-        let source = std::fs::read(&component.source).ok().map(|bytes| digest(&bytes));
+        let source = match read_component(&component.source) {
+            Ok(bytes) => Some(digest(&bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            // It has changed: the compiler says what is wrong with it.
+            Err(_) => Some(String::new()),
+        };
         let book = match kept.book(&component.name) {
             Ok(book) => book,
             Err(error) => {
@@ -94,7 +140,7 @@ pub(crate) fn choose(
             let here = source.as_ref() == Some(&intent.digest);
             let one = ChosenVersion {
                 path: if here { component.source.clone() } else { kept.file(&intent.digest) },
-                id: version(book.number(Some(intent.number)), &intent.digest),
+                id: version(book.number_of_agreed(intent.number, &intent.digest), &intent.digest),
                 reason: Reason::Agreed,
                 source: source.unwrap_or_else(|| intent.digest.clone()),
                 book,
@@ -119,10 +165,16 @@ pub(crate) fn choose(
                     let as_named = now == active.digest;
                     let path =
                         if as_named && source.is_some() { component.source.clone() } else { kept.file(&active.digest) };
-                    if !as_named && let Err(what) = check_file(&path, &active.digest) {
+                    if path != component.source
+                        && let Err(what) = check_file(&path, &active.digest)
+                    {
                         let message = format!("its version {} {what}", active.number);
-                        let fix = "deploy it again; for that, remove the component's .json from versions/ in the state \
-                                   folder, so that `souk up` starts the manifest's file";
+                        let fix = if source.is_some() {
+                            "deploy it again; for that, remove the component's .json from versions/ in the state folder, so \
+                             that `souk up` starts the manifest's file"
+                        } else {
+                            "build the manifest's file: `souk build`, or `souk up --build`"
+                        };
                         mistakes.push(application.mistake(component, message, fix));
                         continue;
                     }
@@ -155,7 +207,7 @@ fn is_older(source: Option<&str>, book: Option<&Book>, intent: &Intent) -> bool 
     seen_here || source == intent.digest || intent.known.iter().any(|known| known == source)
 }
 
-fn check_file(path: &std::path::Path, expected: &str) -> Result<(), String> {
+fn check_file(path: &Path, expected: &str) -> Result<(), String> {
     match std::fs::read(path) {
         Ok(bytes) if digest(&bytes) == expected => Ok(()),
         Ok(_) => Err(format!("is not what was deployed: {} has other bytes", path.display())),

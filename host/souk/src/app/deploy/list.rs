@@ -40,7 +40,7 @@ pub struct CallFacts {
 impl App {
     /// The versions of `component`, or of all that run here.
     pub fn versions(&self, component: Option<&str>) -> Vec<VersionFacts> {
-        let (books, trials) = (self.deployments.books.lock(), self.deployments.trials.lock());
+        let (books, trials) = (self.deployments.books.all(), self.deployments.trials.lock());
         let mut all = Vec::new();
         for (name, book) in books.iter().filter(|(name, _)| component.is_none_or(|one| one == *name)) {
             let trial = trials.get(name);

@@ -11,32 +11,37 @@
 
 mod agreed;
 pub(super) mod at_start;
+mod books;
 mod check;
 pub(crate) mod chosen;
 mod judge;
 mod list;
 mod reload;
 mod rollback;
+mod serve;
 mod trial;
 pub(crate) mod version_folder;
 
 use super::{App, migrations};
+use crate::fetch::read_component;
+use books::Books;
 use check::Checked;
 use chosen::ChosenVersion;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use serve::{NewVersion, drained};
 use souk_bindings::call::DRAWS;
 use souk_links::cluster::intents::{Intent, Intents};
 use souk_links::remote;
 use souk_manifest::limits::FixedLimit;
 use souk_manifest::{Component as Declared, ManifestErrors, clock};
-use souk_runtime::{Compiled, Pool, Version, VersionConfig, VersionId, background};
+use souk_runtime::{Compiled, Pool, background};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::block_in_place;
 use trial::Trial;
-use version_folder::{Book, Record, VersionFolder, digest};
+use version_folder::{Record, VersionFolder, digest};
 
 pub(crate) use judge::Terms;
 pub(crate) use list::VersionFacts;
@@ -121,10 +126,9 @@ pub struct Deployed {
 
 /// The state of the versions of an application's components.
 pub(super) struct Deployments {
-    kept: VersionFolder,
+    books: Books,
     /// The agreements of all hosts; none without a `cluster_secret`.
     intents: Option<Intents>,
-    books: Mutex<BTreeMap<String, Book>>,
     /// The versions that the start has loaded, until they are recorded.
     chosen: Mutex<BTreeMap<String, ChosenVersion>>,
     trials: Mutex<BTreeMap<String, Trial>>,
@@ -136,9 +140,8 @@ impl Deployments {
     pub(super) fn new(kept: VersionFolder, intents: Option<Intents>, chosen: BTreeMap<String, ChosenVersion>) -> Self {
         let books = chosen.iter().map(|(component, one)| (component.clone(), one.book.clone())).collect();
         Deployments {
-            kept,
+            books: Books::new(kept, books),
             intents,
-            books: Mutex::new(books),
             chosen: Mutex::new(chosen),
             trials: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
@@ -178,17 +181,14 @@ struct Given {
 async fn given(bytes: Option<Vec<u8>>, declared: &Declared) -> Result<Given, DeployError> {
     let path = declared.source.clone();
     let given = background(move || {
-        let source = std::fs::read(path).ok();
-        let source_digest = source.as_deref().map(digest);
-        let bytes = bytes.or(source)?;
-        Some(Given { digest: digest(&bytes), bytes, source_digest })
+        let source = read_component(&path);
+        let source_digest = source.as_deref().ok().map(digest);
+        let bytes = bytes.map_or(source, Ok)?;
+        Ok(Given { digest: digest(&bytes), bytes, source_digest })
     });
-    given.await.ok_or_else(|| stopped(&declared.name))?.ok_or_else(|| {
-        let message = format!(
-            "component `{}`: {} cannot be read\n  fix: build it, or name the file",
-            declared.name,
-            declared.source.display()
-        );
+    given.await.ok_or_else(|| stopped(&declared.name))?.map_err(|error: std::io::Error| {
+        let (name, path) = (&declared.name, declared.source.display());
+        let message = format!("component `{name}`: cannot read {path}: {error}\n  fix: build it, or name another file");
         DeployError::Refused(message)
     })
 }
@@ -236,6 +236,14 @@ impl App {
         }
         if *active.id().digest == *digest {
             let number = active.id().number;
+            if !order.check {
+                // In case the stored file was damaged.
+                let kept = background({
+                    let (app, digest) = (self.clone(), digest.clone());
+                    move || app.deployments.books.folder().keep(&digest, &bytes)
+                });
+                kept.await.ok_or_else(|| stopped(&declared.name))?.map_err(|cause| not_kept(declared, cause))?;
+            }
             let agreed_on = match order.check {
                 true => None,
                 false => self.agree_on_active(declared, &digest, size, agreed, &order.by).await?,
@@ -248,8 +256,8 @@ impl App {
                 format!("version {number} has these bytes and serves already: there is nothing to do"),
             );
         }
-        let kept = (self.deployments.kept.clone(), bytes.clone(), digest.clone());
-        let code = self.compile_version(&declared.name, bytes).await?;
+        self.fits_between_hosts(declared, size)?;
+        let code = self.compile_version(&declared.name, bytes.clone()).await?;
         let Checked { compiled, mistakes, pending, notes, expected } = self.check_version(declared, pool, code).await?;
         let wrong = |errors| DeployError::Wrong { component: declared.name.clone(), errors };
         ManifestErrors::check(mistakes).map_err(wrong)?;
@@ -267,7 +275,7 @@ impl App {
             return Err(DeployError::Refused(message));
         }
         if order.check {
-            let number = self.next_number(&declared.name, agreed);
+            let number = self.next_number(&declared.name, &digest, agreed);
             let mut message = format!("would be version {number} ({size} bytes, {digest})");
             if !pending.is_empty() {
                 message.push_str(&format!("; {} would run first", pending.join(", ")));
@@ -275,19 +283,26 @@ impl App {
             notes.iter().for_each(|note| message.push_str(&format!("; {note}")));
             return done(0, message);
         }
-        let written = record(&compiled, &digest, size, &order.by);
-        let number = self.next_number(&declared.name, agreed);
-        let at_source = source_digest.as_ref() == Some(&digest);
-        let version = self.prepare(declared, pool, compiled, at_source, Record { number, ..written }, kept).await?;
+        let number = self.next_number(&declared.name, &digest, agreed);
+        let written = Record { number, ..record(&compiled, &digest, size, &order.by) };
+        let new = NewVersion {
+            compiled,
+            bytes,
+            is_at_source: source_digest.as_ref() == Some(&digest),
+            is_tried_out: order.trial.is_some(),
+            written,
+        };
+        let version = self.prepare(declared, pool, new).await?;
         if let Some(remote) = &self.remote {
             remote::announce(remote.nats(), &expected).await;
         }
         if !pending.is_empty() {
             let now = self.now();
             let only = now.application.restricted_to(&[declared.name.clone()].into());
-            migrations::run(&only, now.shared.databases())
-                .await
-                .map_err(|error| DeployError::Refused(error.to_string()))?;
+            if let Err(error) = migrations::run(&only, now.shared.databases()).await {
+                block_in_place(|| self.deployments.books.note(&declared.name, number, &error.to_string()));
+                return Err(DeployError::Refused(error.to_string()));
+            }
         }
         let before = active.id().number;
         tracing::info!(
@@ -318,6 +333,10 @@ impl App {
         let now = self.now();
         match (now.application.components.get(component), now.pools.get(component)) {
             (Some(declared), Some(pool)) => Ok((declared.clone(), pool.clone())),
+            (Some(_), None) if now.application.runs_here(component) => Err(DeployError::NotHere(format!(
+                "component `{component}` is not loaded, because nothing leads to it: it has no versions\n  fix: `souk call` \
+                 loads the file at its `source`; a trigger, dependency or schedule makes it a part of the application"
+            ))),
             (Some(_), None) => Err(DeployError::NotHere(format!(
                 "component `{component}` does not run on this host\n  fix: ask the host that runs it"
             ))),
@@ -332,15 +351,13 @@ impl App {
     }
 
     /// The number of the next version: the number of the intent that it follows, or one that no host has used.
-    fn next_number(&self, component: &str, agreed: Option<&Intent>) -> u64 {
+    fn next_number(&self, component: &str, digest: &str, agreed: Option<&Intent>) -> u64 {
+        let book = self.deployments.books.of(component);
         let known = || self.deployments.intents.as_ref()?.of(component).map(|intent| intent.number + 1);
-        let number = agreed.map(|intent| intent.number).or_else(known);
-        self.book(component).number(number)
-    }
-
-    /// The book of a component.
-    fn book(&self, component: &str) -> Book {
-        self.deployments.books.lock().get(component).cloned().unwrap_or_default()
+        match agreed {
+            Some(intent) => book.number_of_agreed(intent.number, digest),
+            None => book.number(known()),
+        }
     }
 
     async fn compile_version(
@@ -351,65 +368,8 @@ impl App {
         let compiled = self.engine.compiler().compile_bytes(component, "the file", bytes).await;
         compiled.map_err(|error| DeployError::Refused(error.to_string()))
     }
-
-    /// Creates one instance of a version; if that succeeds, stores and records the version.
-    async fn prepare(
-        &self,
-        declared: &Declared,
-        pool: &Arc<Pool>,
-        mut compiled: Compiled,
-        at_source: bool,
-        written: Record,
-        (kept, bytes, digest): (VersionFolder, Vec<u8>, String),
-    ) -> Result<Arc<Version>, DeployError> {
-        let number = written.number;
-        // Symbols exist only beside the manifest's file.
-        if at_source {
-            compiled = compiled.with_symbols_of(&declared.source);
-        }
-        let label = chosen::label(&self.application().version, number);
-        let id = VersionId { number, digest: digest.as_str().into(), label };
-        let version = pool.prepare(VersionConfig { id, compiled, grants: pool.grants() }).await.map_err(|error| {
-            let fix = "a version that cannot start is not deployed: correct it";
-            DeployError::Refused(format!("nothing was deployed: {error}\n  fix: {fix}"))
-        })?;
-        let mut book = self.book(&declared.name);
-        book.add(Some(number), written);
-        let component = declared.name.clone();
-        let saved = tokio::task::spawn_blocking(move || {
-            kept.keep(&digest, &bytes).and_then(|()| kept.save(&component, &mut book)).map(|()| book)
-        });
-        let not_kept = |cause| DeployError::NotKept { component: declared.name.clone(), cause };
-        let book = saved.await.map_err(|error| not_kept(std::io::Error::other(error)))?.map_err(not_kept)?;
-        self.deployments.books.lock().insert(declared.name.clone(), book);
-        Ok(version)
-    }
-
-    /// Lets a version serve all calls. It is recorded first, so that a host that is killed now starts with it.
-    fn serve_version(
-        &self,
-        declared: &Declared,
-        pool: &Arc<Pool>,
-        version: Arc<Version>,
-        number: u64,
-        source: &str,
-        agreed: Option<u64>,
-    ) -> Result<(), DeployError> {
-        let mut book = self.book(&declared.name);
-        book.serve(number, source);
-        book.agreed = agreed.unwrap_or(book.agreed);
-        let saved = block_in_place(|| self.deployments.kept.save(&declared.name, &mut book));
-        saved.map_err(|cause| DeployError::NotKept { component: declared.name.clone(), cause })?;
-        self.deployments.books.lock().insert(declared.name.clone(), book);
-        drained(declared.name.clone(), pool.promote(version));
-        Ok(())
-    }
 }
 
-/// Logs when a version that gets no more calls has ended its last one.
-fn drained(component: String, version: Arc<Version>) {
-    tokio::spawn(async move {
-        version.drained().await;
-        tracing::info!(%component, "version {} of component `{component}` has ended its last call", version.id().number);
-    });
+fn not_kept(declared: &Declared, cause: std::io::Error) -> DeployError {
+    DeployError::NotKept { component: declared.name.clone(), cause }
 }

@@ -91,7 +91,7 @@ impl App {
         }
         self.places.lock().extend(places);
         for name in removed {
-            self.deployments.books.lock().remove(&name);
+            self.deployments.books.forget(&name);
             if let Some(pool) = now.pools.get(&name) {
                 self.let_go(&name, pool);
             }

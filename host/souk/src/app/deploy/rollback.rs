@@ -1,7 +1,6 @@
 //! Goes back to a stored version: deploys its file again, with the same checks.
 
 use super::super::App;
-use super::version_folder::digest;
 use super::{DeployError, Deployed, Order};
 use std::sync::Arc;
 use tokio::task::block_in_place;
@@ -17,17 +16,18 @@ impl App {
         number: Option<u64>,
         by: &str,
     ) -> Result<Deployed, DeployError> {
-        let trial = self.deployments.trials.lock().get(component).map(|trial| trial.number);
-        if let (Some(trial), None) = (trial, number) {
-            self.end_trial(component, &format!("taken away by {by}"));
-            let message = format!("version {trial} was tried out and gets no more calls");
-            return Ok(Deployed { component: component.to_owned(), version: trial, message });
+        // A trial is ended at once, and not only when its promotion or another deployment has ended.
+        if let Some(ended) = self.withdraw(component, number, by) {
+            return Ok(ended);
         }
         // What the component's versions are is known only when no deployment is about to change it.
         let _turn = self.deployments.turn.lock().await;
+        if let Some(ended) = self.withdraw(component, number, by) {
+            return Ok(ended);
+        }
         self.may_deploy(component).await?;
         let (declared, _) = self.here(component)?;
-        let book = self.book(component);
+        let book = self.deployments.books.of(component);
         let number = number.or(book.previous).ok_or_else(|| {
             DeployError::Refused(format!(
                 "component `{component}` has no version before this one\n  fix: `souk versions {component}` lists the \
@@ -40,23 +40,35 @@ impl App {
                 format!("component `{component}` has no version {number}\n  fix: name one of {}", known.join(", "));
             return Err(DeployError::Refused(message));
         };
-        let path = self.deployments.kept.file(&version.digest);
-        let bytes = block_in_place(|| std::fs::read(&path))
-            .map_err(|cause| DeployError::NotKept { component: component.to_owned(), cause })?;
-        if block_in_place(|| digest(&bytes)) != version.digest {
+        let folder = self.deployments.books.folder();
+        let Some(bytes) = block_in_place(|| folder.read(&version.digest)) else {
             let message = format!(
-                "component `{component}`: {} has other bytes than version {number} had\n  fix: deploy the file once more",
-                path.display()
+                "component `{component}`: {}, the file of version {number}, is missing or was changed\n  fix: deploy that \
+                 file once more (`souk deploy {component} FILE`), or name another version: {}",
+                folder.file(&version.digest).display(),
+                known.join(", ")
             );
             return Err(DeployError::Refused(message));
-        }
-        let order = Order {
-            component: declared.name.clone(),
-            bytes: Some(bytes),
-            trial: None,
-            by: self.requester(by.to_owned()),
-            check: false,
         };
-        self.deploy_in_turn(order, None).await
+        let (before, by) = (book.active, self.requester(by.to_owned()));
+        let order =
+            Order { component: declared.name.clone(), bytes: Some(bytes), trial: None, by: by.clone(), check: false };
+        let done = self.deploy_in_turn(order, None).await?;
+        if self.deployments.books.of(component).active != before {
+            let why = format!("taken back by {by}: version {} has the file of version {number}", done.version);
+            tracing::info!(component, "version {before} of component `{component}` was {why}");
+            block_in_place(|| self.deployments.books.note(component, before, &why));
+        }
+        Ok(done)
+    }
+
+    /// Withdraws the version on trial, unless a `number` says to which version to go back.
+    fn withdraw(&self, component: &str, number: Option<u64>, by: &str) -> Option<Deployed> {
+        if number.is_some() {
+            return None;
+        }
+        let trial = self.end_trial(component, None, &format!("taken away by {by}"))?;
+        let message = format!("version {trial} was tried out and gets no more calls");
+        Some(Deployed { component: component.to_owned(), version: trial, message })
     }
 }

@@ -4,6 +4,7 @@ use super::super::App;
 use super::judge::{Terms, Verdict, judge};
 use super::version_folder::digest;
 use super::{DeployError, Deployed, IDLE_JUDGE_INTERVAL, JUDGE_INTERVAL, drained};
+use crate::fetch::read_component;
 use souk_manifest::Component as Declared;
 use souk_runtime::{Pool, Version};
 use std::sync::{Arc, Weak};
@@ -27,7 +28,7 @@ impl App {
     pub async fn promote(self: &Arc<Self>, component: &str, by: &str) -> Result<Deployed, DeployError> {
         let _turn = self.deployments.turn.lock().await;
         let (declared, pool) = &self.here(component)?;
-        let trial = self.deployments.trials.lock().remove(component);
+        let trial = self.take_trial(component, None);
         let Some(Trial { version, number, .. }) = trial else {
             let message = format!(
                 "component `{component}`: no version is on trial\n  fix: `souk deploy {component} --canary 5%`"
@@ -35,11 +36,13 @@ impl App {
             return Err(DeployError::Refused(message));
         };
         tracing::info!(component, "version {number} of component `{component}` was promoted by {by}");
-        let source = block_in_place(|| std::fs::read(&declared.source).ok().as_deref().map(digest)).unwrap_or_default();
+        let source =
+            block_in_place(|| read_component(&declared.source).ok().as_deref().map(digest)).unwrap_or_default();
         if let Err(error) = self.let_serve(declared, pool, version, number, &source, None).await {
             if let Some(version) = pool.withdraw() {
                 drained(component.to_owned(), version);
             }
+            block_in_place(|| self.deployments.books.note(component, number, &error.to_string()));
             return Err(error);
         }
         let message = format!("version {number} serves all calls");
@@ -55,27 +58,38 @@ impl App {
         source: String,
         terms: Terms,
     ) {
+        let mut trials = self.deployments.trials.lock();
         pool.try_out(version.clone(), terms.share);
         // A weak reference, because the application holds the task.
         let judge =
             tokio::spawn(watch(Arc::downgrade(self), declared.name.clone(), version.clone(), number, source, terms));
         let trial = Trial { version, number, share: terms.share, _judge: AbortOnDropHandle::new(judge) };
-        self.deployments.trials.lock().insert(declared.name.clone(), trial);
+        trials.insert(declared.name.clone(), trial);
     }
 
-    /// Removes the version on trial, and records why.
-    pub(super) fn end_trial(&self, component: &str, why: &str) {
-        let Some(trial) = self.deployments.trials.lock().remove(component) else { return };
-        if let Some(version) = self.pool(component).and_then(|pool| pool.withdraw()) {
-            drained(component.to_owned(), version);
-        }
-        let mut book = self.deployments.books.lock().get(component).cloned().unwrap_or_default();
-        book.note(trial.number, why);
-        if let Err(error) = block_in_place(|| self.deployments.kept.save(component, &mut book)) {
-            tracing::error!(component, "component `{component}`: its versions cannot be stored: {error}");
-        }
-        self.deployments.books.lock().insert(component.to_owned(), book);
+    /// Takes the trial of a component, of version `number` if it is given. Whoever has it decides how it ends: it is
+    /// promoted or withdrawn, never both.
+    fn take_trial(&self, component: &str, number: Option<u64>) -> Option<Trial> {
+        let mut trials = self.deployments.trials.lock();
+        trials.get(component).filter(|trial| number.is_none_or(|number| trial.number == number))?;
+        trials.remove(component)
+    }
+
+    /// Withdraws the version on trial, or only version `number`, and records why. Returns its number; `None` if it is
+    /// not on trial (any more).
+    pub(super) fn end_trial(&self, component: &str, number: Option<u64>, why: &str) -> Option<u64> {
+        let trial = {
+            // Under one lock, so that no other trial begins before this one's version is withdrawn.
+            let mut trials = self.deployments.trials.lock();
+            trials.get(component).filter(|trial| number.is_none_or(|number| trial.number == number))?;
+            if let Some(version) = self.pool(component).and_then(|pool| pool.withdraw()) {
+                drained(component.to_owned(), version);
+            }
+            trials.remove(component)?
+        };
         tracing::warn!(component, "version {} of component `{component}` gets no more calls: {why}", trial.number);
+        block_in_place(|| self.deployments.books.note(component, trial.number, why));
+        Some(trial.number)
     }
 }
 
@@ -99,7 +113,10 @@ async fn watch(app: Weak<App>, component: String, version: Arc<Version>, number:
                     );
                 }
             }
-            Verdict::RollBack(why) => return app.end_trial(&component, &why),
+            Verdict::RollBack(why) => {
+                app.end_trial(&component, Some(number), &why);
+                return;
+            }
             Verdict::Promote => {
                 // While another deployment takes its time, this version is judged on.
                 let Ok(_turn) = app.deployments.turn.try_lock() else {
@@ -109,7 +126,7 @@ async fn watch(app: Weak<App>, component: String, version: Arc<Version>, number:
                 let Ok((declared, pool)) = &app.here(&component) else { return };
                 // From now on a rollback goes back from this version, and does not end its trial. The trial owns this
                 // task, so it must not be dropped before the end.
-                let Some(trial) = app.deployments.trials.lock().remove(&component) else { return };
+                let Some(trial) = app.take_trial(&component, Some(number)) else { return };
                 tracing::info!(
                     %component,
                     "version {number} of component `{component}` serves all calls: {} calls, {} failed, half took {} us or more \
@@ -119,7 +136,8 @@ async fn watch(app: Weak<App>, component: String, version: Arc<Version>, number:
                 if let Err(error) = app.let_serve(declared, pool, version, number, &source, None).await {
                     tracing::error!(%component, "{error}");
                     app.deployments.trials.lock().insert(component.clone(), trial);
-                    app.end_trial(&component, "it could not be stored, or the other hosts could not be told");
+                    let why = "it could not be stored, or the other hosts could not be told";
+                    app.end_trial(&component, Some(number), why);
                 }
                 return;
             }

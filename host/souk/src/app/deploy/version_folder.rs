@@ -4,7 +4,7 @@
 //! of a component, which names the active version. A book is replaced by a rename, so a host that is killed at any
 //! point leaves the complete old book or the complete new one, each with exactly one active version. A file exists
 //! before a book names it, and is removed when no book names it any more. `versions/agreed` is the last accepted
-//! agreement of the application's hosts.
+//! agreement of the application's hosts. A running host changes all of these through [`Books`](super::books::Books).
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -69,6 +69,9 @@ pub(crate) struct Book {
     /// The number of the last agreement of all hosts that was followed, or was replaced by a newer file here.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub agreed: u64,
+    /// The number of the version that is being tried out; a host that starts and finds it was ended in the middle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<u64>,
     /// The stored versions, oldest first.
     pub versions: Vec<Record>,
 }
@@ -90,11 +93,30 @@ impl Book {
         agreed.unwrap_or_default().max(self.last + 1)
     }
 
-    /// Adds a version and returns its [`number`](Book::number).
-    pub(crate) fn add(&mut self, agreed: Option<u64>, record: Record) -> u64 {
-        self.last = self.number(agreed);
-        self.versions.push(Record { number: self.last, ..record });
-        self.last
+    /// The number here of the version that has the number `agreed` on all hosts: the same one, unless a different file
+    /// has it here. A host that was killed, or had no room, before the version served has recorded it already.
+    pub(crate) fn number_of_agreed(&self, agreed: u64, digest: &str) -> u64 {
+        match self.has(agreed, digest) {
+            true => agreed,
+            false => self.number(Some(agreed)),
+        }
+    }
+
+    /// Whether the version with this number has this file.
+    fn has(&self, number: u64, digest: &str) -> bool {
+        self.version(number).is_some_and(|version| version.digest == digest)
+    }
+
+    /// Adds a version and returns its [`number`](Book::number). A version that has this number and the same file is the
+    /// same version.
+    pub(crate) fn add(&mut self, number: Option<u64>, record: Record) -> u64 {
+        let again = number.filter(|number| self.has(*number, &record.digest));
+        let number = again.unwrap_or_else(|| self.number(number));
+        self.versions.retain(|version| version.number != number);
+        self.versions.push(Record { number, ..record });
+        self.versions.sort_by_key(|version| version.number);
+        self.last = self.last.max(number);
+        number
     }
 
     /// Makes a version of the book active.
@@ -102,19 +124,25 @@ impl Book {
         if self.active != number && self.active().is_some() {
             self.previous = Some(self.active);
         }
+        self.end_trial(number);
         self.active = number;
         source.clone_into(&mut self.source);
     }
 
     /// Records why a version does not serve.
     pub(crate) fn note(&mut self, number: u64, note: &str) {
+        self.end_trial(number);
         if let Some(version) = self.versions.iter_mut().find(|version| version.number == number) {
             version.note = Some(note.to_owned());
         }
     }
 
+    fn end_trial(&mut self, number: u64) {
+        self.trial = self.trial.filter(|trial| *trial != number);
+    }
+
     fn must_keep(&self, number: u64) -> bool {
-        number == self.active || Some(number) == self.previous || number == self.last
+        number == self.active || Some(number) == self.previous || number == self.last || Some(number) == self.trial
     }
 
     /// Removes the oldest versions beyond the limit.
@@ -164,32 +192,22 @@ impl VersionFolder {
         }
     }
 
-    /// Stores a file under its digest.
+    /// Stores a file under its digest; a stored one that was damaged is replaced.
     ///
     /// # Errors
     /// When it cannot be written.
     pub(crate) fn keep(&self, digest: &str, bytes: &[u8]) -> io::Result<()> {
-        let path = self.file(digest);
-        if path.exists() {
+        if self.read(digest).is_some() {
             return Ok(());
         }
-        self.write(&path, bytes)
+        self.write(&self.file(digest), bytes)
     }
 
-    /// Writes the book of a component, and removes the files that are no longer needed.
+    /// Writes the book of a component.
     ///
     /// # Errors
     /// When it cannot be written; then the old book stays.
     pub(crate) fn save(&self, component: &str, book: &mut Book) -> io::Result<()> {
-        self.save_alone(component, book)?;
-        self.collect()
-    }
-
-    /// Writes the book of a component without removing files, because books that are written later may need them.
-    ///
-    /// # Errors
-    /// As [`VersionFolder::save`].
-    pub(crate) fn save_alone(&self, component: &str, book: &mut Book) -> io::Result<()> {
         book.prune();
         self.write(&self.book_file(component), &serde_json::to_vec_pretty(book).map_err(io::Error::other)?)
     }
@@ -225,12 +243,12 @@ impl VersionFolder {
     }
 
     /// Removes the files that no book names; before that, removes versions from books while all files together are too
-    /// large.
+    /// large. Returns the books that it has changed.
     ///
     /// # Errors
-    /// When the folder cannot be read or written.
-    pub(crate) fn collect(&self) -> io::Result<()> {
-        let mut books = BTreeMap::new();
+    /// When the folder cannot be read or written. A file is removed only if all books were read.
+    pub(crate) fn collect(&self) -> io::Result<BTreeMap<String, Book>> {
+        let (mut books, mut changed) = (BTreeMap::new(), BTreeMap::new());
         for entry in fs::read_dir(&self.folder)? {
             let name = entry?.file_name().to_string_lossy().into_owned();
             let Some(component) = name.strip_suffix(".json") else { continue };
@@ -251,7 +269,8 @@ impl VersionFolder {
             let Some((_, component, number)) = oldest.min() else { break };
             let Some(book) = books.get_mut(&component) else { break };
             book.versions.retain(|version| version.number != number);
-            self.write(&self.book_file(&component), &serde_json::to_vec_pretty(book).map_err(io::Error::other)?)?;
+            self.save(&component, book)?;
+            changed.insert(component, book.clone());
         }
         let named: BTreeSet<&str> =
             books.values().flat_map(|book| &book.versions).map(|version| version.digest.as_str()).collect();
@@ -262,7 +281,7 @@ impl VersionFolder {
                 fs::remove_file(path)?;
             }
         }
-        Ok(())
+        Ok(changed)
     }
 }
 
@@ -299,6 +318,7 @@ mod tests {
                 book.serve(number, "source");
             }
             kept.save("shop", &mut book).unwrap();
+            kept.collect().unwrap();
         }
         let book = kept.book("shop").unwrap().unwrap();
         assert_eq!((book.active, book.previous, book.last), (2, Some(1), 9));
@@ -312,6 +332,19 @@ mod tests {
     }
 
     #[test]
+    fn a_version_that_the_hosts_have_agreed_on_has_one_number_however_often_it_is_recorded() {
+        let mut book = Book::default();
+        assert_eq!(book.add(Some(3), Record::of_text("agreed")), 3);
+        let digest = digest(b"agreed");
+        assert_eq!(book.number_of_agreed(3, &digest), 3);
+        assert_eq!(book.add(Some(3), Record::of_text("agreed")), 3);
+        assert_eq!((book.versions.len(), book.last), (1, 3));
+        assert_eq!(book.number_of_agreed(3, "another file"), 4);
+        assert_eq!(book.add(Some(3), Record::of_text("another file")), 4);
+        assert_eq!(book.number_of_agreed(9, &digest), 9);
+    }
+
+    #[test]
     fn components_share_the_file_that_both_have() {
         let folder = tempfile::tempdir().unwrap();
         let kept = VersionFolder::of(folder.path());
@@ -321,6 +354,7 @@ mod tests {
             let number = book.add(None, Record::of_text("x"));
             book.serve(number, "source");
             kept.save(component, &mut book).unwrap();
+            kept.collect().unwrap();
         }
         assert!(kept.file(&digest(b"x")).exists());
         let mut other = Book::default();
@@ -328,6 +362,7 @@ mod tests {
         other.serve(number, "source");
         kept.keep(&digest(b"y"), b"y").unwrap();
         kept.save("one", &mut other).unwrap();
+        kept.collect().unwrap();
         assert!(kept.file(&digest(b"x")).exists(), "`two` has it");
     }
 }

@@ -187,7 +187,7 @@ impl App {
         &self,
         only: &Application,
     ) -> Result<(BTreeMap<String, ChosenVersion>, BTreeMap<String, Component>, Vec<Diagnostic>), DeployError> {
-        let kept = &self.deployments.kept;
+        let kept = self.deployments.books.folder();
         let agreed = match &self.deployments.intents {
             Some(intents) => at_start::files(intents, only, kept).await.map_err(failed)?,
             None => BTreeMap::new(),
