@@ -100,6 +100,13 @@ impl Host {
         eventually(&what, || async { self.log().into_iter().find(|line| line.contains(fragment)) }).await
     }
 
+    /// The most resident memory that the process has had, in bytes.
+    pub(crate) fn peak_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).expect("VmHWM");
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// Resident memory now, in bytes; with several hosts, the sum of all of them.
     pub(crate) fn rss_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();

@@ -53,6 +53,20 @@ async fn a_component_that_opens_a_file_in_a_loop_leaves_descriptors_to_others() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_that_reads_folders_without_end_leaves_threads_and_descriptors_to_others() {
+    let bounds = Bounds { mib: 320, descriptors: 100 };
+    // wasmtime's own stream of a folder with two entries keeps a thread until it is read.
+    let app = App::alone("rogue").replace("files = [\"granted.txt\"]", "files = [\"granted.txt\", \"migrations/*\"]");
+    withstand("folders", app, &["/rogue/hoard-directories/1000"], 8, bounds).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_that_begins_lists_of_keys_without_end_takes_a_bounded_part_of_the_hosts_memory() {
+    let bounds = Bounds { mib: 640, descriptors: 100 };
+    withstand("lists of keys", App::alone("rogue"), &["/rogue/hoard-keys/10000"], 8, bounds).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writers_and_slow_readers_together_leave_a_log_of_bounded_size() {
     let app = App::alone("rogue");
     let log = app.state().join("sqlite/default.db-wal");

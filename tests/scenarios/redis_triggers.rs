@@ -59,6 +59,23 @@ async fn a_message_that_is_too_large_is_lost_and_a_large_one_is_not() {
 }
 
 #[tokio::test]
+async fn a_message_of_any_size_takes_no_memory_of_the_host_and_the_next_one_arrives() {
+    // The server would end the connection by itself otherwise.
+    let server = Redis::start(&["--client-output-buffer-limit", "pubsub 0 0 0"]);
+    let host = app(&server).start().await;
+    publish(&server, "other", &["first"]).await;
+    heard(&host, "two", "first").await;
+    let before = host.peak_bytes();
+    let huge = "x".repeat(200 << 20);
+    publish(&server, "other", &[&huge, "after"]).await;
+    heard(&host, "two", "after").await;
+    host.wait_for_log(&format!("a message of {} bytes of the channel `other` is lost", huge.len())).await;
+    let grown = host.peak_bytes() - before;
+    assert!(grown < 64 << 20, "the host has grown by {} MiB", grown >> 20);
+    assert_eq!(host.log_count("is connected again"), 0);
+}
+
+#[tokio::test]
 async fn a_lost_connection_is_opened_again() {
     let mut server = Redis::start(&[]);
     let host = app(&server).start().await;

@@ -1,6 +1,8 @@
 //! TLS on the public listener.
 
 use crate::harness::{App, Host, raw};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use tokio_rustls::rustls;
 
@@ -16,6 +18,7 @@ pub(super) async fn start_tls_with(protocols: &[&str]) -> (Host, tokio_rustls::T
         App::new("edge").file("cert.pem", certified.cert.pem()).file("key.pem", certified.signing_key.serialize_pem());
     let (cert, key) = (app.path("cert.pem"), app.path("key.pem"));
     let app = app.argument("--tls-cert").argument(cert.to_str().unwrap());
+    std::fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
     let app = app.argument("--tls-key").argument(key.to_str().unwrap());
 
     let mut roots = rustls::RootCertStore::empty();
@@ -62,4 +65,26 @@ async fn plain_http_on_a_tls_port_is_refused_and_hurts_nobody() {
     let answer = raw::read_to_end(&mut plain).await;
     assert!(!answer.contains("200 OK"), "{answer:?}");
     assert!(get_over_tls(&host, &connector).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_private_key_that_other_users_can_read_is_a_warning_at_the_start_and_when_it_is_read_again() {
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let app = App::alone("edge")
+        .file("cert.pem", certified.cert.pem())
+        .file("key.pem", certified.signing_key.serialize_pem());
+    let (cert, key) = (app.path("cert.pem"), app.path("key.pem"));
+    let mode = |mode| std::fs::set_permissions(&key, Permissions::from_mode(mode)).unwrap();
+    let app = app.argument("--tls-cert").argument(cert.to_str().unwrap());
+    let app = app.argument("--tls-key").argument(key.to_str().unwrap());
+    mode(0o600);
+    let host = app.start().await;
+    assert_eq!(host.log_count("other users"), 0, "{:?}", host.log());
+    mode(0o640);
+    host.signal("HUP");
+    host.wait_for_log("key.pem: other users can read this file (mode 0640), and it holds secrets").await;
+    drop(host);
+    mode(0o644);
+    let host = app.start().await;
+    host.wait_for_log("key.pem: other users can read this file (mode 0644), and it holds secrets").await;
 }

@@ -12,6 +12,7 @@ pub mod budget;
 pub mod call;
 mod call_context;
 mod denials;
+mod directories;
 pub mod fair;
 pub mod files;
 pub mod framing;
@@ -226,6 +227,7 @@ pub struct Ctx {
     stdio: stdio::Stdio,
     key_value_open: usize,
     pending: pending::Pending,
+    directory_reads: directories::DirectoryReads,
     resources: http_limits::ResourceCount,
     open_files: Option<open_files::OpenFiles>,
 }
@@ -256,6 +258,7 @@ impl Ctx {
             stdio,
             key_value_open: 0,
             pending: pending::Pending::new(grants.component.clone(), &grants.limits, grants.budget.clone()),
+            directory_reads: directories::DirectoryReads::default(),
             resources,
             open_files: grants
                 .files

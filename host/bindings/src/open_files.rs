@@ -1,4 +1,5 @@
-//! The limits on open files: of one instance, and of all instances together.
+//! The limits on open files: of one instance, and of all instances together. A directory that a guest of WASI 0.2 reads
+//! counts as one, because wasmtime holds its entries in memory.
 //!
 //! wasmtime keeps a guest's descriptors in the instance's resource table, without a limit. So this module counts them
 //! there: every few calls of WASI, and on every call once there are too many. Then it closes the table for new
@@ -9,6 +10,7 @@ use crate::budget::ApplicationBudget;
 use std::sync::Arc;
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::filesystem::Descriptor;
+use wasmtime_wasi::p2::ReaddirIterator;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of open files.
@@ -45,7 +47,7 @@ impl OpenFiles {
         if self.closed.is_none() && !self.calls.is_multiple_of(COUNT_INTERVAL) {
             return;
         }
-        let open = table.iter_mut().filter(|entry| entry.is::<Descriptor>()).count();
+        let open = table.iter_mut().filter(|entry| entry.is::<Descriptor>() || entry.is::<ReaddirIterator>()).count();
         self.budget.files.take(open as u64);
         self.budget.files.give_back(self.open as u64);
         self.open = open;

@@ -5,6 +5,9 @@
 //! for an instance of another component. So every such call is charged with its arguments and its state. The sum has a
 //! bound per instance, and counts as memory of the application. The engine's own tables of unanswered calls, streams
 //! and futures are bounded too ([`MAX_HANDLES`], [`MAX_ASYNC_PARTS`]).
+//!
+//! An instance that calls a `func` waits for it, so it has one such call at a time. Its arguments count if they are large
+//! ([`MIN_COUNTED_BYTES`]); its results are read, handed over and dropped in one step.
 
 use crate::Ctx;
 use crate::budget::{ApplicationBudget, Budget, HeldMemory};
@@ -20,13 +23,16 @@ souk_manifest::fixed_limits! {
     const CALL_STATE_BYTES: usize = 8 << 10, bytes;
     /// What the unanswered calls of an instance may take besides two calls of `call_bytes`: about 2,000 small calls.
     const MIN_PENDING_BYTES: usize = 16 << 20, bytes;
+    /// Smaller arguments of a call to a `func` do not count: an instance waits for one such call at a time.
+    const MIN_COUNTED_BYTES: usize = 64 << 10, bytes;
     /// The most handles of an instance: its resources, unanswered calls, and ends of streams and futures.
     pub const MAX_HANDLES: usize = 16_384, "handles";
     /// The most parts of unanswered calls, streams and futures in the engine: three for each stream or future.
     pub const MAX_ASYNC_PARTS: usize = 32_768, "parts";
 }
 
-/// The unanswered calls of one instance.
+/// The unanswered calls of one instance; clones count together.
+#[derive(Clone)]
 pub(crate) struct Pending {
     component: Arc<str>,
     taken: Arc<Budget>,
@@ -40,7 +46,7 @@ impl Pending {
     }
 
     /// Begins a call whose arguments take `bytes`.
-    fn begin(&self, bytes: usize) -> wasmtime::Result<PendingCall> {
+    pub(crate) fn begin(&self, bytes: usize) -> wasmtime::Result<PendingCall> {
         let bytes = bytes.saturating_add(CALL_STATE_BYTES) as u64;
         let component = &self.component;
         if !self.taken.try_take(bytes) {
@@ -60,6 +66,11 @@ impl Pending {
             );
         };
         Ok(PendingCall { taken: self.taken.clone(), bytes, _held: held })
+    }
+
+    /// Begins a call for which the guest waits, if its arguments are large.
+    fn begin_waiting(&self, bytes: usize) -> wasmtime::Result<Option<PendingCall>> {
+        if bytes < MIN_COUNTED_BYTES { Ok(None) } else { self.begin(bytes).map(Some) }
     }
 }
 
@@ -88,6 +99,17 @@ impl Ctx {
     }
 }
 
+impl Ctx {
+    /// Begins a call of the guest to a `func` with arguments of `bytes`; `None` if they are too small to count. Keep the
+    /// value until the call is answered.
+    ///
+    /// # Errors
+    /// As [`Ctx::begin_call`].
+    pub fn begin_waiting_call(&self, bytes: usize) -> wasmtime::Result<Option<PendingCall>> {
+        self.pending.begin_waiting(bytes)
+    }
+}
+
 /// Begins a call as [`Ctx::begin_call`] does.
 ///
 /// # Errors
@@ -109,6 +131,8 @@ pub fn values(all: &[Val]) -> usize {
 fn value(one: &Val) -> usize {
     let more = match one {
         Val::String(text) | Val::Enum(text) => text.len(),
+        // All values of a list have one type.
+        Val::List(all) if all.first().is_some_and(is_number) => all.len().saturating_mul(size_of::<Val>()),
         Val::List(all) | Val::Tuple(all) => values(all),
         Val::Record(fields) => fields.iter().map(|(name, field)| size_of::<String>() + name.len() + value(field)).sum(),
         Val::Variant(case, payload) => case.len() + payload.as_deref().map_or(0, value),
@@ -117,6 +141,22 @@ fn value(one: &Val) -> usize {
         _ => 0,
     };
     size_of::<Val>() + more
+}
+
+/// Whether values of this type have nothing besides themselves.
+fn is_number(one: &Val) -> bool {
+    !matches!(
+        one,
+        Val::String(_)
+            | Val::Enum(_)
+            | Val::List(_)
+            | Val::Tuple(_)
+            | Val::Record(_)
+            | Val::Variant(..)
+            | Val::Option(_)
+            | Val::Result(_)
+            | Val::Flags(_)
+    )
 }
 
 #[cfg(test)]
@@ -147,6 +187,18 @@ mod tests {
         let error = pending.begin(1 << 20).err().unwrap().to_string();
         assert!(error.contains("application_memory"), "{error}");
         assert_eq!((pending.taken.taken(), all.memory.taken()), (0, 0));
+    }
+
+    #[test]
+    fn large_arguments_count_while_their_caller_waits_and_small_ones_do_not() {
+        let all = Arc::new(ApplicationBudget { memory: Budget::new(1 << 20), ..Default::default() });
+        let pending = Pending::new("web".into(), &ComponentLimits::default(), all.clone());
+        assert!(pending.begin_waiting(MIN_COUNTED_BYTES - 1).unwrap().is_none());
+        let call = pending.begin_waiting(MIN_COUNTED_BYTES).unwrap().unwrap();
+        assert_eq!(all.memory.taken(), (MIN_COUNTED_BYTES + CALL_STATE_BYTES) as u64);
+        assert!(pending.begin_waiting(1 << 20).err().unwrap().to_string().contains("application_memory"));
+        drop(call);
+        assert_eq!(all.memory.taken(), 0);
     }
 
     #[test]

@@ -218,3 +218,76 @@ async fn bytes_cross_a_link_as_a_whole_where_they_are_a_functions_whole_signatur
         }
     }
 }
+
+#[tokio::test]
+async fn large_arguments_count_as_memory_of_the_application_while_the_callee_runs() {
+    let mut config = wasmtime::Config::new();
+    config.wasm_component_model_async(true).epoch_interruption(true);
+    let engine = Engine::new(&config).unwrap();
+    let component = |text: &str| Component::new(&engine, wat::parse_str(text).unwrap()).unwrap();
+    // A list of `u8` that is a whole signature crosses as a whole.
+    for (result, per_byte) in [("(result (list u8))", 1), ("(result u32)", size_of::<Val>())] {
+        let [returned, results] = match per_byte {
+            1 => ["(result i32)", "(param i32)"],
+            _ => ["(result i32)", ""],
+        };
+        let callee = format!(
+            r#"(component {MEMORY}
+                (import "held" (func $held))
+                (core func $lowered (canon lower (func $held)))
+                (core module $f
+                    (import "" "held" (func $held))
+                    (func (export "f") (param i32 i32) {returned} call $held i32.const 16))
+                (core instance $i (instantiate $f (with "" (instance (export "held" (func $lowered))))))
+                (func $f (param "input" (list u8)) {result}
+                    (canon lift (core func $i "f") (memory (core memory $m "memory")) (realloc (core func $m "realloc"))))
+                (instance $contract (export "f" (func $f)))
+                (export "test:large/contract@1.0.0" (instance $contract)))"#
+        );
+        let (pass, drop) = if results.is_empty() { ("", "drop") } else { ("(i32.const 16)", "") };
+        let answer = if results.is_empty() { "(result i32)" } else { "" };
+        let caller = format!(
+            r#"(component
+                (import "test:large/contract@1.0.0" (instance $contract (export "f" (func (param "input" (list u8)) {result}))))
+                {MEMORY}
+                (core func $f (canon lower (func $contract "f") (memory (core memory $m "memory")) (realloc (core func $m "realloc"))))
+                (core module $run
+                    (import "" "f" (func $f (param i32 i32) {results} {answer}))
+                    (func (export "run") (param i32) (call $f (i32.const 64) (local.get 0) {pass}) {drop}))
+                (core instance $i (instantiate $run (with "" (instance (export "f" (func $f))))))
+                (func $run (param "bytes" u32) (canon lift (core func $i "run")))
+                (instance $own (export "run" (func $run)))
+                (export "test:large/own@1.0.0" (instance $own)))"#
+        );
+        let budget = Arc::new(ApplicationBudget { memory: Budget::new(64 << 20), ..Default::default() });
+        let held = Arc::new(AtomicUsize::new(0));
+        let (seen, all, mut linker) = (held.clone(), budget.clone(), Linker::new(&engine));
+        linker
+            .root()
+            .func_wrap("held", move |_: StoreContextMut<'_, Ctx>, (): ()| {
+                seen.store(usize::try_from(all.memory.taken())?, Ordering::SeqCst);
+                Ok(())
+            })
+            .unwrap();
+        let callee = pool_within("callee", &engine, &component(&callee), &mut linker, budget.clone());
+        let (importer, mut linker) = (component(&caller), Linker::new(&engine));
+        let contract = "test:large/contract@1.0.0";
+        let target = Target::Local(&callee);
+        let import = Import { engine: &engine, importer: &importer, interface: contract, export: contract, target };
+        link(&mut linker, &import, "caller", &callee, &Boundaries::off()).unwrap();
+        let caller = pool_within("caller", &engine, &importer, &mut linker, budget.clone());
+        let run = caller.position("test:large/own@1.0.0", "run").unwrap();
+        let held_for = async |bytes: u32| {
+            let context = CallContext::new("trace", Duration::from_secs(60));
+            caller.call(run, &[Val::U32(bytes)], context).await.map(|_| held.load(Ordering::SeqCst))
+        };
+        let small = held_for(5).await.unwrap();
+        let large = held_for(200_000).await.unwrap();
+        assert!((200_000 * per_byte..220_000 * per_byte + 20_000).contains(&(large - small)), "{small} {large}");
+        assert_eq!(held_for(5).await.unwrap(), small, "given back");
+        let rest = budget.hold(budget.memory.limit() - budget.memory.taken() - 100_000).unwrap();
+        let error = held_for(200_000).await.unwrap_err().to_string();
+        assert!(error.contains("component `caller`") && error.contains("application_memory"), "{error}");
+        std::mem::drop(rest);
+    }
+}

@@ -3,6 +3,7 @@
 
 use super::answers::{Answer, Answers, answer_as_vals};
 use bytes::Bytes;
+use futures::FutureExt as _;
 use serde_json::value::RawValue;
 use souk_bindings::Ctx;
 use souk_bindings::call::CallContext;
@@ -10,6 +11,7 @@ use souk_bindings::pending;
 use souk_bindings::tape::{ResultSource, Tape};
 use souk_codec::FunctionCodec;
 use souk_runtime::Flat;
+use std::future::ready;
 use std::sync::{Arc, OnceLock};
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 use wasmtime::component::{Component, Linker, LinkerInstance, Val};
@@ -96,7 +98,7 @@ pub(super) fn define(
             });
             let (call, context) = match begun {
                 Ok(begun) => begun,
-                Err(error) => return Box::pin(std::future::ready(Err(error))),
+                Err(error) => return Box::pin(ready(Err(error))),
             };
             let answer = Box::into_pin(link.clone().answer(context, params, results));
             Box::pin(async move {
@@ -115,9 +117,20 @@ pub(super) fn define(
     } else {
         instance.func_new_async(name, move |store: StoreContextMut<'_, Ctx>, _ty, params, results| {
             let ctx = store.data();
+            let begun = ctx.begin_waiting_call(pending::values(params));
             // The callee may compute in this same task: the caller only waits, so it gives its slice back.
             ctx.slice.release();
-            link.clone().answer(ctx.call.clone(), params, results)
+            match begun {
+                Ok(None) => link.clone().answer(ctx.call.clone(), params, results),
+                Ok(Some(call)) => {
+                    let answer = Box::into_pin(link.clone().answer(ctx.call.clone(), params, results));
+                    Box::new(answer.map(move |answered| {
+                        drop(call);
+                        answered
+                    }))
+                }
+                Err(refused) => Box::new(ready(Err(refused))),
+            }
         })
     }
 }
@@ -155,9 +168,13 @@ fn define_flat<P: Flat, R: Flat>(
 ) -> wasmtime::Result<()> {
     instance.func_wrap_async(name, move |store: StoreContextMut<'_, Ctx>, (param,): (P,)| {
         let ctx = store.data();
+        let begun = ctx.begin_waiting_call(param.bytes());
         ctx.slice.release();
         let answer = link.clone().answer_flat::<P, R>(ctx.call.clone(), param);
-        Box::new(async move { Ok((answer.await?,)) })
+        Box::new(async move {
+            let _call = begun?;
+            Ok((answer.await?,))
+        })
     })
 }
 

@@ -38,6 +38,17 @@ pub enum KeyValuePlace {
     },
 }
 
+impl KeyValuePlace {
+    /// Whether its URL has a password.
+    pub(super) fn has_login(&self) -> bool {
+        match self {
+            KeyValuePlace::File(_) | KeyValuePlace::Nats { .. } => false,
+            KeyValuePlace::Redis(url) => url.connection_info().redis_settings().password().is_some(),
+            KeyValuePlace::Mongo { url, .. } => url.has_login(),
+        }
+    }
+}
+
 /// Where a Redis server is, and how to log in. Shown without user and password.
 #[derive(Clone)]
 pub struct RedisUrl(ConnectionInfo);

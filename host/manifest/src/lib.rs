@@ -58,6 +58,7 @@ mod peers;
 mod postgres;
 mod profile;
 mod reach;
+pub mod readers;
 mod redis_trigger;
 mod release;
 mod route;
@@ -111,10 +112,11 @@ pub use static_response::StaticResponse;
 use draft::Draft;
 use error::{Report, Source};
 use nats::NatsTable;
+use readers::{Origin, SecretFiles};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use table::File;
-use variables::{Origin, Provider};
+use variables::Provider;
 
 /// What to load, and with which values.
 #[derive(Default, Clone)]
@@ -144,6 +146,8 @@ pub struct LoadOptions {
     pub selected: Vec<String>,
     /// Values of variables (`--variable K=V`); they win over all others.
     pub variables: BTreeMap<String, String>,
+    /// The files from which some of these values were read.
+    pub variable_files: BTreeMap<String, PathBuf>,
 }
 
 /// A loaded application and its warnings.
@@ -182,20 +186,20 @@ pub fn read(options: &LoadOptions) -> Result<Manifest, ManifestErrors> {
         None => Origin { path: draft.application.dir.join(name), shown: source.path.with_file_name(name) },
     };
     let default_config = beside("runtime-config.toml");
-    let config = match &options.runtime_config {
-        Some(path) => Some(runtime_config::read(path, path, &report)),
-        None if default_config.path.is_file() => {
-            Some(runtime_config::read(&default_config.path, &default_config.shown, &report))
-        }
-        None => None,
+    let config_file = match &options.runtime_config {
+        Some(path) => Some(Origin { path: path.clone(), shown: path.clone() }),
+        None => default_config.path.is_file().then_some(default_config),
     };
+    let config = config_file.map(|file| (runtime_config::read(&file.path, &file.shown, &report), file));
+    let mut secret_files = SecretFiles::default();
     let file = beside(".env");
     let dotenv = variables::read_dotenv(&file.path, &file.shown, false, &report);
     variables::warn_of_strays(&draft.declared, options.process_env.keys().chain(dotenv.keys()), manifest);
 
     let mut providers = Vec::new();
     variables::check_given(&options.variables, &draft.declared, &report);
-    if let Some((config, config_source)) = config {
+    if let Some(((config, config_source), file)) = config {
+        secret_files.add(&file, config.secrets());
         check::labels(&draft.application, &config.labels, File { source: &config_source, report: &report });
         draft.application.key_value_places = config.key_value_places;
         draft.application.sqlite_paths = config.sqlite_paths;
@@ -212,9 +216,14 @@ pub fn read(options: &LoadOptions) -> Result<Manifest, ManifestErrors> {
     } else {
         nats::apply_nats_config(&mut draft.application, options, NatsTable::default(), manifest);
     }
-    providers.insert(0, Provider::CommandLine { values: options.variables.clone() });
+    let (values, files) = (options.variables.clone(), options.variable_files.clone());
+    providers.insert(0, Provider::CommandLine { values, files });
     providers.push(Provider::Environment { prefix: declared::PREFIX.to_owned(), dotenv, file });
-    providers.iter().for_each(|provider| provider.warn_of_readers(&draft.declared, &report));
+    providers.iter().for_each(|provider| provider.add_files(&draft.declared, &mut secret_files));
+    if let Some(path) = draft.application.nats.as_ref().and_then(|nats| nats.credentials.clone()) {
+        secret_files.add(&Origin { path: path.clone(), shown: path }, ["the credentials for NATS".to_owned()]);
+    }
+    secret_files.warn(&report);
     if report.has_errors() {
         return fail(report);
     }

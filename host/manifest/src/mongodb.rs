@@ -49,6 +49,12 @@ impl MongoUrl {
         &self.whole
     }
 
+    /// Whether it has a user or password.
+    pub fn has_login(&self) -> bool {
+        let rest = self.whole.strip_prefix(self.scheme).and_then(|rest| rest.split('/').next());
+        rest.is_some_and(|login_and_hosts| login_and_hosts.contains('@'))
+    }
+
     /// The database that it names.
     pub fn database(&self) -> &str {
         &self.database

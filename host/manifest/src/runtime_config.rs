@@ -9,8 +9,9 @@ use super::error::{Report, Source};
 use super::key_value::{self, KeyValuePlace};
 use super::names::check_label;
 use super::nats::{self, NatsTable};
+use super::readers::Origin;
 use super::table::{At, File, Table};
-use super::variables::{Origin, Provider, read_dotenv};
+use super::variables::{Provider, read_dotenv};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +26,23 @@ pub(super) struct RuntimeConfig {
     pub admin_hosts: Vec<String>,
     /// Labels with the table and line that define them, to check that a component uses them.
     pub labels: Vec<(&'static str, At<String>)>,
+}
+
+impl RuntimeConfig {
+    /// The secrets in the file itself, besides values of variables.
+    pub(super) fn secrets(&self) -> Vec<String> {
+        let nats = self.nats.config.as_ref();
+        let mut secrets = Vec::new();
+        if nats.is_some_and(|nats| nats.cluster_secret.is_some()) {
+            secrets.push("`cluster_secret` of [nats]".to_owned());
+        }
+        if nats.is_some_and(|nats| nats.servers.iter().any(|server| server.login().is_some())) {
+            secrets.push("`servers` of [nats]".to_owned());
+        }
+        let with_login = self.key_value_places.iter().filter(|(_, place)| place.has_login());
+        secrets.extend(with_login.map(|(label, _)| format!("`url` of [key_value_store.{label}]")));
+        secrets
+    }
 }
 
 /// Reads the file at `path`; messages name it `shown`.

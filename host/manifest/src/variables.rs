@@ -14,9 +14,9 @@ use super::declared::{Declared, PREFIX, Value, environment_name};
 use super::error::{Report, Source};
 use super::generated::{self, HostValues};
 use super::names::{check_variable, nearest};
+use super::readers::{Origin, SecretFiles};
 use super::table::{File, Table};
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Reads `[variables]`. A variable with a mistake counts as declared, so that its uses are not reported too.
@@ -69,20 +69,12 @@ pub(super) fn read_declared(table: Table<'_, '_>) -> BTreeMap<String, Declared> 
 
 /// One source of values. Values can be secret, so there is no `Debug`.
 pub(super) enum Provider {
-    /// `--variable NAME=VALUE`.
-    CommandLine { values: BTreeMap<String, String> },
+    /// `--variable NAME=VALUE`; some values are read from files.
+    CommandLine { values: BTreeMap<String, String>, files: BTreeMap<String, PathBuf> },
     /// `type = "static"`: values in runtime-config.toml.
     Static { values: BTreeMap<String, String>, file: Origin },
     /// `type = "env"`, and the default source: the environment, then a `.env` file.
     Environment { prefix: String, dotenv: BTreeMap<String, String>, file: Origin },
-}
-
-/// The file that values come from; it need not exist.
-#[derive(Default)]
-pub(super) struct Origin {
-    pub(super) path: PathBuf,
-    /// Its name in messages.
-    pub(super) shown: PathBuf,
 }
 
 impl Provider {
@@ -96,7 +88,7 @@ impl Provider {
 
     fn get<'p>(&'p self, name: &str, process_env: &'p BTreeMap<String, String>) -> Option<&'p String> {
         match self {
-            Provider::CommandLine { values } | Provider::Static { values, .. } => values.get(name),
+            Provider::CommandLine { values, .. } | Provider::Static { values, .. } => values.get(name),
             Provider::Environment { prefix, dotenv, .. } => {
                 let key = environment_name(prefix, name);
                 process_env.get(&key).or_else(|| dotenv.get(&key))
@@ -119,28 +111,20 @@ impl Provider {
         }
     }
 
-    /// Warns when other users than the owner can read the file of this source and it has values of secret variables.
-    pub(super) fn warn_of_readers(&self, declared: &BTreeMap<String, Declared>, report: &Report) {
-        let (file, has): (_, &dyn Fn(&str) -> bool) = match self {
-            Provider::CommandLine { .. } => return,
-            Provider::Static { values, file } => (file, &|name| values.contains_key(name)),
-            Provider::Environment { prefix, dotenv, file } => {
-                (file, &|name| dotenv.contains_key(&environment_name(prefix, name)))
+    /// Adds the files of this source that have values of secret variables.
+    pub(super) fn add_files(&self, declared: &BTreeMap<String, Declared>, held: &mut SecretFiles) {
+        let secret = || declared.iter().filter(|(_, variable)| variable.secret).map(|(name, _)| name.clone());
+        match self {
+            Provider::CommandLine { files, .. } => {
+                for (name, path) in secret().filter_map(|name| files.get(&name).map(|path| (name.clone(), path))) {
+                    held.add(&Origin { path: path.clone(), shown: path.clone() }, [name]);
+                }
             }
-        };
-        let secret = declared.iter().filter(|(name, variable)| variable.secret && has(name));
-        let secret: Vec<&str> = secret.map(|(name, _)| name.as_str()).collect();
-        // If it is not a regular file (but a pipe, for example), the mode does not say who can read it.
-        let Some(metadata) = std::fs::metadata(&file.path).ok().filter(std::fs::Metadata::is_file) else { return };
-        let mode = metadata.permissions().mode() & 0o777;
-        if secret.is_empty() || mode & 0o044 == 0 {
-            return;
+            Provider::Static { values, file } => held.add(file, secret().filter(|name| values.contains_key(name))),
+            Provider::Environment { prefix, dotenv, file } => {
+                held.add(file, secret().filter(|name| dotenv.contains_key(&environment_name(prefix, name))));
+            }
         }
-        let source = Source::new(&file.shown, "");
-        let message =
-            format!("other users can read this file (mode {mode:04o}), and it holds secrets: {}", secret.join(", "));
-        let fix = format!("chmod 600 {}", file.shown.display());
-        report.warning(File { source: &source, report }.diagnostic(None, None, message, fix));
     }
 }
 

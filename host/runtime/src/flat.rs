@@ -17,6 +17,9 @@ use wasmtime::component::{Accessor, ComponentType, Func, Lift, Lower, Val};
 
 /// A value that can cross a link as a whole.
 pub trait Flat: ComponentType + Lift + Lower + Send + Sync + 'static {
+    /// How many bytes it has.
+    fn bytes(&self) -> usize;
+
     /// The value as a `Val`.
     fn into_val(self) -> Val;
 
@@ -25,6 +28,10 @@ pub trait Flat: ComponentType + Lift + Lower + Send + Sync + 'static {
 }
 
 impl Flat for Bytes {
+    fn bytes(&self) -> usize {
+        self.len()
+    }
+
     fn into_val(self) -> Val {
         Val::List(self.into_iter().map(Val::U8).collect())
     }
@@ -36,6 +43,10 @@ impl Flat for Bytes {
 }
 
 impl Flat for String {
+    fn bytes(&self) -> usize {
+        self.len()
+    }
+
     fn into_val(self) -> Val {
         Val::String(self)
     }

@@ -65,6 +65,10 @@ souk_manifest::fixed_limits! {
     /// How many connections of a component may be open to servers, in use or idle, before a further one is closed after
     /// its response.
     const MAX_KEPT: usize = 128, "connections";
+    /// How much of one response of HTTP/2 the host reads ahead of the component.
+    const MAX_STREAM_AHEAD_BYTES: u32 = 256 << 10, bytes;
+    /// How much of all responses of one HTTP/2 connection.
+    const MAX_CONNECTION_AHEAD_BYTES: u32 = 1 << 20, bytes;
     /// How often an HTTP/2 connection that is in use is pinged.
     const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(20);
     /// How long the answer to such a ping may take before the connection is closed.
@@ -125,6 +129,8 @@ impl Client {
                 .pool_timer(TokioTimer::new())
                 .pool_idle_timeout(POOL_IDLE_TIMEOUT)
                 .pool_max_idle_per_host(kept)
+                .http2_initial_stream_window_size(MAX_STREAM_AHEAD_BYTES)
+                .http2_initial_connection_window_size(MAX_CONNECTION_AHEAD_BYTES)
                 .http2_keep_alive_interval(HTTP2_PING_INTERVAL)
                 .http2_keep_alive_timeout(HTTP2_PING_TIMEOUT)
                 .build(connector.clone())

@@ -2,6 +2,7 @@
 //! disk.
 
 use super::{Fault, Handle, Page, Refusal, Store, StoreError};
+use crate::pending::{Pending, PendingCall};
 use crate::producer::{Batch, Producer, Source};
 use crate::{Ctx, pending};
 use std::pin::Pin;
@@ -83,8 +84,8 @@ impl wit::HostStoreWithStore<Ctx> for HasSelf<Ctx> {
         let store = store(guest, &handle)?;
         guest.with(|mut access| {
             let (outcome, end) = oneshot::channel();
-            let fault = access.get().fault();
-            let keys = StreamReader::new(&mut access, Producer::new(Keys::of(store, fault), Some(outcome)))?;
+            let (fault, pending) = (access.get().fault(), access.get().pending.clone());
+            let keys = StreamReader::new(&mut access, Producer::new(Keys::of(store, fault, pending), Some(outcome)))?;
             // A guest that drops the stream early drops the sender with it: no error then.
             let end = async move { wasmtime::error::Ok(end.await.unwrap_or(Ok(()))) };
             Ok((keys, FutureReader::new(&mut access, end)?))
@@ -95,18 +96,22 @@ impl wit::HostStoreWithStore<Ctx> for HasSelf<Ctx> {
 /// A page whose read is in progress.
 type Fetch = Pin<Box<dyn Future<Output = Result<Page, StoreError>> + Send>>;
 
-/// Lists the keys of a store page by page, as the guest reads them. A page has a limited number of keys and bytes; a
-/// page of a file is read directly in `poll_batch`.
+/// Lists the keys of a store page by page, as the guest reads them. A page has a limited number of keys and bytes, which
+/// count as memory of the instance until the guest asks for the next one; a page of a file is read directly in
+/// `poll_batch`.
 struct Keys {
     store: Arc<Store>,
     fault: Fault,
+    pending: Pending,
+    /// What the last page counts for.
+    held: Option<PendingCall>,
     /// `None` after the last page.
     page: Option<Fetch>,
 }
 
 impl Keys {
-    fn of(store: Arc<Store>, fault: Fault) -> Self {
-        let mut keys = Keys { store, fault, page: None };
+    fn of(store: Arc<Store>, fault: Fault, pending: Pending) -> Self {
+        let mut keys = Keys { store, fault, pending, held: None, page: None };
         keys.fetch(None);
         keys
     }
@@ -126,9 +131,13 @@ impl Source for Keys {
             return Poll::Ready(None);
         };
         let page = ready!(page.as_mut().poll(cx));
-        self.page = None;
+        (self.page, self.held) = (None, None);
         Poll::Ready(Some(match page {
             Ok(page) => {
+                match self.pending.begin(pending::texts(&page.keys)) {
+                    Ok(held) => self.held = Some(held),
+                    Err(error) => return Poll::Ready(Some(Err(wit::Error::Other(error.to_string())))),
+                }
                 if page.next.is_some() {
                     self.fetch(page.next);
                 }

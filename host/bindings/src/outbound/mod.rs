@@ -200,7 +200,7 @@ pub(crate) fn system_resolver() -> Resolve {
 ///
 /// # Errors
 /// When the TLS library does not support its own defaults.
-pub(crate) fn tls_config() -> Result<ClientConfig, rustls::Error> {
+pub fn tls_config() -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     Ok(config.with_webpki_roots().with_no_client_auth())

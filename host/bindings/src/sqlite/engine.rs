@@ -13,6 +13,7 @@
 
 use super::error::{Stop, to_guest, to_guest_spilled};
 use super::gauge::{Gauge, Run};
+use super::kept;
 use super::policy::{self, Role};
 use super::spill::SpillBudget;
 use super::value::{RowError, read_row};
@@ -26,16 +27,6 @@ use std::time::Duration;
 
 /// Steps of SQLite's virtual machine between two readings of the clock.
 const PROGRESS_STEPS: i32 = 10;
-
-souk_manifest::fixed_limits! {
-    /// The fixed limits of the engine.
-    pub(crate) const FIXED_LIMITS = "sqlite";
-
-    /// How many compiled statements one connection keeps.
-    const CACHED_STATEMENTS: usize = 128, "statements";
-    /// The longest compiled statement that is kept: longer ones probably contain values, and do not repeat.
-    const MAX_CACHED_STATEMENT_BYTES: usize = 8 << 10, bytes;
-}
 
 /// The size of a page. It is SQLite's default, but explicit here because the file's size is counted in pages.
 const PAGE_BYTES: u64 = 4096;
@@ -99,7 +90,7 @@ impl Engine {
         }
         // The policy comes last, because it would deny the settings above.
         policy::install(&mut sqlite, role, &gauge)?;
-        sqlite.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+        sqlite.set_prepared_statement_cache_capacity(kept::CACHED_STATEMENTS);
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         let engine = Engine { sqlite, gauge };
         engine.restore_inline_settings()?;
@@ -157,8 +148,12 @@ impl Engine {
 
     /// Compiles `sql`, and returns whether it is a read.
     pub(super) fn is_read(&self, sql: &str) -> Result<bool, Stop> {
-        let compiled = self.sqlite.prepare_cached(sql);
-        compiled.map(|s| s.readonly()).map_err(|e| not_compiled(self.stop(&e)))
+        let statement = self.sqlite.prepare_cached(sql).map_err(|e| not_compiled(self.stop(&e)))?;
+        let reads = statement.readonly();
+        if !kept::may_be_kept(&statement, sql) {
+            statement.discard();
+        }
+        Ok(reads)
     }
 
     /// Runs `sql` and returns the whole result; [`Stop::Overflow`] when it is larger than `bound`.
@@ -193,18 +188,30 @@ impl Engine {
         sql: &str,
         params: &[Value],
         read_only: bool,
+        give: impl FnMut(Item) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
+        let mut statement = self.sqlite.prepare_cached(sql).map_err(|e| not_compiled(self.stop(&e)))?;
+        let is_kept = kept::may_be_kept(&statement, sql);
+        let done = self.run(&mut statement, params, read_only, give);
+        if !is_kept {
+            statement.discard();
+        }
+        done
+    }
+
+    fn run(
+        &self,
+        statement: &mut rusqlite::Statement<'_>,
+        params: &[Value],
+        read_only: bool,
         mut give: impl FnMut(Item) -> Result<(), Stop>,
     ) -> Result<(), Stop> {
         let stop = |e: rusqlite::Error| self.stop(&e);
-        let compile = |e: rusqlite::Error| not_compiled(self.stop(&e));
-        let (mut cached, mut plain);
-        let statement: &mut rusqlite::Statement<'_> = if sql.len() <= MAX_CACHED_STATEMENT_BYTES {
-            cached = self.sqlite.prepare_cached(sql).map_err(compile)?;
-            &mut cached
-        } else {
-            plain = self.sqlite.prepare(sql).map_err(compile)?;
-            &mut plain
-        };
+        if self.gauge.take_creates()
+            && let Some(why) = self.gauge.trusting(|| kept::full_schema(&self.sqlite)).map_err(stop)?
+        {
+            return Err(Stop::Failed(Error::Io(why)));
+        }
         if self.gauge.take_pattern() {
             // This expires the connection's statements, once: this one is planned with its values at its first step.
             self.sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, false).map_err(stop)?;
@@ -462,5 +469,29 @@ mod tests {
         // From then on, plans of this connection depend on values.
         run(list, &[Value::Text("a".into()), Value::Text("x".into()), Value::Integer(10)]);
         assert_ne!(compiled_again(list), 0);
+    }
+
+    #[test]
+    fn a_large_compiled_statement_is_not_kept_however_it_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let spill = Arc::new(SpillBudget::new(u64::MAX));
+        let engine = Engine::open(&folder.path().join("shop.db"), Role::Writer, 1 << 30, &spill).unwrap();
+        let run = |sql: &str, read_only| {
+            let _run = engine.begin();
+            engine.collect(sql, &[], read_only, Bound { rows: 100, bytes: 1 << 20 })
+        };
+        let union = |of: &str| vec![format!("SELECT * FROM {of}"); 50].join(" UNION ALL ");
+        run("CREATE TABLE t (a, b, c, d)", false).unwrap();
+        run(&format!("CREATE VIEW v AS {}", union("t")), false).unwrap();
+        let (small, read, write) = ("SELECT * FROM t", union("v"), format!("INSERT INTO t {}", union("v")));
+        run(small, true).unwrap();
+        run(&read, true).unwrap();
+        assert!(matches!(run(&write, true), Err(Stop::Writes)));
+        assert!(!engine.is_read(&write).unwrap());
+        let compiled = |sql: &str| engine.sqlite.prepare_cached(sql).unwrap();
+        assert_eq!(compiled(small).get_status(StatementStatus::Run), 1);
+        let large = compiled(&read);
+        assert!(large.get_status(StatementStatus::MemUsed) > 200_000);
+        assert_eq!(large.get_status(StatementStatus::Run), 0, "it was compiled again");
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct Gauge {
     virtual_table: AtomicBool,
     /// Whether a statement with `LIKE` or `GLOB` was compiled.
     pattern: AtomicBool,
+    /// Whether a statement that lets the schema grow was compiled.
+    creates: AtomicBool,
     /// The policy's last denial, with its reason.
     denied: Mutex<Option<String>>,
     /// Whether the host itself runs the statement, not a guest: then nothing is denied.
@@ -56,6 +58,7 @@ impl Gauge {
             may_have_rolled_back: AtomicBool::new(false),
             virtual_table: AtomicBool::new(false),
             pattern: AtomicBool::new(false),
+            creates: AtomicBool::new(false),
             denied: Mutex::new(None),
             trusted: AtomicBool::new(false),
             spill: Spill::new(spill),
@@ -87,6 +90,15 @@ impl Gauge {
     /// Whether a statement with `LIKE` or `GLOB` was compiled since the last call of this function.
     pub(super) fn take_pattern(&self) -> bool {
         self.pattern.load(Ordering::Relaxed) && self.pattern.swap(false, Ordering::Relaxed)
+    }
+
+    pub(super) fn note_creates(&self) {
+        self.creates.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a statement that lets the schema grow was compiled since the last call of this function.
+    pub(super) fn take_creates(&self) -> bool {
+        self.creates.load(Ordering::Relaxed) && self.creates.swap(false, Ordering::Relaxed)
     }
 
     pub(super) fn is_cancelled(&self) -> bool {

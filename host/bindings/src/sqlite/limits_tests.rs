@@ -150,3 +150,24 @@ async fn a_transaction_that_sqlite_ended_by_itself_takes_no_more_statements() {
     assert!(error(&c, "INSERT OR ROLLBACK INTO t VALUES (4)").await.contains("UNIQUE"));
     ok(&c, "INSERT INTO t VALUES (5)").await;
 }
+
+#[tokio::test]
+async fn a_component_cannot_let_the_schema_grow_without_end() {
+    let f = Fixture::new("CREATE TABLE t (a)").await;
+    let c = f.connect();
+    let columns: Vec<_> = (0..500).map(|n| format!("column_{n:020}")).collect();
+    let columns = columns.join(", ");
+    let mut made = 0;
+    let message = loop {
+        match c.execute(format!("CREATE TABLE wide_{made} ({columns})"), vec![]).await {
+            Ok(_) => made += 1,
+            Err(Error::Io(message)) => break message,
+            Err(e) => panic!("{e:?}"),
+        }
+    };
+    assert!((30..60).contains(&made) && message.contains("drop what is not in use"), "{made}: {message}");
+    ok(&c, "INSERT INTO wide_0 (column_00000000000000000000) VALUES (1)").await;
+    assert!(error(&c, "ALTER TABLE t ADD COLUMN i").await.contains("create no more"));
+    ok(&c, "DROP TABLE wide_1").await;
+    ok(&c, "CREATE INDEX t_a ON t (a)").await;
+}

@@ -39,8 +39,8 @@
 //!
 //! SQLite can only limit its memory for the whole process ([`MAX_HEAP_BYTES`]), so no component may use all of it.
 //! Sorts and intermediate tables that exceed [`CACHE_KIB`] go to temporary files in the database's folder, `spill.rs`
-//! limits these files, and a component runs at most [`MAX_STATEMENTS`] statements at the same time. A read that still
-//! runs out of memory is run again.
+//! limits these files, and a component runs at most [`MAX_STATEMENTS`] statements at the same time. What connections keep
+//! between statements is bounded too, `kept.rs`. A read that still runs out of memory is run again.
 //!
 //! # Durability
 //!
@@ -63,6 +63,7 @@ mod gauge;
 mod grant;
 mod group;
 mod host;
+mod kept;
 mod policy;
 mod reads;
 mod script;
@@ -182,7 +183,7 @@ souk_manifest::fixed_limits! {
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     [
         FIXED_LIMITS,
-        engine::FIXED_LIMITS,
+        kept::FIXED_LIMITS,
         group::FIXED_LIMITS,
         statement::FIXED_LIMITS,
         stream::FIXED_LIMITS,

@@ -74,6 +74,9 @@ pub(super) fn install(connection: &mut rusqlite::Connection, role: Role, gauge: 
     connection.authorizer(Some(move |context: AuthContext<'_>| match check(role, &context.action) {
         _ if gauge.is_trusted() => Authorization::Allow,
         Ok(()) => {
+            if lets_the_schema_grow(&context.action) {
+                gauge.note_creates();
+            }
             match context.action {
                 AuthAction::CreateVtable { .. } => gauge.note_virtual_table(),
                 AuthAction::Function { function_name: "like" | "glob" } => gauge.note_pattern(),
@@ -86,6 +89,19 @@ pub(super) fn install(connection: &mut rusqlite::Connection, role: Role, gauge: 
             Authorization::Deny
         }
     }))
+}
+
+fn lets_the_schema_grow(action: &AuthAction<'_>) -> bool {
+    use AuthAction::{AlterTable, CreateIndex, CreateTable, CreateTrigger, CreateView, CreateVtable};
+    matches!(
+        action,
+        AlterTable { .. }
+            | CreateIndex { .. }
+            | CreateTable { .. }
+            | CreateTrigger { .. }
+            | CreateView { .. }
+            | CreateVtable { .. }
+    )
 }
 
 /// Checks that guests' writes and migrations may do `action`; the error says why not.

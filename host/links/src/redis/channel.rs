@@ -1,7 +1,8 @@
 //! A channel with the component that gets its messages, and the channels of one connection.
 
 use crate::durable::LogThrottle;
-use redis::Msg;
+use redis::{Msg, Value};
+use souk_bindings::budget::{ApplicationBudget, HeldMemory};
 use souk_bindings::call::CallContext;
 use souk_bindings::printable;
 use souk_manifest::{RedisTrigger, RedisUrl};
@@ -18,9 +19,9 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of messages.
     pub(crate) const FIXED_LIMITS = "redis triggers";
 
-    /// The largest message that a component gets; a larger one is dropped. As a value of the component model it takes
-    /// about thirty times as much memory.
-    const MAX_MESSAGE_BYTES: usize = 1 << 20, bytes;
+    /// The largest message that a component gets; a larger one is dropped as it comes. As a value of the component model
+    /// it takes about forty times as much memory.
+    pub(super) const MAX_MESSAGE_BYTES: usize = 1 << 20, bytes;
 }
 
 /// The interfaces for messages that a component may export, the newer one first.
@@ -69,8 +70,13 @@ impl Channel {
         self.ended.cancel();
     }
 
+    /// The budget of its application.
+    pub(super) fn application(&self) -> Arc<ApplicationBudget> {
+        self.pool.active().grants().budget.clone()
+    }
+
     /// Calls the component with one message.
-    async fn deliver(&self, payload: Vec<u8>, _held: OwnedSemaphorePermit) {
+    async fn deliver(&self, payload: Vec<u8>, _held: Held) {
         let Ok(_slot) = self.slots.acquire().await else { return };
         let message = Val::List(payload.into_iter().map(Val::U8).collect());
         let trace: Arc<str> = Uuid::now_v7().to_string().into();
@@ -142,6 +148,8 @@ pub(super) struct Served {
     pub(super) messages: TaskTracker,
     /// The components that get the messages of each channel.
     pub(super) channels: BTreeMap<Arc<str>, Vec<Channel>>,
+    /// The memory for what is read ahead.
+    pub(super) _held: HeldMemory,
 }
 
 impl Served {
@@ -165,33 +173,67 @@ impl Served {
     pub(super) fn take(&self, message: &Msg, dropped: &LogThrottle) {
         let (channel, payload) = (message.get_channel_name(), message.get_payload_bytes());
         let Some(channels) = self.channels.get(channel) else { return };
+        let too_large = too_large(message);
         for target in channels.iter().filter(|target| !target.ended.is_cancelled()) {
             let component = target.pool.component();
-            if payload.len() > MAX_MESSAGE_BYTES {
+            if let Some(length) = too_large {
                 tracing::error!(
                     %component,
-                    "a message of {} bytes of the channel `{channel}` is lost: at most {MAX_MESSAGE_BYTES} are taken; put \
-                     what is large into a store, and its key into the message",
-                    payload.len()
+                    "a message of {length} bytes of the channel `{channel}` is lost: at most {MAX_MESSAGE_BYTES} are taken; \
+                     put what is large into a store, and its key into the message",
                 );
                 continue;
             }
-            let bytes = payload.len() * (1 + size_of::<Val>());
-            let kib = u32::try_from(bytes.div_ceil(1024).max(1)).unwrap_or(u32::MAX);
-            let Ok(held) = self.memory_kib.clone().try_acquire_many_owned(kib) else {
-                dropped.failed(|more| {
-                    tracing::error!(
-                        %component,
-                        "{} messages of the channel `{channel}` are lost: `{component}` is slower than they come; raise its \
-                         limit `instances`",
-                        more + 1
-                    );
-                });
-                continue;
+            let held = match self.hold(target, payload.len()) {
+                Ok(held) => held,
+                Err(why) => {
+                    dropped.failed(|more| {
+                        let lost = more + 1;
+                        tracing::error!(
+                            %component,
+                            "{lost} messages of the channel `{channel}` are lost: {why}"
+                        );
+                    });
+                    continue;
+                }
             };
             let (target, payload) = (target.clone(), payload.to_vec());
             self.messages.spawn(async move { target.deliver(payload, held).await });
         }
+    }
+}
+
+/// The memory that a message counts for, for all messages and for the application; free again when this is dropped.
+struct Held {
+    _messages: OwnedSemaphorePermit,
+    _application: HeldMemory,
+}
+
+impl Served {
+    /// Takes memory for a message of `length` bytes until it is delivered to `target`.
+    fn hold(&self, target: &Channel, length: usize) -> Result<Held, String> {
+        let bytes = length * (1 + size_of::<Val>());
+        let kib = u32::try_from(bytes.div_ceil(1024).max(1)).unwrap_or(u32::MAX);
+        let slow = || {
+            let component = target.pool.component();
+            format!("`{component}` is slower than they come; raise its limit `instances`")
+        };
+        let messages = self.memory_kib.clone().try_acquire_many_owned(kib).map_err(|_| slow())?;
+        let application = target.application().hold(bytes as u64);
+        let application = application
+            .ok_or_else(|| "the application has no memory for them (limit `application_memory`)".to_owned())?;
+        Ok(Held { _messages: messages, _application: application })
+    }
+}
+
+/// The length of a message that is too large: [`Inflow`](super::inflow::Inflow) has replaced its bytes by it.
+fn too_large(message: &Msg) -> Option<i64> {
+    if !message.get_payload_bytes().is_empty() {
+        return None;
+    }
+    match message.get_payload() {
+        Ok(Value::Int(length)) => Some(length),
+        _ => None,
     }
 }
 

@@ -5,11 +5,12 @@
 //! shows it.
 
 use super::channel::Served;
+use super::dial::dial;
+use super::inflow::{Ahead, Inflow};
 use crate::durable::LogThrottle;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use futures::StreamExt as _;
-use redis::aio::{PubSubSink, PubSubStream};
-use redis::{Client, RedisError, RedisResult};
+use redis::aio::{PubSub, PubSubSink, PubSubStream};
+use redis::{RedisError, RedisResult};
 use souk_manifest::RedisUrl;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -58,12 +59,13 @@ impl fmt::Display for ConnectionError {
 
 /// A connection with its subscriptions.
 pub(super) struct Connection {
-    client: Client,
-    /// The server, without a password.
-    server: String,
+    server: RedisUrl,
     served: Served,
-    pubsub: (PubSubSink, PubSubStream),
+    pubsub: Subscribed,
 }
+
+/// The two halves of the client, and how much of what it has read is not passed on.
+type Subscribed = (PubSubSink, PubSubStream, Arc<Ahead>);
 
 impl Connection {
     /// Connects to `server` and subscribes to the channels of `served`.
@@ -71,9 +73,8 @@ impl Connection {
     /// # Errors
     /// When the server does not answer, or refuses.
     pub(super) async fn open(server: &RedisUrl, served: Served) -> Result<Self, ConnectionError> {
-        let client = Client::open(server.connection_info().clone()).map_err(ConnectionError::Redis)?;
-        let pubsub = subscribe(&client, &served).await?;
-        Ok(Connection { client, server: server.to_string(), served, pubsub })
+        let pubsub = subscribe(server, &served).await?;
+        Ok(Connection { server: server.clone(), served, pubsub })
     }
 
     /// Passes messages on until `stop`, or until all channels have ended: a server that a reload no longer names may go
@@ -91,12 +92,12 @@ impl Connection {
         loop {
             let lost = self.read(&dropped);
             let Some(why) = stop.run_until_cancelled(lost).await else { return };
-            tracing::warn!(server = self.server, "the connection to Redis at {} is lost: {why}", self.server);
+            tracing::warn!(server = %self.server, "the connection to Redis at {} is lost: {why}", self.server);
             if stop.run_until_cancelled(self.reconnect()).await.is_none() {
                 return;
             }
             tracing::warn!(
-                server = self.server,
+                server = %self.server,
                 "Redis at {} is connected again; messages that were published meanwhile are lost",
                 self.server
             );
@@ -105,7 +106,7 @@ impl Connection {
 
     /// Passes messages on until the connection is lost; returns why it was lost.
     async fn read(&mut self, dropped: &LogThrottle) -> ConnectionError {
-        let (sink, stream) = &mut self.pubsub;
+        let (sink, stream, ahead) = &mut self.pubsub;
         let mut ticks = interval(PING_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.tick().await;
@@ -129,7 +130,7 @@ impl Connection {
             }
         };
         let messages = async {
-            while let Some(message) = stream.next().await {
+            while let Some(message) = ahead.next(stream).await {
                 self.served.take(&message, dropped);
             }
         };
@@ -144,13 +145,13 @@ impl Connection {
         let throttle = LogThrottle::default();
         for pause in PAUSES.build() {
             sleep(pause).await;
-            match subscribe(&self.client, &self.served).await {
+            match subscribe(&self.server, &self.served).await {
                 Ok(pubsub) => {
                     self.pubsub = pubsub;
                     return;
                 }
                 Err(why) => throttle.failed(|_| {
-                    tracing::warn!(server = self.server, "Redis at {} does not answer: {why}", self.server);
+                    tracing::warn!(server = %self.server, "Redis at {} does not answer: {why}", self.server);
                 }),
             }
         }
@@ -158,13 +159,15 @@ impl Connection {
 }
 
 /// Connects and subscribes to the channels.
-async fn subscribe(client: &Client, served: &Served) -> Result<(PubSubSink, PubSubStream), ConnectionError> {
+async fn subscribe(server: &RedisUrl, served: &Served) -> Result<Subscribed, ConnectionError> {
     let subscribed = async {
-        let (mut sink, stream) = client.get_async_pubsub().await?.split();
+        let ahead = Arc::<Ahead>::default();
+        let stream = Inflow::new(dial(server).await?, ahead.clone());
+        let (mut sink, stream) = PubSub::new(server.connection_info().redis_settings(), stream).await?.split();
         for channel in served.names() {
             sink.subscribe(&*channel).await?;
         }
-        RedisResult::Ok((sink, stream))
+        RedisResult::Ok((sink, stream, ahead))
     };
     match timeout(CONNECT_TIMEOUT, subscribed).await {
         Ok(subscribed) => subscribed.map_err(ConnectionError::Redis),

@@ -4,17 +4,20 @@
 //! no connection, or if its component fails. The log says so. Use a durable link for messages that must not be lost.
 //! The host reconnects for as long as it runs ([`connection`]).
 //!
-//! **Bounds.** The client reads a connection as fast as the server writes, even if nobody takes the messages from it.
-//! So messages are taken at once, and dropped if there is no memory for them ([`MAX_HELD_KIB`]). The component's
-//! instances bound the concurrent calls.
+//! **Bounds.** A server ends a connection that is not read, so messages are taken at once, and dropped if there is no
+//! memory for them ([`MAX_HELD_KIB`], and the limit `application_memory`). A message that is too large is dropped as it
+//! comes, and what the client reads ahead has a bound ([`inflow`]). The component's instances bound the concurrent calls.
 
 mod channel;
 mod connection;
+mod dial;
+mod inflow;
 
 pub use channel::{Channel, message_handler};
 
 use channel::Served;
 use connection::Connection;
+use inflow::CONNECTION_BYTES;
 use souk_manifest::RedisUrl;
 use souk_manifest::limits::FixedLimit;
 use std::collections::BTreeMap;
@@ -34,7 +37,7 @@ souk_manifest::fixed_limits! {
 
 /// Every fixed limit of Redis triggers.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
-    [FIXED_LIMITS, channel::FIXED_LIMITS, connection::FIXED_LIMITS].concat()
+    [FIXED_LIMITS, channel::FIXED_LIMITS, connection::FIXED_LIMITS, inflow::FIXED_LIMITS].concat()
 }
 
 /// The components that get the messages of each channel of a server.
@@ -49,14 +52,30 @@ pub struct Listening {
 
 /// Why a Redis server cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "Redis at {server}: {why}\n  fix: start the server, or correct `address` of [[trigger.redis]] in line {line}: host and \
-     port, user and password, `rediss://` for TLS"
-)]
-pub struct RedisError {
-    server: String,
-    why: String,
-    line: usize,
+pub enum RedisError {
+    /// It does not answer, or refuses.
+    #[error(
+        "Redis at {server}: {why}\n  fix: start the server, or correct `address` of [[trigger.redis]] in line {line}: host \
+         and port, user and password, `rediss://` for TLS"
+    )]
+    Unreachable {
+        /// The server, without a password.
+        server: String,
+        /// What the client or the server says.
+        why: String,
+        /// The line of the trigger.
+        line: usize,
+    },
+    /// The application has no memory left for what is read from it.
+    #[error(
+        "Redis at {server}: the application has no memory for the {} MiB that are read ahead\n  fix: raise \
+         `application_memory` under [application.tool.souk.limits] in the manifest",
+        CONNECTION_BYTES >> 20
+    )]
+    Memory {
+        /// The server, without a password.
+        server: String,
+    },
 }
 
 impl Listening {
@@ -81,10 +100,15 @@ impl Listening {
             by_name.entry(channel.name.clone()).or_default().push(channel.clone());
         }
         for (server, line, channels) in servers {
-            let served = Served { memory_kib: memory_kib.clone(), messages: messages.clone(), channels };
-            let connection = Connection::open(server, served).await;
-            let connection =
-                connection.map_err(|why| RedisError { server: server.to_string(), why: why.to_string(), line })?;
+            let first = channels.values().flatten().next();
+            let held = first.map(|channel| channel.application().hold(CONNECTION_BYTES as u64));
+            let Some(held) = held.flatten() else { return Err(RedisError::Memory { server: server.to_string() }) };
+            let served = Served { memory_kib: memory_kib.clone(), messages: messages.clone(), channels, _held: held };
+            let connection = Connection::open(server, served).await.map_err(|why| RedisError::Unreachable {
+                server: server.to_string(),
+                why: why.to_string(),
+                line,
+            })?;
             connections.spawn(connection.run(stop.clone()));
         }
         Ok(Listening { connections, messages, stop })

@@ -10,7 +10,8 @@ use crate::limits::ByteSize;
 use crate::secrets::Secrets;
 use crate::subject::Subjects;
 use proptest::prelude::*;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -35,6 +36,7 @@ pub(super) fn app(manifest: &str) -> App {
         only: Vec::new(),
         selected: Vec::new(),
         variables: BTreeMap::new(),
+        variable_files: BTreeMap::new(),
     };
     App { dir, options }
 }
@@ -52,7 +54,8 @@ impl App {
     pub(super) fn file(self, path: &str, text: &str) -> Self {
         let path = self.dir.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
         self
     }
 

@@ -123,3 +123,43 @@ fn a_wrong_runtime_configuration_is_one_error_each() {
         assert!(!errors.to_string().contains("s3cret"), "{errors}");
     }
 }
+
+#[test]
+fn each_file_with_secrets_that_other_users_can_read_is_one_warning() {
+    let text =
+        format!("{}[variables]\nkey = {{ required = true, secret = true }}\nname = {{ required = true }}\n", HEAD);
+    let config = "[nats]\nservers = [\"nats://u:s3cret@h\"]\ncredentials = \"n.creds\"\ncluster_secret = \"0123456789abcdef\"\n\
+        [key_value_store.a]\ntype = \"redis\"\nurl = \"redis://:s3cret@h\"\n[key_value_store.b]\ntype = \"mongodb\"\n\
+        url = \"mongodb://u:s3cret@h/d\"\n[key_value_store.c]\ntype = \"redis\"\nurl = \"redis://h/1\"\n\
+        [[variables_provider]]\ntype = \"static\"\nvalues = { key = \"s3cret\", name = \"x\" }\n";
+    let mut app = app(&text).file("runtime-config.toml", config);
+    app = app
+        .file(".env", "SPIN_VARIABLE_KEY=s3cret\nSPIN_VARIABLE_NAME=x\n")
+        .file("n.creds", "s3cret")
+        .file("k", "s3cret");
+    let file = |name: &str| app.dir.path().join(name);
+    app.options.variables = ["key", "name"].map(|name| (name.to_owned(), "s3cret".to_owned())).into();
+    app.options.variable_files = ["key", "name"].map(|name| (name.to_owned(), file("k"))).into();
+    let warned = |mode: u32| {
+        for name in ["runtime-config.toml", ".env", "n.creds", "k"] {
+            fs::set_permissions(file(name), Permissions::from_mode(mode)).unwrap();
+        }
+        let warnings = app.load().warnings.into_iter().filter(|warning| warning.message.contains("other users"));
+        let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+        warnings.map(|warning| (name(&warning.file), warning.message, warning.fix)).collect::<Vec<_>>()
+    };
+    assert_eq!(warned(0o600), []);
+    let found = warned(0o644);
+    let held = |name: &str| {
+        let (_, message, fix) = found.iter().find(|(file, ..)| file == name).unwrap();
+        assert!(fix.starts_with("chmod 600 ") && fix.ends_with(name), "{fix}");
+        message.split_once("(mode 0644), and it holds secrets: ").unwrap().1.to_owned()
+    };
+    assert_eq!(found.len(), 4, "{found:?}");
+    assert_eq!((held(".env"), held("k")), ("key".to_owned(), "key".to_owned()));
+    assert_eq!(held("n.creds"), "the credentials for NATS");
+    assert_eq!(
+        held("runtime-config.toml"),
+        "`cluster_secret` of [nats], `servers` of [nats], `url` of [key_value_store.a], `url` of [key_value_store.b], key"
+    );
+}

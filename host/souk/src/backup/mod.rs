@@ -15,7 +15,7 @@ mod snapshot;
 
 pub use copy::{BackupError, take};
 pub use restore::{RestoreError, restore};
-pub use secrets::SecretsError;
+pub use secrets::{SecretsError, key_warning};
 
 use serde::{Deserialize, Serialize};
 use souk_manifest::limits::FixedLimit;

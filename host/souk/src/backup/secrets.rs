@@ -4,6 +4,9 @@
 //! read them. `age` itself, and any program that reads its format, opens the file: it is a JSON object of names and
 //! values.
 
+use souk_manifest::Diagnostic;
+#[cfg(feature = "age")]
+use souk_manifest::readers;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
@@ -76,6 +79,19 @@ fn key(path: &Path) -> Result<String, SecretsError> {
     let text = fs::read_to_string(path).map_err(file(path))?;
     let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
     line.map(str::to_owned).ok_or_else(|| SecretsError::NoKey { path: path.to_owned() })
+}
+
+/// The warning that other users can read the file with a passphrase or a secret key.
+#[cfg(feature = "age")]
+pub fn key_warning(path: &Path) -> Option<Diagnostic> {
+    let is_secret = key(path).is_ok_and(|key| !key.starts_with("age1"));
+    readers::warning(path, path, "the key for the backup's secrets").filter(|_| is_secret)
+}
+
+/// There are no keys without age.
+#[cfg(not(feature = "age"))]
+pub fn key_warning(_: &Path) -> Option<Diagnostic> {
+    None
 }
 
 /// Encrypts the secrets of the state folder `state` for the key in `key_file`; `None` when there are no secrets.

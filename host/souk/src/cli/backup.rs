@@ -5,7 +5,7 @@ use crate::backup::{self, List};
 use clap::Args;
 use souk_manifest::Application;
 use souk_manifest::state::{self, StateFolder};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -47,9 +47,17 @@ fn application(app: &AppArgs) -> anyhow::Result<(Application, PathBuf)> {
     Ok((fill_in(manifest, default_url(), state::secrets_of(&state_dir))?, state_dir))
 }
 
+/// Warns when other users can read the key for the secrets.
+fn warn_of_readers(key: Option<&Path>) {
+    if let Some(warning) = key.and_then(backup::key_warning) {
+        output::note(&format!("warning: {warning}"));
+    }
+}
+
 impl Backup {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let (application, state_dir) = application(&self.app)?;
+        warn_of_readers(self.secrets.as_deref());
         let folder = self.folder.clone();
         let key = self.secrets;
         let take = move || backup::take(&application, &state_dir, &folder, key.as_deref());
@@ -76,6 +84,7 @@ impl Backup {
 impl Restore {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let (application, state_dir) = application(&self.app)?;
+        warn_of_readers(self.secrets.as_deref());
         let state = StateFolder::open_for_restore(&state_dir)?;
         let folder = self.folder.clone();
         let (key, sealed) = (self.secrets.clone(), self.secrets.is_none());

@@ -5,7 +5,7 @@
 use anyhow::{Context as _, bail};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Parses each of `given`, the values of `option`, as `NAME=VALUE`.
 ///
@@ -19,23 +19,37 @@ pub(super) fn pairs(option: &str, given: &[String]) -> anyhow::Result<Vec<(Strin
     given.iter().enumerate().map(pair).collect()
 }
 
+/// The values of `--variable`.
+#[derive(Debug, Default)]
+pub(super) struct Variables {
+    pub(super) values: BTreeMap<String, String>,
+    /// The files from which some of them were read.
+    pub(super) files: BTreeMap<String, PathBuf>,
+}
+
 /// Parses the values of `--variable`; the last value of a variable wins.
 ///
 /// # Errors
 /// When a value is malformed, or a file cannot be read.
-pub(super) fn variables(given: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
-    let mut variables = BTreeMap::new();
+pub(super) fn variables(given: &[String]) -> anyhow::Result<Variables> {
+    let mut variables = Variables::default();
+    let mut insert = |name: String, value: String, file: Option<&Path>| {
+        match file {
+            Some(file) => variables.files.insert(name.clone(), file.to_owned()),
+            None => variables.files.remove(&name),
+        };
+        variables.values.insert(name, value);
+    };
     for text in given {
-        if let Some(file) = text.strip_prefix('@') {
-            variables.extend(file_of_variables(Path::new(file))?);
+        if let Some(file) = text.strip_prefix('@').map(Path::new) {
+            file_of_variables(file)?.into_iter().for_each(|(name, value)| insert(name, value, Some(file)));
             continue;
         }
         for (name, value) in pairs("--variable", std::slice::from_ref(text))? {
-            let value = match value.strip_prefix('@') {
-                Some(file) => read("--variable", Path::new(file))?,
-                None => value,
-            };
-            variables.insert(name, value);
+            match value.strip_prefix('@').map(Path::new) {
+                Some(file) => insert(name, read("--variable", file)?, Some(file)),
+                None => insert(name, value, None),
+            }
         }
     }
     Ok(variables)
@@ -87,9 +101,15 @@ mod tests {
             format!("@{}", file("d.json", r#"{"d": "4"}"#)),
             "e=".to_owned(),
         ];
-        let read: Vec<_> = variables(&given).unwrap().into_iter().collect();
+        let Variables { values, files } = variables(&given).unwrap();
+        let read: Vec<_> = values.into_iter().collect();
         let expected = [("a", "later"), ("b", "s3cret\n"), ("c", "3"), ("d", "4"), ("e", "")];
         assert_eq!(read, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let files: Vec<_> = files.iter().map(|(name, file)| (name.as_str(), file.file_name().unwrap())).collect();
+        assert_eq!(
+            files,
+            [("a", "c.toml"), ("b", "b"), ("c", "c.toml"), ("d", "d.json")].map(|(n, f)| (n, f.as_ref()))
+        );
         for wrong in [
             "s3cret".to_owned(),
             "=s3cret".to_owned(),

@@ -7,6 +7,7 @@ use crate::app::App;
 use crate::fetch;
 use crate::imports::{Caller, INTERFACE, Kind, Outcome, Place, Run};
 use crate::telemetry::{self, Format};
+use crate::url_file;
 use clap::Args;
 use serde_json::value::RawValue;
 use souk_manifest::state;
@@ -52,6 +53,9 @@ struct Offer {
 impl Import {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let place = self.place.as_deref().map(Place::parse).transpose()?;
+        if let Some(warning) = self.place.as_deref().and_then(url_file::warning) {
+            output::note(&format!("warning: {warning}"));
+        }
         // A running host has its own variables; the caller may lack them.
         let manifest = self.app.read();
         let state_dir = self.app.state_dir(manifest.as_ref().ok().and_then(|m| m.state_dir()));

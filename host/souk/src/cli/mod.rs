@@ -217,6 +217,7 @@ impl AppArgs {
 
     fn options(&self, environment: Vec<(String, String)>) -> anyhow::Result<LoadOptions> {
         let located = self.located()?;
+        let variables = given::variables(&self.variable)?;
         Ok(LoadOptions {
             manifest: located.manifest,
             operator: located.operator,
@@ -230,7 +231,8 @@ impl AppArgs {
             name: self.application_name.clone(),
             only: self.only.clone(),
             selected: Vec::new(),
-            variables: given::variables(&self.variable)?,
+            variables: variables.values,
+            variable_files: variables.files,
         })
     }
 

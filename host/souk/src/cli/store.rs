@@ -72,6 +72,9 @@ impl Copy {
         let application = fill_in(manifest, default_url(), state::secrets_of(&state_dir))?;
         let state = StateFolder::open(&state_dir)?;
         let (from, to) = (named(&self.from, &self.name)?, named(&self.to, &self.name)?);
+        for warning in [&self.from, &self.to].into_iter().filter_map(|place| url_file::warning(place)) {
+            output::note(&format!("warning: {warning}"));
+        }
         let component = application.components.get(&self.name).filter(|one| one.migrations.is_some());
         let is_label = application.components.values().any(|one| one.key_value_stores.contains(&self.name));
         let said = match (component, &to) {

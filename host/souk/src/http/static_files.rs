@@ -29,8 +29,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeek, ReadBuf, Take};
 use tower_http::services::ServeDir;
 use tower_http::services::fs::{Backend, File as ServedFile, ServeFileSystemResponseBody};
 
@@ -227,9 +227,11 @@ struct Folder {
     budget: Arc<ApplicationBudget>,
 }
 
-/// An open file or folder, which counts in the budget.
+/// An open file or folder, which counts in the budget. A file that changes while it is sent has as many bytes as the
+/// response's head says, or its reading fails: a client must not take the next response for a part of it.
 struct Opened {
-    file: tokio::fs::File,
+    /// The rest of the bytes that the file had when it was opened.
+    file: Take<tokio::fs::File>,
     metadata: Metadata,
     _counted: OpenFile,
 }
@@ -274,7 +276,8 @@ impl Backend for Folder {
             if metadata.is_dir() {
                 return Err(io::ErrorKind::NotFound.into());
             }
-            Ok(Opened { file: tokio::fs::File::from_std(file), metadata, _counted: counted })
+            let file = tokio::fs::File::from_std(file).take(metadata.len());
+            Ok(Opened { file, metadata, _counted: counted })
         })
     }
 
@@ -295,23 +298,34 @@ impl ServedFile for Opened {
 
 impl AsyncRead for Opened {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.file).poll_read(cx, buffer)
+        let (before, wanted) = (buffer.filled().len(), buffer.remaining());
+        ready!(Pin::new(&mut self.file).poll_read(cx, buffer))?;
+        if buffer.filled().len() == before && wanted > 0 && self.file.limit() > 0 {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncSeek for Opened {
     fn start_seek(mut self: Pin<&mut Self>, position: io::SeekFrom) -> io::Result<()> {
-        Pin::new(&mut self.file).start_seek(position)
+        // `ServeDir` only seeks to the start of a range.
+        if let io::SeekFrom::Start(start) = position {
+            let left = self.metadata.len().saturating_sub(start);
+            self.file.set_limit(left);
+        }
+        Pin::new(self.file.get_mut()).start_seek(position)
     }
 
     fn poll_complete(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
-        Pin::new(&mut self.file).poll_complete(cx)
+        Pin::new(self.file.get_mut()).poll_complete(cx)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::AsyncSeekExt as _;
 
     #[test]
     fn paths_that_no_file_has_are_known_before_the_disk_is_asked() {
@@ -332,6 +346,28 @@ mod tests {
             assert_eq!(name(path).is_some(), expected, "{path}");
         }
         assert!(name(&format!("/{}", "a".repeat(MAX_FILE_PATH_BYTES))).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_changes_while_it_is_sent_has_the_declared_length_or_fails() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let root = Folder { root: folder.path().into(), budget: Arc::default() };
+        let open = async || {
+            std::fs::write(&path, "0123456789").unwrap();
+            root.open("log".into()).await.unwrap()
+        };
+        let mut text = String::new();
+        let mut longer = open().await;
+        std::fs::write(&path, "0123456789 and more").unwrap();
+        assert_eq!(longer.read_to_string(&mut text).await.unwrap(), 10);
+        let mut part = open().await;
+        std::fs::write(&path, "0123456789 and more").unwrap();
+        part.seek(io::SeekFrom::Start(7)).await.unwrap();
+        assert_eq!((part.read_to_string(&mut text).await.unwrap(), &text[10..]), (3, "789"));
+        let mut shorter = open().await;
+        std::fs::write(&path, "01234").unwrap();
+        assert_eq!(shorter.read_to_string(&mut text).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]

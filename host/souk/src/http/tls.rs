@@ -1,6 +1,7 @@
 //! TLS for a listener: a certificate chain and its key, read at start and again after a change.
 
 use parking_lot::RwLock;
+use souk_manifest::readers;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -84,6 +85,9 @@ impl Tls {
             return Err(error(certificate, "contains no certificate".into(), CHAIN));
         }
         let text = read(key, KEY)?;
+        if let Some(warning) = readers::warning(key, key, "the private key of a certificate") {
+            tracing::warn!("{warning}");
+        }
         if is_encrypted(&text) {
             let fix = "decrypt it, say with `openssl pkey -in KEY -out PLAIN`, and keep the result to the host's user";
             return Err(error(key, "the private key is encrypted, and the host asks for no password".into(), fix));

@@ -48,6 +48,8 @@ async fn handle(request: Request) -> Result<types::Response, types::ErrorCode> {
         ["print-lines", lines, bytes] => deed(deeds::print_lines(number(lines), number(bytes))),
         ["hoard-headers", count, bytes] => deed(deeds::hoard_headers(number(count), number(bytes))),
         ["hoard-files", count] => deed(deeds::hoard_files(number(count))),
+        ["hoard-directories", count] => deed(deeds::hoard_directories(number(count)).await),
+        ["hoard-keys", count] => deed(deeds::hoard_keys(number(count)).await),
         ["hoard-calls", count, bytes] => deed(deeds::hoard_calls(number(count), number(bytes)).await),
         ["hoard-streams", count] => deed(deeds::hoard_streams(number(count))),
         ["strain", how, n] => deed(deeds::strain(how, number(n))),

@@ -6,6 +6,8 @@
 use spin_sdk::http::body::IncomingBodyExt as _;
 use spin_sdk::sqlite::Value;
 use spin_sdk::sqlite::wit::sqlite::Connection;
+use spin_sdk::wasip3::clocks::monotonic_clock;
+use spin_sdk::wasip3::filesystem::preopens::get_directories;
 use spin_sdk::wasip3::http::types::Fields;
 use spin_sdk::wasip3::wit_stream;
 use spin_sdk::wit_bindgen;
@@ -27,6 +29,8 @@ wit_bindgen::generate!({
 use exports::souk_test::rogue::{bare, deeds, events};
 use wasi::keyvalue::{atomics, batch, store};
 
+/// How long deeds that take something keep it.
+const HOLD_NANOSECONDS: u64 = 500_000_000;
 /// The database that the manifest grants.
 const DATABASE: &str = "default";
 
@@ -130,6 +134,29 @@ impl deeds::Guest for Rogue {
 
     fn hoard_files(count: u32) -> Result<u32, deeds::Error> {
         let held: Vec<_> = (0..count).map_while(|_| std::fs::File::open("/granted.txt").ok()).collect();
+        Ok(black_box(held).len() as u32)
+    }
+
+    async fn hoard_directories(count: u32) -> Result<u32, deeds::Error> {
+        let (root, _) = get_directories().into_iter().next().ok_or(deeds::Error::Failed("no folder".to_owned()))?;
+        let held: Vec<_> = (0..count).map(|_| root.read_directory()).collect();
+        monotonic_clock::wait_for(HOLD_NANOSECONDS).await;
+        Ok(black_box(held).len() as u32)
+    }
+
+    async fn hoard_keys(count: u32) -> Result<u32, deeds::Error> {
+        let entries: Vec<_> = (0..256).map(|n| (format!("{n:0250}"), Vec::new())).collect();
+        batch::set_many(&store::open("default").map_err(failed)?, &entries).map_err(failed)?;
+        let store = spin_sdk::key_value::Store::open_default().await.map_err(failed)?;
+        let mut held = Vec::new();
+        for _ in 0..count {
+            let (mut keys, outcome) = store.get_keys().await.into_inner();
+            if keys.next().await.is_none() {
+                break;
+            }
+            held.push((keys, outcome));
+        }
+        monotonic_clock::wait_for(HOLD_NANOSECONDS).await;
         Ok(black_box(held).len() as u32)
     }
 
