@@ -5,6 +5,7 @@
 
 use crate::harness::app::texts;
 use crate::harness::database::query_number;
+use crate::harness::disk::Disk;
 use crate::harness::store::{Shop, fresh_email};
 use crate::harness::stripe::charge_succeeded;
 use crate::harness::{App, eventually};
@@ -163,6 +164,23 @@ async fn an_incomplete_changed_or_foreign_backup_is_refused_before_anything_is_w
 
     let list: Value = serde_json::from_str(&whole).unwrap();
     assert!(list["components"]["orders"].as_str().is_some_and(|digest| digest.len() == 64), "{list}");
+}
+
+#[tokio::test]
+async fn a_backup_onto_a_full_disk_is_none_and_says_to_make_room() {
+    let (mut disk, app) = Disk::under(App::store_alone(), 64);
+    let shop = Shop::of(app).await;
+    let (full, later) = (shop.app.state().join("full"), shop.app.state().join("later"));
+    disk.fill();
+    let message = refused(&shop.app, "backup", &[text(&full)]).await;
+    assert!(message.contains("make room on the disk"), "{message}");
+    disk.make_room();
+    let message = refused(&shop.app, "restore", &[text(&full)]).await;
+    assert!(message.contains("has no backup.json, which is written last"), "{message}");
+    // Files of two backups would not fit together.
+    let message = refused(&shop.app, "backup", &[text(&full)]).await;
+    assert!(message.contains("is not empty"), "{message}");
+    done(&shop.app, "backup", &[text(&later)]).await;
 }
 
 #[tokio::test]
