@@ -144,7 +144,8 @@ async fn an_incomplete_changed_or_foreign_backup_is_refused_before_anything_is_w
             "list" => fs::remove_file(&list).unwrap(),
             "text" => fs::write(&list, "{").unwrap(),
             "application" => edited("\"application\": \"store\"", "\"application\": \"other\""),
-            "format" => edited("\"format\": 2", "\"format\": 3"),
+            // A newer list may have other members.
+            "format" => fs::write(&list, "{\"format\": 3, \"souk\": \"2.0.0\"}").unwrap(),
             "path" => edited("\"sqlite/products.db\"", "\"../spin.db\""),
             "bytes" => {
                 let mut changed = bytes.clone();
