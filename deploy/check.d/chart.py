@@ -27,6 +27,14 @@ def check_pod(deployment):
         for entry in container["env"]
         if "valueFrom" in entry
     }
+    # With an empty folder, a new pod would have another sandbox than the one before it, and would not start.
+    optional = {
+        entry["valueFrom"]["secretKeyRef"]["key"]: entry["valueFrom"]["secretKeyRef"].get("optional", False)
+        for entry in container["env"]
+        if "valueFrom" in entry
+    }
+    has_volume = any("persistentVolumeClaim" in volume for volume in pod["volumes"])
+    assert optional["stripe_secret"] == optional["database_url"] == has_volume, (name, optional)
     assert secrets == {
         ("auth-secrets", "JWT_SECRET"),
         ("orders-secrets", "database_url"),

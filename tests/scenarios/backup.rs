@@ -5,6 +5,7 @@
 
 use crate::harness::app::texts;
 use crate::harness::database::query_number;
+use crate::harness::disk::Disk;
 use crate::harness::store::{Shop, fresh_email};
 use crate::harness::stripe::charge_succeeded;
 use crate::harness::{App, eventually};
@@ -143,7 +144,8 @@ async fn an_incomplete_changed_or_foreign_backup_is_refused_before_anything_is_w
             "list" => fs::remove_file(&list).unwrap(),
             "text" => fs::write(&list, "{").unwrap(),
             "application" => edited("\"application\": \"store\"", "\"application\": \"other\""),
-            "format" => edited("\"format\": 2", "\"format\": 3"),
+            // A newer list may have other members.
+            "format" => fs::write(&list, "{\"format\": 3, \"souk\": \"2.0.0\"}").unwrap(),
             "path" => edited("\"sqlite/products.db\"", "\"../spin.db\""),
             "bytes" => {
                 let mut changed = bytes.clone();
@@ -163,6 +165,21 @@ async fn an_incomplete_changed_or_foreign_backup_is_refused_before_anything_is_w
 
     let list: Value = serde_json::from_str(&whole).unwrap();
     assert!(list["components"]["orders"].as_str().is_some_and(|digest| digest.len() == 64), "{list}");
+}
+
+#[tokio::test]
+async fn a_backup_onto_a_full_disk_says_to_make_room_and_the_next_one_succeeds() {
+    let (mut disk, app) = Disk::under(App::store_alone(), 64);
+    let shop = Shop::of(app).await;
+    let (full, later) = (shop.app.state().join("full"), shop.app.state().join("later"));
+    disk.fill();
+    let message = refused(&shop.app, "backup", &[text(&full)]).await;
+    assert!(message.contains("make room on the disk"), "{message}");
+    disk.make_room();
+    // Files of two backups would not fit together.
+    let message = refused(&shop.app, "backup", &[text(&full)]).await;
+    assert!(message.contains("is not empty"), "{message}");
+    done(&shop.app, "backup", &[text(&later)]).await;
 }
 
 #[tokio::test]

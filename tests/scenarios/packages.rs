@@ -91,11 +91,21 @@ async fn the_store_itself_is_a_package_and_starts_with_its_examples() {
     let mut package = Command::new(build::SOUK);
     let output = package.args(["package", "--output", &file]).current_dir(build::root()).output().unwrap();
     assert!(output.status.success(), "{}", texts(&output).1);
-    let host = App::packaged(&file).start().await;
+    let app = App::packaged(&file);
+    let host = app.start().await;
     let client = host.client();
     assert_eq!(client.get("/api/products/1").await.status, 200);
     let page = client.get("/api/products?limit=1").await.body;
     assert!(String::from_utf8_lossy(&page).contains("\"totalPages\":47"), "{page:?}");
+    // A backup is restored into a folder that has neither data nor the package.
+    let backup = folder.path().join("backup").display().to_string();
+    let output = app.souk("backup", &[&backup]).await;
+    assert!(output.status.success(), "{}", texts(&output).1);
+    let elsewhere = App::packaged(&file);
+    let output = elsewhere.souk("restore", &[&backup]).await;
+    assert!(output.status.success(), "{}", texts(&output).1);
+    let restored = elsewhere.start().await;
+    assert_eq!(restored.client().get("/api/products/1").await.status, 200);
 }
 
 #[tokio::test]

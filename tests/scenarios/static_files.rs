@@ -71,6 +71,50 @@ async fn a_range_request_gets_only_that_part() {
 }
 
 #[tokio::test]
+async fn a_range_that_http_wants_ignored_gets_the_whole_file() {
+    let host = app("/...", "").file("public/empty.bin", "").start().await;
+    let client = host.client();
+    for (range, status, part) in [
+        // The last 500 bytes of a file that has 11 are all of it.
+        ("bytes=-500", 206, Some("bytes 0-10/11")),
+        ("bytes=-1", 206, Some("bytes 10-10/11")),
+        ("bytes=0-99999999999999999999999", 206, Some("bytes 0-10/11")),
+        ("items=0-5", 200, None),
+        ("bytes=4-2", 200, None),
+        ("bytes=what", 200, None),
+        ("bytes=0-5,2-7", 200, None),
+        ("bytes=11-", 416, Some("bytes */11")),
+        ("bytes=-0", 416, Some("bytes */11")),
+    ] {
+        let answer = get(&client, "/app.js", &[("range", range)]).await;
+        assert_eq!((answer.status, answer.header("content-range")), (status, part), "{range}");
+    }
+    for range in ["bytes=0-", "bytes=0-499", "bytes=-500"] {
+        let answer = get(&client, "/empty.bin", &[("range", range)]).await;
+        assert_eq!((answer.status, answer.header("content-range"), answer.body.len()), (200, None, 0), "{range}");
+    }
+}
+
+#[tokio::test]
+async fn a_condition_with_a_date_that_is_none_does_not_count() {
+    let host = app("/...", "").start().await;
+    let client = host.client();
+    for (condition, value, status) in [
+        ("if-modified-since", "yesterday", 200),
+        ("if-modified-since", "Tue, 31 Feb 2024 15:50:27 GMT", 200),
+        ("if-modified-since", "Tue, 27 Feb 2024 15:50:27 GMT", 200),
+        ("if-modified-since", "Sun, 27 Feb 2124 15:50:27 GMT", 304),
+        ("if-unmodified-since", "yesterday", 200),
+        ("if-unmodified-since", "Tue, 27 Feb 2024 15:50:27 GMT", 412),
+        ("if-none-match", "*", 304),
+        ("if-match", "\"another\"", 412),
+    ] {
+        let answer = get(&client, "/app.js", &[(condition, value)]).await;
+        assert_eq!(answer.status, status, "{condition}: {value}");
+    }
+}
+
+#[tokio::test]
 async fn a_download_goes_on_only_if_the_file_has_not_changed() {
     let host = app("/...", "").start().await;
     let client = host.client();
@@ -106,6 +150,35 @@ async fn a_precompressed_file_goes_to_clients_that_accept_its_encoding() {
         assert_eq!(answer.header("content-type"), Some("text/javascript; charset=utf-8"), "{accepted}");
         assert!(answer.header("vary").is_some_and(|vary| vary.eq_ignore_ascii_case("accept-encoding")), "{accepted}");
     }
+}
+
+#[tokio::test]
+async fn a_precompressed_file_that_is_older_than_its_original_is_not_served() {
+    let app = app("/...", "");
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    for name in ["app.js.br", "app.js.gz"] {
+        let file = std::fs::File::options().write(true).open(app.path("public").join(name)).unwrap();
+        file.set_modified(old).unwrap();
+    }
+    let host = app.start().await;
+    let client = host.client();
+    for accepted in ["br", "gzip", "zstd, br, gzip;q=0.5"] {
+        for method in [Method::GET, Method::HEAD] {
+            let answer = client.send(method, "/app.js", &[("accept-encoding", accepted)], None).await;
+            assert_eq!((answer.status, answer.header("content-encoding")), (200, None), "{accepted}");
+            assert_eq!(answer.header("content-length"), Some("11"), "{accepted}");
+        }
+    }
+    // A client that asks for the file by its own name gets it.
+    assert_eq!(&*client.get("/app.js.gz").await.body, b"gzip's");
+}
+
+#[tokio::test]
+async fn the_fallback_may_have_any_name() {
+    let app = app("/...", "fallback = \"the page of 100 %?.html\"").file("public/the page of 100 %?.html", "page");
+    let host = app.start().await;
+    let answer = host.client().get("/orders/7").await;
+    assert_eq!((answer.status, &*answer.body), (200, &b"page"[..]));
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ impl Guest for Auth {
             about: "the users of the NestJS system's auth-ms, with their password hashes".into(),
             sources: vec![Source { system: System::Mongodb, read: "User".into() }],
             in_order: false,
-            distinct: Some("email".into()),
+            distinct: Some("email,_id".into()),
         }]
     }
 

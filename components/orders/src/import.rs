@@ -213,6 +213,12 @@ fn order(row: &str) -> ReadRow {
     else {
         return ReadRow::Refused("its `id` is not a UUID".into());
     };
+    // PostgreSQL stores no such text, so one row would keep all others from being imported.
+    if let Some(key) =
+        ["stripeChargeId", "receiptUrl"].into_iter().find(|&key| text(key).is_some_and(|text| text.contains('\0')))
+    {
+        return ReadRow::Refused(format!("its `{key}` has the character U+0000"));
+    }
     let Some(created_at) = text("createdAt").and_then(|text| time_of(&text)) else {
         return ReadRow::Refused("its `createdAt` is not a time".into());
     };

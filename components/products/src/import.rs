@@ -18,6 +18,10 @@ use time::{OffsetDateTime, UtcOffset};
 /// Prisma's table.
 const QUERY: &str = r#"SELECT id, name, price, available, createdAt, updatedAt FROM "Product" ORDER BY id"#;
 
+/// The largest id: the largest whole number that JavaScript, and so a browser, reads exactly. It also leaves room for the
+/// ids of products that are created later.
+const MAX_ID: i64 = (1 << 53) - 1;
+
 /// How many examples there are; their ids begin at 1.
 const EXAMPLES: i64 = 47;
 
@@ -170,7 +174,14 @@ fn stored(database: &Database, ids: &[i64]) -> Result<HashMap<i64, Stored>, Stri
 fn product(row: &str) -> Result<(Product, Option<String>), String> {
     let row: Json = serde_json::from_str(row).map_err(|_| "it is not a JSON object".to_owned())?;
     let id = row.get("id").and_then(Json::as_i64).filter(|id| *id > 0).ok_or("its `id` is not a positive number")?;
-    let name = row.get("name").and_then(Json::as_str).filter(|name| !name.is_empty()).ok_or("its `name` is empty")?;
+    if id > MAX_ID {
+        return Err(format!("its `id` is larger than {MAX_ID}"));
+    }
+    let name = row
+        .get("name")
+        .and_then(Json::as_str)
+        .filter(|name| !name.is_empty())
+        .ok_or("its `name` is empty, or not text")?;
     if name.contains('\0') {
         return Err("its `name` has the character U+0000".into());
     }
@@ -277,7 +288,9 @@ mod tests {
     fn a_refusal_has_the_reason_and_a_rounded_price_is_reported() {
         for (row, why) in [
             (r#"{"id":0,"name":"x","price":1,"createdAt":0}"#, "`id`"),
+            (r#"{"id":9007199254740992,"name":"x","price":1,"createdAt":0}"#, "`id` is larger"),
             (r#"{"id":1,"name":"","price":1,"createdAt":0}"#, "`name`"),
+            (r#"{"id":1,"name":{"$binary":"ff"},"price":1,"createdAt":0}"#, "`name`"),
             (r#"{"id":1,"name":"x","price":-1,"createdAt":0}"#, "`price`"),
             (r#"{"id":1,"name":"x","price":1}"#, "`createdAt`"),
             ("7", "`id`"),

@@ -85,6 +85,9 @@ fn a_row_that_cannot_become_an_order_is_archived_and_a_malformed_row_is_refused(
             row(3, json!({ "items": [{ "productId": 1, "quantity": 1, "price": -1.0 }] })),
             row(4, json!({ "status": "LOST" })),
             row(5, json!({ "createdAt": "soon" })),
+            // PostgreSQL stores no U+0000: this row must not keep the others from being imported.
+            row(6, json!({ "paid": true, "stripeChargeId": "ch_\0" })),
+            row(7, json!({ "receiptUrl": "\0" })),
             "{".to_owned(),
         ];
         let verdicts = import(&db, &rows, false);

@@ -98,7 +98,7 @@ spec:
             secretKeyRef: { name: {{ $values.secrets.products }}, key: database_url{{ if not $values.components }}, optional: true{{ end }} }
         - name: SPIN_VARIABLE_STRIPE_SECRET
           valueFrom:
-            secretKeyRef: { name: {{ $values.secrets.payments }}, key: stripe_secret, optional: true }
+            secretKeyRef: { name: {{ $values.secrets.payments }}, key: stripe_secret{{ if not $values.components }}, optional: true{{ end }} }
         - name: SPIN_VARIABLE_STRIPE_ENDPOINT_SECRET
           valueFrom:
             secretKeyRef: { name: {{ $values.secrets.payments }}, key: stripe_endpoint_secret }

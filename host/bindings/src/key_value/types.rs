@@ -24,7 +24,7 @@ souk_manifest::fixed_limits! {
     /// The most bytes in a bucket that Souk creates in NATS. JetStream reserves this much, plus the stream's slack, on
     /// each server of the bucket from the start. For another limit, create or change the bucket yourself.
     pub const MAX_BUCKET_BYTES: u64 = 256 << 20, bytes;
-    /// How long an operation waits for Redis or NATS. A call that has less time left ends at its own deadline.
+    /// How long an operation waits for Redis, NATS or MongoDB. A call that has less time left ends at its own deadline.
     pub const SERVER_TIMEOUT: Duration = Duration::from_secs(5);
 }
 

@@ -41,9 +41,14 @@ fn json(value: ValueRef<'_>) -> Value {
         ValueRef::Null => Value::Null,
         ValueRef::Integer(number) => number.into(),
         ValueRef::Real(number) => number.into(),
-        ValueRef::Text(bytes) => String::from_utf8_lossy(bytes).into(),
-        ValueRef::Blob(bytes) => hex::encode(bytes).into(),
+        ValueRef::Text(bytes) => str::from_utf8(bytes).map_or_else(|_| binary(bytes), Value::from),
+        ValueRef::Blob(bytes) => binary(bytes),
     }
+}
+
+/// What is no text must not be taken for one: it becomes an object, so that a component refuses the row.
+fn binary(bytes: &[u8]) -> Value {
+    serde_json::json!({ "$binary": hex::encode(bytes) })
 }
 
 /// Sends the rows of a query on a PostgreSQL database; ends early when the receiver is gone.
@@ -67,4 +72,24 @@ pub async fn read_postgres(address: &PostgresAddress, query: &str, to: &Sender<S
     };
     let done: Result<(), sqlx::Error> = read.await;
     done.map_err(|error| failed(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::mpsc;
+
+    #[test]
+    fn what_is_no_text_is_not_taken_for_one() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        Connection::open(file.path()).unwrap().execute_batch("CREATE TABLE t (name TEXT)").unwrap();
+        let (to, mut rows) = mpsc::channel(8);
+        let query = "SELECT CAST(X'4AF672' AS TEXT) AS latin, X'4a' AS blob, 'J' AS text, 1 AS n, 9e999 AS x";
+        read_sqlite(file.path(), query, &to).unwrap();
+        let row: Value = serde_json::from_str(&rows.try_recv().unwrap()).unwrap();
+        let expected = serde_json::json!({
+            "latin": { "$binary": "4af672" }, "blob": { "$binary": "4a" }, "text": "J", "n": 1, "x": null,
+        });
+        assert_eq!(row, expected);
+    }
 }

@@ -127,7 +127,8 @@ pub const MANIFEST: &[Key] = &[
         "a folder beside the manifest",
         "required in its table",
         "folder = \"public\"",
-        "The folder of the files. Names that begin with a dot, and links that lead out of the folder, are not served.",
+        "The folder of the files. Names that begin with a dot, and links that lead out of the folder, are not served. \
+         Clients that accept a precompressed file (`app.js.br`, `.gz`, `.zst`) get it, unless it is older than `app.js`.",
     ),
     key(
         STATIC,

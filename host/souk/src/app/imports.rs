@@ -103,15 +103,22 @@ pub(super) fn check(
         Ok(Some(warning)) => tracing::warn!("component `{}` {warning}", declared.name),
         Err((what, fix)) => mistake(declared.line, what, fix),
     }
-    for binding in BINDINGS.iter().filter(|binding| (binding.is_missing)(declared)) {
-        if let Some(import) = imports.iter().find(|import| binding.answers(import)) {
-            tracing::warn!(
-                "component `{}` imports {import}, but has no grant for it, so every call will be refused; if it \
-                 needs it, add `{}`",
-                declared.name,
-                binding.key
-            );
-        }
+    let refused: Vec<String> = BINDINGS
+        .iter()
+        .filter(|binding| (binding.is_missing)(declared))
+        .filter_map(|binding| {
+            let import = imports.iter().find(|import| binding.answers(import))?;
+            Some(format!("{import} (`{}`)", binding.key))
+        })
+        .collect();
+    // One line: some SDKs import every interface that there is, whether the component needs it or not.
+    if !refused.is_empty() {
+        tracing::warn!(
+            "component `{}` imports interfaces for which it has no grant, so every call of them is refused; if it needs \
+             one, add its key: {}",
+            declared.name,
+            refused.join(", ")
+        );
     }
     mistakes
 }

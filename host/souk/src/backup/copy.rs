@@ -4,8 +4,8 @@ use super::secrets::{self, SECRETS, SecretsError};
 use super::snapshot::{self, Snapshot, SnapshotError};
 use super::{Entry, FORMAT, LIST, List, digest, elsewhere, files, sync_folder};
 use crate::app::deploy::version_folder::{Book, VersionFolder};
-use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, ErrorCode};
 use souk_manifest::Application;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -138,13 +138,21 @@ fn copy(snapshot: &Snapshot, folder: &Path) -> Result<Entry, BackupError> {
     // Only its owner may read it; SQLite would create it readable for everybody.
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(&target).map_err(unwritable)?;
     copy_pages(&snapshot.reader, &target).map_err(|error| match error {
-        Failed::Sqlite(error) => unwritable(io::Error::other(error)),
+        Failed::Sqlite(error) => unwritable(written(error)),
         Failed::Damaged(what) => BackupError::Damaged { path: snapshot.path.clone(), what },
     })?;
     File::open(&target).and_then(|file| file.sync_all()).map_err(unwritable)?;
     sync_folder(parent).map_err(unwritable)?;
     let (bytes, sha256) = digest(&target).map_err(unwritable)?;
     Ok(Entry { path: place, also, bytes, sha256 })
+}
+
+/// SQLite's error about the copy, with the kind that decides the fix.
+fn written(error: rusqlite::Error) -> io::Error {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => io::Error::new(io::ErrorKind::StorageFull, error),
+        _ => io::Error::other(error),
+    }
 }
 
 enum Failed {

@@ -6,6 +6,7 @@
 
 use super::secrets::{self, SecretsError};
 use super::{Entry, FORMAT, LIST, List, digest, files, placed, sync_folder};
+use serde::Deserialize;
 use souk_manifest::Application;
 use souk_manifest::state::StateFolder;
 use std::collections::BTreeMap;
@@ -151,19 +152,28 @@ pub fn restore(
     Ok(list)
 }
 
+/// What a list of every version has.
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+    #[serde(default)]
+    souk: String,
+}
+
 fn read(folder: &Path) -> Result<List, RestoreError> {
     let no_backup = |what: String| RestoreError::NoBackup { path: folder.to_owned(), what };
     let text = std::fs::read(folder.join(LIST)).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => no_backup(format!("it has no {LIST}, which is written last")),
         _ => no_backup(format!("{LIST} cannot be read: {error}")),
     })?;
-    let list: List = serde_json::from_slice(&text)
-        .map_err(|error| no_backup(format!("{LIST} is not a list of its files: {error}")))?;
-    if list.format > FORMAT {
-        let what = format!("of a newer host, Souk {}", list.souk);
+    let bad = |error: serde_json::Error| no_backup(format!("{LIST} is not a list of its files: {error}"));
+    // First: a newer list may have other members.
+    let format: Format = serde_json::from_slice(&text).map_err(bad)?;
+    if format.format > FORMAT {
+        let what = format!("of a newer host, Souk {}", format.souk);
         return Err(RestoreError::Unfit { what, fix: "restore it with that version or a newer one" });
     }
-    Ok(list)
+    serde_json::from_slice(&text).map_err(bad)
 }
 
 /// The file of `entry`, if it is unchanged.

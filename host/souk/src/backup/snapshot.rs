@@ -36,6 +36,14 @@ pub enum SnapshotError {
         /// The file.
         path: PathBuf,
     },
+    /// A file is damaged.
+    #[error("{} is damaged: {error}\n  fix: keep the last good backup; `sqlite3 FILE .recover` saves what can be read", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        error: rusqlite::Error,
+    },
     /// A file cannot be opened.
     #[error("{} cannot be read: {error}\n  fix: give this user the right to read and write the state folder, as the \
              host has", path.display())]
@@ -107,6 +115,9 @@ fn open(path: &Path) -> Result<Connection, SnapshotError> {
 fn failure(path: &Path, error: rusqlite::Error) -> SnapshotError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => SnapshotError::Busy { path: path.to_owned() },
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            SnapshotError::Damaged { path: path.to_owned(), error }
+        }
         _ => SnapshotError::Unreadable { path: path.to_owned(), error },
     }
 }
@@ -163,6 +174,15 @@ mod tests {
         let Err(SnapshotError::Busy { path }) = take(&files) else { panic!("the lock was taken twice") };
         assert_eq!(path, files["b.db"]);
         Connection::open(&files["a.db"]).unwrap().execute_batch("INSERT INTO t VALUES (1)").unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_reported_as_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = databases(folder.path());
+        std::fs::write(&files["b.db"], "no database, but long enough to have the header of one".repeat(100)).unwrap();
+        let Err(SnapshotError::Damaged { path, .. }) = take(&files) else { panic!("it was read") };
+        assert_eq!(path, files["b.db"]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `souk backup` and `souk restore`: copies the application's data at one moment, and restores it.
 
+use super::package::ObtainArgs;
 use super::{AppArgs, default_url, fill_in, output};
 use crate::backup::{self, List};
 use clap::Args;
@@ -37,6 +38,8 @@ pub(super) struct Restore {
     /// Restore its secrets too, with the key in this file: the secret key, or the passphrase
     #[arg(long, value_name = "FILE")]
     secrets: Option<PathBuf>,
+    #[command(flatten)]
+    package_options: ObtainArgs,
 }
 
 /// The application and its state folder, in which nothing is created.
@@ -83,6 +86,10 @@ impl Backup {
 
 impl Restore {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        // A start would put the package into the empty state folder, but data too.
+        if self.app.located().is_err() {
+            self.app.obtain(&self.package_options, false).await?;
+        }
         let (application, state_dir) = application(&self.app)?;
         warn_of_readers(self.secrets.as_deref());
         let state = StateFolder::open_for_restore(&state_dir)?;

@@ -15,6 +15,7 @@ mod error;
 mod outgoing;
 mod pace;
 mod peer;
+mod ranges;
 mod report;
 mod request;
 mod server;

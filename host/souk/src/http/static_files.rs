@@ -6,11 +6,15 @@
 //! same time. Anything but a plain file, and any name that begins with a dot, counts as missing. Each open file counts
 //! in the application's `open_files`.
 //!
+//! A precompressed variant that is older than its file counts as missing too: the file was changed, and its variant
+//! was forgotten.
+//!
 //! Small responses are read to their end at once, so that a slow client keeps no file open for them; larger ones are
 //! streamed.
 
 use super::body::{self, EdgeBody, MAX_SMALL_BODY_BYTES};
 use super::error;
+use super::ranges::ByteRange;
 use bytes::Bytes;
 use http::header::{
     ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, LAST_MODIFIED,
@@ -19,17 +23,19 @@ use http::header::{
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty};
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use souk_bindings::budget::{ApplicationBudget, OpenFile};
 use souk_manifest::StaticFolder;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::UNIX_EPOCH;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeek, ReadBuf, Take};
 use tower_http::services::ServeDir;
 use tower_http::services::fs::{Backend, File as ServedFile, ServeFileSystemResponseBody};
@@ -44,9 +50,15 @@ souk_manifest::fixed_limits! {
     const MAX_FILE_PATH_BYTES: usize = 1024, bytes;
 }
 
+/// What to escape in a file's path, so that it is the path of a URL.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/');
+/// The extensions of precompressed variants, those that `ServeDir` is configured for.
+const VARIANTS: [&str; 3] = ["br", "gz", "zst"];
+
 /// The files of one route.
 pub(super) struct StaticFiles {
-    serve: ServeDir<tower_http::services::fs::DefaultServeDirFallback, Folder>,
+    folder: Folder,
+    /// The path of the fallback as a URL has it.
     fallback: Option<String>,
     /// The route's path without a trailing slash; empty for `/...`.
     prefix: String,
@@ -55,15 +67,13 @@ pub(super) struct StaticFiles {
 impl StaticFiles {
     /// The files of `folder`; open files count in `budget`.
     pub(super) fn new(folder: &StaticFolder, budget: &Arc<ApplicationBudget>) -> Self {
-        let opener = Folder { root: folder.folder.as_path().into(), budget: budget.clone() };
-        let serve = ServeDir::with_backend("", opener)
-            .redirect_path_prefix(folder.pattern.prefix())
-            .ignore_multi_range_requests(true)
-            .with_buf_chunk_size(FILE_CHUNK_BYTES)
-            .precompressed_br()
-            .precompressed_gzip()
-            .precompressed_zstd();
-        StaticFiles { serve, fallback: folder.fallback.clone(), prefix: folder.pattern.prefix().to_owned() }
+        let root = folder.folder.as_path().into();
+        let fallback = folder.fallback.as_ref().map(|page| format!("/{}", utf8_percent_encode(page, ESCAPED)));
+        StaticFiles {
+            folder: Folder { root, budget: budget.clone(), requested: OsString::new() },
+            fallback,
+            prefix: folder.pattern.prefix().to_owned(),
+        }
     }
 
     /// Answers a request for `path`, the part of the URL that the route's wildcard matches.
@@ -86,7 +96,7 @@ impl StaticFiles {
         let Some(name) = name(path) else { return missing() };
         let answer = match self.ask(head, path, query).await {
             Err(error) if is_missing(&error) => match &self.fallback {
-                Some(page) if !has_extension(&name) => self.ask(head, &format!("/{page}"), None).await,
+                Some(page) if !has_extension(&name) => self.ask(head, page, None).await,
                 _ => return missing(),
             },
             answer => answer,
@@ -111,21 +121,43 @@ impl StaticFiles {
         *request.method_mut() = head.method.clone();
         *request.uri_mut() = Uri::try_from(target).map_err(io::Error::other)?;
         *request.headers_mut() = head.headers.clone();
-        if head.method == Method::HEAD {
-            request.headers_mut().remove(RANGE);
-        }
-        let mut whole = request.clone();
-        let mut response = self.serve.clone().try_call(request).await?;
-        if matches!(response.status(), StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE)
-            && head.headers.get(IF_RANGE).is_some_and(|known| !is_same(known, response.headers()))
-        {
-            whole.headers_mut().remove(RANGE);
-            response = self.serve.clone().try_call(whole).await?;
+        let range = head.headers.get(RANGE).and_then(ByteRange::parse).filter(|_| head.method == Method::GET);
+        let mut response = self.serve(request.clone(), range).await?;
+        let is_part = matches!(response.status(), StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE);
+        let corrected =
+            if is_part && head.headers.get(IF_RANGE).is_some_and(|known| !is_same(known, response.headers())) {
+                Some(None)
+            } else {
+                range.and_then(|range| range.corrected(&response))
+            };
+        if let Some(range) = corrected {
+            response = self.serve(request, range).await?;
         }
         if response.status() == StatusCode::NOT_FOUND {
             return Err(io::ErrorKind::NotFound.into());
         }
         Ok(response)
+    }
+
+    async fn serve(
+        &self,
+        mut request: Request<Empty<Bytes>>,
+        range: Option<ByteRange>,
+    ) -> io::Result<Response<ServeFileSystemResponseBody>> {
+        request.headers_mut().remove(RANGE);
+        if let Some(range) = range.and_then(ByteRange::header) {
+            request.headers_mut().insert(RANGE, range);
+        }
+        let name = name(request.uri().path()).unwrap_or_default();
+        let requested = Path::new(&name).file_name().unwrap_or_default().to_owned();
+        ServeDir::with_backend("", Folder { requested, ..self.folder.clone() })
+            .redirect_path_prefix(&*self.prefix)
+            .with_buf_chunk_size(FILE_CHUNK_BYTES)
+            .precompressed_br()
+            .precompressed_gzip()
+            .precompressed_zstd()
+            .try_call(request)
+            .await
     }
 }
 
@@ -225,6 +257,8 @@ fn refused(head: &http::response::Parts) -> Response<EdgeBody> {
 struct Folder {
     root: Arc<Path>,
     budget: Arc<ApplicationBudget>,
+    /// The name of the file that the client asks for: a file with this name is no variant of another one.
+    requested: OsString,
 }
 
 /// An open file or folder, which counts in the budget. A file that changes while it is sent has as many bytes as the
@@ -242,25 +276,44 @@ impl Folder {
         let counted = self.budget.open_file().ok_or(io::ErrorKind::QuotaExceeded)?;
         let root = File::open(&self.root)?;
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        // A pipe or a device must not block the thread.
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        let file = rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve).map_err(|errno| match errno {
-            // A link that leads out, a circular link, a device without a driver, or a name that is too long.
-            Errno::XDEV | Errno::LOOP | Errno::NXIO | Errno::NAMETOOLONG => io::ErrorKind::NotFound.into(),
-            errno => io::Error::from(errno),
-        })?;
-        let file = File::from(file);
-        let metadata = file.metadata()?;
-        if metadata.is_file() || metadata.is_dir() {
-            return Ok((file, metadata, counted));
+        let (file, metadata) = open(&root, path)?;
+        if let Some(original) = self.original_of(path)
+            && open(&root, &original).is_ok_and(|(_, original)| seconds(&metadata) < seconds(&original))
+        {
+            return Err(io::ErrorKind::NotFound.into());
         }
-        Err(io::ErrorKind::NotFound.into())
+        Ok((file, metadata, counted))
+    }
+
+    /// The path of the file of which `path` is a precompressed variant.
+    fn original_of(&self, path: &Path) -> Option<PathBuf> {
+        let is_variant = path.extension().and_then(OsStr::to_str).is_some_and(|end| VARIANTS.contains(&end));
+        (is_variant && path.file_name() != Some(self.requested.as_os_str())).then(|| path.with_extension(""))
     }
 
     async fn look(self, path: PathBuf) -> io::Result<(File, Metadata, OpenFile)> {
         tokio::task::spawn_blocking(move || self.find(&path)).await?
     }
+}
+
+/// Opens a plain file or a folder beneath `root`.
+fn open(root: &File, path: &Path) -> io::Result<(File, Metadata)> {
+    // A pipe or a device must not block the thread.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let file = rustix::fs::openat2(root, path, flags, Mode::empty(), resolve).map_err(|errno| match errno {
+        // A link that leads out, a circular link, a device without a driver, or a name that is too long.
+        Errno::XDEV | Errno::LOOP | Errno::NXIO | Errno::NAMETOOLONG => io::ErrorKind::NotFound.into(),
+        errno => io::Error::from(errno),
+    })?;
+    let file = File::from(file);
+    let metadata = file.metadata()?;
+    if metadata.is_file() || metadata.is_dir() { Ok((file, metadata)) } else { Err(io::ErrorKind::NotFound.into()) }
+}
+
+/// When a file was changed, in whole seconds: a copy of a folder may write a file just after its variant.
+fn seconds(metadata: &Metadata) -> Option<u64> {
+    Some(metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_secs())
 }
 
 impl Backend for Folder {

@@ -80,7 +80,7 @@ impl<R: BufRead> Objects<R> {
     /// The next row; `None` at the end.
     ///
     /// # Errors
-    /// When the file cannot be read; `FileTooLarge` for a row that is too long.
+    /// When the file cannot be read; `FileTooLarge` for a row that is too long, `InvalidData` for one that is not UTF-8.
     pub(super) fn read(&mut self) -> io::Result<Option<String>> {
         let (mut row, mut place, mut last) = (Vec::new(), Place::default(), b'\n');
         let mut ended = false;
@@ -120,8 +120,8 @@ impl<R: BufRead> Objects<R> {
                 return Err(io::ErrorKind::FileTooLarge.into());
             }
         }
-        let row = String::from_utf8_lossy(&row);
-        let row = row.trim();
+        // Replacement characters in a name or an e-mail address would be stored without a word.
+        let row = str::from_utf8(&row).map_err(|_| io::ErrorKind::InvalidData)?.trim();
         Ok((!row.is_empty()).then(|| row.to_owned()))
     }
 }
@@ -162,6 +162,14 @@ mod tests {
         for broken in ["no JSON", "7,", r#"{"a":"#, r#"{"a":"b"#, r#"{"a":1"#, r#""{""#] {
             assert_eq!(rows(&format!("{good}\n{broken}\n{good}\n")), [good, broken, good], "{broken}");
             assert_eq!(rows(&format!("{good}\n{broken}")), [good, broken], "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_row_in_another_encoding_is_an_error() {
+        for bytes in [&b"{\"name\":\"J\xf6rg\"}\n"[..], b"\xff\xfe{\0\"\0a\0"] {
+            let error = Objects::new(BufReader::with_capacity(7, bytes), 64).read().unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         }
     }
 

@@ -167,6 +167,9 @@ fn objects(rows: &RowsFile, to: &Sender<String>) -> anyhow::Result<()> {
             io::ErrorKind::FileTooLarge => anyhow::anyhow!(
                 "{rows}: row {number} is longer than {MAX_ROW_BYTES} bytes\n  fix: write one JSON object per line"
             ),
+            io::ErrorKind::InvalidData => anyhow::anyhow!(
+                "{rows}: row {number} is not UTF-8\n  fix: convert the file, for example with `iconv -f LATIN1 -t UTF-8`"
+            ),
             _ => anyhow::anyhow!("{rows}: {error}"),
         })?;
         let Some(row) = row else { break };

@@ -9,9 +9,9 @@ use anyhow::Context as _;
 use futures::TryStreamExt as _;
 use futures::stream::FuturesOrdered;
 use serde_json::value::{RawValue, to_raw_value};
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{BufWriter, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::Mutex;
@@ -216,7 +216,12 @@ impl Run {
             None => {
                 let mut options = File::options();
                 options.write(true).create(true).truncate(true).mode(0o600);
-                file.insert(BufWriter::new(options.open(&self.refusals).with_context(path)?))
+                let opened = options.open(&self.refusals).with_context(path)?;
+                // It may have been there, readable for everybody; or it is /dev/null, which stays as it is.
+                if opened.metadata().is_ok_and(|found| found.is_file()) {
+                    opened.set_permissions(Permissions::from_mode(0o600)).with_context(path)?;
+                }
+                file.insert(BufWriter::new(opened))
             }
         };
         let value: serde_json::Value = serde_json::from_str(text).unwrap_or_else(|_| text.into());

@@ -34,6 +34,8 @@ function query(tag, statement, ...texts) {
       database[CLOSE]();
     }
   } catch (error) {
+    // An interface's error is thrown with its case in `payload`.
+    if (!error.payload) throw error;
     console.error("the database does not answer:", JSON.stringify(error.payload));
     throw { tag, val: "the database does not answer" };
   }

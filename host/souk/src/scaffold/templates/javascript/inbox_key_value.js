@@ -32,6 +32,8 @@ function inStore(tag, ask) {
       store[CLOSE]();
     }
   } catch (error) {
+    // An interface's error is thrown with its case in `payload`.
+    if (!error.payload) throw error;
     console.error("the store does not answer:", JSON.stringify(error.payload));
     throw { tag, val: "the store does not answer" };
   }

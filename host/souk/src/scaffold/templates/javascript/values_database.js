@@ -30,6 +30,8 @@ function query(statement, ...texts) {
       database[CLOSE]();
     }
   } catch (error) {
+    // An interface's error is thrown with its case in `payload`.
+    if (!error.payload) throw error;
     console.error("the database does not answer:", JSON.stringify(error.payload));
     // A contract's error is thrown as the case that it is.
     throw { tag: "unavailable", val: "the values cannot be read now" };

@@ -29,6 +29,8 @@ function inStore(ask) {
       store[CLOSE]();
     }
   } catch (error) {
+    // An interface's error is thrown with its case in `payload`.
+    if (!error.payload) throw error;
     console.error("the store does not answer:", JSON.stringify(error.payload));
     throw { tag: "unavailable", val: "the values cannot be read now" };
   }

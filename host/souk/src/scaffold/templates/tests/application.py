@@ -38,4 +38,6 @@ def call(component: str, function: str, **arguments):
 
 def wait_for_deliveries() -> None:
     """Waits until every message of durable links is delivered or is a dead letter."""
-    souk("events", "wait")
+    output = souk("events", "wait")
+    if output.returncode != 0:
+        raise AssertionError(output.stderr)

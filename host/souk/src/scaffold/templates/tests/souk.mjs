@@ -22,4 +22,7 @@ export function call(component, name, args) {
 }
 
 /** Waits until every message of durable links is delivered or is a dead letter. */
-export const waitForDeliveries = () => souk("events", "wait");
+export function waitForDeliveries() {
+  const { status, stderr } = souk("events", "wait");
+  if (status !== 0) throw new Error(stderr);
+}
