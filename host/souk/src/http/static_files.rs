@@ -405,7 +405,7 @@ mod tests {
     async fn a_file_that_changes_while_it_is_sent_has_the_declared_length_or_fails() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        let root = Folder { root: folder.path().into(), budget: Arc::default() };
+        let root = Folder { root: folder.path().into(), budget: Arc::default(), requested: OsString::default() };
         let open = async || {
             std::fs::write(&path, "0123456789").unwrap();
             root.open("log".into()).await.unwrap()
