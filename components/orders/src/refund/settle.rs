@@ -69,9 +69,8 @@ fn look_up(database: &Database, order: &Order, charge: &str, ours: &[&Stored]) -
             )),
         }
     }
-    match known.payment {
-        Some(payment) => problems.extend(tell_sum(database, order, payment)?),
-        None => {}
+    if let Some(payment) = known.payment {
+        problems.extend(tell_sum(database, order, payment)?);
     }
     Ok(problems)
 }
