@@ -67,7 +67,7 @@ impl App {
         trials.insert(declared.name.clone(), trial);
     }
 
-    /// Takes the trial of a component, of version `number` if it is given. Whoever has it decides how it ends: it is
+    /// Takes the trial of a component, of version `number` if it is given. The task that has it decides how it ends: it is
     /// promoted or withdrawn, never both.
     fn take_trial(&self, component: &str, number: Option<u64>) -> Option<Trial> {
         let mut trials = self.deployments.trials.lock();
