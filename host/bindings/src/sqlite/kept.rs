@@ -38,8 +38,7 @@ pub(super) fn may_be_kept(statement: &Statement<'_>, sql: &str) -> bool {
 /// Why components can create nothing more in the database; `None` if they can.
 pub(super) fn full_schema(sqlite: &Connection) -> rusqlite::Result<Option<String>> {
     let counted = "SELECT count(*), coalesce(sum(length(sql)), 0) FROM sqlite_schema";
-    let (objects, bytes) =
-        sqlite.query_row(counted, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
+    let (objects, bytes) = sqlite.query_row(counted, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
     Ok((objects >= MAX_SCHEMA_OBJECTS || bytes >= MAX_SCHEMA_BYTES).then(|| {
         format!(
             "the database has {objects} tables, indexes, views and triggers with {bytes} bytes of definitions, and \
