@@ -49,6 +49,7 @@ const KNOWN: [(&str, &[&str]); 8] = [
             "app::deploy",
             "app::deploy::at_start",
             "app::deploy::check",
+            "app::deploy::serve",
             "app::deploy::trial",
             "app::dispatch",
             "app::error",

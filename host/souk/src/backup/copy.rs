@@ -284,6 +284,7 @@ mod tests {
         for text in ["two", "three", "four", "five", "six", "seven"] {
             deploy(&kept, &mut book, text);
         }
+        kept.collect().unwrap();
         assert!(kept.read(&before.active().unwrap().digest).is_none());
         let copied = copy_versions(&kept, &target, "shop", before).unwrap().unwrap();
         assert_eq!((copied.active, &copied), (7, &target.book("shop").unwrap().unwrap()));
