@@ -414,9 +414,11 @@ impl Pool {
     }
 
     async fn instantiate(self: &Arc<Self>, version: &Version, call: CallContext) -> Result<Instance, CallError> {
-        let failed = |e: wasmtime::Error| match e.is::<Trap>() {
-            true => self.error(Failure::Trapped, format_args!("while it was instantiated: {e:#}")),
-            false => self.error(Failure::Instantiation, format_args!("{e:#}")),
+        let failed = |e: wasmtime::Error| match e.downcast_ref::<Trap>() {
+            // The epoch callback interrupts a guest whose deadline has passed.
+            Some(Trap::Interrupt) => self.late(),
+            Some(_) => self.error(Failure::Trapped, format_args!("while it was instantiated: {e:#}")),
+            None => self.error(Failure::Instantiation, format_args!("{e:#}")),
         };
         let compiled = &version.compiled;
         let ctx = Ctx::new(version.grants().clone(), call).map_err(failed)?;

@@ -341,7 +341,8 @@ impl App {
                 }
             }
             Err(error) => {
-                let (number, why) = (intent.number, error.to_string());
+                // A line of the log.
+                let (number, why) = (intent.number, error.to_string().replace("\n  fix: ", "; fix: "));
                 let known = logged.refused.get(component);
                 if known.is_none_or(|known| known.number != number || known.why != why) {
                     tracing::error!(
