@@ -47,7 +47,10 @@ async fn a_page_in_javascript_a_catalogue_in_python_and_likes_in_rust_are_linked
 
 #[tokio::test]
 async fn a_catalogue_that_is_overloaded_is_an_error_that_the_page_handles() {
-    let app = App::polyglot().append("[component.catalogue.tool.souk.limits]\nmemory = \"1MiB\"");
+    let app = App::polyglot();
+    // A version that has never served would stop the start with so little memory.
+    app.start().await.stop().await;
+    let app = app.append("[component.catalogue.tool.souk.limits]\nmemory = \"1MiB\"");
     let host = app.start().await;
     assert_eq!(ask(&host.client(), Method::GET, "/").await.0, 503);
     assert_eq!(ask(&host.client(), Method::GET, "/api/likes/1").await.0, 503);
