@@ -56,7 +56,8 @@ async fn a_component_that_opens_a_file_in_a_loop_leaves_descriptors_to_others() 
 async fn a_component_that_reads_folders_without_end_leaves_threads_and_descriptors_to_others() {
     let bounds = Bounds { mib: 320, descriptors: 100 };
     // wasmtime's own stream of a folder with two entries keeps a thread until it is read.
-    let app = App::alone("rogue").replace("files = [\"granted.txt\"]", "files = [\"granted.txt\", \"migrations/**/*\"]");
+    let app =
+        App::alone("rogue").replace("files = [\"granted.txt\"]", "files = [\"granted.txt\", \"migrations/**/*\"]");
     withstand("folders", app, &["/rogue/hoard-directories/1000"], 8, bounds).await;
 }
 
