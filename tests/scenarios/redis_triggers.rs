@@ -11,7 +11,9 @@ fn app(server: &Redis) -> App {
 /// Publishes `messages` on `channel`; returns the number of subscribers that got each one.
 async fn publish(server: &Redis, channel: &str, messages: &[&str]) -> Vec<i64> {
     let client = redis::Client::open(server.database()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    // A large message takes its time.
+    let config = redis::AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await.unwrap();
     let mut reached = Vec::new();
     for message in messages {
         let publish = redis::cmd("PUBLISH").arg(channel).arg(message).query_async(&mut connection).await;
