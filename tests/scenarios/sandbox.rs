@@ -98,7 +98,7 @@ async fn events_that_come_twice_or_shuffled_pay_once() {
 
 #[tokio::test]
 async fn events_that_a_killed_host_did_not_send_are_sent_with_later_orders() {
-    let shop = Shop::of(down(App::store_alone(), "webhook")).await;
+    let shop = Shop::of(App::store_alone()).await.restart(|app| down(app, "webhook")).await;
     let token = shop.customer().await;
     let (id, page) = order(&shop, &token).await;
     click(&shop, "pay", &page, "").await;
