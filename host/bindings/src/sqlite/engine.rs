@@ -487,6 +487,7 @@ mod tests {
         run(small, true).unwrap();
         run(&read, true).unwrap();
         assert!(matches!(run(&write, true), Err(Stop::Writes)));
+        let _run = engine.begin();
         assert!(!engine.is_read(&write).unwrap());
         let compiled = |sql: &str| engine.sqlite.prepare_cached(sql).unwrap();
         assert_eq!(compiled(small).get_status(StatementStatus::Run), 1);
