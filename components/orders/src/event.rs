@@ -60,6 +60,15 @@ pub(crate) fn session_expired(database: &Database, event: &ExpiredSession) -> Re
     })
 }
 
+/// How an event ended that this component told itself. The inner error says why it was rejected.
+pub(crate) fn told(ended: Result<(), DeliveryError>) -> Result<Result<(), String>, orders::Error> {
+    match ended {
+        Ok(()) => Ok(Ok(())),
+        Err(DeliveryError::Retry(text)) => Err(orders::Error::Unavailable(text)),
+        Err(DeliveryError::Reject(reason)) => Ok(Err(reason)),
+    }
+}
+
 /// Runs `work` in a transaction that also stores the event's id; does nothing if the event was handled before.
 pub(crate) fn once(
     database: &Database,

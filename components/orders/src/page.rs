@@ -8,7 +8,7 @@
 
 use crate::bindings::checkout::{self, LineItem, Payment, SessionRequest, SessionState};
 use crate::bindings::orders::{Checkout, Error, Money, Order, PaymentSession, Status, Unpayable};
-use crate::bindings::payment_events::{Charge, DeliveryError};
+use crate::bindings::payment_events::Charge;
 use crate::session::{Attempt, Page, Saved};
 use crate::{event, rows, session, store};
 use souk_database::Database;
@@ -218,11 +218,12 @@ pub(crate) fn paid(database: &Database, order: &Order, payment: Payment) -> Erro
     }
 }
 
-/// Stores a payment that the provider reported when asked, as its event would do, which may be late or lost. The inner
-/// error says why the payment does not fit the order.
+/// Stores a payment that the provider reported when asked, as its event would do, which may be late or lost. The same
+/// report counts once, and one with a larger refund is another. The inner error says why the payment does not fit the
+/// order.
 pub(crate) fn note(database: &Database, order: &Order, payment: Payment) -> Result<Result<(), String>, Error> {
     let event = Charge {
-        event_id: format!("checkout:{}", payment.charge_id),
+        event_id: format!("checkout:{}:{}", payment.charge_id, payment.refunded),
         charge_id: payment.charge_id,
         order_id: order.id.clone(),
         amount: Money { cents: payment.amount, currency: payment.currency },
@@ -231,9 +232,5 @@ pub(crate) fn note(database: &Database, order: &Order, payment: Payment) -> Resu
         // The time of the payment is not known here. The earliest of several times is kept, so the event corrects it.
         at: session::now(database)?,
     };
-    match event::charge(database, &event) {
-        Ok(()) => Ok(Ok(())),
-        Err(DeliveryError::Retry(text)) => Err(Error::Unavailable(text)),
-        Err(DeliveryError::Reject(reason)) => Ok(Err(reason)),
-    }
+    event::told(event::charge(database, &event))
 }

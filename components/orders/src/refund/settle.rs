@@ -5,13 +5,13 @@
 //! once, and an event that comes later changes nothing.
 
 use super::{Stored, ask, changed, stored, too_old_message};
-use crate::bindings::checkout::{self, Payment};
-use crate::bindings::orders::{Error, Money, Order};
-use crate::bindings::payment_events::{Charge, DeliveryError, RefundChange, RefundOutcome};
+use crate::bindings::checkout;
+use crate::bindings::orders::{Error, Order};
+use crate::bindings::payment_events::{RefundChange, RefundOutcome};
 use crate::bindings::provider::{self, KnownRefund};
 use crate::bindings::refunds::RefundState;
 use crate::sql::money;
-use crate::{event, session, store};
+use crate::{event, page, store};
 use souk_database::Database;
 use std::collections::BTreeSet;
 
@@ -61,7 +61,7 @@ fn look_up(database: &Database, order: &Order, charge: &str, ours: &[&Stored]) -
             continue;
         }
         match (known.refunds.iter().find(|known| known.refund_id == refund.id), &refund.state) {
-            (Some(known), _) => problems.extend(tell(database, order, known)?),
+            (Some(known), _) => problems.extend(tell(database, order, known)?.err()),
             (None, RefundState::Requested) => problems.push(too_old_message(&order.id, &refund.id)),
             (None, _) => problems.push(format!(
                 "order {}: the payment provider has no refund {} of {charge:?}; check there whether it was made",
@@ -70,13 +70,13 @@ fn look_up(database: &Database, order: &Order, charge: &str, ours: &[&Stored]) -
         }
     }
     if let Some(payment) = known.payment {
-        problems.extend(tell_sum(database, order, payment)?);
+        problems.extend(page::note(database, order, payment)?.err());
     }
     Ok(problems)
 }
 
-/// Stores what has become of a refund.
-fn tell(database: &Database, order: &Order, known: &KnownRefund) -> Result<Option<String>, Error> {
+/// Stores what has become of a refund. The inner error says why it does not fit.
+fn tell(database: &Database, order: &Order, known: &KnownRefund) -> Result<Result<(), String>, Error> {
     let (word, outcome) = match known.outcome {
         provider::RefundOutcome::Pending => ("pending", RefundOutcome::Pending),
         provider::RefundOutcome::Succeeded => ("succeeded", RefundOutcome::Succeeded),
@@ -89,29 +89,5 @@ fn tell(database: &Database, order: &Order, known: &KnownRefund) -> Result<Optio
         outcome,
         failure: known.failure.clone(),
     };
-    refused(changed(database, &change))
-}
-
-/// Stores how much of a charge was refunded in all.
-fn tell_sum(database: &Database, order: &Order, payment: Payment) -> Result<Option<String>, Error> {
-    let charge = Charge {
-        event_id: format!("refunds:{}:{}", payment.charge_id, payment.refunded),
-        charge_id: payment.charge_id,
-        order_id: order.id.clone(),
-        amount: Money { cents: payment.amount, currency: payment.currency },
-        refunded_cents: payment.refunded,
-        receipt_url: payment.receipt_url,
-        // Of several times the earliest is kept, which is that of the payment.
-        at: session::now(database)?,
-    };
-    refused(event::charge(database, &charge))
-}
-
-/// The reason of a refusal.
-fn refused(told: Result<(), DeliveryError>) -> Result<Option<String>, Error> {
-    match told {
-        Ok(()) => Ok(None),
-        Err(DeliveryError::Reject(reason)) => Ok(Some(reason)),
-        Err(DeliveryError::Retry(text)) => Err(Error::Unavailable(text)),
-    }
+    event::told(changed(database, &change))
 }
