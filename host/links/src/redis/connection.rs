@@ -162,8 +162,9 @@ impl Connection {
 async fn subscribe(server: &RedisUrl, served: &Served) -> Result<Subscribed, ConnectionError> {
     let subscribed = async {
         let ahead = Arc::<Ahead>::default();
-        let stream = Inflow::new(dial(server).await?, ahead.clone());
-        let (mut sink, stream) = PubSub::new(server.connection_info().redis_settings(), stream).await?.split();
+        let (read, write) = tokio::io::split(dial(server).await?);
+        let checked = tokio::io::join(Inflow::new(read, ahead.clone()), write);
+        let (mut sink, stream) = PubSub::new(server.connection_info().redis_settings(), checked).await?.split();
         for channel in served.names() {
             sink.subscribe(&*channel).await?;
         }
