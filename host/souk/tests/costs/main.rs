@@ -39,8 +39,9 @@ static ALLOCATOR: Counting = COUNTING;
 const TOLERANCE: f64 = 0.03;
 /// The same for rows with several threads, and for allocations too: how often threads wake each other varies.
 const TOLERANCE_OF_THREADS: f64 = 0.1;
-/// How many instructions metrics may add to a request. The aim is 1 %, which all rows but the bare link meet (1.01 %).
-const MEASURED: f64 = 0.012;
+/// How many instructions metrics may add to a request. The aim is 1 %, which all rows but the bare link meet: 1.0 to 1.3 %,
+/// because the sides of the comparison vary by 0.3 % from run to run.
+const MEASURED: f64 = 0.015;
 /// How many instructions the trace of a request may add to it. The aim is 5 %, which every request to a database meets; a
 /// request that only greets is so small that its spans are up to 7.1 % of it.
 const TRACED: f64 = 0.075;
@@ -79,16 +80,16 @@ fn compare() -> ExitCode {
         assert!(build.unwrap().success(), "souk build -f {}", served::manifest(app).display());
     }
     let folder = tempfile::tempdir().unwrap();
-    let count = |observed| counted::count(folder.path(), observed, REQUESTS, REQUESTS_INSTRUMENTED);
+    let count = |attempt, observed| counted::count(folder.path(), attempt, observed, REQUESTS, REQUESTS_INSTRUMENTED);
     let file = recorded_file();
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
-        let now = count(Observed::Measured);
+        let now = count(1, Observed::Measured);
         std::fs::write(&file, serde_json::to_string_pretty(&now).unwrap() + "\n").unwrap();
         println!("{NAME}: written to {}", file.display());
         return ExitCode::SUCCESS;
     }
     let recorded: Recorded = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
-    let mut least = Observed::ALL.map(count);
+    let mut least = Observed::ALL.map(|observed| count(1, observed));
     for attempt in 1.. {
         let [off, measured, traced] = &least;
         let (differs, observing_costs_more) = (differs(measured, &recorded), observing(off, measured, traced));
@@ -110,7 +111,7 @@ fn compare() -> ExitCode {
             return ExitCode::FAILURE;
         }
         println!("\ncounting once more: the least of all counts is what counts");
-        let again = Observed::ALL.map(count);
+        let again = Observed::ALL.map(|observed| count(attempt + 1, observed));
         least.iter_mut().zip(&again).for_each(|(least, again)| least.lower_to(again));
     }
     ExitCode::SUCCESS
