@@ -44,13 +44,7 @@ impl Recorded {
 /// Counts the costs of each row on a host that is `observed`. Each `attempt` starts with empty databases, in a folder of
 /// its own below `folder`. Allocations and system calls are counted over `requests` requests, instructions over
 /// `instrumented` requests: callgrind is slow.
-pub(crate) fn count(
-    folder: &Path,
-    attempt: u32,
-    observed: Observed,
-    requests: usize,
-    instrumented: usize,
-) -> Recorded {
+pub(crate) fn count(folder: &Path, attempt: u32, observed: Observed, requests: usize, instrumented: usize) -> Recorded {
     let cache = folder.join("cache");
     let folder = &folder.join(attempt.to_string()).join(observed.name());
     let state = folder.join("state");
