@@ -187,24 +187,31 @@ impl Parent {
     }
 }
 
-/// The value of `traceparent`. It is written for each request of a component, so it takes no formatter and no allocation.
+/// The value of `traceparent`. It is written for each request of a component, so it takes no formatter, no allocation and
+/// few instructions.
 pub(super) fn traceparent(trace: TraceId, span: SpanId, sampled: bool) -> [u8; 55] {
-    let digit = |number: u8| if number < 10 { b'0' + number } else { b'a' + number - 10 };
     let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-    let mut digits = text.iter_mut().skip(3);
-    for byte in trace.0 {
-        if let (Some(high), Some(low)) = (digits.next(), digits.next()) {
-            (*high, *low) = (digit(byte >> 4), digit(byte & 15));
-        }
-    }
-    digits.next();
-    for byte in span.0 {
-        if let (Some(high), Some(low)) = (digits.next(), digits.next()) {
-            (*high, *low) = (digit(byte >> 4), digit(byte & 15));
-        }
-    }
-    if let Some(flag) = text.last_mut() {
-        *flag = b'0' + u8::from(sampled);
-    }
+    write_digits(&mut text[3..35], &trace.0);
+    write_digits(&mut text[36..52], &span.0);
+    text[54] = b'0' + u8::from(sampled);
     text
+}
+
+/// Writes the hexadecimal digits of `bytes`, four bytes at a time.
+fn write_digits(text: &mut [u8], bytes: &[u8]) {
+    for (text, bytes) in text.as_chunks_mut().0.iter_mut().zip(bytes.as_chunks().0) {
+        *text = digits(u32::from_be_bytes(*bytes));
+    }
+}
+
+/// The eight hexadecimal digits of a number: one digit in each byte of a register, all computed at once.
+fn digits(number: u32) -> [u8; 8] {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let halves = u64::from(number);
+    let halves = (halves << 16 | halves) & 0x0000_ffff_0000_ffff;
+    let bytes = (halves << 8 | halves) & 0x00ff_00ff_00ff_00ff;
+    let digits = (bytes << 4 | bytes) & 0x0f0f_0f0f_0f0f_0f0f;
+    // Ten and more carry into the next four bits when six is added.
+    let letters = (digits + 6 * EACH) >> 4 & EACH;
+    (digits + EACH * u64::from(b'0') + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
 }
