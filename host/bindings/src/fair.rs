@@ -14,24 +14,47 @@ use std::hash::Hash;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-/// Items that wait, each for its owner.
-#[derive(Debug)]
-pub struct FairQueue<K, T> {
-    /// The owners of waiting items, in the order of their turns.
-    next: VecDeque<K>,
-    waiting: HashMap<K, VecDeque<T>>,
+/// An item of a [`FairQueue`].
+pub trait Waiting {
+    /// Whether nobody waits for it any more.
+    fn has_gone(&self) -> bool;
 }
 
-impl<K, T> Default for FairQueue<K, T> {
-    fn default() -> Self {
-        FairQueue { next: VecDeque::new(), waiting: HashMap::new() }
+impl<T> Waiting for oneshot::Sender<T> {
+    fn has_gone(&self) -> bool {
+        self.is_closed()
     }
 }
 
-impl<K: Eq + Hash + Clone, T> FairQueue<K, T> {
-    /// Adds `item` behind the others of `owner`. An owner without waiting items is the last in turn, or the next one
-    /// with `at_once`. Use `at_once` only where an owner cannot come back at once, or it could keep the others waiting.
+/// Items that wait, each for its owner. Items that nobody waits for any more stay for a while: never more than those that
+/// wait, or than [`FEW`].
+#[derive(Debug)]
+pub struct FairQueue<K, T> {
+    /// The owners of items, in the order of their turns.
+    next: VecDeque<K>,
+    /// The items of each owner; never empty.
+    waiting: HashMap<K, VecDeque<T>>,
+    len: usize,
+    /// At this length those that have gone are removed.
+    most: usize,
+}
+
+/// So many items may stay that nobody waits for.
+const FEW: usize = 64;
+
+impl<K, T> Default for FairQueue<K, T> {
+    fn default() -> Self {
+        FairQueue { next: VecDeque::new(), waiting: HashMap::new(), len: 0, most: FEW }
+    }
+}
+
+impl<K: Eq + Hash + Clone, T: Waiting> FairQueue<K, T> {
+    /// Adds `item` behind the others of `owner`. An owner without items is the last in turn, or the next one with
+    /// `at_once`. Use `at_once` only where an owner cannot come back at once, or it could keep the others waiting.
     pub fn push(&mut self, owner: K, item: T, at_once: bool) {
+        if self.len >= self.most {
+            self.remove_gone();
+        }
         let items = self.waiting.entry(owner.clone()).or_default();
         match (items.is_empty(), at_once) {
             (true, true) => self.next.push_front(owner),
@@ -39,6 +62,18 @@ impl<K: Eq + Hash + Clone, T> FairQueue<K, T> {
             (false, _) => {}
         }
         items.push_back(item);
+        self.len += 1;
+    }
+
+    /// Looks at each item, so the next time is when there are twice as many.
+    fn remove_gone(&mut self) {
+        self.waiting.retain(|_, items| {
+            items.retain(|item| !item.has_gone());
+            !items.is_empty()
+        });
+        self.next.retain(|owner| self.waiting.contains_key(owner));
+        self.len = self.waiting.values().map(VecDeque::len).sum();
+        self.most = self.len.saturating_mul(2).max(FEW);
     }
 
     /// Whether nothing waits.
@@ -46,10 +81,16 @@ impl<K: Eq + Hash + Clone, T> FairQueue<K, T> {
         self.next.is_empty()
     }
 
-    /// The number of items that wait.
+    /// The number of items, those that nobody waits for included.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.waiting.values().map(VecDeque::len).sum()
+        self.len
+    }
+
+    /// All items.
+    #[cfg(test)]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.waiting.values().flatten()
     }
 
     /// Takes the first item of the owner whose turn it is.
@@ -57,6 +98,7 @@ impl<K: Eq + Hash + Clone, T> FairQueue<K, T> {
         let owner = self.next.pop_front()?;
         let items = self.waiting.get_mut(&owner)?;
         let item = items.pop_front();
+        self.len -= usize::from(item.is_some());
         if items.is_empty() {
             self.waiting.remove(&owner);
         } else {
@@ -155,6 +197,61 @@ impl<K: Eq + Hash + Clone> Drop for FairPermit<K> {
 mod tests {
     use super::*;
     use futures::FutureExt as _;
+    use proptest::prelude::*;
+
+    impl Waiting for i32 {
+        fn has_gone(&self) -> bool {
+            *self < 0
+        }
+    }
+
+    #[derive(Debug)]
+    struct Owned(u8, i32);
+
+    impl Waiting for Owned {
+        fn has_gone(&self) -> bool {
+            self.1.has_gone()
+        }
+    }
+
+    proptest! {
+        /// Against a queue that removes nothing, and leaves out at the end what has gone.
+        #[test]
+        fn a_queue_keeps_what_waits_in_turn_and_forgets_what_has_gone(
+            steps in prop::collection::vec((0..5_u8, -1_000..1_000, any::<bool>(), 0..4_u8), 0..2_000),
+        ) {
+            let (mut queue, mut waits) = (FairQueue::default(), HashMap::<u8, VecDeque<i32>>::new());
+            for (owner, item, at_once, action) in steps {
+                if action == 0 {
+                    let popped: Option<Owned> = queue.pop();
+                    if let Some(item) = popped.filter(|item| !item.1.has_gone()) {
+                        prop_assert_eq!(waits.get_mut(&item.0).and_then(VecDeque::pop_front), Some(item.1));
+                    }
+                } else {
+                    queue.push(owner, Owned(owner, item), at_once);
+                    if !item.has_gone() {
+                        waits.entry(owner).or_default().push_back(item);
+                    }
+                }
+                let live = waits.values().map(VecDeque::len).sum::<usize>();
+                prop_assert!(queue.len() <= (2 * live).max(2 * FEW), "{} of {live}", queue.len());
+                prop_assert_eq!(queue.next.len(), queue.waiting.len());
+                prop_assert_eq!(queue.len(), queue.waiting.values().map(VecDeque::len).sum::<usize>());
+            }
+        }
+    }
+
+    #[test]
+    fn those_who_no_longer_wait_take_no_room() {
+        let one = FairSemaphore::new(1);
+        let held = one.try_acquire().unwrap();
+        for n in 0..10_000 {
+            assert!(Box::pin(one.acquire(n)).now_or_never().is_none());
+        }
+        assert!(one.state().queue.len() <= FEW, "{}", one.state().queue.len());
+        drop(held);
+        assert_eq!(one.available(), 1);
+    }
 
     #[test]
     fn owners_take_turns_and_one_that_comes_back_is_the_last() {

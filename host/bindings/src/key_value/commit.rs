@@ -10,6 +10,7 @@ use super::error::StoreError;
 use parking_lot::Mutex;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 souk_manifest::fixed_limits! {
@@ -57,15 +58,47 @@ impl<T: Send, W: FnMut(&Transaction<'_>) -> Result<T, StoreError> + Send> Write 
     }
 }
 
+/// A caller's wait for the result of its write. Dropping it early takes the write out of the queue, with its values.
+pub(super) struct Wait<T> {
+    waiting: Arc<Waiting>,
+    result: oneshot::Receiver<Result<T, StoreError>>,
+    is_over: bool,
+}
+
+impl<T> Wait<T> {
+    /// The result, if it is there.
+    pub(super) fn now(&mut self) -> Option<Result<T, StoreError>> {
+        let result = self.result.try_recv().ok()?;
+        self.is_over = true;
+        Some(result)
+    }
+
+    /// Waits for the result.
+    pub(super) async fn result(mut self) -> Result<T, StoreError> {
+        let result = (&mut self.result).await;
+        self.is_over = true;
+        result.unwrap_or(Err(StoreError::Stopping))
+    }
+}
+
+impl<T> Drop for Wait<T> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.result.close();
+            self.waiting.0.lock().retain(|write| write.is_wanted());
+        }
+    }
+}
+
 impl Waiting {
     /// Adds a write to the queue; its result arrives when a task has written it.
     pub(super) fn add<T: Send + 'static>(
-        &self,
+        self: &Arc<Self>,
         work: impl FnMut(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
-    ) -> oneshot::Receiver<Result<T, StoreError>> {
+    ) -> Wait<T> {
         let (caller, result) = oneshot::channel();
         self.0.lock().push_back(Box::new(Typed { work, result: None, caller }));
-        result
+        Wait { waiting: self.clone(), result, is_over: false }
     }
 
     /// The number of waiting writes.

@@ -221,7 +221,7 @@ impl File {
         let mut result = self.waiting.add(work);
         let mut writer = self.writer.clone().lock_owned().await;
         // The task that had the lock before may have run this write too.
-        if let Ok(result) = result.try_recv() {
+        if let Some(result) = result.now() {
             return result;
         }
         let (wal, waiting) = (self.wal.clone(), self.waiting.clone());
@@ -232,7 +232,7 @@ impl File {
             Ok(())
         })
         .await?;
-        result.await.unwrap_or(Err(StoreError::Stopping))
+        result.result().await
     }
 }
 

@@ -103,6 +103,7 @@ async fn a_refused_write_in_a_group_leaves_nothing_and_the_others_stay() {
     }
     gone.abort();
     assert!(gone.await.unwrap_err().is_cancelled());
+    assert_eq!(store.waiting.len(), 9, "and its value takes no memory");
     drop(held);
     for swapped in alone {
         assert_eq!(swapped.await.unwrap().unwrap(), Swap::Done);

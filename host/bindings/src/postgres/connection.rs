@@ -7,7 +7,7 @@ use super::statement::{Effect, Statement};
 use super::stream::{RowStream, Unread};
 use super::{
     Address, CACHED_STATEMENT_BYTES, Error, MAX_RESULT_BYTES, MAX_STATEMENT_BYTES, MAX_TRANSACTIONS, ParameterValue,
-    RowSet,
+    RowSet, UnreadRows,
 };
 use crate::outbound::AllowedHosts;
 use crate::session::{Session, State};
@@ -20,7 +20,7 @@ pub struct Connection {
     pool: Arc<Pool>,
     allowed: AllowedHosts,
     session: Mutex<Session<Lease>>,
-    unread: Arc<AtomicUsize>,
+    unread: UnreadRows,
 }
 
 /// Counts a transaction that is about to begin, so that transactions that begin at the same time cannot exceed the
@@ -56,12 +56,12 @@ impl Drop for Connection {
 
 impl Connection {
     /// A connection through `pool` that may reach what `allowed` allows. `transactions` counts the open transactions of
-    /// its instance, and `unread` the bytes of unread rows in the instance's streams.
+    /// its instance, and `unread` the unread rows in the instance's streams.
     pub(super) fn new(
         pool: Arc<Pool>,
         allowed: AllowedHosts,
         transactions: Arc<AtomicUsize>,
-        unread: Arc<AtomicUsize>,
+        unread: UnreadRows,
     ) -> Self {
         Connection { pool, allowed, session: Mutex::new(Session::new(transactions)), unread }
     }

@@ -2,7 +2,7 @@
 //! one. The manifest names the hosts; the guest gives the addresses. The whole application shares the pools.
 
 use super::address::server;
-use super::{Address, Connection, Error, Pools};
+use super::{Address, Connection, Error, Pools, UnreadRows};
 use crate::binding::Binding;
 use crate::outbound::AllowedHosts;
 use souk_manifest::DatabaseUrl;
@@ -47,8 +47,8 @@ impl Granted {
         &self.pools
     }
 
-    /// A connection to `address`. `transactions` counts the open transactions of its instance, and `unread` the bytes
-    /// of unread rows in the instance's streams. A refusal is logged under `trace`.
+    /// A connection to `address`. `transactions` counts the open transactions of its instance, and `unread` the unread
+    /// rows in the instance's streams. A refusal is logged under `trace`.
     ///
     /// # Errors
     /// When the address is not granted, or cannot be used.
@@ -56,7 +56,7 @@ impl Granted {
         &self,
         address: &Address,
         transactions: Arc<AtomicUsize>,
-        unread: Arc<AtomicUsize>,
+        unread: UnreadRows,
         trace: &str,
     ) -> Result<Connection, Error> {
         let server = server(address);

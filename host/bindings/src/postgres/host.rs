@@ -7,7 +7,7 @@ use super::address::set_ca_root;
 use super::bindings::spin::postgres::postgres as wit;
 use super::error::{name_of, rejection};
 use super::parameter::weight;
-use super::{Address, AddressError, Column, Connection, Error, ParameterValue, Row, RowSet, State};
+use super::{Address, AddressError, Column, Connection, Error, ParameterValue, Row, RowSet, State, UnreadRows};
 use crate::boundary::Crossing;
 use crate::producer::Producer;
 use crate::tape::{self, Tape};
@@ -75,7 +75,8 @@ impl View<'_> {
         let address = address.as_ref().map_err(bad)?;
         self.state.admit(address)?;
         let state = &self.state;
-        let (transactions, unread) = (state.transactions.clone(), state.unread.clone());
+        let transactions = state.transactions.clone();
+        let unread = UnreadRows { bytes: state.unread.clone(), memory: self.grants.budget.clone() };
         let connection = self.grants.postgres.connection(address, transactions, unread, self.trace)?;
         let connection = Arc::new(connection);
         self.state.connections.push(Arc::downgrade(&connection));

@@ -107,9 +107,10 @@ async fn a_small_row_that_would_become_much_text_is_refused() {
 async fn heavy_rows_count_with_what_they_weigh_until_they_are_read() {
     const ROW: usize = 6 << 20;
     let f = Fixture::new();
-    let unread: Arc<AtomicUsize> = Arc::default();
+    let counted = UnreadRows::default();
+    let unread = &counted.bytes;
     let address = Address::parse(&f.url).unwrap();
-    let c = f.granted.connection(&address, f.transactions.clone(), unread.clone(), "trace").unwrap();
+    let c = f.granted.connection(&address, f.transactions.clone(), counted.clone(), "trace").unwrap();
     let sql = format!("SELECT repeat('x', {ROW}) FROM generate_series(1, 9)");
     let stream = async || c.query_stream(sql.clone(), vec![]).await;
     // There is room for the first rows of two streams, and not for a third.

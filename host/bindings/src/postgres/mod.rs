@@ -78,7 +78,7 @@ pub use address::{Address, AddressError, MAX_CA_ROOT_BYTES};
 pub use connection::Connection;
 pub use grant::{BINDING, Granted};
 pub use pool::{PoolUse, Pools};
-pub use stream::RowStream;
+pub use stream::{RowStream, UnreadRows};
 
 use crate::Ctx;
 use std::sync::atomic::{AtomicUsize, Ordering};

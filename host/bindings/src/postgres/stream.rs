@@ -12,6 +12,7 @@ use super::error::{After, Failure};
 use super::pool::Lease;
 use super::run::{CollectRows, Sink, Stop, run};
 use super::{Column, Error, ParameterValue, Row};
+use crate::budget::ApplicationBudget;
 use crate::producer::Source;
 use futures::future::BoxFuture;
 use std::collections::VecDeque;
@@ -255,11 +256,27 @@ impl Source for RowStream {
     }
 }
 
+/// The unread rows of all streams of an instance. They are memory of its application.
+#[derive(Debug, Clone, Default)]
+pub struct UnreadRows {
+    /// Their bytes.
+    pub bytes: Arc<AtomicUsize>,
+    /// The budgets of the application.
+    pub memory: Arc<ApplicationBudget>,
+}
+
+impl UnreadRows {
+    fn give_back(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+        self.memory.memory.give_back(bytes as u64);
+    }
+}
+
 /// The unread bytes of one stream, which count together with the other streams of its instance. Dropping it gives them
 /// back.
 #[derive(Debug)]
 pub(super) struct Unread {
-    all: Arc<AtomicUsize>,
+    all: UnreadRows,
     own: AtomicUsize,
     /// Notified when rows were read.
     read: Notify,
@@ -267,14 +284,22 @@ pub(super) struct Unread {
 
 impl Unread {
     /// A new counter; `all` counts for the whole instance.
-    pub(super) fn new(all: Arc<AtomicUsize>) -> Self {
+    pub(super) fn new(all: UnreadRows) -> Self {
         Unread { all, own: AtomicUsize::new(0), read: Notify::new() }
     }
 
     /// Counts `bytes`; when the instance has too many, it fails and counts nothing.
     fn add(&self, bytes: usize) -> Result<(), Error> {
+        let memory = &self.all.memory.memory;
+        if !memory.try_take(bytes as u64) {
+            return Err(Error::Other(format!(
+                "{bytes} bytes of rows are unread, and the application has reached its limit of {} bytes; read less, or \
+                 raise `application_memory` under [application.tool.souk.limits] in the manifest",
+                memory.limit()
+            )));
+        }
         let own = self.own.fetch_add(bytes, Ordering::AcqRel) + bytes;
-        let all = self.all.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        let all = self.all.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
         // A single stream is already limited by how far it reads ahead.
         if all > own && all > super::MAX_RESULT_BYTES {
             // The rows are dropped, so they no longer count, and the other streams do not fail too.
@@ -289,7 +314,7 @@ impl Unread {
 
     fn remove(&self, bytes: usize) {
         self.own.fetch_sub(bytes, Ordering::AcqRel);
-        self.all.fetch_sub(bytes, Ordering::AcqRel);
+        self.all.give_back(bytes);
         self.read.notify_one();
     }
 
@@ -303,6 +328,6 @@ impl Unread {
 
 impl Drop for Unread {
     fn drop(&mut self) {
-        self.all.fetch_sub(*self.own.get_mut(), Ordering::AcqRel);
+        self.all.give_back(*self.own.get_mut());
     }
 }

@@ -13,10 +13,9 @@ use super::engine::{Collected, Engine};
 use super::error::{Stop, internal, to_guest_busy};
 use super::share::Share;
 use super::{Error, Value};
-use crate::fair::FairQueue;
+use crate::fair::{self, FairQueue};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -55,12 +54,33 @@ struct State {
 
 struct Member {
     owner: usize,
-    statement: Statement,
+    statement: Place,
     /// Its group has failed: it runs in no other one.
     alone: bool,
-    /// Whether it has left the queue, and its caller gets an answer.
-    taken: Arc<AtomicBool>,
     caller: oneshot::Sender<Reply>,
+}
+
+impl fair::Waiting for Member {
+    fn has_gone(&self) -> bool {
+        self.caller.is_closed()
+    }
+}
+
+/// Where a statement waits. Who takes it runs it, or knows that nobody does.
+type Place = Arc<Mutex<Option<Statement>>>;
+
+/// A caller's wait for its answer. Dropping it takes a statement that was not begun out of memory.
+struct Wait {
+    statement: Place,
+    reply: oneshot::Receiver<Reply>,
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        // First, so that a group that fails does not put it back.
+        self.reply.close();
+        drop(self.statement.lock().take());
+    }
 }
 
 enum Reply {
@@ -91,11 +111,11 @@ pub(super) enum Change {
 
 impl State {
     /// Takes the statement whose turn it is, and whose caller still waits.
-    fn pop(&mut self) -> Option<Member> {
+    fn pop(&mut self) -> Option<(Member, Statement)> {
         while let Some(member) = self.members.pop() {
-            if !member.caller.is_closed() {
-                member.taken.store(true, Ordering::Relaxed);
-                return Some(member);
+            let statement = member.statement.lock().take();
+            if let Some(statement) = statement {
+                return Some((member, statement));
             }
         }
         None
@@ -103,10 +123,13 @@ impl State {
 }
 
 impl Waiting {
-    fn put_back(&self, member: Member) {
-        let mut state = self.0.lock();
-        member.taken.store(false, Ordering::Relaxed);
-        state.members.push(member.owner, member, true);
+    fn put_back(&self, member: Member, statement: Statement) {
+        *member.statement.lock() = Some(statement);
+        if member.caller.is_closed() {
+            drop(member.statement.lock().take());
+            return;
+        }
+        self.0.lock().members.push(member.owner, member, true);
     }
 }
 
@@ -115,6 +138,11 @@ impl Waiting {
     /// The number of statements in the queue.
     pub(super) fn len(&self) -> usize {
         self.0.lock().members.len()
+    }
+
+    /// The number of statements that wait in memory.
+    pub(super) fn held(&self) -> usize {
+        self.0.lock().members.iter().filter(|member| member.statement.lock().is_some()).count()
     }
 
     pub(super) fn is_led(&self) -> bool {
@@ -126,16 +154,16 @@ impl Drop for Leader {
     fn drop(&mut self) {
         let Some(database) = self.database.take() else { return };
         loop {
-            let member = {
+            let (member, statement) = {
                 let mut state = database.waiting.0.lock();
-                let Some(member) = state.pop() else {
+                let Some(first) = state.pop() else {
                     state.led = false;
                     return;
                 };
-                member
+                first
             };
             let leader = Leader { database: Some(database.clone()) };
-            let lead = Lead { statement: member.statement, alone: member.alone, leader };
+            let lead = Lead { statement, alone: member.alone, leader };
             match member.caller.send(Reply::Lead(lead)) {
                 // This one is still the leader; dropping the copy must not pass it on again.
                 Err(Reply::Lead(mut lead)) => lead.leader.database = None,
@@ -152,7 +180,7 @@ impl Database {
         let owner = share.owner();
         let lead = match self.enter(owner, statement) {
             Ok(lead) => lead,
-            Err((taken, reply)) => match self.answer(&taken, reply).await? {
+            Err(wait) => match self.answer(wait).await? {
                 Reply::Done(result) => return result.map(Change::Done),
                 Reply::Lead(lead) => lead,
             },
@@ -175,35 +203,28 @@ impl Database {
     }
 
     /// Makes the caller the leader, or lets it wait.
-    fn enter(
-        self: &Arc<Self>,
-        owner: usize,
-        statement: Statement,
-    ) -> Result<Lead, (Arc<AtomicBool>, oneshot::Receiver<Reply>)> {
+    fn enter(self: &Arc<Self>, owner: usize, statement: Statement) -> Result<Lead, Wait> {
         let mut state = self.waiting.0.lock();
         if !state.led {
             state.led = true;
             return Ok(Lead { statement, alone: false, leader: Leader { database: Some(self.clone()) } });
         }
         let (caller, reply) = oneshot::channel();
-        let taken = Arc::new(AtomicBool::new(false));
-        state.members.push(owner, Member { owner, statement, alone: false, taken: taken.clone(), caller }, false);
-        Err((taken, reply))
+        let statement = Arc::new(Mutex::new(Some(statement)));
+        state.members.push(owner, Member { owner, statement: statement.clone(), alone: false, caller }, false);
+        Err(Wait { statement, reply })
     }
 
     /// Waits for the answer; with an error only if the statement was not begun.
-    async fn answer(&self, taken: &AtomicBool, mut reply: oneshot::Receiver<Reply>) -> Result<Reply, Error> {
-        if let Ok(reply) = tokio::time::timeout(super::BUSY_TIMEOUT, &mut reply).await {
-            return reply.map_err(|e| internal(self.label(), "a statement ended early", e));
+    async fn answer(&self, mut wait: Wait) -> Result<Reply, Error> {
+        let ended_early = |e| internal(self.label(), "a statement ended early", e);
+        if let Ok(reply) = tokio::time::timeout(super::BUSY_TIMEOUT, &mut wait.reply).await {
+            return reply.map_err(ended_early);
         }
-        {
-            let _state = self.waiting.0.lock();
-            if !taken.load(Ordering::Relaxed) {
-                reply.close();
-                return Err(to_guest_busy(self.label()));
-            }
+        if wait.statement.lock().take().is_some() {
+            return Err(to_guest_busy(self.label()));
         }
-        reply.await.map_err(|e| internal(self.label(), "a statement ended early", e))
+        (&mut wait.reply).await.map_err(ended_early)
     }
 }
 
@@ -216,7 +237,7 @@ fn together(writer: &Writer, database: &Database, first: Statement) -> Result<Re
     if database.keep_wal_small(engine).is_err() {
         return Err(first);
     }
-    let mut others = Vec::new();
+    let mut others = Vec::<(Member, Statement)>::new();
     let mut results = Vec::new();
     let group = engine.blocking(|engine| run_group(engine, database, &first, &mut others, &mut results));
     // Each statement was a run of its own, and has ended it.
@@ -224,7 +245,9 @@ fn together(writer: &Writer, database: &Database, first: Statement) -> Result<Re
     engine.remove_time_limit();
     let mut results = results.into_iter();
     if group.is_err() {
-        others.into_iter().for_each(|member: Member| database.waiting.put_back(Member { alone: true, ..member }));
+        for (member, statement) in others {
+            database.waiting.put_back(Member { alone: true, ..member }, statement);
+        }
         if engine.in_transaction()
             && let Err(e) = engine.roll_back()
         {
@@ -233,7 +256,7 @@ fn together(writer: &Writer, database: &Database, first: Statement) -> Result<Re
         return Err(first);
     }
     let result = results.next().ok_or(first)?;
-    for (member, result) in others.into_iter().zip(results) {
+    for ((member, _), result) in others.into_iter().zip(results) {
         // Its caller may have gone.
         let _ = member.caller.send(Reply::Done(result));
     }
@@ -248,7 +271,7 @@ fn run_group(
     engine: &Engine,
     database: &Database,
     first: &Statement,
-    others: &mut Vec<Member>,
+    others: &mut Vec<(Member, Statement)>,
     results: &mut Vec<Result<Written, Error>>,
 ) -> Result<(), Stop> {
     let begun = Instant::now();
@@ -261,14 +284,14 @@ fn run_group(
         if results.len() >= MAX_GROUP || bytes >= GROUP_RESULT_BYTES || begun.elapsed() >= GROUP_TIME {
             break;
         }
-        let Some(member) = database.waiting.0.lock().pop() else { break };
+        let Some((member, statement)) = database.waiting.0.lock().pop() else { break };
         if member.alone {
-            database.waiting.put_back(member);
+            database.waiting.put_back(member, statement);
             break;
         }
-        others.push(member);
-        let Some(member) = others.last() else { break };
-        result = run_one(engine, &member.statement)?;
+        others.push((member, statement));
+        let Some((_, statement)) = others.last() else { break };
+        result = run_one(engine, statement)?;
     }
     engine.commit_group()
 }

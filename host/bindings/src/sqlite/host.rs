@@ -180,6 +180,15 @@ impl wit::HostConnectionWithStore<Ctx> for Sqlite {
                 Ok(unread) => unread,
                 Err(e) => return Ok(Err(e)),
             };
+            let budget = &grants.budget;
+            let Some(held) = budget.hold(rows.bytes() as u64) else {
+                return Ok(Err(Error::Io(format!(
+                    "{} bytes of rows are unread, and the application has reached its limit of {} bytes; read less, or \
+                     raise `application_memory` under [application.tool.souk.limits] in the manifest",
+                    rows.bytes(),
+                    budget.memory.limit()
+                ))));
+            };
             let (end, ended) = if rows.is_ready() {
                 (None, FutureReader::new(&mut store, async { wasmtime::error::Ok(Ok(())) })?)
             } else {
@@ -188,7 +197,7 @@ impl wit::HostConnectionWithStore<Ctx> for Sqlite {
                 let ended = async { wasmtime::error::Ok(ended.await.unwrap_or(Ok(()))) };
                 (Some(end), FutureReader::new(&mut store, ended)?)
             };
-            let producer = Producer::new(Counted { rows, _unread: unread }, end);
+            let producer = Producer::new(Counted { rows, _unread: unread, _held: held }, end);
             Ok(Ok((columns, StreamReader::new(&mut store, producer)?, ended)))
         })
     }

@@ -8,6 +8,7 @@ use super::database::Reader;
 use super::engine::{Collected, Item};
 use super::error::{Stop, internal};
 use super::gauge::Run;
+use crate::budget::HeldMemory;
 use crate::producer::Source;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -197,10 +198,11 @@ impl Drop for Unread {
     }
 }
 
-/// Rows with their share of the unread bytes that an instance may have.
+/// Rows with their share of the unread bytes that an instance may have, and of the memory of its application.
 pub(super) struct Counted {
     pub rows: RowStream,
     pub _unread: Unread,
+    pub _held: HeldMemory,
 }
 
 impl Source for Counted {

@@ -58,7 +58,7 @@ impl Fixture {
 }
 
 pub(super) fn connect(granted: &Granted, url: &str, transactions: &Arc<AtomicUsize>) -> Connection {
-    granted.connection(&Address::parse(url).unwrap(), transactions.clone(), Arc::default(), "trace").unwrap()
+    granted.connection(&Address::parse(url).unwrap(), transactions.clone(), UnreadRows::default(), "trace").unwrap()
 }
 
 /// Waits until `check` is true.
@@ -148,7 +148,7 @@ async fn an_error_of_postgresql_comes_with_all_that_it_says() {
 async fn what_was_not_granted_or_does_not_exist_is_told_by_its_case_and_shows_no_password() {
     let f = Fixture::new();
     let not_granted = Address::parse(&format!("postgres://{USER}:geheim@192.0.2.1/x")).unwrap();
-    let error = f.granted.connection(&not_granted, Arc::default(), Arc::default(), "trace").err().unwrap();
+    let error = f.granted.connection(&not_granted, Arc::default(), UnreadRows::default(), "trace").err().unwrap();
     assert!(matches!(&error, Error::Other(_)) && !format!("{error:?}").contains("geheim"), "{error:?}");
     let port = Postgres::shared().port();
     for (url, code) in [

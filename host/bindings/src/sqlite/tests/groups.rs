@@ -120,6 +120,8 @@ async fn what_a_caller_no_longer_waits_for_is_not_begun_and_the_next_one_leads()
         tasks[gone].abort();
         assert!((&mut tasks[gone]).await.unwrap_err().is_cancelled());
     }
+    // The third one leads now, and the parameters of those that are gone take no memory.
+    assert_eq!(f.database.waiting.held(), 2);
     ok(&holder, "COMMIT").await;
     for rest in [2, 4, 5] {
         (&mut tasks[rest]).await.unwrap().unwrap();

@@ -83,16 +83,18 @@ impl wasmtime::component::StreamConsumer<()> for Reader {
 #[tokio::test]
 async fn a_guests_stream_gives_every_row_and_then_how_the_statement_ended() {
     use super::stream::{Counted, Unread};
+    use crate::budget::ApplicationBudget;
     use crate::producer::Producer;
     let f = Fixture::new("").await;
     let engine = wasmtime::Engine::new(wasmtime::Config::new().wasm_component_model_async(true)).unwrap();
     let failing =
         format!("SELECT CASE WHEN n < 9000 THEN n ELSE abs(-9223372036854775807 - 1) END FROM ({})", count_to(9_500));
     for (sql, expected, fails) in [(count_to(0), 1, false), (count_to(20_000), 20_000, false), (failing, 8_000, true)] {
-        let unread = Arc::default();
+        let (unread, memory) = (Arc::default(), Arc::<ApplicationBudget>::default());
         let rows = f.connect().query_stream(sql, vec![]).await.unwrap();
         let (end, ended) = tokio::sync::oneshot::channel();
-        let rows = Counted { _unread: Unread::take(&unread, rows.bytes()).unwrap(), rows };
+        let held = memory.hold(rows.bytes() as u64).unwrap();
+        let rows = Counted { _unread: Unread::take(&unread, rows.bytes()).unwrap(), _held: held, rows };
         let producer = Producer::new(rows, Some(end));
         let mut store = wasmtime::Store::new(&engine, ());
         let (give, mut given) = tokio::sync::mpsc::unbounded_channel();
@@ -113,7 +115,7 @@ async fn a_guests_stream_gives_every_row_and_then_how_the_statement_ended() {
         assert_eq!(outcome.is_err(), fails);
         assert!(count == expected || (fails && count < 9_000 && count > 1_000), "{count}");
         drop(store);
-        assert_eq!(unread.load(Ordering::Acquire), 0);
+        assert_eq!((unread.load(Ordering::Acquire), memory.memory.taken()), (0, 0));
     }
 }
 

@@ -13,7 +13,7 @@ use souk_bindings::sqlite::wal::{self, Wal};
 use souk_runtime::vital_thread;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of transactions.
@@ -25,6 +25,8 @@ souk_manifest::fixed_limits! {
     const MAX_BATCH_BYTES: usize = 8 << 20, bytes;
     /// The most writes that wait for a transaction; when there are more, callers wait.
     const MAX_QUEUED_JOBS: usize = 1024, "writes";
+    /// The most that waiting messages take together; when there is more, callers wait. Deliveries wait for no message.
+    const MAX_QUEUED_BYTES: usize = 32 << 20, bytes;
 }
 
 /// Which failure the result of a job must survive.
@@ -46,13 +48,20 @@ enum Step<'a> {
 struct Job {
     must_survive: MustSurvive,
     bytes: usize,
+    /// Its part of [`MAX_QUEUED_BYTES`]; `None` for what writes no message.
+    _room: Option<OwnedSemaphorePermit>,
     step: Box<dyn FnMut(Step<'_>) -> rusqlite::Result<()> + Send>,
 }
+
+/// The bytes of one permit: tokio counts permits in 32 bits.
+const UNIT: usize = 1 << 10;
 
 /// Sends jobs to the writer thread, which ends when the last `Writer` is dropped.
 #[derive(Clone)]
 pub(super) struct Writer {
     jobs: mpsc::Sender<Job>,
+    /// In units of [`UNIT`].
+    room: Arc<Semaphore>,
     log_full: Arc<AtomicBool>,
 }
 
@@ -73,7 +82,7 @@ impl Writer {
         std::thread::Builder::new().name("durable".to_owned()).spawn(move || {
             vital_thread("the writer of durable messages", || run(&connection, waiting, before));
         })?;
-        Ok(Writer { jobs, log_full })
+        Ok(Writer { jobs, room: Arc::new(Semaphore::new(MAX_QUEUED_BYTES / UNIT)), log_full })
     }
 
     /// Whether the write-ahead log is too large to add messages. The writer updates it before each transaction.
@@ -111,7 +120,16 @@ impl Writer {
             }
             Ok(())
         };
-        let job = Job { must_survive, bytes, step: Box::new(step) };
+        let room = match bytes {
+            0 => None,
+            // A caller that waits here still holds its message, and counts for it.
+            bytes => {
+                let units = bytes.div_ceil(UNIT).min(MAX_QUEUED_BYTES / UNIT);
+                let units = u32::try_from(units).unwrap_or(u32::MAX);
+                Some(self.room.clone().acquire_many_owned(units).await.map_err(|_| QueueError::Stopped)?)
+            }
+        };
+        let job = Job { must_survive, bytes, _room: room, step: Box::new(step) };
         self.jobs.send(job).await.map_err(|_| QueueError::Stopped)?;
         answered.await.unwrap_or(Err(QueueError::Stopped))
     }

@@ -212,6 +212,27 @@ async fn a_message_of_a_caller_that_goes_away_after_it_was_handed_over_is_stored
 }
 
 #[tokio::test]
+async fn messages_that_wait_for_the_file_take_limited_memory_and_keep_no_delivery_waiting() {
+    let (_folder, path) = folder();
+    let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
+    let id = publish(&queue, "{}").await;
+    let taken = take(&queue).await;
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut publishing: Vec<_> = (0..40).map(|_| Box::pin(queue.publish(message(&"x".repeat(1 << 20))))).collect();
+    let handed_over = publishing.iter_mut().filter_map(|one| one.now_or_never()).count();
+    assert_eq!(handed_over, 0, "the file is locked");
+    // Those that wait for room are not begun when their callers go away.
+    drop(publishing);
+    let mut ack = Box::pin(queue.ack(&taken[0]));
+    assert!((&mut ack).now_or_never().is_none());
+    other.execute_batch("COMMIT").unwrap();
+    ack.await.unwrap();
+    let stored = queue.stats().await.unwrap().waiting;
+    assert!((1..32).contains(&stored), "{stored}, and {id} was delivered");
+}
+
+#[tokio::test]
 async fn an_arrival_is_announced_to_a_later_listener_too() {
     let (_folder, path) = folder();
     let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
