@@ -43,10 +43,17 @@ impl Address {
 
 /// A guest's connection. It runs its commands one at a time, in order.
 pub struct Connection {
-    session: Mutex<MultiplexedConnection>,
+    /// `None` once a command was cancelled, or not answered in time: the client would keep it until the server reads it,
+    /// and any number of them.
+    session: Mutex<Option<Session>>,
     weight: AnswerWeight,
-    _driver: AbortOnDropHandle<()>,
     _permit: DialPermit,
+}
+
+/// The client's connection, and the task that writes and reads.
+struct Session {
+    connection: MultiplexedConnection,
+    _driver: AbortOnDropHandle<()>,
 }
 
 impl Connection {
@@ -58,8 +65,8 @@ impl Connection {
         let server = address.server();
         let weight = AnswerWeight::default();
         let dialed = permit.dial(&server, |ip| connect(address, ip, &permit, weight.clone())).await;
-        let (session, driver) = dialed.map_err(Error::Other)?;
-        Ok(Connection { session: Mutex::new(session), weight, _driver: driver, _permit: permit })
+        let session = dialed.map_err(Error::Other)?;
+        Ok(Connection { session: Mutex::new(Some(session)), weight, _permit: permit })
     }
 
     /// Sends one command, and reads its answer.
@@ -68,18 +75,28 @@ impl Connection {
         if command.args_iter().map(size).sum::<usize>() > MAX_COMMAND_BYTES {
             return Err(Error::Other(format!("the command has more than {} MiB", MAX_COMMAND_BYTES >> 20)));
         }
-        let mut session = self.session.lock().await;
+        let mut place = self.session.lock().await;
         if self.weight.is_exceeded() {
             return Err(Error::Other("an answer was too large, and ended the connection: open another".to_owned()));
         }
+        // It counts as lost until the answer is there, because dropping this future loses it.
+        let Some(mut session) = place.take() else {
+            let lost = "the connection was lost with an earlier command: open another";
+            return Err(Error::Other(lost.to_owned()));
+        };
         self.weight.begin();
-        match timeout(ANSWER_TIMEOUT, command.query_async(&mut *session)).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) if self.weight.is_exceeded() => {
+        let Ok(answer) = timeout(ANSWER_TIMEOUT, command.query_async(&mut session.connection)).await else {
+            return Err(Error::Other(format!(
+                "no answer for {ANSWER_TIMEOUT:?}; the connection is lost: open another"
+            )));
+        };
+        *place = Some(session);
+        match answer {
+            Ok(answer) => Ok(answer),
+            Err(_) if self.weight.is_exceeded() => {
                 Err(Error::Other(format!("the answer is larger than {} MiB: ask for less", MAX_ANSWER_BYTES >> 20)))
             }
-            Ok(Err(error)) => Err(to_guest(&error)),
-            Err(_) => Err(Error::Other(format!("no answer for {ANSWER_TIMEOUT:?}"))),
+            Err(error) => Err(to_guest(&error)),
         }
     }
 
@@ -133,22 +150,20 @@ impl Connection {
     }
 }
 
-type Opened = (MultiplexedConnection, AbortOnDropHandle<()>);
-
 async fn connect(
     address: &Address,
     ip: IpAddr,
     permit: &DialPermit,
     weight: AnswerWeight,
-) -> Result<Opened, RedisError> {
+) -> Result<Session, RedisError> {
     // The client's own timeouts would differ from ours.
     let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
     // A newer protocol also sends messages that are not answers, which the interface cannot represent.
     let login = address.url.connection_info().redis_settings().clone().set_protocol(ProtocolVersion::RESP2);
     let stream = permit.stream(&address.server(), ip, address.tls).await?;
     let bounded = Bounded { stream, weight };
-    let (session, driver) = MultiplexedConnection::new_with_config(&login, bounded, config).await?;
-    Ok((session, AbortOnDropHandle::new(tokio::spawn(driver))))
+    let (connection, driver) = MultiplexedConnection::new_with_config(&login, bounded, config).await?;
+    Ok(Session { connection, _driver: AbortOnDropHandle::new(tokio::spawn(driver)) })
 }
 
 /// An answer of any form as a flat list, as in Spin.

@@ -6,7 +6,9 @@ use crate::outbound::Dialer;
 use crate::outbound::tests::allow;
 use crate::tests::ctx;
 use ::redis::cmd;
+use futures::FutureExt as _;
 use souk_test::redis::Redis;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use wasmtime::component::Resource;
 
 /// An instance that may reach what `entries` allow.
@@ -144,4 +146,35 @@ async fn a_server_that_never_answers_is_given_up() {
     let address = format!("redis://:p@{}", silent.local_addr().unwrap());
     let error = reaching(LOOPBACK).open(address).await.unwrap().unwrap_err();
     assert!(matches!(&error, wit::Error::Other(why) if why.contains("no answer for 5s")), "{error:?}");
+}
+
+/// A server that answers until the first `SET`, and then reads nothing.
+async fn deaf_server() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("redis://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let mut buffer = [0; 1024];
+        loop {
+            let length = client.read(&mut buffer).await.unwrap();
+            let commands = buffer[..length].iter().filter(|byte| **byte == b'*').count();
+            if buffer[..length].windows(5).any(|part| part == b"SET\r\n") {
+                std::future::pending::<()>().await;
+            }
+            client.write_all(&b"+OK\r\n".repeat(commands)).await.unwrap();
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_command_that_is_cancelled_ends_its_connection_and_waits_nowhere() {
+    let mut ctx = reaching(LOOPBACK);
+    let c = open(&mut ctx, &deaf_server().await).await;
+    let mut set = || ctx.set(Resource::new_borrow(c.rep()), "k".into(), vec![b'x'; 15 << 20]).now_or_never();
+    assert!(set().is_none());
+    for _ in 0..3 {
+        let lost = set().expect("at once").unwrap().unwrap_err();
+        assert!(matches!(&lost, wit::Error::Other(why) if why.contains("open another")), "{lost:?}");
+    }
 }
