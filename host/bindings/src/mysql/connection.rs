@@ -27,6 +27,8 @@ pub struct Connection {
 pub(super) struct Rows {
     pub columns: Vec<Column>,
     pub rows: Vec<Row>,
+    /// The bytes that the rows take.
+    pub bytes: usize,
 }
 
 impl Connection {
@@ -152,6 +154,6 @@ async fn run(
     }
     match misfit {
         Some(why) => Err(Failure { error: Error::ValueConversionFailed(why), lives: true }),
-        None => Ok(Rows { columns, rows }),
+        None => Ok(Rows { columns, rows, bytes: weight }),
     }
 }

@@ -4,8 +4,11 @@ use super::address::Address;
 use super::bindings::spin::mysql::mysql as wit;
 use super::{Column, Connection, Error, ParameterValue, Row};
 use crate::outbound::{DialPermit, Refusal};
+use crate::pending::PendingCall;
+use crate::producer::{Batch, Producer, Source};
 use crate::{Ctx, pending};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use wasmtime::component::{Accessor, FutureReader, HasSelf, Resource, StreamReader};
 
 /// A guest's `connection` in the resource table; shared with the guest's pending calls.
@@ -34,6 +37,26 @@ impl Ctx {
 
 type Guest = Accessor<Ctx, HasSelf<Ctx>>;
 type Answer<T> = wasmtime::Result<Result<T, Error>>;
+
+/// Rows that the guest has not read yet. They count as memory of the instance until it has, or drops the stream.
+struct Unread {
+    rows: std::vec::IntoIter<Row>,
+    _held: PendingCall,
+}
+
+impl Source for Unread {
+    type Item = Row;
+    type Error = Error;
+
+    fn poll_batch(&mut self, _: &mut Context<'_>, wanted: usize) -> Poll<Batch<Self>> {
+        let batch: Vec<_> = self.rows.by_ref().take(wanted).collect();
+        Poll::Ready((!batch.is_empty()).then_some(Ok(batch)))
+    }
+
+    fn is_done(&self) -> bool {
+        self.rows.len() == 0
+    }
+}
 
 /// The result of `query`: columns, rows, and how the statement ended, which is already known.
 type Rows = (Vec<Column>, StreamReader<Row>, FutureReader<Result<(), Error>>);
@@ -81,9 +104,14 @@ impl wit::HostConnectionWithStore<Ctx> for HasSelf<Ctx> {
             Ok(rows) => rows,
             Err(error) => return Ok(Err(error)),
         };
+        let held = match pending::begin(guest, rows.bytes) {
+            Ok(held) => held,
+            Err(error) => return Ok(Err(Error::QueryFailed(format!("the rows were not kept: {error}")))),
+        };
+        let unread = Unread { rows: rows.rows.into_iter(), _held: held };
         guest.with(|mut store| {
             let ended = FutureReader::new(&mut store, async { wasmtime::error::Ok(Ok(())) })?;
-            Ok(Ok((rows.columns, StreamReader::new(&mut store, rows.rows)?, ended)))
+            Ok(Ok((rows.columns, StreamReader::new(&mut store, Producer::new(unread, None))?, ended)))
         })
     }
 
