@@ -46,9 +46,17 @@ async fn a_component_that_hoards_headers_takes_a_bounded_part_of_the_hosts_memor
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_that_sends_requests_without_end_takes_a_bounded_part_of_the_hosts_memory() {
+    let bounds = Bounds { mib: 640, descriptors: 100 };
+    let app = App::alone("rogue").replace("allowed_outbound_hosts = [", "allowed_outbound_hosts = [\"http://self\", ");
+    withstand("requests", app, &["/rogue/hoard-requests/10000/120000"], 8, bounds).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_component_that_opens_a_file_in_a_loop_leaves_descriptors_to_others() {
     let bounds = Bounds { mib: 320, descriptors: 8 * 160 + 100 };
-    let host = withstand("files", App::alone("rogue"), &["/rogue/hoard-files/100000"], 8, bounds).await;
+    let paths = &["/rogue/hoard-files/100000", "/rogue/hoard-file-streams/100000", "/rogue/hoard-opens/3000"];
+    let host = withstand("files", App::alone("rogue"), paths, 8, bounds).await;
     host.wait_for_log("files open").await;
 }
 

@@ -125,7 +125,7 @@ pub(crate) fn check_trailers(trailers: &HeaderMap) -> Result<(), Error> {
 }
 
 /// The size of `fields`, as wasmtime counts it.
-fn size(fields: &HeaderMap) -> usize {
+pub(crate) fn size(fields: &HeaderMap) -> usize {
     fields.iter().map(|(name, value)| name.as_str().len() + value.len() + size_of_val(value)).sum()
 }
 

@@ -14,6 +14,7 @@ mod call_context;
 mod denials;
 mod directories;
 pub mod fair;
+mod file_streams;
 pub mod files;
 pub mod framing;
 mod full;

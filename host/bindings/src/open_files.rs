@@ -1,5 +1,5 @@
-//! The limits on open files: of one instance, and of all instances together. A directory that a guest of WASI 0.2 reads
-//! counts as one, because wasmtime holds its entries in memory.
+//! The limits on open files: of one instance, and of all instances together. A file that only streams still hold counts
+//! too, and so does a directory that a guest of WASI 0.2 reads, because wasmtime holds its entries in memory.
 //!
 //! wasmtime keeps a guest's descriptors in the instance's resource table, without a limit. So this module counts them
 //! there: every few calls of WASI, and on every call once there are too many. Then it closes the table for new
@@ -7,6 +7,7 @@
 
 use crate::MAX_RESOURCES;
 use crate::budget::ApplicationBudget;
+use crate::file_streams::{FileStreams, MAX_FILE_STREAMS};
 use std::sync::Arc;
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::filesystem::Descriptor;
@@ -33,12 +34,14 @@ pub(crate) struct OpenFiles {
     budget: Arc<ApplicationBudget>,
     calls: u32,
     open: usize,
+    /// The instance's streams of files.
+    pub(crate) streams: FileStreams,
     closed: Option<Vec<Resource<Closed>>>,
 }
 
 impl OpenFiles {
     pub(crate) fn new(component: Arc<str>, budget: Arc<ApplicationBudget>) -> Self {
-        OpenFiles { component, budget, calls: 0, open: 0, closed: None }
+        OpenFiles { component, budget, calls: 0, open: 0, streams: FileStreams::default(), closed: None }
     }
 
     /// Closes the table for new resources when the instance has too many files open. Call it before each call of WASI.
@@ -47,12 +50,22 @@ impl OpenFiles {
         if self.closed.is_none() && !self.calls.is_multiple_of(COUNT_INTERVAL) {
             return;
         }
-        let open = table.iter_mut().filter(|entry| entry.is::<Descriptor>() || entry.is::<ReaddirIterator>()).count();
+        let (mut open, mut files) = (0, Vec::new());
+        for entry in table.iter_mut() {
+            open += usize::from(entry.is::<Descriptor>() || entry.is::<ReaddirIterator>());
+            if !self.streams.is_empty()
+                && let Some(Descriptor::File(file)) = entry.downcast_ref()
+            {
+                files.push(Arc::as_ptr(&file.file));
+            }
+        }
+        open += self.streams.files_beside(&files);
         self.budget.files.take(open as u64);
         self.budget.files.give_back(self.open as u64);
         self.open = open;
         let all = self.budget.files.taken() > self.budget.files.limit();
-        if open > MAX_OPEN_FILES || (all && open > FAIR_OPEN_FILES) {
+        let many_streams = self.streams.live() > MAX_FILE_STREAMS;
+        if many_streams || open > MAX_OPEN_FILES || (all && open > FAIR_OPEN_FILES) {
             self.close(table);
         } else if let Some(places) = self.closed.take() {
             table.set_max_capacity(MAX_RESOURCES);
@@ -69,9 +82,11 @@ impl OpenFiles {
             tracing::warn!(
                 %component,
                 "component `{component}` has {} files open, of {MAX_OPEN_FILES} that an instance may have and {} of the \
-                 application; it must drop descriptors that are not in use",
+                 application, and {} streams of files, of {MAX_FILE_STREAMS}; it must drop descriptors and streams that \
+                 are not in use",
                 self.open,
-                self.budget.files.limit()
+                self.budget.files.limit(),
+                self.streams.live()
             );
             Vec::new()
         });
@@ -129,6 +144,30 @@ mod tests {
         assert!(!open(&mut files, &mut table).is_empty());
         drop(files);
         assert_eq!(budget.files.taken(), 0);
+    }
+
+    #[test]
+    fn a_file_that_only_streams_hold_counts_once_until_they_are_gone() {
+        let budget = Arc::new(ApplicationBudget::default());
+        let (mut files, mut table) = instance(&budget);
+        let mut streams: Vec<_> = (0..100)
+            .map(|_| {
+                let Descriptor::File(file) = file() else { unreachable!() };
+                files.streams.add(&file.file);
+                files.streams.add(&file.file);
+                file
+            })
+            .collect();
+        let descriptor = table.push(Descriptor::File(streams[0].clone())).unwrap();
+        let mut count = || {
+            (0..COUNT_INTERVAL).for_each(|_| files.check(&mut table));
+            budget.files.taken()
+        };
+        assert_eq!(count(), 100);
+        streams.truncate(10);
+        assert_eq!(count(), 10);
+        drop((streams, descriptor));
+        assert_eq!(count(), 1, "the table has one");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use crate::binding::Binding;
 use crate::stdio::{self, Stdio};
 use crate::tape::{self, Tape};
-use crate::{Ctx, Grants, directories, open_files};
+use crate::{Ctx, Grants, directories, file_streams, open_files};
 use souk_manifest::limits::FixedLimit;
 use std::sync::Arc;
 use wasmtime::component::Linker;
@@ -32,14 +32,16 @@ pub(crate) const BINDING: Binding = Binding {
 };
 
 fn fixed_limits() -> Vec<FixedLimit> {
-    [FIXED_LIMITS, open_files::FIXED_LIMITS, directories::FIXED_LIMITS, stdio::FIXED_LIMITS].concat()
+    [FIXED_LIMITS, open_files::FIXED_LIMITS, file_streams::FIXED_LIMITS, directories::FIXED_LIMITS, stdio::FIXED_LIMITS]
+        .concat()
 }
 
 /// Rust's std for wasm32-wasip2 imports WASI 0.2 even if the component's own contract is 0.3.
 fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi::p3::add_to_linker(linker)?;
-    directories::add_to_linker(linker)
+    directories::add_to_linker(linker)?;
+    file_streams::add_to_linker(linker)
 }
 
 /// The WASI state of a new instance.

@@ -7,7 +7,7 @@
 
 use super::{Client, Processing};
 use crate::call::CallContext;
-use crate::http_limits::MessageLimits;
+use crate::http_limits::{self, MessageLimits};
 use crate::{Ctx, pending, tape};
 use http::Request;
 use http::uri::Authority;
@@ -73,12 +73,16 @@ async fn send(
     view: fn(&mut Ctx) -> WasiHttpCtxView<'_>,
     request: Resource<Request03>,
 ) -> Sent {
-    let _call = pending::begin(accessor, 0)?;
-    accessor.with(|mut store| {
-        let request = store.get().table.get_mut(&request)?;
+    // wasmtime takes the request out of the table of resources, whose size limits each of them.
+    let bytes = accessor.with(|mut store| {
+        let ctx = store.get();
+        let chunks = 2 * ctx.resources.messages().chunk_bytes();
+        let request = ctx.table.get_mut(&request)?;
         request.authority.get_or_insert(Authority::from_static(NO_HOST));
-        wasmtime::error::Ok(())
+        let path = request.path_with_query.as_ref().map_or(0, |path| path.as_str().len());
+        wasmtime::error::Ok(http_limits::size(&request.headers) + path + chunks)
     })?;
+    let _call = pending::begin(accessor, bytes)?;
     match WasiHttp::send(&accessor.with_getter::<WasiHttp>(view), request).await {
         Ok(response) => Ok((Ok(response),)),
         Err(error) => Ok((Err(error.downcast()?),)),

@@ -8,8 +8,10 @@ use spin_sdk::sqlite::Value;
 use spin_sdk::sqlite::wit::sqlite::Connection;
 use spin_sdk::wasip3::clocks::monotonic_clock;
 use spin_sdk::wasip3::filesystem::preopens::get_directories;
-use spin_sdk::wasip3::http::types::Fields;
-use spin_sdk::wasip3::wit_stream;
+use spin_sdk::wasip3::filesystem::types::{Descriptor, DescriptorFlags, ErrorCode, OpenFlags, PathFlags};
+use spin_sdk::wasip3::http::client;
+use spin_sdk::wasip3::http::types::{Fields, Request};
+use spin_sdk::wasip3::{wit_future, wit_stream};
 use spin_sdk::wit_bindgen;
 use std::future::{Future as _, poll_fn};
 use std::hint::black_box;
@@ -33,6 +35,11 @@ use wasi::keyvalue::{atomics, batch, store};
 const HOLD_NANOSECONDS: u64 = 500_000_000;
 /// The database that the manifest grants.
 const DATABASE: &str = "default";
+
+/// Opens the granted file.
+async fn open_granted(root: &Descriptor) -> Result<Descriptor, ErrorCode> {
+    root.open_at(PathFlags::empty(), "granted.txt".to_owned(), OpenFlags::empty(), DescriptorFlags::READ).await
+}
 
 struct Rogue;
 export!(Rogue);
@@ -132,9 +139,50 @@ impl deeds::Guest for Rogue {
         Ok(black_box(held).len() as u32)
     }
 
+    async fn hoard_requests(count: u32, bytes: u32) -> Result<u32, deeds::Error> {
+        let value = vec![b'x'; bytes as usize];
+        let mut sent = Vec::new();
+        for _ in 0..count {
+            let fields = Fields::new();
+            if fields.append("x", &value).is_err() {
+                break;
+            }
+            let (_, trailers) = wit_future::new(|| Ok(None));
+            let (request, _) = Request::new(fields, None, trailers, None);
+            request.set_path_with_query(Some("/rogue/hold/500")).map_err(failed)?;
+            let mut response = Box::pin(client::send(request));
+            if poll_fn(|cx| Poll::Ready(response.as_mut().poll(cx).is_pending())).await {
+                sent.push(response);
+            }
+        }
+        monotonic_clock::wait_for(HOLD_NANOSECONDS).await;
+        Ok(black_box(sent).len() as u32)
+    }
+
     fn hoard_files(count: u32) -> Result<u32, deeds::Error> {
         let held: Vec<_> = (0..count).map_while(|_| std::fs::File::open("/granted.txt").ok()).collect();
         Ok(black_box(held).len() as u32)
+    }
+
+    async fn hoard_file_streams(count: u32) -> Result<u32, deeds::Error> {
+        let (root, _) = get_directories().into_iter().next().ok_or(deeds::Error::Failed("no folder".to_owned()))?;
+        let mut held = Vec::new();
+        for _ in 0..count {
+            held.push(open_granted(&root).await.map_err(failed)?.read_via_stream(0));
+        }
+        monotonic_clock::wait_for(HOLD_NANOSECONDS).await;
+        Ok(black_box(held).len() as u32)
+    }
+
+    async fn hoard_opens(count: u32) -> Result<u32, deeds::Error> {
+        let (root, _) = get_directories().into_iter().next().ok_or(deeds::Error::Failed("no folder".to_owned()))?;
+        let mut opening: Vec<_> = (0..count).map(|_| Box::pin(open_granted(&root))).collect();
+        let mut begin = |cx: &mut Context<'_>| {
+            opening.iter_mut().map(|open| open.as_mut().poll(cx).is_pending()).filter(|pending| *pending).count()
+        };
+        let begun = poll_fn(|cx| Poll::Ready(begin(cx))).await;
+        monotonic_clock::wait_for(HOLD_NANOSECONDS).await;
+        Ok(begun as u32)
     }
 
     async fn hoard_directories(count: u32) -> Result<u32, deeds::Error> {
