@@ -391,7 +391,7 @@ impl Places {
         if before.place == now.place || before.is_same_file(now) || !before.had_rows() {
             return Ok(());
         }
-        if now.place == by_itself.place && before.is_named_as(now) {
+        if now.place == by_itself.place && before.is_named_as(now) && now.had_rows() {
             return Ok(());
         }
         Err(PlaceError::Elsewhere { what: what(), now: now.place.clone(), before: before.place.clone() })
