@@ -30,4 +30,8 @@ for name, service in souk.items():
     assert service["stop_grace_period"] == "45s", name
     environment = service["environment"]
     assert environment["SPIN_VARIABLE_JWT_SECRET"] == "j" and environment["SPIN_VARIABLE_STRIPE_ENDPOINT_SECRET"] == "w"
+    # The launcher's ORDERS_DB_URL is the NestJS system's database.
+    database = environment["SPIN_VARIABLE_ORDERS_DATABASE_URL"]
+    own = database == "sqlite:orders" if form == "compose" else database == "postgres://postgres:p@orders-db:5432/ordersdb"
+    assert own, (name, database)
 print(f"compose {form}: {len(souk)} hosts")

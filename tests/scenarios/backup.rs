@@ -6,6 +6,7 @@
 use crate::harness::app::texts;
 use crate::harness::database::query_number;
 use crate::harness::disk::Disk;
+use crate::harness::postgres::Postgres;
 use crate::harness::store::{Shop, fresh_email};
 use crate::harness::stripe::charge_succeeded;
 use crate::harness::{App, eventually};
@@ -240,4 +241,35 @@ async fn a_backup_can_have_the_secrets_encrypted_and_tokens_stay_valid_after_a_r
     let verified =
         crate::harness::store::send(&host.client(), reqwest::Method::POST, "/api/auth/verify", &mine, None).await;
     verified.expect(201);
+}
+
+#[tokio::test]
+async fn a_backup_with_other_settings_than_the_hosts_is_refused_because_data_would_be_missing() {
+    let database = Postgres::shared().database();
+    let config = "[key_value_store.auth]\ntype = \"spin\"\npath = \"accounts.db\"\n";
+    let app = App::store_alone().variable("orders_database_url", &database).file("runtime-config.toml", config);
+    let shop = Shop::of(app).await;
+    shop.register("ann@example.com").await.expect(201);
+    let Shop { app, host, .. } = shop;
+    let folder = app.path("backup");
+
+    let app = app.unset("orders_database_url");
+    let message = refused(&app, "backup", &[text(&folder)]).await;
+    assert!(message.contains("the host keeps the database of `orders` in postgres://"), "{message}");
+    assert!(!message.contains(&database), "the password is in {message}");
+    let app = app.variable("orders_database_url", &database).file("runtime-config.toml", "");
+    let message = refused(&app, "backup", &[text(&folder)]).await;
+    assert!(message.contains("the key-value store `auth`") && message.contains("accounts.db"), "{message}");
+    assert!(!folder.exists(), "a refused backup has begun");
+
+    let app = app.file("runtime-config.toml", config);
+    let out = done(&app, "backup", &[text(&folder)]).await;
+    assert!(out.contains("key_value/auth.db") && out.contains("sqlite/products.db"), "{out}");
+    assert!(!out.contains("sqlite/orders.db"), "{out}");
+    host.stop().await;
+    // A state folder under another path has its own files still.
+    let moved = app.path("moved");
+    fs::rename(app.state(), &moved).unwrap();
+    let out = texts(&app.souk_at("moved", "backup", &[text(&app.path("later"))]).await);
+    assert!(out.0.contains("sqlite/products.db"), "{out:?}");
 }

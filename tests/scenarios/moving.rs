@@ -109,11 +109,11 @@ async fn a_shop_moves_from_sqlite_to_postgresql_with_all_that_it_has() {
     let said = copy(&app, &["orders", "--from", "state"]).await;
     assert!(said.contains(" rows of ") && said.contains(", and compared"), "{said}");
 
-    // The old files are out of date from now on.
-    let folder = app.path("backup").display().to_string();
-    let backed_up = texts(&app.souk("backup", &[&folder]).await);
-    assert!(backed_up.0.contains("key_value/auth.db") && !backed_up.0.contains("sqlite/orders.db"), "{backed_up:?}");
     let shop = Shop::of(app).await;
+    // The old files are out of date from now on.
+    let folder = shop.app.path("backup").display().to_string();
+    let backed_up = texts(&shop.app.souk("backup", &[&folder]).await);
+    assert!(backed_up.0.contains("key_value/auth.db") && !backed_up.0.contains("sqlite/orders.db"), "{backed_up:?}");
     let after = [shop.order_by_id(&customer, &paid).await, shop.order_by_id(&customer, &id).await];
     assert_eq!(after, before);
     for (path, history) in paths.iter().zip(histories) {

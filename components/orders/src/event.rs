@@ -123,7 +123,7 @@ fn check(event: &Event) -> Result<Charge, DeliveryError> {
     })
 }
 
-fn no_order(error: orders::Error, id: &str) -> DeliveryError {
+pub(crate) fn no_order(error: orders::Error, id: &str) -> DeliveryError {
     match error {
         orders::Error::NotFound => DeliveryError::Reject(format!("there is no order {id:?}")),
         _ => DeliveryError::Retry("the orders' database does not answer".into()),
@@ -132,28 +132,43 @@ fn no_order(error: orders::Error, id: &str) -> DeliveryError {
 
 /// Stores what is known about a charge.
 fn note(transaction: &Transaction<'_>, order: &Order, charge: &Charge) -> Result<(), DeliveryError> {
+    let refunded_cents = refunded(transaction, order, charge)?;
     let parameters = [
         Value::text(charge.id.as_str()),
         Value::text(order.id.as_str()),
         rows::number(charge.amount_cents)?,
-        rows::number(charge.refunded_cents)?,
+        rows::number(refunded_cents)?,
         charge.receipt_url.as_deref().into(),
         Value::text(charge.at.as_str()),
     ];
     match transaction.query(sql::NOTE_CHARGE, &parameters)?.next() {
         Some(mut row) => {
             let known: u64 = row.integer()?;
-            if known > charge.refunded_cents {
+            if known > refunded_cents {
                 eprintln!(
                     "REFUND OF ORDER {}, someone must look at it unless an older event came late: {} cents of charge {:?} \
                      were given back, an event says {}; the larger number counts",
-                    order.id, known, charge.id, charge.refunded_cents
+                    order.id, known, charge.id, refunded_cents
                 );
             }
             Ok(())
         }
         None => Err(DeliveryError::Reject(format!("charge {:?} was for another order before", charge.id))),
     }
+}
+
+/// How much of a charge was refunded according to an event, without refunds that have failed since: the event may be
+/// late, and the money is back.
+fn refunded(transaction: &Transaction<'_>, order: &Order, charge: &Charge) -> Result<u64, DeliveryError> {
+    if charge.refunded_cents == 0 {
+        return Ok(0);
+    }
+    let parameters = [Value::text(order.id.as_str()), Value::text(charge.id.as_str()), Value::text(charge.at.as_str())];
+    let failed: u64 = match transaction.query(sql::money::FAILED_SINCE, &parameters)?.next() {
+        Some(mut row) => row.integer()?,
+        None => 0,
+    };
+    Ok(charge.refunded_cents.saturating_sub(failed))
 }
 
 /// Updates the order from its charges. Logs it when more money is now due for refund; `last` is the charge of the

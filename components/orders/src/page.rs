@@ -10,7 +10,7 @@ use crate::bindings::checkout::{self, LineItem, Payment, SessionRequest, Session
 use crate::bindings::orders::{Checkout, Error, Money, Order, PaymentSession, Status, Unpayable};
 use crate::bindings::payment_events::Charge;
 use crate::session::{Attempt, Page, Saved};
-use crate::{event, rows, session, store};
+use crate::{event, rows, session, sql, store};
 use souk_database::Database;
 
 /// The most attempts that one call considers: one that has ended, and the next one.
@@ -219,11 +219,22 @@ pub(crate) fn paid(database: &Database, order: &Order, payment: Payment) -> Erro
 }
 
 /// Stores a payment that the provider reported when asked, as its event would do, which may be late or lost. The same
-/// report counts once, and one with a larger refund is another. The inner error says why the payment does not fit the
-/// order.
+/// report counts once, and one with a larger refund is another, as is one with the same refund after an earlier one has
+/// failed. The inner error says why the payment does not fit the order.
 pub(crate) fn note(database: &Database, order: &Order, payment: Payment) -> Result<Result<(), String>, Error> {
+    let failed: u64 = match payment.refunded {
+        0 => 0,
+        _ => match database.query(sql::money::FAILED_REFUNDS, &[order.id.as_str().into()])?.next() {
+            Some(mut row) => row.integer()?,
+            None => 0,
+        },
+    };
+    let event_id = match failed {
+        0 => format!("checkout:{}:{}", payment.charge_id, payment.refunded),
+        failed => format!("checkout:{}:{}:{failed}", payment.charge_id, payment.refunded),
+    };
     let event = Charge {
-        event_id: format!("checkout:{}:{}", payment.charge_id, payment.refunded),
+        event_id,
         charge_id: payment.charge_id,
         order_id: order.id.clone(),
         amount: Money { cents: payment.amount, currency: payment.currency },

@@ -4,7 +4,8 @@
 //! How much can be refunded is decided while the order is locked: from its charges, its earlier refunds and its
 //! disputes ([`plan`]). The outcome of a refund comes from the provider's events ([`changed`]), or, where they are
 //! missing, from its list of refunds ([`settle`]); its answer to the request says only that the request has arrived. The
-//! order's amounts follow its charges, as they do when money is refunded at the provider itself.
+//! order's amounts follow its charges, as they do when money is refunded at the provider itself. When a refund fails
+//! after all, no event of the charge says that its money is back, so the refund's own event takes it back.
 //!
 //! If nobody knows whether the provider received a request, it is sent again: by the same call, or by
 //! [`crate::reconcile`]. The provider forgets an id after 24 hours, so an older refund is not requested again.
@@ -226,18 +227,29 @@ pub(crate) fn changed(database: &Database, change: &RefundChange) -> Result<(), 
         };
         let failure: Option<String> =
             change.failure.as_ref().map(|text| text.chars().filter(|c| *c != '\0').take(event::MAX_ID).collect());
+        // What a failed refund changes about its order is decided from several rows.
+        let locked = match state {
+            RefundState::Failed => {
+                let order = store::lock(transaction, &change.order_id);
+                Some(order.map_err(|error| event::no_order(error, &change.order_id))?)
+            }
+            _ => None,
+        };
         let [id, order] = place;
         let [changed_by, trace] = by::columns();
         let parameters =
             [id, order, state_name(state).into(), failure.as_deref().into(), from.into(), changed_by, trace];
         let moved = transaction.query(money::MOVE_REFUND, &parameters)?.next();
-        if let (Some(mut row), RefundState::Failed) = (moved, state) {
-            let cents: u64 = row.integer()?;
+        if let (Some(mut row), Some(order)) = (moved, locked) {
+            let (cents, charge): (u64, String) = (row.integer()?, row.text()?);
             eprintln!(
                 "REFUND FAILED, someone must look at it: {cents} cents of order {:?} were not given back: {}",
                 change.order_id,
                 failure.as_deref().unwrap_or("the payment provider does not say why")
             );
+            let parameters = [Value::text(order.id.as_str()), Value::text(charge.as_str()), rows::number(cents)?];
+            transaction.query(money::TAKE_BACK, &parameters)?;
+            event::update_payment_state(transaction, &order, &charge)?;
         }
         Ok(())
     })

@@ -323,8 +323,8 @@ pub(crate) const NOTE_EVENT: Statement =
 pub(crate) const PURGE_EVENTS: Statement = purge!("events", "id", "seen_at", "90 days");
 
 /// Parameters: charge, order, amount in cents, refunded in cents, receipt or null, time. Events arrive in any sequence,
-/// so the stored values do not depend on it: the largest refund, the earliest time. Returns the stored refund; no row
-/// when the charge belongs to another order or has another amount.
+/// so the stored values do not depend on it: the largest refund (but see [`money::TAKE_BACK`]), the earliest time.
+/// Returns the stored refund; no row when the charge belongs to another order or has another amount.
 pub(crate) const NOTE_CHARGE: Statement = statement!(
     "INSERT INTO charges (id, order_id, amount_cents, refunded_cents, receipt_url, at) VALUES (?1, ?2, ?3, ?4, ?5, ",
     (Statement::each("?6", "?6::text::timestamptz")),

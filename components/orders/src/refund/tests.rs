@@ -1,10 +1,11 @@
 //! Refunds and disputes against a real SQLite and a real PostgreSQL, without a provider.
 
 use super::*;
+use crate::bindings::checkout::Payment;
 use crate::bindings::orders::{DisputeState, Status};
 use crate::bindings::payment_events::{Charge, DisputeChange};
-use crate::dispute;
 use crate::tests::{both, order};
+use crate::{dispute, page};
 
 fn pay(db: &Database, order: &Order, charge: &str, refunded_cents: u64) {
     let event = Charge {
@@ -123,6 +124,104 @@ fn refunded_money_counts_once_whichever_event_comes_first() {
             assert_eq!(store_refunds(&db, &made, Some(600), Some("k3")).unwrap().len(), 1);
             assert_eq!(store::find(&db, &made.id, None).unwrap().refunded_cents, 400);
         }
+    }
+}
+
+/// Status and refunded cents of an order.
+fn refunded(db: &Database, order: &Order) -> (Status, u64) {
+    let order = store::find(db, &order.id, None).unwrap();
+    (order.status, order.refunded_cents)
+}
+
+#[test]
+fn money_of_a_refund_that_fails_days_later_is_not_refunded_and_can_be_refunded_again() {
+    use RefundOutcome::{Failed, Succeeded};
+    for db in both() {
+        let made = order(&db, None, 1000);
+        pay(&db, &made, "ch_1", 0);
+        let id = store_refunds(&db, &made, None, None).unwrap().remove(0);
+        pay(&db, &made, "ch_1", 1000);
+        refund_event(&db, "r1", &made, &id, Succeeded).unwrap();
+        assert_eq!(refunded(&db, &made), (Status::Refunded, 1000));
+        assert!(matches!(store_refunds(&db, &made, None, None), Err(Error::Conflict(_))));
+        for event in ["r2", "r2", "r3"] {
+            refund_event(&db, event, &made, &id, Failed).unwrap();
+            assert_eq!(refunded(&db, &made), (Status::Paid, 0));
+        }
+        // The charge's own event once more, and one of before the failure that is late.
+        pay(&db, &made, "ch_1", 1000);
+        let report = |event: &str, at: &str| Charge {
+            event_id: event.into(),
+            charge_id: "ch_1".into(),
+            order_id: made.id.clone(),
+            amount: made.total.clone(),
+            refunded_cents: 1000,
+            receipt_url: None,
+            at: at.into(),
+        };
+        event::charge(&db, &report("late", "2024-02-27T15:50:02.000Z")).unwrap();
+        assert_eq!(refunded(&db, &made), (Status::Paid, 0));
+        let again = store_refunds(&db, &made, None, None).unwrap().remove(0);
+        refund_event(&db, "r4", &made, &again, Succeeded).unwrap();
+        event::charge(&db, &report("again", "2099-02-27T15:50:02.000Z")).unwrap();
+        assert_eq!(refunded(&db, &made), (Status::Refunded, 1000));
+        assert!(matches!(store_refunds(&db, &made, None, None), Err(Error::Conflict(_))));
+    }
+}
+
+#[test]
+fn a_failed_refund_takes_back_only_what_the_charge_included() {
+    use RefundOutcome::{Failed, Succeeded};
+    for db in both() {
+        let made = order(&db, None, 1000);
+        pay(&db, &made, "ch_1", 0);
+        let a = store_refunds(&db, &made, Some(300), Some("a")).unwrap().remove(0);
+        refund_event(&db, "a1", &made, &a, Succeeded).unwrap();
+        pay(&db, &made, "ch_1", 300);
+        let b = store_refunds(&db, &made, Some(400), Some("b")).unwrap().remove(0);
+        refund_event(&db, "b1", &made, &b, Succeeded).unwrap();
+        // 200 were refunded at the provider itself.
+        pay(&db, &made, "ch_1", 900);
+        refund_event(&db, "a2", &made, &a, Failed).unwrap();
+        assert_eq!(refunded(&db, &made).1, 600);
+        refund_event(&db, "b2", &made, &b, Failed).unwrap();
+        assert_eq!(refunded(&db, &made).1, 200);
+        // No event of the charge has ever included this one.
+        let c = store_refunds(&db, &made, Some(500), Some("c")).unwrap().remove(0);
+        refund_event(&db, "c1", &made, &c, Failed).unwrap();
+        assert_eq!(refunded(&db, &made), (Status::Paid, 200));
+
+        // The provider has not accepted this refund; the event is about another one, made at the provider itself.
+        let made = order(&db, None, 1000);
+        pay(&db, &made, "ch_2", 0);
+        let refused = store_refunds(&db, &made, None, None).unwrap().remove(0);
+        refund_event(&db, "d1", &made, &refused, Failed).unwrap();
+        pay(&db, &made, "ch_2", 300);
+        assert_eq!(refunded(&db, &made).1, 300);
+    }
+}
+
+#[test]
+fn what_the_provider_lists_counts_again_after_a_refund_has_failed() {
+    use RefundOutcome::{Failed, Succeeded};
+    for db in both() {
+        let made = order(&db, None, 1000);
+        let note = |refunded| {
+            let payment =
+                Payment { charge_id: "ch_1".into(), amount: 1000, currency: "usd".into(), refunded, receipt_url: None };
+            page::note(&db, &made, payment).unwrap().unwrap();
+        };
+        pay(&db, &made, "ch_1", 0);
+        let id = store_refunds(&db, &made, None, None).unwrap().remove(0);
+        note(1000);
+        refund_event(&db, "r1", &made, &id, Succeeded).unwrap();
+        assert_eq!(refunded(&db, &made), (Status::Refunded, 1000));
+        refund_event(&db, "r2", &made, &id, Failed).unwrap();
+        assert_eq!(refunded(&db, &made), (Status::Paid, 0));
+        let again = store_refunds(&db, &made, None, None).unwrap().remove(0);
+        refund_event(&db, "r3", &made, &again, Succeeded).unwrap();
+        note(1000);
+        assert_eq!(refunded(&db, &made), (Status::Refunded, 1000));
     }
 }
 

@@ -39,8 +39,40 @@ pub(crate) const MOVE_REFUND: Statement = statement!(
     NOW,
     " WHERE id = ?1 AND order_id = ?2 AND ",
     (Statement::each("instr(?5, ',' || state || ',') > 0", "position(',' || state || ',' in ?5::text) > 0")),
-    " RETURNING cents"
+    " RETURNING cents, charge_id"
 );
+
+/// Parameters: order, charge, cents of a refund that has just failed. Takes them from what is known to be refunded of
+/// the charge, if that can include them. What other refunds have given back, which the provider has accepted, stays.
+/// The order must be locked.
+pub(crate) const TAKE_BACK: Statement = statement!(
+    "UPDATE charges SET refunded_cents = ",
+    (Statement::each("max", "greatest")),
+    "(refunded_cents - ?3, ",
+    (Statement::each("min", "least")),
+    "(refunded_cents, (SELECT ",
+    SUM,
+    " FROM refunds WHERE refunds.order_id = ?1 AND refunds.charge_id = ?2 AND state IN ('SENT', 'SUCCEEDED')))) \
+     WHERE id = ?2 AND order_id = ?1 AND refunded_cents >= ?3"
+);
+
+/// Parameters: order, charge, time. Returns how many cents of refunds that the provider had accepted have failed since
+/// then: a report of that time may include them. A refund that the provider refused at once was in no report.
+pub(crate) const FAILED_SINCE: Statement = statement!(
+    "SELECT ",
+    SUM,
+    " FROM refunds WHERE order_id = ?1 AND charge_id = ?2 AND state = 'FAILED' AND updated_at > ",
+    (Statement::each("?3", "?3::text::timestamptz")),
+    " AND EXISTS (SELECT 1 FROM order_history WHERE order_history.order_id = refunds.order_id AND what = 'REFUND' \
+     AND subject = refunds.id AND old IN ('SENT', 'SUCCEEDED') AND new = 'FAILED')"
+);
+
+/// Parameters: order. How many of its refunds have failed.
+pub(crate) const FAILED_REFUNDS: Statement =
+    statement!("SELECT count(*) FROM refunds WHERE order_id = ?1 AND state = 'FAILED'");
+
+/// PostgreSQL's sum of integers is not an integer.
+const SUM: Statement = Statement::each("coalesce(sum(cents), 0)", "coalesce(sum(cents), 0)::bigint");
 
 /// Parameters: refund, order.
 pub(crate) const FIND_REFUND: Statement = statement!("SELECT 1 FROM refunds WHERE id = ?1 AND order_id = ?2");

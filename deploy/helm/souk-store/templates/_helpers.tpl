@@ -90,12 +90,14 @@ spec:
         - name: SPIN_VARIABLE_JWT_SECRET
           valueFrom:
             secretKeyRef: { name: {{ $values.secrets.auth }}, key: JWT_SECRET }
+        {{- if or $values.components $values.database }}
         - name: SPIN_VARIABLE_ORDERS_DATABASE_URL
           valueFrom:
-            secretKeyRef: { name: {{ $values.secrets.orders }}, key: database_url{{ if not $values.components }}, optional: true{{ end }} }
+            secretKeyRef: { name: {{ $values.secrets.orders }}, key: database_url }
         - name: SPIN_VARIABLE_PRODUCTS_DATABASE_URL
           valueFrom:
-            secretKeyRef: { name: {{ $values.secrets.products }}, key: database_url{{ if not $values.components }}, optional: true{{ end }} }
+            secretKeyRef: { name: {{ $values.secrets.products }}, key: database_url }
+        {{- end }}
         - name: SPIN_VARIABLE_STRIPE_SECRET
           valueFrom:
             secretKeyRef: { name: {{ $values.secrets.payments }}, key: stripe_secret{{ if not $values.components }}, optional: true{{ end }} }

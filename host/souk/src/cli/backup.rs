@@ -3,6 +3,7 @@
 use super::package::ObtainArgs;
 use super::{AppArgs, default_url, fill_in, output};
 use crate::backup::{self, List};
+use crate::moving;
 use clap::Args;
 use souk_manifest::Application;
 use souk_manifest::state::{self, StateFolder};
@@ -63,7 +64,11 @@ impl Backup {
         warn_of_readers(self.secrets.as_deref());
         let folder = self.folder.clone();
         let key = self.secrets;
-        let take = move || backup::take(&application, &state_dir, &folder, key.as_deref());
+        let take = move || {
+            // With other settings than the host's, its data elsewhere would be left out.
+            moving::must_match(&application, &state_dir)?;
+            anyhow::Ok(backup::take(&application, &state_dir, &folder, key.as_deref())?)
+        };
         let list = tokio::task::spawn_blocking(take).await??;
         print(&list, &format!("backed up to {}", self.folder.display()));
         for place in &list.elsewhere {

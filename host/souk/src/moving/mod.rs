@@ -2,12 +2,12 @@
 //!
 //! A changed configuration can give a component a new, empty place. Without a check the application would simply start
 //! without its data. So the state folder remembers where each store and database was ([`places`]), and a start refuses
-//! an empty place if the previous one had rows. `souk store copy` moves the rows ([`key_value`], and
-//! `souk_bindings::moving` for databases).
+//! an empty place if the previous one had rows, and a backup refuses other places. `souk store copy` moves the rows
+//! ([`key_value`], and `souk_bindings::moving` for databases).
 
 mod key_value;
 mod places;
 
 pub(crate) use key_value::{CopyError, copy};
 pub use places::PlaceError;
-pub(crate) use places::{accept, begin, check, end, fixed_limits, store_place};
+pub(crate) use places::{accept, begin, check, end, fixed_limits, must_match, store_place};

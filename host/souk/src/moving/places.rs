@@ -53,6 +53,19 @@ pub enum PlaceError {
         /// The argument of `souk store copy` for the previous place.
         from: String,
     },
+    /// The settings are not those with which the host has its data.
+    #[error(
+        "the host keeps {what} in {before}, and these settings say {now}\n  fix: run this with the host's own variables \
+         and --runtime-config-file; if the data has moved, start the host once first"
+    )]
+    Elsewhere {
+        /// The store or database.
+        what: String,
+        /// The place that is configured now.
+        now: String,
+        /// The place at the host's last start.
+        before: String,
+    },
     /// A copy is incomplete.
     #[error(
         "a copy of {name} to {to} was interrupted, so the data there is incomplete\n  fix: run the same `souk store copy {name}` \
@@ -119,6 +132,21 @@ impl Place {
         self.file.as_deref().map_or(self.rows, has_rows)
     }
 
+    /// Whether both are the same file, by whatever path.
+    fn is_same_file(&self, other: &Place) -> bool {
+        let real = |place: &Place| place.file.as_deref().and_then(|path| path.canonicalize().ok());
+        real(self).is_some_and(|path| Some(path) == real(other))
+    }
+
+    /// Whether both files have the same name in a folder of the same name: the same file of two state folders.
+    fn is_named_as(&self, other: &Place) -> bool {
+        let end = |place: &Place| {
+            let path = place.file.as_deref()?;
+            Some((path.file_name()?.to_owned(), path.parent()?.file_name()?.to_owned()))
+        };
+        end(self).is_some_and(|end_of| Some(end_of) == end(other))
+    }
+
     /// How `souk store copy` names it: a server's URL may have a password, which the record does not contain.
     fn argument(&self) -> String {
         match &self.file {
@@ -143,10 +171,10 @@ pub(crate) fn store_place(place: Option<&KeyValuePlace>, application: &str, labe
 }
 
 /// The place of the database that `component`'s migrations run in, and its default place.
-fn database_place(component: &Component, application: &Application, state: &StateFolder) -> Option<(Place, Place)> {
+fn database_place(component: &Component, application: &Application, sqlite: &Path) -> Option<(Place, Place)> {
     component.migrations.as_ref()?;
     let label = migrations::sqlite_label(component).ok();
-    let by_itself = state.sqlite().join(format!("{}.db", label.unwrap_or(&component.name)));
+    let by_itself = sqlite.join(format!("{}.db", label.unwrap_or(&component.name)));
     let now = match &component.database {
         Some(DatabaseUrl::Postgres(address)) => Place::server(address.to_string()),
         _ => Place::file(application.sqlite_paths.get(label?).unwrap_or(&by_itself)),
@@ -186,7 +214,7 @@ pub(crate) async fn check(
         places.compare(&key, now, by_itself, what, label)?;
     }
     for component in application.here() {
-        let Some((mut now, by_itself)) = database_place(component, application, state) else { continue };
+        let Some((mut now, by_itself)) = database_place(component, application, &state.sqlite()) else { continue };
         places.must_be_whole(&component.name, &now)?;
         let key = format!("database/{}", component.name);
         now.rows = match (&component.database, &component.migrations) {
@@ -241,11 +269,35 @@ pub(crate) fn accept(application: &Application, state: &StateFolder) -> Result<(
         places.places.insert(format!("key-value/{label}"), now);
     }
     for component in application.here() {
-        if let Some((now, _)) = database_place(component, application, state) {
+        if let Some((now, _)) = database_place(component, application, &state.sqlite()) {
             places.places.insert(format!("database/{}", component.name), now);
         }
     }
     places.write(state)
+}
+
+/// Refuses settings that name other places than those in which the host has its data, according to the record of its
+/// last start. `folder` is the state folder, which that host may hold, or which may not exist yet. Blocks on the disk.
+///
+/// # Errors
+/// When a place differs, or the record cannot be read.
+pub(crate) fn must_match(application: &Application, folder: &Path) -> Result<(), PlaceError> {
+    // As the host's own paths are.
+    let Ok(folder) = folder.canonicalize() else { return Ok(()) };
+    let places = Places::read_in(&folder)?;
+    let key_value = folder.join("key_value");
+    for label in labels(application) {
+        let place = |configured| store_place(configured, &application.name, label, &key_value);
+        let (now, by_itself) = (place(application.key_value_places.get(label)), place(None));
+        places.must_be(&format!("key-value/{label}"), &now, &by_itself, || format!("the key-value store `{label}`"))?;
+    }
+    for component in application.here() {
+        let name = &component.name;
+        if let Some((now, by_itself)) = database_place(component, application, &folder.join("sqlite")) {
+            places.must_be(&format!("database/{name}"), &now, &by_itself, || format!("the database of `{name}`"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Records that a copy begins; returns whether the same copy was begun before and is incomplete.
@@ -284,12 +336,16 @@ fn labels(application: &Application) -> std::collections::BTreeSet<&str> {
 }
 
 impl Places {
-    fn path(state: &StateFolder) -> PathBuf {
-        state.path().join("places.json")
+    fn path(folder: &Path) -> PathBuf {
+        folder.join("places.json")
     }
 
     fn read(state: &StateFolder) -> Result<Places, PlaceError> {
-        let path = Places::path(state);
+        Places::read_in(state.path())
+    }
+
+    fn read_in(folder: &Path) -> Result<Places, PlaceError> {
+        let path = Places::path(folder);
         match std::fs::read(&path) {
             Ok(json) => serde_json::from_slice(&json)
                 .map_err(|error| PlaceError::File { path, cause: io::Error::new(io::ErrorKind::InvalidData, error) }),
@@ -300,7 +356,7 @@ impl Places {
 
     /// Writes a new file, which replaces the old one when it is complete.
     fn write(&self, state: &StateFolder) -> Result<(), PlaceError> {
-        let path = Places::path(state);
+        let path = Places::path(state.path());
         let failed = |cause| PlaceError::File { path: path.clone(), cause };
         let json = serde_json::to_vec_pretty(self).map_err(|error| failed(error.into()))?;
         let new = tempfile::NamedTempFile::new_in(state.path()).map_err(failed)?;
@@ -320,6 +376,25 @@ impl Places {
 
     fn is_same(&self, key: &str, now: &Place) -> bool {
         self.places.get(key).is_some_and(|before| before.place == now.place)
+    }
+
+    /// Refuses a place other than the recorded one, if that has rows. A state folder that was moved or copied records
+    /// its former path: its own files are still its own.
+    fn must_be(
+        &self,
+        key: &str,
+        now: &Place,
+        by_itself: &Place,
+        what: impl FnOnce() -> String,
+    ) -> Result<(), PlaceError> {
+        let Some(before) = self.places.get(key) else { return Ok(()) };
+        if before.place == now.place || before.is_same_file(now) || !before.had_rows() {
+            return Ok(());
+        }
+        if now.place == by_itself.place && before.is_named_as(now) && now.had_rows() {
+            return Ok(());
+        }
+        Err(PlaceError::Elsewhere { what: what(), now: now.place.clone(), before: before.place.clone() })
     }
 
     /// Records the current place, unless it is empty and the previous one is not.
