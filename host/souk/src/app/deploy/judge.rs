@@ -59,7 +59,8 @@ pub(super) fn judge(terms: &Terms, elapsed: Duration, old: &Counts, new: &Counts
     if let Some(why) = fault(terms, old, new) {
         return Verdict::RollBack(why);
     }
-    match (elapsed >= terms.time, new.calls >= MIN_MEDIAN) {
+    // A version that was compared with nothing was not tried out, however many calls it had.
+    match (elapsed >= terms.time, new.calls.min(old.calls) >= MIN_MEDIAN) {
         (false, _) => Verdict::Wait,
         (true, false) => Verdict::TooFew,
         (true, true) => Verdict::Promote,
@@ -135,10 +136,15 @@ mod tests {
     }
 
     #[test]
-    fn a_good_version_serves_all_when_its_time_is_over_and_enough_calls_came() {
+    fn a_good_version_serves_all_when_its_time_is_over_and_enough_calls_of_both_came() {
         assert_eq!(verdict(59, counts(900), counts(60)), Verdict::Wait);
         assert_eq!(verdict(60, counts(900), counts(49)), Verdict::TooFew);
         assert_eq!(verdict(60, counts(900), counts(50)), Verdict::Promote);
+        // Nothing was compared yet.
+        for old in [0, 1, 49] {
+            assert_eq!(verdict(60, counts(old), Counts { median_us: 9_000, ..counts(900) }), Verdict::TooFew, "{old}");
+        }
+        assert_eq!(verdict(60, counts(50), counts(900)), Verdict::Promote);
         // Errors as frequent as before are no reason to roll back.
         let bad = |calls| Counts { refused: calls / 3, errors: calls / 50, trapped: calls / 100, ..counts(calls) };
         assert_eq!(verdict(60, bad(10_000), bad(1_000)), Verdict::Promote);

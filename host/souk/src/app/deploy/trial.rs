@@ -107,9 +107,9 @@ async fn watch(app: Weak<App>, component: String, version: Arc<Version>, number:
                 if !std::mem::replace(&mut warned, true) {
                     tracing::warn!(
                         %component,
-                        "version {number} of component `{component}` has had {} calls, too few to judge it: the trial \
-                         goes on; `souk deploy {component} --promote-anyway` lets it serve",
-                        new.calls
+                        "version {number} of component `{component}` has had {} calls, and the version that serves {}, \
+                         too few to judge it: the trial goes on; `souk deploy {component} --promote-anyway` lets it serve",
+                        new.calls, old.calls
                     );
                 }
             }
