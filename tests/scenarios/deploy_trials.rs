@@ -1,6 +1,6 @@
 //! What a version that is tried out is compared with, and what is kept of it when it serves.
 
-use super::deploy::{Crowd, app, built, deploy, versions};
+use super::deploy::{Crowd, app, body, built, deploy, version, versions};
 
 #[tokio::test]
 async fn a_version_serves_all_calls_only_when_enough_calls_of_the_old_one_were_there_to_compare_with() {
@@ -18,4 +18,30 @@ async fn a_version_serves_all_calls_only_when_enough_calls_of_the_old_one_were_t
     let said = deploy(&app, &["web", "--promote-anyway"]).await;
     assert!(said.contains("version 2 serves all calls"), "{said}");
     assert_eq!(crowd.stop().await, 0);
+}
+
+#[tokio::test]
+async fn a_file_that_was_built_during_a_trial_is_a_new_version_at_the_next_start_however_the_trial_ended() {
+    for promoted_by_hand in [true, false] {
+        let app = app();
+        let host = app.start().await;
+        let crowd = Crowd::of(&host);
+        let file = built(&app, "good-2");
+        let time = if promoted_by_hand { "10m" } else { "1ms" };
+        deploy(&app, &["web", &file, "--canary", "50%", "--for", time, "--max-slowdown", "1000"]).await;
+        let app = app.file("web.wasm", version("good-3"));
+        if promoted_by_hand {
+            let said = deploy(&app, &["web", "--promote-anyway"]).await;
+            assert!(said.contains("version 2 serves all calls"), "{said}");
+        } else {
+            host.wait_for_log("version 2 of component `web` serves all calls").await;
+        }
+        assert_eq!(crowd.stop().await, 0);
+        assert_eq!(body(&host.client(), "/").await, (200, "good-2".to_owned()));
+        host.stop().await;
+        let host = app.start().await;
+        host.wait_for_log("web: version 3, because its `source` has changed").await;
+        assert_eq!(body(&host.client(), "/").await, (200, "good-3".to_owned()));
+        host.stop().await;
+    }
 }
