@@ -1,6 +1,9 @@
 //! What a version that is tried out is compared with, and what is kept of it when it serves.
 
 use super::deploy::{Crowd, app, body, built, deploy, version, versions};
+use super::deploy_types::{MANIFEST, callee, caller};
+use crate::harness::App;
+use crate::harness::app::texts;
 
 #[tokio::test]
 async fn a_version_serves_all_calls_only_when_enough_calls_of_the_old_one_were_there_to_compare_with() {
@@ -44,4 +47,30 @@ async fn a_file_that_was_built_during_a_trial_is_a_new_version_at_the_next_start
         assert_eq!(body(&host.client(), "/").await, (200, "good-3".to_owned()));
         host.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_version_is_not_deployed_while_a_component_that_it_calls_has_one_on_trial() {
+    let app = App::inline(MANIFEST)
+        .component("caller.wasm", &caller(false))
+        .component("callee.wasm", &callee(false))
+        .component("new-caller.wasm", &caller(true))
+        .component("new-callee.wasm", &callee(true));
+    let host = app.start().await;
+    let file = |name: &str| app.path(name).to_str().unwrap().to_owned();
+    let (new_caller, new_callee) = (file("new-caller.wasm"), file("new-callee.wasm"));
+    deploy(&app, &["callee", &new_callee, "--canary", "50%", "--for", "10m"]).await;
+    let arguments = ["caller", new_caller.as_str()];
+    let output = app.souk("deploy", &arguments).await;
+    let (out, error) = texts(&output);
+    assert!(!output.status.success(), "{out}");
+    for fragment in ["component `caller`", "version 2 of `callee`, which it calls", "fix: wait", "souk rollback callee"]
+    {
+        assert!(error.contains(fragment), "{fragment} is missing: {error}");
+    }
+    let (out, error) = texts(&app.souk("rollback", &["callee"]).await);
+    assert!(out.contains("version 2 was tried out and gets no more calls"), "{out}{error}");
+    let said = deploy(&app, &arguments).await;
+    assert!(said.contains("version 2 serves"), "{said}");
+    host.stop().await;
 }

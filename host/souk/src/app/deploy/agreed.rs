@@ -55,7 +55,8 @@ struct Draft<'a> {
 struct Logged {
     /// The intent of each component that could not be followed.
     refused: BTreeMap<String, Refused>,
-    /// Intents with a missing file or without room for it, by component and number: tried again.
+    /// Intents with a missing file or without room for it, or that wait for the end of a trial, by component and number:
+    /// tried again.
     missing: BTreeSet<(String, u64)>,
 }
 
@@ -318,6 +319,19 @@ impl App {
         if intents.of(component).as_ref() != Some(intent)
             || intent.number <= self.deployments.books.of(component).agreed
         {
+            return;
+        }
+        if let Ok((declared, _)) = self.here(component)
+            && let Err(error) = self.refuse_beside_trials(&declared)
+        {
+            if logged.missing.insert((component.to_owned(), intent.number)) {
+                let why = error.to_string().replace("\n  fix: ", "; fix: ");
+                tracing::warn!(
+                    component,
+                    "version {}, which the hosts have agreed on, waits here: {why}",
+                    intent.number
+                );
+            }
             return;
         }
         self.end_trial(

@@ -256,6 +256,7 @@ impl App {
                 format!("version {number} has these bytes and serves already: there is nothing to do"),
             );
         }
+        self.refuse_beside_trials(declared)?;
         self.fits_between_hosts(declared, size)?;
         let code = self.compile_version(&declared.name, bytes.clone()).await?;
         let Checked { compiled, mistakes, pending, notes, expected } = self.check_version(declared, pool, code).await?;

@@ -65,6 +65,19 @@ impl App {
         trials.insert(declared.name.clone(), trial);
     }
 
+    /// Refuses a version of `declared` while one of the components that it calls has a version on trial: it is checked only
+    /// against those that serve.
+    pub(super) fn refuse_beside_trials(&self, declared: &Declared) -> Result<(), DeployError> {
+        let trials = self.deployments.trials.lock();
+        let mut called = declared.dependencies.iter().map(|dependency| &dependency.component);
+        let Some((called, trial)) = called.find_map(|called| trials.get_key_value(called)) else { return Ok(()) };
+        Err(DeployError::Refused(format!(
+            "component `{}`: version {} of `{called}`, which it calls, is being tried out\n  fix: wait for its end, `souk \
+             rollback {called}` it, or let it serve with `souk deploy {called} --promote-anyway`",
+            declared.name, trial.number
+        )))
+    }
+
     /// Takes the trial of a component, of version `number` if it is given. The task that has it decides how it ends: it is
     /// promoted or withdrawn, never both.
     fn take_trial(&self, component: &str, number: Option<u64>) -> Option<Trial> {
