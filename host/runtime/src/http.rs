@@ -107,6 +107,11 @@ impl RequestMeasurement {
         }
         answered
     }
+
+    /// Ends an attempt that is followed by another, which counts for the request.
+    pub(super) fn end_uncounted(self) {
+        self.crossing.close_unmeasured();
+    }
 }
 
 /// A response, or why there is none.
