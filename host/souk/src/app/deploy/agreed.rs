@@ -223,16 +223,30 @@ impl App {
         Ok(Some(number))
     }
 
+    /// Makes sure that the other hosts can get the file of a version, and that none of them has deployed another version
+    /// since: its migrations run next, and cannot be taken back.
+    pub(super) async fn may_agree(&self, component: &str, digest: &str, number: u64) -> Result<(), DeployError> {
+        let Some(intents) = &self.deployments.intents else { return Ok(()) };
+        self.give_file(intents, component, digest).await?;
+        self.read_agreed(intents).await.map_err(|error| refused(component, error))?;
+        match intents.of(component).filter(|intent| intent.number >= number) {
+            Some(Intent { number, by, .. }) => Err(refused(component, IntentError::Overtaken { number, by })),
+            None => Ok(()),
+        }
+    }
+
+    async fn give_file(&self, intents: &Intents, component: &str, digest: &str) -> Result<(), DeployError> {
+        let file = block_in_place(|| self.deployments.books.folder().read(digest));
+        let file = file.ok_or_else(|| {
+            refused(component, "its file in the state folder was changed\n  fix: deploy the file once more")
+        })?;
+        let put = intents.put_file(digest, &file).await;
+        put.map_err(|error| refused(component, format_args!("its file cannot be given to the other hosts: {error}")))
+    }
+
     /// Gives the file to the other hosts and records that they must run it.
     async fn agree(&self, intents: &Intents, draft: &Draft<'_>) -> Result<(), DeployError> {
-        let file = block_in_place(|| self.deployments.books.folder().read(draft.digest));
-        let file = file.ok_or_else(|| {
-            refused(draft.component, "its file in the state folder was changed\n  fix: deploy the file once more")
-        })?;
-        let put = intents.put_file(draft.digest, &file).await;
-        put.map_err(|error| {
-            refused(draft.component, format_args!("its file cannot be given to the other hosts: {error}"))
-        })?;
+        self.give_file(intents, draft.component, draft.digest).await?;
         let book = self.deployments.books.of(draft.component);
         let before = book.active().map(|active| active.digest.clone());
         let known = [book.source.clone(), before.unwrap_or_default(), draft.source.to_owned()];
