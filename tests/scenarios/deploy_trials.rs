@@ -4,6 +4,9 @@ use super::deploy::{Crowd, app, body, built, deploy, version, versions};
 use super::deploy_types::{MANIFEST, callee, caller};
 use crate::harness::App;
 use crate::harness::app::texts;
+use futures::future::join_all;
+use std::time::Duration;
+use tokio::time::timeout;
 
 #[tokio::test]
 async fn a_version_serves_all_calls_only_when_enough_calls_of_the_old_one_were_there_to_compare_with() {
@@ -73,4 +76,24 @@ async fn a_version_is_not_deployed_while_a_component_that_it_calls_has_one_on_tr
     let said = deploy(&app, &arguments).await;
     assert!(said.contains("version 2 serves"), "{said}");
     host.stop().await;
+}
+
+#[tokio::test]
+async fn a_version_that_does_not_answer_is_withdrawn_also_when_all_clients_give_up_before_its_deadline() {
+    let app = app();
+    let host = app.start().await;
+    let file = built(&app, "hangs");
+    deploy(&app, &["web", &file, "--canary", "50%", "--for", "10m"]).await;
+    let client = host.client();
+    let asking = async {
+        for _ in 0..100 {
+            join_all((0..8).map(|_| timeout(Duration::from_millis(300), client.try_get("/")))).await;
+        }
+    };
+    let end = tokio::select! {
+        end = host.wait_for_log("version 2 of component `web` gets no more calls") => end,
+        () = asking => panic!("nobody has judged it: {:?}", host.log()),
+    };
+    assert!(end.contains("were given up by their callers"), "{end}");
+    assert_eq!(body(&client, "/").await, (200, "good-1".to_owned()));
 }

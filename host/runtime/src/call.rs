@@ -8,14 +8,13 @@ use super::flat::{AnyValues, Values};
 use super::panic;
 use super::pool::{InUse, Lease, Pool};
 use super::recorded;
-use super::trial::Outcome;
+use super::trial::{CountedCall, Outcome};
 use crate::report::Report;
 use souk_bindings::call::CallContext;
 use souk_bindings::trace::Record;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use tokio::time::Instant;
 use wasmtime::component::Val;
 use wasmtime::{Result, Trap};
 
@@ -69,7 +68,7 @@ impl Pool {
             context.path.push(*step);
         }
         let taped = values.params().and_then(|params| version.0.record_call(position, params, &mut context));
-        let counted = version.0.tally.is_on().then(|| (version.0.clone(), Instant::now()));
+        let counted = CountedCall::begin(&version.0);
         let called = {
             let mut call = pin!(self.call_crossing(version, position, &mut *values, context));
             call.as_mut().await
@@ -85,16 +84,11 @@ impl Pool {
             }
             crossing.close_with(&called, |error| error.failure.key());
         }
-        if let Some((version, start)) = counted {
-            let outcome = match &called {
-                Err(error) => Outcome::of_failure(error.failure),
-                Ok(()) if values.results().is_some_and(is_refusal) => Some(Outcome::Refused),
-                Ok(()) => Some(Outcome::Good),
-            };
-            if let Some(outcome) = outcome {
-                version.tally.note(outcome, start.elapsed());
-            }
-        }
+        counted.end(|| match &called {
+            Err(error) => Outcome::of_failure(error.failure),
+            Ok(()) if values.results().is_some_and(is_refusal) => Some(Outcome::Refused),
+            Ok(()) => Some(Outcome::Good),
+        });
         called
     }
 

@@ -15,8 +15,7 @@
 use super::error::{CallError, Failure};
 use super::pool::{InUse, Pool};
 use super::recorded;
-use super::trial::Outcome;
-use super::version::Version;
+use super::trial::{CountedCall, Outcome};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::HeaderMap;
@@ -30,7 +29,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime_wasi_http::{Error, WasiBody};
 
@@ -73,8 +71,7 @@ impl Drop for AbortedOnDrop<'_> {
 /// The measurements of a request to a version of the component, through any interface.
 pub(super) struct RequestMeasurement {
     crossing: Crossing,
-    /// The version, if it is compared with another one, and the start of the request.
-    counted: Option<(Arc<Version>, Instant)>,
+    counted: CountedCall,
 }
 
 impl RequestMeasurement {
@@ -85,7 +82,7 @@ impl RequestMeasurement {
         context.path.push(version.0.http_step);
         // For spans that the guest creates itself.
         context.span.write(headers);
-        let counted = version.0.tally.is_on().then(|| (version.0.clone(), Instant::now()));
+        let counted = CountedCall::begin(&version.0);
         RequestMeasurement { crossing, counted }
     }
 
@@ -95,22 +92,18 @@ impl RequestMeasurement {
             self.crossing.fails(|| error.to_string());
         }
         self.crossing.close_with(&answered, |error| error.failure.key());
-        if let Some((version, start)) = self.counted {
-            let outcome = match &answered {
-                Err(error) => Outcome::of_failure(error.failure),
-                Ok(response) if response.status().is_server_error() => Some(Outcome::ServerError),
-                Ok(_) => Some(Outcome::Good),
-            };
-            if let Some(outcome) = outcome {
-                version.tally.note(outcome, start.elapsed());
-            }
-        }
+        self.counted.end(|| match &answered {
+            Err(error) => Outcome::of_failure(error.failure),
+            Ok(response) if response.status().is_server_error() => Some(Outcome::ServerError),
+            Ok(_) => Some(Outcome::Good),
+        });
         answered
     }
 
     /// Ends an attempt that is followed by another, which counts for the request.
     pub(super) fn end_uncounted(self) {
         self.crossing.close_unmeasured();
+        self.counted.end(|| None);
     }
 }
 

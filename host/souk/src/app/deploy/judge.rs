@@ -1,7 +1,8 @@
 //! Decides whether a version on trial may stay, from the results of calls alone.
 //!
 //! Traps, memory limits and failures count from the first call. A contract's errors are answers, and mostly the
-//! caller's mistake; so they are compared with the old version's at the same time, once each has [`MIN_REFUSED`] calls.
+//! caller's mistake; so they are compared with the old version's at the same time, once each has [`MIN_REFUSED`] calls;
+//! so are calls that their callers gave up, because a client goes away for reasons of its own.
 //! Slowness is compared in the same way: by the median from [`MIN_MEDIAN`] calls on, and by the 99th percentile from
 //! [`MIN_P99`] calls on.
 
@@ -12,7 +13,7 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of trials.
     pub(crate) const FIXED_LIMITS = "deployments";
 
-    /// How many calls each version needs before the errors of contracts are compared.
+    /// How many calls each version needs before the errors of contracts, and calls that were given up, are compared.
     const MIN_REFUSED: u64 = 20, "calls";
     /// How many calls each version needs before their medians are compared, and before the new one may serve all calls.
     const MIN_MEDIAN: u64 = 50, "calls";
@@ -91,15 +92,18 @@ fn fault(terms: &Terms, old: &Counts, new: &Counts) -> Option<String> {
     }
     let both = |least: u64| new.calls >= least && old.calls >= least;
     if both(MIN_REFUSED) {
-        let (refused, before) = (rate(new.refused, calls), rate(old.refused, old.calls));
-        // Three standard deviations: with few calls, a few more errors than before are chance.
-        let usual = before.clamp(0.01, 0.99);
-        let chance = 3.0 * (usual * (1.0 - usual) / calls as f64).sqrt();
-        if refused > before + terms.max_errors.max(chance) {
-            let (refused, before) = (percent(refused), percent(before));
-            return Some(format!(
-                "{refused} of {calls} calls were answered with an error, of the old version's calls {before}"
-            ));
+        for (of_new, of_old, what) in [
+            (new.refused, old.refused, "answered with an error"),
+            (new.cancelled, old.cancelled, "given up by their callers"),
+        ] {
+            let (share, before) = (rate(of_new, calls), rate(of_old, old.calls));
+            // Three standard deviations: with few calls, a few more than before are chance.
+            let usual = before.clamp(0.01, 0.99);
+            let chance = 3.0 * (usual * (1.0 - usual) / calls as f64).sqrt();
+            if share > before + terms.max_errors.max(chance) {
+                let (share, before) = (percent(share), percent(before));
+                return Some(format!("{share} of {calls} calls were {what}, of the old version's calls {before}"));
+            }
         }
     }
     for (least, what, of_new, of_old) in
@@ -167,6 +171,10 @@ mod tests {
             verdict(1, Counts { refused: 30, ..counts(100) }, Counts { refused: 9, ..counts(20) }),
             Verdict::Wait
         );
+        assert_eq!(verdict(1, counts(100), Counts { cancelled: 19, ..counts(19) }), Verdict::Wait);
+        rolls_back(counts(100), Counts { cancelled: 10, ..counts(20) }, "50.0 % of 20 calls were given up");
+        let given_up = |calls| Counts { cancelled: calls / 2, ..counts(calls) };
+        assert_eq!(verdict(1, given_up(100), given_up(100)), Verdict::Wait);
         assert_eq!(verdict(1, counts(100), Counts { median_us: 400, ..counts(49) }), Verdict::Wait);
         rolls_back(counts(100), Counts { median_us: 400, ..counts(50) }, "half of 50 calls took 400 us");
         assert_eq!(verdict(1, counts(2_000), Counts { p99_us: 9_000, ..counts(999) }), Verdict::Wait);
