@@ -54,6 +54,7 @@ impl Pool {
         values: &mut impl Values,
         mut context: CallContext,
     ) -> Result<(), CallError> {
+        let number = version.0.id().number;
         let mut crossing = version.0.calls.get(position).map(|calls| calls.open(&context.span));
         if let (Some(crossing), Some(traced), Some(params)) =
             (&mut crossing, version.0.values.get(position), values.params())
@@ -89,7 +90,7 @@ impl Pool {
             Ok(()) if values.results().is_some_and(is_refusal) => Some(Outcome::Refused),
             Ok(()) => Some(Outcome::Good),
         });
-        called
+        called.map_err(|error| error.of_version(number))
     }
 
     async fn call_crossing(
@@ -134,6 +135,7 @@ impl Pool {
     /// nobody waits for it, so it runs in a new task.
     pub(super) fn go_on(self: Arc<Self>, mut lease: Lease, deadline: tokio::time::Instant, trace: Arc<str>) {
         tokio::spawn(async move {
+            let version = lease.version.0.id().number;
             let ended = match tokio::time::timeout_at(deadline, finish(&mut lease)).await {
                 Ok(Err(error)) => Err(self.trapped(&error, &mut lease).await),
                 Ok(Ok(())) => Ok(()),
@@ -142,7 +144,7 @@ impl Pool {
             match ended {
                 Ok(()) => lease.give_back(),
                 Err(error) => {
-                    tracing::error!(component = %self.component(), trace = %trace, "after its return: {error}");
+                    tracing::error!(component = %self.component(), version, trace = %trace, "after its return: {error}");
                 }
             }
         });

@@ -50,6 +50,8 @@ type Call = BoxFuture<'static, Result<(), CallError>>;
 pub(super) struct CallProgress {
     /// The component that answers, for the log.
     component: Arc<str>,
+    /// The number of its version.
+    version: u64,
     trace: Arc<str>,
     /// Whether the response's head was sent.
     pub(super) answered: AtomicBool,
@@ -70,6 +72,8 @@ impl Drop for AbortedOnDrop<'_> {
 
 /// The measurements of a request to a version of the component, through any interface.
 pub(super) struct RequestMeasurement {
+    /// The number of the version.
+    version: u64,
     crossing: Crossing,
     counted: CountedCall,
 }
@@ -83,7 +87,7 @@ impl RequestMeasurement {
         // For spans that the guest creates itself.
         context.span.write(headers);
         let counted = CountedCall::begin(&version.0);
-        RequestMeasurement { crossing, counted }
+        RequestMeasurement { version: version.0.id().number, crossing, counted }
     }
 
     /// Records the answer.
@@ -97,7 +101,7 @@ impl RequestMeasurement {
             Ok(response) if response.status().is_server_error() => Some(Outcome::ServerError),
             Ok(_) => Some(Outcome::Good),
         });
-        answered
+        answered.map_err(|error| error.of_version(self.version))
     }
 
     /// Ends an attempt that is followed by another, which counts for the request.
@@ -213,6 +217,7 @@ impl Pool {
         let (head, mut answered) = oneshot::channel();
         let progress = Arc::new(CallProgress {
             component: self.component().clone(),
+            version: version.0.id().number,
             trace: context.trace.clone(),
             answered: AtomicBool::default(),
             aborted: AtomicBool::default(),
@@ -273,7 +278,7 @@ impl Pool {
             && progress.answered.load(Ordering::Relaxed)
         {
             // Nobody reads this result after the head, so it is logged here.
-            tracing::error!(component = %self.component(), trace = %trace, "{error}");
+            tracing::error!(component = %self.component(), version = progress.version, trace = %trace, "{error}");
             if let (Some(version), Some(outcome)) = (counted, Outcome::of_failure(error.failure)) {
                 version.tally.note(outcome, self.call_deadline());
             }
@@ -365,8 +370,8 @@ impl ResponseBody {
         if std::mem::replace(&mut self.broken, true) {
             return None;
         }
-        let CallProgress { component, trace, .. } = &*self.progress;
-        tracing::error!(%component, %trace, "component `{component}`: its response broke off: {why}");
+        let CallProgress { component, version, trace, .. } = &*self.progress;
+        tracing::error!(%component, version, %trace, "component `{component}`: its response broke off: {why}");
         Some(Err(error))
     }
 
