@@ -124,6 +124,8 @@ async fn with_the_log_as_json_each_line_of_standard_error_is_an_object() {
     let message = |text: &str| lines.iter().find(|line| line["message"].as_str().unwrap().contains(text));
     let asked = message("asks to call").unwrap_or_else(|| panic!("{out}\n{err}"));
     assert_eq!(asked["level"], "INFO");
+    let of_guest: Vec<&Value> = lines.iter().filter(|line| line["target"] == "guest").collect();
+    assert!(!of_guest.is_empty() && of_guest.iter().all(|line| line["version"] == 1), "{err}");
     assert!(message("stopping: no new connections").is_some(), "{err}");
     // A failed start also logs its reason as JSON.
     let taken = app.souk("up", &["--log-format", "json", "--listen", "256.0.0.1:1"]).await;

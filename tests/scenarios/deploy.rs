@@ -224,7 +224,7 @@ async fn a_good_version_gets_its_share_and_then_all_calls() {
 
     // Without calls the trial does not end, but an operator can end it.
     deploy(&app, &["web", &built(&app, "good-3"), "--canary", "1%", "--for", "1ms"]).await;
-    host.wait_for_log("too few to judge it").await;
+    host.wait_for_log("version 3 of component `web` has had 0 calls, and the version that serves 0, too few").await;
     let said = deploy(&app, &["web", "--promote-anyway"]).await;
     assert!(said.contains("version 3 serves all calls"), "{said}");
     assert_eq!(body(&host.client(), "/").await, (200, "good-3".to_owned()));

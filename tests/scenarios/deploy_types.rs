@@ -5,7 +5,7 @@ use super::deploy::deploy;
 use crate::harness::App;
 use crate::harness::app::texts;
 
-const MANIFEST: &str = r#"
+pub(super) const MANIFEST: &str = r#"
     spin_manifest_version = 2
     application = { name = "gaining", version = "1.0.0" }
     [component.caller]

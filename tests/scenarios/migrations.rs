@@ -153,3 +153,28 @@ async fn a_release_starts_beside_a_newer_migration_that_was_declared_additive_an
         assert!(status.contains("of a newer release"), "{status}");
     }
 }
+
+#[tokio::test]
+async fn a_start_with_a_migration_that_fails_has_run_none_so_that_the_release_before_starts_again() {
+    let postgres = Postgres::shared().database();
+    for url in ["sqlite:shop".to_owned(), postgres] {
+        let app = shop().variable("shop_url", &url);
+        app.start().await.stop().await;
+        let files = [("0003_note.sql", "CREATE TABLE note (id bigint);"), ("0004_bad.sql", "CREATE TABEL bad;")];
+        let paths = ["sqlite", "postgres"].map(|kind| app.path(&format!("migrations/{kind}")));
+        for (file, sql) in files {
+            paths.iter().for_each(|folder| std::fs::write(folder.join(file), sql).unwrap());
+        }
+        let refused = app.start_fails().await;
+        for fragment in ["component `shop`: migration 0004_bad.sql", "TABEL", "fix: correct the file"] {
+            assert!(refused.contains(fragment), "{fragment} is missing: {refused}");
+        }
+        let (status, _) = texts(&app.souk("migrate", &["--status"]).await);
+        for (file, _) in files {
+            let line = status.lines().find(|line| line.contains(file)).unwrap_or_else(|| panic!("{file}: {status}"));
+            assert!(line.contains("pending"), "{line}");
+            paths.iter().for_each(|folder| std::fs::remove_file(folder.join(file)).unwrap());
+        }
+        app.start().await.stop().await;
+    }
+}

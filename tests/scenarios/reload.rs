@@ -8,6 +8,8 @@ use super::schedules::{schedule, seen};
 use super::type_changes::HANDLER;
 use crate::harness::app::texts;
 use crate::harness::nats::Nats;
+use crate::harness::postgres::{Postgres, name_of};
+use crate::harness::store::Shop;
 use crate::harness::{App, build, eventually};
 
 const OTHER: &str = r#"
@@ -76,6 +78,32 @@ async fn limits_are_applied_to_new_calls_and_a_limit_that_needs_a_restart_is_nam
     let app = app.replace("instances = 512\n", "instances = 30\n");
     assert!(reload(&app).await.contains("applied: component `many`, which is new, runs"));
     assert_eq!(body(&client, "/many").await, (200, "good-1".to_owned()));
+}
+
+// On one host, because the database is at first a file in the host's state folder.
+#[tokio::test]
+async fn a_component_stays_at_its_database_with_the_variable_and_the_grant_that_lead_to_it_until_the_next_start() {
+    let app = App::store_alone().unset("products_database_url").unset("orders_database_url");
+    let shop = Shop::of(app.variable("seed", "true").unseeded()).await;
+    let product = shop.get("/api/products/7", "").await.expect(200);
+    let (url, default) = (Postgres::shared().database(), "products_database_url = { default = \"sqlite:products\"");
+    let Shop { app, host, client } = shop;
+    let app = app.replace(default, &default.replace("sqlite:products", &url));
+    let left = "left:    component `products`: database_url, and with it variables, allowed_outbound_hosts: applied by \
+                the next start";
+    for _ in 0..2 {
+        let said = reload(&app).await;
+        assert!(said.contains(left) && !said.contains("applied: component `products`"), "{said}");
+    }
+    // With another change of the component, which is linked again, too.
+    let idempotent = "database_url = \"{{ products_database_url }}\"\nidempotent";
+    let app = app.replace(idempotent, &format!("trace_arguments = true\n{idempotent}"));
+    let said = reload(&app).await;
+    assert!(said.contains("applied: component `products`: trace_arguments\n") && said.contains(left), "{said}");
+    assert_eq!(client.get("/api/products/7").await.expect(200), product);
+    let tables = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace";
+    assert_eq!(Postgres::shared().psql(name_of(&url), tables), "0", "nothing was begun in the other database");
+    host.stop().await;
 }
 
 #[tokio::test]

@@ -337,6 +337,7 @@ async fn a_collector_that_is_down_holds_nothing_up_and_what_it_missed_is_counted
     .await;
     let status = failed.span.status.unwrap();
     assert_eq!(status.code, i32::from(StatusCode::Error));
+    assert_eq!(status.message, "trapped", "what the component printed stays here");
     host.stop().await;
     assert_eq!(collector.metrics(), 1, "the metrics of a host that stops");
 }

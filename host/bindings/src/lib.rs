@@ -239,10 +239,18 @@ impl Ctx {
     /// # Errors
     /// When the folder with the component's files is gone.
     pub fn new(grants: Arc<Grants>, call: CallContext) -> wasmtime::Result<Self> {
+        Ctx::of_version(grants, call, None)
+    }
+
+    /// As [`Ctx::new`], for the version of the component with this number, which the log names.
+    ///
+    /// # Errors
+    /// As [`Ctx::new`].
+    pub fn of_version(grants: Arc<Grants>, call: CallContext, version: Option<u64>) -> wasmtime::Result<Self> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         let resources = http_limits::ResourceCount::default();
-        let stdio = stdio::Stdio::new(&grants.component, &grants.output, &call.trace);
+        let stdio = stdio::Stdio::new(&grants.component, version, &grants.output, &call.trace);
         Ok(Ctx {
             table,
             wasi: wasi::context(&grants, &stdio, call.tape.as_ref())?,

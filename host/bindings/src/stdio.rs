@@ -1,4 +1,5 @@
-//! A guest's stdout and stderr: each line becomes a log record (target `guest`, fields `component`, `stream`, `trace`).
+//! A guest's stdout and stderr: each line becomes a log record (target `guest`, fields `component`, `version`,
+//! `stream`, `trace`).
 //!
 //! A guest's stdout is logged as information; its stderr as a warning, which `--quiet` still shows. An empty line makes
 //! no record.
@@ -45,10 +46,10 @@ pub(super) struct Stdio {
 
 impl Stdio {
     /// The streams of one instance; `budget` belongs to its component.
-    pub(super) fn new(component: &Arc<str>, budget: &Arc<LineBudget>, trace: &Arc<str>) -> Self {
+    pub(super) fn new(component: &Arc<str>, version: Option<u64>, budget: &Arc<LineBudget>, trace: &Arc<str>) -> Self {
         let stream = |name| {
             let (component, budget) = (component.clone(), budget.clone());
-            Stream(Arc::new(Output { component, name, budget, state: State::new(trace) }))
+            Stream(Arc::new(Output { component, version, name, budget, state: State::new(trace) }))
         };
         Stdio { stdout: stream("stdout"), stderr: stream("stderr") }
     }
@@ -82,6 +83,7 @@ pub(super) struct Stream(Arc<Output>);
 
 struct Output {
     component: Arc<str>,
+    version: Option<u64>,
     name: &'static str,
     budget: Arc<LineBudget>,
     state: Mutex<State>,
@@ -121,7 +123,7 @@ impl Output {
     }
 
     fn log(&self, trace: &str, line: &[u8]) {
-        let component = &self.component;
+        let (component, version) = (&self.component, self.version);
         let dropped = {
             let component = component.clone();
             move |lines: u64| {
@@ -136,8 +138,8 @@ impl Output {
         }
         let line = printable(&String::from_utf8_lossy(line));
         match self.name {
-            "stderr" => tracing::warn!(target: "guest", %component, stream = self.name, trace, "{line}"),
-            _ => tracing::info!(target: "guest", %component, stream = self.name, trace, "{line}"),
+            "stderr" => tracing::warn!(target: "guest", %component, version, stream = self.name, trace, "{line}"),
+            _ => tracing::info!(target: "guest", %component, version, stream = self.name, trace, "{line}"),
         }
     }
 }

@@ -91,10 +91,11 @@ pub(super) fn write_outcome(
 
 /// Logs why a call failed; returns the trap for a caller whose contract has no error for that.
 pub(super) fn failed(error: &CallError, context: &CallContext) -> wasmtime::Error {
+    let CallError { component, version, .. } = error;
     match error.failure {
         // There may be thousands, and each caller gets its own error.
-        Failure::Overloaded => tracing::debug!(component = %error.component, trace = %context.trace, "{error}"),
-        _ => tracing::warn!(component = %error.component, trace = %context.trace, "{error}"),
+        Failure::Overloaded => tracing::debug!(%component, version, trace = %context.trace, "{error}"),
+        _ => tracing::warn!(%component, version, trace = %context.trace, "{error}"),
     }
     wasmtime::Error::msg(error.message())
 }

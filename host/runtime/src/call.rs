@@ -8,14 +8,13 @@ use super::flat::{AnyValues, Values};
 use super::panic;
 use super::pool::{InUse, Lease, Pool};
 use super::recorded;
-use super::trial::Outcome;
+use super::trial::{CountedCall, Outcome};
 use crate::report::Report;
 use souk_bindings::call::CallContext;
 use souk_bindings::trace::Record;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use tokio::time::Instant;
 use wasmtime::component::Val;
 use wasmtime::{Result, Trap};
 
@@ -55,6 +54,7 @@ impl Pool {
         values: &mut impl Values,
         mut context: CallContext,
     ) -> Result<(), CallError> {
+        let number = version.0.id().number;
         let mut crossing = version.0.calls.get(position).map(|calls| calls.open(&context.span));
         if let (Some(crossing), Some(traced), Some(params)) =
             (&mut crossing, version.0.values.get(position), values.params())
@@ -69,7 +69,7 @@ impl Pool {
             context.path.push(*step);
         }
         let taped = values.params().and_then(|params| version.0.record_call(position, params, &mut context));
-        let counted = version.0.tally.is_on().then(|| (version.0.clone(), Instant::now()));
+        let counted = CountedCall::begin(&version.0);
         let called = {
             let mut call = pin!(self.call_crossing(version, position, &mut *values, context));
             call.as_mut().await
@@ -85,17 +85,12 @@ impl Pool {
             }
             crossing.close_with(&called, |error| error.failure.key());
         }
-        if let Some((version, start)) = counted {
-            let outcome = match &called {
-                Err(error) => Outcome::of_failure(error.failure),
-                Ok(()) if values.results().is_some_and(is_refusal) => Some(Outcome::Refused),
-                Ok(()) => Some(Outcome::Good),
-            };
-            if let Some(outcome) = outcome {
-                version.tally.note(outcome, start.elapsed());
-            }
-        }
-        called
+        counted.end(|| match &called {
+            Err(error) => Outcome::of_failure(error.failure),
+            Ok(()) if values.results().is_some_and(is_refusal) => Some(Outcome::Refused),
+            Ok(()) => Some(Outcome::Good),
+        });
+        called.map_err(|error| error.of_version(number))
     }
 
     async fn call_crossing(
@@ -140,6 +135,7 @@ impl Pool {
     /// nobody waits for it, so it runs in a new task.
     pub(super) fn go_on(self: Arc<Self>, mut lease: Lease, deadline: tokio::time::Instant, trace: Arc<str>) {
         tokio::spawn(async move {
+            let version = lease.version.0.id().number;
             let ended = match tokio::time::timeout_at(deadline, finish(&mut lease)).await {
                 Ok(Err(error)) => Err(self.trapped(&error, &mut lease).await),
                 Ok(Ok(())) => Ok(()),
@@ -148,7 +144,7 @@ impl Pool {
             match ended {
                 Ok(()) => lease.give_back(),
                 Err(error) => {
-                    tracing::error!(component = %self.component(), trace = %trace, "after its return: {error}");
+                    tracing::error!(component = %self.component(), version, trace = %trace, "after its return: {error}");
                 }
             }
         });

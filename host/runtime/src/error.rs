@@ -75,6 +75,8 @@ impl Failure {
 pub struct CallError {
     /// The component that was called.
     pub component: Arc<str>,
+    /// The number of its version, where one was chosen on this host.
+    pub version: Option<u64>,
     /// What happened.
     pub failure: Failure,
     /// Details, only for the log.
@@ -86,7 +88,13 @@ impl CallError {
     pub fn new(component: &Arc<str>, failure: Failure, detail: impl fmt::Display) -> Self {
         // A backtrace contains names that the guest has chosen, and an error code its text; they must not be able to
         // forge a log record, or to fill the log.
-        CallError { component: component.clone(), failure, detail: brief(&one_line(&detail.to_string())) }
+        let detail = brief(&one_line(&detail.to_string()));
+        CallError { component: component.clone(), version: None, failure, detail }
+    }
+
+    /// The error of a call to the version with this number.
+    pub(super) fn of_version(self, number: u64) -> Self {
+        CallError { version: Some(number), ..self }
     }
 
     /// The text for another component or a client: no internals.
@@ -131,6 +139,7 @@ mod tests {
         let component: Arc<str> = "web".into();
         let error = CallError::new(&component, Failure::Trapped, "first\n  second\u{1b}[2J");
         assert_eq!(error.to_string(), "component `web`: trapped: first | second\\u{1b}[2J");
+        assert_eq!((error.version, error.clone().of_version(7).version), (None, Some(7)));
         let long = CallError::new(&component, Failure::Trapped, "ä".repeat(17 << 20));
         assert_eq!(long.detail, format!("{}... (35643392 bytes left out)", "ä".repeat(4 << 10)));
     }

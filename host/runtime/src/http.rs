@@ -15,8 +15,7 @@
 use super::error::{CallError, Failure};
 use super::pool::{InUse, Pool};
 use super::recorded;
-use super::trial::Outcome;
-use super::version::Version;
+use super::trial::{CountedCall, Outcome};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::HeaderMap;
@@ -30,7 +29,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime_wasi_http::{Error, WasiBody};
 
@@ -52,6 +50,8 @@ type Call = BoxFuture<'static, Result<(), CallError>>;
 pub(super) struct CallProgress {
     /// The component that answers, for the log.
     component: Arc<str>,
+    /// The number of its version.
+    version: u64,
     trace: Arc<str>,
     /// Whether the response's head was sent.
     pub(super) answered: AtomicBool,
@@ -72,9 +72,10 @@ impl Drop for AbortedOnDrop<'_> {
 
 /// The measurements of a request to a version of the component, through any interface.
 pub(super) struct RequestMeasurement {
+    /// The number of the version.
+    version: u64,
     crossing: Crossing,
-    /// The version, if it is compared with another one, and the start of the request.
-    counted: Option<(Arc<Version>, Instant)>,
+    counted: CountedCall,
 }
 
 impl RequestMeasurement {
@@ -85,8 +86,8 @@ impl RequestMeasurement {
         context.path.push(version.0.http_step);
         // For spans that the guest creates itself.
         context.span.write(headers);
-        let counted = version.0.tally.is_on().then(|| (version.0.clone(), Instant::now()));
-        RequestMeasurement { crossing, counted }
+        let counted = CountedCall::begin(&version.0);
+        RequestMeasurement { version: version.0.id().number, crossing, counted }
     }
 
     /// Records the answer.
@@ -95,17 +96,18 @@ impl RequestMeasurement {
             self.crossing.fails(|| error.to_string());
         }
         self.crossing.close_with(&answered, |error| error.failure.key());
-        if let Some((version, start)) = self.counted {
-            let outcome = match &answered {
-                Err(error) => Outcome::of_failure(error.failure),
-                Ok(response) if response.status().is_server_error() => Some(Outcome::ServerError),
-                Ok(_) => Some(Outcome::Good),
-            };
-            if let Some(outcome) = outcome {
-                version.tally.note(outcome, start.elapsed());
-            }
-        }
-        answered
+        self.counted.end(|| match &answered {
+            Err(error) => Outcome::of_failure(error.failure),
+            Ok(response) if response.status().is_server_error() => Some(Outcome::ServerError),
+            Ok(_) => Some(Outcome::Good),
+        });
+        answered.map_err(|error| error.of_version(self.version))
+    }
+
+    /// Ends an attempt that is followed by another, which counts for the request.
+    pub(super) fn end_uncounted(self) {
+        self.crossing.close_unmeasured();
+        self.counted.end(|| None);
     }
 }
 
@@ -215,6 +217,7 @@ impl Pool {
         let (head, mut answered) = oneshot::channel();
         let progress = Arc::new(CallProgress {
             component: self.component().clone(),
+            version: version.0.id().number,
             trace: context.trace.clone(),
             answered: AtomicBool::default(),
             aborted: AtomicBool::default(),
@@ -275,7 +278,7 @@ impl Pool {
             && progress.answered.load(Ordering::Relaxed)
         {
             // Nobody reads this result after the head, so it is logged here.
-            tracing::error!(component = %self.component(), trace = %trace, "{error}");
+            tracing::error!(component = %self.component(), version = progress.version, trace = %trace, "{error}");
             if let (Some(version), Some(outcome)) = (counted, Outcome::of_failure(error.failure)) {
                 version.tally.note(outcome, self.call_deadline());
             }
@@ -367,8 +370,8 @@ impl ResponseBody {
         if std::mem::replace(&mut self.broken, true) {
             return None;
         }
-        let CallProgress { component, trace, .. } = &*self.progress;
-        tracing::error!(%component, %trace, "component `{component}`: its response broke off: {why}");
+        let CallProgress { component, version, trace, .. } = &*self.progress;
+        tracing::error!(%component, version, %trace, "component `{component}`: its response broke off: {why}");
         Some(Err(error))
     }
 

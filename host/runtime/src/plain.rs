@@ -127,7 +127,13 @@ impl Plain {
         let measurement = RequestMeasurement::begin(&version, request.headers_mut(), &mut context);
         let tape = version.0.record_plain(request, &mut context);
         let mut answer = pin!(pool.answer_plain(version, request, context));
-        let answered = measurement.end(answer.as_mut().await).map(whole).transpose();
+        let answered = match answer.as_mut().await {
+            Ok(response) if response.body().is_none() => {
+                measurement.end_uncounted();
+                return Ok(None);
+            }
+            answered => measurement.end(answered).map(whole).transpose(),
+        };
         if let (Some(tape), Some(answered)) = (tape, &answered) {
             recorded::end_plain(&tape, answered);
         }

@@ -421,7 +421,7 @@ impl Pool {
             None => self.error(Failure::Instantiation, format_args!("{e:#}")),
         };
         let compiled = &version.compiled;
-        let ctx = Ctx::new(version.grants().clone(), call).map_err(failed)?;
+        let ctx = Ctx::of_version(version.grants().clone(), call, Some(version.id().number)).map_err(failed)?;
         let mut store = Store::new(compiled.pre.engine(), ctx);
         store.limiter(|ctx| &mut ctx.limits);
         store.set_hostcall_fuel(self.hostcall_fuel());

@@ -3,10 +3,13 @@
 //! They are only counted then; otherwise a call costs one check of a flag.
 
 use super::error::Failure;
+use super::version::Version;
 use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of versions that are tried out.
@@ -30,6 +33,36 @@ pub(super) enum Outcome {
     Trapped,
     /// Its deadline passed.
     Late,
+    /// Its caller gave it up before it had ended.
+    Cancelled,
+}
+
+/// A call to a version, which counts how it ends if the version is compared with another one. A call that is dropped
+/// before its end was given up.
+pub(super) struct CountedCall(Option<(Arc<Version>, Instant)>);
+
+impl CountedCall {
+    /// Begins a call.
+    pub(super) fn begin(version: &Arc<Version>) -> Self {
+        CountedCall(version.tally.is_on().then(|| (version.clone(), Instant::now())))
+    }
+
+    /// Counts how it ended; `None` does not concern the version. Without a comparison, `outcome` is not called.
+    pub(super) fn end(mut self, outcome: impl FnOnce() -> Option<Outcome>) {
+        if let Some((version, start)) = self.0.take()
+            && let Some(outcome) = outcome()
+        {
+            version.tally.note(outcome, start.elapsed());
+        }
+    }
+}
+
+impl Drop for CountedCall {
+    fn drop(&mut self) {
+        if let Some((version, start)) = self.0.take() {
+            version.tally.note(Outcome::Cancelled, start.elapsed());
+        }
+    }
 }
 
 /// Counts the outcomes of calls.
@@ -41,6 +74,7 @@ pub struct OutcomeCounter {
     errors: AtomicU64,
     trapped: AtomicU64,
     late: AtomicU64,
+    cancelled: AtomicU64,
     memory: AtomicU64,
     durations: Mutex<Ring>,
     changed: Notify,
@@ -65,6 +99,8 @@ pub struct Counts {
     pub trapped: u64,
     /// Calls whose deadline passed.
     pub late: u64,
+    /// Calls that their callers gave up.
+    pub cancelled: u64,
     /// How often an instance reached a limit of memory.
     pub memory: u64,
     /// The median duration, in microseconds; 0 without calls.
@@ -74,7 +110,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Calls that failed, without errors of the contract.
+    /// Calls that failed, without errors of the contract and calls that were given up.
     pub fn failed(&self) -> u64 {
         self.errors + self.trapped + self.late
     }
@@ -83,9 +119,8 @@ impl Counts {
 impl OutcomeCounter {
     /// Begins to count from zero.
     pub fn start(&self) {
-        for count in [&self.good, &self.refused, &self.errors, &self.trapped, &self.late, &self.memory] {
-            count.store(0, Ordering::Relaxed);
-        }
+        let ended = [&self.good, &self.refused, &self.errors, &self.trapped, &self.late, &self.cancelled];
+        ended.into_iter().chain([&self.memory]).for_each(|count| count.store(0, Ordering::Relaxed));
         *self.durations.lock() = Ring::default();
         self.on.store(true, Ordering::Release);
     }
@@ -111,6 +146,7 @@ impl OutcomeCounter {
             Outcome::ServerError => &self.errors,
             Outcome::Trapped => &self.trapped,
             Outcome::Late => &self.late,
+            Outcome::Cancelled => &self.cancelled,
         };
         count.fetch_add(1, Ordering::Relaxed);
         self.durations.lock().add(u32::try_from(time.as_micros()).unwrap_or(u32::MAX));
@@ -134,17 +170,18 @@ impl OutcomeCounter {
     pub fn counts(&self) -> Counts {
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let (good, refused, errors) = (load(&self.good), load(&self.refused), load(&self.errors));
-        let (trapped, late, memory) = (load(&self.trapped), load(&self.late), load(&self.memory));
+        let (trapped, late, cancelled) = (load(&self.trapped), load(&self.late), load(&self.cancelled));
         let mut sorted = self.durations.lock().micros.clone();
         sorted.sort_unstable();
         let at = |part: usize| sorted.get(sorted.len().saturating_sub(1) * part / 100).copied().unwrap_or(0);
         Counts {
-            calls: good + refused + errors + trapped + late,
+            calls: good + refused + errors + trapped + late + cancelled,
             refused,
             errors,
             trapped,
             late,
-            memory,
+            cancelled,
+            memory: load(&self.memory),
             median_us: at(50),
             p99_us: at(99),
         }
@@ -191,6 +228,18 @@ mod tests {
         let counts = tally.counts();
         assert_eq!((counts.calls, counts.failed(), counts.trapped), (100, 1, 0));
         assert_eq!((counts.median_us, counts.p99_us), (50_000, 99_000));
+    }
+
+    #[test]
+    fn a_call_that_was_given_up_is_a_call_that_has_not_failed() {
+        let tally = OutcomeCounter::default();
+        tally.start();
+        tally.note(Outcome::Good, Duration::from_millis(1));
+        tally.note(Outcome::Cancelled, Duration::from_millis(9));
+        let counts = tally.counts();
+        assert_eq!((counts.calls, counts.cancelled, counts.failed(), counts.p99_us), (2, 1, 0, 1_000));
+        tally.start();
+        assert_eq!(tally.counts(), Counts::default());
     }
 
     #[test]

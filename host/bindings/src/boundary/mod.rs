@@ -266,6 +266,14 @@ impl Crossing {
         }
     }
 
+    /// Closes the crossing without measuring it: an attempt that is made again in another way, and measured there. Its span
+    /// stays, because what was done meanwhile is below it.
+    pub fn close_unmeasured(mut self) {
+        if let Some(Crossed { start, span: Some(span), .. }) = self.0.take() {
+            span.end(None, start.elapsed());
+        }
+    }
+
     /// Closes a request: with the status of its response, or the reason why there is none.
     pub fn close_request(mut self, method: &Method, outcome: Result<StatusCode, &'static str>) {
         let Some(Crossed { metrics, start, span }) = self.0.take() else { return };

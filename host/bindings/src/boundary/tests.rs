@@ -25,6 +25,22 @@ fn a_crossing_is_measured_by_what_became_of_it() {
 }
 
 #[test]
+fn an_attempt_that_is_made_again_is_a_span_and_counts_once() {
+    let tracer = Tracer::sampled(1.0, true);
+    let boundaries = Boundaries::measured().unwrap().traced(tracer.clone());
+    let calls = boundaries.calls("gateway", "", "wasi:http/handler#handle");
+    let root = tracer.root(None);
+    calls.open(&root).close_unmeasured();
+    assert!(!text(&boundaries).contains("souk_component=\"gateway\""), "{}", text(&boundaries));
+    calls.open(&root).close(None);
+    let id = tracer.list(&crate::trace::Filter::default(), 1)[0].trace.to_string();
+    let spans = tracer.find(&id).unwrap().spans;
+    assert_eq!(spans.iter().filter(|span| span.error.is_none()).count(), 2);
+    let counted = "rpc_method=\"wasi:http/handler#handle\",souk_component=\"gateway\",souk_version=\"\"} 1";
+    assert!(text(&boundaries).contains(counted), "{}", text(&boundaries));
+}
+
+#[test]
 fn requests_of_all_kinds_make_a_bounded_number_of_measures() {
     let boundaries = Boundaries::measured().unwrap();
     let route = boundaries.requests("web", "/api/...");

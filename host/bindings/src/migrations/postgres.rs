@@ -111,18 +111,55 @@ pub async fn rehearse(
     let mut connection = context.connect(CONNECT_TIMEOUT).await?;
     let table = context.table(&mut connection).await?;
     let (pending, _) = context.pending(&mut connection, &table, &migrations).await?;
-    let begin = format!("BEGIN; SET LOCAL lock_timeout = {}", lock_wait.as_millis());
-    sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut connection).await.map_err(|e| context.unreadable(&e))?;
-    let mut tried = Vec::new();
-    for migration in pending {
-        let ran = sqlx::raw_sql(for_sqlx(migration).sql).execute(&mut connection).await;
-        ran.map_err(|error| context.failed(migration, MigrateError::Execute(error)))?;
-        tried.push(migration.file.clone());
-    }
-    // If this fails, the end of the connection rolls back too.
-    let _ = sqlx::raw_sql("ROLLBACK").execute(&mut connection).await;
+    try_out(&mut connection, &pending, lock_wait).await.map_err(|failed| context.untried(failed))?;
+    let tried = pending.iter().map(|migration| migration.file.clone()).collect();
     let _ = connection.close().await;
     Ok(tried)
+}
+
+/// What a start does before [`run`]: tries out the pending migrations in a transaction that is rolled back, unless none has
+/// ever run in the database, where nothing can be lost. Returns whether any is pending; if none is, [`run`] has nothing
+/// more to do. Hosts that start together try them out one after the other.
+///
+/// # Errors
+/// As [`run`]; then none of them has run. Not when they must wait longer than `lock_wait` for a lock: they are not tried
+/// out then.
+pub async fn prepare(
+    address: &PostgresAddress,
+    component: &str,
+    dir: &Path,
+    retired: &[i32],
+    additive: &[i32],
+    lock_wait: Duration,
+) -> Result<bool, MigrationError> {
+    let context = Context { address, component, retired };
+    let migrations = files::read(component, dir, retired, Kind::Postgres)?;
+    files::check_additive(component, dir, additive)?;
+    if migrations.is_empty() {
+        return Ok(false);
+    }
+    let mut connection = context.connect(CONNECT_TIMEOUT).await?;
+    let table = context.table(&mut connection).await?;
+    let (mut pending, was_new) = context.pending(&mut connection, &table, &migrations).await?;
+    if !pending.is_empty() && !was_new {
+        context.lock(&mut connection, LOCK_TIMEOUT).await?;
+        // Read again: the host that held the lock may have run them.
+        pending = context.pending(&mut connection, &table, &migrations).await?.0;
+        match try_out(&mut connection, &pending, lock_wait).await {
+            Ok(()) => {}
+            Err((Some(migration), error)) if waited_for_lock(&error) => tracing::warn!(
+                component, database = %address, file = %migration.file,
+                "a migration is not tried out first, because the database is in use: {error}"
+            ),
+            Err(failed) => return Err(context.untried(failed)),
+        }
+    }
+    if pending.is_empty() {
+        context.note_additive(&mut connection, &table, additive).await.map_err(|e| context.unreadable(&e))?;
+    }
+    // This also releases the lock.
+    let _ = connection.close().await;
+    Ok(!pending.is_empty())
 }
 
 /// The state of each migration in `dir` and of each that ran. Changes nothing.
@@ -230,6 +267,14 @@ impl Context<'_> {
         Ok((pending, standing::is_new(&status)))
     }
 
+    /// The error of migrations that could not be tried out.
+    fn untried(&self, (migration, error): (Option<&Migration>, sqlx::Error)) -> MigrationError {
+        match migration {
+            Some(migration) => self.failed(migration, MigrateError::Execute(error)),
+            None => self.unreadable(&error),
+        }
+    }
+
     async fn compare(
         &self,
         connection: &mut PgConnection,
@@ -265,7 +310,7 @@ impl Context<'_> {
         };
         match locked.await {
             Ok(_) => Ok(()),
-            Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some("55P03") => {
+            Err(error) if waited_for_lock(&error) => {
                 let reason = format!("another host has run migrations there for {} s or more", wait.as_secs());
                 let fix = "wait until it is done; if none is running, find the owner of the advisory lock in pg_locks";
                 Err(self.error(reason, fix))
@@ -307,6 +352,29 @@ impl Context<'_> {
             reason: place.map_or_else(|| message.to_owned(), |line| format!("line {line}: {message}")),
         }
     }
+}
+
+/// Runs `pending` in a transaction that is rolled back, which waits no longer than `lock_wait` for a lock. Returns the
+/// migration that failed, if one did.
+async fn try_out<'m>(
+    connection: &mut PgConnection,
+    pending: &[&'m Migration],
+    lock_wait: Duration,
+) -> Result<(), (Option<&'m Migration>, sqlx::Error)> {
+    let begin = format!("BEGIN; SET LOCAL lock_timeout = {}", lock_wait.as_millis());
+    sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut *connection).await.map_err(|error| (None, error))?;
+    for &migration in pending {
+        let ran = sqlx::raw_sql(for_sqlx(migration).sql).execute(&mut *connection).await;
+        ran.map_err(|error| (Some(migration), error))?;
+    }
+    // If this fails, the end of the connection rolls back too.
+    let _ = sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await;
+    Ok(())
+}
+
+/// Whether a statement has waited for a lock for as long as it may.
+fn waited_for_lock(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("55P03"))
 }
 
 const UNREACHABLE: &str = "start the server, or correct host and port in the component's `database_url`";

@@ -358,3 +358,35 @@ async fn a_server_that_starts_a_moment_later_is_waited_for() {
     assert_eq!(run.await.unwrap(), ["0001_a.sql"]);
     drop(late.await.unwrap());
 }
+
+#[tokio::test]
+async fn a_start_tries_pending_migrations_out_first_and_then_none_has_run_if_one_fails() {
+    let f = Fixture::new(&[("0001_a.sql", "CREATE TABLE a (n integer)")]);
+    let (address, dir, wait) = (f.address(), f.dir("one"), Duration::from_millis(100));
+    let prepare = || prepare(&address, "one", &dir, &[], &[], wait);
+    assert!(prepare().await.unwrap());
+    assert_eq!(f.tables(), [""; 0]);
+    f.applied("one").await;
+    assert!(!prepare().await.unwrap());
+    f.write("one", "0002_b.sql", "ALTER TABLE a ADD COLUMN m integer");
+    f.write("one", "0003_c.sql", "CREATE TABLE c (n integer); INSERT INTO nothing VALUES (1)");
+    let error = prepare().await.unwrap_err().to_string();
+    assert!(error.contains("0003_c.sql") && error.contains("nothing"), "{error}");
+    assert_eq!(f.tables(), ["a"], "none of them has run");
+    f.write("one", "0003_c.sql", "CREATE TABLE c (n integer)");
+    assert!(prepare().await.unwrap());
+    assert_eq!(f.tables(), ["a"]);
+
+    // A table that is in use is waited for by the migration itself, and not twice.
+    let mut other =
+        Context { address: &address, component: "one", retired: &[] }.connect(CONNECT_TIMEOUT).await.unwrap();
+    sqlx::raw_sql("BEGIN; LOCK TABLE a").execute(&mut other).await.unwrap();
+    assert!(prepare().await.unwrap());
+    other.close().await.unwrap();
+    assert_eq!(f.applied("one").await, ["0002_b.sql", "0003_c.sql"]);
+
+    // Hosts that start together wait for each other, and not for the end of `lock_wait`.
+    f.write("one", "0004_d.sql", "ALTER TABLE a ADD COLUMN d integer");
+    let all = futures::future::join_all((0..4).map(|_| prepare())).await;
+    assert!(all.into_iter().all(|pending| pending.unwrap()));
+}

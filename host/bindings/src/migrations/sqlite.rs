@@ -63,24 +63,65 @@ pub fn rehearse(
     if standing::pending(component, database.label(), &migrations, &status)?.is_empty() {
         return Ok(Vec::new());
     }
-    let no_copy = |reason: String| MigrationError::Database {
-        component: component.to_owned(),
-        database: database.label().to_owned(),
-        reason: format!("a copy in which to try them cannot be made: {reason}"),
-        fix: "make room in the state folder",
-    };
-    let folder = database.path().parent().unwrap_or(Path::new("."));
-    let copy = tempfile::Builder::new().prefix(".rehearsal-").tempdir_in(folder).map_err(|e| no_copy(e.to_string()))?;
-    let path = copy.path().join("copy.db");
-    connection
-        .backup(rusqlite::MAIN_DB, &path, None::<fn(rusqlite::backup::Progress)>)
-        .map_err(|e| no_copy(e.to_string()))?;
-    drop(connection);
-    let connection = sqlite::open_for_migrations(&path, database.max_bytes()).map_err(|e| context.unreadable(&e))?;
-    Ok(context.apply(connection, &migrations)?.1)
+    context.rehearse(connection, &migrations)
+}
+
+/// What a start does before [`run`]: tries out the pending migrations as [`rehearse`] does, unless none has ever run in the
+/// database, where nothing can be lost. Returns whether any is pending; if none is, [`run`] has nothing more to do.
+/// Blocks on the disk.
+///
+/// # Errors
+/// As [`run`]; then none of them has run.
+pub fn prepare(
+    database: &Database,
+    component: &str,
+    dir: &Path,
+    retired: &[i32],
+    additive: &[i32],
+) -> Result<bool, MigrationError> {
+    let context = Context { database, component, retired };
+    let migrations = files::read(component, dir, retired, Kind::Sqlite)?;
+    files::check_additive(component, dir, additive)?;
+    if migrations.is_empty() {
+        return Ok(false);
+    }
+    let connection = context.connect()?;
+    let status = context.compare(&connection, &migrations, &context.parse(&migrations)?)?;
+    if standing::pending(component, database.label(), &migrations, &status)?.is_empty() {
+        standing::warn_of_newer(component, database.label(), &status);
+        if !additive.is_empty() {
+            note_additive(&connection, component, additive).map_err(|e| context.unreadable(&e))?;
+        }
+        return Ok(false);
+    }
+    if !standing::is_new(&status) {
+        context.rehearse(connection, &migrations)?;
+    }
+    Ok(true)
 }
 
 impl Context<'_> {
+    /// Runs the pending migrations in a copy of the database of `connection`; returns their files.
+    fn rehearse(self, connection: Connection, migrations: &[Migration]) -> Result<Vec<String>, MigrationError> {
+        let Context { database, component, .. } = self;
+        let no_copy = |reason: String| MigrationError::Database {
+            component: component.to_owned(),
+            database: database.label().to_owned(),
+            reason: format!("a copy in which to try them cannot be made: {reason}"),
+            fix: "make room in the state folder",
+        };
+        let folder = database.path().parent().unwrap_or(Path::new("."));
+        let copy =
+            tempfile::Builder::new().prefix(".rehearsal-").tempdir_in(folder).map_err(|e| no_copy(e.to_string()))?;
+        let path = copy.path().join("copy.db");
+        connection
+            .backup(rusqlite::MAIN_DB, &path, None::<fn(rusqlite::backup::Progress)>)
+            .map_err(|e| no_copy(e.to_string()))?;
+        drop(connection);
+        let connection = sqlite::open_for_migrations(&path, database.max_bytes()).map_err(|e| self.unreadable(&e))?;
+        Ok(self.apply(connection, migrations)?.1)
+    }
+
     /// Runs the pending migrations on `connection`; returns the files that ran, and whether none had ever run.
     fn apply(
         self,

@@ -302,3 +302,28 @@ fn the_target_is_the_only_database_or_the_namesake_or_the_default() {
     assert!(message(target_label("orders", &labels(&["x", "y"]))).contains("several databases (x, y)"));
     assert!(message(target_label("orders", &[])).contains("no database"));
 }
+
+#[test]
+fn a_start_tries_pending_migrations_out_first_and_then_none_has_run_if_one_fails() {
+    let f = Fixture::new(&[("0001_a.sql", "CREATE TABLE a (n INTEGER);")]);
+    let prepare = || sqlite::prepare(&f.database, "one", &f.dir("one"), &f.retired, &f.additive);
+    f.write("bad", "0001_bad.sql", "CREATE TABEL bad;");
+    let new = sqlite::prepare(&f.database, "bad", &f.dir("bad"), &[], &[]);
+    assert!(new.unwrap(), "in a new database nothing is tried out");
+    assert!(prepare().unwrap());
+    assert_eq!(f.tables(), [""; 0]);
+    f.run("one").unwrap();
+    assert!(!prepare().unwrap());
+    f.write("one", "0002_b.sql", "CREATE TABLE b (n INTEGER);");
+    f.write("one", "0003_c.sql", "INSERT INTO b VALUES (1); INSERT INTO nothing VALUES (1);");
+    let error = message(prepare());
+    assert!(error.contains("0003_c.sql") && error.contains("nothing"), "{error}");
+    assert_eq!(f.tables(), ["a"], "none of them has run");
+    f.write("one", "0003_c.sql", "INSERT INTO b VALUES (1);");
+    assert!(prepare().unwrap());
+    assert_eq!(f.tables(), ["a"]);
+    assert_eq!(f.run("one").unwrap().applied, ["0002_b.sql", "0003_c.sql"]);
+    let left = fs::read_dir(f.database.path().parent().unwrap()).unwrap();
+    let names: Vec<_> = left.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(names.iter().all(|name| !name.contains("rehearsal")), "{names:?}");
+}

@@ -66,6 +66,7 @@ pub use message::{QueueError, Stats};
 pub use queue::Queue;
 pub use schedule::{ScheduleError, Scheduled};
 
+use souk_codec::signature::signature;
 use souk_manifest::limits::FixedLimit;
 use souk_runtime::Exported;
 use std::time::Duration;
@@ -97,6 +98,15 @@ pub fn receives(exported: &Exported) -> bool {
     exported.functions.iter().any(|function| is_delivery(&function.ty))
 }
 
+/// Whether a function of `before` that can receive messages is not in `now`, or has another type there.
+pub fn changes_deliveries(before: &Exported, now: &Exported) -> bool {
+    let mut deliveries = before.functions.iter().filter(|function| is_delivery(&function.ty));
+    deliveries.any(|function| {
+        let now = now.function(&function.interface, &function.name);
+        now.is_none_or(|now| signature("", &now.ty) != signature("", &function.ty))
+    })
+}
+
 /// Now, in milliseconds since 1970: stored times must mean the same to the next process.
 fn now() -> i64 {
     millis(souk_manifest::clock::since_epoch())
@@ -105,4 +115,43 @@ fn now() -> i64 {
 /// A duration in milliseconds, the unit of due times.
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wasmtime::Engine;
+    use wasmtime::component::Component;
+
+    /// The exports of a component with `name`, which can receive messages, and `g`, which cannot.
+    fn exported(name: &str, parameter: &str, of_g: &str) -> Exported {
+        let core = |ty: &str| if ty == "u64" { "i64" } else { "i32" };
+        let (of_f, core_g) = (core(parameter), core(of_g));
+        let text = format!(
+            r#"(component
+                (type $e (variant (case "retry" string) (case "reject" string)))
+                (type $result (result (error $e)))
+                (core module $m
+                    (memory (export "memory") 1)
+                    (func (export "f") (param {of_f}) (result i32) i32.const 16)
+                    (func (export "g") (param {core_g}) (result i32) i32.const 16))
+                (core instance $i (instantiate $m))
+                (func $f (param "x" {parameter}) (result $result)
+                    (canon lift (core func $i "f") (memory (core memory $i "memory"))))
+                (func $g (param "x" {of_g}) (result u32) (canon lift (core func $i "g")))
+                (instance $own (export "e" (type $e)) (export "{name}" (func $f)) (export "g" (func $g)))
+                (export "test:durable/events@1.0.0" (instance $own)))"#
+        );
+        let engine = Engine::default();
+        Exported::of(&engine, &Component::new(&engine, wat::parse_str(text).unwrap()).unwrap())
+    }
+
+    #[test]
+    fn only_functions_that_receive_messages_change_deliveries() {
+        let before = exported("f", "u32", "u32");
+        assert!(!changes_deliveries(&before, &exported("f", "u32", "u32")));
+        assert!(!changes_deliveries(&before, &exported("f", "u32", "u64")));
+        assert!(changes_deliveries(&before, &exported("f", "u64", "u32")));
+        assert!(changes_deliveries(&before, &exported("h", "u32", "u32")));
+    }
 }

@@ -253,9 +253,10 @@ impl Served {
                 }
             },
             Err(error) => {
+                let (component, version) = (&error.component, error.version);
                 match error.failure {
-                    Failure::Overloaded => tracing::debug!(component = %error.component, trace = %trace, "{error}"),
-                    _ => tracing::warn!(component = %error.component, trace = %trace, "{error}"),
+                    Failure::Overloaded => tracing::debug!(%component, version, trace = %trace, "{error}"),
+                    _ => tracing::warn!(%component, version, trace = %trace, "{error}"),
                 }
                 Err(Refusal::new(503, error.message()))
             }

@@ -395,13 +395,13 @@ fn too_large(component: &Arc<str>, most: usize) -> CallError {
 
 /// Logs a failure at the callee; a local link logs it at the caller.
 fn log(error: &CallError, trace: &str, caller: &str) {
-    let component = &error.component;
+    let (component, version) = (&error.component, error.version);
     match error.failure {
         // There may be thousands, and each caller gets its own error.
-        Failure::Overloaded => tracing::debug!(component = %component, trace, caller, "{error}"),
+        Failure::Overloaded => tracing::debug!(%component, version, trace, caller, "{error}"),
         // The operator must change a setting of the server.
-        Failure::ResponseTooLarge => tracing::error!(component = %component, trace, caller, "{error}"),
-        _ => tracing::warn!(component = %component, trace, caller, "{error}"),
+        Failure::ResponseTooLarge => tracing::error!(%component, version, trace, caller, "{error}"),
+        _ => tracing::warn!(%component, version, trace, caller, "{error}"),
     }
 }
 

@@ -68,7 +68,7 @@ pub(crate) fn identify(head: &Parts, connection: &Connection, admin: &Admin) -> 
         }
         Connection::Tcp { peer, local, secure } => (peer, *local, *secure),
     };
-    let host = check_host(head, local, &admin.app.application().admin_hosts)?;
+    let host = check_host(head, local, secure, &admin.app.application().admin_hosts)?;
     let same_origin = check_origin(&head.headers, &host, secure)?;
     if let Some(token) = bearer(&head.headers) {
         return Ok(match admin.tokens.right(token) {
@@ -93,7 +93,7 @@ fn nobody(peer: &SocketAddr) -> Client {
 }
 
 /// The host that the request is for, which must be this one: the address `local`, or one of `names`.
-fn check_host(head: &Parts, local: SocketAddr, names: &[String]) -> Result<Authority, Problem> {
+fn check_host(head: &Parts, local: SocketAddr, secure: bool, names: &[String]) -> Result<Authority, Problem> {
     let mut hosts = head.headers.get_all(HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
         (Some(host), None) => Authority::try_from(host.as_bytes()).ok(),
@@ -110,13 +110,15 @@ fn check_host(head: &Parts, local: SocketAddr, names: &[String]) -> Result<Autho
         // Browsers never resolve `localhost` by DNS.
         Err(_) => name == "localhost" && local.ip().to_canonical().is_loopback(),
     };
-    let is_here = is_address && host.port_u16().unwrap_or(80) == local.port();
+    // Browsers leave out the usual port of the scheme.
+    let usual = if secure { 443 } else { 80 };
+    let is_here = is_address && host.port_u16().unwrap_or(usual) == local.port();
     if same_target && (is_here || names.contains(&name)) {
         return Ok(host);
     }
     let message = format!(
         "the request's `Host` is not this listener's address\n  fix: ask for {local}, or add the name to `admin_hosts` in \
-         runtime-config.toml and start the host again"
+         runtime-config.toml and run `souk reload`"
     );
     Err(Problem::new(StatusCode::FORBIDDEN, message))
 }
@@ -184,13 +186,32 @@ mod tests {
             (other, "192.0.2.7:3001", true),
             (other, "localhost:3001", false),
         ] {
-            assert_eq!(check_host(&head(&[("host", host)]), local, &names).is_ok(), good, "{host} at {local}");
+            for secure in [false, true] {
+                let checked = check_host(&head(&[("host", host)]), local, secure, &names);
+                assert_eq!(checked.is_ok(), good, "{host} at {local}");
+            }
         }
-        assert!(check_host(&head(&[]), v4, &names).is_err());
-        assert!(check_host(&head(&[("host", "127.0.0.1:3001"), ("host", "a")]), v4, &names).is_err());
+        assert!(check_host(&head(&[]), v4, false, &names).is_err());
+        assert!(check_host(&head(&[("host", "127.0.0.1:3001"), ("host", "a")]), v4, false, &names).is_err());
         let mut absolute = head(&[("host", "127.0.0.1:3001")]);
         absolute.uri = "http://evil.example/v1".parse().unwrap();
-        assert!(check_host(&absolute, v4, &names).is_err());
+        assert!(check_host(&absolute, v4, false, &names).is_err());
+    }
+
+    #[test]
+    fn a_host_without_a_port_is_the_usual_one_of_its_scheme() {
+        for (port, secure, host, good) in [
+            (443, true, "192.0.2.7", true),
+            (443, true, "192.0.2.7:443", true),
+            (443, true, "192.0.2.7:80", false),
+            (443, false, "192.0.2.7", false),
+            (80, false, "192.0.2.7", true),
+            (80, true, "192.0.2.7", false),
+        ] {
+            let local = SocketAddr::from(([192, 0, 2, 7], port));
+            let checked = check_host(&head(&[("host", host)]), local, secure, &[]);
+            assert_eq!(checked.is_ok(), good, "{host} at {local}, {secure}");
+        }
     }
 
     #[test]

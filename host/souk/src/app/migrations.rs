@@ -66,6 +66,14 @@ fn jobs(application: &Application, databases: &Databases) -> Result<Vec<Job>, Mi
 }
 
 impl TargetDatabase {
+    fn is_same(&self, other: &TargetDatabase) -> bool {
+        match (self, other) {
+            (TargetDatabase::Sqlite(one), TargetDatabase::Sqlite(other)) => Arc::ptr_eq(one, other),
+            (TargetDatabase::Postgres(one), TargetDatabase::Postgres(other)) => one == other,
+            _ => false,
+        }
+    }
+
     /// The database of `component`, whose migrations are in `dir`; `None` when it is not open.
     pub(super) fn of(
         component: &Component,
@@ -102,6 +110,23 @@ impl Job {
             run_script(&database, &component, &folder, Script::Add).await?;
         }
         Ok((component, report.applied.len()))
+    }
+
+    /// Tries out the pending migrations, so that none has run if one of them fails; returns whether there are any.
+    async fn prepare(&self) -> Result<bool, MigrateError> {
+        let Job { component, dir, retired, additive, database, .. } = self;
+        Ok(match database.clone() {
+            TargetDatabase::Sqlite(database) => {
+                let (component, dir) = (component.clone(), dir.clone());
+                let (retired, additive) = (retired.clone(), additive.clone());
+                let prepare = move || migrations::sqlite::prepare(&database, &component, &dir, &retired, &additive);
+                tokio::task::spawn_blocking(prepare).await??
+            }
+            TargetDatabase::Postgres(address) => {
+                let wait = REHEARSAL_LOCK_WAIT;
+                migrations::postgres::prepare(&address, component, dir, retired, additive, wait).await?
+            }
+        })
     }
 
     async fn status(self) -> Result<Vec<Status>, MigrateError> {
@@ -179,6 +204,23 @@ pub(super) async fn run(
 ) -> Result<Vec<(String, usize)>, MigrateError> {
     let jobs = jobs(application, databases)?;
     Ok(run_all(jobs).await?.into_iter().filter(|(_, applied)| *applied > 0).collect())
+}
+
+/// As [`run`], but tries out the pending migrations of all components first: if one fails, none has run, and the release
+/// before can start again. Where nothing is pending, nothing is tried out, and the database is read once.
+pub(super) async fn run_tried_out(
+    application: &Application,
+    databases: &Databases,
+) -> Result<Vec<(String, usize)>, MigrateError> {
+    let mut pending: Vec<Job> = Vec::new();
+    for job in jobs(application, databases)? {
+        // It may build on what a component before it makes in the same database, which is not there yet.
+        let shared = pending.iter().any(|before| before.database.is_same(&job.database));
+        if shared || job.prepare().await? {
+            pending.push(job);
+        }
+    }
+    Ok(run_all(pending).await?.into_iter().filter(|(_, applied)| *applied > 0).collect())
 }
 
 souk_manifest::fixed_limits! {

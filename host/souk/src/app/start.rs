@@ -225,7 +225,11 @@ impl App {
         if let Some(nats) = nats.filter(|_| !trial) {
             join(nats, &application, state, matches!(purpose, Purpose::Call)).await?;
         }
-        for (component, count) in migrations::run(&part, shared.databases()).await? {
+        let migrated = match serves {
+            true => migrations::run_tried_out(&part, shared.databases()).await?,
+            false => migrations::run(&part, shared.databases()).await?,
+        };
+        for (component, count) in migrated {
             progress(Progress::Migrated { component, count });
         }
         let (boundaries, budget) = (shared.boundaries().clone(), shared.budget().clone());

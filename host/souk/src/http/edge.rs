@@ -451,11 +451,11 @@ impl Edge {
 
 /// The response for a failed call; the log has all details.
 fn failure(failed: &CallError, trace: &str, dev: bool) -> Response<EdgeBody> {
-    let component = &*failed.component;
+    let (component, version) = (&*failed.component, failed.version);
     match failed.failure {
         // No component's fault, and there may be thousands of them.
-        Failure::Overloaded | Failure::Unreachable => tracing::warn!(component, trace, "{failed}"),
-        _ => tracing::error!(component, trace, "{failed}"),
+        Failure::Overloaded | Failure::Unreachable => tracing::warn!(component, version, trace, "{failed}"),
+        _ => tracing::error!(component, version, trace, "{failed}"),
     }
     error::from_call(failed, dev)
 }

@@ -39,10 +39,9 @@ fn span(record: &Record) -> Span {
         attributes: own(&event.attributes),
         ..Event::default()
     });
-    let error = |error: &str| Status {
-        message: record.detail.as_deref().unwrap_or(error).to_owned(),
-        code: StatusCode::Error.into(),
-    };
+    // What a component printed before it trapped may be personal data; what it says in its own spans is meant to be sent.
+    let said = guest.and(record.detail.as_deref());
+    let error = |error: &str| Status { message: said.unwrap_or(error).to_owned(), code: StatusCode::Error.into() };
     Span {
         trace_id: record.trace.bytes().to_vec(),
         span_id: record.span.bytes().to_vec(),

@@ -48,3 +48,22 @@ async fn a_full_queue_drops_and_counts() {
     assert_eq!((waiting.len(), queue.losses.spans()), (2, 3));
     assert_eq!(queue.bytes.load(Ordering::Relaxed) % 2, 0);
 }
+
+#[tokio::test]
+async fn what_a_component_printed_before_it_failed_is_not_sent() {
+    let (spans, mut waiting) = mpsc::channel(2);
+    let queue = Queue { spans, bytes: Arc::default(), losses: Losses::default() };
+    let tracer = Tracer::sampled(1.0, true);
+    let pushing = queue.clone();
+    tracer.send_to(Box::new(move |record| pushing.push(record)));
+    let boundaries = souk_bindings::boundary::Boundaries::measured().unwrap().traced(tracer.clone());
+    let mut crossing = boundaries.deliveries("orders").open(&tracer.root(None));
+    crossing.fails(|| "panicked: maria@shop.test".to_owned());
+    crossing.close(Some("trapped"));
+    let record = waiting.recv().await.unwrap();
+    assert!(record.detail.as_deref().is_some_and(|detail| detail.contains("maria")), "{record:?}");
+    let request = spans::request(&origin(), &[record]);
+    let sent = &request.resource_spans[0].scope_spans[0].spans[0];
+    assert_eq!(sent.status.as_ref().unwrap().message, "trapped");
+    assert!(!format!("{request:?}").contains("maria"), "{request:?}");
+}

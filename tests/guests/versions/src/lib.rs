@@ -7,8 +7,8 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// The behaviour: `good-N`, `traps`, `errors` (in half of the calls), `slow` or `leaks`. A scenario finds the text by
-/// its prefix.
+/// The behaviour: `good-N`, `traps`, `errors` (in half of the calls), `slow`, `hangs` or `leaks`. A scenario finds the
+/// text by its prefix.
 static MARK: &str = "BEHAVIOUR:good-1          ";
 
 static CALLS: AtomicU32 = AtomicU32::new(0);
@@ -31,6 +31,9 @@ async fn handle(request: Request) -> impl IntoResponse {
     match behaviour {
         "traps" => panic!("this version is wrong"),
         "errors" if call.is_multiple_of(2) => return (StatusCode::INTERNAL_SERVER_ERROR, "wrong".to_owned()),
+        "hangs" => {
+            spin_sdk::wasip3::clocks::monotonic_clock::wait_for(Duration::from_secs(600).as_nanos() as u64).await;
+        }
         "slow" => compute(Duration::from_millis(8)),
         "leaks" => std::mem::forget(vec![1_u8; 2 << 20]),
         _ => compute(Duration::from_millis(2)),

@@ -55,7 +55,8 @@ struct Draft<'a> {
 struct Logged {
     /// The intent of each component that could not be followed.
     refused: BTreeMap<String, Refused>,
-    /// Intents with a missing file or without room for it, by component and number: tried again.
+    /// Intents with a missing file or without room for it, or that wait for the end of a trial, by component and number:
+    /// tried again.
     missing: BTreeSet<(String, u64)>,
 }
 
@@ -222,16 +223,30 @@ impl App {
         Ok(Some(number))
     }
 
+    /// Makes sure that the other hosts can get the file of a version, and that none of them has deployed another version
+    /// since: its migrations run next, and cannot be taken back.
+    pub(super) async fn may_agree(&self, component: &str, digest: &str, number: u64) -> Result<(), DeployError> {
+        let Some(intents) = &self.deployments.intents else { return Ok(()) };
+        self.give_file(intents, component, digest).await?;
+        self.read_agreed(intents).await.map_err(|error| refused(component, error))?;
+        match intents.of(component).filter(|intent| intent.number >= number) {
+            Some(Intent { number, by, .. }) => Err(refused(component, IntentError::Overtaken { number, by })),
+            None => Ok(()),
+        }
+    }
+
+    async fn give_file(&self, intents: &Intents, component: &str, digest: &str) -> Result<(), DeployError> {
+        let file = block_in_place(|| self.deployments.books.folder().read(digest));
+        let file = file.ok_or_else(|| {
+            refused(component, "its file in the state folder was changed\n  fix: deploy the file once more")
+        })?;
+        let put = intents.put_file(digest, &file).await;
+        put.map_err(|error| refused(component, format_args!("its file cannot be given to the other hosts: {error}")))
+    }
+
     /// Gives the file to the other hosts and records that they must run it.
     async fn agree(&self, intents: &Intents, draft: &Draft<'_>) -> Result<(), DeployError> {
-        let file = block_in_place(|| self.deployments.books.folder().read(draft.digest));
-        let file = file.ok_or_else(|| {
-            refused(draft.component, "its file in the state folder was changed\n  fix: deploy the file once more")
-        })?;
-        let put = intents.put_file(draft.digest, &file).await;
-        put.map_err(|error| {
-            refused(draft.component, format_args!("its file cannot be given to the other hosts: {error}"))
-        })?;
+        self.give_file(intents, draft.component, draft.digest).await?;
         let book = self.deployments.books.of(draft.component);
         let before = book.active().map(|active| active.digest.clone());
         let known = [book.source.clone(), before.unwrap_or_default(), draft.source.to_owned()];
@@ -318,6 +333,19 @@ impl App {
         if intents.of(component).as_ref() != Some(intent)
             || intent.number <= self.deployments.books.of(component).agreed
         {
+            return;
+        }
+        if let Ok((declared, _)) = self.here(component)
+            && let Err(error) = self.refuse_beside_trials(&declared)
+        {
+            if logged.missing.insert((component.to_owned(), intent.number)) {
+                let why = error.to_string().replace("\n  fix: ", "; fix: ");
+                tracing::warn!(
+                    component,
+                    "version {}, which the hosts have agreed on, waits here: {why}",
+                    intent.number
+                );
+            }
             return;
         }
         self.end_trial(

@@ -1,7 +1,8 @@
 //! Decides whether a version on trial may stay, from the results of calls alone.
 //!
 //! Traps, memory limits and failures count from the first call. A contract's errors are answers, and mostly the
-//! caller's mistake; so they are compared with the old version's at the same time, once each has [`MIN_REFUSED`] calls.
+//! caller's mistake; so they are compared with the old version's at the same time, once each has [`MIN_REFUSED`] calls;
+//! so are calls that their callers gave up, because a client goes away for reasons of its own.
 //! Slowness is compared in the same way: by the median from [`MIN_MEDIAN`] calls on, and by the 99th percentile from
 //! [`MIN_P99`] calls on.
 
@@ -12,7 +13,7 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of trials.
     pub(crate) const FIXED_LIMITS = "deployments";
 
-    /// How many calls each version needs before the errors of contracts are compared.
+    /// How many calls each version needs before the errors of contracts, and calls that were given up, are compared.
     const MIN_REFUSED: u64 = 20, "calls";
     /// How many calls each version needs before their medians are compared, and before the new one may serve all calls.
     const MIN_MEDIAN: u64 = 50, "calls";
@@ -59,7 +60,8 @@ pub(super) fn judge(terms: &Terms, elapsed: Duration, old: &Counts, new: &Counts
     if let Some(why) = fault(terms, old, new) {
         return Verdict::RollBack(why);
     }
-    match (elapsed >= terms.time, new.calls >= MIN_MEDIAN) {
+    // A version that was compared with nothing was not tried out, however many calls it had.
+    match (elapsed >= terms.time, new.calls.min(old.calls) >= MIN_MEDIAN) {
         (false, _) => Verdict::Wait,
         (true, false) => Verdict::TooFew,
         (true, true) => Verdict::Promote,
@@ -90,15 +92,18 @@ fn fault(terms: &Terms, old: &Counts, new: &Counts) -> Option<String> {
     }
     let both = |least: u64| new.calls >= least && old.calls >= least;
     if both(MIN_REFUSED) {
-        let (refused, before) = (rate(new.refused, calls), rate(old.refused, old.calls));
-        // Three standard deviations: with few calls, a few more errors than before are chance.
-        let usual = before.clamp(0.01, 0.99);
-        let chance = 3.0 * (usual * (1.0 - usual) / calls as f64).sqrt();
-        if refused > before + terms.max_errors.max(chance) {
-            let (refused, before) = (percent(refused), percent(before));
-            return Some(format!(
-                "{refused} of {calls} calls were answered with an error, of the old version's calls {before}"
-            ));
+        for (of_new, of_old, what) in [
+            (new.refused, old.refused, "answered with an error"),
+            (new.cancelled, old.cancelled, "given up by their callers"),
+        ] {
+            let (share, before) = (rate(of_new, calls), rate(of_old, old.calls));
+            // Three standard deviations: with few calls, a few more than before are chance.
+            let usual = before.clamp(0.01, 0.99);
+            let chance = 3.0 * (usual * (1.0 - usual) / calls as f64).sqrt();
+            if share > before + terms.max_errors.max(chance) {
+                let (share, before) = (percent(share), percent(before));
+                return Some(format!("{share} of {calls} calls were {what}, of the old version's calls {before}"));
+            }
         }
     }
     for (least, what, of_new, of_old) in
@@ -135,10 +140,15 @@ mod tests {
     }
 
     #[test]
-    fn a_good_version_serves_all_when_its_time_is_over_and_enough_calls_came() {
+    fn a_good_version_serves_all_when_its_time_is_over_and_enough_calls_of_both_came() {
         assert_eq!(verdict(59, counts(900), counts(60)), Verdict::Wait);
         assert_eq!(verdict(60, counts(900), counts(49)), Verdict::TooFew);
         assert_eq!(verdict(60, counts(900), counts(50)), Verdict::Promote);
+        // Nothing was compared yet.
+        for old in [0, 1, 49] {
+            assert_eq!(verdict(60, counts(old), Counts { median_us: 9_000, ..counts(900) }), Verdict::TooFew, "{old}");
+        }
+        assert_eq!(verdict(60, counts(50), counts(900)), Verdict::Promote);
         // Errors as frequent as before are no reason to roll back.
         let bad = |calls| Counts { refused: calls / 3, errors: calls / 50, trapped: calls / 100, ..counts(calls) };
         assert_eq!(verdict(60, bad(10_000), bad(1_000)), Verdict::Promote);
@@ -161,6 +171,10 @@ mod tests {
             verdict(1, Counts { refused: 30, ..counts(100) }, Counts { refused: 9, ..counts(20) }),
             Verdict::Wait
         );
+        assert_eq!(verdict(1, counts(100), Counts { cancelled: 19, ..counts(19) }), Verdict::Wait);
+        rolls_back(counts(100), Counts { cancelled: 10, ..counts(20) }, "50.0 % of 20 calls were given up");
+        let given_up = |calls| Counts { cancelled: calls / 2, ..counts(calls) };
+        assert_eq!(verdict(1, given_up(100), given_up(100)), Verdict::Wait);
         assert_eq!(verdict(1, counts(100), Counts { median_us: 400, ..counts(49) }), Verdict::Wait);
         rolls_back(counts(100), Counts { median_us: 400, ..counts(50) }, "half of 50 calls took 400 us");
         assert_eq!(verdict(1, counts(2_000), Counts { p99_us: 9_000, ..counts(999) }), Verdict::Wait);

@@ -200,6 +200,16 @@ fn stopped(component: &str) -> DeployError {
     ))
 }
 
+/// The error of a version that does not serve, with what stays of its deployment.
+fn after_migrations(error: DeployError, migrations: &[String]) -> DeployError {
+    match error {
+        DeployError::Refused(message) if !migrations.is_empty() => {
+            DeployError::Refused(format!("{message}\n  these migrations have run, and stay: {}", migrations.join(", ")))
+        }
+        error => error,
+    }
+}
+
 /// Whether the active version keeps working after the migration in `file`.
 fn is_additive(declared: &Declared, file: &str) -> bool {
     let number = file.split('_').next().and_then(|number| number.parse().ok());
@@ -256,6 +266,7 @@ impl App {
                 format!("version {number} has these bytes and serves already: there is nothing to do"),
             );
         }
+        self.refuse_beside_trials(declared)?;
         self.fits_between_hosts(declared, size)?;
         let code = self.compile_version(&declared.name, bytes.clone()).await?;
         let Checked { compiled, mistakes, pending, notes, expected } = self.check_version(declared, pool, code).await?;
@@ -297,11 +308,18 @@ impl App {
             remote::announce(remote.nats(), &expected).await;
         }
         if !pending.is_empty() {
-            let now = self.now();
-            let only = now.application.restricted_to(&[declared.name.clone()].into());
-            if let Err(error) = migrations::run(&only, now.shared.databases()).await {
+            // A version on trial serves only here, and its migrations are additive.
+            let may_run = match order.trial.is_none() && agreed.is_none() {
+                true => self.may_agree(&declared.name, &digest, number).await,
+                false => Ok(()),
+            };
+            let ran = match may_run {
+                Ok(()) => self.run_migrations(declared).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = ran {
                 block_in_place(|| self.deployments.books.note(&declared.name, number, &error.to_string()));
-                return Err(DeployError::Refused(error.to_string()));
+                return Err(error);
             }
         }
         let before = active.id().number;
@@ -322,10 +340,19 @@ impl App {
             }
             None => {
                 let source = source_digest.unwrap_or_default();
-                self.let_serve(declared, pool, version, number, &source, agreed).await?;
+                let served = self.let_serve(declared, pool, version, number, &source, agreed).await;
+                served.map_err(|error| after_migrations(error, &pending))?;
                 done(number, format!("version {number} serves; version {before} ends its calls{notes}"))
             }
         }
+    }
+
+    /// Runs the pending migrations of a component.
+    async fn run_migrations(&self, declared: &Declared) -> Result<(), DeployError> {
+        let now = self.now();
+        let only = now.application.restricted_to(&[declared.name.clone()].into());
+        let ran = migrations::run(&only, now.shared.databases()).await;
+        ran.map(drop).map_err(|error| DeployError::Refused(error.to_string()))
     }
 
     /// The declaration and the instances of a component that runs here.
@@ -372,4 +399,18 @@ impl App {
 
 fn not_kept(declared: &Declared, cause: std::io::Error) -> DeployError {
     DeployError::NotKept { component: declared.name.clone(), cause }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_that_does_not_serve_after_its_migrations_says_that_they_stay() {
+        let refused = || DeployError::Refused("component `shop`: no\n  fix: deploy again".to_owned());
+        assert_eq!(after_migrations(refused(), &[]).to_string(), refused().to_string());
+        let files = ["0002_a.sql".to_owned(), "0003_b.sql".to_owned()];
+        let said = after_migrations(refused(), &files).to_string();
+        assert_eq!(said, format!("{}\n  these migrations have run, and stay: 0002_a.sql, 0003_b.sql", refused()));
+    }
 }

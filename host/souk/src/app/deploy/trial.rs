@@ -2,9 +2,7 @@
 
 use super::super::App;
 use super::judge::{Terms, Verdict, judge};
-use super::version_folder::digest;
 use super::{DeployError, Deployed, IDLE_JUDGE_INTERVAL, JUDGE_INTERVAL, drained};
-use crate::fetch::read_component;
 use souk_manifest::Component as Declared;
 use souk_runtime::{Pool, Version};
 use std::sync::{Arc, Weak};
@@ -17,6 +15,8 @@ pub(super) struct Trial {
     pub(super) version: Arc<Version>,
     pub(super) number: u64,
     pub(super) share: u16,
+    /// The digest of the file at `source` when it was deployed: one that is newer is another version.
+    source: String,
     _judge: AbortOnDropHandle<()>,
 }
 
@@ -29,15 +29,13 @@ impl App {
         let _turn = self.deployments.turn.lock().await;
         let (declared, pool) = &self.here(component)?;
         let trial = self.take_trial(component, None);
-        let Some(Trial { version, number, .. }) = trial else {
+        let Some(Trial { version, number, source, .. }) = trial else {
             let message = format!(
                 "component `{component}`: no version is on trial\n  fix: `souk deploy {component} --canary 5%`"
             );
             return Err(DeployError::Refused(message));
         };
         tracing::info!(component, "version {number} of component `{component}` was promoted by {by}");
-        let source =
-            block_in_place(|| read_component(&declared.source).ok().as_deref().map(digest)).unwrap_or_default();
         if let Err(error) = self.let_serve(declared, pool, version, number, &source, None).await {
             if let Some(version) = pool.withdraw() {
                 drained(component.to_owned(), version);
@@ -61,10 +59,23 @@ impl App {
         let mut trials = self.deployments.trials.lock();
         pool.try_out(version.clone(), terms.share);
         // A weak reference, because the application holds the task.
-        let judge =
-            tokio::spawn(watch(Arc::downgrade(self), declared.name.clone(), version.clone(), number, source, terms));
-        let trial = Trial { version, number, share: terms.share, _judge: AbortOnDropHandle::new(judge) };
+        let (app, component, tried) = (Arc::downgrade(self), declared.name.clone(), version.clone());
+        let judge = tokio::spawn(watch(app, component, tried, number, source.clone(), terms));
+        let trial = Trial { version, number, share: terms.share, source, _judge: AbortOnDropHandle::new(judge) };
         trials.insert(declared.name.clone(), trial);
+    }
+
+    /// Refuses a version of `declared` while one of the components that it calls has a version on trial: it is checked only
+    /// against those that serve.
+    pub(super) fn refuse_beside_trials(&self, declared: &Declared) -> Result<(), DeployError> {
+        let trials = self.deployments.trials.lock();
+        let mut called = declared.dependencies.iter().map(|dependency| &dependency.component);
+        let Some((called, trial)) = called.find_map(|called| trials.get_key_value(called)) else { return Ok(()) };
+        Err(DeployError::Refused(format!(
+            "component `{}`: version {} of `{called}`, which it calls, is being tried out\n  fix: wait for its end, `souk \
+             rollback {called}` it, or let it serve with `souk deploy {called} --promote-anyway`",
+            declared.name, trial.number
+        )))
     }
 
     /// Takes the trial of a component, of version `number` if it is given. The task that has it decides how it ends: it is
@@ -107,9 +118,9 @@ async fn watch(app: Weak<App>, component: String, version: Arc<Version>, number:
                 if !std::mem::replace(&mut warned, true) {
                     tracing::warn!(
                         %component,
-                        "version {number} of component `{component}` has had {} calls, too few to judge it: the trial \
-                         goes on; `souk deploy {component} --promote-anyway` lets it serve",
-                        new.calls
+                        "version {number} of component `{component}` has had {} calls, and the version that serves {}, \
+                         too few to judge it: the trial goes on; `souk deploy {component} --promote-anyway` lets it serve",
+                        new.calls, old.calls
                     );
                 }
             }

@@ -108,11 +108,23 @@ fn component(merged: &mut Merged, old: &Declared, new: &Declared) -> Declared {
     let mut now = Declared { limits: limits::live(&old.limits, &new.limits), ..new.clone() };
     let (name, mut kept) = (&old.name, limits::changed(&now.limits, &new.limits));
     if differ(&old.database, &new.database) {
-        // The data stays where it is; so does what belongs to it.
-        kept.insert(0, "database_url".to_owned());
+        // The data stays where it is; so does what belongs to it, and what leads the component to it: mostly a variable
+        // with the same URL, and the grant for its host.
+        let of_it = [
+            ("variables", old.variables != new.variables),
+            ("allowed_outbound_hosts", old.allowed_outbound_hosts != new.allowed_outbound_hosts),
+            ("sqlite_databases", old.sqlite_databases != new.sqlite_databases),
+        ];
+        let of_it: Vec<&str> = of_it.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect();
+        let with_it = if of_it.is_empty() { String::new() } else { format!(", and with it {}", of_it.join(", ")) };
+        kept.insert(0, format!("database_url{with_it}"));
         now.database.clone_from(&old.database);
+        now.variables.clone_from(&old.variables);
+        now.allowed_outbound_hosts.clone_from(&old.allowed_outbound_hosts);
+        now.sqlite_databases.clone_from(&old.sqlite_databases);
         now.migrations.clone_from(&old.migrations);
         now.retired.clone_from(&old.retired);
+        now.additive.clone_from(&old.additive);
         now.seed.clone_from(&old.seed);
     }
     if !kept.is_empty() {
