@@ -136,7 +136,8 @@ fn read(
     offset: u64,
 ) -> wasmtime::Result<(Streams,)> {
     store.data_mut().note_stream(&descriptor)?;
-    Ok((WasiFilesystem::read_via_stream(Access::new(store, Ctx::filesystem), descriptor, offset)?,))
+    let files = Access::<_, WasiFilesystem>::new(store, Ctx::filesystem);
+    Ok((WasiFilesystem::read_via_stream(files, descriptor, offset)?,))
 }
 
 type OpenArguments = (Resource<Descriptor>, PathFlags, String, OpenFlags, DescriptorFlags);

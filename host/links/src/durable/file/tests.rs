@@ -229,7 +229,7 @@ async fn messages_that_wait_for_the_file_take_limited_memory_and_keep_no_deliver
     other.execute_batch("COMMIT").unwrap();
     ack.await.unwrap();
     let stored = queue.stats().await.unwrap().waiting;
-    assert!((1..32).contains(&stored), "{stored}, and {id} was delivered");
+    assert!((1..=32).contains(&stored), "{stored}, and {id} was delivered");
 }
 
 #[tokio::test]
