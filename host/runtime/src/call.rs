@@ -3,12 +3,13 @@
 //! It runs in its caller's task, because a new task costs more than the call of a small function. Only the work of a
 //! guest after its return, and a call from within another store's event loop, run in their own task.
 
+use super::counted_call::CountedCall;
 use super::error::{CallError, Failure};
 use super::flat::{AnyValues, Values};
 use super::panic;
 use super::pool::{InUse, Lease, Pool};
 use super::recorded;
-use super::trial::{CountedCall, Outcome};
+use super::trial::Outcome;
 use crate::report::Report;
 use souk_bindings::call::CallContext;
 use souk_bindings::trace::Record;

@@ -12,10 +12,11 @@
 //! The host decides where a response ends ([`framing`]). wasmtime counts bodies too, but its error for a short body is
 //! lost if the reader has not yet read the preceding bytes; so wasmtime does not get the length.
 
+use super::counted_call::CountedCall;
 use super::error::{CallError, Failure};
 use super::pool::{InUse, Pool};
 use super::recorded;
-use super::trial::{CountedCall, Outcome};
+use super::trial::Outcome;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::HeaderMap;

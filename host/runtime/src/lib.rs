@@ -13,6 +13,7 @@ mod caller;
 mod compiler;
 mod component;
 mod config;
+mod counted_call;
 mod engine;
 mod error;
 mod fairness;

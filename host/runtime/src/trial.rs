@@ -3,13 +3,10 @@
 //! They are only counted then; otherwise a call costs one check of a flag.
 
 use super::error::Failure;
-use super::version::Version;
 use parking_lot::Mutex;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of versions that are tried out.
@@ -35,34 +32,6 @@ pub(super) enum Outcome {
     Late,
     /// Its caller gave it up before it had ended.
     Cancelled,
-}
-
-/// A call to a version, which counts how it ends if the version is compared with another one. A call that is dropped
-/// before its end was given up.
-pub(super) struct CountedCall(Option<(Arc<Version>, Instant)>);
-
-impl CountedCall {
-    /// Begins a call.
-    pub(super) fn begin(version: &Arc<Version>) -> Self {
-        CountedCall(version.tally.is_on().then(|| (version.clone(), Instant::now())))
-    }
-
-    /// Counts how it ended; `None` does not concern the version. Without a comparison, `outcome` is not called.
-    pub(super) fn end(mut self, outcome: impl FnOnce() -> Option<Outcome>) {
-        if let Some((version, start)) = self.0.take()
-            && let Some(outcome) = outcome()
-        {
-            version.tally.note(outcome, start.elapsed());
-        }
-    }
-}
-
-impl Drop for CountedCall {
-    fn drop(&mut self) {
-        if let Some((version, start)) = self.0.take() {
-            version.tally.note(Outcome::Cancelled, start.elapsed());
-        }
-    }
 }
 
 /// Counts the outcomes of calls.
