@@ -392,7 +392,7 @@ async fn a_component_whose_sources_change_is_built_and_served_while_the_host_run
     assert_eq!(body(&client, "/").await, (200, "good-1".to_owned()));
     let crowd = Crowd::of(&host);
     let slow = client.clone();
-    let in_flight = tokio::spawn(async move { body(&slow, "/?5000").await });
+    let in_flight = tokio::spawn(async move { body(&slow, "/?15000").await });
     crowd.wait_for_answers(20).await;
     let app = app.file("source.wasm", version("good-2"));
     host.wait_for_log("served web: version 2 serves").await;

@@ -5,6 +5,7 @@ use super::deploy_types::{MANIFEST, callee, caller};
 use crate::harness::App;
 use crate::harness::app::texts;
 use futures::future::join_all;
+use reqwest::Method;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -87,7 +88,7 @@ async fn a_version_that_does_not_answer_is_withdrawn_also_when_all_clients_give_
     let client = host.client();
     let asking = async {
         for _ in 0..100 {
-            join_all((0..8).map(|_| timeout(Duration::from_millis(300), client.try_get("/")))).await;
+            join_all((0..8).map(|_| timeout(Duration::from_millis(300), client.open(Method::GET, "/").send()))).await;
         }
     };
     let end = tokio::select! {
