@@ -301,6 +301,28 @@ async fn a_refused_request_with_a_large_body_gets_its_answer_and_its_connection_
 }
 
 #[tokio::test]
+async fn a_manual_request_with_too_many_headers_is_refused_and_its_connection_serves_the_next() {
+    let app = App::alone("rogue").administered();
+    let host = app.start().await;
+    let (_, full) = tokens(&app, &[]).await;
+    let api = Api::of(&host);
+    let address = api.url().strip_prefix("http://").unwrap();
+    let mut wire = raw::Wire::connect(address).await;
+    for (count, status) in [(24_577, 400), (20, 200)] {
+        let headers: serde_json::Map<String, Value> = (0..count).map(|n| (format!("x-{n}"), json!(""))).collect();
+        let request = json!({ "method": "GET", "path": "/rogue/self/headers", "headers": headers }).to_string();
+        let head = format!(
+            "POST /v1/request HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {full}\r\ncontent-length: {}\r\n\r\n",
+            request.len()
+        );
+        wire.send(&(head + &request)).await;
+        let answer = wire.response(false).await.expect("a response");
+        assert_eq!(answer.status, status, "{count}: {answer:?}");
+        assert_eq!(answer.text().contains("fix: send fewer"), status == 400, "{count}: {answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn connections_that_stand_still_do_not_keep_newcomers_from_the_administration() {
     let app = App::alone("rogue").administered();
     let host = app.start().await;

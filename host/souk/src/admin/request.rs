@@ -6,7 +6,7 @@
 use super::Admin;
 use super::problem::Problem;
 use crate::http::path_for_log;
-use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use serde::{Deserialize, Serialize};
 use souk_bindings::call::CallContext;
@@ -25,6 +25,8 @@ souk_manifest::fixed_limits! {
     const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
     /// The longest response to a manual request.
     const MAX_RESPONSE_BYTES: usize = 4 << 20, bytes;
+    /// The most bytes of the headers of a manual request, as a component's own are counted.
+    const MAX_HEADERS_BYTES: usize = 128 << 10, bytes;
 }
 
 /// A request to make.
@@ -66,12 +68,7 @@ pub(super) async fn send(admin: &Arc<Admin>, request: ManualRequest) -> Result<M
     let url = url.ok_or_else(|| Problem::bad("`path` is not a path\n  fix: begin it with `/`"))?;
     let body = Full::from(body).map_err(|never| match never {}).boxed_unsync();
     let mut request = Request::new(body);
-    (*request.method_mut(), *request.uri_mut()) = (method, url);
-    for (name, value) in &headers {
-        let header = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value).ok());
-        let (name, value) = header.ok_or_else(|| Problem::bad("`headers` has an invalid header"))?;
-        request.headers_mut().insert(name, value);
-    }
+    (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, url, read_headers(&headers)?);
     let mut context = CallContext::new(format!("call-{}", Uuid::now_v7().simple()), REQUEST_TIMEOUT);
     context.span = admin.app.boundaries().tracer().root(Parent::of(request.headers()));
     let name = format!("{} {}", request.method(), path_for_log(request.uri().path()));
@@ -100,6 +97,28 @@ pub(super) async fn send(admin: &Arc<Admin>, request: ManualRequest) -> Result<M
     tokio::time::timeout(REQUEST_TIMEOUT, answer).await.map_err(late)?
 }
 
+/// The headers of a request. Within the limit there are far fewer than the number at which a `HeaderMap` panics.
+///
+/// # Errors
+/// When one is invalid, or they are too many.
+fn read_headers(given: &BTreeMap<String, String>) -> Result<HeaderMap, Problem> {
+    let bytes: usize = given.iter().map(|(name, value)| name.len() + value.len() + size_of::<HeaderValue>()).sum();
+    if bytes > MAX_HEADERS_BYTES {
+        return Err(Problem::bad(format_args!(
+            "`headers` has {bytes} bytes, and may have {MAX_HEADERS_BYTES}; each header counts for {} more than its text\n  \
+             fix: send fewer or shorter headers",
+            size_of::<HeaderValue>()
+        )));
+    }
+    let mut headers = HeaderMap::new();
+    for (name, value) in given {
+        let header = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value).ok());
+        let (name, value) = header.ok_or_else(|| Problem::bad("`headers` has an invalid header"))?;
+        headers.insert(name, value);
+    }
+    Ok(headers)
+}
+
 fn failed(error: &Error) -> Problem {
     let message = match error {
         Error::HttpRequestBodySize(_) => "the request is too large",
@@ -107,4 +126,27 @@ fn failed(error: &Error) -> Problem {
         _ => "the component did not answer; the log says why",
     };
     Problem::new(StatusCode::BAD_GATEWAY, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_headers_than_a_head_can_have_are_refused() {
+        let many = |count: usize, value: usize| {
+            read_headers(&(0..count).map(|n| (format!("h{n}"), "x".repeat(value))).collect())
+        };
+        assert_eq!(many(1_000, 10).unwrap().len(), 1_000);
+        for (count, value) in [(24_577, 0), (40_000, 1), (1, 200_000), (100, 2_000)] {
+            let problem = many(count, value).unwrap_err();
+            assert_eq!(problem.status(), StatusCode::BAD_REQUEST);
+            let text = problem.to_string();
+            assert!(text.contains("may have 131072") && text.contains("fix: "), "{count} {value}: {text}");
+        }
+        for (name, value) in [("a b", "x"), ("", "x"), ("a", "x\r\ny: z")] {
+            let problem = read_headers(&BTreeMap::from([(name.to_owned(), value.to_owned())])).unwrap_err();
+            assert!(problem.to_string().contains("invalid header"), "{problem}");
+        }
+    }
 }
