@@ -326,7 +326,8 @@ async fn a_collector_that_is_down_holds_nothing_up_and_what_it_missed_is_counted
         (!line.ends_with(" 0")).then_some(())
     };
     eventually("the lost spans are counted", lost).await;
-    host.wait_for_log("traces are dropped: the collector at").await;
+    let line = host.wait_for_log("traces are dropped: the collector at").await;
+    assert!(line.contains("http://127.0.0.1:") && !line.contains("/v1/"), "{line}");
     collector.refuse(false);
     host.client().get("/rogue/boom").await.expect_unavailable();
     host.wait_for_log("accepts traces again").await;

@@ -114,6 +114,13 @@ fn signal(variable: &impl Fn(&str) -> Option<String>, name: &'static str) -> any
     let uri: Uri = endpoint.parse().ok().filter(Uri::is_http).with_context(|| {
         format!("{named} is not the URL of a collector\n  fix: use for example {named}=http://127.0.0.1:4318")
     })?;
+    // The client would not send it. The URL itself is a secret here.
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        bail!(
+            "{named} has a user or password, which is not sent to the collector\n  fix: remove what is before the `@`, and \
+             use OTEL_EXPORTER_OTLP_HEADERS=authorization=Basic%20..., where ... is `user:password` in base64"
+        );
+    }
     let timeout = match of("TIMEOUT") {
         None => REQUEST_TIMEOUT,
         Some(text) => Duration::from_millis(number("OTEL_EXPORTER_OTLP_TIMEOUT", &text)?),
@@ -246,6 +253,9 @@ mod tests {
         for pairs in [
             &[("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318")][..],
             &[("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://collector")],
+            &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:s3cret@collector:4318")],
+            &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:s3cret@@collector:4318")],
+            &[base, ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "https://s3cret@collector/v1/logs")],
             &[base, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")],
             &[base, ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")],
             &[base, ("OTEL_EXPORTER_OTLP_HEADERS", "s3cret")],
@@ -256,5 +266,7 @@ mod tests {
             let error = format!("{:#}", with(pairs).err().unwrap());
             assert!(error.contains("fix: ") && !error.contains("s3cret"), "{error}");
         }
+        let error = with(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:s3cret@collector")]).err().unwrap().to_string();
+        assert!(error.contains("OTEL_EXPORTER_OTLP_HEADERS=authorization=Basic%20"), "{error}");
     }
 }

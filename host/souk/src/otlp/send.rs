@@ -4,7 +4,7 @@ use super::config::Signal;
 use crate::fetch::{Connector, cause, connector};
 use backon::{ExponentialBuilder, Retryable as _};
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
@@ -29,6 +29,8 @@ souk_manifest::fixed_limits! {
 pub(super) struct Sender {
     client: Client<Connector, Full<Bytes>>,
     signal: Signal,
+    /// The collector, as the log names it.
+    collector: String,
     /// Whether the last request failed: only a change is logged.
     failing: AtomicBool,
 }
@@ -43,7 +45,8 @@ struct NotAccepted {
 impl Sender {
     pub(super) fn new(signal: Signal) -> anyhow::Result<Self> {
         let client = Client::builder(TokioExecutor::new()).build(connector()?);
-        Ok(Sender { client, signal, failing: AtomicBool::new(false) })
+        let collector = origin(&signal.endpoint);
+        Ok(Sender { client, signal, collector, failing: AtomicBool::new(false) })
     }
 
     /// Sends `message`, with retries when they may help; `false` when it was given up.
@@ -51,17 +54,17 @@ impl Sender {
         let body = Bytes::from(message.encode_to_vec());
         let backoff = ExponentialBuilder::default().with_min_delay(FIRST_BACKOFF).with_max_times(MAX_TRIES - 1);
         let tried = (|| self.post(body.clone())).retry(backoff.with_jitter()).when(|error: &NotAccepted| error.passing);
-        let Signal { name, endpoint, .. } = &self.signal;
+        let (name, collector) = (self.signal.name, &self.collector);
         match tried.await {
             Ok(()) => {
                 if self.failing.swap(false, Ordering::Relaxed) {
-                    tracing::info!("the collector at {endpoint} accepts {name} again");
+                    tracing::info!("the collector at {collector} accepts {name} again");
                 }
                 true
             }
             Err(NotAccepted { why, .. }) => {
                 if !self.failing.swap(true, Ordering::Relaxed) {
-                    tracing::warn!("{name} are dropped: the collector at {endpoint} does not accept them: {why}");
+                    tracing::warn!("{name} are dropped: the collector at {collector} does not accept them: {why}");
                 }
                 false
             }
@@ -94,5 +97,30 @@ impl Sender {
             StatusCode::GATEWAY_TIMEOUT,
         ];
         Err(NotAccepted { why: format!("it answers {status}"), passing: passing.contains(&status) })
+    }
+}
+
+/// A URL without its path and query, in which some collectors take a key.
+fn origin(url: &Uri) -> String {
+    let (scheme, host) = (url.scheme_str().unwrap_or_default(), url.host().unwrap_or_default());
+    match url.port_u16() {
+        Some(port) => format!("{scheme}://{host}:{port}"),
+        None => format!("{scheme}://{host}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_names_a_collector_without_what_may_be_a_key() {
+        for (url, shown) in [
+            ("http://127.0.0.1:4318/v1/traces", "http://127.0.0.1:4318"),
+            ("https://collector/s3cret/v1/logs?key=s3cret", "https://collector"),
+            ("http://user:s3cret@[::1]:4318/x", "http://[::1]:4318"),
+        ] {
+            assert_eq!(origin(&Uri::from_static(url)), shown);
+        }
     }
 }
