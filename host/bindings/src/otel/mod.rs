@@ -42,7 +42,8 @@ souk_manifest::fixed_limits! {
 
     /// The most spans that a component creates in one call; further ones are dropped and counted.
     pub const MAX_GUEST_SPANS: usize = 256, "spans";
-    /// The most attributes of a span, an event or a log record of a component that are kept.
+    /// The most attributes of a span, an event, a log record, a resource, a scope or a measurement of a component that
+    /// are kept.
     pub const MAX_GUEST_ATTRIBUTES: usize = 64, "attributes";
     /// The most events of a span of a component that are kept.
     pub const MAX_GUEST_EVENTS: usize = 32, "events";
@@ -141,12 +142,19 @@ fn attributes(given: &[types::KeyValue]) -> Vec<(Box<str>, crate::trace::Attribu
     given.iter().take(MAX_GUEST_ATTRIBUTES).map(|pair| (name(&pair.key), value(&pair.value))).collect()
 }
 
+/// The text, number or other single value that `json` is. A list or an object is not read, because it would take many
+/// times its length in memory: `None`, as for what is not JSON.
+pub fn scalar(json: &str) -> Option<serde_json::Value> {
+    let is_scalar = !json.trim_start().starts_with(['[', '{']);
+    is_scalar.then(|| serde_json::from_str(json).ok()).flatten()
+}
+
 /// A value, which is JSON in the interface.
 fn value(json: &str) -> crate::trace::Attribute {
     use crate::trace::Attribute;
-    match serde_json::from_str(json) {
-        Ok(serde_json::Value::String(text)) => Attribute::text(text),
-        Ok(serde_json::Value::Number(number)) if number.is_i64() => {
+    match scalar(json) {
+        Some(serde_json::Value::String(text)) => Attribute::text(text),
+        Some(serde_json::Value::Number(number)) if number.is_i64() => {
             Attribute::number(number.as_i64().unwrap_or_default())
         }
         _ => Attribute::text(json),

@@ -139,3 +139,20 @@ async fn metrics_and_logs_go_to_the_sink_and_are_refused_when_it_has_no_room() {
     let Ok(GuestRecord::Log { log, .. }) = records.try_recv() else { panic!("no log") };
     assert_eq!((log.time, log.severity, log.body.as_str()), (1_000_000_002, 13, "low"));
 }
+
+#[test]
+fn a_list_or_an_object_stays_the_text_that_it_was() {
+    use serde_json::json;
+    for (text, read) in [
+        ("\"one\"", Some(json!("one"))),
+        (" 2", Some(json!(2))),
+        ("true", Some(json!(true))),
+        ("[3]", None),
+        ("\n {\"a\": 3}", None),
+        ("no JSON", None),
+    ] {
+        assert_eq!(scalar(text), read, "{text}");
+    }
+    let list = "[3]";
+    assert!(matches!(value(list), crate::trace::Attribute::Text(text) if &*text == list));
+}

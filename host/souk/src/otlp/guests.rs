@@ -5,6 +5,7 @@
 //! bytes; what does not fit is dropped and counted with the spans.
 
 use super::config::text;
+use super::held;
 use super::origin::{Losses, MAX_QUEUED_BYTES, Origin};
 use super::send::Sender;
 use super::spans::attribute as attribute_of;
@@ -18,8 +19,9 @@ use opentelemetry_proto::tonic::metrics::v1::{
     Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, metric as sent, number_data_point,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use prost::Message as _;
-use souk_bindings::otel::{Datetime, GuestRecord, LogRecord, metric, types};
+use souk_bindings::otel::{
+    Datetime, GuestRecord, LogRecord, MAX_GUEST_ATTRIBUTES, MAX_GUEST_NAME_BYTES, metric, scalar, types,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -44,11 +46,45 @@ enum Waiting {
 }
 
 impl Waiting {
+    /// The memory that it uses.
     fn bytes(&self) -> usize {
         match self {
-            Waiting::Metrics(metrics) => metrics.encoded_len(),
-            Waiting::Log(log) => log.encoded_len(),
+            Waiting::Metrics(metrics) => held::metrics(metrics),
+            Waiting::Log(log) => held::logs(log),
         }
+    }
+}
+
+/// The end of the queue into which the components' records go.
+struct Intake {
+    origin: Origin,
+    queue: mpsc::Sender<Waiting>,
+    bytes: Arc<AtomicUsize>,
+    losses: Losses,
+    has_metrics: bool,
+    has_logs: bool,
+}
+
+impl Intake {
+    /// Takes the record; `false` when it was dropped and counted, because there is no room.
+    fn take(&self, record: GuestRecord) -> bool {
+        let item = match record {
+            GuestRecord::Metrics { component, metrics } if self.has_metrics => {
+                Waiting::Metrics(Box::new(resource_metrics(&self.origin, &component, metrics)))
+            }
+            GuestRecord::Log { component, log } if self.has_logs => {
+                Waiting::Log(Box::new(resource_logs(&self.origin, &component, log)))
+            }
+            GuestRecord::Metrics { .. } | GuestRecord::Log { .. } => return true,
+        };
+        let size = item.bytes();
+        let before = self.bytes.fetch_add(size, Ordering::Relaxed);
+        let taken = before.saturating_add(size) <= MAX_QUEUED_BYTES && self.queue.try_send(item).is_ok();
+        if !taken {
+            self.bytes.fetch_sub(size, Ordering::Relaxed);
+            self.losses.add(1);
+        }
+        taken
     }
 }
 
@@ -72,27 +108,9 @@ impl GuestExport {
     ) -> Self {
         let (queue, waiting) = mpsc::channel(MAX_QUEUED_GUEST_RECORDS);
         let bytes = Arc::new(AtomicUsize::new(0));
-        let (counted, lost) = (bytes.clone(), losses.clone());
         let (has_metrics, has_logs) = (metrics.is_some(), logs.is_some());
-        telemetry.send_to(Box::new(move |record| {
-            let item = match record {
-                GuestRecord::Metrics { component, metrics } if has_metrics => {
-                    Waiting::Metrics(Box::new(resource_metrics(&origin, &component, metrics)))
-                }
-                GuestRecord::Log { component, log } if has_logs => {
-                    Waiting::Log(Box::new(resource_logs(&origin, &component, log)))
-                }
-                GuestRecord::Metrics { .. } | GuestRecord::Log { .. } => return true,
-            };
-            let size = item.bytes();
-            let before = counted.fetch_add(size, Ordering::Relaxed);
-            let taken = before.saturating_add(size) <= MAX_QUEUED_BYTES && queue.try_send(item).is_ok();
-            if !taken {
-                counted.fetch_sub(size, Ordering::Relaxed);
-                lost.add(1);
-            }
-            taken
-        }));
+        let intake = Intake { origin, queue, bytes: bytes.clone(), losses: losses.clone(), has_metrics, has_logs };
+        telemetry.send_to(Box::new(move |record| intake.take(record)));
         GuestExport { metrics, logs, waiting, bytes, losses }
     }
 
@@ -121,7 +139,7 @@ impl GuestExport {
     }
 
     async fn send(&self, batch: Vec<Waiting>) {
-        self.bytes.fetch_sub(batch.iter().map(Waiting::bytes).sum(), Ordering::Relaxed);
+        let bytes: usize = batch.iter().map(Waiting::bytes).sum();
         let (mut resource_metrics, mut resource_logs) = (Vec::new(), Vec::new());
         for item in batch {
             match item {
@@ -141,6 +159,8 @@ impl GuestExport {
                 self.losses.add(number);
             }
         }
+        // They are in memory for as long as a slow collector takes.
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
@@ -148,19 +168,22 @@ impl GuestExport {
 fn resource(origin: &Origin, component: &str, given: Option<types::Resource>) -> Resource {
     let mut resource = origin.resource.clone();
     resource.attributes.push(text("souk.component", component));
-    for pair in given.into_iter().flat_map(|given| given.attributes) {
+    for pair in given.map(|given| key_values(given.attributes)).unwrap_or_default() {
         if !resource.attributes.iter().any(|known| known.key == pair.key) {
-            resource.attributes.push(key_value(pair));
+            resource.attributes.push(pair);
         }
     }
     resource
 }
 
-fn key_value(pair: types::KeyValue) -> KeyValue {
-    let value = match serde_json::from_str(&pair.value) {
-        Ok(serde_json::Value::String(text)) => any_value::Value::StringValue(text),
-        Ok(serde_json::Value::Bool(yes)) => any_value::Value::BoolValue(yes),
-        Ok(serde_json::Value::Number(number)) => match number.as_i64() {
+fn key_value(mut pair: types::KeyValue) -> KeyValue {
+    let end = pair.key.floor_char_boundary(MAX_GUEST_NAME_BYTES);
+    pair.key.truncate(end);
+    pair.key.shrink_to_fit();
+    let value = match scalar(&pair.value) {
+        Some(serde_json::Value::String(text)) => any_value::Value::StringValue(text),
+        Some(serde_json::Value::Bool(yes)) => any_value::Value::BoolValue(yes),
+        Some(serde_json::Value::Number(number)) => match number.as_i64() {
             Some(number) => any_value::Value::IntValue(number),
             None => any_value::Value::DoubleValue(number.as_f64().unwrap_or_default()),
         },
@@ -169,8 +192,9 @@ fn key_value(pair: types::KeyValue) -> KeyValue {
     KeyValue { key: pair.key, value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
 }
 
+/// A guest's attributes, up to the limit.
 fn key_values(pairs: Vec<types::KeyValue>) -> Vec<KeyValue> {
-    pairs.into_iter().map(key_value).collect()
+    pairs.into_iter().take(MAX_GUEST_ATTRIBUTES).map(key_value).collect()
 }
 
 fn nanos(time: Datetime) -> u64 {
@@ -330,4 +354,98 @@ fn exponential_of(histogram: metric::ExponentialHistogram) -> ExponentialHistogr
         ..ExponentialHistogramDataPoint::default()
     });
     ExponentialHistogram { data_points: points.collect(), aggregation_temporality: temporality(histogram.temporality) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin() -> Origin {
+        Origin { resource: Resource::default(), scope: InstrumentationScope::default() }
+    }
+
+    fn export(resource: Vec<types::KeyValue>, data: metric::MetricData) -> metric::ResourceMetrics {
+        let text = String::new;
+        let metric = metric::Metric { name: text(), description: text(), unit: text(), data };
+        let scope =
+            types::InstrumentationScope { name: text(), version: None, schema_url: None, attributes: Vec::new() };
+        metric::ResourceMetrics {
+            resource: types::Resource { attributes: resource, schema_url: None },
+            scope_metrics: vec![metric::ScopeMetrics { scope, metrics: vec![metric] }],
+        }
+    }
+
+    fn time() -> Datetime {
+        Datetime { seconds: 0, nanoseconds: 0 }
+    }
+
+    fn histogram(attributes: &[types::KeyValue], points: usize) -> metric::MetricData {
+        let point = || metric::HistogramDataPoint {
+            attributes: attributes.to_vec(),
+            count: 0,
+            bounds: Vec::new(),
+            bucket_counts: Vec::new(),
+            min: None,
+            max: None,
+            sum: metric::MetricNumber::U64(0),
+            exemplars: Vec::new(),
+        };
+        metric::MetricData::U64Histogram(metric::Histogram {
+            data_points: (0..points).map(|_| point()).collect(),
+            start_time: time(),
+            time: time(),
+            temporality: metric::Temporality::Cumulative,
+        })
+    }
+
+    #[test]
+    fn attributes_of_metrics_are_bounded_as_those_of_spans() {
+        let pair = |n: usize| types::KeyValue { key: format!("k{n}"), value: "1".to_owned() };
+        let mut many: Vec<_> = (0..300_000).map(pair).collect();
+        many[0].key = "k".repeat(1_000);
+        let data = histogram(&many, 1);
+        let sent = resource_metrics(&origin(), "web", export(many, data));
+        let attributes = sent.resource.unwrap().attributes;
+        assert_eq!(attributes.len(), MAX_GUEST_ATTRIBUTES + 1, "and the component");
+        assert!(attributes.iter().all(|pair| pair.key.len() <= MAX_GUEST_NAME_BYTES));
+        let Some(sent::Data::Histogram(sent)) = &sent.scope_metrics[0].metrics[0].data else { panic!("no histogram") };
+        assert_eq!(sent.data_points[0].attributes.len(), MAX_GUEST_ATTRIBUTES);
+    }
+
+    #[test]
+    fn what_waits_counts_as_much_as_it_uses() {
+        let (queue, _waiting) = mpsc::channel(MAX_QUEUED_GUEST_RECORDS);
+        let (bytes, losses) = (Arc::default(), Losses::default());
+        let intake = Intake { origin: origin(), queue, bytes, losses, has_metrics: true, has_logs: false };
+        let take =
+            |data| intake.take(GuestRecord::Metrics { component: "web".into(), metrics: export(Vec::new(), data) });
+        let mut points = 0;
+        while take(histogram(&[], 10_000)) {
+            points += 10_000;
+        }
+        assert!(points > 0 && points * size_of::<HistogramDataPoint>() <= MAX_QUEUED_BYTES, "{points}");
+        assert_eq!(intake.losses.spans(), 1);
+        let bucket = |count: usize| metric::ExponentialBucket { offset: 0, counts: vec![0; count] };
+        let point = metric::ExponentialHistogramDataPoint {
+            attributes: Vec::new(),
+            count: 0,
+            min: None,
+            max: None,
+            sum: metric::MetricNumber::U64(0),
+            scale: 0,
+            zero_count: 0,
+            positive_bucket: bucket(1_000_000),
+            negative_bucket: bucket(1),
+            zero_threshold: 0.0,
+            exemplars: Vec::new(),
+        };
+        let data = metric::MetricData::U64ExponentialHistogram(metric::ExponentialHistogram {
+            data_points: vec![point],
+            start_time: time(),
+            time: time(),
+            temporality: metric::Temporality::Cumulative,
+        });
+        let waiting = Waiting::Metrics(Box::new(resource_metrics(&origin(), "web", export(Vec::new(), data))));
+        assert!(waiting.bytes() >= 8_000_000, "{}", waiting.bytes());
+    }
 }

@@ -12,6 +12,7 @@
 
 mod config;
 mod guests;
+mod held;
 mod measures;
 pub(crate) mod origin;
 mod send;

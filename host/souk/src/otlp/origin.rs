@@ -9,7 +9,7 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of what waits.
     pub(super) const FIXED_LIMITS = "export of traces and metrics";
 
-    /// The most memory that waiting spans use.
+    /// The most memory that waiting spans use, and the most that metrics and log records of components use.
     pub(super) const MAX_QUEUED_BYTES: usize = 16 << 20, bytes;
 }
 
