@@ -3,13 +3,12 @@
 //! It runs in its caller's task, because a new task costs more than the call of a small function. Only the work of a
 //! guest after its return, and a call from within another store's event loop, run in their own task.
 
-use super::counted_call::CountedCall;
 use super::error::{CallError, Failure};
 use super::flat::{AnyValues, Values};
 use super::panic;
 use super::pool::{InUse, Lease, Pool};
 use super::recorded;
-use super::trial::Outcome;
+use super::trial::{CountedCall, Outcome};
 use crate::report::Report;
 use souk_bindings::call::CallContext;
 use souk_bindings::trace::Record;
@@ -70,7 +69,7 @@ impl Pool {
             context.path.push(*step);
         }
         let taped = values.params().and_then(|params| version.0.record_call(position, params, &mut context));
-        let counted = CountedCall::begin(&version.0);
+        let counted = CountedCall::begin(&version.0.tally);
         let called = {
             let mut call = pin!(self.call_crossing(version, position, &mut *values, context));
             call.as_mut().await

@@ -12,11 +12,10 @@
 //! The host decides where a response ends ([`framing`]). wasmtime counts bodies too, but its error for a short body is
 //! lost if the reader has not yet read the preceding bytes; so wasmtime does not get the length.
 
-use super::counted_call::CountedCall;
 use super::error::{CallError, Failure};
 use super::pool::{InUse, Pool};
 use super::recorded;
-use super::trial::Outcome;
+use super::trial::{CountedCall, Outcome};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::HeaderMap;
@@ -87,7 +86,7 @@ impl RequestMeasurement {
         context.path.push(version.0.http_step);
         // For spans that the guest creates itself.
         context.span.write(headers);
-        let counted = CountedCall::begin(&version.0);
+        let counted = CountedCall::begin(&version.0.tally);
         RequestMeasurement { version: version.0.id().number, crossing, counted }
     }
 

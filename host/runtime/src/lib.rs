@@ -13,7 +13,6 @@ mod caller;
 mod compiler;
 mod component;
 mod config;
-mod counted_call;
 mod engine;
 mod error;
 mod fairness;

@@ -6,6 +6,7 @@
 //!
 //! Without a request it costs one check of a flag at each interruption.
 
+use super::background::background;
 use super::error::CallError;
 use super::{Engine, Failure, Pool};
 use parking_lot::Mutex;
@@ -14,6 +15,7 @@ use souk_bindings::boundary::Running;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::time::Instant;
 use wasmtime::component::Component;
 use wasmtime::{GuestProfiler, StoreContextMut};
 
@@ -25,6 +27,9 @@ souk_manifest::fixed_limits! {
     pub const MAX_PROFILE_TIME: Duration = Duration::from_secs(60);
     /// The most samples of a profile; further ones are left out.
     const MAX_SAMPLES: usize = 50_000, "samples";
+    /// How long the samples of a profile may take together; further ones are left out. It bounds the memory of deep
+    /// stacks, which wasmtime's profiler does not tell.
+    const MAX_SAMPLING_TIME: Duration = Duration::from_millis(250);
 }
 
 /// Collects the samples of one component; cheap to clone.
@@ -40,6 +45,8 @@ struct State {
 struct Taken {
     profiler: GuestProfiler,
     samples: usize,
+    /// What the samples have taken together.
+    time: Duration,
 }
 
 /// A profile of a component.
@@ -56,9 +63,12 @@ impl Profiler {
         if !self.0.on.load(Ordering::Relaxed) || !Running::has_seen_a_tick() {
             return;
         }
-        if let Some(taken) = self.0.profile.lock().as_mut().filter(|taken| taken.samples < MAX_SAMPLES) {
+        let has_room = |taken: &&mut Taken| taken.samples < MAX_SAMPLES && taken.time < MAX_SAMPLING_TIME;
+        if let Some(taken) = self.0.profile.lock().as_mut().filter(has_room) {
+            let begun = Instant::now();
             taken.samples += 1;
             taken.profiler.sample(store, Engine::tick());
+            taken.time += begun.elapsed();
         }
     }
 
@@ -69,7 +79,7 @@ impl Profiler {
             return Ok(None);
         }
         let profiler = GuestProfiler::new_component(code.engine(), name, Engine::tick(), code.clone(), [])?;
-        *profile = Some(Taken { profiler, samples: 0 });
+        *profile = Some(Taken { profiler, samples: 0, time: Duration::ZERO });
         self.0.on.store(true, Ordering::Relaxed);
         Ok(Some(Profiling(self)))
     }
@@ -103,9 +113,13 @@ impl Pool {
             return Ok(None);
         };
         tokio::time::sleep(time.min(MAX_PROFILE_TIME)).await;
-        let Some(Taken { profiler, samples }) = profiling.take() else { return Ok(None) };
-        let mut json = Vec::new();
-        profiler.finish(&mut json).map_err(failed)?;
-        Ok(Some(Profile { json, samples }))
+        let Some(Taken { profiler, samples, .. }) = profiling.take() else { return Ok(None) };
+        // A long profile takes a while to write.
+        let written = background(move || {
+            let mut json = Vec::new();
+            profiler.finish(&mut json).map(|()| json)
+        });
+        let written = written.await.unwrap_or_else(|| wasmtime::bail!("the profile was not written"));
+        Ok(Some(Profile { json: written.map_err(failed)?, samples }))
     }
 }

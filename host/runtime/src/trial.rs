@@ -4,9 +4,11 @@
 
 use super::error::Failure;
 use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of versions that are tried out.
@@ -32,6 +34,34 @@ pub(super) enum Outcome {
     Late,
     /// Its caller gave it up before it had ended.
     Cancelled,
+}
+
+/// A call to a version, which counts how it ends if the version is compared with another one. A call that is dropped
+/// before its end was given up.
+pub(super) struct CountedCall(Option<(Arc<OutcomeCounter>, Instant)>);
+
+impl CountedCall {
+    /// Begins a call.
+    pub(super) fn begin(counter: &Arc<OutcomeCounter>) -> Self {
+        CountedCall(counter.is_on().then(|| (counter.clone(), Instant::now())))
+    }
+
+    /// Counts how it ended; `None` does not concern the version. Without a comparison, `outcome` is not called.
+    pub(super) fn end(mut self, outcome: impl FnOnce() -> Option<Outcome>) {
+        if let Some((counter, start)) = self.0.take()
+            && let Some(outcome) = outcome()
+        {
+            counter.note(outcome, start.elapsed());
+        }
+    }
+}
+
+impl Drop for CountedCall {
+    fn drop(&mut self) {
+        if let Some((counter, start)) = self.0.take() {
+            counter.note(Outcome::Cancelled, start.elapsed());
+        }
+    }
 }
 
 /// Counts the outcomes of calls.

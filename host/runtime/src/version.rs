@@ -92,7 +92,7 @@ pub struct Version {
     /// The boundary of HTTP requests that it answers.
     pub(super) requests: Boundary,
     /// The outcomes of its calls, while it is compared with another version.
-    pub(super) tally: OutcomeCounter,
+    pub(super) tally: Arc<OutcomeCounter>,
 }
 
 impl Version {
@@ -119,7 +119,7 @@ impl Version {
             busy: AtomicUsize::new(0),
             retired: AtomicBool::new(false),
             drained: Notify::new(),
-            tally: OutcomeCounter::default(),
+            tally: Arc::default(),
             compiled,
         })
     }
