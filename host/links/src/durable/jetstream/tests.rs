@@ -399,22 +399,48 @@ async fn messages_that_a_server_has_found_again_after_their_end_are_delivered_ag
     server.resume(0);
     outage.wait_for(|now| *now == souk_nats::Outage::None).await.unwrap();
     assert_eq!(queue.stats().await.unwrap().waiting, 2);
-    let mut still = Stalled::new();
-    assert_eq!(queue.sweep("target", None, &mut still).await.unwrap(), 0, "they may be about to go");
-    assert_eq!(queue.sweep("target", None, &mut still).await.unwrap(), 2);
+    let mut still = Stalled::default();
+    assert_eq!(queue.sweep("target", None, &mut still, 100).await.unwrap(), 0, "they may be about to go");
+    assert_eq!(queue.sweep("target", None, &mut still, 100).await.unwrap(), 2);
     let mut again = Vec::new();
     for _ in 0..2 {
         let taken = take(&queue).await;
         again.push(Stored::read(&taken.subject, taken.headers.as_ref().unwrap(), taken.payload.clone()).id);
         // A message that is being delivered is not swept.
-        assert_eq!(queue.sweep("target", Some(Duration::from_secs(3600)), &mut still).await.unwrap(), 0);
-        assert_eq!(queue.sweep("target", Some(Duration::from_secs(3600)), &mut still).await.unwrap(), 0);
+        assert_eq!(queue.sweep("target", Some(Duration::from_secs(3600)), &mut still, 100).await.unwrap(), 0);
+        assert_eq!(queue.sweep("target", Some(Duration::from_secs(3600)), &mut still, 100).await.unwrap(), 0);
         taken.double_ack().await.unwrap();
     }
     again.sort_unstable();
     ids.sort_unstable();
     assert_eq!(again, ids);
     assert_eq!(queue.stats().await.unwrap().waiting, 0);
+}
+
+/// With a limit of two messages for each sweep.
+#[tokio::test]
+async fn a_message_that_nobody_delivers_is_found_behind_more_delayed_ones_than_one_sweep_checks() {
+    let server = Server::start();
+    let queue = open(&server).await;
+    for number in 0..5 {
+        let id = publish(&queue, &number.to_string()).await;
+        take(&queue).await;
+        let note = Note { attempts: 1, due: Some(now() + 3_600_000), ..Note::default() };
+        queue.shared.notes.put(&id, &note).await.unwrap();
+    }
+    let forgotten = publish(&queue, "5").await;
+    take(&queue).await;
+    let (mut stalled, mut resent) = (Stalled::default(), Vec::new());
+    for _ in 0..7 {
+        resent.push(queue.sweep("target", Some(Duration::ZERO), &mut stalled, 2).await.unwrap());
+        // Between these are sweeps of what has ended.
+        assert_eq!(queue.sweep("target", None, &mut stalled, 2).await.unwrap(), 0);
+    }
+    // The third comes to it, the fourth to the end, and the seventh to it again.
+    assert_eq!(resent, [0, 0, 0, 0, 0, 0, 1]);
+    let again = take(&queue).await;
+    let read = Stored::read(&again.subject, again.headers.as_ref().unwrap(), again.payload.clone());
+    assert_eq!(read.id, forgotten);
 }
 
 #[test]
