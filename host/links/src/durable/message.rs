@@ -23,6 +23,9 @@ pub enum QueueError {
     /// A delivery of the message began while it was being deleted.
     #[error("message {0} is deleted, but a delivery of it began at the same moment: that one may still be applied")]
     DeliveryBegan(Arc<str>),
+    /// Too many messages of this component wait for a later time.
+    #[error("too many messages for `{0}` wait for their delivery time or for another attempt")]
+    TooManyDelayed(Arc<str>),
     /// A message is longer than NATS accepts, which is this many bytes.
     #[error("the message is larger than NATS accepts, which is {0} bytes")]
     TooLarge(usize),
@@ -48,6 +51,9 @@ impl QueueError {
             QueueError::Nats(_) => NATS_FIX,
             QueueError::Full(_) => "drop messages, or raise the limit `durable_bytes` and start the hosts again",
             QueueError::DeliveryBegan(_) => "look at the component's data; the message is not delivered again",
+            QueueError::TooManyDelayed(_) => {
+                "`souk events list` shows what waits; delay fewer calls, repair their target, or drop messages"
+            }
             QueueError::TooLarge(_) => "raise `max_payload` of the NATS servers to 2MB",
             QueueError::Cursor(_) => {
                 "delete the record (`nats stream purge --subject`), or give the schedule another name: either way it begins \

@@ -13,7 +13,8 @@
 use super::message::Stored;
 use super::note::State;
 use super::operator::{one, read};
-use super::{ACK_WAIT, JetStreamQueue, failed};
+use super::{ACK_WAIT, JetStreamQueue, MAX_ACK_PENDING, failed};
+use crate::durable::LogThrottle;
 use crate::durable::message::QueueError;
 use crate::durable::now;
 use souk_manifest::subject;
@@ -33,6 +34,9 @@ souk_manifest::fixed_limits! {
     const FULL_SWEEP_EVERY: u32 = 3, "sweeps";
     /// The most messages that one sweep checks; the next one goes on after them.
     const MAX_SWEPT_MESSAGES: usize = 1000, "messages";
+    /// With so many messages of one component that wait or are being delivered, the log warns: new ones soon wait
+    /// behind them.
+    const WARNED_ACK_PENDING: usize = 52_428, "messages";
 }
 
 /// What is known of a message's delivery.
@@ -53,6 +57,8 @@ pub(super) struct Stalled {
     /// Where the next sweep that checks all messages begins: there may be more messages that wait for a due time than
     /// one sweep checks.
     next: u64,
+    /// Warns of too many messages that have not ended.
+    log_throttle: LogThrottle,
 }
 
 impl Stalled {
@@ -88,8 +94,8 @@ pub(super) async fn run(queue: JetStreamQueue, component: Arc<str>, deadline: Du
 
 impl JetStreamQueue {
     /// Sends messages of `component` again: those that had already ended at the last sweep, and with
-    /// `stalled_after` also those that have stalled for longer than that. Checks up to `most` messages. Returns how many
-    /// it has sent.
+    /// `stalled_after` also those that have stalled for longer than that. Checks up to `most` messages; returns how
+    /// many it has sent.
     pub(super) async fn sweep(
         &self,
         component: &str,
@@ -99,6 +105,16 @@ impl JetStreamQueue {
     ) -> Result<usize, QueueError> {
         let durable = &self.shared.durable;
         let info = durable.consumer_info(subject::token(component)).await.map_err(failed)?;
+        if info.num_ack_pending >= WARNED_ACK_PENDING {
+            stalled.log_throttle.failed(|_| {
+                tracing::warn!(
+                    component = %component,
+                    "{} messages wait for another attempt or are being delivered, and from {MAX_ACK_PENDING} on all \
+                     others wait behind them; fix: `souk events list` shows what waits; repair its target, or drop messages",
+                    info.num_ack_pending
+                );
+            });
+        }
         let ended = info.ack_floor.stream_sequence;
         let last = if stalled_after.is_some() { info.delivered.stream_sequence } else { ended };
         let (all, mut resent) = (self.shared.nats.subjects().durable_of(component), 0);
