@@ -232,6 +232,14 @@ async fn the_read_token_shows_messages_without_their_arguments() {
     .await;
     let one = format!("/v1/messages/{}", dead["id"].as_str().unwrap());
     assert_eq!(read.get(&one).await.expect(200).get("arguments"), None);
+    // A list is as long as it is asked for, and says how many there are.
+    for (query, listed) in [("", 1), ("?limit=1", 1), ("?dead=true&limit=1", 1), ("?limit=0", 0), ("?limit=20000", 1)] {
+        let found = read.get(&format!("/v1/messages{query}")).await.expect(200);
+        assert_eq!(found["events"].as_array().unwrap().len(), listed, "{query}: {found}");
+        assert_eq!(found["total"], 1, "{query}: {found}");
+    }
+    read.get("/v1/messages?limit=all").await.expect(400);
+    read.get("/v1/messages?most=1").await.expect(400);
     let whole = full.get(&one).await.expect(200);
     assert!(whole["arguments"].to_string().contains("one"), "{whole}");
     full.send(Method::DELETE, &one, &[], "").await.expect(200);

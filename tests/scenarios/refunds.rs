@@ -94,6 +94,10 @@ async fn a_refund_that_the_provider_could_not_be_asked_for_is_made_once_later() 
     let shop = shop.restart(stripe_down).await;
     let waits = give_back(&shop, &admin, &id, "k", json!({ "amount": 20 })).await.expect(201);
     assert_eq!(waits["data"][0]["state"], "REQUESTED");
+    let arguments = json!({ "olderThanMinutes": 0 });
+    let output = shop.app.call("orders", "store:orders/administration#reconcile", Some(arguments)).await;
+    let (_, error) = crate::harness::app::texts(&output);
+    assert!(!output.status.success() && error.contains("unavailable"), "{error}");
     let shop = shop.restart(stripe_up_again).await;
     let report = shop.call("orders", "store:orders/administration#reconcile", json!({ "olderThanMinutes": 0 })).await;
     assert_eq!(report["problems"], json!([]), "{report}");

@@ -26,8 +26,8 @@ use std::time::{Duration, Instant};
 
 /// The most orders that one call checks.
 const MAX_ORDERS: u32 = 100;
-/// After this time the call begins no further order, so that it answers within the usual 30 s of a call unless the
-/// provider takes very long for a single order. Changes that are stored by then stay.
+/// After this time, which includes the refunds, the call begins no further order, so that it answers within the usual
+/// 30 s of a call unless the provider takes very long for a single order. Changes that are stored by then stay.
 const MAX_RUN_TIME: Duration = Duration::from_secs(10);
 
 /// See `reconcile` in the contract.
@@ -35,6 +35,7 @@ const MAX_RUN_TIME: Duration = Duration::from_secs(10);
 /// # Errors
 /// `unavailable` when the provider or the database does not answer.
 pub(crate) fn reconcile(database: &Database, minutes: u32, after: Option<&str>) -> Result<Report, Error> {
+    let start = Instant::now();
     // Only for the first page of a reconciliation.
     let refunds = match after {
         None => refund::settle::settle(database, minutes, MAX_ORDERS)?,
@@ -42,13 +43,13 @@ pub(crate) fn reconcile(database: &Database, minutes: u32, after: Option<&str>) 
     };
     let pages = database.query(sql::OPEN_PAGES, &[minutes.into(), after.into(), MAX_ORDERS.into()])?;
     let pages = pages.map(open_page).collect::<Result<Vec<_>, _>>()?;
-    let start = Instant::now();
     let mut report = Report { asked: 0, paid: Vec::new(), ended: 0, problems: Vec::new(), next: None };
     report.problems.extend(refunds.into_iter().map(|(order_id, message)| Problem { order_id, message }));
     let (mut orders, mut last) = (0, None);
     for OpenPage { order_id, attempt, session_id, charges } in pages {
         if last.as_ref() != Some(&order_id) {
-            if start.elapsed() > MAX_RUN_TIME {
+            // At least one order: the next call goes on after it.
+            if last.is_some() && start.elapsed() > MAX_RUN_TIME {
                 break;
             }
             orders += 1;

@@ -53,6 +53,7 @@ pub(crate) fn give_back(database: &Database, actor: &Actor, id: &str, new: &NewR
     let requested = database.transaction(|transaction| store_request(transaction, actor, &order.id, new))?;
     for stored in stored(database.query(money::REFUNDS, &[id.into()])?, &order.total.currency)? {
         if requested.contains(&stored.refund.id) {
+            // Without an answer the refund waits, and its state says so.
             ask(database, &order, &stored)?;
         }
     }
@@ -158,15 +159,15 @@ fn contested(transaction: &Transaction<'_>, id: &str) -> Result<BTreeSet<String>
 }
 
 /// Requests a refund from the provider if nobody knows whether it was requested before. A failure is logged, and the
-/// refund stays as it is.
-fn ask(database: &Database, order: &Order, stored: &Stored) -> Result<(), Error> {
+/// refund stays as it is. Returns false when the provider does not answer.
+fn ask(database: &Database, order: &Order, stored: &Stored) -> Result<bool, Error> {
     let refund = &stored.refund;
     if refund.state != RefundState::Requested {
-        return Ok(());
+        return Ok(true);
     }
     if !stored.recent {
         eprintln!("{}", too_old_message(&order.id, &refund.id));
-        return Ok(());
+        return Ok(true);
     }
     let request = RefundRequest {
         refund_id: refund.id.clone(),
@@ -182,7 +183,7 @@ fn ask(database: &Database, order: &Order, stored: &Stored) -> Result<(), Error>
                 "order {}: refund {} could not be requested from the provider and waits: {error:?}",
                 order.id, refund.id
             );
-            return Ok(());
+            return Ok(!matches!(error, crate::bindings::checkout::Error::Unavailable(_)));
         }
     };
     let [changed_by, trace] = by::columns();
@@ -196,7 +197,7 @@ fn ask(database: &Database, order: &Order, stored: &Stored) -> Result<(), Error>
         trace,
     ];
     database.query(money::MOVE_REFUND, &moved)?;
-    Ok(())
+    Ok(true)
 }
 
 fn too_old_message(order: &str, refund: &str) -> String {

@@ -58,10 +58,10 @@ export async function refresh() {
   }
 }
 
-// How many messages there are for each durable link, of the oldest that the host lists.
+// How many messages there are for each durable link, of the oldest thousand.
 async function depths(map) {
   const { waiting = 0, dead = 0, stranded = 0 } = map.messages ?? {};
-  const { events, total } = waiting + dead + stranded ? await get("/v1/messages") : { events: [], total: 0 };
+  const { events, total } = waiting + dead + stranded ? await get("/v1/messages?limit=1000") : { events: [], total: 0 };
   const queues = new Map(map.edges.filter((edge) => edge.kind === "durable").map((edge) => [`${edge.from} ${edge.to}`, [edge.from, edge.to, 0, 0, 0, null]]));
   for (const event of events) {
     const key = `${event.caller} ${event.component}`;

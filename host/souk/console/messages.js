@@ -7,6 +7,8 @@ export const title = "Messages";
 
 const STATES = ["all", "pending", "delivering", "dead", "stranded"];
 const MAX_SHOWN = 200;
+// The host selects dead letters; the other states are looked for in so many messages.
+const MAX_SEARCHED = 1000;
 const opened = new Map();
 let parts = {};
 
@@ -26,13 +28,15 @@ async function change(method, path) {
 }
 
 export async function refresh() {
-  const { events, total } = await get("/v1/messages");
   const state = parts.select.value;
+  const selected = state === "all" || state === "dead";
+  const { events, total } = await get(`/v1/messages?dead=${state === "dead"}&limit=${selected ? MAX_SHOWN : MAX_SEARCHED}`);
   const seen = events.filter((event) => state === "all" || event.state === state);
   const shown = seen.slice(0, MAX_SHOWN);
-  const of = total > seen.length && state === "all" ? `, of ${total}` : "";
-  parts.total.textContent = total ? `${seen.length} shown${of}` : "No message waits.";
-  if (shown.length < seen.length) parts.total.textContent = `the oldest ${shown.length} of ${seen.length}`;
+  const all = selected ? total : seen.length;
+  const text = shown.length < all ? `the oldest ${shown.length} of ${all}` : `${shown.length} shown`;
+  const among = !selected && events.length < total ? `, in the oldest ${events.length} messages of ${total}` : "";
+  parts.total.textContent = total || state === "dead" ? `${text}${among}` : "No message waits.";
   show(parts.list, shown.map((event) => [event, opened.get(event.id) ?? null]), (all) => all.map(([event, arguments_]) => card(event, arguments_)));
 }
 

@@ -3,6 +3,8 @@
 //!
 //! What the list says is stored as an event would store it. Its id is made of what it says, so the same answer counts
 //! once, and an event that comes later changes nothing.
+//!
+//! The orders come at random: some refunds never end (Stripe does not have them), and must not keep the others waiting.
 
 use super::{Stored, ask, changed, stored, too_old_message};
 use crate::bindings::checkout;
@@ -14,34 +16,74 @@ use crate::sql::money;
 use crate::{event, page, store};
 use souk_database::Database;
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
-/// Settles refunds that have waited for at least `minutes`, of at most `limit` orders. Returns what could not be settled:
-/// the id of the order, and why.
+/// After this time a call settles refunds of no further order: the payment pages are checked in the same call.
+const MAX_SETTLE_TIME: Duration = Duration::from_secs(5);
+
+/// Settles refunds that have waited for at least `minutes`, of at most `limit` orders and for about
+/// [`MAX_SETTLE_TIME`]. Returns what could not be settled: the id of the order, and why.
 ///
 /// # Errors
 /// `unavailable` when the provider or the database does not answer.
 pub(crate) fn settle(database: &Database, minutes: u32, limit: u32) -> Result<Vec<(String, String)>, Error> {
-    let orders = database.query(money::UNSETTLED, &[minutes.into(), limit.into()])?;
-    let orders = orders.map(|mut row| row.text()).collect::<Result<BTreeSet<_>, _>>()?;
+    let orders = unsettled(database, minutes, limit)?;
     let mut problems = Vec::new();
+    for_about(MAX_SETTLE_TIME, orders, |id| {
+        let found = settle_order(database, &id)?;
+        problems.extend(found.into_iter().map(|problem| (id.clone(), problem)));
+        Ok(())
+    })?;
+    Ok(problems)
+}
+
+/// The orders of refunds that have waited for at least `minutes`, at most `limit` and at random, each once.
+pub(super) fn unsettled(database: &Database, minutes: u32, limit: u32) -> Result<Vec<String>, Error> {
+    let rows = database.query(money::UNSETTLED, &[minutes.into(), limit.into()])?;
+    let mut orders = rows.map(|mut row| row.text()).collect::<Result<Vec<_>, _>>()?;
+    let mut seen = BTreeSet::new();
+    orders.retain(|id| seen.insert(id.clone()));
+    Ok(orders)
+}
+
+/// Calls `settle` with one order after the other, and with no further one when `time` is over or it fails.
+pub(super) fn for_about(
+    time: Duration,
+    orders: Vec<String>,
+    mut settle: impl FnMut(String) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let start = Instant::now();
     for id in orders {
-        let order = store::find(database, &id, None)?;
-        let refunds = stored(database.query(money::REFUNDS, &[id.as_str().into()])?, &order.total.currency)?;
-        let mut charges = BTreeSet::new();
-        for stored in &refunds {
-            match (&stored.refund.state, stored.recent) {
-                (RefundState::Requested, true) => ask(database, &order, stored)?,
-                (RefundState::Requested, false) | (RefundState::Sent, _) => {
-                    charges.insert(stored.refund.charge_id.as_str());
+        settle(id)?;
+        if start.elapsed() > time {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Settles the refunds of one order. Returns what could not be settled.
+fn settle_order(database: &Database, id: &str) -> Result<Vec<String>, Error> {
+    let order = store::find(database, id, None)?;
+    let refunds = stored(database.query(money::REFUNDS, &[id.into()])?, &order.total.currency)?;
+    let mut charges = BTreeSet::new();
+    for stored in &refunds {
+        match (&stored.refund.state, stored.recent) {
+            (RefundState::Requested, true) => {
+                if !ask(database, &order, stored)? {
+                    return Err(Error::Unavailable("the payment provider does not answer".into()));
                 }
-                (RefundState::Succeeded | RefundState::Failed, _) => {}
             }
+            (RefundState::Requested, false) | (RefundState::Sent, _) => {
+                charges.insert(stored.refund.charge_id.as_str());
+            }
+            (RefundState::Succeeded | RefundState::Failed, _) => {}
         }
-        for charge in charges {
-            let of_charge: Vec<_> = refunds.iter().filter(|stored| stored.refund.charge_id == charge).collect();
-            let found = look_up(database, &order, charge, &of_charge)?;
-            problems.extend(found.into_iter().map(|problem| (id.clone(), problem)));
-        }
+    }
+    let mut problems = Vec::new();
+    for charge in charges {
+        let of_charge: Vec<_> = refunds.iter().filter(|stored| stored.refund.charge_id == charge).collect();
+        problems.extend(look_up(database, &order, charge, &of_charge)?);
     }
     Ok(problems)
 }

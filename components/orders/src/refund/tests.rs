@@ -1,11 +1,13 @@
 //! Refunds and disputes against a real SQLite and a real PostgreSQL, without a provider.
 
+use super::settle::{for_about, unsettled};
 use super::*;
 use crate::bindings::checkout::Payment;
 use crate::bindings::orders::{DisputeState, Status};
 use crate::bindings::payment_events::{Charge, DisputeChange};
 use crate::tests::{both, order};
 use crate::{dispute, page};
+use std::time::Duration;
 
 fn pay(db: &Database, order: &Order, charge: &str, refunded_cents: u64) {
     let event = Charge {
@@ -250,6 +252,55 @@ fn an_order_shows_its_dispute_in_any_sequence_of_events_and_a_disputed_payment_i
             assert_eq!(store::find(&db, &made.id, None).unwrap().status, Status::Paid);
         }
     }
+}
+
+#[test]
+fn refunds_that_never_end_do_not_keep_the_others_from_being_settled() {
+    for db in both() {
+        let mut orders = BTreeSet::new();
+        for number in 0..8 {
+            let made = order(&db, None, 1000);
+            pay(&db, &made, &format!("ch_{number}"), 0);
+            store_refunds(&db, &made, Some(300), Some("a")).unwrap();
+            store_refunds(&db, &made, Some(300), Some("b")).unwrap();
+            orders.insert(made.id);
+        }
+        // PostgreSQL rounds the time of a refund to a millisecond, which may not have begun yet.
+        std::thread::sleep(Duration::from_millis(2));
+        let all = unsettled(&db, 0, 100).unwrap();
+        assert_eq!(all.len(), 8, "each order once: {all:?}");
+        assert_eq!(all.into_iter().collect::<BTreeSet<_>>(), orders);
+        assert_eq!(unsettled(&db, 60, 100).unwrap(), Vec::<String>::new());
+        // With room for one order, each of them has its turn.
+        let mut seen = BTreeSet::new();
+        for _ in 0..10_000 {
+            seen.extend(unsettled(&db, 0, 1).unwrap());
+            if seen == orders {
+                break;
+            }
+        }
+        assert_eq!(seen, orders);
+    }
+}
+
+#[test]
+fn refunds_are_settled_until_the_time_is_over_or_the_provider_does_not_answer() {
+    let orders = || vec!["1".to_owned(), "2".to_owned(), "3".to_owned()];
+    let settled = |time: Duration, fails_at: &str| {
+        let mut settled = Vec::new();
+        let ended = for_about(time, orders(), |id| {
+            if id == fails_at {
+                return Err(Error::Unavailable("no answer".into()));
+            }
+            settled.push(id);
+            std::thread::sleep(Duration::from_millis(1));
+            Ok(())
+        });
+        (settled, ended.is_ok())
+    };
+    assert_eq!(settled(Duration::from_secs(3600), ""), (orders(), true));
+    assert_eq!(settled(Duration::ZERO, ""), (vec!["1".to_owned()], true));
+    assert_eq!(settled(Duration::from_secs(3600), "2"), (vec!["1".to_owned()], false));
 }
 
 #[test]

@@ -77,14 +77,14 @@ const SUM: Statement = Statement::each("coalesce(sum(cents), 0)", "coalesce(sum(
 /// Parameters: refund, order.
 pub(crate) const FIND_REFUND: Statement = statement!("SELECT 1 FROM refunds WHERE id = ?1 AND order_id = ?2");
 
-/// Parameters: age in minutes, limit. Refunds whose outcome is not known: the order of each, the oldest first.
+/// Parameters: age in minutes, limit. The orders of refunds whose outcome is not known, at random.
 pub(crate) const UNSETTLED: Statement = statement!(
     "SELECT order_id FROM refunds WHERE state IN ('REQUESTED', 'SENT') AND created_at <= ",
     (Statement::each(
         "strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-' || ?1 || ' minutes')",
         "statement_timestamp() - least(?1::bigint, 52560000) * interval '1 minute'"
     )),
-    " ORDER BY created_at LIMIT ",
+    " ORDER BY random() LIMIT ",
     (most!("?2"))
 );
 

@@ -23,6 +23,15 @@ pub enum QueueError {
     /// A delivery of the message began while it was being deleted.
     #[error("message {0} is deleted, but a delivery of it began at the same moment: that one may still be applied")]
     DeliveryBegan(Arc<str>),
+    /// Too many messages of this component wait for a later time.
+    #[error("too many messages for `{0}` wait for their delivery time or for another attempt")]
+    TooManyDelayed(Arc<str>),
+    /// A message is longer than NATS accepts, which is this many bytes.
+    #[error("the message is larger than NATS accepts, which is {0} bytes")]
+    TooLarge(usize),
+    /// The stored record of a schedule is not one; the text names it.
+    #[error("{0}")]
+    Cursor(Arc<str>),
     /// The host's clock is this many milliseconds ahead of the NATS servers' clock; behind it when negative.
     #[error("this host's clock is {} ms {} that of the NATS servers", .0.unsigned_abs(), if *.0 > 0 { "ahead of" } else { "behind" })]
     Clock(i64),
@@ -42,6 +51,14 @@ impl QueueError {
             QueueError::Nats(_) => NATS_FIX,
             QueueError::Full(_) => "drop messages, or raise the limit `durable_bytes` and start the hosts again",
             QueueError::DeliveryBegan(_) => "look at the component's data; the message is not delivered again",
+            QueueError::TooManyDelayed(_) => {
+                "`souk events list` shows what waits; delay fewer calls, repair their target, or drop messages"
+            }
+            QueueError::TooLarge(_) => "raise `max_payload` of the NATS servers to 2MB",
+            QueueError::Cursor(_) => {
+                "delete the record (`nats stream purge --subject`), or give the schedule another name: either way it begins \
+                 with its next due time"
+            }
             QueueError::Clock(_) => {
                 "let a time service (chrony, systemd-timesyncd) set the clocks of all hosts and NATS servers"
             }

@@ -24,6 +24,8 @@ pub enum Request {
     List {
         /// Whether to list only dead letters.
         dead: bool,
+        /// The most messages to list; more than [`MAX_LISTED`] are not.
+        most: usize,
     },
     /// Shows one message with its arguments.
     Show(String),
@@ -93,7 +95,7 @@ pub async fn run(queue: Option<&Queue>, request: Request) -> Result<FoundEvents,
 
 async fn try_run(queue: &Queue, request: Request) -> Result<Result<FoundEvents, Refusal>, QueueError> {
     let (one, found) = match request {
-        Request::List { dead } => (None, queue.list(dead, MAX_LISTED).await?),
+        Request::List { dead, most } => (None, queue.list(dead, most.min(MAX_LISTED)).await?),
         Request::Show(id) => {
             let events: Vec<Event> = queue.show(id.clone()).await?.into_iter().collect();
             (Some(id), FoundEvents { total: 1, events })

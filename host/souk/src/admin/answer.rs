@@ -184,7 +184,9 @@ impl IncomingRequest<'_> {
             Action::Functions => json(&list(&admin.app).await),
             Action::ListMessages => {
                 let dead = routes::flag(query, "dead")?;
-                json(&messages::run(&admin.app, operator::Request::List { dead }).await?)
+                let most = routes::number(query, "limit")?
+                    .map_or(operator::MAX_LISTED, |most| usize::try_from(most).unwrap_or(usize::MAX));
+                json(&messages::run(&admin.app, operator::Request::List { dead, most }).await?)
             }
             Action::ShowMessage => {
                 let found = messages::run(&admin.app, operator::Request::Show(id)).await?;

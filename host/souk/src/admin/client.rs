@@ -15,7 +15,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use souk_links::durable::operator::{self, Event, FoundEvents, Selection};
+use souk_links::durable::operator::{self, Event, FoundEvents, MAX_LISTED, Selection};
 use std::path::Path;
 use std::time::Duration;
 use tokio::net::UnixStream;
@@ -89,7 +89,11 @@ impl RunningHost {
         }
         let one = |id: &str| format!("/v1/messages/{}", utf8_percent_encode(id, NON_ALPHANUMERIC));
         let (method, path) = match request {
-            operator::Request::List { dead } => (Method::GET, format!("/v1/messages?dead={dead}")),
+            operator::Request::List { dead, most } => {
+                // A host of an earlier release refuses a `limit`; without one it lists as many as it may.
+                let limit = if *most < MAX_LISTED { format!("&limit={most}") } else { String::new() };
+                (Method::GET, format!("/v1/messages?dead={dead}{limit}"))
+            }
             operator::Request::Show(id) => {
                 let event: Event = self.ask(Method::GET, &one(id), Vec::new()).await?;
                 return Ok(FoundEvents { total: 1, events: vec![event] });

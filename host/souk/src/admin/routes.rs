@@ -148,7 +148,7 @@ impl Route {
     /// The parameters that its query may have.
     fn parameters(&self) -> &'static [&'static str] {
         match self.action {
-            Action::ListMessages => &["dead"],
+            Action::ListMessages => &["dead", "limit"],
             Action::ListTraces => &["component", "route", "errors", "slower", "limit"],
             Action::Log => &["after", "lines"],
             Action::Versions => &["component"],

@@ -6,7 +6,7 @@ use super::reach::{Reached, reach};
 use super::{AppArgs, event_table, output, wait};
 use crate::admin::RunningHost;
 use clap::{Args, Subcommand};
-use souk_links::durable::operator::{Event, FoundEvents, Request, Selection};
+use souk_links::durable::operator::{Event, FoundEvents, MAX_LISTED, Request, Selection};
 use souk_manifest::state;
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -108,13 +108,13 @@ impl Action {
     async fn run(self, mut messages: Messages) -> anyhow::Result<ExitCode> {
         match self {
             Action::List { dead, json } => {
-                let found = messages.ask(Request::List { dead }).await?;
+                let found = messages.ask(Request::List { dead, most: MAX_LISTED }).await?;
                 if json {
                     output::line(&serde_json::to_string(&found.events)?);
                 } else {
                     // Ids are cut, but stay unique among all messages.
-                    let all =
-                        if dead { messages.ask(Request::List { dead: false }).await? } else { FoundEvents::default() };
+                    let all = Request::List { dead: false, most: MAX_LISTED };
+                    let all = if dead { messages.ask(all).await? } else { FoundEvents::default() };
                     let (width, now) = (event_table::width(), souk_manifest::clock::now());
                     output::text(&event_table::table(&found.events, &all.events, width, now));
                 }

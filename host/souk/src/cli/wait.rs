@@ -3,7 +3,7 @@
 use super::messages::Messages;
 use super::output;
 use clap::Args;
-use souk_links::durable::operator::{Event, Request};
+use souk_links::durable::operator::{Event, MAX_LISTED, Request};
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -28,7 +28,7 @@ impl Wait {
     pub(super) async fn run(self, messages: &mut Messages) -> anyhow::Result<ExitCode> {
         let start = Instant::now();
         loop {
-            let found = messages.ask(Request::List { dead: false }).await?;
+            let found = messages.ask(Request::List { dead: false, most: MAX_LISTED }).await?;
             let (waiting, dead): (Vec<_>, Vec<_>) = found.events.iter().partition(|event| event.state != "dead");
             // A stranded message is ignored: no host of this application delivers it.
             let waiting = waiting.iter().filter(|event| event.state != "stranded" && !was_told_to_wait(event)).count();

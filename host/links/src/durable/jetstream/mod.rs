@@ -27,6 +27,7 @@ mod delivery;
 mod message;
 mod note;
 mod operator;
+mod pending;
 mod schedules;
 mod streams;
 mod sweep;
@@ -39,6 +40,7 @@ pub use streams::JetStreamError;
 
 use super::MAX_REASON_BYTES;
 use super::message::{NewMessage, Published, QueueError};
+use super::now;
 use async_nats::HeaderMap;
 use async_nats::jetstream::context::{Context, PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
@@ -49,6 +51,7 @@ use bytes::Bytes;
 use message::Stored;
 use note::Notes;
 use parking_lot::RwLock;
+use pending::Pending;
 use souk_manifest::limits::FixedLimit;
 use souk_nats::stream_capacity::{StreamCapacity, header_bytes};
 use souk_nats::{Nats, Outage};
@@ -88,6 +91,7 @@ souk_manifest::fixed_limits! {
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     [
         FIXED_LIMITS,
+        pending::FIXED_LIMITS,
         streams::FIXED_LIMITS,
         delivery::FIXED_LIMITS,
         deliver::FIXED_LIMITS,
@@ -117,6 +121,8 @@ struct Shared {
     capacity: StreamCapacity,
     /// How full the stream of dead letters is.
     dead_capacity: StreamCapacity,
+    /// How many messages of each component have been delivered and have not ended.
+    pending: Pending,
 }
 
 /// What became of a message that was sent to a stream.
@@ -167,6 +173,7 @@ impl JetStreamQueue {
                 limit,
                 capacity: StreamCapacity::new(Some(limit)),
                 dead_capacity: StreamCapacity::new(Some(limit)),
+                pending: Pending::default(),
             }),
         })
     }
@@ -210,6 +217,13 @@ impl JetStreamQueue {
             && since.elapsed() >= OUTAGE_TIMEOUT
         {
             return Err(failed("the connection to NATS is lost"));
+        }
+        if stored.waits_until(now()).is_some() {
+            let target = &stored.key.target;
+            let takes = self.shared.pending.takes_delayed(&self.shared.durable, target);
+            if !tokio::time::timeout_at(until, takes).await.map_err(|_| failed("JetStream does not answer"))? {
+                return Err(QueueError::TooManyDelayed(target.clone()));
+            }
         }
         let size = header_bytes(&headers);
         let reservation = self.shared.capacity.reserve(&self.shared.durable, &subject, size, arguments.len());

@@ -82,8 +82,9 @@ impl Schedules {
         let subject = self.queue.shared.nats.subjects().schedule(component, name);
         let found = timeout(ACK_TIMEOUT, self.stream.get_last_raw_message_by_subject(&subject)).await;
         let Some(found) = one(found.map_err(|_| failed("JetStream does not answer"))?)? else { return Ok(None) };
-        let Written { fired, timetable } = serde_json::from_slice(&found.payload)
-            .map_err(|error| failed(format_args!("the record of a schedule in {subject} is invalid: {error}")))?;
+        let Written { fired, timetable } = serde_json::from_slice(&found.payload).map_err(|error| {
+            QueueError::Cursor(format!("the record of the schedule in {subject} is invalid: {error}").into())
+        })?;
         Ok(Some(Cursor { fired, timetable, revision: found.sequence }))
     }
 

@@ -3,6 +3,7 @@
 use super::message::Stored;
 use super::note::{Note, State};
 use super::operator::PAGE;
+use super::pending::MAX_ACK_PENDING_FOR_DELAYED;
 use super::sweep::Stalled;
 use super::{JetStreamQueue, Sent, streams};
 use crate::durable::event::Selection;
@@ -15,6 +16,7 @@ use souk_manifest::NatsConfig;
 use souk_nats::Nats;
 use souk_test::nats::Nats as Server;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -399,22 +401,80 @@ async fn messages_that_a_server_has_found_again_after_their_end_are_delivered_ag
     server.resume(0);
     outage.wait_for(|now| *now == souk_nats::Outage::None).await.unwrap();
     assert_eq!(queue.stats().await.unwrap().waiting, 2);
-    let mut still = Stalled::new();
-    assert_eq!(queue.sweep("target", None, &mut still).await.unwrap(), 0, "they may be about to go");
-    assert_eq!(queue.sweep("target", None, &mut still).await.unwrap(), 2);
+    let mut still = Stalled::default();
+    assert_eq!(queue.sweep("target", None, &mut still, 100).await.unwrap(), 0, "they may be about to go");
+    assert_eq!(queue.sweep("target", None, &mut still, 100).await.unwrap(), 2);
     let mut again = Vec::new();
     for _ in 0..2 {
         let taken = take(&queue).await;
         again.push(Stored::read(&taken.subject, taken.headers.as_ref().unwrap(), taken.payload.clone()).id);
         // A message that is being delivered is not swept.
-        assert_eq!(queue.sweep("target", Some(Duration::from_secs(3600)), &mut still).await.unwrap(), 0);
-        assert_eq!(queue.sweep("target", Some(Duration::from_secs(3600)), &mut still).await.unwrap(), 0);
+        assert_eq!(queue.sweep("target", Some(Duration::from_secs(3600)), &mut still, 100).await.unwrap(), 0);
+        assert_eq!(queue.sweep("target", Some(Duration::from_secs(3600)), &mut still, 100).await.unwrap(), 0);
         taken.double_ack().await.unwrap();
     }
     again.sort_unstable();
     ids.sort_unstable();
     assert_eq!(again, ids);
     assert_eq!(queue.stats().await.unwrap().waiting, 0);
+}
+
+#[tokio::test]
+async fn the_number_of_messages_that_have_not_ended_is_known_for_a_moment_and_bounds_delayed_ones() {
+    let server = Server::start();
+    let queue = open(&server).await;
+    let (target, nobody) = ("target".into(), "nobody".into());
+    assert_eq!(ack_pending(&queue, &nobody).await, 0, "it has no consumer");
+    publish(&queue, "1").await;
+    publish(&queue, "2").await;
+    let first = take(&queue).await;
+    take(&queue).await;
+    assert_eq!(ack_pending(&queue, &target).await, 2);
+    first.double_ack().await.unwrap();
+    // It is asked for again.
+    let start = Instant::now();
+    while ack_pending(&queue, &target).await != 1 {
+        assert!(start.elapsed() < Duration::from_secs(30));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let delayed = NewMessage { due: Some(now() + 3_600_000), ..message("3") };
+    assert!(matches!(queue.publish(delayed.clone(), soon()).await.unwrap(), Published::Stored(_)));
+    queue.shared.pending.set(&target, MAX_ACK_PENDING_FOR_DELAYED);
+    let error = queue.publish(delayed.clone(), soon()).await.unwrap_err();
+    assert!(error.to_string().contains("`target`"), "{error}");
+    publish(&queue, "at once").await;
+    queue.shared.pending.set(&target, MAX_ACK_PENDING_FOR_DELAYED - 1);
+    assert!(matches!(queue.publish(delayed, soon()).await.unwrap(), Published::Stored(_)));
+}
+
+async fn ack_pending(queue: &JetStreamQueue, component: &Arc<str>) -> usize {
+    queue.shared.pending.of(&queue.shared.durable, component).await
+}
+
+/// With a limit of two messages for each sweep.
+#[tokio::test]
+async fn a_message_that_nobody_delivers_is_found_behind_more_delayed_ones_than_one_sweep_checks() {
+    let server = Server::start();
+    let queue = open(&server).await;
+    for number in 0..5 {
+        let id = publish(&queue, &number.to_string()).await;
+        take(&queue).await;
+        let note = Note { attempts: 1, due: Some(now() + 3_600_000), ..Note::default() };
+        queue.shared.notes.put(&id, &note).await.unwrap();
+    }
+    let forgotten = publish(&queue, "5").await;
+    take(&queue).await;
+    let (mut stalled, mut resent) = (Stalled::default(), Vec::new());
+    for _ in 0..7 {
+        resent.push(queue.sweep("target", Some(Duration::ZERO), &mut stalled, 2).await.unwrap());
+        // Between these are sweeps of what has ended.
+        assert_eq!(queue.sweep("target", None, &mut stalled, 2).await.unwrap(), 0);
+    }
+    // The third comes to it, the fourth to the end, and the seventh to it again.
+    assert_eq!(resent, [0, 0, 0, 0, 0, 0, 1]);
+    let again = take(&queue).await;
+    let read = Stored::read(&again.subject, again.headers.as_ref().unwrap(), again.payload.clone());
+    assert_eq!(read.id, forgotten);
 }
 
 #[test]

@@ -36,6 +36,19 @@ pub(super) enum Fired {
     Taken,
     /// There is no room for its message.
     Full,
+    /// Its message is longer than NATS accepts, which is this many bytes.
+    TooLarge(usize),
+}
+
+impl Fired {
+    /// Why a message is not stored; `None` when it is.
+    pub(super) fn refused(published: &Published) -> Option<Self> {
+        match published {
+            Published::Stored(_) => None,
+            Published::Full => Some(Fired::Full),
+            Published::TooLarge(most) => Some(Fired::TooLarge(*most)),
+        }
+    }
 }
 
 impl Cursors {
@@ -95,14 +108,13 @@ impl Cursors {
                 let swapped = queue.swap_cursor(id_of, Some(from.clone()), due, timetable, Some((id, message))).await?;
                 return Ok(match swapped {
                     (Some(cursor), _) => Fired::Done(cursor),
-                    (None, Published::Stored(_)) => Fired::Taken,
-                    (None, _) => Fired::Full,
+                    (None, published) => Fired::refused(&published).unwrap_or(Fired::Taken),
                 });
             }
             Cursors::JetStream(schedules) => schedules.store(id, message, due).await?,
         };
-        if !matches!(published, Published::Stored(_)) {
-            return Ok(Fired::Full);
+        if let Some(refused) = Fired::refused(&published) {
+            return Ok(refused);
         }
         Ok(self.swap(scheduled, Some(from), due).await?.map_or(Fired::Taken, Fired::Done))
     }

@@ -58,13 +58,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
 
 /// Makes the calls of `schedules` that are due, until `stop`.
 pub(super) async fn run(queue: Queue, schedules: Vec<Arc<Scheduled>>, stop: CancellationToken) {
-    let mut clock = ScheduleRunner {
-        queue,
-        cursors: None,
-        watched: schedules.into_iter().map(|scheduled| Watched { scheduled, next: Some(0), known: false }).collect(),
-        clock_checked: None,
-        log_throttle: LogThrottle::default(),
-    };
+    let mut clock = ScheduleRunner::new(queue, schedules);
     loop {
         let pause = match clock.turn().await {
             Ok(pause) => pause,
@@ -97,10 +91,49 @@ struct Watched {
     next: Option<i64>,
     /// Whether this host has checked it before.
     known: bool,
+    log_throttle: LogThrottle,
+}
+
+impl Watched {
+    fn new(scheduled: Arc<Scheduled>) -> Self {
+        Watched { scheduled, next: Some(0), known: false, log_throttle: LogThrottle::default() }
+    }
+
+    fn succeeded(&mut self, next: Option<i64>) {
+        (self.next, self.known) = (next, true);
+        let (component, name) = (self.scheduled.component(), &self.scheduled.schedule.name);
+        self.log_throttle.recovered(|| tracing::info!(component = %component, "the schedule `{name}` works again"));
+    }
+
+    /// Only this schedule is tried again soon: the others do not wait for it.
+    fn failed(&mut self, error: &QueueError) {
+        self.next = Some(now().saturating_add(millis(RETRY_INTERVAL)));
+        let (component, name) = (self.scheduled.component(), &self.scheduled.schedule.name);
+        self.log_throttle.failed(|_| {
+            tracing::error!(
+                component = %component,
+                "the schedule `{name}` cannot make its calls, and is tried again: {error}; fix: {}",
+                error.fix()
+            );
+        });
+    }
 }
 
 impl ScheduleRunner {
+    fn new(queue: Queue, schedules: Vec<Arc<Scheduled>>) -> Self {
+        ScheduleRunner {
+            queue,
+            cursors: None,
+            watched: schedules.into_iter().map(Watched::new).collect(),
+            clock_checked: None,
+            log_throttle: LogThrottle::default(),
+        }
+    }
+
     /// Makes the calls that are due; returns how long to sleep before the next turn.
+    ///
+    /// # Errors
+    /// When no schedule can be called: the clock is off, or the cursors cannot be reached.
     async fn turn(&mut self) -> Result<Duration, QueueError> {
         if self.cursors.is_none() {
             self.cursors = Some(Cursors::open(&self.queue).await?);
@@ -130,16 +163,12 @@ impl ScheduleRunner {
             .into_iter()
             .map(|(at, known, scheduled)| async move { (at, call_due(cursors, &scheduled, known, now).await) });
         let made: Vec<_> = futures::stream::iter(calls).buffer_unordered(MAX_CONCURRENT).collect().await;
-        let mut failed = None;
         for (at, next) in made {
             let Some(watched) = self.watched.get_mut(at) else { continue };
             match next {
-                Ok(next) => (watched.next, watched.known) = (next, true),
-                Err(error) => failed = Some(error),
+                Ok(next) => watched.succeeded(next),
+                Err(error) => watched.failed(&error),
             }
-        }
-        if let Some(error) = failed {
-            return Err(error);
         }
         self.log_throttle.recovered(|| tracing::info!("schedules work again"));
         let next = self.watched.iter().filter_map(|watched| watched.next).min();
@@ -191,6 +220,7 @@ async fn call_due(cursors: &Cursors, scheduled: &Scheduled, known: bool, now: i6
             // Another host made this call; check again at once.
             Fired::Taken => return Ok(Some(now)),
             Fired::Full => return Err(QueueError::Full("the queue".into())),
+            Fired::TooLarge(most) => return Err(QueueError::TooLarge(most)),
         }
     }
     if let Some(newest) = plan.newest.filter(|newest| *newest > cursor.fired) {

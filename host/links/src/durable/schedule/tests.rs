@@ -1,7 +1,7 @@
 //! Schedules on both kinds of queue, checked at times that the tests choose.
 
-use super::cursors::Cursors;
-use super::{MAX_CLOCK_SKEW, Scheduled, call_due};
+use super::cursors::{Cursors, Fired};
+use super::{MAX_CLOCK_SKEW, RETRY_INTERVAL, ScheduleRunner, Scheduled, call_due};
 use crate::durable::message::{Published, QueueError};
 use crate::durable::queue::Queue;
 use crate::durable::{FileQueue, JetStreamQueue, millis, now};
@@ -11,6 +11,7 @@ use souk_nats::Nats;
 use souk_test::nats::Nats as Server;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use wit_types::{STRING, U64, async_func};
 
@@ -35,11 +36,14 @@ fn file(folder: &Path) -> Queue {
     Queue::File(FileQueue::open(&folder.join("messages.db"), LIMIT_BYTES).unwrap())
 }
 
-async fn jetstream(server: &Server) -> Queue {
+async fn connect(server: &Server) -> Nats {
     let servers = server.url().split(',').map(|url| url.parse().unwrap()).collect();
-    let nats = Nats::connect(&NatsConfig { servers, ..NatsConfig::default() }, "an app").await.unwrap();
+    Nats::connect(&NatsConfig { servers, ..NatsConfig::default() }, "an app").await.unwrap()
+}
+
+async fn jetstream(server: &Server) -> Queue {
     let components = BTreeSet::from(["target".to_owned()]);
-    Queue::JetStream(JetStreamQueue::open(nats, LIMIT_BYTES, components).await.unwrap())
+    Queue::JetStream(JetStreamQueue::open(connect(server).await, LIMIT_BYTES, components).await.unwrap())
 }
 
 /// The calls that are stored, by schedule and due time in hours since [`START`].
@@ -180,6 +184,45 @@ async fn only_one_of_several_hosts_that_look_at_the_same_time_makes_the_call() {
     let mut wanted: Vec<_> = names.iter().flat_map(|name| of(name, [1, 2])).collect();
     wanted.sort();
     assert_eq!(calls(&hosts[0]).await, wanted);
+}
+
+#[tokio::test]
+async fn a_schedule_whose_record_is_unreadable_does_not_keep_the_others_from_being_called() {
+    let server = Server::start();
+    let queue = jetstream(&server).await;
+    let schedules = ["broken", "hourly"].map(|name| Arc::new(scheduled(name, Missed::All)));
+    let mut runner = ScheduleRunner::new(queue.clone(), schedules.to_vec());
+    // Makes the stream of the cursors.
+    let cursors = Cursors::open(&queue).await.unwrap();
+    let nats = connect(&server).await;
+    let write = async |record: &'static str| {
+        let subject = nats.subjects().schedule("target", "broken");
+        nats.jetstream().publish(subject, record.into()).await.unwrap().await.unwrap();
+    };
+    write("nonsense").await;
+    let error = call_due(&cursors, &schedules[0], false, now()).await.unwrap_err();
+    assert!(matches!(error, QueueError::Cursor(_)) && error.to_string().contains("broken"), "{error}");
+    let before = now();
+    let pause = runner.turn().await.unwrap();
+    assert!(pause <= RETRY_INTERVAL, "{pause:?}");
+    let [broken, hourly] = &runner.watched[..] else { unreachable!() };
+    assert!(!broken.known && broken.next.unwrap() >= before + millis(RETRY_INTERVAL));
+    assert!(hourly.known && cursors.read(&hourly.scheduled).await.unwrap().is_some());
+    // It works again once its record is one.
+    write(r#"{"fired":0,"timetable":"another"}"#).await;
+    runner.watched[0].next = Some(0);
+    runner.turn().await.unwrap();
+    assert!(runner.watched[0].known);
+    assert_eq!(calls(&queue).await, []);
+}
+
+#[test]
+fn a_call_that_is_not_stored_says_why() {
+    assert!(Fired::refused(&Published::Stored("id".to_owned())).is_none());
+    assert!(matches!(Fired::refused(&Published::Full), Some(Fired::Full)));
+    assert!(matches!(Fired::refused(&Published::TooLarge(100)), Some(Fired::TooLarge(100))));
+    let error = QueueError::TooLarge(100);
+    assert!(error.to_string().contains("100 bytes") && error.fix().contains("max_payload"), "{error}");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use super::{DeployError, stopped};
 use souk_codec::FunctionCodec;
 use souk_codec::signature::signature;
 use souk_links::durable;
-use souk_links::durable::operator::{self, Event};
+use souk_links::durable::operator::{self, Event, MAX_LISTED};
 use souk_links::redis;
 use souk_links::remote::{self, ExpectedType};
 use souk_links::{Import, Target};
@@ -233,7 +233,8 @@ impl App {
             let now = exported.function(&event.interface, &event.function);
             matches!((before, now), (Some(a), Some(b)) if signature("", &a.ty) == signature("", &b.ty))
         };
-        let found = match operator::run(Some(queue), operator::Request::List { dead: false }).await {
+        let all = operator::Request::List { dead: false, most: MAX_LISTED };
+        let found = match operator::run(Some(queue), all).await {
             Ok(found) => found,
             Err(error) => {
                 let message = format!("the messages that wait for it cannot be read: {error}");
