@@ -72,7 +72,8 @@ async fn a_message_of_any_size_takes_no_memory_of_the_host_and_the_next_one_arri
     publish(&server, "other", &[&huge, "after"]).await;
     heard(&host, "two", "after").await;
     host.wait_for_log(&format!("a message of {} bytes of the channel `other` is lost", huge.len())).await;
-    let grown = host.peak_bytes() - before;
+    // The kernel counts the memory of threads a little late, so the peak may even sink.
+    let grown = host.peak_bytes().saturating_sub(before);
     assert!(grown < 64 << 20, "the host has grown by {} MiB", grown >> 20);
     assert_eq!(host.log_count("is connected again"), 0);
 }
