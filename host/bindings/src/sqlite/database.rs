@@ -154,7 +154,7 @@ impl Database {
                 label = %self.label,
                 "database `{}` is nearly full: {percent} % of {} MiB are in use, and at 100 % its components get \
                  `database-full` for each write; fix: delete rows that nobody needs, raise `database_bytes` under \
-                 [application.tool.souk.limits] in spin.toml, or move it to PostgreSQL",
+                 [application.tool.souk.limits] in the manifest, or move it to PostgreSQL",
                 self.label,
                 self.max_bytes >> 20
             );
