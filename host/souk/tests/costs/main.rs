@@ -41,9 +41,9 @@ const TOLERANCE: f64 = 0.03;
 const TOLERANCE_OF_UNSTEADY: f64 = 0.06;
 /// The same for rows with several threads, and for allocations too: how often threads wake each other varies.
 const TOLERANCE_OF_THREADS: f64 = 0.1;
-/// How many instructions metrics may add to a request. The aim is 1 %, which all rows but the bare link meet on average; the
-/// sides of the comparison each vary by half a per cent from run to run.
-const MEASURED: f64 = 0.02;
+/// How many instructions metrics may add to a request. The aim is 1 %; of six runs, each counted once, the highest figure
+/// was 1.4 %.
+const MEASURED: f64 = 0.015;
 /// How many instructions the trace of a request may add to it. The aim is 5 %, which every request to a database meets; a
 /// request that only greets is so small that its spans are up to 6.5 % of it.
 const TRACED: f64 = 0.075;

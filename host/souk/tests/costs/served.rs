@@ -69,7 +69,7 @@ pub(crate) const ROWS: [Row; 10] = [
         is_steady: false,
         ..Row::get("POST order", "store", "/api/orders")
     },
-    // Up to 5 % apart: another thread has just written the orders.
+    // Up to 5 % apart from run to run.
     Row { by_user: true, is_steady: false, ..Row::get("GET page of orders", "store", "/api/orders?page=1&limit=10") },
 ];
 
