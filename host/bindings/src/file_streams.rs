@@ -11,7 +11,6 @@ use std::sync::{Arc, Weak};
 use tokio::sync::Semaphore;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Access, Accessor, FutureReader, Linker, LinkerInstance, Resource, StreamReader};
-use wasmtime_wasi::WasiView as _;
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystem, WasiFilesystemView as _};
 use wasmtime_wasi::p2::bindings::filesystem::types::{ErrorCode as ErrorCode02, HostDescriptor as _};
@@ -101,8 +100,6 @@ impl Pollable for FileStream {
 impl Ctx {
     /// Notes that a stream of the file behind `descriptor` begins.
     fn note_stream(&mut self, descriptor: &Resource<Descriptor>) -> wasmtime::Result<()> {
-        // Looks at the files from time to time.
-        self.ctx();
         if let Descriptor::File(file) = self.table.get(descriptor)?
             && let Some(open) = &mut self.open_files
         {
