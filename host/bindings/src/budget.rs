@@ -25,6 +25,15 @@ impl ApplicationBudget {
     pub fn hold(self: &Arc<Self>, bytes: u64) -> Option<HeldMemory> {
         self.memory.try_take(bytes).then(|| HeldMemory { budget: self.clone(), bytes })
     }
+
+    /// Tells a guest why rows of `bytes` are not kept until it reads them.
+    pub(crate) fn no_room_for_rows(&self, bytes: usize) -> String {
+        format!(
+            "{bytes} bytes of rows are unread, and the application has reached its limit of {} bytes; read less, or raise \
+             `application_memory` under [application.tool.souk.limits] in the manifest",
+            self.memory.limit()
+        )
+    }
 }
 
 /// Memory of the host that the budget counts.

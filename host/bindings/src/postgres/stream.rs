@@ -290,13 +290,9 @@ impl Unread {
 
     /// Counts `bytes`; when the instance has too many, it fails and counts nothing.
     fn add(&self, bytes: usize) -> Result<(), Error> {
-        let memory = &self.all.memory.memory;
-        if !memory.try_take(bytes as u64) {
-            return Err(Error::Other(format!(
-                "{bytes} bytes of rows are unread, and the application has reached its limit of {} bytes; read less, or \
-                 raise `application_memory` under [application.tool.souk.limits] in the manifest",
-                memory.limit()
-            )));
+        let budget = &self.all.memory;
+        if !budget.memory.try_take(bytes as u64) {
+            return Err(Error::Other(budget.no_room_for_rows(bytes)));
         }
         let own = self.own.fetch_add(bytes, Ordering::AcqRel) + bytes;
         let all = self.all.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;

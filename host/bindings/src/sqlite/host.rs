@@ -180,14 +180,8 @@ impl wit::HostConnectionWithStore<Ctx> for Sqlite {
                 Ok(unread) => unread,
                 Err(e) => return Ok(Err(e)),
             };
-            let budget = &grants.budget;
-            let Some(held) = budget.hold(rows.bytes() as u64) else {
-                return Ok(Err(Error::Io(format!(
-                    "{} bytes of rows are unread, and the application has reached its limit of {} bytes; read less, or \
-                     raise `application_memory` under [application.tool.souk.limits] in the manifest",
-                    rows.bytes(),
-                    budget.memory.limit()
-                ))));
+            let Some(held) = grants.budget.hold(rows.bytes() as u64) else {
+                return Ok(Err(Error::Io(grants.budget.no_room_for_rows(rows.bytes()))));
             };
             let (end, ended) = if rows.is_ready() {
                 (None, FutureReader::new(&mut store, async { wasmtime::error::Ok(Ok(())) })?)
