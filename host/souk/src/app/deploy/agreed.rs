@@ -92,6 +92,11 @@ fn refused(component: &str, error: impl std::fmt::Display) -> DeployError {
     DeployError::Refused(format!("component `{component}`: {error}"))
 }
 
+/// An error as a part of one line of the log.
+fn on_one_line(error: &DeployError) -> String {
+    error.to_string().replace("\n  fix: ", "; fix: ")
+}
+
 impl App {
     /// Whether a version may be deployed here at all; first reads what other hosts have deployed.
     pub(super) async fn may_deploy(&self, component: &str) -> Result<(), DeployError> {
@@ -339,7 +344,7 @@ impl App {
             && let Err(error) = self.refuse_beside_trials(&declared)
         {
             if logged.missing.insert((component.to_owned(), intent.number)) {
-                let why = error.to_string().replace("\n  fix: ", "; fix: ");
+                let why = on_one_line(&error);
                 tracing::warn!(
                     component,
                     "version {}, which the hosts have agreed on, waits here: {why}",
@@ -369,8 +374,7 @@ impl App {
                 }
             }
             Err(error) => {
-                // A line of the log.
-                let (number, why) = (intent.number, error.to_string().replace("\n  fix: ", "; fix: "));
+                let (number, why) = (intent.number, on_one_line(&error));
                 let known = logged.refused.get(component);
                 if known.is_none_or(|known| known.number != number || known.why != why) {
                     tracing::error!(
