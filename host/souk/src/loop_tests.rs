@@ -10,7 +10,7 @@ use std::path::Path;
 type Module = Vec<String>;
 
 /// The loops that stay, by the folder of the crate and the modules that are in one.
-const KNOWN: [(&str, &[&str]); 8] = [
+const KNOWN: [(&str, &[&str]); 7] = [
     // Every reply can be an error, and an error is a reply.
     ("components/gateway/src", &["http::error", "http::reply"]),
     // A record is made of the span that ends, and the tracer of spans keeps the records.
@@ -39,28 +39,6 @@ const KNOWN: [(&str, &[&str]); 8] = [
     ("host/links/src", &["durable::jetstream", "durable::jetstream::note"]),
     // One subscribes to what the other finds.
     ("host/links/src", &["remote::other_types", "remote::serve"]),
-    // `App` and its parts: `impl App` is divided by what it does.
-    (
-        "host/souk/src",
-        &[
-            "app",
-            "app::compile",
-            "app::composition",
-            "app::deploy",
-            "app::deploy::at_start",
-            "app::deploy::check",
-            "app::deploy::serve",
-            "app::deploy::trial",
-            "app::dispatch",
-            "app::error",
-            "app::grants",
-            "app::intakes",
-            "app::late",
-            "app::start",
-            "app::wiring",
-            "recordings",
-        ],
-    ),
 ];
 
 /// The modules of a crate with their code, without tests.

@@ -1,7 +1,7 @@
 //! The code of components: all files are compiled in parallel, each once, or loaded from the cache.
 
 use super::error::StartError;
-use super::start::Progress;
+use super::progress::Progress;
 use souk_manifest::{Application, Diagnostic};
 use souk_runtime::{CompileError, Engine};
 use std::collections::BTreeMap;

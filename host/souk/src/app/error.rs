@@ -1,6 +1,6 @@
 //! Why an application does not start.
 
-use super::deploy::DeployError;
+use super::deploy::error::DeployError;
 use super::migrations::MigrateError;
 use super::queue::OpenQueueError;
 use crate::moving::PlaceError;

@@ -67,7 +67,9 @@ impl Shared {
     pub(super) fn record_now(&mut self, application: &Application, state: &StateFolder) -> Result<(), StartError> {
         match &self.recordings {
             Some(recordings) => recordings.set_names(application),
-            None => self.recordings = Recordings::open(state.path(), application)?,
+            None => {
+                self.recordings = Recordings::open(state.path(), application).map_err(StartError::Recordings)?;
+            }
         }
         Ok(())
     }

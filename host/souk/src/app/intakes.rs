@@ -4,14 +4,13 @@
 //! give each message to one of the two. A Redis channel gives each message to all, so a channel that stays is not begun
 //! again.
 
-use super::App;
 use super::composition::Composition;
 use async_nats::SubscribeError;
 use parking_lot::Mutex;
 use souk_links::durable::{Deliveries, QueueError};
 use souk_links::nest::Bridge;
 use souk_links::redis::{Channel, Listening, RedisError};
-use souk_links::remote::Serving;
+use souk_links::remote::{Remote, Serving};
 use souk_nats::NatsError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -71,6 +70,20 @@ pub(super) struct Intakes {
 }
 
 impl Intakes {
+    /// Begins all of them for `composition`, until `stop`; `drain` is how long calls may take after that.
+    pub(super) async fn start(
+        remote: Option<&Remote>,
+        composition: &Composition,
+        stop: CancellationToken,
+        drain: Duration,
+    ) -> Result<Self, IntakeError> {
+        let intakes =
+            Intakes { stop, drain, ends: TaskTracker::new(), cut_off: Arc::default(), running: Mutex::default() };
+        let running = intakes.begin(remote, composition, Changed::ALL, &composition.channels).await?;
+        *intakes.running.lock() = running;
+        Ok(intakes)
+    }
+
     /// A token for one intake, which ends with all of them or when its guard is dropped.
     fn token(&self) -> CancellationToken {
         self.stop.child_token()
@@ -86,10 +99,11 @@ impl Intakes {
         Ok(Some(token.drop_guard()))
     }
 
-    /// Begins what `changed` names, for `composition`; `channels` are those that are new.
-    async fn begin(
+    /// Begins what `changed` names, for `composition`; `channels` are those that are new. Nothing has ended yet:
+    /// dropping the result undoes it.
+    pub(super) async fn begin(
         &self,
-        app: &App,
+        remote: Option<&Remote>,
         composition: &Composition,
         changed: Changed,
         channels: &[Channel],
@@ -102,7 +116,7 @@ impl Intakes {
             self.ends.spawn(deliveries.finish(self.drain));
             running.deliveries = Some(token.drop_guard());
         }
-        if let Some(remote) = app.remote().filter(|_| changed.serving) {
+        if let Some(remote) = remote.filter(|_| changed.serving) {
             let token = self.token();
             let (pools, version) = (composition.pools.values(), &composition.application.version);
             let serving = Serving::start(remote.nats(), pools, version, token.clone()).await?;
@@ -114,7 +128,7 @@ impl Intakes {
             });
             running.serving = Some(token.drop_guard());
         }
-        if let Some(remote) = app.remote().filter(|_| changed.services && !composition.services.is_empty()) {
+        if let Some(remote) = remote.filter(|_| changed.services && !composition.services.is_empty()) {
             let token = self.token();
             let bridge = Bridge::start(remote.nats(), &composition.services, token.clone()).await?;
             self.ends.spawn(bridge.finish(self.drain));
@@ -123,42 +137,9 @@ impl Intakes {
         running.channels.extend(self.listen(channels).await?);
         Ok(running)
     }
-}
-
-impl App {
-    /// Lets components be called by messages, schedules and other hosts until `stop`; `drain` is how long calls may take
-    /// after that. An application that was started for one call does not.
-    ///
-    /// # Errors
-    /// When the queue fails, the connection to NATS is closed, or a Redis server does not answer.
-    pub async fn take_calls(&self, stop: CancellationToken, drain: Duration) -> Result<(), IntakeError> {
-        let intakes =
-            Intakes { stop, drain, ends: TaskTracker::new(), cut_off: Arc::default(), running: Mutex::default() };
-        let now = self.now();
-        let running = intakes.begin(self, &now, Changed::ALL, &now.channels).await?;
-        *intakes.running.lock() = running;
-        let _ = self.intakes.set(intakes);
-        Ok(())
-    }
-
-    /// Begins what a reload to `composition` changes; `channels` are those that are new. Nothing has ended yet:
-    /// dropping the result undoes it.
-    pub(super) async fn begin_intakes(
-        &self,
-        composition: &Composition,
-        changed: Changed,
-        channels: &[Channel],
-    ) -> Result<Running, IntakeError> {
-        match self.intakes.get() {
-            Some(intakes) => intakes.begin(self, composition, changed, channels).await,
-            None => Ok(Running::default()),
-        }
-    }
-
     /// Ends what `began` replaces.
-    pub(super) fn replace_intakes(&self, began: Running, changed: Changed) {
-        let Some(intakes) = self.intakes.get() else { return };
-        let mut running = intakes.running.lock();
+    pub(super) fn replace(&self, began: Running, changed: Changed) {
+        let mut running = self.running.lock();
         if changed.deliveries {
             running.deliveries = began.deliveries;
         }
@@ -172,10 +153,9 @@ impl App {
     }
 
     /// Waits until the calls that were taken have ended. Returns whether none of another host was cut off.
-    pub async fn finish_calls(&self) -> bool {
-        let Some(intakes) = self.intakes.get() else { return true };
-        intakes.ends.close();
-        intakes.ends.wait().await;
-        !intakes.cut_off.load(Ordering::Relaxed)
+    pub(super) async fn finish(&self) -> bool {
+        self.ends.close();
+        self.ends.wait().await;
+        !self.cut_off.load(Ordering::Relaxed)
     }
 }

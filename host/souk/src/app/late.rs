@@ -4,7 +4,7 @@ use super::App;
 use super::compile::compile;
 use super::error::StartError;
 use super::migrations;
-use super::start::swept;
+use super::sweeper::swept;
 use super::wiring::Wiring;
 use souk_links::remote::Remote;
 use souk_manifest::ManifestErrors;
@@ -12,14 +12,6 @@ use souk_runtime::Pool;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio_util::task::AbortOnDropHandle;
-
-/// Components that were loaded late.
-#[derive(Default)]
-pub(super) struct Late {
-    pools: BTreeMap<String, Arc<Pool>>,
-    /// The tasks that drop idle instances.
-    sweepers: Vec<AbortOnDropHandle<()>>,
-}
 
 impl App {
     /// The instances of `component`, which this loads if necessary; `None` when it does not run here.

@@ -16,6 +16,7 @@ mod intakes;
 mod late;
 mod migrations;
 mod nest;
+mod progress;
 mod queue;
 mod redis;
 mod remote_parts;
@@ -25,12 +26,12 @@ mod seed;
 mod stand_ins;
 mod start;
 mod summary;
+mod sweeper;
 mod wiring;
 
 use composition::{Composed, Composition};
 use grants::Shared;
-use intakes::Intakes;
-use late::Late;
+use intakes::{Changed, Intakes, Running};
 use parking_lot::Mutex;
 use souk_bindings::boundary::Boundaries;
 use souk_bindings::budget::ApplicationBudget;
@@ -39,12 +40,16 @@ use souk_bindings::postgres;
 use souk_bindings::sqlite::Database;
 use souk_links::durable::Queue;
 use souk_links::nest::Service;
+use souk_links::redis::Channel;
 use souk_links::remote::{Presence, Remote};
 use souk_manifest::budget::Use;
 use souk_manifest::state::StateFolder;
 use souk_manifest::{Application, Component};
 use souk_runtime::{Engine, Fairness, Pool};
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use wiring::Surroundings;
 
@@ -55,15 +60,23 @@ pub(crate) use grants::ReplayGrants;
 pub use handler::{Entry, Handler};
 pub use intakes::IntakeError;
 pub use migrations::{MigrateError, migrate, migration_status};
+pub use progress::Progress;
 pub use routes::{Answer, PublicRoute, Routing};
 pub use seed::Seeds;
 pub(crate) use stand_ins::FIXED_LIMITS as STAND_IN_LIMITS;
-pub(crate) use start::FIXED_LIMITS;
-pub use start::Progress;
 pub use summary::describe;
+pub(crate) use sweeper::FIXED_LIMITS;
 
 /// Called with each pool that is loaded.
 type OnPool = Box<dyn Fn(&Arc<Pool>) + Send + Sync>;
+
+/// Components that were loaded late.
+#[derive(Default)]
+struct Late {
+    pools: BTreeMap<String, Arc<Pool>>,
+    /// The tasks that drop idle instances.
+    sweepers: Vec<AbortOnDropHandle<()>>,
+}
 
 /// A running application.
 pub struct App {
@@ -229,5 +242,44 @@ impl App {
     /// Every component's instances, by the component's name.
     pub fn pools(&self) -> Vec<Arc<Pool>> {
         self.composed.read().pools.values().cloned().collect()
+    }
+    /// Lets components be called by messages, schedules and other hosts until `stop`; `drain` is how long calls may take
+    /// after that. An application that was started for one call does not.
+    ///
+    /// # Errors
+    /// When the queue fails, the connection to NATS is closed, or a Redis server does not answer.
+    pub async fn take_calls(&self, stop: CancellationToken, drain: Duration) -> Result<(), IntakeError> {
+        let intakes = Intakes::start(self.remote(), &self.now(), stop, drain).await?;
+        let _ = self.intakes.set(intakes);
+        Ok(())
+    }
+
+    /// Begins what a reload to `composition` changes; `channels` are those that are new. Nothing has ended yet:
+    /// dropping the result undoes it.
+    async fn begin_intakes(
+        &self,
+        composition: &Composition,
+        changed: Changed,
+        channels: &[Channel],
+    ) -> Result<Running, IntakeError> {
+        match self.intakes.get() {
+            Some(intakes) => intakes.begin(self.remote(), composition, changed, channels).await,
+            None => Ok(Running::default()),
+        }
+    }
+
+    /// Ends what `began` replaces.
+    fn replace_intakes(&self, began: Running, changed: Changed) {
+        if let Some(intakes) = self.intakes.get() {
+            intakes.replace(began, changed);
+        }
+    }
+
+    /// Waits until the calls that were taken have ended. Returns whether none of another host was cut off.
+    pub async fn finish_calls(&self) -> bool {
+        match self.intakes.get() {
+            Some(intakes) => intakes.finish().await,
+            None => true,
+        }
     }
 }

@@ -2,13 +2,16 @@
 
 use super::compile::compile;
 use super::composition::{Composed, Composition};
+use super::deploy::Deployments;
 use super::deploy::at_start;
 use super::deploy::chosen::{self, ChosenVersion};
+use super::deploy::error::DeployError;
 use super::deploy::version_folder::VersionFolder;
-use super::deploy::{DeployError, Deployments};
 use super::error::StartError;
 use super::grants::Shared;
+use super::progress::Progress;
 use super::routes::{Routing, check_routes};
+use super::sweeper::swept;
 use super::wiring::{Surroundings, Wiring};
 use super::{App, dispatch, handler, migrations, nest, queue, redis, remote_parts, schedules};
 use crate::machine;
@@ -24,46 +27,10 @@ use souk_links::remote::{self, Presence, Remote};
 use souk_manifest::state::StateFolder;
 use souk_manifest::{Application, ManifestErrors};
 use souk_nats::Nats;
-use souk_runtime::{Engine, Exported, Fairness, Pool, Program, vital};
+use souk_runtime::{Engine, Exported, Fairness, Pool, Program};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 use tokio_util::task::AbortOnDropHandle;
-
-souk_manifest::fixed_limits! {
-    /// The fixed limits of idle instances.
-    pub(crate) const FIXED_LIMITS = "components";
-
-    /// The shortest interval between two searches for instances that were idle too long.
-    const MIN_SWEEP_INTERVAL: Duration = Duration::from_millis(10);
-    /// The longest interval between two searches for instances that were idle too long.
-    const MAX_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-}
-
-/// The progress of a start-up, for its user.
-pub enum Progress {
-    /// Code is being compiled, which takes a while; it is kept for the next start.
-    Compiling {
-        /// The components that are not ready, with the size of each one's code.
-        components: Vec<(String, u64)>,
-        /// How long it has taken until now.
-        so_far: Duration,
-    },
-    /// A component's code is ready.
-    Ready {
-        /// The components that share it.
-        components: Vec<String>,
-        /// How long it took.
-        took: Duration,
-    },
-    /// A component's migrations were run.
-    Migrated {
-        /// The component.
-        component: String,
-        /// How many migrations were applied now.
-        count: usize,
-    },
-}
 
 /// The purpose of a start.
 enum Purpose {
@@ -181,7 +148,7 @@ impl App {
         };
         let mut shared = Shared::new(&application, boundaries)?;
         if matches!(purpose, Purpose::Serve(_)) {
-            shared.record(Recordings::open(state.path(), &part)?);
+            shared.record(Recordings::open(state.path(), &part).map_err(StartError::Recordings)?);
         }
         mistakes.extend(shared.open(&part, state, remote.as_ref().map(Remote::nats)).await);
         let events = nest::has_events(engine.wasmtime(), &application, &codes);
@@ -315,19 +282,4 @@ pub(super) async fn join(
         false => cluster::join(nats, application, &places, &machine::name()).await?,
     }
     Ok(())
-}
-
-/// Drops idle instances of the current `pools` for as long as the host runs.
-pub(super) async fn swept(pools: impl Fn() -> Vec<Arc<Pool>> + Send + 'static) {
-    vital("the sweeper of instances", sweep(pools)).await;
-}
-
-async fn sweep(pools: impl Fn() -> Vec<Arc<Pool>>) {
-    loop {
-        let now = pools();
-        let shortest = now.iter().map(|pool| pool.idle_limit()).min().unwrap_or(MAX_SWEEP_INTERVAL);
-        now.iter().for_each(|pool| pool.sweep());
-        drop(now);
-        tokio::time::sleep(shortest.clamp(MIN_SWEEP_INTERVAL, MAX_SWEEP_INTERVAL)).await;
-    }
 }

@@ -11,7 +11,6 @@ mod replay;
 
 pub(crate) use replay::{Replayed, Replayer};
 
-use crate::app::StartError;
 use parking_lot::Mutex;
 use souk_bindings::tape::{FORMAT, Recording};
 use souk_manifest::state::StateError;
@@ -75,10 +74,10 @@ impl Recordings {
     ///
     /// # Errors
     /// When the folder cannot be created or read.
-    pub(crate) fn open(state: &Path, application: &Application) -> Result<Option<Self>, StartError> {
+    pub(crate) fn open(state: &Path, application: &Application) -> Result<Option<Self>, StateError> {
         let names = names(application);
         let folder = folder(state);
-        let failed = |cause| StartError::Recordings(StateError::Unusable { path: folder.clone(), cause });
+        let failed = |cause| StateError::Unusable { path: folder.clone(), cause };
         if names.is_empty() && !folder.exists() {
             return Ok(None);
         }

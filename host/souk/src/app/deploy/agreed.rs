@@ -12,8 +12,9 @@
 use super::super::App;
 use super::super::intakes::Changed;
 use super::at_start::no_file;
-use super::version_folder::digest;
-use super::{DeployError, Order, not_kept, now};
+use super::error::{DeployError, not_kept};
+use super::order::Order;
+use super::version_folder::{digest, timestamp};
 use crate::machine;
 use souk_codec::signature::signature;
 use souk_links::cluster::intents::{Intent, IntentError, Intents, ReadOutcome};
@@ -255,7 +256,7 @@ impl App {
         let book = self.deployments.books.of(draft.component);
         let before = book.active().map(|active| active.digest.clone());
         let known = [book.source.clone(), before.unwrap_or_default(), draft.source.to_owned()];
-        let at = now();
+        let at = timestamp();
         let intent = |before: Option<&Intent>| {
             let intent = Intent {
                 number: draft.number,

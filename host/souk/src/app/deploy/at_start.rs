@@ -3,8 +3,8 @@
 use super::super::App;
 use super::super::error::StartError;
 use super::chosen::{ChosenVersion, Reason};
-use super::version_folder::{VersionFolder, digest};
-use super::{DeployError, record};
+use super::error::DeployError;
+use super::version_folder::{Record, VersionFolder, digest};
 use souk_links::cluster::ClusterError;
 use souk_links::cluster::intents::{Intent, Intents, ReadOutcome};
 use souk_manifest::Application;
@@ -179,7 +179,7 @@ impl App {
         let kept = if one.reason.is_new() {
             let bytes = file_that_started(component, &one)?;
             let by = if one.reason == Reason::Agreed { one.by() } else { "start" };
-            let written = record(pool.active().compiled(), &one.id.digest, bytes.len() as u64, by);
+            let written = Record::of(pool.active().compiled(), &one.id.digest, bytes.len() as u64, by);
             let number = book.add(Some(one.id.number), written);
             book.serve(number, &one.source);
             books.replace(component, Some((&one.id.digest, &bytes)), book)

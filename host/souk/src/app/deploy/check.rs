@@ -7,7 +7,7 @@ use super::super::App;
 use super::super::migrations;
 use super::super::routes::check_routes;
 use super::super::wiring::Wiring;
-use super::{DeployError, stopped};
+use super::error::{DeployError, stopped};
 use souk_codec::FunctionCodec;
 use souk_codec::signature::signature;
 use souk_links::durable;

@@ -14,8 +14,10 @@ pub(super) mod at_start;
 mod books;
 mod check;
 pub(crate) mod chosen;
+pub(super) mod error;
 mod judge;
 mod list;
+mod order;
 mod reload;
 mod rollback;
 mod serve;
@@ -27,101 +29,37 @@ use crate::fetch::read_component;
 use books::Books;
 use check::Checked;
 use chosen::ChosenVersion;
+use error::{not_kept, stopped};
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
-use serve::{NewVersion, drained};
+use serve::NewVersion;
 use souk_bindings::call::DRAWS;
 use souk_links::cluster::intents::{Intent, Intents};
 use souk_links::remote;
 use souk_manifest::limits::FixedLimit;
-use souk_manifest::{Component as Declared, ManifestErrors, clock};
-use souk_runtime::{Compiled, Pool, background};
+use souk_manifest::{Component as Declared, ManifestErrors};
+use souk_runtime::{Pool, background};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::task::block_in_place;
 use trial::Trial;
 use version_folder::{Record, VersionFolder, digest};
 
+pub(crate) use error::DeployError;
 pub(crate) use judge::Terms;
 pub(crate) use list::VersionFacts;
+pub(crate) use order::{Deployed, Order};
 pub(crate) use reload::Reloaded;
-
-souk_manifest::fixed_limits! {
-    /// The fixed limits of deployments.
-    const OWN_LIMITS = "deployments";
-
-    /// The shortest interval between two judgements of a version on trial.
-    const JUDGE_INTERVAL: Duration = Duration::from_millis(10);
-    /// How often it is judged while no calls end.
-    const IDLE_JUDGE_INTERVAL: Duration = Duration::from_millis(100);
-}
 
 /// Every fixed limit of deployments.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
-    [OWN_LIMITS, agreed::FIXED_LIMITS, version_folder::FIXED_LIMITS, judge::FIXED_LIMITS, migrations::FIXED_LIMITS]
-        .concat()
-}
-
-/// Why nothing was deployed.
-#[derive(Debug, thiserror::Error)]
-pub enum DeployError {
-    /// The component does not exist, or does not run here.
-    #[error("{0}")]
-    NotHere(String),
-    /// The request cannot be fulfilled.
-    #[error("{0}")]
-    Refused(String),
-    /// The new version is wrong.
-    #[error("nothing was deployed, because the new version of `{component}` has these mistakes:\n{errors}")]
-    Wrong {
-        /// The component.
-        component: String,
-        /// The mistakes.
-        errors: ManifestErrors,
-    },
-    /// The manifest that is to be applied is wrong.
-    #[error("nothing was applied, because of what is wrong with the manifest:\n{errors}")]
-    Manifest {
-        /// The mistakes.
-        errors: ManifestErrors,
-    },
-    /// The versions cannot be recorded.
-    #[error(
-        "component `{component}`: its versions cannot be stored: {cause}\n  fix: make room in the state folder, and \
-         make it writable"
-    )]
-    NotKept {
-        /// The component.
-        component: String,
-        /// What the system says.
-        cause: std::io::Error,
-    },
-}
-
-/// A request to deploy.
-pub struct Order {
-    /// The component.
-    pub component: String,
-    /// Its file; `None` for the one at the manifest's `source`.
-    pub bytes: Option<Vec<u8>>,
-    /// The terms of a trial; `None` to serve all calls at once.
-    pub trial: Option<Terms>,
-    /// Who asks for it.
-    pub by: String,
-    /// Only report what would happen.
-    pub check: bool,
-}
-
-/// What a deployment did, or would do.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Deployed {
-    /// The component.
-    pub component: String,
-    /// The version; 0 if none was created.
-    pub version: u64,
-    /// What happened, or would happen.
-    pub message: String,
+    [
+        trial::FIXED_LIMITS,
+        agreed::FIXED_LIMITS,
+        version_folder::FIXED_LIMITS,
+        judge::FIXED_LIMITS,
+        migrations::FIXED_LIMITS,
+    ]
+    .concat()
 }
 
 /// The state of the versions of an application's components.
@@ -149,26 +87,6 @@ impl Deployments {
     }
 }
 
-fn now() -> String {
-    humantime::format_rfc3339_seconds(clock::now()).to_string()
-}
-
-/// The record of a version.
-fn record(code: &Compiled, digest: &str, size: u64, by: &str) -> Record {
-    let ty = code.code.component_type();
-    let engine = code.code.engine();
-    Record {
-        number: 0,
-        digest: digest.to_owned(),
-        size,
-        at: now(),
-        by: by.to_owned(),
-        imports: ty.imports(engine).map(|(name, _)| name.to_owned()).collect(),
-        exports: ty.exports(engine).map(|(name, _)| name.to_owned()).collect(),
-        note: None,
-    }
-}
-
 /// The file of a deployment.
 struct Given {
     bytes: Vec<u8>,
@@ -191,13 +109,6 @@ async fn given(bytes: Option<Vec<u8>>, declared: &Declared) -> Result<Given, Dep
         let message = format!("component `{name}`: cannot read {path}: {error}\n  fix: build it, or name another file");
         DeployError::Refused(message)
     })
-}
-
-/// A step in the background did not end.
-fn stopped(component: &str) -> DeployError {
-    DeployError::Refused(format!(
-        "component `{component}`: the host could not do this in the background\n  fix: read its log, and try again"
-    ))
 }
 
 /// The error of a version that does not serve, with what stays of its deployment.
@@ -295,7 +206,7 @@ impl App {
             return done(0, message);
         }
         let number = self.next_number(&declared.name, &digest, agreed);
-        let written = Record { number, ..record(&compiled, &digest, size, &order.by) };
+        let written = Record { number, ..Record::of(&compiled, &digest, size, &order.by) };
         let new = NewVersion {
             compiled,
             bytes,
@@ -395,10 +306,6 @@ impl App {
         let compiled = self.engine.compiler().compile_bytes(component, "the file", bytes).await;
         compiled.map_err(|error| DeployError::Refused(error.to_string()))
     }
-}
-
-fn not_kept(declared: &Declared, cause: std::io::Error) -> DeployError {
-    DeployError::NotKept { component: declared.name.clone(), cause }
 }
 
 #[cfg(test)]

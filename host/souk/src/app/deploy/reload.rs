@@ -14,7 +14,8 @@ mod merge;
 
 use super::super::App;
 use super::super::composition::Composition;
-use super::{DeployError, drained};
+use super::error::DeployError;
+use super::serve::drained;
 use compose::Composed;
 use merge::{Merged, merge};
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,8 @@
 //! Goes back to a stored version: deploys its file again, with the same checks.
 
 use super::super::App;
-use super::{DeployError, Deployed, Order};
+use super::error::DeployError;
+use super::order::{Deployed, Order};
 use std::sync::Arc;
 use tokio::task::block_in_place;
 

@@ -1,8 +1,9 @@
 //! The last steps of a deployment: the first instance of a version, its record, and its calls.
 
 use super::super::App;
+use super::chosen;
+use super::error::{DeployError, not_kept};
 use super::version_folder::Record;
-use super::{DeployError, chosen, not_kept};
 use souk_manifest::Component as Declared;
 use souk_runtime::{Compiled, Pool, Version, VersionConfig, VersionId};
 use std::sync::Arc;

@@ -1,14 +1,27 @@
 //! A version on trial: its share of the calls, and the task that judges it until it serves or is removed.
 
 use super::super::App;
+use super::error::DeployError;
 use super::judge::{Terms, Verdict, judge};
-use super::{DeployError, Deployed, IDLE_JUDGE_INTERVAL, JUDGE_INTERVAL, drained};
+use super::order::Deployed;
+use super::serve::drained;
 use souk_manifest::Component as Declared;
 use souk_runtime::{Pool, Version};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 use tokio::task::block_in_place;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of trials.
+    pub(crate) const FIXED_LIMITS = "deployments";
+
+    /// The shortest interval between two judgements of a version on trial.
+    const JUDGE_INTERVAL: Duration = Duration::from_millis(10);
+    /// How often it is judged while no calls end.
+    const IDLE_JUDGE_INTERVAL: Duration = Duration::from_millis(100);
+}
 
 /// A version on trial.
 pub(super) struct Trial {

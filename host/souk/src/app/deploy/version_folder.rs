@@ -8,6 +8,8 @@
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use souk_manifest::clock;
+use souk_runtime::Compiled;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -46,6 +48,29 @@ pub struct Record {
     /// Why it does not serve, if something happened to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+}
+
+/// The time of day, as records have it.
+pub(super) fn timestamp() -> String {
+    humantime::format_rfc3339_seconds(clock::now()).to_string()
+}
+
+impl Record {
+    /// The record of a version that has no number yet.
+    pub(super) fn of(code: &Compiled, digest: &str, size: u64, by: &str) -> Self {
+        let ty = code.code.component_type();
+        let engine = code.code.engine();
+        Record {
+            number: 0,
+            digest: digest.to_owned(),
+            size,
+            at: timestamp(),
+            by: by.to_owned(),
+            imports: ty.imports(engine).map(|(name, _)| name.to_owned()).collect(),
+            exports: ty.exports(engine).map(|(name, _)| name.to_owned()).collect(),
+            note: None,
+        }
+    }
 }
 
 fn is_zero(number: &u64) -> bool {
