@@ -10,7 +10,8 @@
 //! file is refused; it is never compiled in the host instead.
 
 use crate::background::{background, lower_priority};
-use crate::component::{CompileError, is_component};
+use crate::component::is_component;
+use crate::error::CompileError;
 use crate::config::{EngineError, cache, config};
 use crate::load;
 use base64::Engine as _;

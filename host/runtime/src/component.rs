@@ -1,11 +1,12 @@
 //! A compiled component: its code, its exports, and the linked template for instances.
 
+use super::error::CompileError;
 use super::handler::HandlerIndices;
 use crate::refusal::refusal;
 use crate::report::symbols::Symbols;
-use crate::{plain, stub};
+use crate::{plain_interface, stub};
 use souk_bindings::{Ctx, missing_feature};
-use std::fmt;
+use souk_codec::FunctionCodec;
 use std::path::Path;
 use std::sync::Arc;
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
@@ -24,25 +25,6 @@ pub(crate) fn is_component(file: &[u8]) -> bool {
     file.starts_with(COMPONENT)
 }
 
-/// A component could not be compiled or linked.
-#[derive(Debug, Clone)]
-pub struct CompileError {
-    /// The component.
-    pub component: String,
-    /// The cause.
-    pub message: String,
-    /// The fix.
-    pub fix: String,
-}
-
-impl fmt::Display for CompileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "component `{}`: {}\n  fix: {}", self.component, self.message, self.fix)
-    }
-}
-
-impl std::error::Error for CompileError {}
-
 /// A function that a component exports in an interface.
 #[derive(Clone)]
 pub struct Function {
@@ -60,7 +42,7 @@ impl Function {
     /// Whether it answers requests as plain values. Only the host calls such a function; no component can be linked to
     /// it.
     pub fn is_http(&self) -> bool {
-        self.interface == plain::INTERFACE
+        self.interface == plain_interface::INTERFACE
     }
 }
 
@@ -156,6 +138,11 @@ impl Compiled {
         Compiled { symbols: Symbols::of(file), ..self }
     }
 
+    /// The codec of each function's values; `None` if JSON cannot represent them.
+    pub(super) fn codecs(&self) -> Vec<Option<Arc<FunctionCodec>>> {
+        self.exported.functions.iter().map(|function| FunctionCodec::of(&function.ty).ok().map(Arc::new)).collect()
+    }
+
     /// Checks every import of `component` against `linker` and creates the template for instances. A warning names the
     /// interfaces of WASI and Spin that the host does not have; a call to one traps.
     ///
@@ -186,8 +173,9 @@ impl Compiled {
             (false, true) => Some(HandlerIndices::wasi_0_2(&pre).map_err(error)?),
             (false, false) => None,
         };
-        let plain = exported.function(plain::INTERFACE, plain::FUNCTION).filter(|_| handler.is_some());
-        if let Some(function) = plain.filter(|function| !plain::fits(&function.ty)) {
+        let plain = exported.function(plain_interface::INTERFACE, plain_interface::FUNCTION);
+        let plain = plain.filter(|_| handler.is_some());
+        if let Some(function) = plain.filter(|function| !plain_interface::fits(&function.ty)) {
             return Err(CompileError {
                 component: name.to_string(),
                 message: format!("exports {}#{} with another type", function.interface, function.name),

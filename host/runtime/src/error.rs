@@ -1,11 +1,30 @@
-//! Why a call into a component failed.
+//! Why a component cannot be compiled, and why a call into it failed.
 //!
-//! Each error has two texts: [`CallError::message`] may go to another component or an HTTP client, and names the
+//! The error of a call has two texts: [`CallError::message`] may go to another component or an HTTP client, and names the
 //! component and what happened; `detail` (a trap's cause and backtrace, an instantiation error) only goes to the log.
 
 use souk_bindings::brief;
 use std::fmt;
 use std::sync::Arc;
+
+/// A component could not be compiled or linked.
+#[derive(Debug, Clone)]
+pub struct CompileError {
+    /// The component.
+    pub component: String,
+    /// The cause.
+    pub message: String,
+    /// The fix.
+    pub fix: String,
+}
+
+impl fmt::Display for CompileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "component `{}`: {}\n  fix: {}", self.component, self.message, self.fix)
+    }
+}
+
+impl std::error::Error for CompileError {}
 
 /// What happened to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

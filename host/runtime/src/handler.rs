@@ -5,27 +5,49 @@
 //! response drives the call. An instance that has handled a WASI 0.2 request is not reused: engines of other languages
 //! keep state from one request to the next, and a reused JavaScript instance took two seconds for a request.
 
-use super::http::{CallProgress, Head, Refusal};
 use super::panic;
-use super::version::Instance;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::uri::Scheme;
 use http::{HeaderMap, Method};
 use http_body::Body;
 use souk_bindings::Ctx;
-use souk_bindings::framing;
+use souk_bindings::framing::{self, Count, Misframed};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::oneshot;
-use wasmtime::component::{Instance as Linked, InstancePre};
+use wasmtime::component::{Instance, InstancePre};
 use wasmtime::{AsContextMut as _, Store};
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme as Scheme02;
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyIndices};
 use wasmtime_wasi_http::p3::Request;
 use wasmtime_wasi_http::p3::bindings::{Service, ServiceIndices};
-use wasmtime_wasi_http::{Error, WasiHttpView};
+use wasmtime_wasi_http::{Error, WasiBody, WasiHttpView};
+
+/// A response with the count of its body, or why there is none.
+pub(super) type Head = Result<(http::Response<WasiBody>, Count), Refusal>;
+
+/// Why a guest's answer is not a valid response.
+pub(super) enum Refusal {
+    /// The guest returned this error code.
+    Code(Error),
+    /// Its head cannot be sent.
+    Head(Misframed),
+}
+
+/// The progress of a call, shared with the reader of its response.
+pub(super) struct CallProgress {
+    /// The component that answers, for the log.
+    pub(super) component: Arc<str>,
+    /// The number of its version.
+    pub(super) version: u64,
+    pub(super) trace: Arc<str>,
+    /// Whether the response's head was sent.
+    pub(super) answered: AtomicBool,
+    /// Whether the call was ended before the guest was done.
+    pub(super) aborted: AtomicBool,
+}
 
 /// The handler's indices in a component.
 #[derive(Clone)]
@@ -48,7 +70,7 @@ impl HandlerIndices {
     }
 
     /// The handler of an instance.
-    pub(super) fn load(&self, store: &mut Store<Ctx>, instance: &Linked) -> wasmtime::Result<Handler> {
+    pub(super) fn load(&self, store: &mut Store<Ctx>, instance: &Instance) -> wasmtime::Result<Handler> {
         Ok(match self {
             HandlerIndices::Wasi03(indices) => Handler::Wasi03(Arc::new(indices.load(store, instance)?)),
             HandlerIndices::Wasi02(indices) => Handler::Wasi02(Arc::new(indices.load(store, instance)?)),
@@ -77,7 +99,7 @@ impl Handler {
     /// When the guest traps.
     pub(super) async fn handle<B>(
         &self,
-        instance: &mut Instance,
+        store: &mut Store<Ctx>,
         request: http::Request<B>,
         head: oneshot::Sender<Head>,
         progress: &Arc<CallProgress>,
@@ -87,15 +109,15 @@ impl Handler {
         B::Error: Into<Error>,
     {
         match self {
-            Handler::Wasi03(service) => handle_0_3(service, instance, request, head, progress).await,
-            Handler::Wasi02(proxy) => handle_0_2(proxy, instance, request, head, progress).await,
+            Handler::Wasi03(service) => handle_0_3(service, store, request, head, progress).await,
+            Handler::Wasi02(proxy) => handle_0_2(proxy, store, request, head, progress).await,
         }
     }
 }
 
 async fn handle_0_3<B>(
     service: &Service,
-    instance: &mut Instance,
+    store: &mut Store<Ctx>,
     request: http::Request<B>,
     head: oneshot::Sender<Head>,
     progress: &CallProgress,
@@ -104,9 +126,9 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Error>,
 {
-    let slice = instance.store.data().slice.clone();
+    let slice = store.data().slice.clone();
     let to_head = request.method() == Method::HEAD;
-    let call = pin!(instance.store.run_concurrent(async |accessor| {
+    let call = pin!(store.run_concurrent(async |accessor| {
         let (request, sent) = accessor.with(|mut store| {
             let (request, sent) = Request::from_http(store.data_mut().http().hooks, request);
             let sent: BoxFuture<'static, Result<(), Error>> = Box::pin(sent);
@@ -139,7 +161,7 @@ where
 
 async fn handle_0_2<B>(
     proxy: &Proxy,
-    instance: &mut Instance,
+    store: &mut Store<Ctx>,
     request: http::Request<B>,
     head: oneshot::Sender<Head>,
     progress: &Arc<CallProgress>,
@@ -148,11 +170,11 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Error>,
 {
-    let slice = instance.store.data().slice.clone();
+    let slice = store.data().slice.clone();
     let call = pin!(async {
         let scheme = if request.uri().scheme() == Some(&Scheme::HTTPS) { Scheme02::Https } else { Scheme02::Http };
         let (progress, to_head) = (progress.clone(), request.method() == Method::HEAD);
-        let mut view = instance.store.data_mut().http();
+        let mut view = store.data_mut().http();
         let request = view.new_incoming_request(scheme, request)?;
         let out = view.new_response_outparam_from_callback(move |answer| {
             let answer = match answer.map(http::Response::into_parts) {
@@ -165,7 +187,7 @@ where
             progress.answered.store(answer.is_ok(), Ordering::Relaxed);
             let _ = head.send(answer);
         })?;
-        proxy.wasi_http_incoming_handler().call_handle(&mut instance.store, request, out).await
+        proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, out).await
     });
     panic::drive(&slice, call).await
 }

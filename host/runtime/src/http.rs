@@ -13,6 +13,7 @@
 //! lost if the reader has not yet read the preceding bytes; so wasmtime does not get the length.
 
 use super::error::{CallError, Failure};
+use super::handler::{CallProgress, Head, Refusal};
 use super::pool::{InUse, Pool};
 use super::recorded;
 use super::trial::{CountedCall, Outcome};
@@ -23,7 +24,7 @@ use http_body::{Body, Frame, SizeHint};
 use souk_bindings::boundary::Crossing;
 use souk_bindings::brief;
 use souk_bindings::call::CallContext;
-use souk_bindings::framing::{self, Count, Misframed};
+use souk_bindings::framing::{self, Count};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,32 +33,8 @@ use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime_wasi_http::{Error, WasiBody};
 
-/// A response with the count of its body, or why there is none.
-pub(super) type Head = Result<(http::Response<WasiBody>, Count), Refusal>;
-
-/// Why a guest's answer is not a valid response.
-pub(super) enum Refusal {
-    /// The guest returned this error code.
-    Code(Error),
-    /// Its head cannot be sent.
-    Head(Misframed),
-}
-
 /// A running call; dropping it ends it.
 type Call = BoxFuture<'static, Result<(), CallError>>;
-
-/// The progress of a call, shared with the reader of its response.
-pub(super) struct CallProgress {
-    /// The component that answers, for the log.
-    component: Arc<str>,
-    /// The number of its version.
-    version: u64,
-    trace: Arc<str>,
-    /// Whether the response's head was sent.
-    pub(super) answered: AtomicBool,
-    /// Whether the call was ended before the guest was done.
-    aborted: AtomicBool,
-}
 
 /// Marks a call as aborted when it is dropped, unless it is disarmed.
 struct AbortedOnDrop<'a>(Option<&'a CallProgress>);
@@ -302,11 +279,10 @@ impl Pool {
         // Declared after the lease, so that it is dropped first: the reader learns of the abort before the store closes
         // the streams.
         let mut aborted = AbortedOnDrop(Some(progress));
-        let instance = &mut lease.instance;
-        let Some(handler) = instance.handler.clone() else {
+        let Some(handler) = lease.instance.handler.clone() else {
             return Err(self.error(Failure::NotExported, "no wasi:http/handler"));
         };
-        match handler.handle(instance, request, head, progress).await {
+        match handler.handle(&mut lease.instance.store, request, head, progress).await {
             Ok(()) => {
                 aborted.0 = None;
                 if handler.allows_reuse() {

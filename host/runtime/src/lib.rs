@@ -9,6 +9,7 @@
 
 mod background;
 mod call;
+mod call_from;
 mod caller;
 mod compiler;
 mod component;
@@ -22,6 +23,7 @@ mod http;
 mod load;
 mod panic;
 mod plain;
+mod plain_interface;
 mod pool;
 mod profile;
 mod recorded;
@@ -36,10 +38,10 @@ mod vital;
 pub use background::background;
 pub use caller::CallerType;
 pub use compiler::{Compiler, LOW_PRIORITY, Program, compile_for_host};
-pub use component::{CompileError, Compiled, Exported, Function};
+pub use component::{Compiled, Exported, Function};
 pub use config::EngineError;
 pub use engine::Engine;
-pub use error::{CallError, Failure};
+pub use error::{CallError, CompileError, Failure};
 pub use fairness::Fairness;
 pub use flat::Flat;
 pub use http::ResponseBody;

@@ -8,7 +8,7 @@ use super::error::{CallError, Failure};
 use super::fairness::Fairness;
 use super::profile::Profiler;
 use super::version::{Instance, Version, VersionConfig};
-use super::{panic, plain};
+use super::{panic, plain_interface};
 use parking_lot::RwLock;
 use souk_bindings::boundary::{Boundaries, Boundary, Failures};
 use souk_bindings::call::CallContext;
@@ -444,8 +444,8 @@ impl Pool {
         }
         let handler = compiled.handler.as_ref().map(|handler| handler.load(&mut store, &instance));
         let handler = handler.transpose().map_err(failed)?;
-        let plain =
-            compiled.plain.map(|index| plain::load(&mut store, &instance, index)).transpose().map_err(failed)?;
+        let plain = compiled.plain.map(|index| plain_interface::load(&mut store, &instance, index));
+        let plain = plain.transpose().map_err(failed)?;
         Ok(Instance { store, functions, handler, plain, uses: 0, idle_since: Instant::now() })
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! A recorded call gets a new instance, because a used one contains state of earlier calls.
 
-use super::component::Compiled;
 use super::error::{CallError, Failure};
 use super::pool::Pool;
 use super::version::Version;
@@ -18,11 +17,6 @@ use souk_codec::FunctionCodec;
 use std::sync::Arc;
 use wasmtime::component::Val;
 use wasmtime_wasi_http::{Error, WasiBody};
-
-/// The codec of each function's values; `None` if JSON cannot represent them.
-pub(super) fn codecs(compiled: &Compiled) -> Vec<Option<Arc<FunctionCodec>>> {
-    compiled.exported.functions.iter().map(|function| FunctionCodec::of(&function.ty).ok().map(Arc::new)).collect()
-}
 
 impl Version {
     fn record(&self, context: &mut CallContext, question: Question) -> Option<Arc<Tape>> {

@@ -3,7 +3,7 @@
 //!
 //! wasmtime's own error describes the internals of the interface and does not know SDKs.
 
-use crate::component::CompileError;
+use crate::error::CompileError;
 use crate::stub::is_host_interface;
 use wasmtime::component::Component;
 

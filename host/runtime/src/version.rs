@@ -7,8 +7,7 @@ use super::background::discard;
 use super::caller::{CallerType, OwnType};
 use super::component::Compiled;
 use super::handler::Handler;
-use super::plain;
-use super::recorded;
+use super::plain_interface;
 use super::traced::TracedValues;
 use super::trial::OutcomeCounter;
 use parking_lot::{Mutex, MutexGuard};
@@ -58,7 +57,7 @@ pub(super) struct Instance {
     /// The exported functions, in the order of [`Compiled::exported`].
     pub(super) functions: Vec<Func>,
     pub(super) handler: Option<Handler>,
-    pub(super) plain: Option<plain::Handle>,
+    pub(super) plain: Option<plain_interface::Handle>,
     pub(super) uses: u64,
     pub(super) idle_since: Instant,
 }
@@ -110,7 +109,7 @@ impl Version {
             http_step: Step::new(name, "wasi:http/handler"),
             types,
             values: TracedValues::of(&compiled, &grants),
-            codecs: if grants.recorder.is_some() { recorded::codecs(&compiled) } else { Vec::new() },
+            codecs: if grants.recorder.is_some() { compiled.codecs() } else { Vec::new() },
             requests: boundaries.calls(name, &id.label, "wasi:http/handler#handle"),
             positions,
             id,

@@ -10,30 +10,13 @@ use std::path::Path;
 type Module = Vec<String>;
 
 /// The loops that stay, by the folder of the crate and the modules that are in one.
-const KNOWN: [(&str, &[&str]); 7] = [
+const KNOWN: [(&str, &[&str]); 6] = [
     // Every reply can be an error, and an error is a reply.
     ("components/gateway/src", &["http::error", "http::reply"]),
     // A record is made of the span that ends, and the tracer of spans keeps the records.
     ("host/bindings/src", &["trace", "trace::record", "trace::ring"]),
     // A database has the statements that wait for its writer, and they run on it.
     ("host/bindings/src", &["sqlite::database", "sqlite::group"]),
-    // A pool calls versions, and a version is made for a pool: `impl Pool` and `impl Version` are divided by what they do.
-    (
-        "host/runtime/src",
-        &[
-            "caller",
-            "component",
-            "flat",
-            "handler",
-            "http",
-            "plain",
-            "pool",
-            "recorded",
-            "refusal",
-            "traced",
-            "version",
-        ],
-    ),
     // Parts of a queue use its time limit and its errors.
     ("host/links/src", &["durable::file", "durable::file::commit"]),
     ("host/links/src", &["durable::jetstream", "durable::jetstream::note"]),
