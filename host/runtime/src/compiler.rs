@@ -11,8 +11,8 @@
 
 use crate::background::{background, lower_priority};
 use crate::component::is_component;
-use crate::error::CompileError;
 use crate::config::{EngineError, cache, config};
+use crate::error::CompileError;
 use crate::load;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

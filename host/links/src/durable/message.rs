@@ -2,6 +2,7 @@
 
 use super::MAX_REASON_BYTES;
 use souk_bindings::printable;
+use std::fmt::Display;
 use std::sync::Arc;
 
 /// The fix for most failures of JetStream.
@@ -41,6 +42,11 @@ pub enum QueueError {
 }
 
 impl QueueError {
+    /// NATS is away, or JetStream refused, with this cause.
+    pub(super) fn nats(cause: impl Display) -> Self {
+        QueueError::Nats(cause.to_string().into())
+    }
+
     /// How to fix it.
     pub fn fix(&self) -> &'static str {
         match self {

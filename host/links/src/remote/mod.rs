@@ -72,12 +72,14 @@ pub(crate) mod fuzz;
 mod hosts;
 pub mod http;
 mod inbox;
+mod intake;
 mod link;
 mod listing;
 pub(crate) mod memory_budget;
 mod micro;
 mod other_types;
 mod peers;
+mod queue_group;
 mod running;
 mod serve;
 mod served;
@@ -95,8 +97,8 @@ pub use listing::{ListedHost, hosts as listed_hosts};
 pub use micro::is_served;
 pub(crate) use peers::WIRE_VERSION;
 pub use peers::{PeerError, Presence, agree};
+pub(crate) use queue_group::{leave, round_trip};
 pub use serve::Serving;
-pub(crate) use serve::{leave, round_trip};
 pub use served::{FunctionsUnknown, ServedFunction};
 pub use types::{MISMATCH_FIX, announce, compare, expected_types, unanswered};
 
@@ -135,7 +137,8 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
         call::FIXED_LIMITS,
         hosts::FIXED_LIMITS,
         running::FIXED_LIMITS,
-        serve::FIXED_LIMITS,
+        queue_group::FIXED_LIMITS,
+        intake::FIXED_LIMITS,
         wire::FIXED_LIMITS,
         http::FIXED_LIMITS,
         peers::FIXED_LIMITS,

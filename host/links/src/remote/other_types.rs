@@ -11,8 +11,8 @@
 
 use super::called::CalledFunction;
 use super::expected::{self, TYPES_INTERVAL};
+use super::intake::{Endpoint, Intakes, Kind};
 use super::micro;
-use super::serve::{Endpoint, Intakes, Kind};
 use souk_nats::record::RecordError;
 use souk_nats::record::Records;
 use souk_nats::{Nats, NatsError, Outage};

@@ -37,7 +37,7 @@ fn target(remote: &Remote, idempotent: bool) -> Target {
 /// Takes the calls of `target`.
 async fn host(client: &Client, target: &Target) -> Subscriber {
     let calls = client.queue_subscribe(target.subject.clone(), "shop".to_owned()).await.unwrap();
-    serve::round_trip(client).await;
+    queue_group::round_trip(client).await;
     calls
 }
 
@@ -89,7 +89,7 @@ async fn a_callee_that_falls_silent_is_lost_and_its_call_cancelled() {
     let target = target(&remote, false);
     let mut calls = host(&client, &target).await;
     let mut cancelled = client.subscribe(remote.nats().subjects().cancel("shop")).await.unwrap();
-    serve::round_trip(&client).await;
+    queue_group::round_trip(&client).await;
     let error = call(&remote, &target).await.unwrap_err();
     assert_eq!(error.failure, Failure::Lost, "{error}");
     let taken = calls.next().await.unwrap();
@@ -149,7 +149,7 @@ async fn a_lost_call_that_may_be_repeated_is_sent_to_another_host_and_only_so_of
 /// Answers probes for a host of `target`'s component with the id `live`.
 async fn there(client: &Client, remote: &Remote) -> AbortOnDropHandle<()> {
     let mut asked = client.subscribe("$SRV.PING.test-shop").await.unwrap();
-    serve::round_trip(client).await;
+    queue_group::round_trip(client).await;
     let name = format!("{}-shop", remote.nats().subjects().application());
     let answer = PingResponse {
         kind: "io.nats.micro.v1.ping_response".to_owned(),
@@ -175,7 +175,7 @@ async fn a_host_that_hangs_gets_no_calls_after_a_call_to_it_was_lost() {
     let mut hung = host(&client, &once).await;
     let _there = there(&client, &remote).await;
     let mut live = client.subscribe(call::host_subject(&once.subject, "live")).await.unwrap();
-    serve::round_trip(&client).await;
+    queue_group::round_trip(&client).await;
     let serving = async {
         for result in ["[1]", "[2]"] {
             let taken = live.next().await.unwrap();
@@ -191,7 +191,7 @@ async fn a_host_that_hangs_gets_no_calls_after_a_call_to_it_was_lost() {
     drop(hung.next().await.unwrap());
     // A host that answers probes but takes no calls any more does not make calls fail.
     drop(live);
-    serve::round_trip(&client).await;
+    queue_group::round_trip(&client).await;
     let serving = async {
         let taken = hung.next().await.unwrap();
         answer(&client, taken, None, "[3]").await;
@@ -224,7 +224,7 @@ async fn a_caller_that_goes_away_cancels_its_call() {
     let target = target(&remote, true);
     let mut calls = host(&client, &target).await;
     let mut cancelled = client.subscribe(remote.nats().subjects().cancel("shop")).await.unwrap();
-    serve::round_trip(&client).await;
+    queue_group::round_trip(&client).await;
     // The connection must outlive the call.
     let caller = tokio::spawn({
         let remote = remote.clone();
@@ -318,14 +318,14 @@ async fn hosts_that_start_together_learn_of_each_other_and_do_not_wait_for_a_sil
     agree(&one, &set, false).await.unwrap();
     let silent = async_nats::connect(server.url()).await.unwrap();
     let _silent = silent.subscribe("$SRV.INFO.test_host").await.unwrap();
-    serve::round_trip(&silent).await;
+    queue_group::round_trip(&silent).await;
     agree(&one, &set, false).await.unwrap();
 
     let _here = Presence::start(&one, &set).await.unwrap();
     agree(&one, &set, true).await.unwrap();
     let _there = Presence::start(&other, &empty).await.unwrap();
     // If one host asks before the other is visible, only the other learns of it.
-    serve::round_trip(other.client()).await;
+    queue_group::round_trip(other.client()).await;
     let (one_says, other_says) = tokio::join!(agree(&one, &set, true), agree(&other, &empty, true));
     assert!(one_says.unwrap_err().to_string().contains("`stand-in` is off at this host"));
     assert!(other_says.unwrap_err().to_string().contains("`stand-in` takes part at this host"));

@@ -13,6 +13,7 @@ use souk_bindings::sqlite::wal::{self, Wal};
 use souk_runtime::vital_thread;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 souk_manifest::fixed_limits! {
@@ -66,17 +67,18 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread. It keeps `wal`, the connection's write-ahead log, within its bound.
+    /// Starts the thread. It keeps `wal`, the connection's write-ahead log, within its bound; for that it waits up to
+    /// `busy_timeout` for a program that holds the file.
     ///
     /// # Errors
     /// When the system cannot start a thread.
-    pub(super) fn start(connection: Connection, wal: Wal) -> std::io::Result<Self> {
+    pub(super) fn start(connection: Connection, wal: Wal, busy_timeout: Duration) -> std::io::Result<Self> {
         let (jobs, waiting) = mpsc::channel(MAX_QUEUED_JOBS);
         let log_full = Arc::<AtomicBool>::default();
         let full = log_full.clone();
         let before = move |connection: &Connection| {
             // The queue's own reads are short, so none has to be ended.
-            let room = wal.keep_small(|| wal::empty(connection, super::BUSY_TIMEOUT), || false);
+            let room = wal.keep_small(|| wal::empty(connection, busy_timeout), || false);
             full.store(room.is_err(), Ordering::Relaxed);
         };
         std::thread::Builder::new().name("durable".to_owned()).spawn(move || {

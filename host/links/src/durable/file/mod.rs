@@ -114,8 +114,9 @@ impl FileQueue {
         reader.busy_timeout(BUSY_TIMEOUT)?;
         reader.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF")?;
         plan_once(&reader)?;
+        let wal = Wal::bounded(path, limit.clamp(MIN_WAL_BYTES, wal::MAX_WAL_BYTES));
         Ok(FileQueue {
-            writer: Writer::start(writer, Wal::bounded(path, limit.clamp(MIN_WAL_BYTES, wal::MAX_WAL_BYTES)))?,
+            writer: Writer::start(writer, wal, BUSY_TIMEOUT)?,
             reader: Arc::new(Mutex::new(reader)),
             limit,
             arrivals: Arc::default(),

@@ -321,5 +321,5 @@ fn refused(error: &PublishError) -> Refusal {
 }
 
 fn failed(cause: impl Display) -> QueueError {
-    QueueError::Nats(cause.to_string().into())
+    QueueError::nats(cause)
 }

@@ -56,21 +56,21 @@ impl Notes {
         match self.stream.get_last_raw_message_by_subject(&self.subjects.note(id)).await {
             Ok(message) => Ok(serde_json::from_slice(&message.payload).ok()),
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(super::failed(error)),
+            Err(error) => Err(QueueError::nats(error)),
         }
     }
 
     /// Writes the note about the message `id`, which replaces the one before.
     pub(super) async fn put(&self, id: &str, note: &Note) -> Result<(), QueueError> {
-        let text = serde_json::to_vec(note).map_err(super::failed)?;
-        let sent = self.context.publish(self.subjects.note(id), text.into()).await.map_err(super::failed)?;
-        sent.await.map_err(super::failed)?;
+        let text = serde_json::to_vec(note).map_err(QueueError::nats)?;
+        let sent = self.context.publish(self.subjects.note(id), text.into()).await.map_err(QueueError::nats)?;
+        sent.await.map_err(QueueError::nats)?;
         Ok(())
     }
 
     /// Deletes the note about the message `id`.
     pub(super) async fn delete(&self, id: &str) -> Result<(), QueueError> {
-        self.stream.purge().filter(self.subjects.note(id)).await.map_err(super::failed)?;
+        self.stream.purge().filter(self.subjects.note(id)).await.map_err(QueueError::nats)?;
         Ok(())
     }
 }
