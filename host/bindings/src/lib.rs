@@ -120,6 +120,7 @@ pub fn fixed_limits() -> Vec<FixedLimit> {
         call::FIXED_LIMITS,
         call::PATH_LIMITS,
         trace::FIXED_LIMITS,
+        trace::SPAN_LIMITS,
         trace::ID_LIMITS,
         trace::STATEMENT_LIMITS,
         tape::FIXED_LIMITS,

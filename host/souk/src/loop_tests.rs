@@ -9,20 +9,9 @@ use std::path::Path;
 /// A module, by the names in its path.
 type Module = Vec<String>;
 
-/// The loops that stay, by the folder of the crate and the modules that are in one.
-const KNOWN: [(&str, &[&str]); 6] = [
-    // Every reply can be an error, and an error is a reply.
-    ("components/gateway/src", &["http::error", "http::reply"]),
-    // A record is made of the span that ends, and the tracer of spans keeps the records.
-    ("host/bindings/src", &["trace", "trace::record", "trace::ring"]),
-    // A database has the statements that wait for its writer, and they run on it.
-    ("host/bindings/src", &["sqlite::database", "sqlite::group"]),
-    // Parts of a queue use its time limit and its errors.
-    ("host/links/src", &["durable::file", "durable::file::commit"]),
-    ("host/links/src", &["durable::jetstream", "durable::jetstream::note"]),
-    // One subscribes to what the other finds.
-    ("host/links/src", &["remote::other_types", "remote::serve"]),
-];
+/// The loop that stays, by the folder of the crate and the modules that are in it: every reply can be an error, and an
+/// error is a reply.
+const KNOWN: [(&str, &[&str]); 1] = [("components/gateway/src", &["http::error", "http::reply"])];
 
 /// The modules of a crate with their code, without tests.
 fn modules(source: &Path) -> BTreeMap<Module, String> {

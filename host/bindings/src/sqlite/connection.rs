@@ -1,11 +1,12 @@
 //! A guest's connection: it chooses the engine for each statement, and keeps the state between statements.
 
-use super::database::{Database, Writer, Written};
+use super::database::{Database, Writer};
 use super::engine::Collected;
 use super::error::Stop;
-use super::group::{Change, Statement};
+use super::group::Change;
 use super::statement::Kind;
 use super::stream::RowStream;
+use super::waiting::{Statement, Written};
 use super::{Error, MEMORY_PAUSE, MEMORY_TRIES, QueryResult, Share, Value};
 use crate::session::{Session, State};
 use std::sync::Arc;

@@ -3,10 +3,10 @@
 use super::engine::{Bound, Collected, Engine, has_virtual_tables};
 use super::error::{Stop, internal, to_guest_busy, to_guest_evicted};
 use super::gauge::Run;
-use super::group::Waiting;
 use super::policy::Role;
 use super::reads::{Reading, Reads};
 use super::spill::SpillBudget;
+use super::waiting::{Waiting, Written};
 use super::wal::{MAX_WAL_BYTES, Wal, WalFull};
 use super::{Error, Value};
 use crate::fair::{FairPermit, FairSemaphore};
@@ -32,7 +32,7 @@ pub struct Database {
     /// The turn to write; components take turns.
     writes: FairSemaphore<usize>,
     /// The statements that may share a transaction.
-    pub(super) waiting: Waiting,
+    pub(super) waiting: Arc<Waiting>,
     /// Idle readers; more are opened when needed.
     idle: Mutex<Vec<Engine>>,
     readers: Arc<Semaphore>,
@@ -88,7 +88,7 @@ impl Database {
             max_bytes,
             writer: Arc::new(tokio::sync::Mutex::new(writer)),
             writes: FairSemaphore::new(1),
-            waiting: Waiting::default(),
+            waiting: Arc::default(),
             idle: Mutex::new(Vec::new()),
             readers: Arc::new(Semaphore::new(super::READERS)),
             long_reads: FairSemaphore::new(super::LONG_READERS),
@@ -367,17 +367,6 @@ pub(super) struct Writer {
     engine: Option<OwnedMutexGuard<Engine>>,
     database: Arc<Database>,
     _turn: FairPermit<usize>,
-}
-
-/// The result of a statement on the writer.
-pub(super) struct Written {
-    pub collected: Collected,
-    /// How many bytes of the file hold data now, at most; `None` inside a transaction.
-    pub bytes_in_use: Option<u64>,
-    /// The rowid of a row that the statement inserted.
-    pub inserted: Option<i64>,
-    /// The number of rows that SQLite counts for the last `INSERT`, `UPDATE` or `DELETE`.
-    pub changes: u64,
 }
 
 /// How a statement on the writer ended.

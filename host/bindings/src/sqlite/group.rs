@@ -8,12 +8,12 @@
 //! it is rolled back, and each of its statements runs alone, in its turn, as if there were no groups. Nobody gets an
 //! answer before the commit.
 
-use super::database::{Database, WHOLE, Writer, Written};
+use super::Error;
+use super::database::{Database, WHOLE, Writer};
 use super::engine::{Collected, Engine};
 use super::error::{Stop, internal, to_guest_busy};
 use super::share::Share;
-use super::{Error, Value};
-use crate::fair::{self, FairQueue};
+use super::waiting::{Lead, Leader, Member, Reply, Statement, Wait, Written};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,143 +34,12 @@ souk_manifest::fixed_limits! {
     const GROUP_RESULT_BYTES: usize = 1 << 20, bytes;
 }
 
-/// A statement with its parameters.
-#[derive(Debug)]
-pub(super) struct Statement {
-    pub sql: String,
-    pub params: Vec<Value>,
-}
-
-/// The statements that wait for a leader.
-#[derive(Default)]
-pub(super) struct Waiting(Mutex<State>);
-
-#[derive(Default)]
-struct State {
-    /// Whether there is a leader.
-    led: bool,
-    members: FairQueue<usize, Member>,
-}
-
-struct Member {
-    owner: usize,
-    statement: Place,
-    /// Its group has failed: it runs in no other one.
-    alone: bool,
-    caller: oneshot::Sender<Reply>,
-}
-
-impl fair::Waiting for Member {
-    fn has_gone(&self) -> bool {
-        self.caller.is_closed()
-    }
-}
-
-/// Where a statement waits. Who takes it runs it, or knows that nobody does.
-type Place = Arc<Mutex<Option<Statement>>>;
-
-/// A caller's wait for its answer. Dropping it takes a statement that was not begun out of memory.
-struct Wait {
-    statement: Place,
-    reply: oneshot::Receiver<Reply>,
-}
-
-impl Drop for Wait {
-    fn drop(&mut self) {
-        // First, so that a group that fails does not put it back.
-        self.reply.close();
-        drop(self.statement.lock().take());
-    }
-}
-
-enum Reply {
-    Done(Result<Written, Error>),
-    Lead(Lead),
-}
-
-/// What a leader begins with.
-struct Lead {
-    statement: Statement,
-    alone: bool,
-    leader: Leader,
-}
-
-/// The caller that has it leads; dropping it makes the next waiting caller the leader.
-pub(super) struct Leader {
-    /// `None` after it was passed on.
-    database: Option<Arc<Database>>,
-}
-
 /// How [`Database::change`] ended.
 pub(super) enum Change {
     /// The statement has run in a group.
     Done(Written),
     /// The caller runs it on this writer, and keeps the leader until then.
     Alone(Writer, Statement, Leader),
-}
-
-impl State {
-    /// Takes the statement whose turn it is, and whose caller still waits.
-    fn pop(&mut self) -> Option<(Member, Statement)> {
-        while let Some(member) = self.members.pop() {
-            let statement = member.statement.lock().take();
-            if let Some(statement) = statement {
-                return Some((member, statement));
-            }
-        }
-        None
-    }
-}
-
-impl Waiting {
-    fn put_back(&self, member: Member, statement: Statement) {
-        *member.statement.lock() = Some(statement);
-        if member.caller.is_closed() {
-            drop(member.statement.lock().take());
-            return;
-        }
-        self.0.lock().members.push(member.owner, member, true);
-    }
-}
-
-#[cfg(test)]
-impl Waiting {
-    /// The number of statements in the queue.
-    pub(super) fn len(&self) -> usize {
-        self.0.lock().members.len()
-    }
-
-    /// The number of statements that wait in memory.
-    pub(super) fn held(&self) -> usize {
-        self.0.lock().members.iter().filter(|member| member.statement.lock().is_some()).count()
-    }
-
-    pub(super) fn is_led(&self) -> bool {
-        self.0.lock().led
-    }
-}
-
-impl Drop for Leader {
-    fn drop(&mut self) {
-        let Some(database) = self.database.take() else { return };
-        loop {
-            let (member, statement) = {
-                let mut state = database.waiting.0.lock();
-                let Some(first) = state.pop() else {
-                    state.led = false;
-                    return;
-                };
-                first
-            };
-            let leader = Leader { database: Some(database.clone()) };
-            let lead = Lead { statement, alone: member.alone, leader };
-            match member.caller.send(Reply::Lead(lead)) {
-                // This one is still the leader; dropping the copy must not pass it on again.
-                Err(Reply::Lead(mut lead)) => lead.leader.database = None,
-                _ => return,
-            }
-        }
-    }
 }
 
 impl Database {
@@ -207,7 +76,7 @@ impl Database {
         let mut state = self.waiting.0.lock();
         if !state.led {
             state.led = true;
-            return Ok(Lead { statement, alone: false, leader: Leader { database: Some(self.clone()) } });
+            return Ok(Lead { statement, alone: false, leader: Leader::of(&self.waiting) });
         }
         let (caller, reply) = oneshot::channel();
         let statement = Arc::new(Mutex::new(Some(statement)));

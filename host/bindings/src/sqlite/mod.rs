@@ -73,6 +73,7 @@ mod spin_2;
 mod statement;
 mod stream;
 mod value;
+mod waiting;
 pub mod wal;
 
 #[cfg(test)]

@@ -1,48 +1,9 @@
 //! Spans that a guest creates itself, below the span of its call.
 
-use super::{Attribute, Kind, Place, Record, Span, SpanId, TraceId};
+use super::{Attribute, Event, Guest, Kind, Place, Record, Span, SpanId, TraceId};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-/// An event within a guest's span.
-#[derive(Debug, Clone)]
-pub struct Event {
-    /// Its name.
-    pub name: Box<str>,
-    /// Its time, since 1970.
-    pub time: Duration,
-    /// Its attributes.
-    pub attributes: Vec<(Box<str>, Attribute)>,
-}
-
-/// The details that only guests' spans have.
-#[derive(Debug, Clone, Default)]
-pub struct Guest {
-    /// Its attributes.
-    pub attributes: Vec<(Box<str>, Attribute)>,
-    /// Its events.
-    pub events: Vec<Event>,
-}
-
-impl Guest {
-    /// Its size in the host's memory.
-    pub(super) fn bytes(&self) -> usize {
-        let texts = |attributes: &[(Box<str>, Attribute)]| -> usize {
-            let size = |(name, value): &(Box<str>, Attribute)| {
-                name.len()
-                    + size_of::<(Box<str>, Attribute)>()
-                    + match value {
-                        Attribute::Text(text) => text.len(),
-                        Attribute::Name(_) | Attribute::Number(_) => 0,
-                    }
-            };
-            attributes.iter().map(size).sum()
-        };
-        let events = self.events.iter().map(|event| event.name.len() + size_of::<Event>() + texts(&event.attributes));
-        texts(&self.attributes) + events.sum::<usize>()
-    }
-}
 
 /// A span of a guest that has ended.
 pub(crate) struct GuestSpan {

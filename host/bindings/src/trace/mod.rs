@@ -16,6 +16,7 @@
 
 mod guest;
 mod ids;
+mod open_span;
 mod record;
 mod redaction;
 mod ring;
@@ -24,11 +25,11 @@ mod statement;
 mod tests;
 
 pub(crate) use guest::GuestSpan;
-pub use guest::{Event, Guest};
 pub(crate) use ids::FIXED_LIMITS as ID_LIMITS;
 pub use ids::{Parent, SpanId, TRACEPARENT, TRACESTATE, TraceId};
-pub(crate) use record::OpenSpan;
-pub use record::{Attribute, Kind, Record};
+pub(crate) use open_span::OpenSpan;
+pub(crate) use record::FIXED_LIMITS as SPAN_LIMITS;
+pub use record::{Attribute, Event, Guest, Kind, Record};
 pub use redaction::Redaction;
 pub(crate) use ring::FIXED_LIMITS;
 pub use ring::{Filter, Summary, Trace};

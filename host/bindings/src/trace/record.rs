@@ -1,10 +1,17 @@
-//! A span, from its beginning to its record.
+//! The record of a span that has ended.
 
-use super::{Guest, Place, Root, Span, SpanId, TraceId};
+use super::ids::{SpanId, TraceId};
 use std::mem::size_of;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of spans.
+    pub(crate) const FIXED_LIMITS = "traces";
+
+    /// The longest text that a span keeps: a statement, an argument, an error.
+    pub(super) const MAX_ATTRIBUTE_BYTES: usize = 4 << 10, bytes;
+}
 
 /// The kind of a span, in OpenTelemetry's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +66,46 @@ impl Attribute {
 
 /// A text, cut to the limit.
 pub(super) fn cut(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(super::ring::MAX_ATTRIBUTE_BYTES)).unwrap_or(text)
+    text.get(..text.floor_char_boundary(MAX_ATTRIBUTE_BYTES)).unwrap_or(text)
+}
+
+/// An event within a guest's span.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Its name.
+    pub name: Box<str>,
+    /// Its time, since 1970.
+    pub time: Duration,
+    /// Its attributes.
+    pub attributes: Vec<(Box<str>, Attribute)>,
+}
+
+/// The details that only guests' spans have.
+#[derive(Debug, Clone, Default)]
+pub struct Guest {
+    /// Its attributes.
+    pub attributes: Vec<(Box<str>, Attribute)>,
+    /// Its events.
+    pub events: Vec<Event>,
+}
+
+impl Guest {
+    /// Its size in the host's memory.
+    pub(super) fn bytes(&self) -> usize {
+        let texts = |attributes: &[(Box<str>, Attribute)]| -> usize {
+            let size = |(name, value): &(Box<str>, Attribute)| {
+                name.len()
+                    + size_of::<(Box<str>, Attribute)>()
+                    + match value {
+                        Attribute::Text(text) => text.len(),
+                        Attribute::Name(_) | Attribute::Number(_) => 0,
+                    }
+            };
+            attributes.iter().map(size).sum()
+        };
+        let events = self.events.iter().map(|event| event.name.len() + size_of::<Event>() + texts(&event.attributes));
+        texts(&self.attributes) + events.sum::<usize>()
+    }
 }
 
 /// A span that has ended.
@@ -120,75 +166,5 @@ impl Record {
             Attribute::Name(text) if *known == name => Some(*text),
             _ => None,
         })
-    }
-}
-
-/// A span that has begun: its record, which nobody else has yet.
-pub(crate) struct OpenSpan {
-    record: Arc<Record>,
-    root: Arc<Root>,
-}
-
-impl OpenSpan {
-    pub(super) fn new(at: &Place, kind: Kind, name: Arc<str>, component: Arc<str>, began: Instant) -> Self {
-        let root = &at.root;
-        let record = Record {
-            trace: root.trace,
-            span: SpanId::new(&root.tracing.numbers),
-            parent: at.span,
-            name,
-            component,
-            kind,
-            start: root.time(began),
-            duration: Duration::ZERO,
-            error: None,
-            detail: None,
-            attributes: Vec::new(),
-            state: root.state.clone(),
-            guest: None,
-        };
-        OpenSpan { record: Arc::new(record), root: root.clone() }
-    }
-
-    /// The place in the trace for operations inside it.
-    pub(crate) fn span(&self) -> Span {
-        let (root, component) = (self.root.clone(), self.record.component.clone());
-        Span(Some(Place { root, span: Some(self.record.span), component }))
-    }
-
-    pub(crate) fn rename(&mut self, name: Arc<str>) {
-        self.change(|record| record.name = name);
-    }
-
-    pub(crate) fn moved_to(&mut self, component: &Arc<str>) {
-        self.change(|record| record.component.clone_from(component));
-    }
-
-    pub(crate) fn note(&mut self, name: &'static str, value: Attribute) {
-        self.change(|record| record.attributes.push((name, value)));
-    }
-
-    /// Sets the reason of its failure, more exact than the kind of failure.
-    pub(crate) fn fails(&mut self, why: &str) {
-        self.change(|record| record.detail = Some(cut(why).into()));
-    }
-
-    /// Ends it; it `took` so long.
-    pub(crate) fn end(mut self, error: Option<&str>, took: Duration) {
-        self.change(|record| {
-            record.duration = took;
-            record.error = error.map(Box::from);
-            if error.is_none() {
-                record.detail = None;
-            }
-        });
-        self.root.tracing.keep(self.record);
-    }
-
-    /// Until its end, only this value has the record.
-    fn change(&mut self, change: impl FnOnce(&mut Record)) {
-        if let Some(record) = Arc::get_mut(&mut self.record) {
-            change(record);
-        }
     }
 }

@@ -21,8 +21,6 @@ souk_manifest::fixed_limits! {
     pub(super) const MAX_TRACE_SPANS: usize = 1_000, "spans";
     /// The most memory that all traces use there.
     pub(super) const MAX_TRACE_MEMORY_BYTES: usize = 16 << 20, bytes;
-    /// The longest text that a span keeps: a statement, an argument, an error.
-    pub(super) const MAX_ATTRIBUTE_BYTES: usize = 4 << 10, bytes;
 }
 
 /// How many spans a trace usually has.

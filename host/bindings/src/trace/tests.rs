@@ -1,6 +1,7 @@
 //! Ids follow the recommendation, strangers decide nothing, and the memory for traces is limited.
 
-use super::ring::{MAX_ATTRIBUTE_BYTES, MAX_TRACE_MEMORY_BYTES, MAX_TRACE_SPANS, MAX_TRACES};
+use super::record::MAX_ATTRIBUTE_BYTES;
+use super::ring::{MAX_TRACE_MEMORY_BYTES, MAX_TRACE_SPANS, MAX_TRACES};
 use super::statement::without_values;
 use super::*;
 use proptest::prelude::*;
