@@ -31,6 +31,8 @@ souk_manifest::fixed_limits! {
     const MAX_BATCH_ROWS: usize = 1_000, "rows";
     /// About how many bytes of rows one statement has; a single row may have more.
     const MAX_BATCH_BYTES: usize = 1 << 20, bytes;
+    /// The most statements whose rows are read while PostgreSQL runs an earlier one.
+    const MAX_READ_AHEAD: usize = 2, "statements";
 }
 
 /// Why a database was not copied. Rows that were copied stay, and the next attempt continues.

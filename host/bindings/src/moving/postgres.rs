@@ -1,7 +1,7 @@
 //! The target: fills and compares the tables that migrations have created in PostgreSQL.
 
 use super::sqlite::{Part, Source, Table};
-use super::{MoveError, Moved, Sum};
+use super::{MAX_READ_AHEAD, MoveError, Moved, Sum};
 use crate::postgres::connect_options;
 use futures::TryStreamExt as _;
 use souk_manifest::PostgresAddress;
@@ -65,7 +65,7 @@ pub async fn copy(the: Move<'_>, progress: impl Fn(&str, u64)) -> Result<Vec<Mov
             target.must_be_empty(table).await?;
         }
     }
-    let (sender, mut parts) = tokio::sync::mpsc::channel(2);
+    let (sender, mut parts) = tokio::sync::mpsc::channel(MAX_READ_AHEAD);
     let read = tables.clone();
     let reading = tokio::task::spawn_blocking(move || source.send(&read, &sender));
     let mut sums = vec![Sum::default(); tables.len()];

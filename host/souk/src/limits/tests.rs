@@ -6,25 +6,78 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Constants that look like a limit but are none: file, name, and what it is.
+/// Constants that are numbers and no limits: file, name, and what each is.
 const NO_BOUNDS: &[(&str, &str, &str)] = &[
-    ("bindings/src/sqlite/value.rs", "CELL_BYTES", "the size of a type"),
-    ("bindings/src/postgres/value.rs", "CELL_BYTES", "the size of a type"),
+    ("bindings/src/call.rs", "DRAWS", "the range of a random number"),
+    ("bindings/src/fair.rs", "FEW", "how many items it takes to look for those that nobody waits for"),
+    ("bindings/src/full.rs", "MIN_FREE_BYTES", "what is so little room that a disk is full"),
+    ("bindings/src/key_value/file.rs", "PAGE_SIZE", "SQLite's size of a page, in which files are counted"),
+    ("bindings/src/key_value/mongodb.rs", "DUPLICATE_KEY", "a code of MongoDB"),
+    ("bindings/src/migrations/postgres.rs", "LOCK", "the number of a lock"),
     #[cfg(feature = "mysql")]
     ("bindings/src/mysql/value.rs", "CELL_BYTES", "the size of a type"),
-    ("bindings/src/sqlite/engine.rs", "PAGE_BYTES", "SQLite's default size of a page, in which files are counted"),
-    ("bindings/src/full.rs", "MIN_FREE_BYTES", "what is so little room that a disk is full"),
+    ("bindings/src/otel/logs.rs", "ERROR", "a number of OpenTelemetry"),
+    ("bindings/src/otel/logs.rs", "INFO", "a number of OpenTelemetry"),
     ("bindings/src/otel/logs.rs", "LINE_BYTES", "what a line counts for beside its text"),
+    ("bindings/src/otel/logs.rs", "WARN", "a number of OpenTelemetry"),
+    ("bindings/src/postgres/numeric.rs", "GROUP", "the form of a number on the wire"),
+    ("bindings/src/postgres/numeric.rs", "NEGATIVE", "the form of a number on the wire"),
+    ("bindings/src/postgres/parameter.rs", "MICROS", "a unit of time"),
+    ("bindings/src/postgres/value.rs", "CELL_BYTES", "the size of a type"),
+    ("bindings/src/postgres/value.rs", "EPOCH", "where PostgreSQL begins to count time"),
+    ("bindings/src/postgres/value.rs", "MICROS", "a unit of time"),
+    ("bindings/src/sqlite/engine.rs", "PAGE_BYTES", "SQLite's default size of a page, in which files are counted"),
+    ("bindings/src/sqlite/engine.rs", "PROGRESS_STEPS", "how often SQLite asks whether a statement's time is over"),
+    ("bindings/src/sqlite/gauge.rs", "NEVER", "a value for none"),
+    ("bindings/src/sqlite/spill.rs", "CALLS", "how often a statement's time is read"),
+    ("bindings/src/sqlite/spill.rs", "UNREAD", "a value for none"),
+    ("bindings/src/sqlite/value.rs", "CELL_BYTES", "the size of a type"),
     ("bindings/src/tape/mod.rs", "ENTRY_BYTES", "what an entry counts for beside its texts"),
     ("bindings/src/tape/mod.rs", "READ_BYTES", "the size of a number"),
+    ("bindings/src/tape/recorder.rs", "FORMAT", "the version of a format"),
+    ("bindings/src/tape/recording.rs", "CLOCK_KINDS", "how many kinds of clocks there are"),
     ("bindings/src/tape/secrets.rs", "MIN_SECRET_BYTES", "what is long enough to be a secret"),
+    ("bindings/src/trace/ids.rs", "EACH", "a number in which eight bytes are set at once"),
+    ("bindings/src/trace/ids.rs", "STEP", "a step of a generator of random numbers"),
+    ("bindings/src/trace/ring.rs", "USUAL_SPANS", "the room with which a list begins"),
+    ("codec/src/encode.rs", "EXACT", "the largest number that JSON parsers read exactly"),
+    ("codec/src/shape.rs", "SHOWN", "the layout of an error"),
+    ("codec/src/signature.rs", "WIDTH", "the layout of a signature"),
     ("codec/src/trail.rs", "RESERVE_STEP_BYTES", "the step in which a buffer grows"),
+    ("links/src/cluster/identity.rs", "FORM", "the version of a format"),
+    ("links/src/cluster/intents.rs", "FORM", "the version of a format"),
+    ("links/src/cluster/places.rs", "SHOWN_ID_DIGITS", "the layout of an error"),
+    ("links/src/durable/file/commit.rs", "UNIT", "the unit of a bound of the table"),
+    ("links/src/remote/expected.rs", "SECONDS_OF_A_DAY", "a unit of time"),
+    ("manifest/src/allowed.rs", "LISTED_VALUES", "the layout of an error"),
+    ("manifest/src/limits.rs", "DAY", "a unit of the table of limits that a manifest changes"),
+    ("manifest/src/limits.rs", "HOUR", "a unit of the table of limits that a manifest changes"),
+    ("manifest/src/postgres.rs", "DEFAULT_PORT", "PostgreSQL's port"),
+    ("manifest/src/readers.rs", "EVERYONE", "a bit of a file's mode"),
+    ("manifest/src/readers.rs", "GROUP", "a bit of a file's mode"),
     ("manifest/src/secrets.rs", "SECRET_BYTES", "the exact size of a secret that is made"),
-    ("souk/src/cli/event_table.rs", "MIN_WIDTH", "the layout of a table"),
+    ("nats/src/lib.rs", "DEFAULT_REPLICAS", "the default of a key"),
+    ("runtime/src/background.rs", "LOWEST_PRIORITY", "a number of the system"),
+    ("runtime/src/compiler.rs", "REFUSED", "an exit code"),
+    ("runtime/src/config.rs", "CORE_INSTANCES", "a bound of the table, with another type"),
+    ("runtime/src/config.rs", "MEMORIES", "a bound of the table, with another type"),
+    ("runtime/src/config.rs", "TABLES", "a bound of the table, with another type"),
+    ("runtime/src/plain.rs", "DOES_NOT_FIT", "a status"),
+    ("runtime/src/report/sections.rs", "CODE", "the form of WebAssembly"),
+    ("runtime/src/report/sections.rs", "CUSTOM", "the form of WebAssembly"),
+    ("runtime/src/report/sections.rs", "HEADER", "the form of WebAssembly"),
+    ("souk/src/backup/mod.rs", "FORMAT", "the version of a format"),
     ("souk/src/cli/event_table.rs", "MIN_ID", "the layout of a table"),
     ("souk/src/cli/event_table.rs", "MIN_TEXT", "the layout of a table"),
-    ("manifest/src/limits.rs", "HOUR", "a unit of the table of limits that a manifest changes"),
-    ("manifest/src/limits.rs", "DAY", "a unit of the table of limits that a manifest changes"),
+    ("souk/src/cli/event_table.rs", "MIN_WIDTH", "the layout of a table"),
+    ("souk/src/cli/event_table.rs", "WIDTH", "the layout of a table"),
+    ("souk/src/cli/traces.rs", "BAR", "the layout of a table"),
+    ("souk/src/http/budget/owners.rs", "GROUPS", "how many budgets a request counts in"),
+    ("souk/src/http/peer/proxy_protocol.rs", "BINARY_HEAD", "the form of a header"),
+    ("souk/src/http/request.rs", "ENTRY", "what a header counts for beside its text"),
+    ("souk/src/imports/run.rs", "PROGRESS_ROWS", "how often a command shows its progress"),
+    ("souk/src/moving/key_value.rs", "BATCH", "two bounds of the table, one divided by the other"),
+    ("souk/src/otlp/spans.rs", "SAMPLED", "a bit of a trace's flags"),
 ];
 
 /// Parts of the host that exist only with a feature.
@@ -110,13 +163,9 @@ fn constants(text: &str) -> Vec<(String, String)> {
     declared.collect()
 }
 
-/// Whether a constant outside a table is a limit, judged by its name and its type.
-fn bounds(name: &str, kind: &str) -> bool {
-    let number = ["usize", "u64", "u32", "u16", "u8", "i64", "i32"].contains(&kind);
-    let starts = ["MAX_", "MIN_"].iter().any(|start| name.starts_with(start));
-    let ends =
-        ["_TIMEOUT", "_INTERVAL", "_BYTES", "_KIB", "_LIMIT", "_TTL", "_MS"].iter().any(|end| name.ends_with(end));
-    kind.contains("Duration") || (number && (starts || ends))
+/// Whether a constant outside a table can be a limit, judged by its type.
+fn can_bound(kind: &str) -> bool {
+    kind.contains("Duration") || ["usize", "u64", "u32", "u16", "u8", "i64", "i32"].contains(&kind)
 }
 
 #[test]
@@ -135,7 +184,7 @@ fn every_constant_that_bounds_something_stands_in_a_table() {
             }
             // The codec does not depend on the macro's crate; a crate that depends on both lists the codec's limits.
             let elsewhere = source.path.starts_with("codec/") && tables.contains(&format!("= souk_codec::{name},"));
-            if bounds(&name, &kind) && !elsewhere {
+            if can_bound(&kind) && !elsewhere {
                 outside += &format!("host/{}: {name}: {kind}\n", source.path);
             }
         }
@@ -155,6 +204,19 @@ fn no_duration_is_written_where_it_is_used() {
         let (_, rest) = source.split();
         for line in rest.lines() {
             let written = from.iter().any(|from| line.split(from).skip(1).any(number));
+            assert!(!written, "host/{}: make this a constant in `fixed_limits!`: {}", source.path, line.trim());
+        }
+    }
+}
+
+/// One at a time is a rule, not a bound.
+#[test]
+fn no_number_of_things_at_one_time_is_written_where_it_is_used() {
+    let bounded = ["channel(", "buffered(", "buffer_unordered(", "for_each_concurrent(", "Semaphore::new("];
+    let number = |text: &str| text.starts_with(|c: char| c.is_ascii_digit()) && !text.starts_with("1)");
+    for source in sources() {
+        for line in source.split().1.lines() {
+            let written = bounded.iter().any(|call| line.split(call).skip(1).any(number));
             assert!(!written, "host/{}: make this a constant in `fixed_limits!`: {}", source.path, line.trim());
         }
     }

@@ -12,8 +12,13 @@ use std::collections::HashSet;
 /// How many values fit into one batch, whatever their sizes.
 const BATCH: usize = MAX_BATCH_BYTES / MAX_VALUE_BYTES;
 
-/// How many batches run at a time.
-const BATCHES: usize = 8;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of copies of key-value stores.
+    pub(super) const FIXED_LIMITS = "moving";
+
+    /// The most batches of values of a key-value store that are copied at one time.
+    const MAX_CONCURRENT_BATCHES: usize = 8, "batches";
+}
 
 /// Why a store was not copied completely. What was already copied stays.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +85,7 @@ pub(crate) async fn copy(from: &Store, to: &Store, resumed: bool, progress: impl
         for keys in keys.chunks(BATCH) {
             batches.push(moved(from, to, keys.to_vec()));
         }
-        let batches: Vec<_> = stream::iter(batches).buffered(BATCHES).try_collect().await?;
+        let batches: Vec<_> = stream::iter(batches).buffered(MAX_CONCURRENT_BATCHES).try_collect().await?;
         for (key, value) in batches.iter().flatten() {
             sum.add(key, value);
         }
@@ -122,7 +127,7 @@ async fn checksum(store: &Store) -> Result<Sum, StoreError> {
         for keys in keys.chunks(BATCH) {
             batches.push(store.get_many(keys.to_vec()));
         }
-        let batches: Vec<_> = stream::iter(batches).buffered(BATCHES).try_collect().await?;
+        let batches: Vec<_> = stream::iter(batches).buffered(MAX_CONCURRENT_BATCHES).try_collect().await?;
         for (key, value) in batches.into_iter().flatten() {
             sum.add(&key, &value.unwrap_or_default());
         }

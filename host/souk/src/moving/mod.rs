@@ -10,4 +10,11 @@ mod places;
 
 pub(crate) use key_value::{CopyError, copy};
 pub use places::PlaceError;
-pub(crate) use places::{accept, begin, check, end, fixed_limits, must_match, store_place};
+pub(crate) use places::{accept, begin, check, end, must_match, store_place};
+
+use souk_manifest::limits::FixedLimit;
+
+/// Every fixed limit of this module.
+pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
+    [key_value::FIXED_LIMITS, places::FIXED_LIMITS].concat()
+}

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use souk_bindings::key_value::{Store, Stores};
 use souk_bindings::migrations::{self, MigrationError};
 use souk_bindings::moving::has_rows;
-use souk_manifest::limits::FixedLimit;
 use souk_manifest::state::StateFolder;
 use souk_manifest::subject::Subjects;
 use souk_manifest::{Application, Component, DatabaseUrl, KeyValuePlace};
@@ -21,15 +20,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of the record of places.
-    const OWN_LIMITS = "places";
+    pub(super) const FIXED_LIMITS = "places";
 
     /// How often an empty store on a server is checked for keys.
     const WATCH_INTERVAL: Duration = Duration::from_secs(5);
-}
-
-/// Every fixed limit of this module.
-pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
-    OWN_LIMITS.to_vec()
 }
 
 /// The application does not start, because its data is not at the configured place.

@@ -22,6 +22,14 @@ use std::sync::Arc;
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentFunc;
 
+souk_manifest::fixed_limits! {
+    /// The fixed limits of the check of a version.
+    pub(crate) const FIXED_LIMITS = "deployments";
+
+    /// The most stored messages that are named when a new version does not fit them.
+    const MAX_REPORTED_MESSAGES: usize = 10, "messages";
+}
+
 /// The mistakes of a version, and the migrations that it would run.
 pub(super) struct Checked {
     /// The linked version; `None` when something is wrong.
@@ -266,7 +274,7 @@ impl App {
             let message = format!("message {id} waits for `{function}`, {why}");
             let fix = "wait until it is delivered, or drop it with `souk events drop`";
             mistakes.push(now.application.mistake(declared, message, fix));
-            if mistakes.len() >= 10 {
+            if mistakes.len() >= MAX_REPORTED_MESSAGES {
                 break;
             }
         }

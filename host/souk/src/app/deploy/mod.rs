@@ -58,6 +58,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
         version_folder::FIXED_LIMITS,
         judge::FIXED_LIMITS,
         migrations::FIXED_LIMITS,
+        check::FIXED_LIMITS,
     ]
     .concat()
 }
