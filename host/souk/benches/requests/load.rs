@@ -8,8 +8,10 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use sha2::Sha256;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use souk_manifest::clock;
+use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 /// The measurements of one slot.
 pub(crate) struct Sample {
@@ -58,7 +60,7 @@ pub(crate) struct Event {
 impl Event {
     /// A new event and its signature.
     fn make(&self) -> (String, String) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let now = clock::since_epoch().as_secs();
         let id = uuid::Uuid::now_v7().simple();
         let session =
             json!({ "id": format!("cs_{id}"), "object": "checkout.session", "metadata": { "orderId": self.order } });

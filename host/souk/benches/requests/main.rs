@@ -8,7 +8,6 @@
 //! absolute figures do not. The CPU time of a request on both sides goes to `docs/benchmarks/`, as a table and as a
 //! chart ([`chart`]). With the argument `large`, only the rows with much data are measured.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a benchmark may stop
-#![allow(clippy::disallowed_methods, reason = "it measures real time, beside the program that runs")]
 
 mod bare;
 mod chart;
@@ -239,7 +238,7 @@ fn events(server: &Server, call: &Call, database: &std::path::Path, applied: &st
     let count =
         || -> u32 { rusqlite::Connection::open(database).unwrap().query_row(applied, [], |r| r.get(0)).unwrap() };
     let sample = load::run(server, call, CONNECTIONS, SLOT);
-    let (before, start) = (count(), std::time::Instant::now());
+    let (before, start) = (count(), tokio::time::Instant::now());
     std::thread::sleep(SLOT);
     let applied = f64::from(count() - before) / start.elapsed().as_secs_f64();
     println!(

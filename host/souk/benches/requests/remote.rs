@@ -10,7 +10,8 @@ use crate::{CONNECTIONS, ROUNDS, SLOT};
 use futures::StreamExt;
 use souk_test::nats::Nats;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Roughly the answer of the probe's link.
 const PAYLOAD: &str = r#"{"ok":{"answer":7}}"#;

@@ -10,8 +10,8 @@ use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation};
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use souk_manifest::clock;
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 const SECRET: &[u8] = b"a secret of thirty-two bytes, or more";
 
@@ -55,7 +55,7 @@ impl Accounts {
 }
 
 fn session(email: &str) -> (StatusCode, Json<Value>) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let now = clock::since_epoch().as_secs();
     let claims = Claims { email: email.to_owned(), exp: now + 7200 };
     let token = jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET)).unwrap();
     (StatusCode::CREATED, Json(json!({ "user": { "email": email }, "token": token })))

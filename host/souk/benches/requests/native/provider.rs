@@ -13,9 +13,9 @@ use axum::{Json, Router};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use souk_manifest::clock;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The sandbox's schema, as far as a new session needs it.
 const SCHEMA: &str = "
@@ -69,7 +69,7 @@ async fn create(State(sessions): State<Sessions>, headers: HeaderMap, body: Stri
     let (success_url, cancel_url) = (field("success_url")?.clone(), field("cancel_url")?.clone());
     let bill =
         json!({ "lines": lines, "order": field("metadata[orderId]")?, "success": success_url, "cancel": cancel_url });
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
+    let now = clock::since_epoch().as_secs() as i64;
     let session = (format!("cs_test_{}", uuid::Uuid::now_v7().simple()), now + LIFETIME);
     let digest = <sha2::Sha256 as sha2::Digest>::digest(body.as_bytes()).to_vec();
     // The commit waits for the disk.
