@@ -118,6 +118,42 @@ async fn a_component_without_migrations_for_its_kind_of_database_does_not_start(
 }
 
 #[tokio::test]
+async fn what_is_wrong_with_the_migrations_of_two_components_is_told_together_with_lines_and_fixes() {
+    const TWO: &str = r#"
+spin_manifest_version = 2
+
+[application]
+name = "two"
+
+[component.one]
+source = "one.wasm"
+sqlite_databases = ["one"]
+
+[component.one.tool.souk]
+migrations = "one"
+
+[component.other]
+source = "other.wasm"
+sqlite_databases = ["a", "b"]
+
+[component.other.tool.souk]
+migrations = "other"
+"#;
+    let app = App::inline(TWO).component("one.wasm", "(component)").component("other.wasm", "(component)");
+    let app = app.file("one/sqlite/first.sql", "").file("other/sqlite/0001_first.sql", "");
+    let message = app.start_fails().await;
+    for fragment in [
+        "spin.toml:7: component `one`: migration ",
+        "one/sqlite/first.sql: the name must be NNNN_name.sql",
+        "fix: rename the file",
+        "spin.toml:14: component `other`: has migrations for SQLite, but several databases (a, b)",
+        "fix: in [component.other] grant it one database",
+    ] {
+        assert!(message.contains(fragment), "{fragment}: {message}");
+    }
+}
+
+#[tokio::test]
 async fn a_release_starts_beside_a_newer_migration_that_was_declared_additive_and_may_try_out_the_version_that_brings_it()
  {
     let postgres = Postgres::shared().database();

@@ -1,5 +1,6 @@
 //! Why migrations did not run.
 
+use souk_manifest::{Application, Component, Diagnostic};
 use std::path::PathBuf;
 
 /// Why migrations did not run. Each names the component and the file.
@@ -76,15 +77,34 @@ pub enum MigrationError {
         fix: &'static str,
     },
     /// The manifest does not say clearly which database the migrations are for.
-    #[error(
-        "component `{component}` has migrations for SQLite, but {reason}\n  fix: in [component.{component}] grant it one \
-         database under `sqlite_databases`, or one that is named `{component}` or `default`, or write its \
-         `database_url` under [component.{component}.tool.souk]"
-    )]
+    #[error("component `{component}` has migrations for SQLite, but {reason}\n  fix: {}", target_fix(component))]
     Target {
         /// The component.
         component: String,
         /// What is wrong.
         reason: String,
     },
+}
+
+fn target_fix(component: &str) -> String {
+    format!(
+        "in [component.{component}] grant it one database under `sqlite_databases`, or one that is named `{component}` or \
+         `default`, or write its `database_url` under [component.{component}.tool.souk]"
+    )
+}
+
+impl MigrationError {
+    /// The mistake in `component`, whose files show it.
+    pub(super) fn mistake(self, application: &Application, component: &Component) -> Diagnostic {
+        match self {
+            MigrationError::File { path, reason, fix, .. } => {
+                application.mistake(component, format!("migration {}: {reason}", path.display()), fix)
+            }
+            MigrationError::Target { reason, .. } => {
+                let message = format!("has migrations for SQLite, but {reason}");
+                application.mistake(component, message, target_fix(&component.name))
+            }
+            other => application.mistake(component, other.to_string(), "correct its migrations"),
+        }
+    }
 }

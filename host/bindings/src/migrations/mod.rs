@@ -26,7 +26,7 @@ mod tests;
 
 use crate::sqlite::HISTORY_PREFIX;
 use files::Kind;
-use souk_manifest::{Component, DatabaseUrl, PostgresAddress};
+use souk_manifest::{Application, Component, DatabaseUrl, Diagnostic, PostgresAddress};
 use std::path::Path;
 
 pub use error::MigrationError;
@@ -78,6 +78,24 @@ pub fn target<'a>(component: &'a Component, dir: &Path) -> Result<Target<'a>, Mi
         Some(DatabaseUrl::Sqlite(label)) => wanted(Kind::Sqlite, "SQLite").map(|()| Target::Sqlite(label)),
         None => target_label(&component.name, &component.sqlite_databases).map(Target::Sqlite),
     }
+}
+
+/// The mistakes in the migrations of the components of this host that their files show, without a database.
+pub fn check(application: &Application) -> Vec<Diagnostic> {
+    let wrong = application.here().filter_map(|component| {
+        let error = check_files(component, component.migrations.as_deref()?).err()?;
+        Some(error.mistake(application, component))
+    });
+    wrong.collect()
+}
+
+fn check_files(component: &Component, dir: &Path) -> Result<(), MigrationError> {
+    let kind = match target(component, dir)? {
+        Target::Sqlite(_) => Kind::Sqlite,
+        Target::Postgres(_) => Kind::Postgres,
+    };
+    files::read(&component.name, dir, &component.retired, kind)?;
+    files::check_additive(&component.name, dir, &component.additive)
 }
 
 /// The label of the SQLite database that `component`'s migrations are for, or would be for without PostgreSQL.

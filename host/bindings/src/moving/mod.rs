@@ -93,7 +93,7 @@ pub enum MoveError {
         there: u64,
     },
     /// The work was stopped.
-    #[error("the copy was stopped: {0}")]
+    #[error("the copy was stopped: {0}\n  fix: this is a bug in Souk: please report it")]
     Stopped(#[from] tokio::task::JoinError),
 }
 

@@ -59,6 +59,6 @@ pub enum StartError {
     #[error("the HTTP client cannot be created: {0:#}\n  fix: this is a bug in Souk: please report it")]
     Client(anyhow::Error),
     /// A part of start-up was stopped.
-    #[error("start-up was stopped: {0}")]
+    #[error("start-up was stopped: {0}\n  fix: this is a bug in Souk: please report it")]
     Stopped(#[from] tokio::task::JoinError),
 }

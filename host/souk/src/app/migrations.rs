@@ -24,7 +24,7 @@ pub enum MigrateError {
     #[error(transparent)]
     Migration(#[from] MigrationError),
     /// The work was stopped.
-    #[error("the migrations were stopped: {0}")]
+    #[error("the migrations were stopped: {0}\n  fix: this is a bug in Souk: please report it")]
     Stopped(#[from] tokio::task::JoinError),
 }
 

@@ -151,6 +151,7 @@ impl App {
             shared.record(Recordings::open(state.path(), &part).map_err(StartError::Recordings)?);
         }
         mistakes.extend(shared.open(&part, state, remote.as_ref().map(Remote::nats)).await);
+        mistakes.extend(souk_bindings::migrations::check(&part));
         let events = nest::has_events(engine.wasmtime(), &application, &codes);
         let streams = remote.as_ref().map(Remote::nats).filter(|_| !trial);
         let receives = codes.values().any(|code| durable::receives(&Exported::of(engine.wasmtime(), code)));
