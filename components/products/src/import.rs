@@ -91,7 +91,7 @@ pub(crate) fn take(database: &Database, rows: &[String], dry_run: bool) -> Resul
                     new.push(columns(&product));
                     note.map_or(Verdict::Taken, Verdict::Changed)
                 }
-                Some(stored) => match again(&product, stored) {
+                Some(stored) => match compare(&product, stored) {
                     Verdict::Changed(why) => {
                         places.insert(product.id, verdicts.len());
                         changed.push(columns(&product));
@@ -129,8 +129,8 @@ fn columns(product: &Product) -> Json {
     })
 }
 
-/// What becomes of a product that is here already.
-fn again(product: &Product, stored: &Stored) -> Verdict {
+/// The verdict on a product that is here already.
+fn compare(product: &Product, stored: &Stored) -> Verdict {
     let (name, id) = (&stored.name, product.id);
     if product.created_at != stored.created_at {
         return Verdict::Refused(format!("the store has another product {id}: {name:?}"));

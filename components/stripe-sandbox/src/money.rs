@@ -6,9 +6,9 @@ pub(crate) fn show(amount: i64, currency: &str) -> String {
     format!("{}\u{a0}{}", currency.to_uppercase(), plain(amount))
 }
 
-/// The least that a payment in this currency may be, as
-/// [Stripe has it](https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts). In other currencies Stripe
-/// converts its least one at the day's rate, which the sandbox does not know: there it is one hundredth.
+/// The smallest payment in this currency, from
+/// [Stripe's table](https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts). For other currencies Stripe
+/// converts its minimum at the day's rate, which the sandbox does not know: there it is one hundredth.
 pub(crate) fn minimum(currency: &str) -> i64 {
     match currency {
         "usd" | "aud" | "brl" | "cad" | "chf" | "eur" | "inr" | "nzd" | "sgd" => 50,
@@ -25,7 +25,7 @@ pub(crate) fn minimum(currency: &str) -> i64 {
     }
 }
 
-/// The most that a payment in this currency may be: eight digits in most currencies, and more by card in some.
+/// The largest payment in this currency: eight digits in most currencies, and more by card in some.
 pub(crate) fn maximum(currency: &str) -> i64 {
     match currency {
         "idr" => 999_999_999_999,

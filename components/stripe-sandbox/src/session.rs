@@ -21,7 +21,7 @@ impl Line {
     }
 }
 
-/// The requested data that have no column of their own. The database stores them as JSON.
+/// What was requested and has no column of its own. The database stores it as JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Request {
     pub lines: Vec<Line>,
@@ -63,7 +63,7 @@ pub(crate) struct Payment {
     pub paid_at: i64,
     /// How much was refunded.
     pub refunded: i64,
-    /// There when the customer has disputed it: once at most.
+    /// Present when the customer has disputed it, which is possible once.
     pub dispute: Option<Dispute>,
 }
 
@@ -83,7 +83,7 @@ pub(crate) struct Dispute {
     pub created: i64,
 }
 
-/// How far a dispute has come.
+/// The state of a dispute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DisputeState {
     Open,

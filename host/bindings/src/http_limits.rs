@@ -84,8 +84,8 @@ fn limit(many: bool) -> usize {
     if many { MAX_SMALL_HEADERS_BYTES } else { MAX_LARGE_HEADERS_BYTES }
 }
 
-/// The limits of an instance's requests: how large the heads of the responses may be, which the instance may keep and
-/// whose size another component or a server chooses, and how much of a body the host copies at a time.
+/// The limits of an instance's requests. The instance may keep the heads of their responses, and another component or a
+/// server chooses how large they are. A body is copied in chunks of limited size.
 #[derive(Clone, Default)]
 pub(crate) struct MessageLimits(Arc<AtomicBool>);
 
@@ -102,7 +102,7 @@ impl MessageLimits {
     /// Checks the head of a response.
     ///
     /// # Errors
-    /// When the head is too large for an instance with as many resources.
+    /// When the head is too large for an instance with that many resources.
     pub(crate) fn check<B>(&self, response: Response<B>) -> Result<Response<B>, Error> {
         let bytes = size(response.headers());
         if bytes > limit(self.many()) {

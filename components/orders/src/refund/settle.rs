@@ -88,7 +88,7 @@ fn settle_order(database: &Database, id: &str) -> Result<Vec<String>, Error> {
     Ok(problems)
 }
 
-/// Asks the provider for the refunds of a charge, and stores what has become of ours. Returns what is wrong.
+/// Asks the provider for the refunds of a charge, and stores what became of ours. Returns what is wrong.
 fn look_up(database: &Database, order: &Order, charge: &str, ours: &[&Stored]) -> Result<Vec<String>, Error> {
     let known = match provider::of_charge(charge) {
         Ok(known) => known,
@@ -103,7 +103,7 @@ fn look_up(database: &Database, order: &Order, charge: &str, ours: &[&Stored]) -
             continue;
         }
         match (known.refunds.iter().find(|known| known.refund_id == refund.id), &refund.state) {
-            (Some(known), _) => problems.extend(tell(database, order, known)?.err()),
+            (Some(known), _) => problems.extend(store_outcome(database, order, known)?.err()),
             (None, RefundState::Requested) => problems.push(too_old_message(&order.id, &refund.id)),
             (None, _) => problems.push(format!(
                 "order {}: the payment provider has no refund {} of {charge:?}; check there whether it was made",
@@ -117,8 +117,8 @@ fn look_up(database: &Database, order: &Order, charge: &str, ours: &[&Stored]) -
     Ok(problems)
 }
 
-/// Stores what has become of a refund. The inner error says why it does not fit.
-fn tell(database: &Database, order: &Order, known: &KnownRefund) -> Result<Result<(), String>, Error> {
+/// Stores what became of a refund. The inner error says why the order does not take it.
+fn store_outcome(database: &Database, order: &Order, known: &KnownRefund) -> Result<Result<(), String>, Error> {
     let (word, outcome) = match known.outcome {
         provider::RefundOutcome::Pending => ("pending", RefundOutcome::Pending),
         provider::RefundOutcome::Succeeded => ("succeeded", RefundOutcome::Succeeded),

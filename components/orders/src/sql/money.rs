@@ -42,9 +42,8 @@ pub(crate) const MOVE_REFUND: Statement = statement!(
     " RETURNING cents, charge_id"
 );
 
-/// Parameters: order, charge, cents of a refund that has just failed. Takes them from what is known to be refunded of
-/// the charge, if that can include them. What other refunds have given back, which the provider has accepted, stays.
-/// The order must be locked.
+/// Parameters: order, charge, cents of a refund that has just failed. Subtracts them from the charge's refunded cents, if
+/// those can include them; the cents of other refunds that the provider has accepted stay. The order must be locked.
 pub(crate) const TAKE_BACK: Statement = statement!(
     "UPDATE charges SET refunded_cents = ",
     (Statement::each("max", "greatest")),

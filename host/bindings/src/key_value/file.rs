@@ -143,7 +143,7 @@ impl File {
             let mut bytes = 0;
             let mut found = Vec::with_capacity(keys.len());
             for key in keys {
-                let value = lookup(&lock(&reader), &key)?.map(|(value, _)| value);
+                let value = lookup(&reader.lock(), &key)?.map(|(value, _)| value);
                 bytes += value.as_ref().map_or(0, Vec::len);
                 if bytes > MAX_BATCH_BYTES {
                     return Err(StoreError::BatchTooLarge);
@@ -208,7 +208,7 @@ impl File {
     }
 
     fn read(&self) -> MutexGuard<'_, Connection> {
-        lock(&self.reader)
+        self.reader.lock()
     }
 
     /// Runs `work` in a transaction that holds the write lock from its start, possibly together with other waiting
@@ -262,12 +262,6 @@ impl FromSql for Version {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         i64::column_result(value).map(|version| Version(version.cast_unsigned().into()))
     }
-}
-
-/// A panic while the lock was held leaves a connection that SQLite keeps consistent, so a poisoned lock does no harm
-/// here.
-fn lock(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
-    connection.lock()
 }
 
 async fn blocking<T: Send + 'static>(

@@ -32,11 +32,11 @@ souk_manifest::fixed_limits! {
     const NO_HOST_RETRY_INTERVAL: Duration = Duration::from_millis(500);
     /// How long a call waits for a host that can answer its type but does not take it yet: twice as long as such hosts
     /// need to learn of a new type, and a second.
-    const EQUAL_TYPE_TIMEOUT: Duration = Duration::from_secs(2 * TYPES_INTERVAL.as_secs() + 1);
+    const COMPATIBLE_TYPE_TIMEOUT: Duration = Duration::from_secs(2 * TYPES_INTERVAL.as_secs() + 1);
     /// The pause before such a call is sent again.
-    const EQUAL_TYPE_PAUSE: Duration = Duration::from_millis(50);
+    const COMPATIBLE_TYPE_PAUSE: Duration = Duration::from_millis(50);
     /// After this time without such a call, the next one waits the full time again.
-    const EQUAL_TYPE_MEMORY: Duration = Duration::from_secs(60);
+    const COMPATIBLE_TYPE_MEMORY: Duration = Duration::from_secs(60);
     /// The most hosts that one attempt chooses and finds gone, before it leaves the choice to NATS.
     const MAX_HOST_CHOICES: u32 = 2, "hosts";
 }
@@ -236,7 +236,7 @@ impl Remote {
                 // It was not started, so any call may wait.
                 (Broken::NoHost, _) => match self.no_host(target, caller, context).await {
                     None if !context.remaining().is_zero() => {
-                        tokio::time::sleep(EQUAL_TYPE_PAUSE.min(context.remaining())).await;
+                        tokio::time::sleep(COMPATIBLE_TYPE_PAUSE.min(context.remaining())).await;
                         gone = 0;
                         continue;
                     }
@@ -274,7 +274,9 @@ impl Remote {
             let differs = |served: &[ServedFunction]| expected.function.differs(served);
             let result = match served.map(|served| (differs(&served), expected.function.has_compatible(&served))) {
                 Ok((Some(there), true)) => match &*probe {
-                    Some((asked, ProbeResult::CompatibleType(since, _))) if asked.elapsed() < EQUAL_TYPE_MEMORY => {
+                    Some((asked, ProbeResult::CompatibleType(since, _)))
+                        if asked.elapsed() < COMPATIBLE_TYPE_MEMORY =>
+                    {
                         ProbeResult::CompatibleType(*since, there)
                     }
                     _ => ProbeResult::CompatibleType(Instant::now(), there),
@@ -286,7 +288,7 @@ impl Remote {
             result
         };
         match tokio::time::timeout_at(context.deadline, asked).await {
-            Ok(ProbeResult::CompatibleType(since, _)) if since.elapsed() < EQUAL_TYPE_TIMEOUT => None,
+            Ok(ProbeResult::CompatibleType(since, _)) if since.elapsed() < COMPATIBLE_TYPE_TIMEOUT => None,
             Ok(ProbeResult::OtherType(there) | ProbeResult::CompatibleType(_, there)) => {
                 let message = expected.function.mismatch_message(caller, component, &there);
                 Some(CallError::new(component, Failure::Mismatch, message))
@@ -388,8 +390,11 @@ impl Remote {
 /// The fix for a message that is too large.
 pub(super) const TOO_LARGE: &str = "it is larger than a message may be; raise `max_payload` of the NATS server";
 
+/// Why a call is not awaited any longer.
 enum Ended {
+    /// Its deadline has passed.
     Late,
+    /// Its host is silent, or the connection is gone.
     Lost,
 }
 

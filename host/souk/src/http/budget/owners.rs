@@ -26,8 +26,8 @@ struct Held {
     group: Group,
     bytes: u64,
     accounts: usize,
-    /// Accounts that wait for their clients, each with the time of its last progress: the first has waited longest.
-    still: BTreeSet<(Instant, u64)>,
+    /// The accounts that wait for their clients, each with the time of its last progress: the first has waited longest.
+    idle: BTreeSet<(Instant, u64)>,
 }
 
 struct Entry {
@@ -37,7 +37,8 @@ struct Entry {
     /// The ids of its groups: its connection, if that has a single client; its client; and the instances of a
     /// component, if its call has one.
     groups: [Option<u64>; GROUPS],
-    still: Option<Instant>,
+    /// Since when it waits for its client.
+    idle: Option<Instant>,
     end: Option<End>,
 }
 
@@ -82,7 +83,7 @@ impl Owners {
         self.last += 1;
         let id = self.last;
         let share = owner.share;
-        let entry = Entry { bytes: 0, reserved: owner.reserved, share, groups: [None; GROUPS], still: None, end: None };
+        let entry = Entry { bytes: 0, reserved: owner.reserved, share, groups: [None; GROUPS], idle: None, end: None };
         self.accounts.insert(id, entry);
         if let Some(connection) = owner.connection {
             self.join(id, Group::Connection(connection));
@@ -113,10 +114,10 @@ impl Owners {
         });
         *place = Some(number);
         let held =
-            self.groups.entry(number).or_insert_with(|| Held { group, bytes: 0, accounts: 0, still: BTreeSet::new() });
+            self.groups.entry(number).or_insert_with(|| Held { group, bytes: 0, accounts: 0, idle: BTreeSet::new() });
         held.accounts += 1;
         held.bytes += entry.bytes;
-        held.still.extend(entry.still.map(|since| (since, id)));
+        held.idle.extend(entry.idle.map(|since| (since, id)));
     }
 
     fn held(&self, group: &Group) -> Option<&Held> {
@@ -141,17 +142,17 @@ impl Owners {
     }
 
     /// The group of account `id` that has no room for `bytes` more, if there is one: smaller groups first, without the
-    /// groups in `but`.
+    /// groups in `except`.
     pub(super) fn full(
         &self,
         id: u64,
         bytes: u64,
-        but: &[Group],
+        except: &[Group],
         bound: impl Fn(&Group, bool) -> u64,
     ) -> Option<Group> {
         let entry = self.accounts.get(&id)?;
         let full = |(group, held): &(&Group, u64)| {
-            held.saturating_add(bytes) > bound(group, entry.reserved) && !but.contains(group)
+            held.saturating_add(bytes) > bound(group, entry.reserved) && !except.contains(group)
         };
         let groups = entry.groups.iter().flatten().filter_map(|number| self.groups.get(number));
         let groups = groups.map(|held| (&held.group, held.bytes));
@@ -170,7 +171,7 @@ impl Owners {
         }
     }
 
-    /// Takes `bytes` off an account. An ended account holds nothing any more.
+    /// Subtracts `bytes` from an account. An ended account holds nothing any more.
     pub(super) fn give_back(&mut self, id: u64, bytes: u64) {
         let Some(entry) = self.accounts.get_mut(&id) else { return };
         let bytes = bytes.min(entry.bytes);
@@ -189,13 +190,13 @@ impl Owners {
         if end.is_some() {
             entry.end = end;
         }
-        let before = entry.still.replace(now);
+        let before = entry.idle.replace(now);
         for number in entry.groups.iter().flatten() {
             if let Some(held) = self.groups.get_mut(number) {
                 if let Some(before) = before {
-                    held.still.remove(&(before, id));
+                    held.idle.remove(&(before, id));
                 }
-                held.still.insert((now, id));
+                held.idle.insert((now, id));
             }
         }
     }
@@ -203,38 +204,38 @@ impl Owners {
     /// Records that the account waits for the host.
     pub(super) fn works(&mut self, id: u64) {
         let Some(entry) = self.accounts.get_mut(&id) else { return };
-        let Some(before) = entry.still.take() else { return };
+        let Some(before) = entry.idle.take() else { return };
         for number in entry.groups.iter().flatten() {
             if let Some(held) = self.groups.get_mut(number) {
-                held.still.remove(&(before, id));
+                held.idle.remove(&(before, id));
             }
         }
     }
 
-    /// Closes the account of `group` that has waited longest, except `but` and accounts with progress since `before`,
+    /// Closes the account of `group` that has waited longest, but not `except` or accounts with progress since `before`,
     /// and returns what ends its request. For the application's share, the account is one of the peer that holds most.
-    pub(super) fn end_longest_idle(&mut self, group: &Group, but: u64, before: Option<Instant>) -> Option<End> {
+    pub(super) fn end_longest_idle(&mut self, group: &Group, except: u64, before: Option<Instant>) -> Option<End> {
         let group = match group {
             Group::All => {
                 let own = self
                     .accounts
-                    .get(&but)
+                    .get(&except)
                     .and_then(|entry| self.held(&Group::Peer(entry.share)))
                     .map_or(0, |held| held.bytes);
-                let has_still = |share: &Share| {
+                let has_idle = |share: &Share| {
                     let held = self.held(&Group::Peer(*share));
-                    held.is_some_and(|held| held.still.iter().any(|(_, id)| *id != but))
+                    held.is_some_and(|held| held.idle.iter().any(|(_, id)| *id != except))
                 };
                 let (share, _) = self
                     .peers()
-                    .filter(|(share, bytes)| *bytes >= own && has_still(share))
+                    .filter(|(share, bytes)| *bytes >= own && has_idle(share))
                     .max_by_key(|(share, bytes)| (*bytes, share.network()))?;
                 Group::Peer(share)
             }
             group => group.clone(),
         };
-        let still = &self.held(&group)?.still;
-        let (since, id) = still.iter().find(|(_, id)| *id != but).copied()?;
+        let idle = &self.held(&group)?.idle;
+        let (since, id) = idle.iter().find(|(_, id)| *id != except).copied()?;
         if before.is_some_and(|before| since > before) {
             return None;
         }
@@ -251,8 +252,8 @@ impl Owners {
             let Some(held) = self.groups.get_mut(&number) else { continue };
             held.bytes -= entry.bytes;
             held.accounts -= 1;
-            if let Some(since) = entry.still {
-                held.still.remove(&(since, id));
+            if let Some(since) = entry.idle {
+                held.idle.remove(&(since, id));
             }
             if held.accounts == 0
                 && let Some(held) = self.groups.remove(&number)
