@@ -53,6 +53,12 @@ pub enum SecretsError {
         /// What age says.
         what: String,
     },
+    /// The secrets cannot be encrypted.
+    #[error("the secrets cannot be encrypted: {what}\n  fix: this is a bug in Souk: please report it")]
+    NotEncrypted {
+        /// What age says.
+        what: String,
+    },
     /// The state folder has a different secret of this name.
     #[error("the secret `{name}` exists already, and differs\n  fix: restore into an empty state folder, or move {} \
              away", path.display())]
@@ -147,7 +153,7 @@ pub(super) fn open(state: &Path, key_file: &Path, sealed: &[u8]) -> Result<usize
 #[cfg(feature = "age")]
 fn encrypt(key_file: &Path, text: &[u8]) -> Result<Vec<u8>, SecretsError> {
     let key = key(key_file)?;
-    let failed = |error: age::EncryptError| SecretsError::Sealed { what: error.to_string() };
+    let failed = |error: age::EncryptError| SecretsError::NotEncrypted { what: error.to_string() };
     if key.starts_with("age1") {
         let recipient: age::x25519::Recipient =
             key.parse().map_err(|_| SecretsError::NoKey { path: key_file.to_owned() })?;
