@@ -28,7 +28,8 @@ mod otlp;
 mod package;
 pub mod readiness;
 mod recordings;
-#[cfg(test)]
+// The page describes a build with all features.
+#[cfg(all(test, feature = "full"))]
 mod reference;
 #[cfg(test)]
 mod repository_tests;

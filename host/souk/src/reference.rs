@@ -1,7 +1,7 @@
 //! Generates `docs/reference.md` from the code: the tables of keys and limits that the host itself uses, the interfaces
 //! that its bindings are generated from, and the texts of `docs/reference.template.md` around them.
 //!
-//! A test fails when the page is outdated; `UPDATE_SNAPSHOTS=1 cargo test -p souk --lib reference` writes it.
+//! A test fails when the page is outdated; `UPDATE_SNAPSHOTS=1 cargo test -p souk --features full --lib reference` writes it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 

@@ -12,6 +12,7 @@ const NO_BOUNDS: &[(&str, &str, &str)] = &[
     ("bindings/src/fair.rs", "FEW", "how many items it takes to look for those that nobody waits for"),
     ("bindings/src/full.rs", "MIN_FREE_BYTES", "what is so little room that a disk is full"),
     ("bindings/src/key_value/file.rs", "PAGE_SIZE", "SQLite's size of a page, in which files are counted"),
+    #[cfg(feature = "mongodb")]
     ("bindings/src/key_value/mongodb.rs", "DUPLICATE_KEY", "a code of MongoDB"),
     ("bindings/src/migrations/postgres.rs", "LOCK", "the number of a lock"),
     #[cfg(feature = "mysql")]
@@ -84,6 +85,9 @@ const NO_BOUNDS: &[(&str, &str, &str)] = &[
 const OPTIONAL: &[(&str, bool)] = &[
     ("bindings/src/mysql/", cfg!(feature = "mysql")),
     ("bindings/src/mqtt/", cfg!(feature = "mqtt")),
+    ("bindings/src/key_value/mongodb.rs", cfg!(feature = "mongodb")),
+    ("souk/src/fetch/release.rs", cfg!(feature = "oci")),
+    ("souk/src/package/", cfg!(feature = "oci")),
     ("bindings/src/outbound/url.rs", cfg!(any(feature = "mysql", feature = "mqtt"))),
 ];
 
