@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 souk_manifest::fixed_limits! {
-    /// The fixed limits of what waits.
+    /// The fixed limits of exports that wait.
     pub(super) const FIXED_LIMITS = "export of traces and metrics";
 
     /// The most memory that waiting spans use, and the most that metrics and log records of components use.
@@ -23,7 +23,7 @@ impl Losses {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Counts more of them.
+    /// Counts `spans` more.
     pub(super) fn add(&self, spans: usize) {
         self.0.fetch_add(spans as u64, Ordering::Relaxed);
     }
