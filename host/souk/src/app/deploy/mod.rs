@@ -16,6 +16,7 @@ mod check;
 pub(crate) mod chosen;
 mod judge;
 mod list;
+pub(super) mod messages;
 mod reload;
 mod rollback;
 mod serve;
