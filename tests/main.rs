@@ -29,6 +29,7 @@ mod scenarios {
     mod deploy_races;
     mod deploy_starts;
     mod deploy_stored;
+    mod deploy_trees;
     mod deploy_trials;
     mod deploy_types;
     mod disk;

@@ -10,7 +10,7 @@
 //! subscriptions, which end as [`leave`] describes; [`super::micro`] has the API that makes a service visible, with
 //! that crate's types.
 
-use super::call::host_subject;
+use super::call::{host_subject, trial_subject};
 use super::called::CalledFunction;
 use super::memory_budget::{MemoryBudget, Reservation};
 use super::micro::{self, Announcing};
@@ -163,14 +163,20 @@ pub(super) struct Intakes {
 }
 
 impl Intakes {
-    /// Takes the calls for `endpoint`: on the subject that all hosts share in a queue group, and on the host's own
-    /// subject, which has the `id` of its service.
+    /// Takes the calls for `endpoint`: on the subject that all hosts share in a queue group, on the host's own subject,
+    /// which has the `id` of its service, and on that of the version that this host tries out.
     pub(super) async fn open(&self, endpoint: Endpoint, id: &str) -> Result<(), NatsError> {
         let (client, component) = (self.host.nats.client(), endpoint.pool.component().to_string());
         let own = client.subscribe(host_subject(&endpoint.subject, id)).await?;
-        let shared = client.queue_subscribe(endpoint.subject.clone(), component).await?;
+        let shared = client.queue_subscribe(endpoint.subject.clone(), component.clone()).await?;
+        let mut subscribers = vec![own, shared];
+        if let Some(id) = endpoint.pool.trial_notice().here() {
+            // A queue group, because this host's next `Serving` begins before this one ends.
+            let subject = trial_subject(&endpoint.subject, &id);
+            subscribers.push(client.queue_subscribe(subject, component).await?);
+        }
         let endpoint = Arc::new(endpoint);
-        for subscriber in [own, shared] {
+        for subscriber in subscribers {
             let intake = self.host.clone().intake(endpoint.clone(), subscriber, self.stop.clone());
             self.tasks.spawn(vital("an intake of calls", intake));
         }

@@ -270,6 +270,7 @@ impl App {
             engine,
         });
         shared.set_internal(dispatch::dispatch(&app));
+        app.apply_trials();
         if serves {
             app.engine.compiler().let_calls_go_first();
         }

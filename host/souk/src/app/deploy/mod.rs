@@ -21,6 +21,7 @@ mod reload;
 mod rollback;
 mod serve;
 mod trial;
+mod trial_hosts;
 pub(crate) mod version_folder;
 
 use super::{App, migrations};
@@ -60,8 +61,15 @@ souk_manifest::fixed_limits! {
 
 /// Every fixed limit of deployments.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
-    [OWN_LIMITS, agreed::FIXED_LIMITS, version_folder::FIXED_LIMITS, judge::FIXED_LIMITS, migrations::FIXED_LIMITS]
-        .concat()
+    [
+        OWN_LIMITS,
+        agreed::FIXED_LIMITS,
+        trial_hosts::FIXED_LIMITS,
+        version_folder::FIXED_LIMITS,
+        judge::FIXED_LIMITS,
+        migrations::FIXED_LIMITS,
+    ]
+    .concat()
 }
 
 /// Why nothing was deployed.
@@ -333,6 +341,7 @@ impl App {
         match order.trial {
             Some(terms) => {
                 let percent = f64::from(terms.share) * 100.0 / f64::from(DRAWS);
+                self.announce_trial(declared, pool, (number, terms.share), &pending).await?;
                 self.begin_trial(declared, pool, version, number, source_digest.unwrap_or_default(), terms);
                 done(
                     number,
