@@ -239,7 +239,10 @@ impl Host {
             }
             return;
         };
-        let read = wire::read(call.headers.as_ref(), endpoint.pool.call_deadline());
+        let mut read = wire::read(call.headers.as_ref(), endpoint.pool.call_deadline());
+        if let Ok(envelope) = &mut read {
+            endpoint.leave_out_trial(&call.subject, &mut envelope.context);
+        }
         let id = read.as_ref().ok().and_then(|envelope| envelope.id.clone());
         let (payload, own_id) = (call.payload, id.clone());
         let spawn = || {
@@ -359,6 +362,17 @@ impl Host {
 }
 
 impl Endpoint {
+    /// Keeps a call that did not come on the subject of the trial from the version that is tried out here: its caller
+    /// does not know of the trial, or cannot reach it, and sends other calls of the tree to hosts without that version.
+    fn leave_out_trial(&self, subject: &str, context: &mut CallContext) {
+        let Some(id) = self.pool.trial_notice().here() else { return };
+        if let Some((_, share)) = self.pool.canary()
+            && subject != trial_subject(&self.subject, &id)
+        {
+            context.draw = context.draw.max(share);
+        }
+    }
+
     async fn call(
         &self,
         payload: Bytes,
