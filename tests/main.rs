@@ -28,6 +28,8 @@ mod scenarios {
     mod deploy_messages;
     mod deploy_races;
     mod deploy_starts;
+    mod deploy_stored;
+    mod deploy_trees;
     mod deploy_trials;
     mod deploy_types;
     mod disk;

@@ -11,6 +11,7 @@ pub use path::{CallPath, Step};
 use crate::tape::Tape;
 use crate::trace::Span;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -25,6 +26,18 @@ souk_manifest::fixed_limits! {
 
 /// The number of possible draws: the smallest share of calls is a hundredth of a per cent.
 pub const DRAWS: u16 = 10_000;
+
+/// The lowest number that this process draws.
+static FIRST_DRAW: AtomicU16 = AtomicU16::new(0);
+
+/// From now on, this process draws no number below `first`.
+///
+/// Another host tries out a version of a component that this host runs too, and gets the calls with such numbers. A
+/// tree of calls that begins here would have to leave this host for them, streams and all; instead, none that begins
+/// here is for that version.
+pub fn draw_from(first: u16) {
+    FIRST_DRAW.store(first.min(DRAWS - 1), Ordering::Relaxed);
+}
 
 /// The context of one call; cheap to clone.
 #[derive(Debug, Clone)]
@@ -76,7 +89,8 @@ impl Chain {
 impl CallContext {
     /// A context at the edge, with `timeout` to finish in.
     pub fn new(trace: impl Into<Arc<str>>, timeout: Duration) -> Self {
-        let draw = souk_manifest::clock::draw(DRAWS);
+        let first = FIRST_DRAW.load(Ordering::Relaxed);
+        let draw = first + souk_manifest::clock::draw(DRAWS - first);
         let (deadline, span) = (Instant::now() + timeout, Span::default());
         let (path, tape) = (CallPath::default(), None);
         CallContext { deadline, trace: trace.into(), hops: 0, draw, rest: None, span, path, tape }
@@ -100,6 +114,17 @@ impl CallContext {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_another_host_tries_out_is_not_drawn_here() {
+        let draws = || (0..1_000).map(|_| CallContext::new("trace", Duration::ZERO).draw);
+        draw_from(DRAWS - 2);
+        assert!(draws().all(|draw| (DRAWS - 2..DRAWS).contains(&draw)));
+        draw_from(DRAWS);
+        assert!(draws().all(|draw| draw == DRAWS - 1));
+        draw_from(0);
+        assert!(draws().any(|draw| draw < DRAWS / 2));
+    }
 
     #[test]
     fn a_chain_names_its_components_one_after_the_other() {

@@ -11,6 +11,7 @@
 use super::answers::{Answer, Answers};
 use super::check::LinkTypeError;
 use super::import::{Import, LinkError};
+use super::remote;
 use super::unavailable::{Unavailable, failed, write_outcome};
 use souk_bindings::Ctx;
 use souk_bindings::boundary::{Boundaries, Boundary};
@@ -19,8 +20,9 @@ use souk_runtime::{CallError, CallerType, Failure, Flat, Pool};
 use std::sync::Arc;
 use wasmtime::component::{Linker, Val};
 
-/// Connects `import` of the component `caller` to `target`, which answers it. Returns the functions whose contract has
-/// no error for a dead callee, as `interface#name`.
+/// Connects `import` of the component `caller` to `target`, which answers it. With `elsewhere`, calls for a version that
+/// another host tries out go there. Returns the functions whose contract has no error for a dead callee, as
+/// `interface#name`.
 ///
 /// # Errors
 /// When the exporter lacks a function, or a type differs or cannot cross a link.
@@ -30,6 +32,7 @@ pub fn link(
     caller: &str,
     target: &Arc<Pool>,
     boundaries: &Boundaries,
+    elsewhere: Option<&remote::Linked<'_>>,
 ) -> Result<Vec<String>, LinkError> {
     import.define(linker, |function| {
         let name = format!("{}#{}", import.export, function.name);
@@ -43,6 +46,7 @@ pub fn link(
             position,
             unavailable: function.unavailable.clone(),
             own_task: function.ty.async_(),
+            elsewhere: elsewhere.map(|linked| remote::Link::of(import, function, linked)).transpose()?,
             boundary: boundaries.links(caller, target.component(), &name),
         })
     })
@@ -57,6 +61,8 @@ struct Link {
     unavailable: Option<Unavailable>,
     /// Whether the callee needs a task of its own.
     own_task: bool,
+    /// The same function on the host that tries out another version of the callee.
+    elsewhere: Option<remote::Link>,
     /// Measures and traces the calls.
     boundary: Boundary,
 }
@@ -75,7 +81,9 @@ impl Answers for Link {
     async fn answer_flat<P: Flat, R: Flat>(self: Arc<Self>, mut context: CallContext, param: P) -> wasmtime::Result<R> {
         let crossing = self.boundary.open(&context.span);
         crossing.enter(&mut context);
-        let outcome = match context.next(self.target.call_deadline()) {
+        let next = context.next(self.target.call_deadline());
+        let outcome = match next {
+            Some(_) if self.is_elsewhere(&context) => Box::pin(self.call_flat_elsewhere(&context, param)).await,
             Some(context) => self.target.call_flat(&self.caller, self.position, param, context).await,
             None => Err(CallError::new(self.target.component(), Failure::TooManyHops, "")),
         };
@@ -86,10 +94,42 @@ impl Answers for Link {
 }
 
 impl Link {
-    async fn call(&self, context: &CallContext, params: &[Val], results: &mut [Val]) -> Result<(), CallError> {
-        let Some(context) = context.next(self.target.call_deadline()) else {
+    /// Whether a call is for a version that another host tries out.
+    fn is_elsewhere(&self, context: &CallContext) -> bool {
+        self.elsewhere.is_some() && self.target.trial_notice().is_elsewhere(context.draw)
+    }
+
+    /// Calls the version that another host tries out. `None` if that host did not take the call: then the version that
+    /// serves here answers it.
+    async fn call_elsewhere(
+        &self,
+        context: &CallContext,
+        params: &[Val],
+        results: &mut [Val],
+    ) -> Option<Result<(), CallError>> {
+        let answer = self.elsewhere.as_ref()?.call_tried_out(context, params).await?;
+        Some(answer.map(|values| results.iter_mut().zip(values).for_each(|(slot, value)| *slot = value)))
+    }
+
+    /// As [`Link::call`], for a call with flat values that is for a version that another host tries out.
+    async fn call_flat_elsewhere<P: Flat, R: Flat>(&self, context: &CallContext, param: P) -> Result<R, CallError> {
+        let (params, mut results) = ([param.into_val()], [Val::Bool(false)]);
+        self.call(context, &params, &mut results).await?;
+        let [result] = results;
+        let other = "its result is of another type than its caller's";
+        R::from_val(result).ok_or_else(|| CallError::new(self.target.component(), Failure::Mismatch, other))
+    }
+
+    async fn call(&self, from: &CallContext, params: &[Val], results: &mut [Val]) -> Result<(), CallError> {
+        let Some(context) = from.next(self.target.call_deadline()) else {
             return Err(CallError::new(self.target.component(), Failure::TooManyHops, ""));
         };
+        // Boxed, because it is rare and would enlarge the future of every call.
+        if self.is_elsewhere(from)
+            && let Some(answer) = Box::pin(self.call_elsewhere(from, params, &mut *results)).await
+        {
+            return answer;
+        }
         if !self.own_task {
             return self.target.call_from_into(&self.caller, self.position, params, results, context).await;
         }

@@ -99,7 +99,7 @@ async fn a_callers_permit_is_free_while_its_callee_runs() {
         let contract = "test:slice/contract@1.0.0";
         let target = Target::Local(&callee);
         let import = Import { engine: &engine, importer: &importer, interface: contract, export: contract, target };
-        link(&mut linker, &import, "caller", &callee, &Boundaries::off()).unwrap();
+        link(&mut linker, &import, "caller", &callee, &Boundaries::off(), None).unwrap();
         let caller = pool("caller", &engine, &importer, &mut linker);
         let run = caller.position("test:slice/own@1.0.0", "run").unwrap();
         caller.call(run, &[], CallContext::new("trace", Duration::from_secs(60))).await.unwrap();
@@ -201,7 +201,7 @@ async fn bytes_cross_a_link_as_a_whole_where_they_are_a_functions_whole_signatur
         let contract = "test:flat/contract@1.0.0";
         let target = Target::Local(&callee);
         let import = Import { engine: &engine, importer: &importer, interface: contract, export: contract, target };
-        link(&mut linker, &import, "caller", &callee, &Boundaries::off()).unwrap();
+        link(&mut linker, &import, "caller", &callee, &Boundaries::off(), None).unwrap();
         let caller = pool("caller", &engine, &importer, &mut linker);
         let run = caller.position("test:flat/own@1.0.0", "run").unwrap();
         let ask = |bytes| {
@@ -274,7 +274,7 @@ async fn large_arguments_count_as_memory_of_the_application_while_the_callee_run
         let contract = "test:large/contract@1.0.0";
         let target = Target::Local(&callee);
         let import = Import { engine: &engine, importer: &importer, interface: contract, export: contract, target };
-        link(&mut linker, &import, "caller", &callee, &Boundaries::off()).unwrap();
+        link(&mut linker, &import, "caller", &callee, &Boundaries::off(), None).unwrap();
         let caller = pool_within("caller", &engine, &importer, &mut linker, budget.clone());
         let run = caller.position("test:large/own@1.0.0", "run").unwrap();
         let held_for = async |bytes: u32| {

@@ -5,6 +5,7 @@
 //! | `souk.APP.call.COMPONENT.INTERFACE.FUNCTION.TYPE` | calls of one function with one type; TYPE is a digest |
 //! | `souk.APP.http.COMPONENT` | HTTP requests for a component |
 //! | one of these two and `.HOST` | the same, for one host only |
+//! | one of these two and `.trial-ID` | the same, for the host that tries out a version of the component |
 //! | `souk.APP.cancel.COMPONENT` | ids of calls whose caller waits no longer |
 //! | `souk.APP.durable.COMPONENT.INTERFACE.FUNCTION.ID` | messages of durable links |
 //! | `souk.APP.dead.COMPONENT.INTERFACE.FUNCTION.ID` | dead letters |

@@ -32,6 +32,7 @@ pub mod report;
 mod stub;
 mod traced;
 mod trial;
+mod trial_notice;
 mod version;
 mod vital;
 
@@ -50,6 +51,7 @@ pub use pool::{Pool, PoolConfig, PoolUse};
 pub use profile::{MAX_PROFILE_TIME, Profile};
 pub use stub::is_host_interface;
 pub use trial::{Counts, OutcomeCounter};
+pub use trial_notice::TrialNotice;
 pub use version::{Version, VersionConfig, VersionId};
 pub use vital::{lost, vital, vital_thread};
 

@@ -7,6 +7,7 @@
 use super::error::{CallError, Failure};
 use super::fairness::Fairness;
 use super::profile::Profiler;
+use super::trial_notice::TrialNotice;
 use super::version::{Instance, Version, VersionConfig};
 use super::{panic, plain_interface};
 use parking_lot::RwLock;
@@ -76,6 +77,7 @@ pub struct Pool {
     fairness: Fairness,
     profiler: Profiler,
     serving: RwLock<Serving>,
+    trial_notice: TrialNotice,
     /// The functions of all versions so far, by interface and name. A link refers to a function by its index here.
     table: RwLock<Vec<(String, String)>>,
     /// One permit for each instance that may exist.
@@ -113,6 +115,7 @@ impl Pool {
             fairness: config.fairness,
             profiler: Profiler::default(),
             serving: RwLock::new(Serving { active, canary: None }),
+            trial_notice: TrialNotice::default(),
             table: RwLock::new(table),
             slots: Arc::new(Semaphore::new(slots)),
             waiting: AtomicUsize::new(0),
@@ -146,6 +149,11 @@ impl Pool {
     /// The version that is tried out, and how many of [`DRAWS`](souk_bindings::call::DRAWS) draws get it.
     pub fn canary(&self) -> Option<(Arc<Version>, u16)> {
         self.serving.read().canary.clone()
+    }
+
+    /// What is known of trials on this host and on others.
+    pub fn trial_notice(&self) -> &TrialNotice {
+        &self.trial_notice
     }
 
     /// The index of `interface#name` in the component's table, which is the same for all versions.

@@ -11,6 +11,9 @@
 //! before its own, because the bucket has only this subject. So even a host that has kept nothing does not accept an
 //! old record as new.
 //!
+//! The record also says which versions single hosts try out ([`TriedOut`]), so that all others send the calls for such
+//! a version there.
+//!
 //! Hosts change their versions one after the other: the host that has the [`Turn`] goes first.
 
 use super::identity::{fingerprint, is_fingerprint};
@@ -90,6 +93,26 @@ impl Intent {
     }
 }
 
+/// A version of a component that one host tries out: all others send the calls for it there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TriedOut {
+    /// The id of the trial, for the subject of its calls: two hosts may give versions the same number.
+    pub id: String,
+    /// The version's number.
+    pub number: u64,
+    /// How many of [`DRAWS`](souk_bindings::call::DRAWS) draws go to it.
+    pub share: u16,
+    /// The id of the host's state folder.
+    pub host: String,
+}
+
+impl TriedOut {
+    /// A new trial of version `number` at `host`, with this share of the draws.
+    pub fn new(number: u64, share: u16, host: String) -> Self {
+        TriedOut { id: Uuid::now_v7().simple().to_string(), number, share, host }
+    }
+}
+
 /// All intents.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Agreement {
@@ -101,9 +124,35 @@ pub struct Agreement {
     replaces: u64,
     /// The intents by component.
     pub intents: BTreeMap<String, Intent>,
+    /// The last version of each component that a host tried out; releases that do not know it leave it out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    trials: BTreeMap<String, TriedOut>,
 }
 
 impl Agreement {
+    /// The version of `component` that a host tries out. A deployment to all hosts ends each older trial, also when its
+    /// host is gone and could not say so.
+    pub fn tried_out(&self, component: &str) -> Option<&TriedOut> {
+        let deployed = self.intents.get(component).map_or(0, |intent| intent.number);
+        self.trials.get(component).filter(|trial| trial.number > deployed)
+    }
+
+    /// All versions that hosts try out, by component.
+    pub fn all_tried_out(&self) -> impl Iterator<Item = (&str, &TriedOut)> {
+        self.trials.keys().filter_map(move |component| Some((component.as_str(), self.tried_out(component)?)))
+    }
+
+    /// Whether no trial is recorded.
+    pub fn is_without_trials(&self) -> bool {
+        self.trials.is_empty()
+    }
+
+    /// The components of which `host` is recorded to try out a version, and the version's number.
+    pub fn tried_out_by(&self, host: &str) -> Vec<(String, u64)> {
+        let own = self.trials.iter().filter(|(_, trial)| trial.host == host);
+        own.map(|(component, trial)| (component.clone(), trial.number)).collect()
+    }
+
     /// The digests of all files that it needs.
     fn needed(&self) -> BTreeSet<String> {
         self.intents
@@ -167,6 +216,15 @@ pub enum IntentError {
         number: u64,
         /// Who has deployed it.
         by: String,
+    },
+    /// Another host tries out a version of the component.
+    #[error(
+        "version {number} is being tried out at another host\n  fix: wait for its end, or `souk rollback` it there; a \
+         deployment without `--canary` ends it too"
+    )]
+    OnTrial {
+        /// That version's number.
+        number: u64,
     },
     /// Other hosts keep writing the record.
     #[error("the record of what the hosts must run keeps changing\n  fix: deploy again")]
@@ -257,6 +315,63 @@ impl Intents {
         component: &str,
         intent: impl Fn(Option<&Intent>) -> Intent,
     ) -> Result<Bytes, IntentError> {
+        let mut unneeded = None;
+        let bytes = self
+            .change(|next| {
+                let before = next.intents.get(component);
+                let intent = intent(before);
+                if let Some(before) = before.filter(|before| before.number >= intent.number) {
+                    return Err(IntentError::Overtaken { number: before.number, by: before.by.clone() });
+                }
+                unneeded = before.and_then(|before| before.previous.clone());
+                next.intents.insert(component.to_owned(), intent);
+                Ok(())
+            })
+            .await?;
+        let needed = self.last.lock().needed();
+        if let Some(unneeded) = unneeded.filter(|digest| !needed.contains(digest)) {
+            // If this fails, the file stays and takes room.
+            let _ = self.files.remove(&unneeded).await;
+        }
+        Ok(bytes)
+    }
+
+    /// Records that a host tries out a version of `component`. Returns the bytes that this host must keep.
+    ///
+    /// # Errors
+    /// When another host tries one out, or the record was not written.
+    pub async fn begin_trial(&self, component: &str, trial: &TriedOut) -> Result<Bytes, IntentError> {
+        self.change(|next| {
+            if let Some(other) = next.tried_out(component).filter(|other| other.host != trial.host) {
+                return Err(IntentError::OnTrial { number: other.number });
+            }
+            next.trials.insert(component.to_owned(), trial.clone());
+            Ok(())
+        })
+        .await
+    }
+
+    /// Records that `host` no longer tries out version `number` of `component`. Returns the bytes that this host must
+    /// keep.
+    ///
+    /// # Errors
+    /// When the record was not written.
+    pub async fn end_trial(&self, component: &str, host: &str, number: u64) -> Result<Bytes, IntentError> {
+        self.change(|next| {
+            let ended = |trial: &TriedOut| trial.host == host && trial.number == number;
+            if next.trials.get(component).is_some_and(ended) {
+                next.trials.remove(component);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Replaces the record with one that `change` makes of it.
+    async fn change(
+        &self,
+        mut change: impl FnMut(&mut Agreement) -> Result<(), IntentError>,
+    ) -> Result<Bytes, IntentError> {
         for _ in 0..MAX_INTENT_WRITES {
             let record = self.records.get(KEY).await?;
             let mut next = match self.accepted(&record) {
@@ -264,26 +379,15 @@ impl Intents {
                 // A record that cannot be trusted is replaced.
                 Err(_) => self.known(),
             };
-            let before = next.intents.get(component);
-            let intent = intent(before);
-            if let Some(before) = before.filter(|before| before.number >= intent.number) {
-                return Err(IntentError::Overtaken { number: before.number, by: before.by.clone() });
-            }
-            let unneeded = before.and_then(|before| before.previous.clone());
+            change(&mut next)?;
             next.form = FORM;
             next.application.clone_from(&self.application);
             next.number = next.number.max(self.last.lock().number) + 1;
             next.replaces = record.revision;
-            next.intents.insert(component.to_owned(), intent);
             let bytes = self.sign(&next);
             if self.records.replace(KEY, bytes.clone(), record.revision).await? {
                 *self.seen.lock() = Some(record.revision + 1);
-                let needed = next.needed();
                 *self.last.lock() = next;
-                if let Some(unneeded) = unneeded.filter(|digest| !needed.contains(digest)) {
-                    // If this fails, the file stays and takes room.
-                    let _ = self.files.remove(&unneeded).await;
-                }
                 return Ok(bytes);
             }
         }

@@ -1,6 +1,6 @@
 //! Hosts that deploy, and a client that can only publish on NATS.
 
-use super::intents::{Forged, Intent, IntentError, Intents, ReadOutcome};
+use super::intents::{Forged, Intent, IntentError, Intents, ReadOutcome, TriedOut};
 use super::tests::{SECRET, application, connected};
 use bytes::Bytes;
 use souk_manifest::Application;
@@ -110,6 +110,34 @@ async fn a_client_that_can_only_publish_can_neither_deploy_nor_replay_a_deployme
         assert_eq!(host.of("web").unwrap().digest, "w3");
     }
     assert!(Intents::open(&nats, &with(&server, None), None).await.unwrap().is_none(), "there is no secret");
+}
+
+#[tokio::test]
+async fn one_host_at_a_time_tries_out_a_version_until_it_says_so_or_a_newer_one_is_deployed() {
+    let server = Server::start();
+    let application = with(&server, Some(SECRET));
+    let nats = connected(&server, &application).await;
+    let (one, other) = (host(&nats, &application, None).await, host(&nats, &application, None).await);
+    write(&one, "web", 2, "w2").await.unwrap();
+    let trial = TriedOut::new(3, 500, "one".to_owned());
+    one.begin_trial("web", &trial).await.unwrap();
+    other.look().await.unwrap();
+    assert_eq!(other.known().tried_out("web"), Some(&trial));
+    assert_eq!(other.known().all_tried_out().collect::<Vec<_>>(), [("web", &trial)]);
+    let refused = other.begin_trial("web", &TriedOut::new(3, 1, "other".to_owned())).await.unwrap_err();
+    assert!(matches!(refused, IntentError::OnTrial { number: 3 }), "{refused}");
+    // Only its own host ends it.
+    other.end_trial("web", "other", 3).await.unwrap();
+    assert_eq!(other.known().tried_out("web"), Some(&trial));
+    assert_eq!(other.known().tried_out_by("one"), [("web".to_owned(), 3)]);
+    one.end_trial("web", "one", 3).await.unwrap();
+    assert!(one.known().is_without_trials());
+    // A deployment to all hosts ends the trial of a host that is gone.
+    one.begin_trial("web", &trial).await.unwrap();
+    write(&other, "web", 3, "w3").await.unwrap();
+    assert_eq!(other.known().tried_out("web"), None);
+    other.begin_trial("web", &TriedOut::new(4, 1, "other".to_owned())).await.unwrap();
+    assert_eq!(other.of("web").unwrap().digest, "w3");
 }
 
 #[tokio::test]

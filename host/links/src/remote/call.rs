@@ -2,7 +2,7 @@
 
 use super::called::CalledFunction;
 use super::expected::TYPES_INTERVAL;
-use super::hosts::{Hosts, LastTime, NO_HOST_TTL};
+use super::hosts::{Hosts, LastTime, NO_HOST_TTL, Trial};
 use super::inbox::{Inbox, PendingAnswer};
 use super::micro::PROBE_TIMEOUT;
 use super::served::ServedFunction;
@@ -15,7 +15,7 @@ use souk_bindings::call::CallContext;
 use souk_bindings::trace::Attribute;
 use souk_nats::{ALLOW, Nats, NatsError, Outage};
 use souk_runtime::{CallError, Failure};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -124,6 +124,11 @@ pub(super) fn host_subject(subject: &str, host: &str) -> String {
     format!("{subject}.{host}")
 }
 
+/// The subject on which the host that tries out a version takes the calls for it; `id` is that of the trial.
+pub(super) fn trial_subject(subject: &str, id: &str) -> String {
+    host_subject(subject, &format!("trial-{id}"))
+}
+
 /// Why one attempt has no answer.
 enum Broken {
     /// There is no connection to NATS; nothing was sent.
@@ -156,6 +161,44 @@ impl Remote {
     /// The connection.
     pub fn nats(&self) -> &Nats {
         &self.0.nats
+    }
+
+    /// Notes which versions of components single hosts try out; calls for them go there from now on.
+    pub fn set_trials(&self, trials: &BTreeMap<String, Trial>) {
+        let mut all = self.0.hosts.lock();
+        for component in trials.keys() {
+            all.entry(component.as_str().into()).or_default();
+        }
+        for (component, hosts) in all.iter() {
+            hosts.set_trial(trials.get(&**component).cloned());
+        }
+    }
+
+    /// Sends a call to the host that tries out the version that it is for. `None` if the call is for none, or that host
+    /// did not take it: then it was not started, or it may be sent again.
+    pub(super) async fn call_tried_out(
+        &self,
+        target: &Target,
+        caller: &str,
+        payload: Bytes,
+        context: &CallContext,
+    ) -> Option<Result<Bytes, CallError>> {
+        let id = target.hosts.trial(context.draw)?;
+        let subject = trial_subject(&target.subject, &id).into();
+        match self.attempt(target, subject, caller, payload, context).await {
+            Ok(answer) => Some(Ok(answer)),
+            Err(Broken::NoHost | Broken::Disconnected) => None,
+            Err(Broken::Lost { how, silent }) => {
+                if silent {
+                    target.hosts.lost.note();
+                    target.hosts.note_trial_lost();
+                }
+                let lost = CallError::new(&target.component, Failure::Lost, how);
+                (!target.idempotent).then_some(Err(lost))
+            }
+            Err(Broken::Failed(error)) if error.failure == Failure::RequestTooLarge => None,
+            Err(Broken::Failed(error)) => Some(Err(error)),
+        }
     }
 
     /// The most bytes that a message may have.
@@ -199,6 +242,12 @@ impl Remote {
         let mut may_recover = self.0.back.is_recent() || target.hosts.answered.is_recent();
         // How many chosen hosts turned out to be gone.
         let mut gone = 0;
+        // Boxed, because it is rare and would enlarge the future of every call.
+        if target.hosts.trial(context.draw).is_some()
+            && let Some(answer) = Box::pin(self.call_tried_out(target, caller, payload.clone(), context)).await
+        {
+            return answer;
+        }
         loop {
             if target.idempotent {
                 may_recover |= self.connected(context).await;
@@ -367,6 +416,8 @@ impl Remote {
                 // The server refused it, so it has reached no host.
                 cancel.subject = None;
                 if subject != target.subject {
+                    // Each attempt would wait for the refusal.
+                    target.hosts.note_trial_lost();
                     return Err(Broken::NoHost);
                 }
                 let detail = format!("this host's NATS user may not publish to `{subject}`; fix: {ALLOW}");

@@ -8,6 +8,9 @@
 //! calls, and a host that hangs meanwhile gets no more calls. So a caller sends at most ten probes a second for one
 //! component, however many calls there are.
 //!
+//! While one host tries out a version of the component, calls for that version go to a subject that this host alone
+//! takes ([`Trial`]). When it is gone, they go to the others.
+//!
 //! A call is never sent to two hosts at the same time, and a call that may not be repeated is not sent again: when a
 //! host that hangs wakes up, it starts the calls that it has, unless their deadline has passed or they were cancelled.
 
@@ -31,6 +34,15 @@ souk_manifest::fixed_limits! {
     pub(super) const NO_HOST_TTL: Duration = Duration::from_secs(2);
 }
 
+/// A version of a component that one host tries out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trial {
+    /// The id of the trial, which is a part of the subject of its calls.
+    pub id: Arc<str>,
+    /// The draws below which a call is for it.
+    pub share: u16,
+}
+
 /// When something last happened.
 #[derive(Debug, Default)]
 pub(super) struct LastTime(Mutex<Option<Instant>>);
@@ -38,6 +50,10 @@ pub(super) struct LastTime(Mutex<Option<Instant>>);
 impl LastTime {
     pub(super) fn note(&self) {
         *self.0.lock() = Some(Instant::now());
+    }
+
+    fn forget(&self) {
+        *self.0.lock() = None;
     }
 
     /// Whether that is less than [`OUTAGE_GRACE`] ago.
@@ -57,11 +73,36 @@ pub(super) struct Hosts {
     pub(super) answered: LastTime,
     /// When a call to one of them was last lost.
     pub(super) lost: LastTime,
+    /// The version that one of them tries out.
+    trial: Mutex<Option<Trial>>,
+    /// When a call to that host was last lost.
+    trial_lost: LastTime,
     /// When the hosts were last probed, and which host answered first; `None` when none answered.
     first: tokio::sync::Mutex<Option<(Instant, Option<Arc<str>>)>>,
 }
 
 impl Hosts {
+    /// Notes which version one of them tries out.
+    pub(super) fn set_trial(&self, trial: Option<Trial>) {
+        let mut known = self.trial.lock();
+        if *known != trial {
+            *known = trial;
+            self.trial_lost.forget();
+        }
+    }
+
+    /// The id of the trial whose version a call with this draw is for. `None` for a while after its host has lost a call: then
+    /// it may hang, and all calls go to the versions that serve.
+    pub(super) fn trial(&self, draw: u16) -> Option<Arc<str>> {
+        let id = self.trial.lock().as_ref().filter(|trial| draw < trial.share)?.id.clone();
+        (!self.trial_lost.is_within(PROBE_PERIOD)).then_some(id)
+    }
+
+    /// Notes that the host that tries out a version has lost a call, or cannot be called.
+    pub(super) fn note_trial_lost(&self) {
+        self.trial_lost.note();
+    }
+
     /// The host of `component` to call; `None` when NATS chooses.
     pub(super) async fn choose(&self, nats: &Nats, component: &str) -> Option<Arc<str>> {
         if !self.lost.is_within(PROBE_PERIOD) {
@@ -82,5 +123,22 @@ impl Hosts {
     /// Forgets the host that answered first, because it takes no calls any more.
     pub(super) async fn forget(&self) {
         *self.first.lock().await = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_below_the_share_of_a_trial_are_for_its_host_until_it_loses_one() {
+        let hosts = Hosts::default();
+        assert_eq!(hosts.trial(0), None);
+        hosts.set_trial(Some(Trial { id: "one".into(), share: 500 }));
+        assert_eq!((hosts.trial(499).as_deref(), hosts.trial(500)), (Some("one"), None));
+        hosts.note_trial_lost();
+        assert_eq!(hosts.trial(0), None);
+        hosts.set_trial(Some(Trial { id: "two".into(), share: 1 }));
+        assert_eq!((hosts.trial(0).as_deref(), hosts.trial(1)), (Some("two"), None));
     }
 }

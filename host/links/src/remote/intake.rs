@@ -1,6 +1,6 @@
 //! How a host takes calls from NATS: the subscriptions, the task of each call, and its answer.
 
-use super::call::host_subject;
+use super::call::{host_subject, trial_subject};
 use super::memory_budget::{MemoryBudget, Reservation};
 use super::queue_group::leave;
 use super::running::Running;
@@ -66,14 +66,20 @@ pub(super) struct Intakes {
 }
 
 impl Intakes {
-    /// Takes the calls for `endpoint`: on the subject that all hosts share in a queue group, and on the host's own
-    /// subject, which has the `id` of its service.
+    /// Takes the calls for `endpoint`: on the subject that all hosts share in a queue group, on the host's own subject,
+    /// which has the `id` of its service, and on that of the version that this host tries out.
     pub(super) async fn open(&self, endpoint: Endpoint, id: &str) -> Result<(), NatsError> {
         let (client, component) = (self.host.nats.client(), endpoint.pool.component().to_string());
         let own = client.subscribe(host_subject(&endpoint.subject, id)).await?;
-        let shared = client.queue_subscribe(endpoint.subject.clone(), component).await?;
+        let shared = client.queue_subscribe(endpoint.subject.clone(), component.clone()).await?;
+        let mut subscribers = vec![own, shared];
+        if let Some(id) = endpoint.pool.trial_notice().here() {
+            // A queue group, because this host's next `Serving` begins before this one ends.
+            let subject = trial_subject(&endpoint.subject, &id);
+            subscribers.push(client.queue_subscribe(subject, component).await?);
+        }
         let endpoint = Arc::new(endpoint);
-        for subscriber in [own, shared] {
+        for subscriber in subscribers {
             let intake = self.host.clone().intake(endpoint.clone(), subscriber, self.stop.clone());
             self.tasks.spawn(vital("an intake of calls", intake));
         }
@@ -118,7 +124,10 @@ impl Host {
             }
             return;
         };
-        let read = wire::read(call.headers.as_ref(), endpoint.pool.call_deadline());
+        let mut read = wire::read(call.headers.as_ref(), endpoint.pool.call_deadline());
+        if let Ok(envelope) = &mut read {
+            endpoint.leave_out_trial(&call.subject, &mut envelope.context);
+        }
         let id = read.as_ref().ok().and_then(|envelope| envelope.id.clone());
         let (payload, own_id) = (call.payload, id.clone());
         let spawn = || {
@@ -238,6 +247,17 @@ impl Host {
 }
 
 impl Endpoint {
+    /// Keeps a call that did not come on the subject of the trial from the version that is tried out here: its caller
+    /// does not know of the trial, or cannot reach it, and sends other calls of the tree to hosts without that version.
+    fn leave_out_trial(&self, subject: &str, context: &mut CallContext) {
+        let Some(id) = self.pool.trial_notice().here() else { return };
+        if let Some((_, share)) = self.pool.canary()
+            && subject != trial_subject(&self.subject, &id)
+        {
+            context.draw = context.draw.max(share);
+        }
+    }
+
     async fn call(
         &self,
         payload: Bytes,

@@ -5,7 +5,7 @@ use super::called::CalledFunction;
 use super::{Remote, Target};
 use crate::answers::{Answer, Answers};
 use crate::check::LinkTypeError;
-use crate::import::{Import, LinkError};
+use crate::import::{Import, Imported, LinkError};
 use crate::unavailable::{Unavailable, write_results};
 use souk_bindings::Ctx;
 use souk_bindings::boundary::{Boundaries, Boundary};
@@ -40,30 +40,11 @@ pub struct Linked<'a> {
 /// # Errors
 /// When the values of a function cannot cross such a link, or the exporter runs here too and differs.
 pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, linked: &Linked<'_>) -> Result<Vec<String>, LinkError> {
-    import.define(linker, |function| {
-        let codec = FunctionCodec::of(&function.ty)
-            .map_err(|error| LinkTypeError::not_json(import.interface, &function.name, &error))?
-            .within(linked.call_bytes.as_u64());
-        let called = format!("{}#{}", import.export, function.name);
-        Ok(Link {
-            remote: linked.remote.clone(),
-            caller: linked.caller.clone(),
-            target: Target::function(
-                linked.remote,
-                import.target.component(),
-                CalledFunction::new(import.export, &function.name, &function.ty),
-                (linked.idempotent)(&function.name),
-            ),
-            call_deadline: linked.call_deadline,
-            codec,
-            unavailable: function.unavailable.clone(),
-            boundary: linked.boundaries.links(linked.caller, import.target.component(), &called),
-        })
-    })
+    import.define(linker, |function| Link::of(import, function, linked))
 }
 
 /// One function of one link.
-struct Link {
+pub(crate) struct Link {
     remote: Remote,
     caller: Arc<str>,
     target: Target,
@@ -86,6 +67,50 @@ impl Answers for Link {
 }
 
 impl Link {
+    /// The link of one function of `import`.
+    ///
+    /// # Errors
+    /// When its values cannot cross such a link.
+    pub(crate) fn of(import: &Import<'_>, function: &Imported, linked: &Linked<'_>) -> Result<Self, LinkError> {
+        let codec = FunctionCodec::of(&function.ty)
+            .map_err(|error| LinkTypeError::not_json(import.interface, &function.name, &error))?
+            .within(linked.call_bytes.as_u64());
+        let called = format!("{}#{}", import.export, function.name);
+        Ok(Link {
+            remote: linked.remote.clone(),
+            caller: linked.caller.clone(),
+            target: Target::function(
+                linked.remote,
+                import.target.component(),
+                CalledFunction::new(import.export, &function.name, &function.ty),
+                (linked.idempotent)(&function.name),
+            ),
+            call_deadline: linked.call_deadline,
+            codec,
+            unavailable: function.unavailable.clone(),
+            boundary: linked.boundaries.links(linked.caller, import.target.component(), &called),
+        })
+    }
+
+    /// Sends a call to the host that tries out the version that it is for. `None` if that host did not take it: then
+    /// the call was not started, or may be made again.
+    pub(crate) async fn call_tried_out(
+        &self,
+        context: &CallContext,
+        params: &[Val],
+    ) -> Option<Result<Vec<Val>, CallError>> {
+        let context = context.next(self.call_deadline)?;
+        let params = self.codec.encode_params_within(self.remote.max_payload(), params).ok()??;
+        let answer = self.remote.call_tried_out(&self.target, &self.caller, params.into(), &context).await?;
+        Some(answer.and_then(|answer| self.results(&answer)))
+    }
+
+    fn results(&self, answer: &[u8]) -> Result<Vec<Val>, CallError> {
+        self.codec.decode_results(answer).map_err(|error| {
+            CallError::new(&self.target.component, Failure::Mismatch, format!("the result: {error}"))
+        })
+    }
+
     async fn call(&self, context: &CallContext, params: &[Val]) -> Result<Vec<Val>, CallError> {
         let failed = |failure, detail: String| CallError::new(&self.target.component, failure, detail);
         let Some(context) = context.next(self.call_deadline) else {
@@ -95,6 +120,6 @@ impl Link {
         let params = params.map_err(|error| failed(Failure::Mismatch, format!("the arguments: {error}")))?;
         let params = params.ok_or_else(|| failed(Failure::RequestTooLarge, TOO_LARGE.to_owned()))?;
         let answer = self.remote.call(&self.target, &self.caller, params.into(), &context).await?;
-        self.codec.decode_results(&answer).map_err(|error| failed(Failure::Mismatch, format!("the result: {error}")))
+        self.results(&answer)
     }
 }

@@ -10,6 +10,7 @@
 //! | `souk.APP.call.COMPONENT.INTERFACE.FUNCTION.TYPE` | hosts that run the component, as a queue group | the parameters as JSON ([`souk_codec`]) |
 //! | `souk.APP.http.COMPONENT` | the same | a head as one line of JSON, and the body ([`http`]) |
 //! | one of these two and `.HOST` | that host only, by its id in `$SRV.PING` | the same ([`hosts`]) |
+//! | one of these two and `.trial-ID` | the host that tries out a version of the component | calls for that version |
 //! | `souk.APP.cancel.COMPONENT` | every host that runs it | the id of a call whose caller waits no longer |
 //! | the reply subject | the caller's host only ([`inbox`]) | the result as JSON, or a response |
 //! | `$SRV.PING`, `$SRV.INFO`, `$SRV.STATS` | every host ([`micro`]) | NATS's service API, for `nats micro`, `souk call` and hosts that start ([`peers`]) |
@@ -36,6 +37,11 @@
 //! **A callee that dies.** The callee's host reports every [`WORKING_INTERVAL`] that the call runs. A call of which the
 //! caller hears nothing for [`LOST_AFTER`] counts as lost. Calls that are quicker than the interval cost nothing extra.
 //! NATS still gives calls to a host that hangs; after a lost call, callers choose another host ([`hosts`]).
+//!
+//! **A version that one host tries out.** `Souk-Draw` says whether a tree of calls gets it. All hosts know of the trial,
+//! and send the calls that get the version to the subject of the trial, which only the host that tries it out has.
+//! If nobody takes such a call, because that host is gone, the call was not started, and goes to the subject that all
+//! hosts share, where nobody has that version any more.
 //!
 //! **Repeated calls.** A lost call is sent again if the manifest declares the function `idempotent`, or if the request
 //! is GET, HEAD or OPTIONS: [`MAX_ATTEMPTS`] times in all, within the deadline. Such a call also waits for the
@@ -92,6 +98,8 @@ mod tests;
 
 pub use call::{Remote, Target};
 pub use called::{CalledFunction, ExpectedType};
+pub use hosts::Trial;
+pub(crate) use link::Link;
 pub use link::{Linked, link};
 pub use listing::{ListedHost, hosts as listed_hosts};
 pub use micro::is_served;

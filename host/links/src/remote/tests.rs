@@ -330,3 +330,29 @@ async fn hosts_that_start_together_learn_of_each_other_and_do_not_wait_for_a_sil
     assert!(one_says.unwrap_err().to_string().contains("`stand-in` is off at this host"));
     assert!(other_says.unwrap_err().to_string().contains("`stand-in` takes part at this host"));
 }
+
+#[tokio::test]
+async fn a_call_for_a_version_on_trial_goes_to_its_host_and_without_that_host_to_any_other() {
+    let server = nats_server::Nats::start();
+    let (remote, client) = both(&server).await;
+    let target = target(&remote, false);
+    let mut all = host(&client, &target).await;
+    let trial = Trial { id: "one".into(), share: 500 };
+    remote.set_trials(&std::collections::BTreeMap::from([("shop".to_owned(), trial)]));
+    let mut tried_out = client.subscribe(call::trial_subject(&target.subject, "one")).await.unwrap();
+    serve::round_trip(&client).await;
+    for (draw, is_there) in [(499, true), (500, true), (499, false)] {
+        if !is_there {
+            tried_out.unsubscribe().await.unwrap();
+            serve::round_trip(&client).await;
+        }
+        let context = CallContext { draw, ..context() };
+        let answering = async {
+            let calls = if draw < 500 && is_there { &mut tried_out } else { &mut all };
+            answer(&client, calls.next().await.unwrap(), None, "1").await;
+        };
+        let calling = remote.call(&target, "caller", Bytes::from_static(b"{}"), &context);
+        let (answered, ()) = tokio::join!(calling, answering);
+        assert_eq!(&answered.unwrap()[..], b"1", "{draw}");
+    }
+}

@@ -6,6 +6,7 @@ use super::deploy::Deployments;
 use super::deploy::at_start;
 use super::deploy::chosen::{self, ChosenVersion};
 use super::deploy::error::DeployError;
+use super::deploy::messages;
 use super::deploy::version_folder::VersionFolder;
 use super::error::StartError;
 use super::grants::Shared;
@@ -25,7 +26,7 @@ use souk_links::cluster::{self, Places};
 use souk_links::durable;
 use souk_links::remote::{self, Presence, Remote};
 use souk_manifest::state::StateFolder;
-use souk_manifest::{Application, ManifestErrors};
+use souk_manifest::{Application, Diagnostic, ManifestErrors};
 use souk_nats::Nats;
 use souk_runtime::{Engine, Exported, Fairness, Pool, Program};
 use std::collections::BTreeMap;
@@ -183,6 +184,9 @@ impl App {
         let services = nest::services(&application, &pools, queue.as_ref(), nats, &mut mistakes);
         ManifestErrors::check(mistakes)?;
         if serves {
+            let loaded = (&chosen, &kept);
+            let refused = messages::refused_by_changed(queue.as_ref(), &engine, &application, loaded, &pools).await;
+            refuse(refused, loaded, &part)?;
             warm(&pools, &chosen, &part, &kept).await?;
         }
         let watch = match trial {
@@ -234,6 +238,7 @@ impl App {
             engine,
         });
         shared.set_internal(dispatch::dispatch(&app));
+        app.apply_trials();
         if serves {
             app.engine.compiler().let_calls_go_first();
         }
@@ -241,6 +246,24 @@ impl App {
             tokio::spawn(remote::compare(remote.nats().clone(), expected));
         }
         Ok(app)
+    }
+}
+
+/// Refuses new versions that would not take messages that wait for them, as a deployment refuses them; then nothing has
+/// changed.
+fn refuse(
+    refused: BTreeMap<String, Vec<Diagnostic>>,
+    (chosen, kept): (&BTreeMap<String, ChosenVersion>, &VersionFolder),
+    application: &Application,
+) -> Result<(), StartError> {
+    let texts = refused.into_iter().filter_map(|(name, mistakes)| {
+        let (one, declared) = (chosen.get(&name)?, application.components.get(&name)?);
+        Some(one.refused(&ManifestErrors::check(mistakes).err()?, &declared.source, kept))
+    });
+    let texts: Vec<String> = texts.collect();
+    match texts.is_empty() {
+        true => Ok(()),
+        false => Err(StartError::Versions(DeployError::Refused(texts.join("\n")))),
     }
 }
 

@@ -176,7 +176,7 @@ impl Wiring<'_> {
                         .map(|()| Vec::new())
                 }
                 (Target::Local(pool), remote) if !forced || remote.is_none() => {
-                    local::link(linker, &import, &declared.name, pool, self.around.shared.boundaries())
+                    self.link_locally(linker, &import, declared, pool, remote)
                 }
                 (_, Some(remote)) => self.link_remotely(linker, &import, declared, remote),
                 // Without NATS there is no remote target; that was checked before.
@@ -196,6 +196,33 @@ impl Wiring<'_> {
                 );
             }
         }
+    }
+
+    /// Links to a component of this host. Hosts that can deploy also try versions out, and calls for such a version go
+    /// to its host.
+    fn link_locally(
+        &self,
+        linker: &mut Linker<Ctx>,
+        import: &Import<'_>,
+        declared: &Declared,
+        pool: &Arc<Pool>,
+        remote: Option<&Remote>,
+    ) -> Result<Vec<String>, LinkError> {
+        let (application, boundaries) = (self.around.application, self.around.shared.boundaries());
+        let can_deploy = application.nats.as_ref().is_some_and(|nats| nats.cluster_secret.is_some());
+        let target = application.components.get(&**pool.component());
+        let (Some(remote), Some(target), true) = (remote, target, can_deploy) else {
+            return local::link(linker, import, &declared.name, pool, boundaries, None);
+        };
+        let elsewhere = Linked {
+            remote,
+            caller: &declared.name.as_str().into(),
+            call_deadline: target.limits.call_deadline,
+            call_bytes: declared.limits.call_bytes,
+            idempotent: &|function| target.idempotent.iter().any(|entry| entry.covers(import.export, function)),
+            boundaries,
+        };
+        local::link(linker, import, &declared.name, pool, boundaries, Some(&elsewhere))
     }
 
     fn link_remotely(

@@ -139,7 +139,7 @@ impl App {
         Ok(())
     }
 
-    fn keep_agreed(&self, agreed: &[u8]) {
+    pub(super) fn keep_agreed(&self, agreed: &[u8]) {
         if let Err(error) = block_in_place(|| self.deployments.books.folder().save_agreed(agreed)) {
             tracing::error!("the agreement of the hosts cannot be stored: {error}; fix: make room in the state folder");
         }
@@ -311,6 +311,10 @@ impl App {
                     tracing::debug!("it is unknown which versions the hosts have agreed on: {error}");
                     continue;
                 }
+            }
+            self.apply_trials();
+            if stop.run_until_cancelled(self.end_recorded_trials(intents)).await.is_none() {
+                return;
             }
             for (component, intent) in intents.known().intents {
                 let is_new = intent.number > self.deployments.books.of(&component).agreed;

@@ -8,10 +8,9 @@ use super::super::migrations;
 use super::super::routes::check_routes;
 use super::super::wiring::Wiring;
 use super::error::{DeployError, stopped};
+use super::messages::{Stored, unread};
 use souk_codec::FunctionCodec;
 use souk_codec::signature::signature;
-use souk_links::durable;
-use souk_links::durable::operator::{self, Event, MAX_LISTED};
 use souk_links::redis;
 use souk_links::remote::{self, ExpectedType};
 use souk_links::{Import, Target};
@@ -21,14 +20,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentFunc;
-
-souk_manifest::fixed_limits! {
-    /// The fixed limits of the check of a version.
-    pub(crate) const FIXED_LIMITS = "deployments";
-
-    /// The most stored messages that are named when a new version does not fit them.
-    const MAX_REPORTED_MESSAGES: usize = 10, "messages";
-}
 
 /// The mistakes of a version, and the migrations that it would run.
 pub(super) struct Checked {
@@ -234,51 +225,13 @@ impl App {
     /// Checks that the durable messages that wait for the component fit its new exports.
     async fn check_messages(&self, declared: &Declared, pool: &Arc<Pool>, exported: &Exported) -> Vec<Diagnostic> {
         let now = self.now();
-        let (Some(queue), mut mistakes) = (&now.queue, Vec::new()) else { return Vec::new() };
+        let Some(queue) = &now.queue else { return Vec::new() };
         let active = pool.active();
-        let unchanged = |event: &Event| {
-            let before = active.compiled().exported.function(&event.interface, &event.function);
-            let now = exported.function(&event.interface, &event.function);
-            matches!((before, now), (Some(a), Some(b)) if signature("", &a.ty) == signature("", &b.ty))
-        };
-        let all = operator::Request::List { dead: false, most: MAX_LISTED };
-        let found = match operator::run(Some(queue), all).await {
-            Ok(found) => found,
-            Err(error) => {
-                let message = format!("the messages that wait for it cannot be read: {error}");
-                return vec![now.application.mistake(declared, message, "try again when the queue answers")];
-            }
-        };
-        let waiting = found.events.iter().filter(|event| event.component == declared.name && event.state != "stranded");
-        let changed: Vec<&Event> = waiting.filter(|event| !unchanged(event)).collect();
-        // Those that are not listed may be for any function that receives messages.
-        let all_fit = changed.is_empty() && !durable::changes_deliveries(&active.compiled().exported, exported);
-        if found.total > found.events.len() as u64 && !all_fit {
-            let message = format!("{} messages wait, which are too many to compare with its new types", found.total);
-            return vec![now.application.mistake(declared, message, "deploy it when fewer wait (`souk events list`)")];
+        let before = &active.compiled().exported;
+        match Stored::list(queue).await {
+            Ok(stored) => stored.refused_by(&now.application, declared, Some(before), exported).await,
+            Err(why) => vec![unread(&now.application, declared, &why)],
         }
-        for event in changed {
-            let (id, function) = (&event.id, format!("{}#{}", event.interface, event.function));
-            let Ok(shown) = operator::run(Some(queue), operator::Request::Show(id.clone())).await else { continue };
-            let Some(arguments) = shown.events.into_iter().next().and_then(|event| event.arguments) else { continue };
-            let why = match exported.function(&event.interface, &event.function) {
-                None => "which it does not export any more".to_owned(),
-                Some(to) => {
-                    match FunctionCodec::of(&to.ty).map(|codec| codec.decode_params(arguments.get().as_bytes())) {
-                        Ok(Ok(_)) => continue,
-                        Ok(Err(error)) => format!("and does not fit it any more: {error}"),
-                        Err(error) => format!("which no message can call: {error}"),
-                    }
-                }
-            };
-            let message = format!("message {id} waits for `{function}`, {why}");
-            let fix = "wait until it is delivered, or drop it with `souk events drop`";
-            mistakes.push(now.application.mistake(declared, message, fix));
-            if mistakes.len() >= MAX_REPORTED_MESSAGES {
-                break;
-            }
-        }
-        mistakes
     }
 }
 

@@ -10,8 +10,9 @@ use super::version_folder::{Book, VersionFolder, digest};
 use crate::fetch::read_component;
 use souk_links::cluster::intents::Intent;
 use souk_manifest::{Application, Diagnostic};
-use souk_runtime::{CallError, VersionId};
+use souk_runtime::VersionId;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -60,8 +61,9 @@ impl ChosenVersion {
         self.intent.as_ref().map_or("", |intent| &intent.by)
     }
 
-    /// What a start says that refuses this new version, because no instance of it could be created.
-    pub(crate) fn refused(&self, error: &CallError, source: &Path, kept: &VersionFolder) -> String {
+    /// What a start says that refuses this new version, because no instance of it could be created, or because messages
+    /// that wait do not fit it.
+    pub(crate) fn refused(&self, error: &impl Display, source: &Path, kept: &VersionFolder) -> String {
         let (number, before) = (self.id.number, self.book.active());
         let why = match (self.reason, before) {
             (Reason::Agreed, _) => format!("which the hosts have agreed on (deployed by {})", self.by()),

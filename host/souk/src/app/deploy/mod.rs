@@ -17,11 +17,13 @@ pub(crate) mod chosen;
 pub(super) mod error;
 mod judge;
 mod list;
+pub(super) mod messages;
 mod order;
 mod reload;
 mod rollback;
 mod serve;
 mod trial;
+mod trial_hosts;
 pub(crate) mod version_folder;
 
 use super::{App, migrations};
@@ -55,10 +57,11 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     [
         trial::FIXED_LIMITS,
         agreed::FIXED_LIMITS,
+        trial_hosts::FIXED_LIMITS,
         version_folder::FIXED_LIMITS,
         judge::FIXED_LIMITS,
         migrations::FIXED_LIMITS,
-        check::FIXED_LIMITS,
+        messages::FIXED_LIMITS,
     ]
     .concat()
 }
@@ -244,6 +247,7 @@ impl App {
         match order.trial {
             Some(terms) => {
                 let percent = f64::from(terms.share) * 100.0 / f64::from(DRAWS);
+                self.announce_trial(declared, pool, (number, terms.share), &pending).await?;
                 self.begin_trial(declared, pool, version, number, source_digest.unwrap_or_default(), terms);
                 done(
                     number,

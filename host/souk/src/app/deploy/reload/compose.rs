@@ -12,6 +12,7 @@ use super::super::super::{handler, migrations, nest, queue, redis, remote_parts,
 use super::super::at_start;
 use super::super::chosen::{self, ChosenVersion};
 use super::super::error::{DeployError, stopped};
+use super::super::messages;
 use super::limits;
 use super::merge::{Merged, text};
 use crate::moving;
@@ -123,6 +124,9 @@ impl App {
         let schedules = schedules::all(&application, &wired.pools, &mut mistakes);
         let nats = self.remote.as_ref().map(Remote::nats);
         let services = nest::services(&application, &wired.pools, queue.as_ref(), nats, &mut mistakes);
+        let loaded = (&chosen, self.deployments.books.folder());
+        let refused = messages::refused_by_changed(queue.as_ref(), &self.engine, &application, loaded, &wired.pools);
+        mistakes.extend(refused.await.into_values().flatten());
         ManifestErrors::check(mistakes).map_err(wrong)?;
 
         // A channel that stays goes on as it is.
