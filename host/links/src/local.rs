@@ -17,6 +17,7 @@ use souk_bindings::boundary::{Boundaries, Boundary};
 use souk_bindings::call::CallContext;
 use souk_runtime::{CallError, CallerType, Failure, Flat, Pool};
 use std::sync::Arc;
+use tokio::time::Instant;
 use wasmtime::component::{Linker, Val};
 
 /// Connects `import` of the component `caller` to `target`, which answers it. Returns the functions whose contract has
@@ -64,18 +65,20 @@ struct Link {
 impl Answers for Link {
     fn answer<'a>(self: Arc<Self>, mut context: CallContext, params: &'a [Val], results: &'a mut [Val]) -> Answer<'a> {
         Box::new(async move {
-            let crossing = self.boundary.open(&context.span);
+            let now = Instant::now();
+            let crossing = self.boundary.open_at(&context.span, now);
             crossing.enter(&mut context);
-            let outcome = self.call(&context, params, results).await;
+            let outcome = self.call(&context, now, params, results).await;
             crossing.close_with(&outcome, |error| error.failure.key());
             write_outcome(outcome, self.unavailable.as_ref(), results, &context)
         })
     }
 
     async fn answer_flat<P: Flat, R: Flat>(self: Arc<Self>, mut context: CallContext, param: P) -> wasmtime::Result<R> {
-        let crossing = self.boundary.open(&context.span);
+        let now = Instant::now();
+        let crossing = self.boundary.open_at(&context.span, now);
         crossing.enter(&mut context);
-        let outcome = match context.next(self.target.call_deadline()) {
+        let outcome = match context.next_at(self.target.call_deadline(), now) {
             Some(context) => self.target.call_flat(&self.caller, self.position, param, context).await,
             None => Err(CallError::new(self.target.component(), Failure::TooManyHops, "")),
         };
@@ -86,8 +89,15 @@ impl Answers for Link {
 }
 
 impl Link {
-    async fn call(&self, context: &CallContext, params: &[Val], results: &mut [Val]) -> Result<(), CallError> {
-        let Some(context) = context.next(self.target.call_deadline()) else {
+    /// Calls the target; the clock has just shown `now`.
+    async fn call(
+        &self,
+        context: &CallContext,
+        now: Instant,
+        params: &[Val],
+        results: &mut [Val],
+    ) -> Result<(), CallError> {
+        let Some(context) = context.next_at(self.target.call_deadline(), now) else {
             return Err(CallError::new(self.target.component(), Failure::TooManyHops, ""));
         };
         if !self.own_task {

@@ -164,15 +164,22 @@ impl Boundary {
     }
 
     /// Opens a crossing; `at` is the call's place in its trace.
+    #[inline]
     pub fn open(&self, at: &Span) -> Crossing {
         match &self.0 {
             None => Crossing(None),
-            Some(metrics) => {
-                let start = Instant::now();
-                let span = at.begin(metrics.kind(), metrics.span_name(), metrics.component(), start);
-                Crossing(Some(Crossed { metrics: metrics.clone(), start, span }))
-            }
+            Some(_) => self.open_at(at, Instant::now()),
         }
+    }
+
+    /// Opens a crossing that began at `start`, for a caller that has just read the clock.
+    pub fn open_at(&self, at: &Span, start: Instant) -> Crossing {
+        let Some(metrics) = &self.0 else { return Crossing(None) };
+        let span = match at.is_recorded() {
+            true => at.begin(metrics.kind(), metrics.span_name(), metrics.component(), start),
+            false => None,
+        };
+        Crossing(Some(Crossed { metrics: metrics.clone(), start, span }))
     }
 }
 
@@ -211,6 +218,11 @@ impl Crossing {
     /// The place in the trace for operations inside this crossing; `outer` if it is not recorded.
     pub fn place(&self, outer: &Span) -> Span {
         self.span().map_or_else(|| outer.clone(), |span| span.span())
+    }
+
+    /// Whether it is a span of a trace.
+    pub fn is_recorded(&self) -> bool {
+        self.span().is_some()
     }
 
     fn span(&self) -> Option<&OpenSpan> {
@@ -279,21 +291,24 @@ impl Crossing {
         let Some(Crossed { metrics, start, span }) = self.0.take() else { return };
         let (position, took) = (position_of(method), start.elapsed());
         metrics.record_request(position, outcome, took);
-        let Some(mut span) = span else { return };
-        span.rename(metrics.request_name(position));
-        span.note("http.request.method", Attribute::Name(METHODS.get(position).copied().unwrap_or(OTHER)));
-        if let Some(route) = metrics.route() {
-            span.note("http.route", Attribute::Text(route.clone()));
-        }
-        match outcome {
-            Ok(status) => {
-                span.note("http.response.status_code", Attribute::number(status.as_u16()));
-                // OpenTelemetry's conventions: a 4xx status is an error in a client's span, not in a server's.
-                let failed = status.is_server_error() || metrics.kind() == Kind::Client && status.is_client_error();
-                span.end(failed.then_some(status.as_str()), took);
+        let Some(span) = span else { return };
+        span.end_with(took, |record| {
+            record.name = metrics.request_name(position);
+            let method = METHODS.get(position).copied().unwrap_or(OTHER);
+            record.attributes.push(("http.request.method", Attribute::Name(method)));
+            if let Some(route) = metrics.route() {
+                record.attributes.push(("http.route", Attribute::Text(route.clone())));
             }
-            Err(error) => span.end(Some(error), took),
-        }
+            match outcome {
+                Ok(status) => {
+                    record.attributes.push(("http.response.status_code", Attribute::number(status.as_u16())));
+                    // OpenTelemetry's conventions: a 4xx status is an error in a client's span, not in a server's.
+                    let failed = status.is_server_error() || metrics.kind() == Kind::Client && status.is_client_error();
+                    record.error = failed.then(|| status.as_str().into());
+                }
+                Err(error) => record.error = Some(error.into()),
+            }
+        });
     }
 }
 
