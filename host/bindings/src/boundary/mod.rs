@@ -248,8 +248,10 @@ impl Crossing {
         let Some(crossed) = &mut self.0 else { return };
         let Some(span) = &mut crossed.span else { return };
         let shown = crossed.metrics.statements.shown(statement);
-        span.rename(shown.operation);
-        span.note("db.query.text", Attribute::Text(shown.text));
+        span.change(|record| {
+            record.name = shown.operation;
+            record.attributes.push(("db.query.text", Attribute::Text(shown.text)));
+        });
     }
 
     /// Adds the number of rows that the statement returned or changed.
@@ -266,8 +268,15 @@ impl Crossing {
 
     /// Closes the crossing, with this error if it failed. Error names are few, and fixed when the host is built.
     pub fn close(mut self, error: Option<&'static str>) {
-        if let Some(crossed) = self.0.take() {
-            crossed.close(error);
+        self.end(error);
+    }
+
+    fn end(&mut self, error: Option<&'static str>) {
+        let Some(Crossed { metrics, start, span }) = self.0.take() else { return };
+        let took = start.elapsed();
+        metrics.record(error, took);
+        if let Some(span) = span {
+            span.end(error, took);
         }
     }
 
@@ -312,21 +321,9 @@ impl Crossing {
     }
 }
 
-impl Crossed {
-    fn close(self, error: Option<&'static str>) {
-        let took = self.start.elapsed();
-        self.metrics.record(error, took);
-        if let Some(span) = self.span {
-            span.end(error, took);
-        }
-    }
-}
-
 impl Drop for Crossing {
     fn drop(&mut self) {
-        if let Some(crossed) = self.0.take() {
-            crossed.close(Some(CANCELLED));
-        }
+        self.end(Some(CANCELLED));
     }
 }
 

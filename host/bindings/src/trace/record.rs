@@ -191,7 +191,7 @@ impl OpenSpan {
     }
 
     /// Until its end, only this value has the record.
-    fn change(&mut self, change: impl FnOnce(&mut Record)) {
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut Record)) {
         if let Some(record) = Arc::get_mut(&mut self.record) {
             change(record);
         }
