@@ -91,7 +91,7 @@ impl Boundaries {
         self.boundary(|families| &families.links, [component, target, function])
     }
 
-    /// Statements of `component` on databases of `system` (`sqlite`, `postgresql`).
+    /// Statements of `component` on databases of `system` (`sqlite`, `postgresql`, `mysql`), or commands (`redis`).
     pub fn statements(&self, component: &str, system: &str) -> Boundary {
         self.boundary(|families| &families.operations, [component, system, ""])
     }
@@ -134,6 +134,8 @@ impl Boundaries {
         ComponentBoundaries {
             sqlite: self.statements(component, "sqlite"),
             postgres: self.statements(component, "postgresql"),
+            mysql: self.statements(component, "mysql"),
+            redis: self.statements(component, "redis"),
             inside: self.outgoing(component, true),
             outside: self.outgoing(component, false),
         }
@@ -147,6 +149,10 @@ pub struct ComponentBoundaries {
     pub sqlite: Boundary,
     /// Statements of `spin:postgres`.
     pub postgres: Boundary,
+    /// Statements of `spin:mysql`.
+    pub mysql: Boundary,
+    /// Commands of `spin:redis`.
+    pub redis: Boundary,
     /// HTTP requests to components of the application.
     pub inside: Boundary,
     /// HTTP requests to the outside.

@@ -33,7 +33,7 @@ pub use redaction::Redaction;
 pub(crate) use ring::FIXED_LIMITS;
 pub use ring::{Filter, Summary, Trace};
 pub(crate) use statement::FIXED_LIMITS as STATEMENT_LIMITS;
-pub(crate) use statement::Statements;
+pub(crate) use statement::{Statements, operation};
 
 use http::{HeaderMap, HeaderValue};
 use ring::Ring;
