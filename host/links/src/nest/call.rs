@@ -22,6 +22,7 @@ use crate::unavailable::Unavailable;
 use async_nats::StatusCode;
 use bytes::Bytes;
 use futures::StreamExt;
+use souk_bindings::boundary::{Boundaries, Boundary};
 use souk_bindings::call::CallContext;
 use souk_bindings::{Ctx, brief, printable};
 use souk_manifest::NestPattern;
@@ -46,7 +47,12 @@ pub struct Caller<'a> {
     pub slots: &'a Arc<Semaphore>,
     /// The connection.
     pub nats: &'a Nats,
+    /// The boundaries of the application.
+    pub boundaries: &'a Boundaries,
 }
+
+/// The target of these calls in metrics: which service answers a pattern is not known. No component has this name.
+const TARGET: &str = "NestJS";
 
 /// Connects `interface`, an import of `caller`, to the services that its patterns name. Returns the functions whose
 /// contract has no error for an unavailable service, as `interface#name`.
@@ -101,6 +107,7 @@ pub fn link(linker: &mut Linker<Ctx>, caller: &Caller<'_>, interface: &str) -> R
             unavailable,
             slots: caller.slots.clone(),
             nats: caller.nats.clone(),
+            boundary: caller.boundaries.links(caller.name, TARGET, &format!("{interface}#{name}")),
         });
         define(&mut instance, interface, name, &ty, link).map_err(|error| refused(&error))?;
     }
@@ -121,6 +128,8 @@ struct Link {
     unavailable: Option<Unavailable>,
     slots: Arc<Semaphore>,
     nats: Nats,
+    /// Measures and traces the calls.
+    boundary: Boundary,
 }
 
 /// Why a service has not answered.
@@ -151,6 +160,7 @@ impl Answers for Link {
 
 impl Link {
     async fn call(&self, context: CallContext, params: &[Val], results: &mut [Val]) -> wasmtime::Result<()> {
+        let mut crossing = self.boundary.open(&context.span);
         let first = self.subjects.first().map(String::as_str).unwrap_or_default();
         let (subject, outcome) = match self.function.message(params) {
             Ok((None, data)) => (first.to_owned(), self.send(first, &data, &context).await),
@@ -166,6 +176,7 @@ impl Link {
         };
         match outcome {
             Ok(values) => {
+                crossing.close(None);
                 for (slot, value) in results.iter_mut().zip(values) {
                     *slot = value;
                 }
@@ -174,6 +185,8 @@ impl Link {
             Err(NoAnswer { what, detail, permanent }) => {
                 let message = format!("the service of `{}` {what}", printable(&subject));
                 tracing::warn!(component = %self.caller, trace = %context.trace, "{message}: {}", brief(&detail));
+                crossing.fails(|| format!("{message}: {detail}"));
+                crossing.close(Some(if permanent { "refused" } else { "unavailable" }));
                 match (&self.unavailable, results.first_mut()) {
                     (_, Some(slot)) if self.event && permanent => {
                         *slot = reject(message);
