@@ -210,7 +210,7 @@ async fn orders_are_paid_with_the_payment_service_of_the_system_while_that_is_th
 }
 
 /// The store whose gateway uses the accounts of a Nest service.
-const ACCOUNTS: &str = r#"
+pub(super) const ACCOUNTS: &str = r#"
 [component.gateway.tool.souk.nest.calls]
 "auth.register.user" = { function = "store:auth/accounts@1.0.0#register", data = "account" }
 "auth.login.user" = "store:auth/accounts@1.0.0#login"

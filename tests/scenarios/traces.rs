@@ -2,9 +2,12 @@
 
 use crate::harness::admin::{Api, tokens};
 use crate::harness::app::texts;
-use crate::harness::store::Shop;
+use crate::harness::nats::Nats;
+use crate::harness::store::{PASSWORD, Shop, send};
 use crate::harness::{App, eventually};
-use serde_json::Value;
+use crate::scenarios::nest::ACCOUNTS;
+use http::Method;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
@@ -101,7 +104,7 @@ async fn a_client_can_set_the_trace_id_but_not_what_is_recorded() {
     let (api, full) = (api.with(&read), api.with(&full));
     let client = host.client();
     let send =
-        |parent: &'static str| client.open(http::Method::GET, "/rogue/boom").header("traceparent", parent).send();
+        |parent: &'static str| client.open(Method::GET, "/rogue/boom").header("traceparent", parent).send();
     send(PARENT).await.unwrap();
     // An invalid `traceparent` is ignored.
     send("00-nonsense").await.unwrap();
@@ -139,4 +142,34 @@ async fn without_a_watcher_nothing_is_recorded() {
     let api = Api::on_socket(&app);
     assert!(list(&api, "").await.is_empty());
     assert!(api.get("/v1/traces/0123").await.text().contains("--admin"));
+}
+
+#[tokio::test]
+async fn a_call_of_a_nest_service_is_measured_and_is_a_span_of_its_trace() {
+    let nats = Nats::start_with("max_payload: 8MB");
+    let app = App::store_alone().shared_secrets();
+    let app = app.replace("\"store:auth/accounts@1.0.0\" = { component = \"auth\" }\n", "").append(ACCOUNTS);
+    let app = app.argument("--nats").argument(nats.url()).administered();
+    let host = app.start().await;
+    // No service is running.
+    let proof = json!({ "email": "nest@example.com", "password": PASSWORD });
+    assert_eq!(send(&host.client(), Method::POST, "/api/auth/login", "", Some(proof)).await.status, 503);
+    let api = Api::on_socket(&app);
+    eventually("the call is in a trace", async || {
+        for trace in list(&api, "component=gateway&limit=1000").await {
+            let is_call = |span: &Value| {
+                let keys = ["component", "kind", "name", "error"].map(|key| span[key].as_str().unwrap_or_default());
+                keys == ["gateway", "client", "store:auth/accounts@1.0.0#login", "unavailable"]
+            };
+            if spans(&api, trace["traceId"].as_str().unwrap()).await.iter().any(is_call) {
+                return Some(());
+            }
+        }
+        None
+    })
+    .await;
+    let metrics = api.get("/metrics").await.text();
+    let series = "rpc_client_call_duration_seconds_count{error_type=\"unavailable\",\
+                  rpc_method=\"store:auth/accounts@1.0.0#login\",souk_component=\"gateway\",souk_target=\"NestJS\"}";
+    assert!(metrics.contains(series), "{metrics}");
 }

@@ -99,8 +99,13 @@ impl CallContext {
     /// The context for a callee that may take at most `timeout`; `None` when the call has already crossed [`MAX_HOPS`]
     /// links.
     pub fn next(&self, timeout: Duration) -> Option<Self> {
+        self.next_at(timeout, Instant::now())
+    }
+
+    /// The same, for a caller that has just read the clock.
+    pub fn next_at(&self, timeout: Duration, now: Instant) -> Option<Self> {
         let hops = self.hops.checked_add(1).filter(|h| *h <= MAX_HOPS)?;
-        let deadline = self.deadline.min(Instant::now() + timeout);
+        let deadline = self.deadline.min(now + timeout);
         let (trace, span) = (self.trace.clone(), self.span.clone());
         Some(CallContext { deadline, trace, hops, draw: self.draw, rest: None, span, path: self.path, tape: None })
     }

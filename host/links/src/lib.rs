@@ -25,6 +25,7 @@ pub mod stand_in;
 mod taped;
 #[cfg(test)]
 mod test_pool;
+mod trace_headers;
 pub mod unavailable;
 
 pub use import::{Import, LinkError, Target};

@@ -18,6 +18,7 @@ use souk_bindings::boundary::{Boundaries, Boundary};
 use souk_bindings::call::CallContext;
 use souk_runtime::{CallError, CallerType, Failure, Flat, Pool};
 use std::sync::Arc;
+use tokio::time::Instant;
 use wasmtime::component::{Linker, Val};
 
 /// Connects `import` of the component `caller` to `target`, which answers it. With `elsewhere`, calls for a version that
@@ -70,20 +71,21 @@ struct Link {
 impl Answers for Link {
     fn answer<'a>(self: Arc<Self>, mut context: CallContext, params: &'a [Val], results: &'a mut [Val]) -> Answer<'a> {
         Box::new(async move {
-            let crossing = self.boundary.open(&context.span);
+            let now = Instant::now();
+            let crossing = self.boundary.open_at(&context.span, now);
             crossing.enter(&mut context);
-            let outcome = self.call(&context, params, results).await;
+            let outcome = self.call(&context, now, params, results).await;
             crossing.close_with(&outcome, |error| error.failure.key());
             write_outcome(outcome, self.unavailable.as_ref(), results, &context)
         })
     }
 
     async fn answer_flat<P: Flat, R: Flat>(self: Arc<Self>, mut context: CallContext, param: P) -> wasmtime::Result<R> {
-        let crossing = self.boundary.open(&context.span);
+        let now = Instant::now();
+        let crossing = self.boundary.open_at(&context.span, now);
         crossing.enter(&mut context);
-        let next = context.next(self.target.call_deadline());
-        let outcome = match next {
-            Some(_) if self.is_elsewhere(&context) => Box::pin(self.call_flat_elsewhere(&context, param)).await,
+        let outcome = match context.next_at(self.target.call_deadline(), now) {
+            Some(_) if self.is_elsewhere(&context) => Box::pin(self.call_flat_elsewhere(&context, now, param)).await,
             Some(context) => self.target.call_flat(&self.caller, self.position, param, context).await,
             None => Err(CallError::new(self.target.component(), Failure::TooManyHops, "")),
         };
@@ -112,16 +114,28 @@ impl Link {
     }
 
     /// As [`Link::call`], for a call with flat values that is for a version that another host tries out.
-    async fn call_flat_elsewhere<P: Flat, R: Flat>(&self, context: &CallContext, param: P) -> Result<R, CallError> {
+    async fn call_flat_elsewhere<P: Flat, R: Flat>(
+        &self,
+        context: &CallContext,
+        now: Instant,
+        param: P,
+    ) -> Result<R, CallError> {
         let (params, mut results) = ([param.into_val()], [Val::Bool(false)]);
-        self.call(context, &params, &mut results).await?;
+        self.call(context, now, &params, &mut results).await?;
         let [result] = results;
         let other = "its result is of another type than its caller's";
         R::from_val(result).ok_or_else(|| CallError::new(self.target.component(), Failure::Mismatch, other))
     }
 
-    async fn call(&self, from: &CallContext, params: &[Val], results: &mut [Val]) -> Result<(), CallError> {
-        let Some(context) = from.next(self.target.call_deadline()) else {
+    /// Calls the target; the clock has just shown `now`.
+    async fn call(
+        &self,
+        from: &CallContext,
+        now: Instant,
+        params: &[Val],
+        results: &mut [Val],
+    ) -> Result<(), CallError> {
+        let Some(context) = from.next_at(self.target.call_deadline(), now) else {
             return Err(CallError::new(self.target.component(), Failure::TooManyHops, ""));
         };
         // Boxed, because it is rare and would enlarge the future of every call.

@@ -19,7 +19,6 @@ use super::recorded;
 use super::trial::{CountedCall, Outcome};
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use souk_bindings::boundary::Crossing;
 use souk_bindings::brief;
@@ -56,13 +55,12 @@ pub(super) struct RequestMeasurement {
 }
 
 impl RequestMeasurement {
-    /// Begins the request; `headers` and `context` get its place in a trace.
-    pub(super) fn begin(version: &InUse, headers: &mut HeaderMap, context: &mut CallContext) -> Self {
+    /// Begins the request; `context` gets its place in a trace, which the caller must pass on in the request's headers,
+    /// for spans that the guest creates itself.
+    pub(super) fn begin(version: &InUse, context: &mut CallContext) -> Self {
         let crossing = version.0.requests.open(&context.span);
         crossing.enter(context);
         context.path.push(version.0.http_step);
-        // For spans that the guest creates itself.
-        context.span.write(headers);
         let counted = CountedCall::begin(&version.0.tally);
         RequestMeasurement { version: version.0.id().number, crossing, counted }
     }
@@ -148,7 +146,8 @@ impl Pool {
         B::Error: Into<Error>,
     {
         let version = self.choose(context.draw);
-        let measurement = RequestMeasurement::begin(&version, request.headers_mut(), &mut context);
+        let measurement = RequestMeasurement::begin(&version, &mut context);
+        context.span.write(request.headers_mut());
         if version.0.grants().recorder.is_some() {
             // Boxed, because it is rare and the future of a request is already large.
             return measurement.end(Box::pin(self.answer_recorded(version, request, context, run)).await);

@@ -18,6 +18,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use souk_bindings::call::CallContext;
+use souk_bindings::trace::Span;
 use souk_bindings::{MAX_LARGE_HEADERS_BYTES, framing};
 use std::pin::pin;
 use std::sync::Arc;
@@ -59,7 +60,7 @@ impl Plain {
         mut context: CallContext,
     ) -> std::result::Result<Option<http::Response<Bytes>>, CallError> {
         let Plain { pool, version } = self;
-        let measurement = RequestMeasurement::begin(&version, request.headers_mut(), &mut context);
+        let measurement = RequestMeasurement::begin(&version, &mut context);
         let tape = version.0.record_plain(request, &mut context);
         let mut answer = pin!(pool.answer_plain(version, request, context));
         let answered = match answer.as_mut().await {
@@ -162,7 +163,7 @@ async fn invoke(lease: &mut Lease, request: &http::Request<Bytes>) -> Result<(Pl
     let instance = &mut lease.instance;
     let Some(handle) = instance.plain else { wasmtime::bail!("{INTERFACE} is not there") };
     let slice = instance.store.data().slice.clone();
-    let request = plain(request);
+    let request = plain(request, &instance.store.data().call.span);
     let call = pin!(instance.store.run_concurrent(async |accessor| {
         let (response,) = handle.call_concurrent(accessor, (request,)).await?;
         let done = std::future::poll_fn(|cx| Poll::Ready(accessor.poll_no_interesting_tasks(cx).is_ready())).await;
@@ -171,27 +172,43 @@ async fn invoke(lease: &mut Lease, request: &http::Request<Bytes>) -> Result<(Pl
     panic::drive(&slice, call).await?
 }
 
-/// Converts `request` to the interface's type.
-fn plain(request: &http::Request<Bytes>) -> PlainRequest {
+/// Converts `request`, which has this place in a trace, to the interface's type.
+fn plain(request: &http::Request<Bytes>, span: &Span) -> PlainRequest {
     let uri = request.uri();
     PlainRequest {
         method: request.method().as_str().to_owned(),
         target: uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
         authority: uri.authority().map_or("", |authority| authority.as_str()).to_owned(),
-        fields: fields(request.headers()),
+        fields: fields(request.headers(), span),
         body: request.body().clone(),
     }
 }
 
-/// Headers as the lines of a message's head.
-fn fields(headers: &HeaderMap) -> Bytes {
-    let length = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    let mut lines = BytesMut::with_capacity(length);
-    for (name, value) in headers.iter().filter(|(name, _)| !DEFAULT_FORBIDDEN_HEADERS.contains(name)) {
-        lines.put_slice(name.as_str().as_bytes());
+/// Headers as the lines of a message's head. Those of the trace replace the caller's, as with [`Span::write`], but are
+/// neither checked nor hashed.
+fn fields(headers: &HeaderMap, span: &Span) -> Bytes {
+    let parent = span.traceparent_bytes();
+    let state = parent.and_then(|_| span.tracestate());
+    let own = [("traceparent", parent.as_ref().map(<[u8; 55]>::as_slice)), ("tracestate", state.map(str::as_bytes))];
+    let length: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let more: usize = own.iter().filter_map(|(name, value)| Some(name.len() + (*value)?.len() + 4)).sum();
+    let mut lines = BytesMut::with_capacity(length + more);
+    let mut line = |name: &str, value: &[u8]| {
+        lines.put_slice(name.as_bytes());
         lines.put_slice(b": ");
-        lines.put_slice(value.as_bytes());
+        lines.put_slice(value);
         lines.put_slice(b"\r\n");
+    };
+    for (name, value) in headers.iter().filter(|(name, _)| !DEFAULT_FORBIDDEN_HEADERS.contains(name)) {
+        let name = name.as_str();
+        if parent.is_none() || name != "traceparent" && name != "tracestate" {
+            line(name, value.as_bytes());
+        }
+    }
+    for (name, value) in own {
+        if let Some(value) = value {
+            line(name, value);
+        }
     }
     lines.freeze()
 }
@@ -199,6 +216,7 @@ fn fields(headers: &HeaderMap) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use souk_bindings::trace::{Parent, Tracer};
 
     #[test]
     fn a_guest_cannot_answer_with_more_headers_than_a_head_can_have() {
@@ -225,9 +243,36 @@ mod tests {
         let request = http::Request::get("http://shop:3000/a?b").body(Bytes::from_static(b"{}")).unwrap();
         let (mut head, body) = request.into_parts();
         head.headers = headers;
-        let request = plain(&http::Request::from_parts(head, body));
+        let request = plain(&http::Request::from_parts(head, body), &Span::default());
         assert_eq!(&request.fields[..], b"accept: */*\r\nx-a: 1\r\nx-a: \xff\r\n");
         assert_eq!((&*request.method, &*request.target, &*request.authority), ("GET", "/a?b", "shop:3000"));
         assert_eq!(&request.body[..], b"{}");
+    }
+
+    #[test]
+    fn the_lines_of_a_trace_are_what_the_headers_of_wasi_http_would_be() {
+        const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let sent = |headers: &[(&'static str, &'static str)]| -> HeaderMap {
+            let header = |&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
+            headers.iter().map(header).collect()
+        };
+        let clients = sent(&[("traceparent", "00-mine"), ("accept", "*/*"), ("tracestate", "mine=1"), ("x-a", "1")]);
+        let placed = |state| Tracer::sampled(1.0, true).joined(Parent::parse(PARENT, state));
+        for (headers, span) in [
+            (clients.clone(), Span::default()),
+            (clients.clone(), placed(None)),
+            (clients, placed(Some("vendor=1"))),
+            (sent(&[]), placed(Some("vendor=1"))),
+        ] {
+            let mut written = headers.clone();
+            span.write(&mut written);
+            let sorted = |lines: Bytes| {
+                let text = String::from_utf8(lines.to_vec()).unwrap();
+                let mut lines: Vec<_> = text.split_inclusive("\r\n").map(str::to_owned).collect();
+                lines.sort_unstable();
+                lines
+            };
+            assert_eq!(sorted(fields(&headers, &span)), sorted(fields(&written, &Span::default())), "{span:?}");
+        }
     }
 }

@@ -38,8 +38,14 @@ impl Version {
     }
 
     /// Begins to record a request that arrives as plain values, if the component is recorded.
-    pub(super) fn record_plain(&self, request: &http::Request<Bytes>, context: &mut CallContext) -> Option<Arc<Tape>> {
+    pub(super) fn record_plain(
+        &self,
+        request: &mut http::Request<Bytes>,
+        context: &mut CallContext,
+    ) -> Option<Arc<Tape>> {
         self.grants().recorder.as_ref()?;
+        // A replay has no trace of its own: it gives the guest the headers that the recording has.
+        context.span.write(request.headers_mut());
         self.record(context, question(request, true, shown_bytes(request.body())))
     }
 

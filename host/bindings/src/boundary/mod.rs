@@ -91,7 +91,7 @@ impl Boundaries {
         self.boundary(|families| &families.links, [component, target, function])
     }
 
-    /// Statements of `component` on databases of `system` (`sqlite`, `postgresql`).
+    /// Statements of `component` on databases of `system` (`sqlite`, `postgresql`, `mysql`), or commands (`redis`).
     pub fn statements(&self, component: &str, system: &str) -> Boundary {
         self.boundary(|families| &families.operations, [component, system, ""])
     }
@@ -134,6 +134,8 @@ impl Boundaries {
         ComponentBoundaries {
             sqlite: self.statements(component, "sqlite"),
             postgres: self.statements(component, "postgresql"),
+            mysql: self.statements(component, "mysql"),
+            redis: self.statements(component, "redis"),
             inside: self.outgoing(component, true),
             outside: self.outgoing(component, false),
         }
@@ -147,6 +149,10 @@ pub struct ComponentBoundaries {
     pub sqlite: Boundary,
     /// Statements of `spin:postgres`.
     pub postgres: Boundary,
+    /// Statements of `spin:mysql`.
+    pub mysql: Boundary,
+    /// Commands of `spin:redis`.
+    pub redis: Boundary,
     /// HTTP requests to components of the application.
     pub inside: Boundary,
     /// HTTP requests to the outside.
@@ -164,15 +170,22 @@ impl Boundary {
     }
 
     /// Opens a crossing; `at` is the call's place in its trace.
+    #[inline]
     pub fn open(&self, at: &Span) -> Crossing {
         match &self.0 {
             None => Crossing(None),
-            Some(metrics) => {
-                let start = Instant::now();
-                let span = at.begin(metrics.kind(), metrics.span_name(), metrics.component(), start);
-                Crossing(Some(Crossed { metrics: metrics.clone(), start, span }))
-            }
+            Some(_) => self.open_at(at, Instant::now()),
         }
+    }
+
+    /// Opens a crossing that began at `start`, for a caller that has just read the clock.
+    pub fn open_at(&self, at: &Span, start: Instant) -> Crossing {
+        let Some(metrics) = &self.0 else { return Crossing(None) };
+        let span = match at.is_recorded() {
+            true => at.begin(metrics.kind(), metrics.span_name(), metrics.component(), start),
+            false => None,
+        };
+        Crossing(Some(Crossed { metrics: metrics.clone(), start, span }))
     }
 }
 
@@ -213,6 +226,11 @@ impl Crossing {
         self.span().map_or_else(|| outer.clone(), |span| span.span())
     }
 
+    /// Whether it is a span of a trace.
+    pub fn is_recorded(&self) -> bool {
+        self.span().is_some()
+    }
+
     fn span(&self) -> Option<&OpenSpan> {
         self.0.as_ref()?.span.as_ref()
     }
@@ -236,8 +254,10 @@ impl Crossing {
         let Some(crossed) = &mut self.0 else { return };
         let Some(span) = &mut crossed.span else { return };
         let shown = crossed.metrics.statements.shown(statement);
-        span.rename(shown.operation);
-        span.note("db.query.text", Attribute::Text(shown.text));
+        span.change(|record| {
+            record.name = shown.operation;
+            record.attributes.push(("db.query.text", Attribute::Text(shown.text)));
+        });
     }
 
     /// Adds the number of rows that the statement returned or changed.
@@ -254,8 +274,15 @@ impl Crossing {
 
     /// Closes the crossing, with this error if it failed. Error names are few, and fixed when the host is built.
     pub fn close(mut self, error: Option<&'static str>) {
-        if let Some(crossed) = self.0.take() {
-            crossed.close(error);
+        self.end(error);
+    }
+
+    fn end(&mut self, error: Option<&'static str>) {
+        let Some(Crossed { metrics, start, span }) = self.0.take() else { return };
+        let took = start.elapsed();
+        metrics.record(error, took);
+        if let Some(span) = span {
+            span.end(error, took);
         }
     }
 
@@ -279,39 +306,30 @@ impl Crossing {
         let Some(Crossed { metrics, start, span }) = self.0.take() else { return };
         let (position, took) = (position_of(method), start.elapsed());
         metrics.record_request(position, outcome, took);
-        let Some(mut span) = span else { return };
-        span.rename(metrics.request_name(position));
-        span.note("http.request.method", Attribute::Name(METHODS.get(position).copied().unwrap_or(OTHER)));
-        if let Some(route) = metrics.route() {
-            span.note("http.route", Attribute::Text(route.clone()));
-        }
-        match outcome {
-            Ok(status) => {
-                span.note("http.response.status_code", Attribute::number(status.as_u16()));
-                // OpenTelemetry's conventions: a 4xx status is an error in a client's span, not in a server's.
-                let failed = status.is_server_error() || metrics.kind() == Kind::Client && status.is_client_error();
-                span.end(failed.then_some(status.as_str()), took);
+        let Some(span) = span else { return };
+        span.end_with(took, |record| {
+            record.name = metrics.request_name(position);
+            let method = METHODS.get(position).copied().unwrap_or(OTHER);
+            record.attributes.push(("http.request.method", Attribute::Name(method)));
+            if let Some(route) = metrics.route() {
+                record.attributes.push(("http.route", Attribute::Text(route.clone())));
             }
-            Err(error) => span.end(Some(error), took),
-        }
-    }
-}
-
-impl Crossed {
-    fn close(self, error: Option<&'static str>) {
-        let took = self.start.elapsed();
-        self.metrics.record(error, took);
-        if let Some(span) = self.span {
-            span.end(error, took);
-        }
+            match outcome {
+                Ok(status) => {
+                    record.attributes.push(("http.response.status_code", Attribute::number(status.as_u16())));
+                    // OpenTelemetry's conventions: a 4xx status is an error in a client's span, not in a server's.
+                    let failed = status.is_server_error() || metrics.kind() == Kind::Client && status.is_client_error();
+                    record.error = failed.then(|| status.as_str().into());
+                }
+                Err(error) => record.error = Some(error.into()),
+            }
+        });
     }
 }
 
 impl Drop for Crossing {
     fn drop(&mut self) {
-        if let Some(crossed) = self.0.take() {
-            crossed.close(Some(CANCELLED));
-        }
+        self.end(Some(CANCELLED));
     }
 }
 

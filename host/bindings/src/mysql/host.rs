@@ -2,7 +2,9 @@
 
 use super::address::Address;
 use super::bindings::spin::mysql::mysql as wit;
+use super::connection::Rows as Read;
 use super::{Column, Connection, Error, ParameterValue, Row};
+use crate::boundary::Crossing;
 use crate::outbound::{DialPermit, Refusal};
 use crate::pending::PendingCall;
 use crate::producer::{Batch, Producer, Source};
@@ -29,9 +31,37 @@ impl Ctx {
         Ok((address, permit, self.outbound.database()))
     }
 
-    /// The connection behind a guest's handle.
-    pub(super) fn mysql(&self, handle: &Resource<Handle>) -> wasmtime::Result<Handle> {
-        Ok(self.table.get(handle)?.clone())
+    /// The connection behind a guest's handle, and the crossing of `statement`, which begins on it.
+    pub(super) fn mysql(&self, handle: &Resource<Handle>, statement: &str) -> wasmtime::Result<(Handle, Crossing)> {
+        let connection = self.table.get(handle)?.clone();
+        let mut crossing = self.grants.boundaries.mysql.open(&self.call.span);
+        crossing.statement(statement);
+        Ok((connection, crossing))
+    }
+}
+
+/// Runs a statement whose crossing has begun.
+pub(super) async fn run(
+    (connection, mut crossing): (Handle, Crossing),
+    statement: String,
+    params: Vec<ParameterValue>,
+) -> Result<Read, Error> {
+    let result = connection.query(statement, params).await;
+    if let Ok(read) = &result {
+        crossing.rows(read.rows.len());
+    }
+    crossing.close_with(&result, name_of);
+    result
+}
+
+/// The error's name in metrics and traces.
+fn name_of(error: &Error) -> &'static str {
+    match error {
+        Error::ConnectionFailed(_) => "connection-failed",
+        Error::BadParameter(_) => "bad-parameter",
+        Error::QueryFailed(_) => "query-failed",
+        Error::ValueConversionFailed(_) => "value-conversion-failed",
+        Error::Other(_) => "other",
     }
 }
 
@@ -99,8 +129,8 @@ impl wit::HostConnectionWithStore<Ctx> for HasSelf<Ctx> {
         params: Vec<ParameterValue>,
     ) -> Answer<Rows> {
         let _call = pending::begin(guest, statement.len() + weight(&params))?;
-        let connection = guest.with(|mut access| access.get().mysql(&handle))?;
-        let rows = match connection.query(statement, params).await {
+        let begun = guest.with(|mut access| access.get().mysql(&handle, &statement))?;
+        let rows = match run(begun, statement, params).await {
             Ok(rows) => rows,
             Err(error) => return Ok(Err(error)),
         };
@@ -122,7 +152,7 @@ impl wit::HostConnectionWithStore<Ctx> for HasSelf<Ctx> {
         params: Vec<ParameterValue>,
     ) -> Answer<()> {
         let _call = pending::begin(guest, statement.len() + weight(&params))?;
-        let connection = guest.with(|mut access| access.get().mysql(&handle))?;
-        Ok(connection.query(statement, params).await.map(drop))
+        let begun = guest.with(|mut access| access.get().mysql(&handle, &statement))?;
+        Ok(run(begun, statement, params).await.map(drop))
     }
 }

@@ -1,6 +1,6 @@
 //! `fermyon:spin/mysql@2.0.0`, which SDKs for WASI 0.2 import: the same connections, each result as one value.
 
-use super::host::Handle;
+use super::host::{Handle, run};
 use super::{Connection, DbDataType, DbValue, Error, ParameterValue};
 use crate::Ctx;
 use std::sync::Arc;
@@ -49,7 +49,8 @@ impl wit::HostConnection for Ctx {
         params: Vec<rdbms::ParameterValue>,
     ) -> Answer<rdbms::RowSet> {
         let params = params.into_iter().map(Into::into).collect();
-        let result = self.mysql(&handle)?.query(statement, params).await;
+        let begun = self.mysql(&handle, &statement)?;
+        let result = run(begun, statement, params).await;
         Ok(result.map_err(Into::into).map(|result| rdbms::RowSet {
             columns: result
                 .columns
@@ -67,7 +68,8 @@ impl wit::HostConnection for Ctx {
         params: Vec<rdbms::ParameterValue>,
     ) -> Answer<()> {
         let params = params.into_iter().map(Into::into).collect();
-        Ok(self.mysql(&handle)?.query(statement, params).await.map(drop).map_err(Into::into))
+        let begun = self.mysql(&handle, &statement)?;
+        Ok(run(begun, statement, params).await.map(drop).map_err(Into::into))
     }
 
     async fn drop(&mut self, handle: Resource<Handle>) -> wasmtime::Result<()> {

@@ -2,10 +2,12 @@
 
 use super::spin_2::wit::HostConnection;
 use crate::Ctx;
+use crate::boundary::Boundaries;
 use crate::outbound::Dialer;
 use crate::outbound::tests::allow;
 use crate::rdbms_2::types::{DbDataType, DbValue, Error, ParameterValue, RowSet};
 use crate::tests::ctx;
+use crate::trace::{Attribute, Filter, Tracer};
 use souk_test::mariadb::{MariaDb, PASSWORD};
 use wasmtime::component::Resource;
 
@@ -82,6 +84,28 @@ async fn each_mistake_has_its_own_error_and_the_connection_stays_usable() {
     let large = query(&mut ctx, &c, large, vec![]).await.unwrap_err();
     assert!(matches!(&large, Error::ValueConversionFailed(text) if text.contains("16 MiB")), "{large:?}");
     assert_eq!(query(&mut ctx, &c, "SELECT REPEAT('x', 8000000)", vec![]).await.unwrap().rows.len(), 1);
+}
+
+#[tokio::test]
+async fn a_statement_is_measured_and_is_a_span_without_its_values() {
+    let tracer = Tracer::sampled(1.0, true);
+    let boundaries = Boundaries::measured().unwrap().traced(tracer.clone());
+    let mut ctx = ctx(|grants| {
+        grants.outbound = Dialer::default().grant(&allow(LOOPBACK));
+        grants.boundaries = boundaries.of_component("shop");
+    });
+    ctx.call.span = tracer.root(None);
+    let c = open(&mut ctx, &MariaDb::shared().database()).await;
+    query(&mut ctx, &c, "SELECT 'secret' FROM seq_1_to_2", vec![]).await.unwrap();
+    ctx.execute(Resource::new_borrow(c.rep()), "DELETE FROM missing".to_owned(), vec![]).await.unwrap().unwrap_err();
+    let trace = tracer.list(&Filter::default(), 1).remove(0).trace.to_string();
+    let spans = tracer.find(&trace).unwrap().spans;
+    let [good, bad] = &spans[..] else { panic!("{spans:?}") };
+    assert_eq!((&*good.name, good.text("db.query.text")), ("SELECT", Some("SELECT ? FROM seq_1_to_2")));
+    assert!(good.attributes.contains(&("db.response.returned_rows", Attribute::Number(2))), "{good:?}");
+    assert_eq!((&*bad.name, bad.error.as_deref()), ("DELETE", Some("query-failed")));
+    let measured = prometheus::TextEncoder::new().encode_to_string(&boundaries.registry().unwrap().gather()).unwrap();
+    assert!(measured.contains(r#"db_system_name="mysql",error_type="query-failed""#), "{measured}");
 }
 
 #[tokio::test]

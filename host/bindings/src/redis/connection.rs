@@ -1,12 +1,10 @@
 //! One connection of a guest to one server.
 
 use super::bounded::{AnswerWeight, Bounded};
-use super::{Error, MAX_ANSWER_BYTES, MAX_COMMAND_BYTES, RedisParameter, RedisResult};
+use super::{Error, MAX_ANSWER_BYTES, MAX_COMMAND_BYTES};
 use crate::outbound::{ANSWER_TIMEOUT, DialPermit, MAX_ADDRESS_BYTES, Server};
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{
-    Arg, AsyncConnectionConfig, Cmd, ConnectionAddr, ErrorKind, FromRedisValue, ProtocolVersion, RedisError, Value, cmd,
-};
+use ::redis::{Arg, AsyncConnectionConfig, Cmd, ConnectionAddr, ErrorKind, FromRedisValue, ProtocolVersion, RedisError};
 use souk_manifest::RedisUrl;
 use std::net::IpAddr;
 use tokio::sync::Mutex;
@@ -70,7 +68,7 @@ impl Connection {
     }
 
     /// Sends one command, and reads its answer.
-    async fn send<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
+    pub(super) async fn send<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
         let size = |arg| if let Arg::Simple(bytes) = arg { <[u8]>::len(bytes) } else { 0 };
         if command.args_iter().map(size).sum::<usize>() > MAX_COMMAND_BYTES {
             return Err(Error::Other(format!("the command has more than {} MiB", MAX_COMMAND_BYTES >> 20)));
@@ -99,55 +97,6 @@ impl Connection {
             Err(error) => Err(to_guest(&error)),
         }
     }
-
-    pub(super) async fn publish(&self, channel: &str, payload: &[u8]) -> Result<(), Error> {
-        self.send(cmd("PUBLISH").arg(channel).arg(payload)).await
-    }
-
-    pub(super) async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
-        self.send(cmd("GET").arg(key)).await
-    }
-
-    pub(super) async fn set(&self, key: &str, value: &[u8]) -> Result<(), Error> {
-        self.send(cmd("SET").arg(key).arg(value)).await
-    }
-
-    pub(super) async fn incr(&self, key: &str) -> Result<i64, Error> {
-        self.send(cmd("INCRBY").arg(key).arg(1)).await
-    }
-
-    pub(super) async fn del(&self, keys: &[String]) -> Result<u32, Error> {
-        self.send(cmd("DEL").arg(keys)).await
-    }
-
-    pub(super) async fn sadd(&self, key: &str, values: &[String]) -> Result<u32, Error> {
-        self.send(cmd("SADD").arg(key).arg(values)).await
-    }
-
-    pub(super) async fn smembers(&self, key: &str) -> Result<Vec<String>, Error> {
-        self.send(cmd("SMEMBERS").arg(key)).await
-    }
-
-    pub(super) async fn srem(&self, key: &str, values: &[String]) -> Result<u32, Error> {
-        self.send(cmd("SREM").arg(key).arg(values)).await
-    }
-
-    pub(super) async fn execute(
-        &self,
-        command: &str,
-        arguments: Vec<RedisParameter>,
-    ) -> Result<Vec<RedisResult>, Error> {
-        let mut command = cmd(command);
-        for argument in arguments {
-            match argument {
-                RedisParameter::Int64(number) => command.arg(number),
-                RedisParameter::Binary(bytes) => command.arg(bytes),
-            };
-        }
-        let mut results = Vec::new();
-        append(&mut results, self.send(&command).await?)?;
-        Ok(results)
-    }
 }
 
 async fn connect(
@@ -164,26 +113,6 @@ async fn connect(
     let bounded = Bounded { stream, weight };
     let (connection, driver) = MultiplexedConnection::new_with_config(&login, bounded, config).await?;
     Ok(Session { connection, _driver: AbortOnDropHandle::new(tokio::spawn(driver)) })
-}
-
-/// An answer of any form as a flat list, as in Spin.
-fn append(results: &mut Vec<RedisResult>, answer: Value) -> Result<(), Error> {
-    match answer {
-        Value::Nil => results.push(RedisResult::Nil),
-        Value::Int(number) => results.push(RedisResult::Int64(number)),
-        Value::BulkString(bytes) => results.push(RedisResult::Binary(bytes)),
-        Value::SimpleString(status) => results.push(RedisResult::Status(status)),
-        Value::Okay => results.push(RedisResult::Status("OK".to_owned())),
-        Value::Array(values) | Value::Set(values) => {
-            for value in values {
-                append(results, value)?;
-            }
-        }
-        Value::ServerError(error) => return Err(Error::Other(error.to_string())),
-        // These occur only in the newer protocol.
-        _ => return Err(Error::Other("an answer that the interface has no form for".to_owned())),
-    }
-    Ok(())
 }
 
 fn to_guest(error: &RedisError) -> Error {

@@ -1,6 +1,7 @@
 //! `spin:redis@3.0.0`: each function is a thin wrapper of [`Connection`].
 
 use super::bindings::spin::redis::redis as wit;
+use super::commands::Commands;
 use super::connection::{Address, Connection};
 use super::{Error, RedisParameter, RedisResult};
 use crate::outbound::{DialPermit, Refusal};
@@ -26,15 +27,16 @@ impl Ctx {
         Ok((address, permit))
     }
 
-    /// The connection behind a guest's handle.
-    pub(super) fn redis(&self, handle: &Resource<Handle>) -> wasmtime::Result<Handle> {
-        Ok(self.table.get(handle)?.clone())
+    /// The connection behind a guest's handle, for the commands of its call.
+    pub(super) fn redis(&self, handle: &Resource<Handle>) -> wasmtime::Result<Commands> {
+        let (boundary, span) = (self.grants.boundaries.redis.clone(), self.call.span.clone());
+        Ok(Commands::new(self.table.get(handle)?.clone(), boundary, span))
     }
 }
 
 type Guest = Accessor<Ctx, HasSelf<Ctx>>;
 
-fn connection(guest: &Guest, handle: &Resource<Handle>) -> wasmtime::Result<Handle> {
+fn connection(guest: &Guest, handle: &Resource<Handle>) -> wasmtime::Result<Commands> {
     guest.with(|mut access| access.get().redis(handle))
 }
 

@@ -13,6 +13,7 @@
 //! `invalid-address`. TLS certificates are always checked against Mozilla's roots.
 
 mod bounded;
+mod commands;
 mod connection;
 mod host;
 mod spin_2;

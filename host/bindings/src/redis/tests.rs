@@ -2,9 +2,11 @@
 
 use super::spin_2::wit::{self, HostConnection};
 use crate::Ctx;
+use crate::boundary::Boundaries;
 use crate::outbound::Dialer;
 use crate::outbound::tests::allow;
 use crate::tests::ctx;
+use crate::trace::{Filter, Tracer};
 use ::redis::cmd;
 use futures::FutureExt as _;
 use souk_test::redis::Redis;
@@ -42,6 +44,30 @@ async fn every_function_does_what_its_contract_says() {
     assert_eq!(ctx.del(again(), names(&["k", "n", "none"])).await.unwrap().unwrap(), 2);
     ctx.publish(again(), "channel".into(), b"hello".to_vec()).await.unwrap().unwrap();
     HostConnection::drop(&mut ctx, c).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_command_is_measured_and_is_a_span_without_its_keys_and_values() {
+    let tracer = Tracer::sampled(1.0, true);
+    let boundaries = Boundaries::measured().unwrap().traced(tracer.clone());
+    let mut ctx = ctx(|grants| {
+        grants.outbound = Dialer::default().grant(&allow(LOOPBACK));
+        grants.boundaries = boundaries.of_component("shop");
+    });
+    ctx.call.span = tracer.root(None);
+    let c = open(&mut ctx, &Redis::shared().database()).await;
+    let again = || Resource::new_borrow(c.rep());
+    ctx.set(again(), "secret".into(), b"secret".to_vec()).await.unwrap().unwrap();
+    assert!(matches!(ctx.incr(again(), "secret".into()).await.unwrap(), Err(wit::Error::TypeError)));
+    let secret = wit::RedisParameter::Binary(b"secret".to_vec());
+    ctx.execute(again(), "strlen".into(), vec![secret]).await.unwrap().unwrap();
+    let trace = tracer.list(&Filter::default(), 1).remove(0).trace.to_string();
+    let spans = tracer.find(&trace).unwrap().spans;
+    let shown: Vec<_> = spans.iter().map(|span| (&*span.name, span.error.as_deref())).collect();
+    assert_eq!(shown, [("SET", None), ("INCRBY", Some("type-error")), ("STRLEN", None)]);
+    assert!(!format!("{spans:?}").contains("secret"), "{spans:?}");
+    let measured = prometheus::TextEncoder::new().encode_to_string(&boundaries.registry().unwrap().gather()).unwrap();
+    assert!(measured.contains(r#"db_system_name="redis",error_type="type-error""#), "{measured}");
 }
 
 #[tokio::test]

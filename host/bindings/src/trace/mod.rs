@@ -34,7 +34,7 @@ pub use redaction::Redaction;
 pub(crate) use ring::FIXED_LIMITS;
 pub use ring::{Filter, Summary, Trace};
 pub(crate) use statement::FIXED_LIMITS as STATEMENT_LIMITS;
-pub(crate) use statement::Statements;
+pub(crate) use statement::{Statements, operation};
 
 use http::{HeaderMap, HeaderValue};
 use ring::Ring;
@@ -94,37 +94,42 @@ impl Tracer {
 
     /// Begins a trace in this host, and decides whether it is recorded. `parent` only gives the ids.
     pub fn root(&self, parent: Option<Parent>) -> Span {
-        let Some(tracing) = &self.0 else { return Span::default() };
-        let recorded = tracing.share > 0 && tracing.numbers.next() <= tracing.share;
-        self.place(parent, recorded)
+        self.root_at(parent, Instant::now)
     }
 
-    /// The place of a client's request with this `parent`; `trusted` if the client is a trusted proxy.
-    pub fn at_edge(&self, parent: impl FnOnce() -> Option<Parent>, trusted: bool) -> Span {
+    fn root_at(&self, parent: Option<Parent>, began: impl FnOnce() -> Instant) -> Span {
+        let Some(tracing) = &self.0 else { return Span::default() };
+        let recorded = tracing.share > 0 && tracing.numbers.next() <= tracing.share;
+        self.place(parent, recorded, began)
+    }
+
+    /// The place of a client's request with this `parent`, which has just begun; `trusted` if the client is a trusted
+    /// proxy.
+    pub fn at_edge(&self, parent: impl FnOnce() -> Option<Parent>, trusted: bool, began: Instant) -> Span {
         match &self.0 {
             None => Span::default(),
-            Some(tracing) if trusted && tracing.parent_based => self.joined(parent()),
-            Some(_) => self.root(parent()),
+            Some(tracing) if trusted && tracing.parent_based => self.joined_at(parent(), || began),
+            Some(_) => self.root_at(parent(), || began),
         }
     }
 
     /// The place below `parent`, for which this application has already decided; without a parent it begins a new
     /// trace.
     pub fn joined(&self, parent: Option<Parent>) -> Span {
+        self.joined_at(parent, Instant::now)
+    }
+
+    fn joined_at(&self, parent: Option<Parent>, began: impl FnOnce() -> Instant) -> Span {
         match parent {
-            None => self.root(None),
-            Some(parent) if !self.is_on() => {
-                drop(parent);
-                Span::default()
-            }
+            None => self.root_at(None, began),
             Some(parent) => {
                 let recorded = parent.sampled;
-                self.place(Some(parent), recorded)
+                self.place(Some(parent), recorded, began)
             }
         }
     }
 
-    fn place(&self, parent: Option<Parent>, recorded: bool) -> Span {
+    fn place(&self, parent: Option<Parent>, recorded: bool, began: impl FnOnce() -> Instant) -> Span {
         let Some(tracing) = &self.0 else { return Span::default() };
         // A trace that is not recorded has a place only if a caller sent it.
         if !recorded && parent.is_none() {
@@ -135,7 +140,7 @@ impl Tracer {
             None => (TraceId::new(&tracing.numbers), None, None),
         };
         let component = tracing.nobody.clone();
-        let (began, epoch) = (Instant::now(), souk_manifest::clock::since_epoch());
+        let (began, epoch) = (began(), souk_manifest::clock::since_epoch());
         let root = Arc::new(Root { trace, recorded, state, tracing: tracing.clone(), began, epoch });
         Span(Some(Place { root, span, component }))
     }
@@ -194,6 +199,10 @@ struct Root {
 impl Root {
     /// The time of `instant`, since 1970.
     fn time(&self, instant: Instant) -> Duration {
+        // The first span begins with the trace.
+        if instant == self.began {
+            return self.epoch;
+        }
         self.epoch.saturating_add(instant.saturating_duration_since(self.began))
     }
 }
@@ -206,6 +215,7 @@ impl fmt::Debug for Span {
 
 impl Span {
     /// Whether spans below it are recorded.
+    #[inline]
     pub fn is_recorded(&self) -> bool {
         self.0.as_ref().is_some_and(|place| place.root.recorded)
     }
@@ -233,7 +243,8 @@ impl Span {
         String::from_utf8(self.traceparent_bytes()?.into()).ok()
     }
 
-    fn traceparent_bytes(&self) -> Option<[u8; 55]> {
+    /// The same, without an allocation.
+    pub fn traceparent_bytes(&self) -> Option<[u8; 55]> {
         let place = self.0.as_ref()?;
         Some(ids::traceparent(place.root.trace, place.span?, place.root.recorded))
     }

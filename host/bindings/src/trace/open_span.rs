@@ -57,11 +57,16 @@ impl OpenSpan {
     }
 
     /// Ends it; it `took` so long.
-    pub(crate) fn end(mut self, error: Option<&str>, took: Duration) {
+    pub(crate) fn end(self, error: Option<&str>, took: Duration) {
+        self.end_with(took, |record| record.error = error.map(Box::from));
+    }
+
+    /// Ends it with everything that is only known now, in one change of its record.
+    pub(crate) fn end_with(mut self, took: Duration, change: impl FnOnce(&mut Record)) {
         self.change(|record| {
+            change(record);
             record.duration = took;
-            record.error = error.map(Box::from);
-            if error.is_none() {
+            if record.error.is_none() {
                 record.detail = None;
             }
         });
@@ -69,7 +74,7 @@ impl OpenSpan {
     }
 
     /// Until its end, only this value has the record.
-    fn change(&mut self, change: impl FnOnce(&mut Record)) {
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut Record)) {
         if let Some(record) = Arc::get_mut(&mut self.record) {
             change(record);
         }

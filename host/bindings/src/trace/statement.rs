@@ -119,7 +119,7 @@ pub(super) fn without_values(statement: &str) -> String {
 }
 
 /// The first word of a statement, in capitals.
-pub(super) fn operation(statement: &str) -> String {
+pub(crate) fn operation(statement: &str) -> String {
     let word = statement.split(|c: char| !c.is_ascii_alphabetic()).find(|word| !word.is_empty()).unwrap_or_default();
     word.get(..word.len().min(16)).unwrap_or_default().to_ascii_uppercase()
 }

@@ -65,11 +65,30 @@ fn a_stranger_gives_ids_and_decides_nothing() {
     assert!(!always.joined(Some(unsampled.clone())).is_recorded(), "inside, the first decision counts");
     assert!(never.joined(Parent::parse(PARENT, None)).is_recorded());
     let half = Tracer::sampled(0.5, true);
-    assert!(!always.at_edge(|| Some(unsampled.clone()), true).is_recorded(), "a proxy that is trusted decides");
-    assert!(always.at_edge(|| Some(unsampled.clone()), false).is_recorded());
-    assert!(Tracer::sampled(1.0, false).at_edge(|| Some(unsampled.clone()), true).is_recorded());
+    let at_edge = |tracer: &Tracer, trusted| tracer.at_edge(|| Some(unsampled.clone()), trusted, Instant::now());
+    assert!(!at_edge(&always, true).is_recorded(), "a proxy that is trusted decides");
+    assert!(at_edge(&always, false).is_recorded());
+    assert!(at_edge(&Tracer::sampled(1.0, false), true).is_recorded());
     let recorded = (0..2_000).filter(|_| half.root(Parent::parse(PARENT, None)).is_recorded()).count();
     assert!((800..1_200).contains(&recorded), "{recorded} of one id");
+}
+
+#[tokio::test]
+async fn the_spans_of_a_request_have_the_times_of_one_clock() {
+    tokio::time::pause();
+    let tracer = Tracer::sampled(1.0, true);
+    let began = Instant::now();
+    let before = souk_manifest::clock::since_epoch();
+    let root = tracer.at_edge(|| None, false, began);
+    let outer = root.begin(Kind::Server, &"GET /".into(), &"".into(), began).unwrap();
+    tokio::time::advance(Duration::from_secs(3)).await;
+    span(&outer.span(), "list", None);
+    outer.end(None, Duration::from_secs(4));
+    let trace = all(&tracer)[0].trace.to_string();
+    let spans = tracer.find(&trace).unwrap().spans;
+    let [first, second] = &spans[..] else { panic!("{spans:?}") };
+    assert!(first.start >= before, "{first:?}");
+    assert_eq!(second.start, first.start + Duration::from_secs(3));
 }
 
 #[test]

@@ -13,9 +13,11 @@ use super::serve::{Refusal, Served, Service};
 use super::{MAX_CONCURRENT_STORES, MAX_HELD_KIB, MAX_PACKET_BYTES};
 use crate::remote::memory_budget::MemoryBudget;
 use crate::remote::{leave, round_trip};
+use crate::trace_headers;
 use async_nats::{Message, SubscribeError, Subscriber};
 use bytes::Bytes;
 use futures::StreamExt;
+use souk_bindings::trace::Parent;
 use souk_manifest::subject::is_reserved;
 use souk_nats::Nats;
 use souk_runtime::vital;
@@ -122,13 +124,14 @@ impl PatternSubscription {
         }
     }
 
-    async fn take(&self, Message { payload, reply, .. }: Message) {
+    async fn take(&self, Message { payload, reply, headers, .. }: Message) {
+        let parent = headers.as_ref().and_then(trace_headers::read);
         let too_large = || Refusal::new(413, format!("a message has at most {MAX_PACKET_BYTES} bytes"));
         // Without a reply subject, or with a reserved one, the message is an event: no answer can be sent.
         let Some(reply) = reply.filter(|reply| !is_reserved(reply)) else {
             return match payload.len() > MAX_PACKET_BYTES {
                 true => self.served.lost(&too_large()),
-                false => self.event(&payload),
+                false => self.event(&payload, parent),
             };
         };
         let (served, nats) = (&self.served, &self.hold.nats);
@@ -143,7 +146,7 @@ impl PatternSubscription {
         let watch = served.second_answers.watch(nats, &reply).await;
         let (served, nats, payload, values) = (served.clone(), nats.clone(), own(&payload), self.hold.values.clone());
         self.hold.tasks.spawn(async move {
-            served.request(&nats, &reply, &payload, &values).await;
+            served.request(&nats, &reply, &payload, &values, parent).await;
             drop(place);
             if let Some(watch) = watch {
                 watch.count(served.component(), &served.subject).await;
@@ -151,7 +154,7 @@ impl PatternSubscription {
         });
     }
 
-    fn event(&self, payload: &Bytes) {
+    fn event(&self, payload: &Bytes, parent: Option<Parent>) {
         let Some(reservation) = reserve(&self.hold.event_budget, payload) else {
             let held = format!("the events that wait hold {MAX_HELD_KIB} KiB; fix: see in this log why they wait");
             return self.served.lost(&Refusal::new(503, held));
@@ -162,7 +165,7 @@ impl PatternSubscription {
         self.hold.events.spawn(async move {
             let turn = turns.acquire_owned().await;
             // Boxed, so that the task of a waiting event is small.
-            Box::pin(served.event(payload, &values)).await;
+            Box::pin(served.event(payload, &values, parent)).await;
             drop((turn, reservation));
         });
     }

@@ -18,11 +18,14 @@ use crate::answers::{Answer, Answers};
 use crate::check::{LinkTypeError, Mismatch};
 use crate::durable::{is_delivery, reject};
 use crate::taped::define;
+use crate::trace_headers;
 use crate::unavailable::Unavailable;
-use async_nats::StatusCode;
+use async_nats::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use futures::StreamExt;
+use souk_bindings::boundary::{Boundaries, Boundary};
 use souk_bindings::call::CallContext;
+use souk_bindings::trace::Span;
 use souk_bindings::{Ctx, brief, printable};
 use souk_manifest::NestPattern;
 use souk_nats::{Nats, Outage};
@@ -46,7 +49,15 @@ pub struct Caller<'a> {
     pub slots: &'a Arc<Semaphore>,
     /// The connection.
     pub nats: &'a Nats,
+    /// The boundaries of the application.
+    pub boundaries: &'a Boundaries,
 }
+
+/// The target of these calls in metrics: which service answers a pattern is not known. No component has this name.
+const TARGET: &str = "NestJS";
+
+/// More than the headers of a trace take, which NATS counts as part of a message.
+const TRACE_BYTES: usize = 1 << 10;
 
 /// Connects `interface`, an import of `caller`, to the services that its patterns name. Returns the functions whose
 /// contract has no error for an unavailable service, as `interface#name`.
@@ -101,6 +112,7 @@ pub fn link(linker: &mut Linker<Ctx>, caller: &Caller<'_>, interface: &str) -> R
             unavailable,
             slots: caller.slots.clone(),
             nats: caller.nats.clone(),
+            boundary: caller.boundaries.links(caller.name, TARGET, &format!("{interface}#{name}")),
         });
         define(&mut instance, interface, name, &ty, link).map_err(|error| refused(&error))?;
     }
@@ -121,6 +133,8 @@ struct Link {
     unavailable: Option<Unavailable>,
     slots: Arc<Semaphore>,
     nats: Nats,
+    /// Measures and traces the calls.
+    boundary: Boundary,
 }
 
 /// Why a service has not answered.
@@ -150,7 +164,9 @@ impl Answers for Link {
 }
 
 impl Link {
-    async fn call(&self, context: CallContext, params: &[Val], results: &mut [Val]) -> wasmtime::Result<()> {
+    async fn call(&self, mut context: CallContext, params: &[Val], results: &mut [Val]) -> wasmtime::Result<()> {
+        let mut crossing = self.boundary.open(&context.span);
+        crossing.enter(&mut context);
         let first = self.subjects.first().map(String::as_str).unwrap_or_default();
         let (subject, outcome) = match self.function.message(params) {
             Ok((None, data)) => (first.to_owned(), self.send(first, &data, &context).await),
@@ -166,6 +182,7 @@ impl Link {
         };
         match outcome {
             Ok(values) => {
+                crossing.close(None);
                 for (slot, value) in results.iter_mut().zip(values) {
                     *slot = value;
                 }
@@ -174,6 +191,8 @@ impl Link {
             Err(NoAnswer { what, detail, permanent }) => {
                 let message = format!("the service of `{}` {what}", printable(&subject));
                 tracing::warn!(component = %self.caller, trace = %context.trace, "{message}: {}", brief(&detail));
+                crossing.fails(|| format!("{message}: {detail}"));
+                crossing.close(Some(if permanent { "refused" } else { "unavailable" }));
                 match (&self.unavailable, results.first_mut()) {
                     (_, Some(slot)) if self.event && permanent => {
                         *slot = reject(message);
@@ -204,8 +223,8 @@ impl Link {
         let answer = async {
             let _slot = self.slots.acquire().await;
             match self.event {
-                true => self.publish_event(subject, packet).await,
-                false => self.request(subject, packet, &id).await,
+                true => self.publish_event(subject, packet, &context.span).await,
+                false => self.request(subject, packet, &id, &context.span).await,
             }
         };
         tokio::select! {
@@ -218,14 +237,27 @@ impl Link {
         }
     }
 
+    /// Sends a message, with the call's place in its trace if NATS takes that too.
+    async fn publish(&self, subject: &str, reply: String, packet: String, span: &Span) -> Result<(), NoAnswer> {
+        let client = self.nats.client();
+        let mut headers = HeaderMap::new();
+        if packet.len() + TRACE_BYTES <= client.max_payload() {
+            trace_headers::write(span, &mut headers);
+        }
+        let sent = match headers.is_empty() {
+            true => client.publish_with_reply(subject.to_owned(), reply, packet.into()).await,
+            false => client.publish_with_reply_and_headers(subject.to_owned(), reply, headers, packet.into()).await,
+        };
+        sent.map_err(unreachable)
+    }
+
     /// Sends an event. With a reply subject, NATS reports at once when there is no subscriber. An empty message that is
     /// sent to that subject afterwards comes back when NATS has handled the event.
-    async fn publish_event(&self, subject: &str, packet: String) -> Result<Vec<Val>, NoAnswer> {
+    async fn publish_event(&self, subject: &str, packet: String, span: &Span) -> Result<Vec<Val>, NoAnswer> {
         let client = self.nats.client();
         let inbox = client.new_inbox();
         let mut replies = client.subscribe(inbox.clone()).await.map_err(unreachable)?;
-        let sent = client.publish_with_reply(subject.to_owned(), inbox.clone(), packet.into()).await;
-        sent.map_err(unreachable)?;
+        self.publish(subject, inbox.clone(), packet, span).await?;
         client.publish(inbox, Bytes::new()).await.map_err(unreachable)?;
         while let Some(message) = replies.next().await {
             if message.status == Some(StatusCode::NO_RESPONDERS) {
@@ -239,12 +271,11 @@ impl Link {
         Err(closed())
     }
 
-    async fn request(&self, subject: &str, packet: String, id: &str) -> Result<Vec<Val>, NoAnswer> {
+    async fn request(&self, subject: &str, packet: String, id: &str, span: &Span) -> Result<Vec<Val>, NoAnswer> {
         let client = self.nats.client();
         let inbox = client.new_inbox();
         let mut replies = client.subscribe(inbox.clone()).await.map_err(unreachable)?;
-        let sent = client.publish_with_reply(subject.to_owned(), inbox, packet.into()).await;
-        sent.map_err(unreachable)?;
+        self.publish(subject, inbox, packet, span).await?;
         let mut latest = "null".to_owned();
         while let Some(message) = replies.next().await {
             if message.status == Some(StatusCode::NO_RESPONDERS) {

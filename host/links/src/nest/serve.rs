@@ -17,6 +17,7 @@ use async_nats::Subject;
 use bytes::Bytes;
 use souk_bindings::brief;
 use souk_bindings::call::CallContext;
+use souk_bindings::trace::{Parent, Span};
 use souk_codec::signature::digest;
 use souk_manifest::NestPattern;
 use souk_manifest::limits::ComponentLimits;
@@ -171,19 +172,26 @@ impl Served {
         self.stored.is_some()
     }
 
-    /// Answers a request.
-    pub(super) async fn request(&self, nats: &Nats, reply: &Subject, payload: &[u8], values: &MemoryBudget) {
-        let trace = trace();
+    /// Answers a request. The client's place in a trace only gives the ids: the host decides what is recorded.
+    pub(super) async fn request(
+        &self,
+        nats: &Nats,
+        reply: &Subject,
+        payload: &[u8],
+        values: &MemoryBudget,
+        parent: Option<Parent>,
+    ) {
+        let (trace, span) = (trace(), self.pool.tracer().root(parent));
         let outcome = match (self.arguments(payload, values), &self.stored) {
             (Ok((arguments, params)), Some(stored)) => {
                 drop(params);
-                match self.store(stored, arguments, &trace).await {
+                match self.store(stored, arguments, &trace, &span).await {
                     Ok(true) => Ok(Answer::Response("null".to_owned())),
                     Ok(false) => Err(self.unavailable("cannot be sent messages now; try again later")),
                     Err(refusal) => Err(refusal),
                 }
             }
-            (Ok((_, params)), None) => self.call(params, &trace).await,
+            (Ok((_, params)), None) => self.call(params, &trace, span).await,
             (Err(refusal), _) => Err(refusal),
         };
         self.reply(nats, reply, payload, outcome).await;
@@ -191,22 +199,22 @@ impl Served {
 
     /// Handles an event. An event of a durable contract is kept until it is stored, or until it turns out that it never
     /// can be.
-    pub(super) async fn event(&self, payload: Bytes, values: &MemoryBudget) {
-        let trace = trace();
+    pub(super) async fn event(&self, payload: Bytes, values: &MemoryBudget, parent: Option<Parent>) {
+        let (trace, span) = (trace(), self.pool.tracer().root(parent));
         let read = self.arguments(&payload, values);
         drop(payload);
         let outcome = match (read, &self.stored) {
             (Ok((arguments, params)), Some(stored)) => {
                 drop(params);
                 loop {
-                    match self.store(stored, arguments.clone(), &trace).await {
+                    match self.store(stored, arguments.clone(), &trace, &span).await {
                         Ok(true) => break Ok(()),
                         Ok(false) => tokio::time::sleep(STORE_RETRY_INTERVAL).await,
                         Err(refusal) => break Err(refusal),
                     }
                 }
             }
-            (Ok((_, params)), None) => self.call(params, &trace).await.map(|_| ()),
+            (Ok((_, params)), None) => self.call(params, &trace, span).await.map(|_| ()),
             (Err(refusal), _) => Err(refusal),
         };
         if let Err(refusal) = outcome {
@@ -241,8 +249,7 @@ impl Served {
         }
     }
 
-    async fn call(&self, (params, _reservation): Params, trace: &Arc<str>) -> Result<Answer, Refusal> {
-        let span = self.pool.tracer().root(None);
+    async fn call(&self, (params, _reservation): Params, trace: &Arc<str>, span: Span) -> Result<Answer, Refusal> {
         let context = CallContext { span, ..CallContext::new(trace.clone(), self.pool.call_deadline()) };
         match self.pool.call(self.position, &params, context).await {
             Ok(results) => match self.function.outcome(&results) {
@@ -264,7 +271,7 @@ impl Served {
     }
 
     /// Stores a message; `false` when that failed and may succeed later.
-    async fn store(&self, stored: &Stored, arguments: String, trace: &Arc<str>) -> Result<bool, Refusal> {
+    async fn store(&self, stored: &Stored, arguments: String, trace: &Arc<str>, span: &Span) -> Result<bool, Refusal> {
         let Stored { queue, key, digest } = stored;
         if arguments.len() > MAX_ARGUMENTS_BYTES {
             return Err(Refusal::new(413, format!("data has at most {MAX_ARGUMENTS_BYTES} bytes")));
@@ -273,7 +280,7 @@ impl Served {
             key: key.clone(),
             caller: "nest".into(),
             trace: trace.clone(),
-            traceparent: None,
+            traceparent: span.carried(),
             hops: 0,
             due: None,
             digest: digest.clone(),

@@ -222,7 +222,7 @@ impl Remote {
         }
         let mut context = context.clone();
         let mut leaving = context.span.leave(&target.name());
-        leaving.note("souk.link", || Attribute::text("remote"));
+        leaving.note("souk.link", || Attribute::Name("remote"));
         leaving.note("souk.callee", || Attribute::text(&*target.component));
         let answer = Box::pin(self.answered(target, caller, payload, &context)).await;
         leaving.end(answer.as_ref().err().map(|error| error.failure.key()));

@@ -1,9 +1,11 @@
-//! Writes and reads the headers of calls and answers; no other module does.
+//! Writes and reads the headers of calls and answers; no other module does, except for those of a trace
+//! ([`trace_headers`]).
 //!
 //! Anyone who may publish on the application's subjects can send anything, so no header is trusted: numbers are
 //! bounded, and a trace that could forge a line in the log is replaced.
 
 use super::MAX_CLOCK_SKEW;
+use crate::trace_headers;
 use async_nats::header::{HeaderMap, HeaderName, HeaderValue};
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
 use souk_bindings::call::{CallContext, DRAWS, MAX_HOPS};
@@ -20,8 +22,6 @@ const TRACE: HeaderName = HeaderName::from_static("Souk-Trace");
 const HOPS: HeaderName = HeaderName::from_static("Souk-Hops");
 const DRAW: HeaderName = HeaderName::from_static("Souk-Draw");
 const CALLER: HeaderName = HeaderName::from_static("Souk-Caller");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const WORKING: HeaderName = HeaderName::from_static("Souk-Working");
 
 souk_manifest::fixed_limits! {
@@ -71,12 +71,7 @@ pub(super) fn call(id: &str, caller: &str, context: &CallContext) -> HeaderMap {
     headers.insert(HOPS, HeaderValue::from(u64::from(context.hops)));
     headers.insert(DRAW, HeaderValue::from(u64::from(context.draw)));
     headers.insert(CALLER, value(caller));
-    if let Some(parent) = context.span.traceparent() {
-        headers.insert(TRACEPARENT, value(&parent));
-        if let Some(state) = context.span.tracestate() {
-            headers.insert(TRACESTATE, value(state));
-        }
-    }
+    trace_headers::write(&context.span, &mut headers);
     headers
 }
 
@@ -108,7 +103,7 @@ pub(super) fn read(headers: Option<&HeaderMap>, most: Duration) -> Result<Envelo
         id: text(CALL).filter(|id| is_plain(id)).map(str::to_owned),
         caller: text(CALLER).filter(|name| is_plain(name)).unwrap_or("-").to_owned(),
         context: CallContext { hops, draw, ..drawn },
-        parent: text(TRACEPARENT).and_then(|parent| Parent::parse(parent, text(TRACESTATE))),
+        parent: trace_headers::read(headers),
     })
 }
 

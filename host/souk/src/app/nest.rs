@@ -1,6 +1,7 @@
 //! The components' part in a NestJS system: imports that Nest services answer, and exports that answer Nest clients.
 
 use souk_bindings::Ctx;
+use souk_bindings::boundary::Boundaries;
 use souk_links::durable::Queue;
 use souk_links::nest::{self, Caller, NestError, Service};
 use souk_manifest::{Application, Component as Declared, Diagnostic};
@@ -32,6 +33,7 @@ pub(super) fn link(
     declared: &Declared,
     code: &Component,
     nats: Option<&Nats>,
+    boundaries: &Boundaries,
 ) -> Vec<Diagnostic> {
     let mut mistakes = Vec::new();
     let Some(first) = declared.nest.calls.first() else { return mistakes };
@@ -44,6 +46,7 @@ pub(super) fn link(
         patterns: &declared.nest.calls,
         slots: &Arc::new(Semaphore::new(slots.min(Semaphore::MAX_PERMITS))),
         nats,
+        boundaries,
     };
     let component_type = code.component_type();
     let imports = component_type.imports(engine).map(|(import, _)| import);

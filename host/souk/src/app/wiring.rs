@@ -122,7 +122,9 @@ impl Wiring<'_> {
             self.link(&mut linker, declared, &code, dependency, target);
         }
         let nats = self.around.remote.map(Remote::nats);
-        self.mistakes.extend(nest::link(&mut linker, self.around.engine, application, declared, &code, nats));
+        let boundaries = self.around.shared.boundaries();
+        let linked = nest::link(&mut linker, self.around.engine, application, declared, &code, nats, boundaries);
+        self.mistakes.extend(linked);
         // The linker's error would only repeat the mistakes that are recorded already.
         if !complete || self.mistakes.len() > known {
             return None;

@@ -61,6 +61,8 @@ struct Answering<'a> {
     crossing: Crossing,
     /// Its span in a trace.
     span: Span,
+    /// Its id, if the trace has it; the call then shares it.
+    trace: Option<Arc<str>>,
 }
 
 /// A browser that has used TLS once uses only TLS for a year, unless the component says otherwise.
@@ -181,9 +183,12 @@ impl Edge {
         let (method, version) = (request.method().clone(), request.version());
         let end = under_way.end(caller.peer.is_proxy());
         let from_proxy = caller.peer.is_proxy();
-        let span = self.app.boundaries().tracer().at_edge(|| Parent::of(request.headers()), from_proxy);
-        let mut crossing = self.unrouted.open(&span);
-        crossing.note("souk.request.id", || Attribute::text(id.to_str().unwrap_or("-")));
+        let span = self.app.boundaries().tracer().at_edge(|| Parent::of(request.headers()), from_proxy, start);
+        let mut crossing = self.unrouted.open_at(&span, start);
+        let trace = crossing.is_recorded().then(|| request::shared(&id));
+        if let Some(trace) = &trace {
+            crossing.note("souk.request.id", || Attribute::Text(trace.clone()));
+        }
         let expects = request.headers().contains_key(EXPECT);
         let (head, body) = request.into_parts();
         let mut answering = Answering {
@@ -197,6 +202,7 @@ impl Edge {
             is_unread: false,
             crossing,
             span,
+            trace,
         };
         let (mut response, component) = self.route(head, caller, &id, &account, &mut answering).await;
         drop(account);
@@ -307,7 +313,7 @@ impl Edge {
         head.headers.insert(REQUEST_ID, id.clone());
         head.uri = url;
         let to_head = head.method == Method::HEAD;
-        let trace = id.to_str().unwrap_or("-");
+        let trace = &answering.trace.take().unwrap_or_else(|| request::shared(id));
         let reading = Reading {
             limit,
             whole,
@@ -337,7 +343,7 @@ impl Edge {
         };
         let span = answering.crossing.place(&answering.span);
         let rest = entry.rest.clone();
-        let context = CallContext { rest, span, ..CallContext::new(trace, handler.call_deadline()) };
+        let context = CallContext { rest, span, ..CallContext::new(trace.clone(), handler.call_deadline()) };
         answering.call_until = context.deadline;
         answering.under_way.call_until(context.deadline);
         if let Handler::Local(pool) = handler {

@@ -6,6 +6,7 @@ use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 use std::borrow::Cow;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// The header of the request id.
@@ -76,6 +77,11 @@ pub(super) fn id(headers: &HeaderMap) -> HeaderValue {
             HeaderValue::from_str(id).unwrap_or_else(|_| HeaderValue::from_static("-"))
         }
     }
+}
+
+/// A request's id, for its call and its trace.
+pub(super) fn shared(id: &HeaderValue) -> Arc<str> {
+    id.to_str().unwrap_or("-").into()
 }
 
 /// A method for the log.
