@@ -13,7 +13,7 @@ use super::http::RequestMeasurement;
 use super::panic;
 use super::pool::{InUse, Lease, Pool};
 use super::recorded;
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use souk_bindings::call::CallContext;
@@ -40,7 +40,7 @@ pub(super) struct PlainRequest {
     method: String,
     target: String,
     authority: String,
-    fields: Bytes,
+    fields: Vec<u8>,
     body: Bytes,
 }
 
@@ -249,16 +249,16 @@ fn plain(request: &http::Request<Bytes>) -> PlainRequest {
 }
 
 /// Headers as the lines of a message's head.
-fn fields(headers: &HeaderMap) -> Bytes {
+fn fields(headers: &HeaderMap) -> Vec<u8> {
     let length = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    let mut lines = BytesMut::with_capacity(length);
+    let mut lines = Vec::with_capacity(length);
     for (name, value) in headers.iter().filter(|(name, _)| !DEFAULT_FORBIDDEN_HEADERS.contains(name)) {
-        lines.put_slice(name.as_str().as_bytes());
-        lines.put_slice(b": ");
-        lines.put_slice(value.as_bytes());
-        lines.put_slice(b"\r\n");
+        lines.extend_from_slice(name.as_str().as_bytes());
+        lines.extend_from_slice(b": ");
+        lines.extend_from_slice(value.as_bytes());
+        lines.extend_from_slice(b"\r\n");
     }
-    lines.freeze()
+    lines
 }
 
 #[cfg(test)]

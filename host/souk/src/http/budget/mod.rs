@@ -16,6 +16,7 @@
 
 mod owner;
 mod owners;
+mod still;
 #[cfg(test)]
 mod tests;
 

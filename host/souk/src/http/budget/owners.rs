@@ -2,8 +2,9 @@
 //! client.
 
 use super::owner::{End, Owner};
+use super::still::Still;
 use crate::http::peer::Share;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -26,8 +27,8 @@ struct Held {
     group: Group,
     bytes: u64,
     accounts: usize,
-    /// Accounts that wait for their clients, each with the time of its last progress: the first has waited longest.
-    still: BTreeSet<(Instant, u64)>,
+    /// Its accounts that wait for their clients.
+    still: Still,
 }
 
 struct Entry {
@@ -113,10 +114,12 @@ impl Owners {
         });
         *place = Some(number);
         let held =
-            self.groups.entry(number).or_insert_with(|| Held { group, bytes: 0, accounts: 0, still: BTreeSet::new() });
+            self.groups.entry(number).or_insert_with(|| Held { group, bytes: 0, accounts: 0, still: Still::default() });
         held.accounts += 1;
         held.bytes += entry.bytes;
-        held.still.extend(entry.still.map(|since| (since, id)));
+        if let Some(since) = entry.still {
+            held.still.insert((since, id));
+        }
     }
 
     fn held(&self, group: &Group) -> Option<&Held> {
@@ -193,7 +196,7 @@ impl Owners {
         for number in entry.groups.iter().flatten() {
             if let Some(held) = self.groups.get_mut(number) {
                 if let Some(before) = before {
-                    held.still.remove(&(before, id));
+                    held.still.remove((before, id));
                 }
                 held.still.insert((now, id));
             }
@@ -206,7 +209,7 @@ impl Owners {
         let Some(before) = entry.still.take() else { return };
         for number in entry.groups.iter().flatten() {
             if let Some(held) = self.groups.get_mut(number) {
-                held.still.remove(&(before, id));
+                held.still.remove((before, id));
             }
         }
     }
@@ -252,7 +255,7 @@ impl Owners {
             held.bytes -= entry.bytes;
             held.accounts -= 1;
             if let Some(since) = entry.still {
-                held.still.remove(&(since, id));
+                held.still.remove((since, id));
             }
             if held.accounts == 0
                 && let Some(held) = self.groups.remove(&number)
