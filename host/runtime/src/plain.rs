@@ -14,7 +14,7 @@ use super::panic;
 use super::plain_interface::{INTERFACE, PlainRequest, PlainResponse};
 use super::pool::{InUse, Lease, Pool};
 use super::recorded;
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use souk_bindings::call::CallContext;
@@ -186,18 +186,18 @@ fn plain(request: &http::Request<Bytes>, span: &Span) -> PlainRequest {
 
 /// Headers as the lines of a message's head. Those of the trace replace the caller's, as with [`Span::write`], but are
 /// neither checked nor hashed.
-fn fields(headers: &HeaderMap, span: &Span) -> Bytes {
+fn fields(headers: &HeaderMap, span: &Span) -> Vec<u8> {
     let parent = span.traceparent_bytes();
     let state = parent.and_then(|_| span.tracestate());
     let own = [("traceparent", parent.as_ref().map(<[u8; 55]>::as_slice)), ("tracestate", state.map(str::as_bytes))];
     let length: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     let more: usize = own.iter().filter_map(|(name, value)| Some(name.len() + (*value)?.len() + 4)).sum();
-    let mut lines = BytesMut::with_capacity(length + more);
+    let mut lines = Vec::with_capacity(length + more);
     let mut line = |name: &str, value: &[u8]| {
-        lines.put_slice(name.as_bytes());
-        lines.put_slice(b": ");
-        lines.put_slice(value);
-        lines.put_slice(b"\r\n");
+        lines.extend_from_slice(name.as_bytes());
+        lines.extend_from_slice(b": ");
+        lines.extend_from_slice(value);
+        lines.extend_from_slice(b"\r\n");
     };
     for (name, value) in headers.iter().filter(|(name, _)| !DEFAULT_FORBIDDEN_HEADERS.contains(name)) {
         let name = name.as_str();
@@ -210,7 +210,7 @@ fn fields(headers: &HeaderMap, span: &Span) -> Bytes {
             line(name, value);
         }
     }
-    lines.freeze()
+    lines
 }
 
 #[cfg(test)]
@@ -266,8 +266,8 @@ mod tests {
         ] {
             let mut written = headers.clone();
             span.write(&mut written);
-            let sorted = |lines: Bytes| {
-                let text = String::from_utf8(lines.to_vec()).unwrap();
+            let sorted = |lines: Vec<u8>| {
+                let text = String::from_utf8(lines).unwrap();
                 let mut lines: Vec<_> = text.split_inclusive("\r\n").map(str::to_owned).collect();
                 lines.sort_unstable();
                 lines

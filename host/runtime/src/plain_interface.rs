@@ -18,7 +18,7 @@ pub(super) struct PlainRequest {
     pub(super) method: String,
     pub(super) target: String,
     pub(super) authority: String,
-    pub(super) fields: Bytes,
+    pub(super) fields: Vec<u8>,
     pub(super) body: Bytes,
 }
 

@@ -78,6 +78,8 @@ fn a_search_finds_each_matching_order_once_and_sorted() {
         assert_eq!(newest(&filter), expected(&|n| n % 7 == 3));
         let filter = Filter { refund_due: true, ..NONE };
         assert_eq!(newest(&filter), expected(&|n| n.is_multiple_of(13)));
+        let due: Vec<u32> = by_total.iter().copied().filter(|n| n.is_multiple_of(13)).collect();
+        assert_eq!(all(&db, &filter, Sort::Largest, 4, None), due);
         let filter = Filter { min_cents: Some(100), max_cents: Some(200), ..NONE };
         assert_eq!(newest(&filter), expected(&|n| (100..=200).contains(&total(n))));
         let filter = Filter {
@@ -167,6 +169,40 @@ fn the_counts_follow_every_change_of_the_rows() {
                 number(&db, "SELECT count(*) FROM orders WHERE owner = 'u1' AND status = 'CANCELLED'"),
                 "{change}"
             );
+        }
+    }
+}
+
+#[test]
+fn a_search_for_the_few_orders_with_a_refund_or_a_dispute_reads_no_others() {
+    let db = sqlite();
+    let few = [
+        ("orders_refund_due", Filter { refund_due: true, ..NONE }),
+        ("orders_disputed", Filter { disputed: true, ..NONE }),
+    ];
+    for (index, few) in few {
+        for more in [
+            NONE,
+            Filter { status: Some(Status::Paid), ..NONE },
+            Filter { min_cents: Some(5), max_cents: Some(900), ..NONE },
+            Filter { made_from: Some("2024-01-03T00:00:00.000Z".into()), status: Some(Status::Delivered), ..NONE },
+        ] {
+            let filter = Filter { refund_due: few.refund_due, disputed: few.disputed, ..more };
+            for sort in [Sort::Newest, Sort::Oldest, Sort::Largest, Sort::Smallest] {
+                for after in [None, Some("x".to_owned())] {
+                    let page = Search { filter: filter.clone(), sort, after, limit: 10 };
+                    let (text, parameters) = search::statement(Dialect::Sqlite, &page, None).unwrap();
+                    let step = |mut row: Row| {
+                        for _ in 0..3 {
+                            row.integer::<i64>().unwrap();
+                        }
+                        row.text().unwrap()
+                    };
+                    let plan = format!("EXPLAIN QUERY PLAN {text}");
+                    let steps: Vec<String> = db.query(&*plan, &parameters).unwrap().map(step).collect();
+                    assert!(steps.iter().any(|step| step.contains(index)), "{text}: {steps:?}");
+                }
+            }
         }
     }
 }

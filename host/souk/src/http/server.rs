@@ -263,7 +263,8 @@ impl Acceptor {
             tls: self.tls.clone(),
             builders: self.builders.clone(),
             place,
-            shutdown: self.shutdown.clone(),
+            // Its own: each poll of a connection takes the token's locks, which would otherwise be those of all.
+            shutdown: self.shutdown.child_token(),
         };
         self.tasks.spawn(async move {
             // A small response must not wait for the acknowledgement of the last one.

@@ -13,8 +13,8 @@
 //! Allocations and system calls must equal the numbers in `recorded.json`; instructions may differ by [`TOLERANCE`],
 //! and those of such rows, and of rows with several threads, by more. Instructions also depend on the compiler: with another compiler than
 //! recorded, or another profile than `dev`, they are shown but not compared. A change that is meant to cost less or
-//! more rewrites the file in its commit: `UPDATE_SNAPSHOTS=1`. Of the 300,000 instructions for the static document, two
-//! thirds belong to the in-memory connection, which copies its 150 KB twice.
+//! more rewrites the file in its commit: `UPDATE_SNAPSHOTS=1`. Of the 630,000 instructions for the static document, half
+//! belong to the in-memory connection, which copies its 150 KB twice.
 //!
 //! Other programs on the machine can only add to a count, so costs that differ are counted up to [`ATTEMPTS`] times, and the
 //! least of each counts.

@@ -1,10 +1,11 @@
 //! The queue file: messages are stored, taken, retried and ended, also across restarts and when it is full.
 
 use super::FileQueue;
-use super::statements::MESSAGE_OVERHEAD_BYTES;
+use super::statements::{MESSAGE_OVERHEAD_BYTES, OLDEST};
 use crate::durable::event::Selection;
 use crate::durable::message::{Key, Message, NewMessage, Published, Stats};
 use futures::FutureExt as _;
+use rusqlite::StatementStatus;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -349,6 +350,28 @@ async fn the_statistics_count_each_kind_and_know_the_oldest_that_waits() {
     let stats = queue.stats().await.unwrap();
     assert_eq!((stats.waiting, stats.dead, stats.stranded), (2, 1, 0));
     assert!((before..=super::now()).contains(&stats.oldest.unwrap()));
+}
+
+#[test]
+fn the_oldest_message_is_found_without_reading_all_that_wait() {
+    let (_folder, path) = folder();
+    drop(FileQueue::open(&path, LIMIT_BYTES).unwrap());
+    let file = rusqlite::Connection::open(&path).unwrap();
+    // All are due ten seconds after they were stored; 500 to 899 were never tried, so they are delayed.
+    let fill = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 2000) \
+                INSERT INTO message (id, state, attempts, due, stored, bytes, hops, caller, target, interface, \
+                function, trace, arguments) SELECT printf('%036d', n), \
+                CASE WHEN n < 500 THEN 'dead' ELSE 'pending' END, n >= 900, n + 10000, n, 1, 1, 'c', 't', 'i', 'f', \
+                'x', '{}' FROM n";
+    file.execute_batch(fill).unwrap();
+    let mut oldest = file.prepare(OLDEST).unwrap();
+    assert_eq!(oldest.query_row([], |row| row.get::<_, i64>(0)).unwrap(), 900, "a delayed one counts once it is due");
+    let steps = oldest.get_status(StatementStatus::VmStep);
+    assert!(steps < 100, "{steps} steps");
+    file.execute_batch("DELETE FROM message WHERE attempts > 0").unwrap();
+    assert_eq!(oldest.query_row([], |row| row.get::<_, i64>(0)).unwrap(), 10_500);
+    file.execute_batch("UPDATE message SET state = 'stranded' WHERE state = 'pending'").unwrap();
+    assert_eq!(oldest.query_row([], |row| row.get::<_, Option<i64>>(0)).unwrap(), None);
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@
 //! The same rule applies to instances: while calls wait for an instance ([`EdgeBudget::free_instance`]), the account is
 //! ended whose instance has waited longest for its client.
 
+mod idle;
 mod owner;
 mod owners;
 #[cfg(test)]

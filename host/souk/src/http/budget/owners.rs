@@ -2,8 +2,9 @@
 //! client.
 
 use super::owner::{End, Owner};
+use super::idle::Idle;
 use crate::http::peer::Share;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -26,8 +27,8 @@ struct Held {
     group: Group,
     bytes: u64,
     accounts: usize,
-    /// The accounts that wait for their clients, each with the time of its last progress: the first has waited longest.
-    idle: BTreeSet<(Instant, u64)>,
+    /// Its accounts that wait for their clients.
+    idle: Idle,
 }
 
 struct Entry {
@@ -114,10 +115,12 @@ impl Owners {
         });
         *place = Some(number);
         let held =
-            self.groups.entry(number).or_insert_with(|| Held { group, bytes: 0, accounts: 0, idle: BTreeSet::new() });
+            self.groups.entry(number).or_insert_with(|| Held { group, bytes: 0, accounts: 0, idle: Idle::default() });
         held.accounts += 1;
         held.bytes += entry.bytes;
-        held.idle.extend(entry.idle.map(|since| (since, id)));
+        if let Some(since) = entry.idle {
+            held.idle.insert((since, id));
+        }
     }
 
     fn held(&self, group: &Group) -> Option<&Held> {
@@ -194,7 +197,7 @@ impl Owners {
         for number in entry.groups.iter().flatten() {
             if let Some(held) = self.groups.get_mut(number) {
                 if let Some(before) = before {
-                    held.idle.remove(&(before, id));
+                    held.idle.remove((before, id));
                 }
                 held.idle.insert((now, id));
             }
@@ -207,7 +210,7 @@ impl Owners {
         let Some(before) = entry.idle.take() else { return };
         for number in entry.groups.iter().flatten() {
             if let Some(held) = self.groups.get_mut(number) {
-                held.idle.remove(&(before, id));
+                held.idle.remove((before, id));
             }
         }
     }
@@ -253,7 +256,7 @@ impl Owners {
             held.bytes -= entry.bytes;
             held.accounts -= 1;
             if let Some(since) = entry.idle {
-                held.idle.remove(&(since, id));
+                held.idle.remove((since, id));
             }
             if held.accounts == 0
                 && let Some(held) = self.groups.remove(&number)
