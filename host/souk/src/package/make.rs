@@ -16,6 +16,7 @@ use souk_manifest::{PackagePlan, PackagedCode, is_inside, state};
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
@@ -194,11 +195,15 @@ fn is_operators(path: &Path) -> bool {
     name == ".env" || name == "runtime-config.toml" || path.ancestors().skip(1).any(state::exists)
 }
 
-/// Collects the files below a folder of the application.
+/// Collects the files below a folder of the application, except those whose name begins with a dot: no host serves or
+/// runs them, and they may be somebody's own.
 fn collect(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), PackageError> {
     let wrong = |error: io::Error| PackageError::io(folder.display(), &error);
     for entry in fs::read_dir(folder).map_err(wrong)? {
         let entry = entry.map_err(wrong)?;
+        if entry.file_name().as_bytes().starts_with(b".") {
+            continue;
+        }
         // A link to a folder could be circular.
         match entry.file_type().map_err(wrong)? {
             kind if kind.is_dir() => collect(&entry.path(), found)?,
