@@ -34,7 +34,7 @@ pub enum Download {
 
 impl Download {
     /// Whether it comes from a server on this machine.
-    pub(super) fn is_local(&self) -> bool {
+    pub fn is_local(&self) -> bool {
         match self {
             Download::File { url, .. } => url.host().is_some_and(is_loopback),
             Download::Release { release, .. } => release.is_local(),

@@ -12,7 +12,7 @@ use super::{
 use oci_client::manifest::{OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageManifest};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use souk_manifest::{PackagePlan, PackagedCode, is_inside, state};
+use souk_manifest::{Download, PackagePlan, PackagedCode, is_inside, state};
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
@@ -77,6 +77,11 @@ fn blobs(manifest: &Path, plan: &PackagePlan, archived: &NamedTempFile) -> Resul
     if text.len() as u64 > MAX_SPIN_TOML_BYTES || plan.components.len() > MAX_COMPONENTS {
         let why = format!("has more than {MAX_COMPONENTS} components, or {} MiB", MAX_SPIN_TOML_BYTES >> 20);
         return Err(PackageError::new(what, why, "divide it into several applications"));
+    }
+    let is_local = |code: &&PackagedCode| code.download.as_ref().is_some_and(Download::is_local);
+    if let Some(code) = plan.components.iter().find(is_local) {
+        let why = format!("component `{}` is a download from this machine, and no other has it", code.component);
+        return Err(PackageError::new(what, why, "copy the file into the folder, and name it as `source`"));
     }
     let mut parts = vec![("spin.toml".to_owned(), text.len() as u64)];
     let mut blobs = vec![

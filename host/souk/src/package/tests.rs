@@ -81,6 +81,13 @@ fn what_belongs_in_no_package_is_refused() {
         (b("files = [\"data/**/*\"]"), "operator's values"),
         (b("[component.b.dependencies]\n\"n:p/i\" = { path = \"../built/a.wasm\" }"), "lies outside the folder"),
         (b("").replace("a.wasm", "b.wasm"), "souk build"),
+        (
+            b("").replace(
+                "\"../built/a.wasm\"",
+                &format!("{{ url = \"http://localhost/a.wasm\", digest = \"sha256:{}\" }}", "0".repeat(64)),
+            ),
+            "a download from this machine",
+        ),
     ] {
         let folder = application(&extra);
         let app = folder.path().join("app");
