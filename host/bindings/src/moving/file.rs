@@ -1,7 +1,7 @@
 //! Copying a SQLite database to another file.
 //!
-//! SQLite copies the pages in one transaction of the target. So an interrupted copy leaves the target as it was, and the
-//! next one begins again. At the end all tables of both files are read and compared.
+//! SQLite copies the pages in one transaction of the target. So an interrupted copy leaves the target as it was, and
+//! the next one begins again. At the end all tables of both files are read and compared.
 
 use super::sqlite::Source;
 use super::{MoveError, Moved};
@@ -10,8 +10,8 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-/// Copies the SQLite database in the file `from` to the file `to`, which must have no rows, and compares both. Blocks on
-/// the disk.
+/// Copies the SQLite database in the file `from` to the file `to`, which must have no rows, and compares both. Blocks
+/// on the disk.
 ///
 /// # Errors
 /// See [`MoveError`].

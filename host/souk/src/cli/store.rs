@@ -100,8 +100,8 @@ impl Copy {
             _ => match label {
                 Some(label) => self.file(&application, &state, label, from, to).await?,
                 None => anyhow::bail!(
-                    "`{}` is neither the label of a key-value store, nor a component with migrations, nor `sqlite/` and \
-                     the label of a database\n  fix: name one: {}",
+                    "`{}` is neither the label of a key-value store, nor a component with migrations, nor `sqlite/` \
+                     and the label of a database\n  fix: name one: {}",
                     self.name,
                     names(&application)
                 ),
@@ -232,8 +232,8 @@ fn sqlite_file(place: Named, application: &Application, state: &StateFolder, lab
         Named::Configured => application.sqlite_paths.get(label).cloned().unwrap_or_else(by_itself),
         Named::KeyValue(KeyValuePlace::File(path)) => path,
         Named::KeyValue(_) | Named::Postgres(_) => anyhow::bail!(
-            "a database is copied from a SQLite file, to another one or, if migrations make its tables, to PostgreSQL\n  \
-             fix: write `state`, or `file:PATH`; between two servers of PostgreSQL, pg_dump and pg_restore copy"
+            "a database is copied from a SQLite file, to another one or, if migrations make its tables, to \
+             PostgreSQL\n  fix: write `state`, or `file:PATH`; between two servers of PostgreSQL, pg_dump and pg_restore copy"
         ),
     })
 }
