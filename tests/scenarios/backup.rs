@@ -169,6 +169,21 @@ async fn an_incomplete_changed_or_foreign_backup_is_refused_before_anything_is_w
 }
 
 #[tokio::test]
+async fn a_restore_does_not_replace_a_file_that_its_settings_do_not_use() {
+    let shop = Shop::of(App::store_alone()).await;
+    let folder = shop.app.path("backup");
+    done(&shop.app, "backup", &[text(&folder)]).await;
+    // The orders have moved to PostgreSQL, and their former file is the way back.
+    let other = App::store_alone().variable("orders_database_url", "postgres://souk@127.0.0.1/none");
+    let former = other.state().join("sqlite/orders.db");
+    fs::create_dir_all(other.state().join("sqlite")).unwrap();
+    fs::write(&former, "the former orders").unwrap();
+    let message = refused(&other, "restore", &[text(&folder)]).await;
+    assert!(message.contains("sqlite/orders.db exists already"), "{message}");
+    assert_eq!(fs::read_to_string(&former).unwrap(), "the former orders");
+}
+
+#[tokio::test]
 async fn a_backup_onto_a_full_disk_says_to_make_room_and_the_next_one_succeeds() {
     let (mut disk, app) = Disk::under(App::store_alone(), 64);
     let shop = Shop::of(app).await;

@@ -130,6 +130,56 @@ async fn a_shop_moves_from_sqlite_to_postgresql_with_all_that_it_has() {
 }
 
 #[tokio::test]
+async fn a_database_moves_to_another_file_by_the_command_that_the_refused_start_names() {
+    let shop = Shop::of(App::store_alone().shared_secrets()).await;
+    let customer = token(&shop.register("ann@example.com").await);
+    let (id, _) = shop.small_order(&customer).await;
+    let before = shop.order_by_id(&customer, &id).await;
+    let Shop { app, host, .. } = shop;
+    host.stop().await;
+    let app = app.file("runtime-config.toml", "[sqlite_database.orders]\ntype = \"spin\"\npath = \"disk/orders.db\"\n");
+    std::fs::create_dir(app.path("disk")).unwrap();
+    let refused = app.start_fails().await;
+    let former = app.state().canonicalize().unwrap().join("sqlite/orders.db").display().to_string();
+    let command = format!("souk store copy orders --from file:{former} --to configured");
+    assert!(refused.contains("the database of `orders` is now in ") && refused.contains(&command), "{refused}");
+    let said = copy(&app, &["orders", "--from", &format!("file:{former}"), "--to", "configured"]).await;
+    assert!(said.contains(" rows of ") && said.contains(", and compared"), "{said}");
+    let again = app.souk("store", &["copy", "orders", "--from", "state"]).await;
+    assert!(texts(&again).1.contains("has rows"), "{again:?}");
+    let same = app.souk("store", &["copy", "orders", "--from", "configured"]).await;
+    assert!(texts(&same).1.contains("both places are "), "{same:?}");
+    let shop = Shop::of(app).await;
+    assert_eq!(shop.order_by_id(&customer, &id).await, before);
+}
+
+#[tokio::test]
+async fn a_database_without_migrations_is_not_left_behind_either() {
+    let rows = "CREATE TABLE IF NOT EXISTS t (a INTEGER, b TEXT); INSERT INTO t VALUES (9, 'zebra');";
+    let app = App::alone("wasi-0-2");
+    app.start_at("127.0.0.1:0", "state", &["--sqlite", rows]).await.stop().await;
+    let app = app.file("runtime-config.toml", "[sqlite_database.default]\ntype = \"spin\"\npath = \"new.db\"\n");
+    let refused = app.start_fails().await;
+    assert!(refused.contains("the database `default` is now in ") && refused.contains("new.db"), "{refused}");
+    assert!(refused.contains("souk store copy sqlite/default --from file:"), "{refused}");
+    let said = copy(&app, &["sqlite/default", "--from", "state"]).await;
+    assert!(said.starts_with("sqlite/default: 1 rows of 1 tables copied from "), "{said}");
+    assert!(app.start().await.client().get("/sqlite").await.text().contains("zebra"));
+}
+
+#[tokio::test]
+async fn a_store_that_is_not_there_is_not_copied_and_not_made() {
+    let shop = Shop::of(App::store_alone()).await;
+    let Shop { app, host, .. } = shop;
+    host.stop().await;
+    let (from, to) = (app.path("none.db"), app.path("copy.db"));
+    let [from_place, to_place] = [&from, &to].map(|path| format!("file:{}", path.display()));
+    let output = app.souk("store", &["copy", "auth", "--from", &from_place, "--to", &to_place]).await;
+    assert!(texts(&output).1.contains("there is no store in "), "{output:?}");
+    assert!(!from.exists() && !to.exists());
+}
+
+#[tokio::test]
 async fn start_empty_accepts_a_new_empty_place() {
     let shop = Shop::of(App::store_alone()).await;
     shop.register("ann@example.com").await.expect(201);

@@ -86,3 +86,15 @@ async fn examples_that_orders_name_stay() {
         assert_eq!(products(&Shop::of(app).await).await, 47);
     }
 }
+
+#[tokio::test]
+async fn examples_are_not_added_to_another_database_than_the_hosts() {
+    let Shop { app, host, .. } = Shop::of(App::store_alone()).await;
+    host.stop().await;
+    let app = app.variable("products_database_url", Postgres::shared().database());
+    let output = app.souk("seed", &[]).await;
+    let (_, err) = texts(&output);
+    assert!(!output.status.success() && err.contains("the host keeps the database of `products` in "), "{err}");
+    // With the examples there, this start would have left the former products behind.
+    assert!(app.start_fails().await.contains("the database of `products` is now in postgres://"));
+}

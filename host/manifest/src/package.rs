@@ -77,7 +77,7 @@ pub fn configured_state_dir(runtime_config: &Path) -> Option<PathBuf> {
     runtime_config::read(runtime_config, runtime_config, &Report::default()).0.state_dir
 }
 
-/// Refuses a package's manifest that names a path outside its folder.
+/// Refuses a package's manifest that names a path outside its folder, or a download from this machine.
 pub(super) fn check(application: &Application, file: File<'_>) {
     for component in application.components.values() {
         let refuse = |what: &str| {
@@ -88,6 +88,12 @@ pub(super) fn check(application: &Application, file: File<'_>) {
         let outside = |path: &Path| !is_inside(&application.dir, path);
         if component.download.is_none() && outside(&component.source) {
             refuse("`source`");
+        }
+        if component.download.as_ref().is_some_and(Download::is_local) {
+            // A request to a program that trusts whatever comes from its own machine.
+            let message = "`source` is a download from this machine".to_owned();
+            let fix = "do not use this package: its author must put the component into it";
+            file.report.error(file.diagnostic(Some(component.line), Some(&component.name), message, fix));
         }
         for (key, _) in component.folders().filter(|(_, folder)| outside(folder)) {
             refuse(&format!("`{key}`"));
@@ -144,6 +150,29 @@ mod tests {
                     let error = loaded.unwrap_err();
                     assert!(error.contains(&format!("{wrong} leaves the folder of the package")), "{text}: {error}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_package_does_not_let_the_host_ask_servers_of_this_machine() {
+        let digest = "0".repeat(64);
+        for (source, refused) in [
+            (format!("{{ url = \"https://r.test/a.wasm\", digest = \"sha256:{digest}\" }}"), false),
+            (format!("{{ url = \"http://127.0.0.1:8080/stop\", digest = \"sha256:{digest}\" }}"), true),
+            (format!("{{ url = \"https://localhost/stop\", digest = \"sha256:{digest}\" }}"), true),
+            ("{ registry = \"r.test\", package = \"shop:cart\", version = \"1.0.0\" }".to_owned(), false),
+            ("{ registry = \"localhost:5000\", package = \"shop:cart\", version = \"1.0.0\" }".to_owned(), true),
+        ] {
+            let mut app = app(&format!("{HEAD}source = {source}\n")).env("SPIN_VARIABLE_V", "1");
+            load(&app.options).unwrap();
+            let operator = tempfile::tempdir().unwrap();
+            app.options.operator = Some(operator.path().to_owned());
+            let loaded = load(&app.options).map(|_| ()).map_err(|errors| errors.to_string());
+            match (loaded, refused) {
+                (Ok(()), false) => {}
+                (Err(error), true) => assert!(error.contains("a download from this machine"), "{source}: {error}"),
+                (loaded, _) => panic!("{source}: {loaded:?}"),
             }
         }
     }

@@ -5,7 +5,7 @@
 //! is downloaded. A URL must not contain a user name: a manifest is shared, so a password in it would be known to
 //! everyone.
 
-use super::download_url::check_download_url;
+use super::download_url::{check_download_url, is_loopback};
 use super::release::{self, Release};
 use super::table::{At, Table};
 use http::Uri;
@@ -33,6 +33,14 @@ pub enum Download {
 }
 
 impl Download {
+    /// Whether it comes from a server on this machine.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Download::File { url, .. } => url.host().is_some_and(is_loopback),
+            Download::Release { release, .. } => release.is_local(),
+        }
+    }
+
     /// The SHA-256 of the component, as 64 lower-case hexadecimal digits, if the manifest names it.
     pub fn digest(&self) -> Option<&str> {
         match self {

@@ -1,4 +1,4 @@
-//! Moving a component's database from SQLite to PostgreSQL.
+//! Moving a component's database from SQLite to PostgreSQL, or to another SQLite file ([`copy_file`]).
 //!
 //! The component's migrations create the tables in PostgreSQL. The rows are copied from SQLite, and at the end both
 //! databases are compared. Tables whose rows triggers change (counts, for example) are not copied: PostgreSQL's triggers
@@ -10,12 +10,14 @@
 //! An interrupted copy can be started again: it does not touch rows that are already there. Nobody may write meanwhile,
 //! so the caller has locked the state folder.
 
+mod file;
 mod postgres;
 mod read;
 mod sqlite;
 #[cfg(test)]
 mod tests;
 
+pub use file::copy_file;
 pub use postgres::{Move, Owner, copy};
 pub use read::{read_postgres, read_sqlite};
 pub use sqlite::has_rows;
@@ -81,15 +83,15 @@ pub enum MoveError {
     },
     /// The comparison found a difference.
     #[error(
-        "table `{table}` has {here} rows in SQLite and {there} in PostgreSQL, or other values\n  fix: empty the PostgreSQL \
-         database and copy again; if this error comes again, report it"
+        "table `{table}` has {here} rows in the source and {there} in the copy, or other values\n  fix: empty the \
+         database that is copied to and copy again; if this error comes again, report it"
     )]
     Differs {
         /// The table.
         table: String,
-        /// Rows in SQLite.
+        /// Rows in the source.
         here: u64,
-        /// Rows in PostgreSQL.
+        /// Rows in the copy.
         there: u64,
     },
     /// The work was stopped.

@@ -3,9 +3,10 @@
 use super::{MAX_BATCH_BYTES, MAX_BATCH_ROWS, Sum};
 use crate::sqlite::HISTORY_PREFIX;
 use parking_lot::Mutex;
+use rusqlite::backup::{Backup, StepResult};
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, Error, OpenFlags, ffi};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -144,6 +145,41 @@ impl Source {
         Ok(written)
     }
 
+    /// A table with rows other than those that migrations and triggers write.
+    pub(super) fn table_with_rows(&mut self) -> rusqlite::Result<Option<String>> {
+        for table in self.tables()?.into_iter().filter(|table| !table.is_log) {
+            let sql = format!("SELECT EXISTS (SELECT 1 FROM {})", quoted(&table.name));
+            if self.0.query_row(&sql, [], |row| row.get(0))? {
+                return Ok(Some(table.name));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The checksum of each table.
+    pub(super) fn sums(&self) -> rusqlite::Result<BTreeMap<String, Sum>> {
+        let mut sums = BTreeMap::new();
+        for name in self.names()? {
+            let mut select = self.0.prepare(&format!("SELECT * FROM {}", quoted(&name)))?;
+            let columns = select.column_count();
+            let (mut rows, mut sum) = (select.query([])?, Sum::default());
+            while let Some(row) = rows.next()? {
+                let values = (0..columns).map(|n| row.get_ref(n).map(text)).collect::<Result<Vec<_>, _>>()?;
+                sum.add(values.iter().map(|value| value.as_ref().map(|(text, _)| text.as_str())));
+            }
+            sums.insert(name, sum);
+        }
+        Ok(sums)
+    }
+
+    /// Copies all pages into `to`, in one transaction of that database.
+    pub(super) fn copy_into(&self, to: &mut Connection) -> rusqlite::Result<()> {
+        match Backup::new(&self.0, to)?.step(-1)? {
+            StepResult::Done => Ok(()),
+            _ => Err(Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_BUSY), None)),
+        }
+    }
+
     /// Sends all rows of `tables`; ends early when the receiver is gone.
     pub(super) fn send(&self, tables: &[Table], to: &Sender<Part>) -> rusqlite::Result<()> {
         for (index, table) in tables.iter().enumerate() {
@@ -188,17 +224,8 @@ impl Source {
 /// Whether a database has rows other than those that its migrations and triggers write. A missing file, or one that is
 /// not a database, has none. Blocks on the disk.
 pub fn has_rows(path: &Path) -> bool {
-    let look = || -> rusqlite::Result<bool> {
-        let mut source = Source::open(path)?;
-        for table in source.tables()?.into_iter().filter(|table| !table.is_log) {
-            let sql = format!("SELECT EXISTS (SELECT 1 FROM {})", quoted(&table.name));
-            if source.0.query_row(&sql, [], |row| row.get(0))? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    };
-    path.is_file() && look().unwrap_or(false)
+    let look = || -> rusqlite::Result<Option<String>> { Source::open(path)?.table_with_rows() };
+    path.is_file() && look().is_ok_and(|table| table.is_some())
 }
 
 /// A value as text, for the checksum, and as JSON; `None` for NULL.

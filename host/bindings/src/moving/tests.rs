@@ -1,6 +1,6 @@
 //! The same tables in SQLite and PostgreSQL, each with its own types.
 
-use super::{Move, MoveError, Owner, copy, has_rows};
+use super::{Move, MoveError, Owner, copy, copy_file, has_rows};
 use souk_manifest::PostgresAddress;
 use souk_test::postgres::Postgres;
 use std::path::{Path, PathBuf};
@@ -142,4 +142,29 @@ async fn tables_that_differ_are_named_before_anything_is_copied() {
     let error = f.copy(false).await.unwrap_err().to_string();
     assert!(error.contains("`extra` is not in the PostgreSQL database") || error.contains("`bills`"), "{error}");
     assert!(!has_rows(Path::new("/nowhere/one.db")));
+}
+
+#[test]
+fn a_database_is_copied_to_another_file_with_all_that_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("one.db"), dir.path().join("two.db"));
+    let sqlite = |path: &Path, sql: &str| rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
+    // The target is as a start has left it that was refused.
+    for path in [&from, &to] {
+        sqlite(path, "PRAGMA journal_mode = wal");
+    }
+    sqlite(&from, SQLITE);
+    sqlite(&from, ROWS);
+    let tables = |moved: Vec<super::Moved>| moved.into_iter().map(|one| (one.table, one.rows)).collect::<Vec<_>>();
+    let expected = [("a_count", 1), ("bills", 3), ("customers", 2)].map(|(table, rows)| (table.to_owned(), rows));
+    assert_eq!(tables(copy_file(&from, &to).unwrap()), expected);
+    let copied = rusqlite::Connection::open(&to).unwrap();
+    let counted: i64 = copied.query_row("SELECT bills FROM a_count", [], |row| row.get(0)).unwrap();
+    assert_eq!(counted, 3);
+    drop(copied);
+    let error = copy_file(&from, &to).unwrap_err();
+    assert!(matches!(&error, MoveError::NotEmpty { .. }), "{error}");
+    let error = copy_file(&dir.path().join("none.db"), &dir.path().join("three.db")).unwrap_err();
+    assert!(matches!(&error, MoveError::Source { .. }), "{error}");
+    assert!(!dir.path().join("three.db").exists());
 }

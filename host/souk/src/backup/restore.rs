@@ -115,6 +115,12 @@ pub fn restore(
             if let Some(path) = there.into_values().next() {
                 return Err(RestoreError::Occupied { path });
             }
+            // Also what these settings do not use, say the file of a database that is in PostgreSQL now.
+            let versions = state.path().join("versions");
+            let mut data = targets.iter().map(|(_, target)| target).filter(|target| !target.starts_with(&versions));
+            if let Some(path) = data.find(|target| target.exists()).cloned() {
+                return Err(RestoreError::Occupied { path });
+            }
         }
         // An earlier host left it empty.
         Some(begun) if begun.is_empty() || *begun == name => {}

@@ -182,10 +182,28 @@ mod with {
         }
     }
 
-    /// The character, or its escape if a terminal would interpret it.
+    /// The character, or its escape if a terminal would interpret it, hide it, or show others in another order.
     fn printable(c: char) -> impl Iterator<Item = char> {
-        let (plain, escaped) = if c.is_control() { (None, Some(c.escape_default())) } else { (Some(c), None) };
+        let is_plain = matches!(c, '"' | '\'' | '\\') || c.escape_debug().len() == 1;
+        let (plain, escaped) = if is_plain { (Some(c), None) } else { (None, Some(c.escape_debug())) };
         plain.into_iter().chain(escaped.into_iter().flatten())
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::printable;
+
+        #[test]
+        fn text_of_a_package_is_shown_in_its_order_and_does_not_control_the_terminal() {
+            for (text, shown) in [
+                (r#"files: "a b" -> /café\x"#, r#"files: "a b" -> /café\x"#),
+                ("a\u{1b}[2Kb", "a\\u{1b}[2Kb"),
+                ("https://\u{202e}moc.kcatta", "https://\\u{202e}moc.kcatta"),
+                ("a\u{200b}b\u{a0}c", "a\\u{200b}b\\u{a0}c"),
+            ] {
+                assert_eq!(text.chars().flat_map(printable).collect::<String>(), shown);
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 use super::{AppArgs, default_url, fill_in, output};
 use crate::app;
+use crate::moving;
 use clap::Args;
 use souk_manifest::state::{self, StateFolder};
 use std::process::ExitCode;
@@ -26,6 +27,8 @@ impl Seed {
         // The scripts use no secrets, so none is created.
         let application = fill_in(manifest, default_url(), state::secrets_of(&state_dir))?;
         let state = StateFolder::open(&state_dir)?;
+        // Rows in another database than the host's would make its next start take that one for its own.
+        moving::must_match(&application, state.path())?;
         let (done, what) = match self.remove {
             true => (app::remove_examples(&application, &state).await?, "removed"),
             false => (app::add_examples(&application, &state).await?, "added"),

@@ -6,11 +6,15 @@ use crate::url_file;
 use clap::{Args, Subcommand};
 use souk_bindings::key_value::{Store as KeyValue, open_at};
 use souk_bindings::migrations::sqlite_label;
-use souk_bindings::moving::{Move, Owner, copy as copy_database};
+use souk_bindings::moving::{Move, Moved, Owner, copy as copy_database, copy_file};
 use souk_manifest::state::{self, StateFolder};
 use souk_manifest::{Application, Component, DatabaseUrl, KeyValuePlace, MongoUrl, PostgresAddress, RedisUrl};
 use souk_nats::Nats;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+/// Begins the name of a SQLite database: a key-value store may have the same label.
+const SQLITE: &str = "sqlite/";
 
 /// The arguments of `souk store`. Here `--from` is the place of the data, and the manifest is `-f` alone.
 #[derive(Debug, Args)]
@@ -24,7 +28,7 @@ pub(super) struct Store {
 
 #[derive(Debug, Subcommand)]
 enum StoreCommand {
-    /// Copy a key-value store, or a component's SQLite database to PostgreSQL; then compare
+    /// Copy a key-value store, or a SQLite database to another file or to PostgreSQL; then compare
     Copy(Copy),
 }
 
@@ -39,7 +43,8 @@ enum StoreCommand {
                   Example: souk store copy auth --from state --to configured"
 )]
 struct Copy {
-    /// The label of a key-value store, or the component that owns the database
+    /// The label of a key-value store, the component whose migrations made the database, or `sqlite/LABEL` for any
+    /// SQLite database
     name: String,
     /// Where the data is
     #[arg(long, value_name = "PLACE")]
@@ -77,6 +82,9 @@ impl Copy {
         }
         let component = application.components.get(&self.name).filter(|one| one.migrations.is_some());
         let is_label = application.components.values().any(|one| one.key_value_stores.contains(&self.name));
+        let label = self.name.strip_prefix(SQLITE).filter(|label| {
+            application.components.values().any(|one| one.sqlite_databases.iter().any(|known| known == *label))
+        });
         let said = match (component, &to) {
             (Some(component), Named::Postgres(address)) => {
                 self.database(&application, &state, component, from, address).await?
@@ -85,19 +93,19 @@ impl Copy {
                 Some(DatabaseUrl::Postgres(address)) => {
                     self.database(&application, &state, component, from, address).await?
                 }
-                _ => anyhow::bail!(
-                    "the database of `{0}` is configured as SQLite\n  fix: set its `database_url` to PostgreSQL, or \
-                     name a PostgreSQL database: --to postgres://USER:PASSWORD@HOST/DATABASE",
-                    self.name
-                ),
+                _ => self.file(&application, &state, sqlite_label(component)?, from, to).await?,
             },
             _ if is_label => self.key_value(&application, &state, from, to).await?,
-            _ => anyhow::bail!(
-                "`{}` is neither the label of a key-value store nor a component with migrations that is copied to \
-                 PostgreSQL\n  fix: name one: {}",
-                self.name,
-                names(&application)
-            ),
+            (Some(component), _) => self.file(&application, &state, sqlite_label(component)?, from, to).await?,
+            _ => match label {
+                Some(label) => self.file(&application, &state, label, from, to).await?,
+                None => anyhow::bail!(
+                    "`{}` is neither the label of a key-value store, nor a component with migrations, nor `sqlite/` \
+                     and the label of a database\n  fix: name one: {}",
+                    self.name,
+                    names(&application)
+                ),
+            },
         };
         output::line(&said);
         Ok(ExitCode::SUCCESS)
@@ -128,6 +136,15 @@ impl Copy {
         if from_shown == to_shown {
             anyhow::bail!("both places are {from_shown}\n  fix: name another with --to, or change runtime-config.toml");
         }
+        // Opening it would create it.
+        let file = match &from {
+            None => Some(folder.join(format!("{}.db", self.name))),
+            Some(KeyValuePlace::File(path)) => Some(path.clone()),
+            Some(_) => None,
+        };
+        if file.is_some_and(|file| !file.exists()) {
+            anyhow::bail!("there is no store in {from_shown}\n  fix: name the place of the data with --from");
+        }
         let nats =
             match (&application.nats, [&from, &to].map(|place| matches!(place, Some(KeyValuePlace::Nats { .. })))) {
                 (Some(config), places) if places.contains(&true) => {
@@ -156,16 +173,7 @@ impl Copy {
         to: &PostgresAddress,
     ) -> anyhow::Result<String> {
         let label = sqlite_label(component)?;
-        let by_itself = || state.sqlite().join(format!("{label}.db"));
-        let file = match from {
-            Named::State => by_itself(),
-            Named::Configured => application.sqlite_paths.get(label).cloned().unwrap_or_else(by_itself),
-            Named::KeyValue(KeyValuePlace::File(path)) => path,
-            Named::KeyValue(_) | Named::Postgres(_) => anyhow::bail!(
-                "a database is copied from SQLite\n  fix: write `--from state`, or `--from file:PATH`; between two servers \
-                 of PostgreSQL, pg_dump and pg_restore copy"
-            ),
-        };
+        let file = sqlite_file(from, application, state, label)?;
         let sharing = application.components.values().filter(|one| sqlite_label(one).is_ok_and(|other| other == label));
         let owner = |one: &Component| {
             let (retired, additive) = (one.retired.clone(), one.additive.clone());
@@ -182,19 +190,60 @@ impl Copy {
         }
         let copied = copied?;
         moving::end(state, &self.name, &to_shown)?;
-        let rows: u64 = copied.iter().map(|table| table.rows).sum();
-        let tables = copied.len();
-        Ok(format!(
-            "{}: {rows} rows of {tables} tables copied from {from_shown} to {to_shown}, and compared",
-            self.name
-        ))
+        Ok(self.done(&copied, &from_shown, &to_shown))
+    }
+
+    /// Copies the SQLite database `label` to another file. Nothing notes that it begins: an interrupted copy leaves the
+    /// target as it was.
+    async fn file(
+        &self,
+        application: &Application,
+        state: &StateFolder,
+        label: &str,
+        from: Named,
+        to: Named,
+    ) -> anyhow::Result<String> {
+        let from = sqlite_file(from, application, state, label)?;
+        let to = sqlite_file(to, application, state, label)?;
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        if real(&from) == real(&to) {
+            anyhow::bail!(
+                "both places are {}\n  fix: name another with --to, or first configure another: a `path` in \
+                 runtime-config.toml, or PostgreSQL as the component's `database_url`",
+                from.display()
+            );
+        }
+        let (source, target) = (from.clone(), to.clone());
+        let copied = tokio::task::spawn_blocking(move || copy_file(&source, &target)).await??;
+        Ok(self.done(&copied, &from.display().to_string(), &to.display().to_string()))
+    }
+
+    fn done(&self, copied: &[Moved], from: &str, to: &str) -> String {
+        let (rows, tables) = (copied.iter().map(|table| table.rows).sum::<u64>(), copied.len());
+        format!("{}: {rows} rows of {tables} tables copied from {from} to {to}, and compared", self.name)
     }
 }
 
+/// The file of the SQLite database `label` at this place.
+fn sqlite_file(place: Named, application: &Application, state: &StateFolder, label: &str) -> anyhow::Result<PathBuf> {
+    let by_itself = || state.sqlite().join(format!("{label}.db"));
+    Ok(match place {
+        Named::State => by_itself(),
+        Named::Configured => application.sqlite_paths.get(label).cloned().unwrap_or_else(by_itself),
+        Named::KeyValue(KeyValuePlace::File(path)) => path,
+        Named::KeyValue(_) | Named::Postgres(_) => anyhow::bail!(
+            "a database is copied from a SQLite file, to another one or, if migrations make its tables, to \
+             PostgreSQL\n  fix: write `state`, or `file:PATH`; between two servers of PostgreSQL, pg_dump and pg_restore copy"
+        ),
+    })
+}
+
 fn names(application: &Application) -> String {
-    let labels = application.components.values().flat_map(|one| &one.key_value_stores).map(String::as_str);
+    let labels = application.components.values().flat_map(|one| &one.key_value_stores).cloned();
+    let databases = application.components.values().flat_map(|one| &one.sqlite_databases);
+    let databases = databases.map(|label| format!("{SQLITE}{label}"));
     let components = application.components.values().filter(|one| one.migrations.is_some());
-    let mut names: Vec<&str> = labels.chain(components.map(|one| one.name.as_str())).collect();
+    let mut names: Vec<String> = labels.chain(databases).chain(components.map(|one| one.name.clone())).collect();
     names.sort_unstable();
     names.dedup();
     names.join(", ")

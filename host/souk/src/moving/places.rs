@@ -11,7 +11,7 @@ use souk_bindings::moving::has_rows;
 use souk_manifest::state::StateFolder;
 use souk_manifest::subject::Subjects;
 use souk_manifest::{Application, Component, DatabaseUrl, KeyValuePlace};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -87,7 +87,7 @@ pub enum PlaceError {
 /// The content of `places.json`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Places {
-    /// By the keys `key-value/LABEL` and `database/COMPONENT`.
+    /// By the keys `key-value/LABEL`, `database/COMPONENT` and, without migrations, `sqlite/LABEL`.
     #[serde(default)]
     places: BTreeMap<String, Place>,
     /// The copies that have begun but not finished: what is copied, where to, and where from.
@@ -176,6 +176,23 @@ fn database_place(component: &Component, application: &Application, sqlite: &Pat
     Some((now, Place::file(&by_itself)))
 }
 
+/// The labels of the SQLite databases in which no migrations run, each with its place and its default place.
+fn other_databases(application: &Application, sqlite: &Path) -> BTreeMap<String, (Place, Place)> {
+    let migrated: BTreeSet<&str> = application
+        .here()
+        .filter(|component| component.migrations.is_some())
+        .filter_map(|component| migrations::sqlite_label(component).ok())
+        .collect();
+    let labels = application.here().flat_map(|component| &component.sqlite_databases);
+    let others = labels.filter(|label| !migrated.contains(label.as_str()));
+    let places = others.map(|label| {
+        let by_itself = sqlite.join(format!("{label}.db"));
+        let now = Place::file(application.sqlite_paths.get(label).unwrap_or(&by_itself));
+        (label.clone(), (now, Place::file(&by_itself)))
+    });
+    places.collect()
+}
+
 /// Compares the places of this host's data with the recorded ones, and records them. The returned task watches stores
 /// that are empty. Blocks on the disk: nothing else may run.
 ///
@@ -225,6 +242,12 @@ pub(crate) async fn check(
             place.rows = true;
         }
     }
+    for (label, (mut now, by_itself)) in other_databases(application, &state.sqlite()) {
+        now.rows = now.file.as_deref().is_some_and(has_rows);
+        // Also what `souk store copy` calls it.
+        let key = format!("sqlite/{label}");
+        places.compare(&key, now, by_itself, format!("the database `{label}`"), &key)?;
+    }
     places.write(state)?;
     Ok((!empty.is_empty()).then(|| AbortOnDropHandle::new(tokio::spawn(watch(empty, state.clone())))))
 }
@@ -267,6 +290,9 @@ pub(crate) fn accept(application: &Application, state: &StateFolder) -> Result<(
             places.places.insert(format!("database/{}", component.name), now);
         }
     }
+    for (label, (now, _)) in other_databases(application, &state.sqlite()) {
+        places.places.insert(format!("sqlite/{label}"), now);
+    }
     places.write(state)
 }
 
@@ -290,6 +316,9 @@ pub(crate) fn must_match(application: &Application, folder: &Path) -> Result<(),
         if let Some((now, by_itself)) = database_place(component, application, &folder.join("sqlite")) {
             places.must_be(&format!("database/{name}"), &now, &by_itself, || format!("the database of `{name}`"))?;
         }
+    }
+    for (label, (now, by_itself)) in other_databases(application, &folder.join("sqlite")) {
+        places.must_be(&format!("sqlite/{label}"), &now, &by_itself, || format!("the database `{label}`"))?;
     }
     Ok(())
 }
@@ -325,7 +354,7 @@ pub(crate) fn end(state: &StateFolder, name: &str, to: &str) -> Result<(), Place
 }
 
 /// The labels of the stores of this host's components, each once.
-fn labels(application: &Application) -> std::collections::BTreeSet<&str> {
+fn labels(application: &Application) -> BTreeSet<&str> {
     application.here().flat_map(|component| &component.key_value_stores).map(String::as_str).collect()
 }
 

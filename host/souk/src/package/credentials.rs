@@ -62,6 +62,19 @@ impl Credentials {
     }
 }
 
+/// Whether a server that a registry names for tokens is the registry's own: a token that was paid for with a login at
+/// this server goes back to the registry. Otherwise any registry could name another one's server, and so get a token
+/// for what the operator may read there.
+pub(super) fn is_token_server_of(token_server: &str, registry: &str) -> bool {
+    let host = |authority: &str| authority.rsplit_once(':').map_or(authority, |(host, _)| host).to_ascii_lowercase();
+    let (server, registry) = (host(token_server), host(registry));
+    let below = |domain: &str| registry.strip_suffix(domain).is_some_and(|name| name.ends_with('.'));
+    server == registry
+        || (HUB.contains(&server.as_str()) && HUB.contains(&registry.as_str()))
+        // `registry.gitlab.com` and `gitlab.com`, but never a whole top-level domain.
+        || (server.contains('.') && below(&server))
+}
+
 /// How much of `host/repository` an entry's key matches, which may be a URL; `None` when it is another registry's or
 /// path's.
 fn fits(key: &str, host: &str, repository: &str) -> Option<usize> {
@@ -83,6 +96,24 @@ pub(super) mod tests {
     /// Credentials from one file.
     pub(crate) fn from(path: &Path) -> Credentials {
         Credentials { files: vec![path.to_owned()] }
+    }
+
+    #[test]
+    fn a_registry_cannot_name_another_ones_token_server_as_its_own() {
+        for (server, registry, own) in [
+            ("r.test", "r.test", true),
+            ("R.test:8443", "r.test:5000", true),
+            ("auth.docker.io", "index.docker.io", true),
+            ("gitlab.com", "registry.gitlab.com", true),
+            ("ghcr.io", "evil.test", false),
+            ("auth.docker.io", "evil.test", false),
+            ("registry.gitlab.com", "gitlab.com", false),
+            ("test", "evil.test", false),
+            ("r.test", "evil-r.test", false),
+            ("localhost:1", "127.0.0.1:2", false),
+        ] {
+            assert_eq!(is_token_server_of(server, registry), own, "{server} of {registry}");
+        }
     }
 
     #[test]

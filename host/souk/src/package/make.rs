@@ -12,10 +12,11 @@ use super::{
 use oci_client::manifest::{OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageManifest};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use souk_manifest::{PackagePlan, PackagedCode, is_inside, state};
+use souk_manifest::{Download, PackagePlan, PackagedCode, is_inside, state};
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
@@ -76,6 +77,11 @@ fn blobs(manifest: &Path, plan: &PackagePlan, archived: &NamedTempFile) -> Resul
     if text.len() as u64 > MAX_SPIN_TOML_BYTES || plan.components.len() > MAX_COMPONENTS {
         let why = format!("has more than {MAX_COMPONENTS} components, or {} MiB", MAX_SPIN_TOML_BYTES >> 20);
         return Err(PackageError::new(what, why, "divide it into several applications"));
+    }
+    let is_local = |code: &&PackagedCode| code.download.as_ref().is_some_and(Download::is_local);
+    if let Some(code) = plan.components.iter().find(is_local) {
+        let why = format!("component `{}` is a download from this machine, and no other has it", code.component);
+        return Err(PackageError::new(what, why, "copy the file into the folder, and name it as `source`"));
     }
     let mut parts = vec![("spin.toml".to_owned(), text.len() as u64)];
     let mut blobs = vec![
@@ -194,11 +200,15 @@ fn is_operators(path: &Path) -> bool {
     name == ".env" || name == "runtime-config.toml" || path.ancestors().skip(1).any(state::exists)
 }
 
-/// Collects the files below a folder of the application.
+/// Collects the files below a folder of the application, except those whose name begins with a dot: no host serves or
+/// runs them, and they may be somebody's own.
 fn collect(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), PackageError> {
     let wrong = |error: io::Error| PackageError::io(folder.display(), &error);
     for entry in fs::read_dir(folder).map_err(wrong)? {
         let entry = entry.map_err(wrong)?;
+        if entry.file_name().as_bytes().starts_with(b".") {
+            continue;
+        }
         // A link to a folder could be circular.
         match entry.file_type().map_err(wrong)? {
             kind if kind.is_dir() => collect(&entry.path(), found)?,

@@ -156,6 +156,9 @@ async fn unpack(
         let (what, layer, into) = (what.clone(), layer.clone(), folder.path().to_owned());
         tokio::task::spawn_blocking(move || put(&what, &layer, blob, &into)).await??;
     }
+    // A package that is there is not checked again. After a loss of power it must not be there with half of its files.
+    let filesystem = File::open(&all)?;
+    tokio::task::spawn_blocking(move || rustix::fs::syncfs(filesystem)).await??;
     match fs::rename(folder.path(), &place) {
         // Another process was faster.
         Err(_) if place.is_dir() => {}

@@ -1,11 +1,12 @@
 //! A registry client: the part of OCI's distribution protocol that packages need.
 //!
 //! It speaks https, or http to this machine if the operator asks for it (`--plain-http`). The registry's credentials
-//! and tokens go only to the registry; a separate token server gets only the credentials stored under its own name.
+//! and tokens go only to the registry; a separate token server gets only the credentials stored under its own name, and
+//! none if it is another registry's, because the token that it returns goes to this registry.
 //! Redirects are followed without credentials and tokens. Every read is limited by the announced size before it starts.
 //! Neither credentials nor tokens are logged.
 
-use super::credentials::Credentials;
+use super::credentials::{Credentials, is_token_server_of};
 use super::layout::{Layout, Section};
 use super::token::{Challenge, bearer};
 use super::{MAX_MANIFEST_BYTES, Name, PackageError, digest_of, named, size_of};
@@ -175,7 +176,10 @@ impl Registry {
         self.check(&url, "its token server")?;
         // Credentials stored under that server's own name, so another server never gets the registry's.
         let host = url.authority().map(ToString::to_string).unwrap_or_default();
-        let credentials = self.credentials.find(&host, repository)?;
+        let credentials = match is_token_server_of(&host, self.name.authority()) {
+            true => self.credentials.find(&host, repository)?,
+            false => None,
+        };
         let answer = self.once(&Method::GET, &url, &HeaderMap::new(), empty(), credentials).await?;
         if answer.status() != StatusCode::OK {
             return Err(nobody(&host));

@@ -41,6 +41,10 @@ async fn manifest(
     match (kind.as_str(), said) {
         ("basic", None) => ask("Basic realm=\"r\"".to_owned()),
         ("foreign", None) => ask(format!("Bearer realm=\"{}/token\",service=\"r\"", fake.elsewhere)),
+        // The same server, under another name than the registry's.
+        ("stranger", None) => {
+            ask(format!("Bearer realm=\"{}/token\"", fake.elsewhere.replacen("127.0.0.1", "localhost", 1)))
+        }
         ("metadata", None) => ask("Bearer realm=\"https://169.254.169.254/token\"".to_owned()),
         ("own", None) => {
             let host = headers.get(header::HOST).unwrap().to_str().unwrap();
@@ -181,6 +185,10 @@ async fn a_server_of_tokens_gets_what_is_under_its_own_name_alone() {
     let theirs = (servers.elsewhere.as_str(), "dGhlaXJz");
     servers.client("foreign", &[own, theirs]).manifest().await.unwrap();
     assert_eq!(servers.seen_elsewhere.lock()[1].1.as_deref(), Some("Basic dGhlaXJz"));
+    // A registry that names another one's server of tokens would get a token for what the operator may read there.
+    let other = servers.elsewhere.replacen("127.0.0.1", "localhost", 1);
+    servers.client("stranger", &[own, (other.as_str(), "dGhlaXJz")]).manifest().await.unwrap();
+    assert_eq!(servers.seen_elsewhere.lock()[2], ("token".to_owned(), None));
     let error = servers.client("metadata", &[own]).manifest().await.unwrap_err().to_string();
     assert!(error.contains("its token server is a link-local address"), "{error}");
 }

@@ -26,6 +26,8 @@ fn application(extra: &str) -> TempDir {
         ("app/one.txt", b"1"),
         ("app/sql/sqlite/0001_a.sql", b"select 1"),
         ("app/seed/add.sql", b"select 2"),
+        ("app/seed/.passwords", b"secret"),
+        ("app/sql/.git/config", b"secret"),
         ("app/.env", b"SPIN_VARIABLE_KEY=secret"),
         ("app/runtime-config.toml", b""),
         ("built/a.wasm", CODE),
@@ -59,7 +61,7 @@ async fn a_package_has_the_application_and_nothing_of_the_operators() {
     let text = String::from_utf8(read("spin.toml")).unwrap();
     assert!(text.contains("source = \"components/a.wasm\"") && !text.contains("touch ran"), "{text}");
     assert!(!text.contains("rm -rf"), "{text}");
-    for path in [".env", "runtime-config.toml", "ran"] {
+    for path in [".env", "runtime-config.toml", "ran", "seed/.passwords", "sql/.git"] {
         assert!(!obtained.folder.join(path).exists(), "{path}");
     }
     souk_manifest::load_package(&obtained.folder).unwrap();
@@ -79,6 +81,13 @@ fn what_belongs_in_no_package_is_refused() {
         (b("files = [\"data/**/*\"]"), "operator's values"),
         (b("[component.b.dependencies]\n\"n:p/i\" = { path = \"../built/a.wasm\" }"), "lies outside the folder"),
         (b("").replace("a.wasm", "b.wasm"), "souk build"),
+        (
+            b("").replace(
+                "\"../built/a.wasm\"",
+                &format!("{{ url = \"http://localhost/a.wasm\", digest = \"sha256:{}\" }}", "0".repeat(64)),
+            ),
+            "a download from this machine",
+        ),
     ] {
         let folder = application(&extra);
         let app = folder.path().join("app");
