@@ -245,6 +245,10 @@ fn nothing_is_written_where_something_is_in_the_way() {
         ),
         (component("other", exports("acme:box-office/record@0.1.0", false), NOTHING), "found keyword `record`"),
         (
+            component("other", exports("core:day/part@0.1.0", false), NOTHING),
+            "`core` in `core:day/part@0.1.0` is a module of every component in Rust",
+        ),
+        (
             NewComponent {
                 language: Language::Python,
                 ..component("other", exports("acme:day/class@0.1.0", false), NOTHING)
@@ -288,6 +292,23 @@ fn a_second_durable_contract_is_in_a_package_of_its_own() {
     // Mistakes that were there before are not this command's.
     std::fs::write(app.join("wit/mail/inbox.wit"), "nonsense").unwrap();
     add_to(&app, &durable("third", "acme:letters/box-three@0.1.0")).unwrap();
+}
+
+#[test]
+fn a_link_is_durable_by_the_types_of_its_contract_wherever_and_however_it_is_written() {
+    let (_folder, app) = app();
+    add_to(&app, &component("web", http("/..."), NOTHING)).unwrap();
+    let key_value = Storage { key_value: true, ..NOTHING };
+    add_to(&app, &component("clicks", exports("acme:clicks/counter@0.1.0", true), key_value)).unwrap();
+    let text = std::fs::read_to_string(app.join("wit/clicks/counter.wit")).unwrap();
+    let text = text.replace("delivery-error", "failure").replace("id: string, text", "\n    id: string,\n    text");
+    assert!(text.contains("failure") && text.contains("(\n    id: string,\n    text: string)"), "{text}");
+    std::fs::remove_dir_all(app.join("wit/clicks")).unwrap();
+    std::fs::write(app.join("wit/all.wit"), text).unwrap();
+    link(&app, "web", "clicks").unwrap();
+    let manifest = std::fs::read_to_string(app.join("spin.toml")).unwrap();
+    assert!(manifest.contains("durable = [\"acme:clicks/counter@0.1.0\"]"), "{manifest}");
+    assert!(manifest.contains("\"acme:clicks/kept@0.1.0\" = { component = \"clicks\" }"), "{manifest}");
 }
 
 #[test]
