@@ -341,6 +341,16 @@ async fn build_stops_at_an_error_and_shows_it() {
 }
 
 #[tokio::test]
+async fn up_builds_nothing_when_another_process_has_its_address() {
+    let app = buildable("echo compiling");
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = other.local_addr().unwrap().to_string();
+    let output = app.souk("up", &["--build", "--listen", &address]).await;
+    assert!(refused(&output).contains(&address));
+    assert!(!texts(&output).0.contains("compiling"), "{output:?}");
+}
+
+#[tokio::test]
 async fn build_commands_do_not_see_the_values_of_variables() {
     let app = buildable("env")
         .file("runtime-config.toml", "[[variables_provider]]\ntype = \"env\"\nprefix = \"HOME\"\n")

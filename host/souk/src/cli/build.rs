@@ -7,7 +7,7 @@
 //! A build runs the build scripts of every dependency. They get the environment without the variables that hold the
 //! application's values, which can be secrets: see [`BuildEnvironment`].
 
-use super::{ManifestArg, output, stale, state_beside, wit};
+use super::{ManifestArg, output, stale, state_before_reading, wit};
 use crate::fetch::{self, ComponentDownload};
 use anyhow::{Context, bail};
 use clap::Args;
@@ -36,7 +36,7 @@ pub(super) struct Build {
     /// The component to build; may be given more than once [default: all]
     #[arg(short = 'c', long = "component-id", value_name = "COMPONENT", value_delimiter = ',')]
     components: Vec<String>,
-    /// Where components from a URL are kept [default: .souk beside the manifest]
+    /// Where components from a URL are kept [default: the runtime configuration's, or .souk beside the manifest]
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
 }
@@ -44,7 +44,7 @@ pub(super) struct Build {
 impl Build {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let manifest = self.manifest.path()?;
-        let state = self.state_dir.unwrap_or_else(|| state_beside(&manifest));
+        let state = self.state_dir.unwrap_or_else(|| state_before_reading(&manifest, None));
         let request =
             BuildRequest { manifest: &manifest, runtime_config: None, components: &self.components, state: &state };
         run(request, false).await?;

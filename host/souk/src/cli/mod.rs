@@ -265,6 +265,14 @@ fn state_beside(manifest: &Path) -> PathBuf {
     manifest.parent().unwrap_or(Path::new("")).join(".souk")
 }
 
+/// The state folder of a manifest that has not been read yet: the runtime configuration's, which is beside the manifest
+/// unless it is named here, else the default.
+fn state_before_reading(manifest: &Path, runtime_config: Option<&Path>) -> PathBuf {
+    let beside = manifest.with_file_name("runtime-config.toml");
+    let configured = souk_manifest::configured_state_dir(runtime_config.unwrap_or(&beside));
+    configured.unwrap_or_else(|| state_beside(manifest))
+}
+
 /// Fills in the variables and the host's own values; warnings go to stderr.
 fn fill_in(manifest: Manifest, url: String, secrets: Secrets) -> anyhow::Result<Application> {
     let loaded = manifest.fill_in(&HostValues { url, secrets })?;
@@ -389,6 +397,18 @@ mod tests {
         let own = command.get_arguments().filter(|argument| argument.is_global_set()).cloned();
         let inherited: Vec<_> = inherited.iter().cloned().chain(own).collect();
         command.get_subcommands().for_each(|command| check_ids(command, &inherited));
+    }
+
+    #[test]
+    fn the_state_folder_of_the_runtime_configuration_is_known_before_the_manifest_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = folder.path().join("spin.toml");
+        assert_eq!(state_before_reading(&manifest, None), folder.path().join(".souk"));
+        std::fs::write(folder.path().join("runtime-config.toml"), "state_dir = \"state\"\n").unwrap();
+        assert_eq!(state_before_reading(&manifest, None), folder.path().join("state"));
+        let other = folder.path().join("other.toml");
+        std::fs::write(&other, "state_dir = \"elsewhere\"\n").unwrap();
+        assert_eq!(state_before_reading(&manifest, Some(&other)), folder.path().join("elsewhere"));
     }
 
     #[test]
