@@ -378,6 +378,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
+    use clap::error::ErrorKind;
     use std::collections::BTreeSet;
 
     /// clap checks this only with debug assertions: of two arguments with the same id, one never gets its value. It does
@@ -409,6 +410,30 @@ mod tests {
         let other = folder.path().join("other.toml");
         std::fs::write(&other, "state_dir = \"elsewhere\"\n").unwrap();
         assert_eq!(state_before_reading(&manifest, Some(&other)), folder.path().join("elsewhere"));
+    }
+
+    /// Scenarios run the blocks of commands of these pages. This is about the commands in their text; some of them have
+    /// words such as `NAME` as values.
+    #[test]
+    fn every_command_in_the_text_of_the_pages_about_own_applications_is_one_of_the_program() {
+        let mut checked = 0;
+        for page in ["your-own-application.md", "change-a-contract.md"] {
+            let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(page);
+            let text = std::fs::read_to_string(page).unwrap();
+            // Every second part is a block.
+            for line in text.split("```").step_by(2).flat_map(str::lines) {
+                for span in line.split('`').skip(1).step_by(2).filter(|span| span.starts_with("souk ")) {
+                    checked += 1;
+                    let Err(error) = Cli::command().try_get_matches_from(span.split_whitespace()) else { continue };
+                    let is_left_open = matches!(
+                        error.kind(),
+                        ErrorKind::InvalidValue | ErrorKind::ValueValidation | ErrorKind::MissingRequiredArgument
+                    );
+                    assert!(is_left_open, "`{span}`: {error}");
+                }
+            }
+        }
+        assert!(checked > 10, "only {checked} commands were found");
     }
 
     #[test]
