@@ -147,8 +147,18 @@ pub(super) async fn run(request: BuildRequest<'_>, quiet: bool) -> anyhow::Resul
     files.dedup();
     files.iter().try_for_each(|file| keep_symbols_beside(file))?;
     files.iter().for_each(|file| mark_current(file, time));
+    files.iter().filter(|file| !file.exists()).for_each(|file| note(&not_made(file)));
     note(&format!("    built {} in {:.1} s", built.join(", "), start.elapsed().as_secs_f64()));
     Ok(())
+}
+
+/// The warning about a component whose file is not there after its commands. A start that needs it refuses.
+fn not_made(file: &Path) -> String {
+    let fix = match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(folder) => format!("unset CARGO_TARGET_DIR: with it, cargo builds into {}", Path::new(&folder).display()),
+        None => "let `source` in the manifest name the file that the build command writes".to_owned(),
+    };
+    format!("warning: the build made no {}\n  fix: {fix}", file.display())
 }
 
 /// Marks a component as built from its sources of that `time`. A build tool that finds nothing to do leaves the file's

@@ -205,6 +205,18 @@ fn tests_are_in_the_language_that_runs_already_and_a_component_in_rust_adds_its_
 }
 
 #[test]
+fn cargo_builds_into_the_folder_that_the_manifest_names_unless_the_user_has_a_configuration() {
+    let (_folder, app) = app();
+    add_to(&app, &component("web", http("/..."), NOTHING)).unwrap();
+    let config = || std::fs::read_to_string(app.join(".cargo/config.toml")).unwrap();
+    assert!(config().contains("[build]\ntarget-dir = \"target\"\n"), "{}", config());
+    std::fs::remove_file(app.join("Cargo.toml")).unwrap();
+    std::fs::write(app.join(".cargo/config.toml"), "# mine\n").unwrap();
+    add_to(&app, &component("other", http("/other/..."), NOTHING)).unwrap();
+    assert_eq!(config(), "# mine\n");
+}
+
+#[test]
 fn comments_of_the_manifest_stay() {
     let (_folder, app) = app();
     let manifest = app.join("spin.toml");
