@@ -6,8 +6,8 @@ use std::process::ExitStatus;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a stop and a line of the log may take, and a start while its log says nothing new: a host that compiles large components reports
-/// that every five seconds.
+/// How long a stop or a line of the log may take, and a start while its log says nothing new: a host that compiles large
+/// components reports that every five seconds.
 const TIMEOUT: Duration = Duration::from_secs(120);
 /// How long to wait before asking again.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
