@@ -159,13 +159,14 @@ fn is_durable(package: &UnresolvedPackage, interface: &Interface) -> bool {
     !interface.functions.is_empty() && interface.functions.values().all(is_delivery)
 }
 
-/// Whether a type has the cases `retry` and `reject`, and no other. The host does not mind its name.
+/// Whether a type has the cases `retry(string)` and `reject(string)`, and no other. The host does not mind its name.
 fn is_delivery_error(package: &UnresolvedPackage, error: TypeId) -> bool {
     let Some(found) = package.types.get(error) else { return false };
     match &found.kind {
         TypeDefKind::Variant(variant) => {
-            let cases: BTreeSet<&str> = variant.cases.iter().map(|case| case.name.as_str()).collect();
-            cases == BTreeSet::from(["reject", "retry"])
+            let cases: BTreeSet<(&str, Option<Type>)> =
+                variant.cases.iter().map(|case| (case.name.as_str(), case.ty)).collect();
+            cases == BTreeSet::from([("reject", Some(Type::String)), ("retry", Some(Type::String))])
         }
         TypeDefKind::Type(Type::Id(meant)) => is_delivery_error(package, *meant),
         // Of a type of another package, only the name is known here.

@@ -7,8 +7,8 @@ fn the_page_about_an_own_application_shows_the_code_that_its_commands_write() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/your-own-application.md");
     let page = std::fs::read_to_string(page).unwrap();
     let blocks = |fence: &str| -> Vec<String> {
-        let parts = page.split(&format!("\n```{fence}\n")).skip(1);
-        parts.map(|rest| rest.split("\n```").next().unwrap().to_owned()).collect()
+        let opening = format!("\n```{fence}\n");
+        page.split(&opening).skip(1).map(|rest| rest.split("\n```").next().unwrap().to_owned()).collect()
     };
     for (language, fence) in [(Language::Rust, "rust"), (Language::Javascript, "js"), (Language::Python, "python")] {
         let (_folder, app) = app();
