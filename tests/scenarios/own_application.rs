@@ -197,6 +197,7 @@ fn every_kind_of_component_builds_and_passes_the_test_that_is_made_with_it() {
          souk add sender --http /sender/...; souk add --link sender inbox
          souk add post --exports acme:post/inbox@1.0.0 --durable --key-value
          for library in souk-call souk-variables souk-web; do souk add hello --library $library; done
+         cargo doc --no-deps -p souk-web
          souk test",
     );
     let passed = said.lines().filter(|line| line.starts_with("test ") && line.ends_with(" ... ok")).count();
