@@ -341,6 +341,25 @@ async fn build_stops_at_an_error_and_shows_it() {
 }
 
 #[tokio::test]
+async fn a_build_that_makes_no_component_says_so_and_names_cargos_folder() {
+    let app = buildable("true");
+    let (_, err) = texts(&app.souk("build", &[]).await);
+    assert!(err.contains("warning: the build made no ") && err.contains("first.wasm\n  fix: "), "{err}");
+    let (_, err) = texts(&app.environment("CARGO_TARGET_DIR", "/elsewhere").souk("build", &[]).await);
+    assert!(err.contains("fix: unset CARGO_TARGET_DIR: with it, cargo builds into /elsewhere"), "{err}");
+}
+
+#[tokio::test]
+async fn up_builds_nothing_when_another_process_has_its_address() {
+    let app = buildable("echo compiling");
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = other.local_addr().unwrap().to_string();
+    let output = app.souk("up", &["--build", "--listen", &address]).await;
+    assert!(refused(&output).contains(&address));
+    assert!(!texts(&output).0.contains("compiling"), "{output:?}");
+}
+
+#[tokio::test]
 async fn build_commands_do_not_see_the_values_of_variables() {
     let app = buildable("env")
         .file("runtime-config.toml", "[[variables_provider]]\ntype = \"env\"\nprefix = \"HOME\"\n")

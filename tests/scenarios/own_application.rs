@@ -2,6 +2,7 @@
 //! commands on the documentation's pages about it run exactly as written.
 
 use crate::harness::build;
+use crate::harness::postgres::Postgres;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::MutexGuard;
@@ -83,6 +84,23 @@ const PAGE: &str = "your-own-application.md";
 #[test]
 fn the_commands_of_the_page_about_an_own_application_run_as_they_stand() {
     follow(PAGE, "souk new shop", "");
+}
+
+/// What the page says of `souk up` in its text, where no block of commands can be: it serves until it is ended.
+#[test]
+fn the_page_about_an_own_application_says_what_souk_up_serves() {
+    let page = std::fs::read_to_string(build::root().join("docs").join(PAGE)).unwrap();
+    for said in ["`curl localhost:3000/world` prints `Hello from /world`", "--listen 127.0.0.1:0 --port-file FILE`"] {
+        assert!(page.contains(said), "{said}");
+    }
+    let said = Desk::new().succeeds(
+        r#"souk new shop; cd shop; souk add web --http /...
+         souk up --build --watch --dev --listen 127.0.0.1:0 --port-file port &
+         trap "kill $!" EXIT
+         until [ -s port ]; do kill -0 $!; sleep 0.1; done
+         curl --silent --fail "localhost:$(cat port)/world""#,
+    );
+    assert!(said.lines().any(|line| line == "Hello from /world"), "{said}");
 }
 
 /// Whether the kinds of components that the page has no command for are tried too: `SOUK_LANGUAGES=all`.
@@ -179,13 +197,34 @@ fn every_kind_of_component_builds_and_passes_the_test_that_is_made_with_it() {
          souk add sender --http /sender/...; souk add --link sender inbox
          souk add post --exports acme:post/inbox@1.0.0 --durable --key-value
          for library in souk-call souk-variables souk-web; do souk add hello --library $library; done
+         cargo doc --no-deps -p souk-web
          souk test",
     );
     let passed = said.lines().filter(|line| line.starts_with("test ") && line.ends_with(" ... ok")).count();
     assert_eq!(passed, 11, "one test for each component: {said}");
 }
 
-/// Whether their packages compile shows the test before, in which a copy of each is compiled.
+/// The components are those of the test before, which is about SQLite.
+#[test]
+fn components_for_postgresql_pass_their_tests_on_postgresql() {
+    let desk = Desk::new();
+    desk.succeeds(
+        "souk new shop; cd shop
+         souk add lines --http /... --postgres
+         souk add rows --exports acme:rows/entries@1.0.0 --postgres
+         souk add inbox --exports acme:mail/inbox@1.0.0 --durable --postgres",
+    );
+    let url = |name: &str| format!("SPIN_VARIABLE_{name}_DATABASE_URL={}\n", Postgres::shared().database());
+    std::fs::write(desk.folder.path().join("shop/.env"), ["LINES", "ROWS", "INBOX"].map(url).concat()).unwrap();
+    let said = desk.succeeds("cd shop; souk test");
+    let passed = said.lines().filter(|line| line.starts_with("test ") && line.ends_with(" ... ok")).count();
+    assert_eq!(passed, 3, "one test for each component: {said}");
+    // The tests' own state folders are gone, so what was migrated is in PostgreSQL.
+    let said = desk.succeeds("cd shop; souk migrate --status");
+    assert_eq!(said.matches(" applied ").count(), 3, "{said}");
+}
+
+/// Whether their packages compile shows the first of these tests, in which a copy of each is compiled.
 #[test]
 fn the_libraries_for_applications_can_be_packaged_together() {
     let target = tempfile::tempdir().unwrap();

@@ -55,6 +55,7 @@ fn the_page_alone_is_tested_with_the_links_answered_by_the_test() {
         other => panic!("nobody calls {other}"),
     };
     let app = App::builder().component("links", links).start();
+    app.wait_for_log("the calls of `links` go to the stand-in");
     assert_eq!(app.get("/a").header("location"), Some(PAGE));
     assert_eq!(app.get("/b").status, 503);
 }

@@ -95,8 +95,12 @@ const SDK: &[(&str, &str)] = &[
     ("spin:key-value@3", "spin-sdk 7, feature `key-value`"),
     ("spin:sqlite@3", "spin-sdk 7, feature `sqlite`; library `souk-database`"),
     ("spin:postgres@4", "spin-sdk 7, feature `pg`; library `souk-database`"),
+    ("spin:postgres@3", "spin-sdk 5, module `pg3`"),
+    ("spin:redis@3", "spin-sdk 7, feature `redis`"),
+    ("spin:mysql@3", "spin-sdk 7, feature `mysql`"),
+    ("spin:mqtt@3", "spin-sdk 7, feature `mqtt`"),
     ("wasi:keyvalue@", "library `souk-key-value`"),
-    ("souk:call@", "the id of the request, for a component's own records; library `souk-call` in Souk's repository"),
+    ("souk:call@", "the id of the request and the time until its deadline; library `souk-call`"),
     ("fermyon:spin@2", "spin-sdk 5 and older; library `souk-variables`"),
 ];
 

@@ -1,4 +1,10 @@
 //! What a component can find out about the call that it answers.
+//!
+//! ```no_run
+//! if souk_call::remaining() < std::time::Duration::from_secs(1) {
+//!     eprintln!("request {} has too little time left", souk_call::request_id());
+//! }
+//! ```
 
 mod bindings;
 

@@ -1,7 +1,7 @@
 //! Bindings generated from `wit/` for `spin:postgres`. Generated code needs `unsafe`, which only this file allows.
 //!
 //! spin-sdk has the same bindings behind its feature `pg`. That feature also enables chrono with its default features,
-//! which would be dead code in this component, and would change chrono's features for everything else in the workspace.
+//! which a component would contain as dead code.
 #![allow(unsafe_code, clippy::all, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(dead_code, reason = "the interface has more than this library uses")]
 

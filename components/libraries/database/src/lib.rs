@@ -1,6 +1,24 @@
 //! A component's database: statements, rows, and transactions that roll back unless they succeed. The same component
 //! works with SQLite and PostgreSQL.
 //!
+//! ```no_run
+//! use souk_database::{Database, Error, Statement, Value, statement};
+//!
+//! const ADD: Statement = statement!("INSERT INTO lines (text) VALUES (?1)");
+//! const LIST: Statement = statement!("SELECT text FROM lines ORDER BY id LIMIT 100");
+//!
+//! /// Adds two lines, or neither of them, and returns all.
+//! fn add(first: &str, second: &str) -> Result<Vec<String>, Error> {
+//!     let database = Database::open()?;
+//!     database.transaction(|transaction| {
+//!         transaction.query(ADD, &[Value::Text(first.to_owned())])?;
+//!         transaction.query(ADD, &[Value::Text(second.to_owned())])?;
+//!         Ok::<(), Error>(())
+//!     })?;
+//!     database.query(LIST, &[])?.map(|mut row| row.text()).collect()
+//! }
+//! ```
+//!
 //! The component's variable `database_url` names the database. An instance reads it once:
 //!
 //! | `database_url` | database | granted by |

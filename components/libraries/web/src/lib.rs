@@ -1,10 +1,34 @@
-//! Shared code of the components that speak HTTP: bodies with a size limit, headers, entity tags, and sending responses
-//! and requests.
+//! HTTP for components: bodies with a size limit, headers, entity tags, and sending responses and requests.
 //!
-//! A request arrives through `wasi:http/handler`, or as plain values through `souk:http/handler` (`wit/http`) if the
-//! component exports that too; [`Request`] is either. Of a `wasi:http` request, this library reads only what is needed:
-//! to copy all of it into an `http::Request`, as spin-sdk's `#[http_service]` does, costs a dozen calls into the host
-//! where these components need four. The library knows no routes, no error shapes and no services.
+//! ```ignore
+//! use souk_web::{BodyError, Request, Response};
+//! use spin_sdk::wasip3::exports::http::handler;
+//! use spin_sdk::wasip3::http::types;
+//!
+//! const MAX_BODY_BYTES: usize = 64 << 10;
+//!
+//! struct Component;
+//! spin_sdk::wasip3::http::service::export!(Component with_types_in spin_sdk::wasip3);
+//!
+//! impl handler::Guest for Component {
+//!     async fn handle(request: types::Request) -> Result<types::Response, types::ErrorCode> {
+//!         answer(Request::of_wasi(request)).await.into_wasi()
+//!     }
+//! }
+//!
+//! async fn answer(mut request: Request) -> Response {
+//!     match request.body(MAX_BODY_BYTES).await {
+//!         Ok(body) => Response::new(200, vec![("content-type".to_owned(), b"text/plain".to_vec())], Some(body)),
+//!         Err(BodyError::TooLarge) => Response::new(413, Vec::new(), None),
+//!         Err(BodyError::Aborted) => Response::new(400, Vec::new(), None),
+//!     }
+//! }
+//! ```
+//!
+//! A request arrives through `wasi:http/handler`, or as plain values through `souk:http/handler` if the component
+//! exports that too, as [`plain`] shows; [`Request`] is either. Of a `wasi:http` request, this library reads only what
+//! is needed: to copy all of it into an `http::Request`, as spin-sdk's `#[http_service]` does, costs a dozen calls into
+//! the host, and this library needs four. It knows no routes and no error shapes.
 
 pub mod client;
 pub mod etag;

@@ -13,7 +13,7 @@
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-/// Bindings generated from `wit/http`. Generated code needs `unsafe`, which only this module allows.
+/// Bindings generated from `wit/`. Generated code needs `unsafe`, which only this module allows.
 #[allow(
     missing_docs,
     unsafe_code,

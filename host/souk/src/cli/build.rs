@@ -7,7 +7,7 @@
 //! A build runs the build scripts of every dependency. They get the environment without the variables that hold the
 //! application's values, which can be secrets: see [`BuildEnvironment`].
 
-use super::{ManifestArg, output, stale, state_beside, wit};
+use super::{ManifestArg, output, stale, state_before_reading, wit};
 use crate::fetch::{self, ComponentDownload};
 use anyhow::{Context, bail};
 use clap::Args;
@@ -36,7 +36,7 @@ pub(super) struct Build {
     /// The component to build; may be given more than once [default: all]
     #[arg(short = 'c', long = "component-id", value_name = "COMPONENT", value_delimiter = ',')]
     components: Vec<String>,
-    /// Where components from a URL are kept [default: .souk beside the manifest]
+    /// Where components from a URL are kept [default: the runtime configuration's, or .souk beside the manifest]
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
 }
@@ -44,7 +44,7 @@ pub(super) struct Build {
 impl Build {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let manifest = self.manifest.path()?;
-        let state = self.state_dir.unwrap_or_else(|| state_beside(&manifest));
+        let state = self.state_dir.unwrap_or_else(|| state_before_reading(&manifest, None));
         let request =
             BuildRequest { manifest: &manifest, runtime_config: None, components: &self.components, state: &state };
         run(request, false).await?;
@@ -147,8 +147,18 @@ pub(super) async fn run(request: BuildRequest<'_>, quiet: bool) -> anyhow::Resul
     files.dedup();
     files.iter().try_for_each(|file| keep_symbols_beside(file))?;
     files.iter().for_each(|file| mark_current(file, time));
+    files.iter().filter(|file| !file.exists()).for_each(|file| note(&not_made(file)));
     note(&format!("    built {} in {:.1} s", built.join(", "), start.elapsed().as_secs_f64()));
     Ok(())
+}
+
+/// The warning about a component whose file is not there after its commands. A start that needs it refuses.
+fn not_made(file: &Path) -> String {
+    let fix = match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(folder) => format!("unset CARGO_TARGET_DIR: with it, cargo builds into {}", Path::new(&folder).display()),
+        None => "let `source` in the manifest name the file that the build command writes".to_owned(),
+    };
+    format!("warning: the build made no {}\n  fix: {fix}", file.display())
 }
 
 /// Marks a component as built from its sources of that `time`. A build tool that finds nothing to do leaves the file's

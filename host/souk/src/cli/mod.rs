@@ -265,6 +265,14 @@ fn state_beside(manifest: &Path) -> PathBuf {
     manifest.parent().unwrap_or(Path::new("")).join(".souk")
 }
 
+/// The state folder of a manifest that has not been read yet: the runtime configuration's, which is beside the manifest
+/// unless it is named here, else the default.
+fn state_before_reading(manifest: &Path, runtime_config: Option<&Path>) -> PathBuf {
+    let beside = manifest.with_file_name("runtime-config.toml");
+    let configured = souk_manifest::configured_state_dir(runtime_config.unwrap_or(&beside));
+    configured.unwrap_or_else(|| state_beside(manifest))
+}
+
 /// Fills in the variables and the host's own values; warnings go to stderr.
 fn fill_in(manifest: Manifest, url: String, secrets: Secrets) -> anyhow::Result<Application> {
     let loaded = manifest.fill_in(&HostValues { url, secrets })?;
@@ -370,6 +378,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
+    use clap::error::ErrorKind;
     use std::collections::BTreeSet;
 
     /// clap checks this only with debug assertions: of two arguments with the same id, one never gets its value. It does
@@ -389,6 +398,42 @@ mod tests {
         let own = command.get_arguments().filter(|argument| argument.is_global_set()).cloned();
         let inherited: Vec<_> = inherited.iter().cloned().chain(own).collect();
         command.get_subcommands().for_each(|command| check_ids(command, &inherited));
+    }
+
+    #[test]
+    fn the_state_folder_of_the_runtime_configuration_is_known_before_the_manifest_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = folder.path().join("spin.toml");
+        assert_eq!(state_before_reading(&manifest, None), folder.path().join(".souk"));
+        std::fs::write(folder.path().join("runtime-config.toml"), "state_dir = \"state\"\n").unwrap();
+        assert_eq!(state_before_reading(&manifest, None), folder.path().join("state"));
+        let other = folder.path().join("other.toml");
+        std::fs::write(&other, "state_dir = \"elsewhere\"\n").unwrap();
+        assert_eq!(state_before_reading(&manifest, Some(&other)), folder.path().join("elsewhere"));
+    }
+
+    /// Scenarios run the blocks of commands of these pages. This is about the commands in their text; some of them have
+    /// words such as `NAME` as values.
+    #[test]
+    fn every_command_in_the_text_of_the_pages_about_own_applications_is_one_of_the_program() {
+        let mut checked = 0;
+        for page in ["your-own-application.md", "change-a-contract.md"] {
+            let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(page);
+            let text = std::fs::read_to_string(page).unwrap();
+            // Every second part is a block.
+            for line in text.split("```").step_by(2).flat_map(str::lines) {
+                for span in line.split('`').skip(1).step_by(2).filter(|span| span.starts_with("souk ")) {
+                    checked += 1;
+                    let Err(error) = Cli::command().try_get_matches_from(span.split_whitespace()) else { continue };
+                    let is_left_open = matches!(
+                        error.kind(),
+                        ErrorKind::InvalidValue | ErrorKind::ValueValidation | ErrorKind::MissingRequiredArgument
+                    );
+                    assert!(is_left_open, "`{span}`: {error}");
+                }
+            }
+        }
+        assert!(checked > 10, "only {checked} commands were found");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::package::{ObtainArgs, show_grants};
 use super::port_file::PortFile;
 use super::service_manager::{self, Inherited};
-use super::{AppArgs, DEFAULT_LISTEN, fill_in};
+use super::{AppArgs, DEFAULT_LISTEN, fill_in, state_before_reading};
 use super::{build, compile, given, output, signals, stale, watch};
 use crate::admin::serve::{self, Listener};
 use crate::admin::sessions::Sessions;
@@ -131,12 +131,14 @@ impl Up {
         let mut options = self.app.options(given::pairs("--env", &self.env)?)?;
         options.selected.clone_from(&self.components);
         if !packaged && (self.build || std::env::var_os("SPIN_ALWAYS_BUILD").is_some()) {
-            let (manifest, state) = (self.app.manifest(), self.app.state_dir(None));
-            let runtime_config = self.app.runtime_config_file.as_deref();
+            let (manifest, runtime_config) = (self.app.manifest(), self.app.runtime_config_file.as_deref());
+            let state = self.app.state_dir.clone();
+            let state = state.unwrap_or_else(|| state_before_reading(&manifest, runtime_config));
+            // Check before the build, and not after it, that no other process has the state folder or the address.
             if state::exists(&state) {
-                // Check first that no other process holds the state folder, and not after the build.
                 drop(StateFolder::open(&state)?);
             }
+            self.check_dev(self.inherited.server(&self.listen()).await?.address())?;
             let request = build::BuildRequest {
                 manifest: &manifest,
                 runtime_config,

@@ -31,10 +31,11 @@ impl Wit {
             );
         }
         for (component, path) in written {
-            output::line(&format!("{component}: {}", path.display()));
+            let file = path.display();
+            output::line(&format!("{component}: {file}"));
             output::line("  Rust        spin_sdk::dependencies!();");
-            output::line(&format!("  JavaScript  npx jco types --world-name root --out-dir types {FILE}"));
-            output::line(&format!("  Python      componentize-py --wit-path {FILE} --world root bindings ."));
+            output::line(&format!("  JavaScript  npx jco types --world-name root --out-dir types {file}"));
+            output::line(&format!("  Python      componentize-py --wit-path {file} --world root bindings ."));
         }
         Ok(ExitCode::SUCCESS)
     }

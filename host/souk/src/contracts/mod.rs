@@ -72,6 +72,12 @@ impl Contracts {
         self.packages.iter().map(|(name, package)| (name.as_str(), &package.interfaces))
     }
 
+    /// Whether `name` refers to an interface that can be the contract of a durable link.
+    pub fn is_durable(&self, name: &DependencyName) -> bool {
+        let interface = name.interface.as_deref().unwrap_or_default();
+        self.packages.values().any(|package| package.is(name) && package.durable.contains(interface))
+    }
+
     /// The full names, `namespace:package/interface@version`, of the interfaces that `name` refers to.
     ///
     /// # Errors

@@ -5,7 +5,9 @@ use souk_manifest::DependencyName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use wit_parser::{SourceMap, UnresolvedPackageGroup};
+use wit_parser::{
+    Function, Interface, Result_, SourceMap, Type, TypeDefKind, TypeId, UnresolvedPackage, UnresolvedPackageGroup,
+};
 
 /// One package: the files of a folder that name it, and the files beside them without a package name.
 #[derive(Debug)]
@@ -14,6 +16,8 @@ pub(super) struct Package {
     pub name: String,
     /// The names of its interfaces.
     pub interfaces: BTreeSet<String>,
+    /// Those of them that can be contracts of durable links.
+    pub durable: BTreeSet<String>,
     /// The packages that it uses.
     pub uses: BTreeSet<String>,
     files: Vec<(PathBuf, String)>,
@@ -87,9 +91,12 @@ impl Package {
                 inner.name
             )));
         }
-        let interfaces = group.main.interfaces.iter().filter_map(|(_, interface)| interface.name.clone()).collect();
+        let all = || group.main.interfaces.iter().map(|(_, interface)| interface);
+        let interfaces = all().filter_map(|interface| interface.name.clone()).collect();
+        let durable = all().filter(|interface| is_durable(&group.main, interface));
+        let durable = durable.filter_map(|interface| interface.name.clone()).collect();
         let uses = group.main.foreign_deps.keys().map(ToString::to_string).collect();
-        Ok(Package { name: group.main.name.to_string(), interfaces, uses, files })
+        Ok(Package { name: group.main.name.to_string(), interfaces, durable, uses, files })
     }
 
     /// Whether `name` refers to this package.
@@ -134,6 +141,37 @@ impl Package {
         }
         text.push_str("}\n");
         text
+    }
+}
+
+/// Whether an interface can be the contract of a durable link: it has functions, and each returns
+/// `result<_, delivery-error>`.
+fn is_durable(package: &UnresolvedPackage, interface: &Interface) -> bool {
+    let is_delivery = |function: &Function| {
+        let Some(Type::Id(id)) = function.result else { return false };
+        match package.types.get(id).map(|result| &result.kind) {
+            Some(TypeDefKind::Result(Result_ { ok: None, err: Some(Type::Id(error)) })) => {
+                is_delivery_error(package, *error)
+            }
+            _ => false,
+        }
+    };
+    !interface.functions.is_empty() && interface.functions.values().all(is_delivery)
+}
+
+/// Whether a type has the cases `retry(string)` and `reject(string)`, and no other. The host does not mind its name.
+fn is_delivery_error(package: &UnresolvedPackage, error: TypeId) -> bool {
+    let Some(found) = package.types.get(error) else { return false };
+    match &found.kind {
+        TypeDefKind::Variant(variant) => {
+            let cases: BTreeSet<(&str, Option<Type>)> =
+                variant.cases.iter().map(|case| (case.name.as_str(), case.ty)).collect();
+            cases == BTreeSet::from([("reject", Some(Type::String)), ("retry", Some(Type::String))])
+        }
+        TypeDefKind::Type(Type::Id(meant)) => is_delivery_error(package, *meant),
+        // Of a type of another package, only the name is known here.
+        TypeDefKind::Unknown => found.name.as_deref() == Some("delivery-error"),
+        _ => false,
     }
 }
 

@@ -78,6 +78,10 @@ impl ContractNames {
             let fix = "choose another word: bindings in Rust take each part of the name as it is";
             return Err(ScaffoldError::new(format!("`{word}` in `{contract}` is a keyword of Rust"), fix));
         }
+        if let Some(word) = self.path.split("::").next().filter(|word| RUST_ROOTS.contains(word)) {
+            let message = format!("`{word}` in `{contract}` is a module of every component in Rust");
+            return Err(ScaffoldError::new(message, "choose another word: a path that begins with it leads elsewhere"));
+        }
         let module = self.python_module.as_str();
         if language == Language::Python && PYTHON_KEYWORDS.contains(&module) {
             let fix = "choose another word: the component's module has the interface's name";
@@ -110,6 +114,9 @@ const RUST_KEYWORDS: [&str; 43] = [
     "move", "override", "priv", "pub", "ref", "return", "self", "static", "struct", "super", "trait", "true", "try",
     "type", "unsafe", "use",
 ];
+
+/// What a path in a component in Rust can begin with beside a contract's namespace.
+const RUST_ROOTS: [&str; 4] = ["core", "exports", "spin_sdk", "std"];
 
 /// Words that cannot be a Python module's name, beyond those of [`RUST_KEYWORDS`].
 const PYTHON_KEYWORDS: [&str; 19] = [

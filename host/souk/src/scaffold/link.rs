@@ -9,6 +9,7 @@ use super::manifest::ManifestEdit;
 use super::new_component::Language;
 use super::shape::{CONTRACTS, HTTP, LINKED};
 use super::template;
+use crate::contracts::Contracts;
 use souk_manifest::DependencyName;
 use std::path::Path;
 
@@ -49,7 +50,12 @@ pub(crate) fn add_link(folder: &Path, manifest: &str, link: &NewLink) -> Result<
             ),
         ));
     }
-    let durable: Vec<_> = interfaces.iter().filter(|interface| is_durable(folder, interface)).cloned().collect();
+    let contracts = Contracts::read(&folder.join("wit")).ok();
+    let is_durable = |interface: &&String| match (&contracts, DependencyName::parse(interface)) {
+        (Some(contracts), Ok(name)) => contracts.is_durable(&name),
+        _ => false,
+    };
+    let durable: Vec<_> = interfaces.iter().filter(is_durable).cloned().collect();
     edit.link(caller, callee, &interfaces, &durable);
     let route = edit.route(caller).and_then(|route| route.strip_suffix("/...")).map(str::to_owned);
     edit.close(&mut changes);
@@ -88,19 +94,6 @@ fn write_caller(changes: &mut Changes, link: &NewLink, base: &str, names: &Contr
         changes.replace(path, template::fill(text, &gaps));
     }
     true
-}
-
-/// Whether all functions of an interface are for durable links, judged by its file: they return `delivery-error`.
-fn is_durable(folder: &Path, interface: &str) -> bool {
-    let Ok(name) = DependencyName::parse(interface) else { return false };
-    let file = folder.join(ContractNames::of(&name).file);
-    std::fs::read_to_string(file).is_ok_and(|text| {
-        let own = name.interface.as_deref().unwrap_or_default();
-        let after = text.split(&format!("interface {own} {{")).nth(1).unwrap_or_default();
-        let body = after.split("\ninterface ").next().unwrap_or_default();
-        let functions: Vec<_> = body.lines().filter(|line| line.contains("func(")).collect();
-        !functions.is_empty() && functions.iter().all(|line| line.contains("result<_, delivery-error>"))
-    })
 }
 
 /// What a caller writes to call an interface, in its language.

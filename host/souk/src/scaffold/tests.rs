@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod examples;
+mod page;
 
 use super::libraries::Library;
 use super::*;
@@ -204,6 +205,18 @@ fn tests_are_in_the_language_that_runs_already_and_a_component_in_rust_adds_its_
 }
 
 #[test]
+fn cargo_builds_into_the_folder_that_the_manifest_names_unless_the_user_has_a_configuration() {
+    let (_folder, app) = app();
+    add_to(&app, &component("web", http("/..."), NOTHING)).unwrap();
+    let config = || std::fs::read_to_string(app.join(".cargo/config.toml")).unwrap();
+    assert!(config().contains("[build]\ntarget-dir = \"target\"\n"), "{}", config());
+    std::fs::remove_file(app.join("Cargo.toml")).unwrap();
+    std::fs::write(app.join(".cargo/config.toml"), "# mine\n").unwrap();
+    add_to(&app, &component("other", http("/other/..."), NOTHING)).unwrap();
+    assert_eq!(config(), "# mine\n");
+}
+
+#[test]
 fn comments_of_the_manifest_stay() {
     let (_folder, app) = app();
     let manifest = app.join("spin.toml");
@@ -244,6 +257,10 @@ fn nothing_is_written_where_something_is_in_the_way() {
             "`box` in `acme:box/inbox@0.1.0` is a keyword",
         ),
         (component("other", exports("acme:box-office/record@0.1.0", false), NOTHING), "found keyword `record`"),
+        (
+            component("other", exports("core:day/part@0.1.0", false), NOTHING),
+            "`core` in `core:day/part@0.1.0` is a module of every component in Rust",
+        ),
         (
             NewComponent {
                 language: Language::Python,
@@ -288,6 +305,23 @@ fn a_second_durable_contract_is_in_a_package_of_its_own() {
     // Mistakes that were there before are not this command's.
     std::fs::write(app.join("wit/mail/inbox.wit"), "nonsense").unwrap();
     add_to(&app, &durable("third", "acme:letters/box-three@0.1.0")).unwrap();
+}
+
+#[test]
+fn a_link_is_durable_by_the_types_of_its_contract_wherever_and_however_it_is_written() {
+    let (_folder, app) = app();
+    add_to(&app, &component("web", http("/..."), NOTHING)).unwrap();
+    let key_value = Storage { key_value: true, ..NOTHING };
+    add_to(&app, &component("clicks", exports("acme:clicks/counter@0.1.0", true), key_value)).unwrap();
+    let text = std::fs::read_to_string(app.join("wit/clicks/counter.wit")).unwrap();
+    let text = text.replace("delivery-error", "failure").replace("id: string, text", "\n    id: string,\n    text");
+    assert!(text.contains("failure") && text.contains("(\n    id: string,\n    text: string)"), "{text}");
+    std::fs::remove_dir_all(app.join("wit/clicks")).unwrap();
+    std::fs::write(app.join("wit/all.wit"), text).unwrap();
+    link(&app, "web", "clicks").unwrap();
+    let manifest = std::fs::read_to_string(app.join("spin.toml")).unwrap();
+    assert!(manifest.contains("durable = [\"acme:clicks/counter@0.1.0\"]"), "{manifest}");
+    assert!(manifest.contains("\"acme:clicks/kept@0.1.0\" = { component = \"clicks\" }"), "{manifest}");
 }
 
 #[test]

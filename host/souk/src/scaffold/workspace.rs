@@ -7,8 +7,11 @@ use toml_edit::{DocumentMut, InlineTable, Item, Table, Value};
 
 const WORKSPACE: &str = include_str!("templates/rust/workspace.toml");
 const COMPONENT: &str = include_str!("templates/rust/component.toml");
+const CONFIG: &str = include_str!("templates/rust/config.toml");
 /// Its path.
 const FILE: &str = "Cargo.toml";
+/// The path of cargo's configuration.
+const CONFIG_FILE: &str = ".cargo/config.toml";
 
 /// The workspace during an edit.
 pub(super) struct WorkspaceEdit {
@@ -20,7 +23,13 @@ impl WorkspaceEdit {
     pub(super) fn open(changes: &mut Changes, application: &str) -> Result<WorkspaceEdit, ScaffoldError> {
         let text = match changes.read(FILE) {
             Some(text) => text,
-            None => template::fill(WORKSPACE, &[("name", application)]),
+            None => {
+                // The user may have one without a workspace.
+                if changes.read(CONFIG_FILE).is_none() {
+                    changes.create(CONFIG_FILE, CONFIG.to_owned())?;
+                }
+                template::fill(WORKSPACE, &[("name", application)])
+            }
         };
         let wrong = |what: String| ScaffoldError::new(format!("{FILE}: {what}"), "correct it first");
         let document: DocumentMut =

@@ -6,8 +6,8 @@ use std::process::ExitStatus;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a stop may take, and a start while its log says nothing new: a host that compiles large components reports
-/// that every five seconds.
+/// How long a stop or a line of the log may take, and a start while its log says nothing new: a host that compiles large
+/// components reports that every five seconds.
 const TIMEOUT: Duration = Duration::from_secs(120);
 /// How long to wait before asking again.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
@@ -62,6 +62,19 @@ impl Host {
 
     pub(super) fn log(&self) -> String {
         self.process.log()
+    }
+
+    /// Waits until a line of the log contains `text`, and returns the line.
+    pub(super) fn wait_for_log(&self, text: &str) -> String {
+        let start = Instant::now();
+        loop {
+            let mut lines = self.process.lines().into_iter().map(|(_, line)| line);
+            match lines.find(|line| line.contains(text)) {
+                Some(line) => return line,
+                None => assert!(start.elapsed() < TIMEOUT, "no line of the log contains {text:?}"),
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
     }
 
     /// Ends the host as an operator does, and waits for it.

@@ -147,6 +147,11 @@ impl App {
         self.host.log()
     }
 
+    /// Waits until a line of the log contains `text`, and returns the first such line. The log may lag behind a response.
+    pub fn wait_for_log(&self, text: &str) -> String {
+        self.host.wait_for_log(text)
+    }
+
     /// Runs a command of `souk` on this application; returns its standard output, or its standard error when it fails.
     fn souk(&self, arguments: &[&str]) -> Result<String, String> {
         let mut souk = self.setup.souk();

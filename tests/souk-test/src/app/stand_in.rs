@@ -1,6 +1,8 @@
 //! A server that stands in for a server that the application calls.
 
-use std::sync::{Arc, Mutex};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use tiny_http::{Header, Server};
 
@@ -16,9 +18,14 @@ use tiny_http::{Header, Server};
 /// app.get("/convert?from=usd");
 /// assert_eq!(rates.received().len(), 1);
 /// ```
+///
+/// If the test's answer panics, as a wrong assertion in it does, the client gets a 500, and the test fails when the
+/// stand-in is dropped.
 pub struct StandIn {
     server: Arc<Server>,
     received: Arc<Mutex<Vec<Received>>>,
+    /// What the first panic of the answer said.
+    panicked: Arc<Mutex<Option<String>>>,
 }
 
 /// A request that a stand-in received.
@@ -39,8 +46,8 @@ impl StandIn {
     /// JSON if the body begins with a brace or a bracket, and text otherwise.
     pub fn start<B: Into<Vec<u8>>>(answer: impl Fn(&Received) -> (u16, B) + Send + 'static) -> StandIn {
         let server = Arc::new(Server::http("127.0.0.1:0").expect("a free port"));
-        let received = Arc::new(Mutex::new(Vec::new()));
-        let (serving, kept) = (server.clone(), received.clone());
+        let (received, panicked) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(None)));
+        let (serving, kept, failed) = (server.clone(), received.clone(), panicked.clone());
         thread::spawn(move || {
             for mut request in serving.incoming_requests() {
                 let mut body = Vec::new();
@@ -49,9 +56,16 @@ impl StandIn {
                 let headers = headers.map(|h| (h.field.to_string().to_lowercase(), h.value.to_string())).collect();
                 let (method, path) = (request.method().to_string(), request.url().to_owned());
                 let seen = Received { method, path, headers, body };
-                let (status, body) = answer(&seen);
-                kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(seen);
-                let body: Vec<u8> = body.into();
+                let answered = catch_unwind(AssertUnwindSafe(|| answer(&seen)));
+                let (status, body): (u16, Vec<u8>) = match answered {
+                    Ok((status, body)) => (status, body.into()),
+                    Err(panic) => {
+                        let text = said(&*panic);
+                        failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(text.clone());
+                        (500, text.into_bytes())
+                    }
+                };
+                kept.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
                 let kind = match body.first() {
                     Some(b'{' | b'[') => "application/json",
                     _ => "text/plain; charset=utf-8",
@@ -61,7 +75,7 @@ impl StandIn {
                     request.respond(tiny_http::Response::from_data(body).with_status_code(status).with_header(header));
             }
         });
-        StandIn { server, received }
+        StandIn { server, received, panicked }
     }
 
     /// The server's URL, without a slash at the end.
@@ -71,18 +85,48 @@ impl StandIn {
 
     /// The requests that the server received, in order.
     pub fn received(&self) -> Vec<Received> {
-        self.received.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+        self.received.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl Drop for StandIn {
     fn drop(&mut self) {
         self.server.unblock();
+        let panicked = self.panicked.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // A second panic would end the process.
+        if let Some(text) = panicked.filter(|_| !thread::panicking()) {
+            panic!("the answer of a stand-in panicked: {text}");
+        }
     }
+}
+
+/// The text of a panic.
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
 }
 
 impl std::fmt::Debug for StandIn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("StandIn").field("url", &self.url()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_fails_when_the_answer_of_its_stand_in_panics_and_the_next_request_is_answered_too() {
+        let server = StandIn::start(|request| match request.path.as_str() {
+            "/good" => (200, "good"),
+            other => panic!("nobody calls {other}"),
+        });
+        for (path, status) in [("/a", 500), ("/good", 200), ("/b", 500)] {
+            let url = format!("{}{path}", server.url());
+            assert_eq!(super::super::http::send("GET", &url, &[], None).status, status, "{path}");
+        }
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(server)));
+        assert_eq!(said(&*dropped.unwrap_err()), "the answer of a stand-in panicked: nobody calls /a");
     }
 }

@@ -48,7 +48,7 @@ fn place(example: &Example, path: &Path) -> Option<PathBuf> {
     let first = path.iter().next()?.to_str()?;
     let rest = path.strip_prefix(first).ok()?;
     Some(match first {
-        "tests" | "libraries" | "Cargo.toml" | ".gitignore" => return None,
+        "tests" | "libraries" | "Cargo.toml" | ".cargo" | ".gitignore" => return None,
         "wit" => Path::new("wit").join(format!("{}.wit", path.parent()?.file_name()?.to_str()?)),
         _ if example.components.len() == 1 && example.components[0].name == first => rest.to_owned(),
         _ => path.to_owned(),
