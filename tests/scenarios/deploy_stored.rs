@@ -86,9 +86,8 @@ async fn a_changed_file_that_a_stored_message_does_not_fit_is_refused_by_the_sta
     let book = app.state().join("versions/callee.json");
     let before = std::fs::read_to_string(&book).unwrap();
     // Both sides of the link have the new type, so that only the message is in the way.
-    let app = app
-        .component("caller.wasm", &caller("bool"))
-        .component("callee.wasm", &callee(r#"(param "x" bool)"#, "i32"));
+    let app =
+        app.component("caller.wasm", &caller("bool")).component("callee.wasm", &callee(r#"(param "x" bool)"#, "i32"));
     let refusal = app.start_fails().await;
     for fragment in [
         "component `callee`",

@@ -103,8 +103,7 @@ async fn a_client_can_set_the_trace_id_but_not_what_is_recorded() {
     let (read, full) = tokens(&app, &[]).await;
     let (api, full) = (api.with(&read), api.with(&full));
     let client = host.client();
-    let send =
-        |parent: &'static str| client.open(Method::GET, "/rogue/boom").header("traceparent", parent).send();
+    let send = |parent: &'static str| client.open(Method::GET, "/rogue/boom").header("traceparent", parent).send();
     send(PARENT).await.unwrap();
     // An invalid `traceparent` is ignored.
     send("00-nonsense").await.unwrap();

@@ -4,7 +4,9 @@ use super::bounded::{AnswerWeight, Bounded};
 use super::{Error, MAX_ANSWER_BYTES, MAX_COMMAND_BYTES};
 use crate::outbound::{ANSWER_TIMEOUT, DialPermit, MAX_ADDRESS_BYTES, Server};
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{Arg, AsyncConnectionConfig, Cmd, ConnectionAddr, ErrorKind, FromRedisValue, ProtocolVersion, RedisError};
+use ::redis::{
+    Arg, AsyncConnectionConfig, Cmd, ConnectionAddr, ErrorKind, FromRedisValue, ProtocolVersion, RedisError,
+};
 use souk_manifest::RedisUrl;
 use std::net::IpAddr;
 use tokio::sync::Mutex;

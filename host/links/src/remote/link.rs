@@ -106,9 +106,9 @@ impl Link {
     }
 
     fn results(&self, answer: &[u8]) -> Result<Vec<Val>, CallError> {
-        self.codec.decode_results(answer).map_err(|error| {
-            CallError::new(&self.target.component, Failure::Mismatch, format!("the result: {error}"))
-        })
+        self.codec
+            .decode_results(answer)
+            .map_err(|error| CallError::new(&self.target.component, Failure::Mismatch, format!("the result: {error}")))
     }
 
     async fn call(&self, context: &CallContext, params: &[Val]) -> Result<Vec<Val>, CallError> {

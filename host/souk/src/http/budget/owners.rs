@@ -1,8 +1,8 @@
 //! The accounts of the HTTP server's memory: how much each holds, for which owner, and since when it waits for its
 //! client.
 
-use super::owner::{End, Owner};
 use super::idle::Idle;
+use super::owner::{End, Owner};
 use crate::http::peer::Share;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
