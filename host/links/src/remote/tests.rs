@@ -340,11 +340,11 @@ async fn a_call_for_a_version_on_trial_goes_to_its_host_and_without_that_host_to
     let trial = Trial { id: "one".into(), share: 500 };
     remote.set_trials(&std::collections::BTreeMap::from([("shop".to_owned(), trial)]));
     let mut tried_out = client.subscribe(call::trial_subject(&target.subject, "one")).await.unwrap();
-    serve::round_trip(&client).await;
+    queue_group::round_trip(&client).await;
     for (draw, is_there) in [(499, true), (500, true), (499, false)] {
         if !is_there {
             tried_out.unsubscribe().await.unwrap();
-            serve::round_trip(&client).await;
+            queue_group::round_trip(&client).await;
         }
         let context = CallContext { draw, ..context() };
         let answering = async {

@@ -115,8 +115,8 @@ pub(crate) async fn refused_by_changed(
     pools: &BTreeMap<String, Arc<Pool>>,
 ) -> BTreeMap<String, Vec<Diagnostic>> {
     let mut refused = BTreeMap::new();
-    let mut changed = chosen.iter().filter(|(_, one)| one.reason == Reason::SourceChanged).peekable();
-    let (Some(queue), true) = (queue, changed.peek().is_some()) else { return refused };
+    let changed: Vec<_> = chosen.iter().filter(|(_, one)| one.reason == Reason::SourceChanged).collect();
+    let (Some(queue), false) = (queue, changed.is_empty()) else { return refused };
     let stored = Stored::list(queue).await;
     for (name, one) in changed {
         let (Some(declared), Some(pool)) = (application.components.get(name), pools.get(name)) else { continue };
