@@ -49,6 +49,7 @@ const NO_BOUNDS: &[(&str, &str, &str)] = &[
     ("links/src/cluster/intents.rs", "FORM", "the version of a format"),
     ("links/src/cluster/places.rs", "SHOWN_ID_DIGITS", "the layout of an error"),
     ("links/src/durable/file/commit.rs", "UNIT", "the unit of a bound of the table"),
+    ("links/src/nest/call.rs", "TRACE_BYTES", "what the headers of a trace count for"),
     ("links/src/remote/expected.rs", "SECONDS_OF_A_DAY", "a unit of time"),
     ("manifest/src/allowed.rs", "LISTED_VALUES", "the layout of an error"),
     ("manifest/src/limits.rs", "DAY", "a unit of the table of limits that a manifest changes"),
