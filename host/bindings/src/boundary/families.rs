@@ -160,7 +160,9 @@ impl Family {
         *self.live.lock().entry(labels.clone()).or_default() += 1;
         let (vec, crosses, names, live) = (self.vec.clone(), self.crosses, self.names, self.live.clone());
         let (good, span_name) = ((!self.request).then(OnceLock::new), span_name(crosses, &labels));
-        let (answered, request_names, statements) = Default::default();
+        let (answered, request_names) = Default::default();
+        let [_, system, _] = &labels;
+        let statements = Statements::of(system);
         BoundaryMetrics { vec, good, answered, labels, crosses, names, live, span_name, request_names, statements }
     }
 }

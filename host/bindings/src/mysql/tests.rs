@@ -96,7 +96,7 @@ async fn a_statement_is_measured_and_is_a_span_without_its_values() {
     });
     ctx.call.span = tracer.root(None);
     let c = open(&mut ctx, &MariaDb::shared().database()).await;
-    query(&mut ctx, &c, "SELECT 'secret' FROM seq_1_to_2", vec![]).await.unwrap();
+    query(&mut ctx, &c, r#"SELECT "secret" FROM seq_1_to_2"#, vec![]).await.unwrap();
     ctx.execute(Resource::new_borrow(c.rep()), "DELETE FROM missing".to_owned(), vec![]).await.unwrap().unwrap_err();
     let trace = tracer.list(&Filter::default(), 1).remove(0).trace.to_string();
     let spans = tracer.find(&trace).unwrap().spans;

@@ -23,20 +23,37 @@ pub(crate) struct ShownStatement {
     pub(crate) text: Arc<str>,
 }
 
+/// How a database writes texts and comments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Syntax {
+    /// SQLite and PostgreSQL: texts are in single quotes, names in double quotes.
+    Standard,
+    /// MySQL: texts are in single or double quotes and have backslash escapes, and `#` begins a comment.
+    MySql,
+}
+
 /// Statements as spans show them: a component sends the same ones again and again, and to remove the values from one takes
 /// many times what it takes to find it here.
-#[derive(Default)]
-pub(crate) struct Statements(Mutex<HashMap<Box<str>, ShownStatement>>);
+pub(crate) struct Statements {
+    syntax: Syntax,
+    known: Mutex<HashMap<Box<str>, ShownStatement>>,
+}
 
 impl Statements {
+    /// The statements for databases of `system`, by its name in metrics.
+    pub(crate) fn of(system: &str) -> Self {
+        let syntax = if system == "mysql" { Syntax::MySql } else { Syntax::Standard };
+        Statements { syntax, known: Mutex::default() }
+    }
+
     /// The statement as a span shows it.
     pub(crate) fn shown(&self, statement: &str) -> ShownStatement {
-        if let Some(known) = self.0.lock().get(statement) {
+        if let Some(known) = self.known.lock().get(statement) {
             return known.clone();
         }
-        let text = without_values(statement);
+        let text = without_values(statement, self.syntax);
         let shown = ShownStatement { operation: operation(statement).into(), text: super::record::cut(&text).into() };
-        let mut known = self.0.lock();
+        let mut known = self.known.lock();
         if known.len() < MAX_STATEMENTS && statement.len() <= MAX_STATEMENT_BYTES {
             known.insert(statement.into(), shown.clone());
         }
@@ -47,23 +64,24 @@ impl Statements {
 /// `statement` with `?` in place of every text and number, and with each run of whitespace replaced by one blank.
 ///
 /// When in doubt it removes: everything that could be a value becomes `?`.
-pub(super) fn without_values(statement: &str) -> String {
+pub(super) fn without_values(statement: &str, syntax: Syntax) -> String {
     let mut out = String::new();
     let mut rest = statement.chars().peekable();
     let mut before = ' ';
     while let Some(c) = rest.next() {
         // Parameters and names can contain digits too.
         let in_name = before.is_alphanumeric() || matches!(before, '_' | '$' | ':' | '@' | '?' | '"' | '`');
+        let is_comment = c == '-' && rest.peek() == Some(&'-') || c == '#' && syntax == Syntax::MySql;
         let shown = match c {
-            '\'' => {
-                // PostgreSQL's `E'..'` has backslash escapes. In other texts a backslash before the closing quote must
-                // not escape it, or the rest would be removed too.
-                let escapes = matches!(before, 'e' | 'E');
-                while let Some(c) = rest.next() {
-                    match c {
+            '\'' | '"' if c == '\'' || syntax == Syntax::MySql => {
+                // PostgreSQL's `E'..'` has backslash escapes. In its other texts a backslash before the closing quote
+                // must not escape it, or the rest would be removed too.
+                let escapes = syntax == Syntax::MySql || matches!(before, 'e' | 'E');
+                while let Some(next) = rest.next() {
+                    match next {
                         '\\' if escapes => drop(rest.next()),
-                        '\'' if rest.peek() == Some(&'\'') => drop(rest.next()),
-                        '\'' => break,
+                        end if end == c && rest.peek() == Some(&c) => drop(rest.next()),
+                        end if end == c => break,
                         _ => {}
                     }
                 }
@@ -89,7 +107,7 @@ pub(super) fn without_values(statement: &str) -> String {
                     continue;
                 }
             }
-            '-' if rest.peek() == Some(&'-') => {
+            _ if is_comment => {
                 while rest.next().is_some_and(|c| c != '\n') {}
                 ' '
             }

@@ -2,7 +2,7 @@
 
 use super::record::MAX_ATTRIBUTE_BYTES;
 use super::ring::{MAX_TRACE_MEMORY_BYTES, MAX_TRACE_SPANS, MAX_TRACES};
-use super::statement::without_values;
+use super::statement::{Syntax, without_values};
 use super::*;
 use proptest::prelude::*;
 
@@ -161,10 +161,18 @@ fn a_statement_is_shown_without_the_values_in_it() {
         ("SELECT $tag$ it's $$ 1 $tag$, 'x", "SELECT ?, ?"),
         ("SELECT /* 'a */ :p1, @p2, \"c 1\"", "SELECT :p1, @p2, \"c ?\""),
     ] {
-        assert_eq!(without_values(statement), shown, "{statement}");
+        assert_eq!(without_values(statement, Syntax::Standard), shown, "{statement}");
+    }
+    for (statement, shown) in [
+        (r#"SELECT "it's secret", `a` FROM b WHERE c = ?"#, "SELECT ?, `a` FROM b WHERE c = ?"),
+        (r"SELECT 'it\'s secret', 'a\\', 'b'", "SELECT ?, ?, ?"),
+        (r#"SELECT "a""b\"c", 7"#, "SELECT ?, ?"),
+        ("SELECT 1 # it's\n, 'secret'", "SELECT ? , ?"),
+    ] {
+        assert_eq!(without_values(statement, Syntax::MySql), shown, "{statement}");
     }
     assert_eq!(statement::operation("  insert into a"), "INSERT");
-    let statements = Statements::default();
+    let statements = Statements::of("sqlite");
     for round in 0..2 {
         for n in 0..1_000 {
             let shown = statements.shown(&format!("select {n} from a where b = 'secret {n}'"));
@@ -179,7 +187,9 @@ proptest! {
         let _ = Parent::parse(&text, Some(&text));
         let _ = Parent::parse(&hex, None);
         let quoted = format!("a = '{}'", text.replace('\'', "''"));
-        prop_assert_eq!(without_values(&quoted), "a = ?");
-        let _ = without_values(&text);
+        prop_assert_eq!(without_values(&quoted, Syntax::Standard), "a = ?");
+        let _ = without_values(&text, Syntax::Standard);
+        let escaped = format!("a = \"{}\"", text.replace('\\', r"\\").replace('"', r#"\""#));
+        prop_assert_eq!(without_values(&escaped, Syntax::MySql), "a = ?");
     }
 }
