@@ -6,6 +6,7 @@
 
 use super::PackageError;
 use http::HeaderValue;
+use http::uri::Authority;
 use serde_json::Value;
 use std::fs;
 use std::io;
@@ -62,12 +63,11 @@ impl Credentials {
     }
 }
 
-/// Whether a server that a registry names for tokens is the registry's own: a token that was paid for with a login at
-/// this server goes back to the registry. Otherwise any registry could name another one's server, and so get a token
-/// for what the operator may read there.
+/// Whether the token server that a registry names is the registry's own. The registry gets the token: without this
+/// check, it could name the token server of another registry, and get a token for what the operator may read there.
 pub(super) fn is_token_server_of(token_server: &str, registry: &str) -> bool {
-    let host = |authority: &str| authority.rsplit_once(':').map_or(authority, |(host, _)| host).to_ascii_lowercase();
-    let (server, registry) = (host(token_server), host(registry));
+    let host = |text: &str| text.parse::<Authority>().ok().map(|authority| authority.host().to_ascii_lowercase());
+    let (Some(server), Some(registry)) = (host(token_server), host(registry)) else { return false };
     let below = |domain: &str| registry.strip_suffix(domain).is_some_and(|name| name.ends_with('.'));
     server == registry
         || (HUB.contains(&server.as_str()) && HUB.contains(&registry.as_str()))
@@ -111,6 +111,9 @@ pub(super) mod tests {
             ("test", "evil.test", false),
             ("r.test", "evil-r.test", false),
             ("localhost:1", "127.0.0.1:2", false),
+            ("gitlab.r.test", "registry.r.test", false),
+            ("[2001:db8::1]:8443", "[2001:db8::1]", true),
+            ("[2001:db8::1]", "[2001:db8::2]", false),
         ] {
             assert_eq!(is_token_server_of(server, registry), own, "{server} of {registry}");
         }

@@ -1,8 +1,8 @@
 //! A registry client: the part of OCI's distribution protocol that packages need.
 //!
 //! It speaks https, or http to this machine if the operator asks for it (`--plain-http`). The registry's credentials
-//! and tokens go only to the registry; a separate token server gets only the credentials stored under its own name, and
-//! none if it is another registry's, because the token that it returns goes to this registry.
+//! and tokens go only to the registry; a separate token server gets only the credentials stored under its own name. It
+//! gets none if it may be another registry's, because the token that it returns goes to this registry.
 //! Redirects are followed without credentials and tokens. Every read is limited by the announced size before it starts.
 //! Neither credentials nor tokens are logged.
 
@@ -161,28 +161,28 @@ impl Registry {
 
     /// The `authorization` header that answers the registry's challenge.
     async fn authorize(&self, challenge: Challenge) -> Result<HeaderValue, PackageError> {
-        let repository = self.name.repository();
-        let nobody = |host: &str| {
-            let fix = format!("log in, so that auth.json has an entry for it: skopeo login {host}");
-            PackageError::new(&self.name, format!("{host} requires a login"), fix)
-        };
+        let (registry, repository) = (self.name.authority(), self.name.repository());
+        let login = || format!("log in, so that auth.json has an entry for it: skopeo login {registry}");
+        let refused = |host: &str, fix: String| PackageError::new(&self.name, format!("{host} requires a login"), fix);
+        let own = self.credentials.find(registry, repository)?;
         let url = match challenge {
-            Challenge::Basic => {
-                let host = self.name.authority();
-                return self.credentials.find(host, repository)?.ok_or_else(|| nobody(host));
-            }
+            Challenge::Basic => return own.ok_or_else(|| refused(registry, login())),
             Challenge::Bearer { url } => url,
         };
         self.check(&url, "its token server")?;
-        // Credentials stored under that server's own name, so another server never gets the registry's.
+        // Credentials stored under that server's own name, so another server never gets the registry's. If it is not
+        // the registry's own, they must be the registry's too, which that could ask for itself.
         let host = url.authority().map(ToString::to_string).unwrap_or_default();
-        let credentials = match is_token_server_of(&host, self.name.authority()) {
-            true => self.credentials.find(&host, repository)?,
-            false => None,
-        };
+        let stored = self.credentials.find(&host, repository)?;
+        let credentials = stored.filter(|stored| is_token_server_of(&host, registry) || own.as_ref() == Some(stored));
+        let is_entry_missing = credentials.is_none() && own.is_some();
         let answer = self.once(&Method::GET, &url, &HeaderMap::new(), empty(), credentials).await?;
         if answer.status() != StatusCode::OK {
-            return Err(nobody(&host));
+            let fix = match is_entry_missing {
+                true => format!("copy the entry of {registry} in auth.json to {host}, which issues its tokens"),
+                false => login(),
+            };
+            return Err(refused(&host, fix));
         }
         let text = self.read(answer.into_body(), MAX_TOKEN_BYTES).await?;
         bearer(&text).ok_or_else(|| self.error("its token server returns no token"))

@@ -45,6 +45,7 @@ async fn manifest(
         ("stranger", None) => {
             ask(format!("Bearer realm=\"{}/token\"", fake.elsewhere.replacen("127.0.0.1", "localhost", 1)))
         }
+        ("closed", None) => ask(format!("Bearer realm=\"{}/none\"", fake.elsewhere)),
         ("metadata", None) => ask("Bearer realm=\"https://169.254.169.254/token\"".to_owned()),
         ("own", None) => {
             let host = headers.get(header::HOST).unwrap().to_str().unwrap();
@@ -189,6 +190,17 @@ async fn a_server_of_tokens_gets_what_is_under_its_own_name_alone() {
     let other = servers.elsewhere.replacen("127.0.0.1", "localhost", 1);
     servers.client("stranger", &[own, (other.as_str(), "dGhlaXJz")]).manifest().await.unwrap();
     assert_eq!(servers.seen_elsewhere.lock()[2], ("token".to_owned(), None));
+    // The operator has written that both take the same login.
+    servers.client("stranger", &[own, (other.as_str(), own.1)]).manifest().await.unwrap();
+    assert_eq!(servers.seen_elsewhere.lock()[3].1.as_deref(), Some("Basic c2VjcmV0"));
+    for (hosts, fix) in [
+        (vec![], format!("skopeo login {}", servers.registry)),
+        (vec![own], format!("copy the entry of {} in auth.json to {}", servers.registry, servers.elsewhere)),
+        (vec![own, theirs], format!("skopeo login {}", servers.registry)),
+    ] {
+        let error = servers.client("closed", &hosts).manifest().await.unwrap_err().to_string();
+        assert!(error.contains(&fix), "{hosts:?}: {error}");
+    }
     let error = servers.client("metadata", &[own]).manifest().await.unwrap_err().to_string();
     assert!(error.contains("its token server is a link-local address"), "{error}");
 }
