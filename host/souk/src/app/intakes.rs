@@ -137,6 +137,7 @@ impl Intakes {
         running.channels.extend(self.listen(channels).await?);
         Ok(running)
     }
+
     /// Ends what `began` replaces.
     pub(super) fn replace(&self, began: Running, changed: Changed) {
         let mut running = self.running.lock();

@@ -243,6 +243,7 @@ impl App {
     pub fn pools(&self) -> Vec<Arc<Pool>> {
         self.composed.read().pools.values().cloned().collect()
     }
+
     /// Lets components be called by messages, schedules and other hosts until `stop`; `drain` is how long calls may take
     /// after that. An application that was started for one call does not.
     ///
