@@ -137,6 +137,10 @@ async fn a_tree_of_calls_over_three_hosts_sees_one_version_also_after_the_host_t
     let output = app.souk_at("two", "deploy", &["middle"]).await;
     let (out, error) = texts(&output);
     assert!(!output.status.success() && error.contains("of `callee`, which it calls, is being tried"), "{out}{error}");
+    // Nor is another component tried out there: what begins there draws no number below the share of the first trial.
+    let output = app.souk_at("two", "deploy", &["middle", "--canary", "50%"]).await;
+    let (out, error) = texts(&output);
+    assert!(!output.status.success() && error.contains("of `callee`, which runs here too, is being"), "{out}{error}");
     assert_eq!(answers(&front, "web", own).await, of(&[11, 22]));
 
     one.signal("KILL");
