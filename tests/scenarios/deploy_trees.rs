@@ -97,10 +97,8 @@ fn of(numbers: &[u32]) -> BTreeSet<String> {
     numbers.iter().map(|number| format!(r#"{{"ok":{number}}}"#)).collect()
 }
 
-#[tokio::test]
-async fn a_tree_of_calls_over_three_hosts_sees_one_version_also_after_the_host_that_tries_it_out_was_killed() {
-    let nats = Nats::start();
-    let app = App::inline(MANIFEST)
+fn application(nats: &Nats) -> App {
+    App::inline(MANIFEST)
         .component("web.wasm", &web())
         .component("middle.wasm", MIDDLE)
         .component("callee.wasm", &callee(1))
@@ -108,7 +106,13 @@ async fn a_tree_of_calls_over_three_hosts_sees_one_version_also_after_the_host_t
         .file(
             "runtime-config.toml",
             format!("[nats]\nservers = [\"{}\"]\ncluster_secret = \"{SECRET}\"\n", nats.url()),
-        );
+        )
+}
+
+#[tokio::test]
+async fn a_tree_of_calls_over_three_hosts_sees_one_version_also_after_the_host_that_tries_it_out_was_killed() {
+    let nats = Nats::start();
+    let app = application(&nats);
     let both = ["--only", "middle,callee"];
     let one = app.start_at("127.0.0.1:0", "one", &both).await;
     let _two = app.start_at("127.0.0.1:0", "two", &both).await;
@@ -129,6 +133,14 @@ async fn a_tree_of_calls_over_three_hosts_sees_one_version_also_after_the_host_t
     let output = app.souk_at("two", "deploy", &canary).await;
     let (out, error) = texts(&output);
     assert!(!output.status.success() && error.contains("is being tried out at another host"), "{out}{error}");
+    // Nor is a version of its caller, which would be checked against the old version only.
+    let output = app.souk_at("two", "deploy", &["middle"]).await;
+    let (out, error) = texts(&output);
+    assert!(!output.status.success() && error.contains("of `callee`, which it calls, is being tried"), "{out}{error}");
+    // Nor is another component tried out there: what begins there draws no number below the share of the first trial.
+    let output = app.souk_at("two", "deploy", &["middle", "--canary", "50%"]).await;
+    let (out, error) = texts(&output);
+    assert!(!output.status.success() && error.contains("of `callee`, which runs here too, is being"), "{out}{error}");
     assert_eq!(answers(&front, "web", own).await, of(&[11, 22]));
 
     one.signal("KILL");
@@ -148,4 +160,30 @@ async fn a_tree_of_calls_over_three_hosts_sees_one_version_also_after_the_host_t
     .await;
     assert_eq!(answers(&front, "web", own).await, of(&[11, 22]));
     assert_eq!(answers(&first, "middle", middle).await, of(&[1]));
+}
+
+#[tokio::test]
+async fn a_deployment_at_another_host_ends_the_trial_of_a_host_that_does_not_come_back() {
+    let nats = Nats::start();
+    let app = application(&nats);
+    let both = ["--only", "middle,callee"];
+    let one = app.start_at("127.0.0.1:0", "one", &both).await;
+    let _two = app.start_at("127.0.0.1:0", "two", &both).await;
+    let agreed = "version 1 serves here already, and is what all hosts run";
+    assert!(souk(&app, "two", "deploy", &["callee"]).await.contains(agreed));
+    // Otherwise it would follow that agreement during its trial, and end it.
+    one.wait_for_log(agreed).await;
+    let file = app.path("new.wasm").to_str().unwrap().to_owned();
+    let canary = ["callee", &file, "--canary", "50%", "--for", "1h", "--max-slowdown", "1000"];
+    souk(&app, "one", "deploy", &canary).await;
+    one.signal("KILL");
+    one.wait().await;
+    let output = app.souk_at("two", "deploy", &canary).await;
+    let (out, error) = texts(&output);
+    assert!(!output.status.success() && error.contains("is being tried out at another host"), "{out}{error}");
+
+    // What the refusal says is tried, with the file that serves already.
+    let said = souk(&app, "two", "deploy", &["callee"]).await;
+    assert!(said.contains("serves here already, and is what all hosts run"), "{said}");
+    souk(&app, "two", "deploy", &canary).await;
 }

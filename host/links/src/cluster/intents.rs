@@ -130,8 +130,8 @@ pub struct Agreement {
 }
 
 impl Agreement {
-    /// The version of `component` that a host tries out. A deployment to all hosts ends each older trial, also when its
-    /// host is gone and could not say so.
+    /// The version of `component` that a host tries out. A deployment to all hosts ends its trial ([`Intents::write`]),
+    /// also when its host is gone and could not say so, or records the trial only afterwards.
     pub fn tried_out(&self, component: &str) -> Option<&TriedOut> {
         let deployed = self.intents.get(component).map_or(0, |intent| intent.number);
         self.trials.get(component).filter(|trial| trial.number > deployed)
@@ -282,6 +282,13 @@ impl Intents {
         self.last.lock().intents.get(component).cloned()
     }
 
+    /// The highest number that the record has for a version of `component`, which all hosts run or one tries out.
+    pub fn newest(&self, component: &str) -> Option<u64> {
+        let last = self.last.lock();
+        let tried_out = last.trials.get(component).map(|trial| trial.number);
+        last.intents.get(component).map(|intent| intent.number).max(tried_out)
+    }
+
     /// Reads the record.
     ///
     /// # Errors
@@ -306,7 +313,8 @@ impl Intents {
     }
 
     /// Records the intent that `intent` makes from the previous one, unless one with the same or a higher number is
-    /// already recorded. Returns the bytes that this host must keep.
+    /// already recorded. This ends a trial of the component, whatever its number is. Returns the bytes that this host
+    /// must keep.
     ///
     /// # Errors
     /// When it was not written. After an outage of NATS it may still have been written.
@@ -325,6 +333,7 @@ impl Intents {
                 }
                 unneeded = before.and_then(|before| before.previous.clone());
                 next.intents.insert(component.to_owned(), intent);
+                next.trials.remove(component);
                 Ok(())
             })
             .await?;

@@ -138,6 +138,12 @@ async fn one_host_at_a_time_tries_out_a_version_until_it_says_so_or_a_newer_one_
     assert_eq!(other.known().tried_out("web"), None);
     other.begin_trial("web", &TriedOut::new(4, 1, "other".to_owned())).await.unwrap();
     assert_eq!(other.of("web").unwrap().digest, "w3");
+    // Also when that host has numbered its versions further than the host that deploys.
+    other.begin_trial("web", &TriedOut::new(9, 1, "other".to_owned())).await.unwrap();
+    assert_eq!((other.newest("web"), other.newest("products")), (Some(9), None));
+    write(&one, "web", 4, "w4").await.unwrap();
+    assert!(one.known().tried_out("web").is_none() && one.known().is_without_trials());
+    assert_eq!(one.newest("web"), Some(4));
 }
 
 #[tokio::test]

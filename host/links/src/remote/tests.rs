@@ -356,3 +356,31 @@ async fn a_call_for_a_version_on_trial_goes_to_its_host_and_without_that_host_to
         assert_eq!(&answered.unwrap()[..], b"1", "{draw}");
     }
 }
+
+#[tokio::test]
+async fn a_repeatable_call_whose_answer_from_a_version_on_trial_is_too_large_for_a_message_is_sent_elsewhere() {
+    let server = nats_server::Nats::start();
+    let (remote, client) = both(&server).await;
+    for idempotent in [true, false] {
+        let target = target(&remote, idempotent);
+        let mut all = host(&client, &target).await;
+        let trial = Trial { id: "one".into(), share: 500 };
+        remote.set_trials(&std::collections::BTreeMap::from([("shop".to_owned(), trial)]));
+        let mut tried_out = client.subscribe(call::trial_subject(&target.subject, "one")).await.unwrap();
+        queue_group::round_trip(&client).await;
+        let context = CallContext { draw: 0, ..context() };
+        let calling = remote.call(&target, "caller", Bytes::from_static(b"{}"), &context);
+        let answering = async {
+            let taken = tried_out.next().await.unwrap();
+            answer(&client, taken, Some(wire::failed(Failure::ResponseTooLarge)), "").await;
+            if idempotent {
+                answer(&client, all.next().await.unwrap(), None, "1").await;
+            }
+        };
+        let (answered, ()) = tokio::join!(calling, answering);
+        match idempotent {
+            true => assert_eq!(answered.unwrap(), "1"),
+            false => assert_eq!(answered.unwrap_err().failure, Failure::ResponseTooLarge),
+        }
+    }
+}

@@ -203,8 +203,8 @@ impl App {
         }
     }
 
-    /// Records that all hosts run this host's version, unless they have agreed on it already; returns the number of
-    /// that agreement.
+    /// Records that all hosts run this host's version, unless they have agreed on it already and no other host tries out
+    /// a version; returns the number of that agreement.
     pub(super) async fn agree_on_active(
         &self,
         declared: &Declared,
@@ -217,8 +217,12 @@ impl App {
         let book = self.deployments.books.of(&declared.name);
         let number = match (agreed, intents.of(&declared.name)) {
             (Some(intent), _) => intent.number,
-            (None, Some(intent)) if intent.digest == digest => return Ok(None),
-            (None, before) => before.map_or(0, |before| before.number + 1).max(book.active),
+            (None, Some(intent))
+                if intent.digest == digest && !self.tried_out_elsewhere()?.contains_key(&declared.name) =>
+            {
+                return Ok(None);
+            }
+            (None, _) => intents.newest(&declared.name).map_or(0, |newest| newest + 1).max(book.active),
         };
         if agreed.is_none() {
             let draft = Draft { component: &declared.name, digest, size, number, by, source: &book.source };

@@ -159,6 +159,10 @@ impl App {
             );
             return Err(DeployError::Refused(message));
         }
+        // What the hosts have agreed on is followed in any case.
+        if agreed.is_none() {
+            self.refuse_beside_other_hosts(declared, order.trial.is_some())?;
+        }
         if *active.id().digest == *digest {
             let number = active.id().number;
             if !order.check {
@@ -296,7 +300,7 @@ impl App {
     /// The number of the next version: the number of the intent that it follows, or one that no host has used.
     fn next_number(&self, component: &str, digest: &str, agreed: Option<&Intent>) -> u64 {
         let book = self.deployments.books.of(component);
-        let known = || self.deployments.intents.as_ref()?.of(component).map(|intent| intent.number + 1);
+        let known = || self.deployments.intents.as_ref()?.newest(component).map(|newest| newest + 1);
         match agreed {
             Some(intent) => book.number_of_agreed(intent.number, digest),
             None => book.number(known()),

@@ -14,7 +14,7 @@ use super::super::App;
 use super::super::intakes::Changed;
 use super::{DeployError, after_migrations};
 use souk_bindings::call::draw_from;
-use souk_links::cluster::intents::{Intents, TriedOut};
+use souk_links::cluster::intents::{IntentError, Intents, TriedOut};
 use souk_links::remote::Trial;
 use souk_manifest::Component as Declared;
 use souk_runtime::Pool;
@@ -53,6 +53,44 @@ impl App {
         }
         tokio::time::sleep(TRIAL_NOTICE).await;
         Ok(())
+    }
+
+    /// The versions that other hosts try out, by component.
+    pub(super) fn tried_out_elsewhere(&self) -> Result<BTreeMap<String, u64>, DeployError> {
+        let Some(intents) = &self.deployments.intents else { return Ok(BTreeMap::new()) };
+        let agreement = intents.known();
+        if agreement.is_without_trials() {
+            return Ok(BTreeMap::new());
+        }
+        let own = block_in_place(|| self.state.id()).map_err(|error| DeployError::Refused(error.to_string()))?;
+        let others = agreement.all_tried_out().filter(|(_, trial)| trial.host != own);
+        Ok(others.map(|(component, trial)| (component.to_owned(), trial.number)).collect())
+    }
+
+    /// Refuses what a trial at another host excludes here, before anything has changed: a second trial of the same
+    /// component, and a version of one of its callers, which is checked only against the versions that serve. Also a trial
+    /// of another component, if this host has the one on trial too: requests that begin here draw no number below the
+    /// share of the first trial, so the second might get no calls, and never end.
+    pub(super) fn refuse_beside_other_hosts(&self, declared: &Declared, canary: bool) -> Result<(), DeployError> {
+        let (component, trials) = (&declared.name, self.tried_out_elsewhere()?);
+        if let Some(number) = trials.get(component).copied().filter(|_| canary) {
+            let why = IntentError::OnTrial { number };
+            return Err(DeployError::Refused(format!("component `{component}`: {why}")));
+        }
+        if canary && let Some((other, number)) = trials.iter().find(|(other, _)| self.pool(other).is_some()) {
+            return Err(DeployError::Refused(format!(
+                "component `{component}`: version {number} of `{other}`, which runs here too, is being tried out at another \
+                 host, and this trial would get few or none of the requests that begin here\n  fix: wait for its end, or \
+                 `souk rollback {other}` it there; `souk deploy {other}` without `--canary` ends it too"
+            )));
+        }
+        let mut called = declared.dependencies.iter().map(|dependency| &dependency.component);
+        let Some((called, number)) = called.find_map(|called| trials.get_key_value(called)) else { return Ok(()) };
+        Err(DeployError::Refused(format!(
+            "component `{component}`: version {number} of `{called}`, which it calls, is being tried out at another \
+             host\n  fix: wait for its end, or `souk rollback {called}` it there; `souk deploy {called}` without \
+             `--canary` ends it too"
+        )))
     }
 
     async fn tell_hosts(
