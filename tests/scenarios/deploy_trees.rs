@@ -103,10 +103,7 @@ fn application(nats: &Nats) -> App {
         .component("middle.wasm", MIDDLE)
         .component("callee.wasm", &callee(1))
         .component("new.wasm", &callee(2))
-        .file(
-            "runtime-config.toml",
-            format!("[nats]\nservers = [\"{}\"]\ncluster_secret = \"{SECRET}\"\n", nats.url()),
-        )
+        .file("runtime-config.toml", format!("[nats]\nservers = [\"{}\"]\ncluster_secret = \"{SECRET}\"\n", nats.url()))
 }
 
 #[tokio::test]
