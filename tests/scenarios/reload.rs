@@ -151,7 +151,7 @@ async fn components_go_and_come_and_what_was_in_flight_is_answered() {
     // A component that was never there, under load, with a request to a component that goes.
     let crowd = Crowd::of(&host);
     let slow = client.clone();
-    let in_flight = tokio::spawn(async move { body(&slow, "/other?3000").await });
+    let in_flight = tokio::spawn(async move { body(&slow, "/other?10000").await });
     crowd.wait_for_answers(20).await;
     let new = OTHER.replace("other", "new");
     let app = app.file("new.wasm", version("good-3")).replace(OTHER, &new);
