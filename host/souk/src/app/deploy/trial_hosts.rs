@@ -4,8 +4,8 @@
 //! have read it; only then the version gets calls. The draw of a tree decides, on every host: a host that does not run
 //! the component, or runs it without that version, sends the calls for that version to the host that has it
 //! ([`souk_links::remote`]). A tree that begins at a host with the old version never gets the new one
-//! ([`draw_from`]), so that no request is sent on as a whole. If the host that tries it
-//! out is gone, the old version answers everything.
+//! ([`draw_from`]), so that no request is sent on as a whole. If the host that tries it out is gone, the old version
+//! answers everything.
 //!
 //! A host that was killed during a trial removes it from the record when it is back. Until then, and if it never comes
 //! back, the others look for it in vain, which costs the calls for its version one more message.
