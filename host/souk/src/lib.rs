@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+#[cfg(feature = "jemalloc")]
 mod allocator;
 pub mod app;
 pub mod backup;

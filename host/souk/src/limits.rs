@@ -1,8 +1,7 @@
 //! Every bound that no manifest changes, of all parts of the host: what `souk doctor` prints.
 
 use crate::{
-    admin, allocator, app, backup, cli, descriptors, fetch, http, imports, metrics, moving, otlp, readiness,
-    recordings, telemetry,
+    admin, app, backup, cli, descriptors, fetch, http, imports, metrics, moving, otlp, readiness, recordings, telemetry,
 };
 use souk_manifest::limits::FixedLimit;
 
@@ -37,7 +36,8 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
             telemetry::tail::FIXED_LIMITS,
             telemetry::json::FIXED_LIMITS,
             descriptors::FIXED_LIMITS,
-            allocator::FIXED_LIMITS,
+            #[cfg(feature = "jemalloc")]
+            crate::allocator::FIXED_LIMITS,
         ]
         .concat(),
     ]

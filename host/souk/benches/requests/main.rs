@@ -22,11 +22,11 @@ use load::{Call, Sample};
 use server::{Server, souk};
 use souk_test::postgres;
 use std::time::Duration;
-use tikv_jemallocator::Jemalloc;
 
 /// The native server is this binary: it gets the allocator that `souk` has.
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
-static ALLOCATOR: Jemalloc = Jemalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Connections that send requests, one request at a time each.
 const CONNECTIONS: usize = 16;

@@ -40,7 +40,6 @@ mod wait;
 mod watch;
 mod wit;
 
-use crate::allocator;
 use clap::{Args, Parser, Subcommand};
 use rustix::process::{Resource, Rlimit};
 use souk_manifest::limits::FixedLimit;
@@ -294,7 +293,8 @@ fn default_url() -> String {
 pub fn main() -> ExitCode {
     let mut cli = Cli::parse();
     no_core_dumps();
-    allocator::return_memory_soon();
+    #[cfg(feature = "jemalloc")]
+    crate::allocator::return_memory_soon();
     match cli.command.inherit().and_then(|()| run(cli.command)) {
         Ok(code) => code,
         Err(error) => {
