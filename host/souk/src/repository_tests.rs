@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
+use std::process::Command;
 
 /// The folders of the repository that have its own sources and pages.
 const FOLDERS: [&str; 8] = ["components", "deploy", "docs", "examples", "host", "nest", "tests", "wit"];
@@ -13,6 +14,8 @@ const FOLDERS: [&str; 8] = ["components", "deploy", "docs", "examples", "host", 
 const NOT_OURS: [&str; 7] = ["node_modules", "target", "templates", ".souk", ".venv", "__pycache__", "dist"];
 /// Files that cannot begin with `//!`: cargo-hakari writes one, and three guests include the other in themselves.
 const WITHOUT_HEAD: [&str; 2] = ["host/workspace-hack/build.rs", "tests/guests/mixed/answer.rs"];
+/// Crates without code, whose dependencies give other crates the same features.
+const FEATURES_ONLY: [&str; 2] = ["components/shared-features", "host/workspace-hack"];
 const MAX_FILE_LINES: usize = 500;
 const MAX_ARCHITECTURE_LINES: usize = 300;
 const MAX_GLOSSARY_WORDS: usize = 20;
@@ -272,7 +275,9 @@ fn every_dependency_is_used() {
     let (sources, mut inherited) = (files("rs"), BTreeSet::new());
     let manifests =
         files("toml").into_iter().filter_map(|(name, text)| Some((name.strip_suffix("/Cargo.toml")?.to_owned(), text)));
-    for (folder, text) in manifests.filter(|(folder, _)| folder != "host/workspace-hack" && folder != "tests/fuzz") {
+    for (folder, text) in
+        manifests.filter(|(folder, _)| !FEATURES_ONLY.contains(&folder.as_str()) && folder != "tests/fuzz")
+    {
         let manifest: toml::Table = text.parse().unwrap();
         // The scenarios are a test of `souk`; three guests share a file beside them.
         let folders = match folder.as_str() {
@@ -288,7 +293,7 @@ fn every_dependency_is_used() {
         for name in dependencies(&manifest) {
             let library =
                 name.strip_prefix("async-").filter(|n| n.starts_with("stripe")).unwrap_or(&name).replace('-', "_");
-            let is_used = name == "workspace-hack"
+            let is_used = FEATURES_ONLY.iter().any(|folder| folder.rsplit('/').next() == Some(&name))
                 || FEATURE_ONLY.contains(&(folder.as_str(), name.as_str()))
                 || own.iter().any(|text| has_word(text, &library));
             assert!(is_used, "{folder} does not use its dependency `{name}`: remove it");
@@ -298,6 +303,29 @@ fn every_dependency_is_used() {
     let root: toml::Table = fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
     for name in root["workspace"]["dependencies"].as_table().unwrap().keys() {
         assert!(inherited.contains(name), "no member of the workspace uses `{name}`: remove it from Cargo.toml");
+    }
+}
+
+/// Cargo compiles a crate again for each set of features, and every component is built by a command of its own.
+#[test]
+fn all_components_of_the_store_share_what_their_macros_are_built_from() {
+    let tree = |package: &str| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.current_dir(root()).args(["tree", "--offline", "--locked", "--target", "wasm32-wasip2", "--edges"]);
+        let output = cargo.args(["normal,build", "--format", "{p} {f}", "--prefix", "none", "-p", package]).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        let line = |line: &str| line.trim_end_matches(" (*)").to_owned();
+        let is_shared =
+            |line: &&str| ["syn v2", "syn v3", "semver v", "id-arena v"].iter().any(|name| line.starts_with(name));
+        text.lines().filter(is_shared).map(line).collect::<BTreeSet<String>>()
+    };
+    let shared = tree("shared-features");
+    assert_eq!(shared.len(), 4, "{shared:?}");
+    let store: toml::Table = fs::read_to_string(root().join("spin.toml")).unwrap().parse().unwrap();
+    for component in store["component"].as_table().unwrap().keys() {
+        assert_eq!(tree(component), shared, "{component}: shared-features is to be one of its dependencies");
     }
 }
 
