@@ -7,16 +7,21 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::MutexGuard;
 
-/// An empty folder with a shell environment: the `souk` under test is on its path, and all applications share a target
-/// folder, so that `spin-sdk` is compiled once.
+/// An empty folder with a shell environment: the `souk` under test is on its path, and all applications in Rust share a
+/// target folder, so that `spin-sdk` is compiled once.
 struct Desk {
     folder: tempfile::TempDir,
-    compiled: MutexGuard<'static, PathBuf>,
+    compiled: Option<MutexGuard<'static, PathBuf>>,
 }
 
 impl Desk {
     fn new() -> Desk {
-        Desk { folder: tempfile::tempdir().unwrap(), compiled: build::applications() }
+        Desk { folder: tempfile::tempdir().unwrap(), compiled: Some(build::applications()) }
+    }
+
+    /// For applications in other languages, which wait for no other's build.
+    fn without_cargo() -> Desk {
+        Desk { folder: tempfile::tempdir().unwrap(), compiled: None }
     }
 
     fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
@@ -24,7 +29,10 @@ impl Desk {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let path = std::env::join_paths(std::iter::once(souk).chain(std::env::split_paths(&path))).unwrap();
         let mut command = Command::new(program);
-        command.current_dir(self.folder.path()).env("PATH", path).env("CARGO_BUILD_BUILD_DIR", &*self.compiled);
+        command.current_dir(self.folder.path()).env("PATH", path);
+        if let Some(folder) = &self.compiled {
+            command.env("CARGO_BUILD_BUILD_DIR", &**folder);
+        }
         command.env_remove("CARGO_TARGET_DIR").env_remove("CARGO_MANIFEST_DIR");
         command
     }
@@ -66,13 +74,13 @@ fn commands(page: &str) -> (String, Vec<String>) {
 }
 
 /// Runs the commands of a page, with `new` for its first command, and then `more`; returns all output.
-fn follow(page: &str, new: &str, more: &str) -> String {
+fn follow(desk: &Desk, page: &str, new: &str, more: &str) -> String {
     let text = std::fs::read_to_string(build::root().join("docs").join(page)).unwrap();
     let (script, expected) = commands(&text);
     assert!(script.lines().count() > 5, "{page} has commands: {script}");
     let script = script.replacen("souk new shop\n", &format!("{new}\n"), 1);
     assert!(script.contains(new), "{page} begins with a new application: {script}");
-    let said = Desk::new().succeeds(&format!("{script}\n{more}"));
+    let said = desk.succeeds(&format!("{script}\n{more}"));
     for line in expected {
         assert!(said.lines().any(|said| said == line), "{page} says {line:?}, but: {said}");
     }
@@ -83,7 +91,7 @@ const PAGE: &str = "your-own-application.md";
 
 #[test]
 fn the_commands_of_the_page_about_an_own_application_run_as_they_stand() {
-    follow(PAGE, "souk new shop", "");
+    follow(&Desk::new(), PAGE, "souk new shop", "");
 }
 
 /// What the page says of `souk up` in its text, where no block of commands can be: it serves until it is ended.
@@ -111,7 +119,7 @@ fn with_every_kind() -> bool {
 /// Follows the page in `language`, and with [`with_every_kind`] goes on; returns all output and the number of tests.
 fn follow_in(language: &str) -> (String, usize) {
     let (more, tests) = if with_every_kind() { (OTHER_KINDS, 12) } else { ("", 6) };
-    let said = follow(PAGE, &format!("souk new shop --language {language}"), more);
+    let said = follow(&Desk::without_cargo(), PAGE, &format!("souk new shop --language {language}"), more);
     assert!(!said.lines().any(|line| line.starts_with("test ")), "no test is in Rust: {said}");
     (said, tests)
 }
@@ -143,7 +151,7 @@ fn the_page_about_an_own_application_runs_in_python() {
 
 #[test]
 fn the_commands_of_the_page_about_contracts_run_as_they_stand() {
-    follow("change-a-contract.md", "souk new shop", "");
+    follow(&Desk::new(), "change-a-contract.md", "souk new shop", "");
 }
 
 /// The page's code for the languages other than Rust. Needs Node.js with npm, and Python.
@@ -153,7 +161,7 @@ fn two_versions_of_a_contract_are_exported_side_by_side_in_javascript_and_in_pyt
     let python = page.split("```python\n").nth(1).and_then(|rest| rest.split("\n```").next()).unwrap();
     let (imports, rest) = python.split_once("\n\n\n").unwrap();
     let (_, next) = rest.split_once("    ...\n").unwrap();
-    let desk = Desk::new();
+    let desk = Desk::without_cargo();
     std::fs::write(desk.folder.path().join("next.py"), format!("\n\n{imports}\n\n{next}\n")).unwrap();
     let said = desk.succeeds(
         r#"souk new shop --language javascript; cd shop
