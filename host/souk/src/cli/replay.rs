@@ -59,8 +59,8 @@ impl Replay {
         }
         if recorded.is_empty() {
             bail!(
-                "nothing matching is recorded\n  fix: set `record = true` under [component.NAME.tool.souk], run `souk reload` \
-                 and make the call again; `souk replay --list` shows what is recorded, for a day"
+                "nothing matching is recorded\n  fix: set `record = true` under [component.NAME.tool.souk], run \
+                 `souk reload` and make the call again; `souk replay --list` shows what is recorded, for a day"
             );
         }
         let mut application = fill_in(manifest, default_url(), state::secrets_of(&state_dir))?;

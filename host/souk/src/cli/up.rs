@@ -125,8 +125,8 @@ impl Up {
         let packaged = self.app.obtain(&self.package_options, self.quiet).await?;
         if packaged && (self.build || self.watch) {
             anyhow::bail!(
-                "-f names a package, whose build commands are never run\n  fix: leave out --build and --watch, or name a \
-                 manifest"
+                "-f names a package, whose build commands are never run\n  fix: leave out --build and --watch, or name \
+                 a manifest"
             );
         }
         let mut options = self.app.options(given::pairs("--env", &self.env)?)?;
