@@ -1,5 +1,5 @@
-"""Checks what `helm template` makes of the chart: argv[1] of its own values, argv[2] of them with
-`database`, argv[3] of split-values.yaml."""
+"""Checks what `helm template` makes of the chart: argv[1] of its own values, argv[2] of observed-values.yaml, argv[3] of
+split-values.yaml."""
 import sys
 
 import yaml
@@ -73,7 +73,10 @@ assert set(deployments) == {"client-gateway"}
 assert deployments["client-gateway"]["spec"]["strategy"] == {"type": "Recreate"}
 check_services(one, {name: check_pod(deployment, False) for name, deployment in deployments.items()})
 for deployment in kind(with_database, "Deployment").values():
-    check_pod(deployment, True)
+    args, _ = check_pod(deployment, True)
+    assert args[-2:] == ["--admin=0.0.0.0:3001", "--admin-insecure"], args
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4318"} in container["env"], container["env"]
 claim = kind(one, "PersistentVolumeClaim")["souk-state"]
 assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
 

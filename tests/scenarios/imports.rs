@@ -5,8 +5,11 @@ use crate::harness::App;
 use crate::harness::app::texts;
 use crate::harness::database::Database;
 use crate::harness::mongodb::MongoDb;
+use crate::harness::nats::Nats;
 use crate::harness::postgres::{self, Postgres};
 use crate::harness::store::{PASSWORD, Shop, token};
+use crate::scenarios::nest::{Node, cmd};
+use serde_json::json;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -218,4 +221,21 @@ async fn thousands_of_users_of_an_export_come_in_while_customers_log_in() {
     std::fs::write(&file, format!("[{}]\n", text.trim_end().replace('\n', ","))).unwrap();
     let (said, _) = import(&shop, &arguments).await;
     assert!(said.contains(&format!("{USERS} existed already")), "{said}");
+}
+
+// As docs/replace-a-nestjs-service.md replaces the first service.
+#[tokio::test]
+async fn the_products_of_a_replaced_nest_service_are_imported_into_the_host_in_its_place() {
+    let nats = Nats::start();
+    let app = App::nest("products").variable("seed", "false").argument("--nats").argument(nats.url());
+    let _host = app.start().await;
+    let rows = "INSERT INTO Product VALUES (1, 'Mug', 1.5, 1, 1709049027545, 1709049027545);";
+    let file = sqlite(&app.path("dev.db"), rows);
+    let refusals = app.path("refused.jsonl").display().to_string();
+    let output = app.souk("import", &["products", &file, "--refusals", &refusals]).await;
+    let (said, err) = texts(&output);
+    assert!(output.status.success() && said.contains("1 imported"), "{said}{err}");
+    let mut client = Node::client(&nats, cmd("find_one_product")).await;
+    let mug = client.send(cmd("find_one_product"), json!({ "id": "1" })).await.unwrap();
+    assert_eq!((&mug["name"], &mug["price"]), (&json!("Mug"), &json!(1.5)));
 }

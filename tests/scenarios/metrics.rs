@@ -76,6 +76,10 @@ async fn prometheus_parser_accepts_the_metrics_of_a_store() {
         assert!(!text.contains(secret), "{secret} is in the metrics");
     }
     check(&text);
+    let page = std::fs::read_to_string(build::root().join("docs/observe.md")).unwrap();
+    for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+        assert!(page.contains(&format!("`{name}`")), "docs/observe.md does not have {name}");
+    }
 }
 
 /// The folder of the application, which no metric may contain.

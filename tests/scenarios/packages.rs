@@ -79,8 +79,10 @@ async fn a_package_from_a_file_starts_with_the_operators_values_only() {
     // No command builds a component of a package.
     let error = souk(&author, &["build", "-f", file.to_str().unwrap()], no_login).unwrap_err();
     assert!(error.contains("is a package") && error.contains("fix: "), "{error}");
-    let built = App::packaged(file.to_str().unwrap()).argument("--build").start_fails().await;
-    assert!(built.contains("whose build commands are never run"), "{built}");
+    for option in ["--build", "--watch"] {
+        let refused = App::packaged(file.to_str().unwrap()).argument(option).start_fails().await;
+        assert!(refused.contains("whose build commands are never run"), "{option}: {refused}");
+    }
 }
 
 #[tokio::test]

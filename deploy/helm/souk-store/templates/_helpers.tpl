@@ -79,6 +79,9 @@ spec:
         - --runtime-config-file=/etc/souk/runtime-config.toml
         - --only={{ join "," .only }}
         {{- end }}
+        {{- range $values.extraArgs }}
+        - {{ . | quote }}
+        {{- end }}
       ports:
         - name: http
           containerPort: 3000
@@ -104,6 +107,9 @@ spec:
         - name: SPIN_VARIABLE_STRIPE_ENDPOINT_SECRET
           valueFrom:
             secretKeyRef: { name: {{ $values.secrets.payments }}, key: stripe_endpoint_secret }
+        {{- with $values.extraEnv }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
       # A pod gets requests while it can serve all routes. A missing database is no reason to kill it.
       startupProbe:
         httpGet: { path: /.well-known/spin/health, port: http }

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 #[derive(Debug, Args)]
 #[command(
     after_help = "The host may run meanwhile: writers wait for a second at most. The backup leaves out secrets (but see\n\
-                  --secrets) and data in PostgreSQL, NATS or Redis, which it only names."
+                  --secrets) and data in PostgreSQL, NATS, Redis or MongoDB, which it only names."
 )]
 pub(super) struct Backup {
     #[command(flatten)]

@@ -52,15 +52,15 @@ impl Replay {
             recorded.iter().for_each(|one| output::line(&line(one)));
             if recorded.is_empty() {
                 output::note(
-                    "nothing is recorded: set `record = true` under [component.NAME.tool.souk], and start the host again",
+                    "nothing is recorded: set `record = true` under [component.NAME.tool.souk], and run `souk reload`",
                 );
             }
             return Ok(ExitCode::SUCCESS);
         }
         if recorded.is_empty() {
             bail!(
-                "nothing matching is recorded\n  fix: set `record = true` under [component.NAME.tool.souk] and make the call \
-                 again; `souk replay --list` shows what is recorded, for a day"
+                "nothing matching is recorded\n  fix: set `record = true` under [component.NAME.tool.souk], run \
+                 `souk reload` and make the call again; `souk replay --list` shows what is recorded, for a day"
             );
         }
         let mut application = fill_in(manifest, default_url(), state::secrets_of(&state_dir))?;

@@ -14,7 +14,8 @@ use std::process::ExitCode;
 /// The arguments of `souk traces`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A host keeps traces when it has the administration listener (--admin), or OTEL_TRACES_SAMPLER is set."
+    after_help = "A host keeps traces when it has the administration listener (--admin, or the console of a terminal), \
+                  exports\nthem to a collector, or OTEL_TRACES_SAMPLER is set."
 )]
 pub(super) struct Traces {
     #[command(flatten)]

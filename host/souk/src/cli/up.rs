@@ -123,9 +123,10 @@ impl Up {
         // Parse first: a build takes time.
         let seeds = self.seeds()?;
         let packaged = self.app.obtain(&self.package_options, self.quiet).await?;
-        if packaged && self.build {
+        if packaged && (self.build || self.watch) {
             anyhow::bail!(
-                "-f names a package, whose build commands are never run\n  fix: leave out --build, or name a manifest"
+                "-f names a package, whose build commands are never run\n  fix: leave out --build and --watch, or name \
+                 a manifest"
             );
         }
         let mut options = self.app.options(given::pairs("--env", &self.env)?)?;
