@@ -69,7 +69,7 @@ impl Listening {
     /// Subscribes to `channels` and passes their messages on until `stop`.
     ///
     /// # Errors
-    /// When servers do not answer, or refuse: all of them. Then nothing has been subscribed to.
+    /// When servers do not answer, or refuse: all of them. Then no connection is kept.
     pub async fn start(channels: &[Channel], stop: CancellationToken) -> Result<Self, Vec<RedisError>> {
         let memory_kib = Arc::new(Semaphore::new(MAX_HELD_KIB));
         let (connections, messages) = (TaskTracker::new(), TaskTracker::new());

@@ -245,6 +245,7 @@ pub(super) async fn run_tried_out(
                 if matches!(error, MigrationError::Database { .. }) {
                     break;
                 }
+                // So that those after it in the same database are not tried out either.
                 pending.push(job);
             }
             Err(error) => return Err(error),
