@@ -118,6 +118,45 @@ async fn a_component_without_migrations_for_its_kind_of_database_does_not_start(
 }
 
 #[tokio::test]
+async fn changed_migrations_of_two_components_are_reported_together_with_lines_and_fixes() {
+    const TWO: &str = r#"
+spin_manifest_version = 2
+
+[application]
+name = "two"
+
+[component.one]
+source = "one.wasm"
+sqlite_databases = ["one"]
+
+[component.one.tool.souk]
+migrations = "one"
+
+[component.other]
+source = "other.wasm"
+sqlite_databases = ["other"]
+
+[component.other.tool.souk]
+migrations = "other"
+"#;
+    let mut app = App::inline(TWO).component("one.wasm", "(component)").component("other.wasm", "(component)");
+    for name in ["one", "other"] {
+        app = app.file(&format!("{name}/sqlite/0001_first.sql"), "CREATE TABLE t (a INTEGER);");
+    }
+    app.start().await.stop().await;
+    for name in ["one", "other"] {
+        app = app.file(&format!("{name}/sqlite/0001_first.sql"), "CREATE TABLE t (b INTEGER);");
+    }
+    let message = app.start_fails().await;
+    for (line, name) in [(7, "one"), (14, "other")] {
+        let words = format!("spin.toml:{line}: component `{name}`: migration 0001_first.sql of database `{name}` ");
+        assert!(message.contains(&words), "{words}: {message}");
+    }
+    assert_eq!(message.matches("was changed after it ran").count(), 2, "{message}");
+    assert_eq!(message.matches("\n  fix: ").count(), 2, "{message}");
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_the_migrations_of_two_components_is_told_together_with_lines_and_fixes() {
     const TWO: &str = r#"
 spin_manifest_version = 2
@@ -150,6 +189,12 @@ migrations = "other"
         "fix: in [component.other] grant it one database",
     ] {
         assert!(message.contains(fragment), "{fragment}: {message}");
+    }
+    let output = app.souk("migrate", &[]).await;
+    let (_, error) = texts(&output);
+    assert!(!output.status.success(), "{error}");
+    for line in ["spin.toml:7: component `one`: migration ", "spin.toml:14: component `other`: has migrations"] {
+        assert!(error.contains(line), "{line}: {error}");
     }
 }
 

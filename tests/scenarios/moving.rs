@@ -168,6 +168,42 @@ async fn a_database_without_migrations_is_not_left_behind_either() {
 }
 
 #[tokio::test]
+async fn all_data_that_a_changed_configuration_leaves_behind_is_reported_together() {
+    const TWO: &str = r#"
+spin_manifest_version = 2
+
+[application]
+name = "two"
+
+[component.one]
+source = "one.wasm"
+sqlite_databases = ["one"]
+
+[component.one.tool.souk]
+migrations = "tables"
+
+[component.other]
+source = "other.wasm"
+sqlite_databases = ["other"]
+
+[component.other.tool.souk]
+migrations = "tables"
+"#;
+    let app = App::inline(TWO).component("one.wasm", "(component)").component("other.wasm", "(component)");
+    let rows = "CREATE TABLE t (a INTEGER); INSERT INTO t VALUES (9);";
+    let app = app.file("tables/sqlite/0001_rows.sql", rows);
+    app.start().await.stop().await;
+    let moved = |label: &str| format!("[sqlite_database.{label}]\ntype = \"spin\"\npath = \"new-{label}.db\"\n");
+    let app = app.file("runtime-config.toml", moved("one") + &moved("other"));
+    let refused = app.start_fails().await;
+    for (line, name) in [(7, "one"), (14, "other")] {
+        let words = format!("spin.toml:{line}: component `{name}`: the database of `{name}` is now in ");
+        assert!(refused.contains(&words), "{words}: {refused}");
+    }
+    assert_eq!(refused.matches("\n  fix: copy it: `souk store copy ").count(), 2, "{refused}");
+}
+
+#[tokio::test]
 async fn a_store_that_is_not_there_is_not_copied_and_not_made() {
     let shop = Shop::of(App::store_alone()).await;
     let Shop { app, host, .. } = shop;

@@ -98,7 +98,8 @@ async fn a_server_that_is_not_there_or_refuses_is_an_error_at_the_start_that_sho
         (format!("redis://:herring@127.0.0.1:{}", server.port()), format!("redis://127.0.0.1:{}/0", server.port())),
     ] {
         let said = App::alone("redis").variable("server", address).start_fails().await;
-        assert!(said.contains(&format!("Redis at {shown}: ")) && said.contains("fix: start the server"), "{said}");
+        let what = format!(": component `one`: Redis at {shown}: ");
+        assert!(said.contains(&what) && said.contains("fix: start the server"), "{said}");
         assert!(!said.contains("herring"), "{said}");
     }
     let right = format!("redis://:swordfish@127.0.0.1:{}", server.port());

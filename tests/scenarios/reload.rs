@@ -253,6 +253,62 @@ async fn nothing_of_a_manifest_is_applied_when_a_component_that_is_new_is_wrong(
 }
 
 #[tokio::test]
+async fn what_is_wrong_with_migrations_is_reported_together_with_what_is_wrong_with_components() {
+    let app = App::inline(MANIFEST)
+        .file("web.wasm", version("good-1"))
+        .file("one.wasm", version("good-2"))
+        .component("two.wasm", "(component)")
+        .file("one/sqlite/0001_broken.sql", "CREATE TABEL bad;")
+        .file("two/sqlite/first.sql", "CREATE TABLE good (id INTEGER);");
+    let host = app.start().await;
+    let new = |name: &str| {
+        format!(
+            "[[trigger.http]]\nroute = \"/{name}\"\ncomponent = \"{name}\"\n\
+             [component.{name}]\nsource = \"{name}.wasm\"\nsqlite_databases = [\"{name}\"]\n\
+             [component.{name}.tool.souk]\nmigrations = \"{name}\"\n"
+        )
+    };
+    let app = app.append(&(new("one") + &new("two")));
+    let output = app.souk("reload", &[]).await;
+    let (out, err) = texts(&output);
+    assert!(!output.status.success(), "{out}");
+    for fragment in [
+        "component `one`: migration 0001_broken.sql of database `one` failed",
+        "fix: correct the file",
+        "component `two`: has a route but exports neither",
+        "two/sqlite/first.sql: the name must be NNNN_name.sql",
+        "fix: rename the file",
+    ] {
+        assert!(err.contains(fragment), "{fragment} is missing: {err}");
+    }
+    assert_eq!(err.matches("\n  fix: ").count(), 3, "{err}");
+    assert_eq!(body(&host.client(), "/one").await, (200, "good-1".to_owned()));
+}
+
+#[tokio::test]
+async fn all_components_of_which_no_instance_can_be_created_are_reported_together() {
+    let module = "(core module $handler-module";
+    let traps = HANDLER.replace(module, &format!("{module} (func $s unreachable) (start $s)"));
+    let app = App::inline(MANIFEST).file("web.wasm", version("good-1"));
+    let app = app.component("trap.wasm", &format!("(component {traps})"));
+    let _host = app.start().await;
+    let new = |name: &str| {
+        format!(
+            "[[trigger.http]]\nroute = \"/{name}\"\ncomponent = \"{name}\"\n\
+             [component.{name}]\nsource = \"trap.wasm\"\n"
+        )
+    };
+    let app = app.append(&(new("one") + &new("two")));
+    let output = app.souk("reload", &[]).await;
+    let (out, err) = texts(&output);
+    assert!(!output.status.success() && err.contains("nothing was applied"), "{out}{err}");
+    for name in ["one", "two"] {
+        assert!(err.contains(&format!(": component `{name}`: trapped: ")), "{name} is missing: {err}");
+    }
+    assert_eq!(err.matches("\n  fix: correct the component").count(), 2, "{err}");
+}
+
+#[tokio::test]
 async fn links_and_durable_links_of_a_component_that_is_new_are_served_and_so_are_its_files_and_its_migrations() {
     build::application("tests/apps/durable/spin.toml");
     let whole = std::fs::read_to_string(App::alone("durable").path("spin.toml")).unwrap();

@@ -116,6 +116,14 @@ impl CallError {
         CallError { version: Some(number), ..self }
     }
 
+    /// What happened, with the details.
+    pub fn what(&self) -> String {
+        match self.detail.as_str() {
+            "" => self.failure.name().to_owned(),
+            detail => format!("{}: {detail}", self.failure.name()),
+        }
+    }
+
     /// The text for another component or a client: no internals.
     pub fn message(&self) -> String {
         let what = match self.failure {
@@ -142,8 +150,7 @@ fn one_line(text: &str) -> String {
 
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "component `{}`: {}", self.component, self.failure.name())?;
-        if self.detail.is_empty() { Ok(()) } else { write!(f, ": {}", self.detail) }
+        write!(f, "component `{}`: {}", self.component, self.what())
     }
 }
 

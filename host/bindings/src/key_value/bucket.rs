@@ -3,8 +3,9 @@
 //! A bucket that somebody else has created is used as it is, unless it could lose an acknowledged value by itself: it
 //! must keep one value for each key, and refuse new values when it is full.
 
+use super::error::Unfit;
 use super::types::MAX_BUCKET_BYTES;
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use async_nats::jetstream::kv;
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use backon::{ExponentialBuilder, Retryable as _};
@@ -26,13 +27,13 @@ pub(super) async fn open(nats: &Nats, name: &str) -> anyhow::Result<kv::Store> {
     let bucket = found_or_made(nats, name).await.with_context(|| format!("bucket {name}"))?;
     let Config { max_messages_per_subject: history, max_bytes, discard, .. } = bucket.stream.cached_info().config;
     if history != 1 {
-        bail!("bucket {name} keeps {history} values of a key, not 1; create it with `--history=1`");
+        let why = format!("bucket {name} keeps {history} values of a key, not 1");
+        return Err(Unfit { why, fix: "create it with `--history=1`".to_owned() }.into());
     }
     if discard != DiscardPolicy::New && max_bytes > 0 {
-        bail!(
-            "bucket {name} drops its oldest values when it is full; let it refuse new ones: `nats stream edit KV_{name} \
-             --discard=new`"
-        );
+        let why = format!("bucket {name} drops its oldest values when it is full");
+        let fix = format!("let it refuse new ones: `nats stream edit KV_{name} --discard=new`");
+        return Err(Unfit { why, fix }.into());
     }
     Ok(bucket)
 }

@@ -3,6 +3,16 @@
 use super::{MAX_BATCH_BYTES, MAX_BATCH_KEYS, MAX_KEY_BYTES};
 use std::sync::Arc;
 
+/// A place on a server that exists, and cannot be used as a store.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub(super) struct Unfit {
+    /// Why.
+    pub(super) why: String,
+    /// What would fix it.
+    pub(super) fix: String,
+}
+
 /// Why an operation failed; the text is what the guest reads in `other(..)`.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {

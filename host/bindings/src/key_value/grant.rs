@@ -2,6 +2,7 @@
 //! label.
 
 use super::Store;
+use super::error::Unfit;
 use crate::binding::{Binding, labels};
 use crate::boundary::Boundaries;
 use crate::storage::why_not_opened;
@@ -27,6 +28,7 @@ const NATS_FIX: &str = "enable JetStream at the servers (`nats-server -js`), wit
 const REDIS_FIX: &str = "start the server, or correct `url` of its [key_value_store] in runtime-config.toml: host and port, \
     user and password, `rediss://` for TLS, the number of a database at the end";
 
+#[cfg(feature = "mongodb")]
 const MONGODB_FIX: &str = "start the server, or correct `url` of its [key_value_store] in runtime-config.toml: hosts and \
     ports, user and password, the database after the `/`, `?tls=true` for TLS";
 
@@ -97,7 +99,15 @@ pub async fn open_at(
 pub struct NotOpened {
     place: String,
     why: String,
-    fix: &'static str,
+    fix: String,
+}
+
+impl NotOpened {
+    /// A store at `place` on a server; `usual` is the fix for an error that has none of its own.
+    fn on_server(place: String, error: &anyhow::Error, usual: &str) -> Self {
+        let fix = error.downcast_ref::<Unfit>().map_or(usual, |unfit| unfit.fix.as_str());
+        NotOpened { place, why: format!("{error:#}"), fix: fix.to_owned() }
+    }
 }
 
 async fn open(
@@ -108,48 +118,43 @@ async fn open(
 ) -> Result<Store, NotOpened> {
     let path = match (place, nats) {
         (Some(KeyValuePlace::Nats { bucket }), Some(nats)) => {
-            return Store::in_nats(nats, bucket.as_deref(), label).await.map_err(|error| NotOpened {
-                place: "NATS".to_owned(),
-                why: format!("{error:#}"),
-                fix: NATS_FIX,
-            });
+            let store = Store::in_nats(nats, bucket.as_deref(), label).await;
+            return store.map_err(|error| NotOpened::on_server("NATS".to_owned(), &error, NATS_FIX));
         }
         // Checking the manifest has already refused this.
         (Some(KeyValuePlace::Nats { .. }), None) => {
             let why = "NATS is not configured".to_owned();
-            return Err(NotOpened { place: "NATS".to_owned(), why, fix: NATS_FIX });
+            return Err(NotOpened { place: "NATS".to_owned(), why, fix: NATS_FIX.to_owned() });
         }
         (Some(KeyValuePlace::Redis(url)), _) => {
-            return Store::in_redis(url, label).await.map_err(|error| NotOpened {
-                place: url.to_string(),
-                why: format!("{error:#}"),
-                fix: REDIS_FIX,
-            });
+            let store = Store::in_redis(url, label).await;
+            return store.map_err(|error| NotOpened::on_server(url.to_string(), &error, REDIS_FIX));
         }
         (Some(KeyValuePlace::Mongo { url, collection }), _) => {
-            return in_mongodb(url, collection, label).await.map_err(|why| NotOpened {
-                place: format!("{url}, collection {collection},"),
-                why,
-                fix: MONGODB_FIX,
-            });
+            return in_mongodb(url, collection, label).await;
         }
         (Some(KeyValuePlace::File(path)), _) => path.clone(),
         (None, _) => folder.join(format!("{label}.db")),
     };
     Store::open(&path, label).map_err(|error| {
         let (why, fix) = why_not_opened(&error);
-        NotOpened { place: path.display().to_string(), why, fix }
+        NotOpened { place: path.display().to_string(), why, fix: fix.to_owned() }
     })
 }
 
 #[cfg(feature = "mongodb")]
-async fn in_mongodb(url: &MongoUrl, collection: &str, label: &str) -> Result<Store, String> {
-    Store::in_mongodb(url, collection, label).await.map_err(|error| format!("{error:#}"))
+async fn in_mongodb(url: &MongoUrl, collection: &str, label: &str) -> Result<Store, NotOpened> {
+    let store = Store::in_mongodb(url, collection, label).await;
+    store.map_err(|error| NotOpened::on_server(format!("{url}, collection {collection},"), &error, MONGODB_FIX))
 }
 
 /// For builds without the MongoDB client.
 #[cfg(not(feature = "mongodb"))]
 #[expect(clippy::unused_async, reason = "the function with the feature awaits")]
-async fn in_mongodb(_: &MongoUrl, _: &str, _: &str) -> Result<Store, String> {
-    Err("this souk was built without MongoDB; build it with `--features mongodb`, or `full`".to_owned())
+async fn in_mongodb(url: &MongoUrl, collection: &str, _: &str) -> Result<Store, NotOpened> {
+    Err(NotOpened {
+        place: format!("{url}, collection {collection},"),
+        why: "this souk was built without MongoDB".to_owned(),
+        fix: "build it with `--features mongodb`, or `full`".to_owned(),
+    })
 }

@@ -17,7 +17,7 @@
 //! should have its own collection.
 
 use super::conflicts::Conflicts;
-use super::error::StoreError;
+use super::error::{StoreError, Unfit};
 use super::types::{
     KEYS_PAGE, MAX_BATCH_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Page, SERVER_TIMEOUT, Swap, Version, Versioned, add,
 };
@@ -75,10 +75,11 @@ impl Collection {
         let any = timeout(SERVER_TIMEOUT, store.documents.find_one(doc! {})).await.context("no answer")??;
         if let Some(any) = any {
             let key = any.get_str("_id").is_ok();
-            anyhow::ensure!(
-                key && parts(any).is_some(),
-                "collection {collection} has documents that no store has written; name another `collection`"
-            );
+            if !key || parts(any).is_none() {
+                let why = format!("collection {collection} has documents that no store has written");
+                let fix = "name another `collection` in its [key_value_store] of runtime-config.toml";
+                return Err(Unfit { why, fix: fix.to_owned() }.into());
+            }
         }
         Ok(store)
     }

@@ -2,12 +2,13 @@
 
 use super::bucket::settings;
 use super::kinds::nats;
-use super::{MAX_VALUE_BYTES, Store, StoreError, Swap, Version};
+use super::{MAX_VALUE_BYTES, Store, StoreError, Swap, Version, open_at};
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use async_nats::{HeaderMap, header};
-use souk_manifest::RedisUrl;
+use souk_manifest::{KeyValuePlace, RedisUrl};
 use souk_test::nats::Nats;
 use souk_test::redis::Redis;
+use std::path::Path;
 use std::time::Duration;
 
 /// Tries until the store works again; fails the test when that takes too long.
@@ -261,12 +262,17 @@ async fn a_bucket_that_keeps_a_history_or_drops_what_is_old_is_refused() {
     let connection = nats(&server.url()).await;
     let config = Config { max_messages_per_subject: 5, ..settings("old", -1, 1) };
     connection.jetstream().create_stream(config).await.unwrap();
-    let error = format!("{:#}", Store::in_nats(&connection, Some("old"), "auth").await.err().unwrap());
-    assert!(error.contains("bucket old keeps 5 values of a key") && error.contains("--history=1"), "{error}");
+    let refused = async |bucket: &str| {
+        let place = KeyValuePlace::Nats { bucket: Some(bucket.to_owned()) };
+        open_at(Some(&place), Path::new("unused"), Some(&connection), "auth").await.err().unwrap().to_string()
+    };
+    let error = refused("old").await;
+    assert!(error.contains("bucket old keeps 5 values of a key, not 1\n  fix: create it with `--history"), "{error}");
     let config = Config { discard: DiscardPolicy::Old, ..settings("leaky", 2 << 20, 1) };
     connection.jetstream().create_stream(config).await.unwrap();
-    let error = format!("{:#}", Store::in_nats(&connection, Some("leaky"), "auth").await.err().unwrap());
-    assert!(error.contains("bucket leaky drops its oldest") && error.contains("KV_leaky --discard=new"), "{error}");
+    let error = refused("leaky").await;
+    assert!(error.contains("bucket leaky drops its oldest") && error.contains("KV_leaky --discard=new`"), "{error}");
+    assert!(error.contains("when it is full\n  fix: let it refuse new ones"), "{error}");
 }
 
 #[tokio::test]

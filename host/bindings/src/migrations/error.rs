@@ -1,13 +1,16 @@
 //! Why migrations did not run.
+//!
+//! A start, a reload and a deployment report these errors as mistakes of a component, with its line, together with all
+//! others. A caller that has no manifest shows them as they are.
 
-use souk_manifest::{Application, Component, Diagnostic};
+use souk_manifest::{Application, Diagnostic};
+use std::fmt;
 use std::path::PathBuf;
 
 /// Why migrations did not run. Each names the component and the file.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub enum MigrationError {
     /// The folder or a file cannot be read, or a file's name is wrong.
-    #[error("component `{component}`: migration {}: {reason}\n  fix: {fix}", path.display())]
     File {
         /// The component.
         component: String,
@@ -19,7 +22,6 @@ pub enum MigrationError {
         fix: &'static str,
     },
     /// The history and the folder do not agree.
-    #[error("component `{component}`: migration {file} of database `{database}` {reason}\n  fix: {fix}")]
     History {
         /// The component.
         component: String,
@@ -33,10 +35,6 @@ pub enum MigrationError {
         fix: &'static str,
     },
     /// A migration failed; nothing of it remains.
-    #[error(
-        "component `{component}`: migration {file} of database `{database}` failed and was rolled back: {reason}\n  \
-         fix: correct the file; nothing of it remains, so it will run again from its beginning"
-    )]
     Failed {
         /// The component.
         component: String,
@@ -48,10 +46,6 @@ pub enum MigrationError {
         reason: String,
     },
     /// A script of the component's seed failed; nothing of it remains.
-    #[error(
-        "component `{component}`: the script {} of database `{database}` failed and was rolled back: {reason}\n  fix: \
-         correct the script, or bring the database to the newest migrations with `souk migrate`", path.display()
-    )]
     Seed {
         /// The component.
         component: String,
@@ -63,9 +57,6 @@ pub enum MigrationError {
         reason: String,
     },
     /// The database does not answer, or not as expected.
-    #[error(
-        "component `{component}`: the migrations of database `{database}` cannot be read or run: {reason}\n  fix: {fix}"
-    )]
     Database {
         /// The component.
         component: String,
@@ -77,7 +68,6 @@ pub enum MigrationError {
         fix: &'static str,
     },
     /// The manifest does not say clearly which database the migrations are for.
-    #[error("component `{component}` has migrations for SQLite, but {reason}\n  fix: {}", target_fix(component))]
     Target {
         /// The component.
         component: String,
@@ -86,25 +76,59 @@ pub enum MigrationError {
     },
 }
 
-fn target_fix(component: &str) -> String {
-    format!(
-        "in [component.{component}] grant it one database under `sqlite_databases`, or one that is named `{component}` or \
-         `default`, or write its `database_url` under [component.{component}.tool.souk]"
-    )
-}
-
 impl MigrationError {
-    /// The mistake in `component`, whose files show it.
-    pub(super) fn mistake(self, application: &Application, component: &Component) -> Diagnostic {
+    /// The mistake in its component, at the line of the component's table.
+    pub fn mistake(&self, application: &Application) -> Diagnostic {
+        let (component, message, fix) = self.parts();
+        Diagnostic {
+            file: application.manifest.clone(),
+            line: application.components.get(component).map(|component| component.line),
+            component: Some(component.to_owned()),
+            message,
+            fix,
+        }
+    }
+
+    /// The component, what is wrong, and what fixes it.
+    fn parts(&self) -> (&str, String, String) {
         match self {
-            MigrationError::File { path, reason, fix, .. } => {
-                application.mistake(component, format!("migration {}: {reason}", path.display()), fix)
+            MigrationError::File { component, path, reason, fix } => {
+                (component.as_str(), format!("migration {}: {reason}", path.display()), (*fix).to_owned())
             }
-            MigrationError::Target { reason, .. } => {
-                let message = format!("has migrations for SQLite, but {reason}");
-                application.mistake(component, message, target_fix(&component.name))
+            MigrationError::History { component, database, file, reason, fix } => {
+                (component.as_str(), format!("migration {file} of database `{database}` {reason}"), (*fix).to_owned())
             }
-            other => application.mistake(component, other.to_string(), "correct its migrations"),
+            MigrationError::Failed { component, database, file, reason } => {
+                let what = format!("migration {file} of database `{database}` failed and was rolled back: {reason}");
+                let fix = "correct the file; nothing of it remains, so it will run again from its beginning";
+                (component.as_str(), what, fix.to_owned())
+            }
+            MigrationError::Seed { component, database, path, reason } => {
+                let path = path.display();
+                let what = format!("the script {path} of database `{database}` failed and was rolled back: {reason}");
+                let fix = "correct the script, or bring the database to the newest migrations with `souk migrate`";
+                (component.as_str(), what, fix.to_owned())
+            }
+            MigrationError::Database { component, database, reason, fix } => {
+                let what = format!("the migrations of database `{database}` cannot be read or run: {reason}");
+                (component.as_str(), what, (*fix).to_owned())
+            }
+            MigrationError::Target { component, reason } => {
+                let fix = format!(
+                    "in [component.{component}] grant it one database under `sqlite_databases`, or one that is named \
+                     `{component}` or `default`, or write its `database_url` under [component.{component}.tool.souk]"
+                );
+                (component.as_str(), format!("has migrations for SQLite, but {reason}"), fix)
+            }
         }
     }
 }
+
+impl fmt::Display for MigrationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (component, message, fix) = self.parts();
+        write!(f, "component `{component}`: {message}\n  fix: {fix}")
+    }
+}
+
+impl std::error::Error for MigrationError {}

@@ -84,7 +84,7 @@ pub fn target<'a>(component: &'a Component, dir: &Path) -> Result<Target<'a>, Mi
 pub fn check(application: &Application) -> Vec<Diagnostic> {
     let wrong = application.here().filter_map(|component| {
         let error = check_files(component, component.migrations.as_deref()?).err()?;
-        Some(error.mistake(application, component))
+        Some(error.mistake(application))
     });
     wrong.collect()
 }

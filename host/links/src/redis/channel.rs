@@ -70,6 +70,11 @@ impl Channel {
         self.ended.cancel();
     }
 
+    /// Its component.
+    pub(super) fn component(&self) -> Arc<str> {
+        self.pool.component().clone()
+    }
+
     /// The budget of its application.
     pub(super) fn application(&self) -> Arc<ApplicationBudget> {
         self.pool.active().grants().budget.clone()

@@ -18,7 +18,6 @@ pub use channel::{Channel, message_handler};
 use channel::Served;
 use connection::Connection;
 use inflow::CONNECTION_BYTES;
-use souk_manifest::RedisUrl;
 use souk_manifest::limits::FixedLimit;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,65 +49,65 @@ pub struct Listening {
     stop: CancellationToken,
 }
 
-/// Why a Redis server cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum RedisError {
-    /// It does not answer, or refuses.
-    #[error(
-        "Redis at {server}: {why}\n  fix: start the server, or correct `address` of [[trigger.redis]] in line {line}: host \
-         and port, user and password, `rediss://` for TLS"
-    )]
-    Unreachable {
-        /// The server, without a password.
-        server: String,
-        /// What the client or the server says.
-        why: String,
-        /// The line of the trigger.
-        line: usize,
-    },
-    /// The application has no memory left for what is read from it.
-    #[error(
-        "Redis at {server}: the application has no memory for the {} MiB that are read ahead\n  fix: raise \
-         `application_memory` under [application.tool.souk.limits] in the manifest",
-        CONNECTION_BYTES >> 20
-    )]
-    Memory {
-        /// The server, without a password.
-        server: String,
-    },
+/// Why a Redis server cannot be used: a mistake in the table of a trigger.
+#[derive(Debug)]
+pub struct RedisError {
+    /// The component of the trigger.
+    pub component: Arc<str>,
+    /// The line of the trigger.
+    pub line: usize,
+    /// What is wrong. It names the server without its password.
+    pub message: String,
+    /// What would fix it.
+    pub fix: &'static str,
 }
+
+const UNREACHABLE_FIX: &str = "start the server, or correct `address` of [[trigger.redis]]: host and port, user and \
+                               password, `rediss://` for TLS";
 
 impl Listening {
     /// Subscribes to `channels` and passes their messages on until `stop`.
     ///
     /// # Errors
-    /// When a server does not answer, or refuses.
-    pub async fn start(channels: &[Channel], stop: CancellationToken) -> Result<Self, RedisError> {
+    /// When servers do not answer, or refuse: all of them. Then no connection is kept.
+    pub async fn start(channels: &[Channel], stop: CancellationToken) -> Result<Self, Vec<RedisError>> {
         let memory_kib = Arc::new(Semaphore::new(MAX_HELD_KIB));
         let (connections, messages) = (TaskTracker::new(), TaskTracker::new());
-        let mut servers: Vec<(&RedisUrl, usize, ChannelsByName)> = Vec::new();
+        let mut servers: Vec<(&Channel, ChannelsByName)> = Vec::new();
         for channel in channels {
-            let known = servers.iter_mut().find(|(server, ..)| server.is_same(&channel.server));
+            let known = servers.iter_mut().find(|(first, _)| first.server.is_same(&channel.server));
             let by_name = match known {
-                Some((.., by_name)) => by_name,
+                Some((_, by_name)) => by_name,
                 None => {
-                    servers.push((&channel.server, channel.line, BTreeMap::new()));
-                    let Some((.., by_name)) = servers.last_mut() else { continue };
+                    servers.push((channel, BTreeMap::new()));
+                    let Some((_, by_name)) = servers.last_mut() else { continue };
                     by_name
                 }
             };
             by_name.entry(channel.name.clone()).or_default().push(channel.clone());
         }
-        for (server, line, channels) in servers {
-            let first = channels.values().flatten().next();
-            let held = first.map(|channel| channel.application().hold(CONNECTION_BYTES as u64));
-            let Some(held) = held.flatten() else { return Err(RedisError::Memory { server: server.to_string() }) };
+        let (mut opened, mut errors) = (Vec::new(), Vec::new());
+        for (first, channels) in servers {
+            let server = &first.server;
+            let error = |message, fix| RedisError { component: first.component(), line: first.line, message, fix };
+            let Some(held) = first.application().hold(CONNECTION_BYTES as u64) else {
+                let message = format!(
+                    "Redis at {server}: the application has no memory for the {} MiB that are read ahead",
+                    CONNECTION_BYTES >> 20
+                );
+                errors.push(error(message, "raise `application_memory` under [application.tool.souk.limits]"));
+                continue;
+            };
             let served = Served { memory_kib: memory_kib.clone(), messages: messages.clone(), channels, _held: held };
-            let connection = Connection::open(server, served).await.map_err(|why| RedisError::Unreachable {
-                server: server.to_string(),
-                why: why.to_string(),
-                line,
-            })?;
+            match Connection::open(server, served).await {
+                Ok(connection) => opened.push(connection),
+                Err(why) => errors.push(error(format!("Redis at {server}: {why}"), UNREACHABLE_FIX)),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        for connection in opened {
             connections.spawn(connection.run(stop.clone()));
         }
         Ok(Listening { connections, messages, stop })

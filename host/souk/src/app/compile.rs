@@ -3,7 +3,7 @@
 use super::error::StartError;
 use super::progress::Progress;
 use souk_manifest::{Application, Diagnostic};
-use souk_runtime::{CompileError, Engine};
+use souk_runtime::{CallError, CompileError, Engine};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -71,7 +71,14 @@ pub(super) async fn compile(
     Ok((codes, mistakes))
 }
 
+/// The mistake in a component that cannot be compiled or linked.
 pub(super) fn not_compiled(application: &Application, error: CompileError) -> Diagnostic {
     let line = application.components.get(&error.component).map_or(1, |component| component.line);
     application.mistake_at(line, &error.component, error.message, error.fix)
+}
+
+/// The mistake in a component of which no instance can be created.
+pub(super) fn not_started(application: &Application, error: &CallError, fix: &str) -> Diagnostic {
+    let line = application.components.get(&*error.component).map_or(1, |component| component.line);
+    application.mistake_at(line, &error.component, error.what(), fix)
 }

@@ -34,7 +34,7 @@ pub enum StartError {
     /// This host does not fit the other hosts on NATS.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
-    /// The versions that the hosts agreed on cannot be saved, or a new one cannot start or take the messages that wait.
+    /// The versions that the hosts agreed on cannot be saved.
     #[error(transparent)]
     Versions(DeployError),
     /// The state folder's id cannot be read or created.

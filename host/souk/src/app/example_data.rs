@@ -44,7 +44,7 @@ pub enum SeedError {
 pub async fn add(application: &Application, state: &StateFolder) -> Result<Vec<String>, SeedError> {
     migrations::migrate(application, state).await?;
     let databases = migrations::open(application, &state.sqlite()).map_err(MigrateError::from)?;
-    run_all(&seeds(application, &databases)?, Script::Add).await
+    run_all(application, &seeds(application, &databases)?, Script::Add).await
 }
 
 /// Removes every component's examples; returns the names of the components. It opens files and blocks: nothing else may
@@ -57,12 +57,12 @@ pub async fn remove(application: &Application, state: &StateFolder) -> Result<Ve
     let databases = migrations::open(application, &state.sqlite()).map_err(MigrateError::from)?;
     let seeds = seeds(application, &databases)?;
     for Seeded { component, folder, database } in &seeds {
-        let reasons = reasons(database, component, folder).await?;
+        let reasons = reasons(database, component, folder).await.map_err(|error| error.of(application))?;
         if !reasons.is_empty() {
             return Err(SeedError::InUse { component: component.clone(), reasons });
         }
     }
-    run_all(&seeds, Script::Remove).await
+    run_all(application, &seeds, Script::Remove).await
 }
 
 /// A component with example data.
@@ -76,17 +76,18 @@ fn seeds(application: &Application, databases: &Databases) -> Result<Vec<Seeded>
     let mut seeds = Vec::new();
     for component in application.here() {
         let (Some(dir), Some(seed)) = (&component.migrations, &component.seed) else { continue };
-        if let Some(database) = TargetDatabase::of(component, dir, databases).map_err(MigrateError::from)? {
+        let database = TargetDatabase::of(component, dir, databases);
+        if let Some(database) = database.map_err(|error| MigrateError::from(error).of(application))? {
             seeds.push(Seeded { component: component.name.clone(), folder: seed.folder.clone(), database });
         }
     }
     if seeds.is_empty() { Err(SeedError::None) } else { Ok(seeds) }
 }
 
-async fn run_all(seeds: &[Seeded], script: Script) -> Result<Vec<String>, SeedError> {
+async fn run_all(application: &Application, seeds: &[Seeded], script: Script) -> Result<Vec<String>, SeedError> {
     let mut done = Vec::new();
     for Seeded { component, folder, database } in seeds {
-        if run_script(database, component, folder, script).await? {
+        if run_script(database, component, folder, script).await.map_err(|error| error.of(application))? {
             done.push(component.clone());
         }
     }

@@ -9,8 +9,9 @@ use async_nats::SubscribeError;
 use parking_lot::Mutex;
 use souk_links::durable::{Deliveries, QueueError};
 use souk_links::nest::Bridge;
-use souk_links::redis::{Channel, Listening, RedisError};
+use souk_links::redis::{Channel, Listening};
 use souk_links::remote::{Remote, Serving};
+use souk_manifest::{Application, ManifestErrors};
 use souk_nats::NatsError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,9 +31,9 @@ pub enum IntakeError {
     /// NATS refuses a subscription.
     #[error(transparent)]
     Subscribe(#[from] SubscribeError),
-    /// A Redis server does not answer.
+    /// Redis servers do not answer; each with the component and the line of its trigger.
     #[error(transparent)]
-    Redis(#[from] RedisError),
+    Mistakes(#[from] ManifestErrors),
 }
 
 /// Which of them a reload begins again.
@@ -89,12 +90,20 @@ impl Intakes {
         self.stop.child_token()
     }
 
-    async fn listen(&self, channels: &[Channel]) -> Result<Option<DropGuard>, IntakeError> {
+    async fn listen(
+        &self,
+        application: &Application,
+        channels: &[Channel],
+    ) -> Result<Option<DropGuard>, ManifestErrors> {
         if channels.is_empty() {
             return Ok(None);
         }
         let token = self.token();
-        let listening = Listening::start(channels, token.clone()).await?;
+        let listening = Listening::start(channels, token.clone()).await.map_err(|errors| {
+            let mistakes = errors.into_iter();
+            let mistakes = mistakes.map(|one| application.mistake_at(one.line, &one.component, one.message, one.fix));
+            ManifestErrors(mistakes.collect())
+        })?;
         self.ends.spawn(listening.finish(self.drain));
         Ok(Some(token.drop_guard()))
     }
@@ -134,7 +143,7 @@ impl Intakes {
             self.ends.spawn(bridge.finish(self.drain));
             running.bridge = Some(token.drop_guard());
         }
-        running.channels.extend(self.listen(channels).await?);
+        running.channels.extend(self.listen(&composition.application, channels).await?);
         Ok(running)
     }
 

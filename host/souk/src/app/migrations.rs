@@ -1,10 +1,13 @@
 //! The components' migrations, run before the first request or by `souk migrate`.
+//!
+//! What is wrong with them is a mistake of a component, with its line and its fix. Everything that can be tried without
+//! changing a database is reported together; a migration that fails while it runs is the last one that runs.
 
 use souk_bindings::migrations::seed::{self, Part, Script};
 use souk_bindings::migrations::{self, MigrationError, MigrationState, Status, Target};
 use souk_bindings::sqlite::{Database, Databases};
 use souk_manifest::state::{StateError, StateFolder};
-use souk_manifest::{Application, Component, ManifestErrors, PostgresAddress};
+use souk_manifest::{Application, Component, Diagnostic, ManifestErrors, PostgresAddress};
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -14,18 +17,28 @@ use std::time::Duration;
 /// Migrations could not be run or read.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
-    /// A database cannot be opened.
+    /// A database cannot be opened, or a migration is wrong, was changed, or failed; each with component and line.
     #[error(transparent)]
-    Databases(#[from] ManifestErrors),
+    Mistakes(#[from] ManifestErrors),
     /// The state folder cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
-    /// A migration was changed, or failed.
+    /// One of these mistakes, before the manifest has given it a line.
     #[error(transparent)]
     Migration(#[from] MigrationError),
     /// The work was stopped.
     #[error("the migrations were stopped: {0}\n  fix: this is a bug in Souk: please report it")]
     Stopped(#[from] tokio::task::JoinError),
+}
+
+impl MigrateError {
+    /// The error with the line of `application`'s manifest.
+    pub(super) fn of(self, application: &Application) -> Self {
+        match self {
+            MigrateError::Migration(error) => ManifestErrors(vec![error.mistake(application)]).into(),
+            error => error,
+        }
+    }
 }
 
 /// One component's migrations and their database.
@@ -46,23 +59,29 @@ pub(super) enum TargetDatabase {
     Postgres(PostgresAddress),
 }
 
-fn jobs(application: &Application, databases: &Databases) -> Result<Vec<Job>, MigrationError> {
-    let mut jobs = Vec::new();
+fn jobs(application: &Application, databases: &Databases) -> Result<Vec<Job>, ManifestErrors> {
+    let (mut jobs, mut mistakes) = (Vec::new(), Vec::new());
     for component in application.here() {
         let Some(dir) = &component.migrations else { continue };
-        if let Some(database) = TargetDatabase::of(component, dir, databases)? {
-            let seed = component.seed.as_ref().filter(|seed| seed.at_first_start);
-            jobs.push(Job {
-                component: component.name.clone(),
-                dir: dir.clone(),
-                retired: component.retired.clone(),
-                additive: component.additive.clone(),
-                seed: seed.map(|seed| seed.folder.clone()),
-                database,
-            });
-        }
+        let database = match TargetDatabase::of(component, dir, databases) {
+            Ok(Some(database)) => database,
+            Ok(None) => continue,
+            Err(error) => {
+                mistakes.push(error.mistake(application));
+                continue;
+            }
+        };
+        let seed = component.seed.as_ref().filter(|seed| seed.at_first_start);
+        jobs.push(Job {
+            component: component.name.clone(),
+            dir: dir.clone(),
+            retired: component.retired.clone(),
+            additive: component.additive.clone(),
+            seed: seed.map(|seed| seed.folder.clone()),
+            database,
+        });
     }
-    Ok(jobs)
+    ManifestErrors::check(mistakes).map(|()| jobs)
 }
 
 impl TargetDatabase {
@@ -189,10 +208,10 @@ impl fmt::Display for TargetDatabase {
 }
 
 /// Runs them one after the other, ordered by component name.
-async fn run_all(jobs: Vec<Job>) -> Result<Vec<(String, usize)>, MigrateError> {
+async fn run_all(application: &Application, jobs: Vec<Job>) -> Result<Vec<(String, usize)>, MigrateError> {
     let mut done = Vec::new();
     for job in jobs {
-        done.push(job.run().await?);
+        done.push(job.run().await.map_err(|error| error.of(application))?);
     }
     Ok(done)
 }
@@ -203,24 +222,37 @@ pub(super) async fn run(
     databases: &Databases,
 ) -> Result<Vec<(String, usize)>, MigrateError> {
     let jobs = jobs(application, databases)?;
-    Ok(run_all(jobs).await?.into_iter().filter(|(_, applied)| *applied > 0).collect())
+    Ok(run_all(application, jobs).await?.into_iter().filter(|(_, applied)| *applied > 0).collect())
 }
 
 /// As [`run`], but tries out the pending migrations of all components first: if one fails, none has run, and the release
-/// before can start again. Where nothing is pending, nothing is tried out, and the database is read once.
+/// before can start again. Where nothing is pending, nothing is tried out, and the database is read once. Reports the
+/// mistakes of all components, but waits for one database at most that does not answer.
 pub(super) async fn run_tried_out(
     application: &Application,
     databases: &Databases,
 ) -> Result<Vec<(String, usize)>, MigrateError> {
-    let mut pending: Vec<Job> = Vec::new();
+    let (mut pending, mut mistakes): (Vec<Job>, Vec<Diagnostic>) = (Vec::new(), Vec::new());
     for job in jobs(application, databases)? {
         // It may build on what a component before it makes in the same database, which is not there yet.
         let shared = pending.iter().any(|before| before.database.is_same(&job.database));
-        if shared || job.prepare().await? {
-            pending.push(job);
+        let prepared = if shared { Ok(true) } else { job.prepare().await };
+        match prepared {
+            Ok(false) => {}
+            Ok(true) => pending.push(job),
+            Err(MigrateError::Migration(error)) => {
+                mistakes.push(error.mistake(application));
+                if matches!(error, MigrationError::Database { .. }) {
+                    break;
+                }
+                // So that those after it in the same database are not tried out either.
+                pending.push(job);
+            }
+            Err(error) => return Err(error),
         }
     }
-    Ok(run_all(pending).await?.into_iter().filter(|(_, applied)| *applied > 0).collect())
+    ManifestErrors::check(mistakes)?;
+    Ok(run_all(application, pending).await?.into_iter().filter(|(_, applied)| *applied > 0).collect())
 }
 
 souk_manifest::fixed_limits! {
@@ -237,21 +269,38 @@ pub(super) async fn rehearse(
     application: &Application,
     component: &Component,
     databases: &Databases,
-) -> Result<Vec<String>, MigrateError> {
+) -> Result<Vec<String>, ManifestErrors> {
     let only = BTreeSet::from([component.name.clone()]);
     let mut tried = Vec::new();
-    for Job { component, dir, retired, database, .. } in jobs(&application.restricted_to(&only), databases)? {
-        tried.extend(match database {
+    for Job { component: name, dir, retired, database, .. } in jobs(&application.restricted_to(&only), databases)? {
+        let files = match database {
             TargetDatabase::Sqlite(database) => {
-                let rehearse = move || migrations::sqlite::rehearse(&database, &component, &dir, &retired);
-                tokio::task::spawn_blocking(rehearse).await??
+                let rehearse = move || migrations::sqlite::rehearse(&database, &name, &dir, &retired);
+                tokio::task::spawn_blocking(rehearse).await.map_err(|error| {
+                    let message = format!("its migrations could not be tried out: {error}");
+                    let fix = "this is a bug in Souk: please report it";
+                    ManifestErrors(vec![application.mistake(component, message, fix)])
+                })?
             }
             TargetDatabase::Postgres(address) => {
-                migrations::postgres::rehearse(&address, &component, &dir, &retired, REHEARSAL_LOCK_WAIT).await?
+                migrations::postgres::rehearse(&address, &name, &dir, &retired, REHEARSAL_LOCK_WAIT).await
             }
-        });
+        };
+        tried.extend(files.map_err(|error| ManifestErrors(vec![error.mistake(application)]))?);
     }
     Ok(tried)
+}
+
+/// The mistakes that the files of the migrations of `application`'s components show, and those that a rehearsal of the
+/// pending ones finds.
+pub(super) async fn check(application: &Application, databases: &Databases) -> Vec<Diagnostic> {
+    let mut mistakes = tokio::task::block_in_place(|| migrations::check(application));
+    for component in application.here() {
+        if let Err(errors) = rehearse(application, component, databases).await {
+            mistakes.extend(errors.0);
+        }
+    }
+    mistakes
 }
 
 pub(super) fn open(application: &Application, folder: &Path) -> Result<Databases, ManifestErrors> {
@@ -265,8 +314,11 @@ pub(super) fn open(application: &Application, folder: &Path) -> Result<Databases
 /// # Errors
 /// When a database cannot be opened, or a migration was changed or fails.
 pub async fn migrate(application: &Application, state: &StateFolder) -> Result<Vec<(String, usize)>, MigrateError> {
-    let databases = open(application, &state.sqlite())?;
-    run_all(jobs(application, &databases)?).await
+    let mut databases = Databases::default();
+    let mut mistakes = databases.open(application, &state.sqlite());
+    mistakes.extend(migrations::check(application));
+    ManifestErrors::check(mistakes)?;
+    run_all(application, jobs(application, &databases)?).await
 }
 
 /// The state of every migration as text, and whether all are in order. Works while a host runs. It opens files and
@@ -279,7 +331,7 @@ pub async fn migration_status(application: &Application, state_dir: &Path) -> Re
     let (mut text, mut clean) = (String::new(), true);
     for job in jobs(application, &databases)? {
         let _ = writeln!(text, "{} (database `{}`)", job.component, job.database);
-        for status in job.status().await? {
+        for status in job.status().await.map_err(|error| error.of(application))? {
             let standing = match status.standing {
                 MigrationState::Applied(when) => format!("applied {when}"),
                 MigrationState::Retired(when) => format!("retired, applied {when}"),

@@ -5,7 +5,6 @@ use super::composition::{Composed, Composition};
 use super::deploy::Deployments;
 use super::deploy::at_start;
 use super::deploy::chosen::{self, ChosenVersion};
-use super::deploy::error::DeployError;
 use super::deploy::messages;
 use super::deploy::version_folder::VersionFolder;
 use super::error::StartError;
@@ -182,12 +181,14 @@ impl App {
         let schedules = schedules::all(&application, &pools, &mut mistakes);
         let nats = remote.as_ref().map(Remote::nats);
         let services = nest::services(&application, &pools, queue.as_ref(), nats, &mut mistakes);
-        ManifestErrors::check(mistakes)?;
         if serves {
             let loaded = (&chosen, &kept);
             let refused = messages::refused_by_changed(queue.as_ref(), &engine, &application, loaded, &pools).await;
-            refuse(refused, loaded, &part)?;
-            warm(&pools, &chosen, &part, &kept).await?;
+            mistakes.extend(refuse(refused, loaded, &part));
+        }
+        ManifestErrors::check(mistakes)?;
+        if serves {
+            ManifestErrors::check(warm(&pools, &chosen, &part, &kept).await)?;
         }
         let watch = match trial {
             true => None,
@@ -249,47 +250,44 @@ impl App {
     }
 }
 
-/// Refuses new versions that would not take messages that wait for them, as a deployment refuses them; then nothing has
-/// changed.
+/// The mistakes of new versions that would not take messages that wait for them, as a deployment reports them, and what
+/// these versions are.
 fn refuse(
     refused: BTreeMap<String, Vec<Diagnostic>>,
     (chosen, kept): (&BTreeMap<String, ChosenVersion>, &VersionFolder),
     application: &Application,
-) -> Result<(), StartError> {
-    let texts = refused.into_iter().filter_map(|(name, mistakes)| {
-        let (one, declared) = (chosen.get(&name)?, application.components.get(&name)?);
-        Some(one.refused(&ManifestErrors::check(mistakes).err()?, &declared.source, kept))
-    });
-    let texts: Vec<String> = texts.collect();
-    match texts.is_empty() {
-        true => Ok(()),
-        false => Err(StartError::Versions(DeployError::Refused(texts.join("\n")))),
+) -> Vec<Diagnostic> {
+    let mut mistakes = Vec::new();
+    for (name, of_messages) in refused {
+        if let (Some(one), Some(declared)) = (chosen.get(&name), application.components.get(&name)) {
+            let what = "does not take all messages that wait for it";
+            mistakes.push(one.refused(application, declared, what, kept));
+        }
+        mistakes.extend(of_messages);
     }
+    mistakes
 }
 
-/// Creates an instance of each component, so that its first call need not wait for one. Code that is new here and cannot
-/// start is refused, as a deployment refuses it; then nothing has changed.
+/// Creates an instance of each component, so that its first call need not wait for one. Returns the mistakes: code that
+/// is new here and cannot start, as a deployment refuses it.
 async fn warm(
     pools: &BTreeMap<String, Arc<Pool>>,
     chosen: &BTreeMap<String, ChosenVersion>,
     application: &Application,
     kept: &VersionFolder,
-) -> Result<(), StartError> {
+) -> Vec<Diagnostic> {
     let warmed = pools.iter().map(async |(name, pool)| (name, pool.warm().await));
     let mut refused = Vec::new();
     for (name, warmed) in join_all(warmed).await {
         let Err(error) = warmed else { continue };
         let declared = application.components.get(name);
         if let (Some(one), Some(declared)) = (chosen.get(name).filter(|one| one.reason.is_new()), declared) {
-            refused.push(one.refused(&error, &declared.source, kept));
+            refused.push(one.refused(application, declared, &error.what(), kept));
             continue;
         }
         tracing::error!(component = %name, "{error}; fix: correct the component, or its limits");
     }
-    match refused.is_empty() {
-        true => Ok(()),
-        false => Err(StartError::Versions(DeployError::Refused(refused.join("\n")))),
-    }
+    refused
 }
 
 /// Compares this host with what the application's hosts agreed on.

@@ -72,7 +72,7 @@ impl Doctor {
                 check(&format!("component {}", component.name), there, format!("{}{fix}", component.source.display()));
             }
             // A warning only: it may be intended, and a changed source need not be part of the component.
-            stale::stale(application).iter().for_each(|text| output::line(&format!("old   {text}")));
+            stale::stale(application).iter().for_each(|warning| output::line(&format!("old   {warning}")));
             let running = RunningHost::connect(&state::control_socket(&state_dir)).await;
             match running {
                 // The running host has compiled and linked all components already.

@@ -4,7 +4,7 @@
 //! are the sources (`watch` under `[component.NAME.build]`); without that entry nothing is checked.
 
 use super::wit;
-use souk_manifest::{Application, Build, Component};
+use souk_manifest::{Application, Build, Component, Diagnostic};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -16,16 +16,13 @@ souk_manifest::fixed_limits! {
     const MAX_WATCHED_FILES: usize = 10_000, "files";
 }
 
-/// The warnings about components of this host, one text each.
-pub(super) fn stale(application: &Application) -> Vec<String> {
+/// The warnings about components of this host.
+pub(super) fn stale(application: &Application) -> Vec<Diagnostic> {
     let older = |component: &Component| {
         let source = newer_source(component)?;
-        Some(format!(
-            "component `{}` is older than {}: {} was built before it\n  fix: souk build, or souk up --build",
-            component.name,
-            source.display(),
-            component.source.display()
-        ))
+        let (source, built) = (source.display(), component.source.display());
+        let message = format!("is older than {source}: {built} was built before it");
+        Some(application.mistake(component, message, "run `souk build`, or `souk up --build`"))
     };
     application.here().filter_map(older).collect()
 }
@@ -101,11 +98,11 @@ mod tests {
         }
         aged("a.wasm", 2_000);
         aged("a/other.rs", 3_000);
-        assert_eq!(said(), [""; 0]);
+        assert!(said().is_empty(), "{:?}", said());
         aged("a/src/inner/mod.rs", 3_000);
-        assert!(said()[0].contains("src/inner/mod.rs"), "{:?}", said());
+        assert!(said()[0].message.contains("src/inner/mod.rs") && said()[0].line == Some(7), "{:?}", said());
         std::fs::remove_file(path("a.wasm")).unwrap();
-        assert_eq!(said(), [""; 0], "what is missing is told elsewhere");
+        assert!(said().is_empty(), "what is missing is reported elsewhere: {:?}", said());
     }
 
     #[test]

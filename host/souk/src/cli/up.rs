@@ -195,7 +195,7 @@ impl Up {
         application.stand_ins = self.stand_ins(&application)?;
         descriptors::raise(&application.limits);
         machine::check_memory(&application.limits);
-        stale::stale(&application).iter().for_each(|text| output::note(&format!("warning: {text}")));
+        stale::stale(&application).iter().for_each(|warning| output::note(&format!("warning: {warning}")));
         if self.start_empty {
             moving::accept(&application, &state)?;
         }

@@ -25,7 +25,7 @@ pub(crate) use local::read_component;
 use sha2::{Digest as _, Sha256};
 use souk_manifest::limits::FixedLimit;
 use souk_manifest::state::{self, StateError};
-use souk_manifest::{Application, Download, Release};
+use souk_manifest::{Application, Diagnostic, Download, ManifestErrors, Release};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use tokio::time::Instant;
@@ -41,28 +41,15 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     .concat()
 }
 
-/// A component cannot be fetched. Names the component and the fix.
+/// Components cannot be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// The folder for components cannot be created.
     #[error(transparent)]
     State(#[from] StateError),
-    /// The component's server did not provide it.
-    #[error("{manifest}:{line}: component `{component}`: {place}: {why}\n  fix: {fix}")]
-    Refused {
-        /// The manifest.
-        manifest: String,
-        /// The line of the component.
-        line: usize,
-        /// The component.
-        component: String,
-        /// The URL or package.
-        place: String,
-        /// The reason.
-        why: String,
-        /// What would fix it.
-        fix: String,
-    },
+    /// The servers of these components did not provide them.
+    #[error(transparent)]
+    Refused(#[from] ManifestErrors),
 }
 
 /// The path of the component with this digest in the state folder `state`.
@@ -94,7 +81,7 @@ pub struct ComponentDownload {
 /// Fetches what is missing in the state folder or differs from its digest; calls `note` for each component.
 ///
 /// # Errors
-/// When a component cannot be fetched, is too large, or differs from its digest.
+/// When components cannot be fetched, are too large, or differ from their digests: all of them together.
 pub async fn fetch(
     wanted: Vec<ComponentDownload>,
     manifest: &Path,
@@ -112,7 +99,7 @@ async fn fetch_at_most(
     state: &Path,
     note: impl Fn(&str),
 ) -> Result<(), FetchError> {
-    let mut client = None;
+    let (mut client, mut mistakes) = (None, Vec::new());
     for ComponentDownload { component, line, download } in wanted {
         state::make_components_folder(state)?;
         let start = Instant::now();
@@ -141,21 +128,32 @@ async fn fetch_at_most(
             noted.note(&download, &digest, state)?;
             Ok(Some((digest, bytes)))
         };
-        let got = got.await.map_err(|refused: Refused| FetchError::Refused {
-            manifest: manifest.display().to_string(),
-            line,
-            component: component.clone(),
-            place: download.to_string(),
-            fix: refused.fix().to_owned(),
-            why: refused.to_string(),
-        })?;
-        let Some((digest, bytes)) = got else { continue };
+        let got: Result<_, Refused> = got.await;
+        let (digest, bytes) = match got {
+            Ok(Some(got)) => got,
+            Ok(None) => continue,
+            Err(refused) => {
+                let is_late = matches!(refused, Refused::Late);
+                mistakes.push(Diagnostic {
+                    file: manifest.to_owned(),
+                    line: Some(line),
+                    component: Some(component),
+                    message: format!("{download}: {refused}"),
+                    fix: refused.fix().to_owned(),
+                });
+                if is_late {
+                    // The others may be at the same server, and each would wait as long.
+                    break;
+                }
+                continue;
+            }
+        };
         // Users who want the same component elsewhere need the digest.
         let named = if download.digest().is_none() { format!(", sha256:{digest}") } else { String::new() };
         let seconds = start.elapsed().as_secs_f64();
         note(&format!("  fetched {component}: {} KiB in {seconds:.1} s{named}", bytes >> 10));
     }
-    Ok(())
+    Ok(ManifestErrors::check(mistakes)?)
 }
 
 /// A version of a package has changed.

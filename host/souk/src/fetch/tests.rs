@@ -120,3 +120,20 @@ async fn what_is_not_as_the_manifest_says_is_refused_and_leaves_nothing_behind()
     let error = fetched(&nobody, tempfile::tempdir().unwrap().path()).await.unwrap_err().to_string();
     assert!(error.contains("it cannot be fetched: "), "{error}");
 }
+
+#[tokio::test]
+async fn all_components_that_cannot_be_fetched_are_reported_together() {
+    let (url, ..) = server().await;
+    let state = tempfile::tempdir().unwrap();
+    let wanted = [("a", 6, "gone"), ("b", 9, "moved")].map(|(name, line, path)| {
+        let application = application(&format!("{url}/{path}"), &digest());
+        let download = application.components["a"].download.clone().unwrap();
+        ComponentDownload { component: name.to_owned(), line, download }
+    });
+    let fetched = fetch_at_most(MAX_BYTES, wanted.into(), Path::new("spin.toml"), state.path(), |_| {});
+    let error = fetched.await.unwrap_err().to_string();
+    for fragment in ["spin.toml:6: component `a`: ", "answered 410", "spin.toml:9: component `b`: ", "is not https"] {
+        assert!(error.contains(fragment), "{fragment}: {error}");
+    }
+    assert_eq!(error.matches("\n  fix: ").count(), 2, "{error}");
+}

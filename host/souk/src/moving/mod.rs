@@ -9,7 +9,7 @@ mod key_value;
 mod places;
 
 pub(crate) use key_value::{CopyError, copy};
-pub use places::PlaceError;
+pub use places::{PlaceError, WrongPlace};
 pub(crate) use places::{accept, begin, check, end, must_match, store_place};
 
 use souk_manifest::limits::FixedLimit;

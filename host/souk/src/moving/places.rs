@@ -6,11 +6,11 @@
 
 use serde::{Deserialize, Serialize};
 use souk_bindings::key_value::{Store, Stores};
-use souk_bindings::migrations::{self, MigrationError};
+use souk_bindings::migrations;
 use souk_bindings::moving::has_rows;
 use souk_manifest::state::StateFolder;
 use souk_manifest::subject::Subjects;
-use souk_manifest::{Application, Component, DatabaseUrl, KeyValuePlace};
+use souk_manifest::{Application, Component, DatabaseUrl, Diagnostic, KeyValuePlace, ManifestErrors};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,51 +26,44 @@ souk_manifest::fixed_limits! {
     const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 }
 
-/// The application does not start, because its data is not at the configured place.
+/// The data is not at the configured place.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}\n  fix: {fix}")]
+pub struct WrongPlace {
+    message: String,
+    fix: String,
+}
+
+impl WrongPlace {
+    /// A copy of `name` to `to` is incomplete.
+    fn half_copied(name: &str, to: &str) -> Self {
+        WrongPlace {
+            message: format!("a copy of {name} to {to} was interrupted, so the data there is incomplete"),
+            fix: format!("run the same `souk store copy {name}` again: it continues where it stopped"),
+        }
+    }
+
+    /// The mistake in `component`, whose data it is.
+    fn mistake(self, application: &Application, component: Option<&Component>) -> Diagnostic {
+        Diagnostic {
+            file: application.manifest.clone(),
+            line: component.map(|component| component.line),
+            component: component.map(|component| component.name.clone()),
+            message: self.message,
+            fix: self.fix,
+        }
+    }
+}
+
+/// The application does not start, because of the places of its data.
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
-    /// The new place is empty.
-    #[error(
-        "{what} is now in {now}, which is empty, and was in {before}, which has data\n  fix: copy it: `souk store copy \
-         {name} \
-         --from {from} --to configured`; or start without the data: `souk up --start-empty`"
-    )]
-    Empty {
-        /// The store or database.
-        what: String,
-        /// The name for `souk store copy`.
-        name: String,
-        /// The place that is configured now.
-        now: String,
-        /// The previous place.
-        before: String,
-        /// The argument of `souk store copy` for the previous place.
-        from: String,
-    },
-    /// The settings are not those with which the host has its data.
-    #[error(
-        "the host keeps {what} in {before}, and these settings say {now}\n  fix: run this with the host's own variables \
-         and --runtime-config-file; if the data has moved, start the host once first"
-    )]
-    Elsewhere {
-        /// The store or database.
-        what: String,
-        /// The place that is configured now.
-        now: String,
-        /// The place at the host's last start.
-        before: String,
-    },
-    /// A copy is incomplete.
-    #[error(
-        "a copy of {name} to {to} was interrupted, so the data there is incomplete\n  fix: run the same `souk store copy {name}` \
-         again: it continues where it stopped"
-    )]
-    HalfCopied {
-        /// What was copied.
-        name: String,
-        /// The place that it was copied to.
-        to: String,
-    },
+    /// The data of components is not at the configured places; each with component and line.
+    #[error(transparent)]
+    Mistakes(#[from] ManifestErrors),
+    /// The data of a command is not at the configured place.
+    #[error(transparent)]
+    Wrong(#[from] WrongPlace),
     /// The file cannot be read or written.
     #[error("{}: {cause}\n  fix: make the state folder readable and writable for the host's user", path.display())]
     File {
@@ -79,9 +72,6 @@ pub enum PlaceError {
         /// Why.
         cause: io::Error,
     },
-    /// A database cannot be read.
-    #[error(transparent)]
-    Migration(#[from] MigrationError),
 }
 
 /// The content of `places.json`.
@@ -197,14 +187,14 @@ fn other_databases(application: &Application, sqlite: &Path) -> BTreeMap<String,
 /// that are empty. Blocks on the disk: nothing else may run.
 ///
 /// # Errors
-/// When a place is empty and the previous one was not, or a copy is incomplete.
+/// When a place is empty and the previous one was not, or a copy is incomplete: all such places together.
 pub(crate) async fn check(
     application: &Application,
     stores: &Stores,
     state: &StateFolder,
 ) -> Result<Option<AbortOnDropHandle<()>>, PlaceError> {
     let mut places = Places::read(state)?;
-    let mut empty = Vec::new();
+    let (mut empty, mut mistakes) = (Vec::new(), Vec::new());
     for label in labels(application) {
         let configured = application.key_value_places.get(label);
         let mut now = store_place(configured, &application.name, label, &state.key_value());
@@ -215,28 +205,40 @@ pub(crate) async fn check(
             Some(store) => !store.keys(None).await.is_ok_and(|page| page.keys.is_empty()),
             None => true,
         };
-        places.must_be_whole(label, &now)?;
         let key = format!("key-value/{label}");
         let what = format!("the key-value store `{label}`");
         now.rows = has_keys;
         if !has_keys && now.file.is_none() {
             empty.extend(store.map(|store| (key.clone(), store)));
         }
-        places.compare(&key, now, by_itself, what, label)?;
+        if let Err(wrong) = places.compare(&key, now, by_itself, &what, label) {
+            let has_it = |component: &&Component| component.key_value_stores.iter().any(|one| one == label);
+            let component = application.here().find(has_it);
+            mistakes.push(wrong.mistake(application, component));
+        }
     }
     for component in application.here() {
         let Some((mut now, by_itself)) = database_place(component, application, &state.sqlite()) else { continue };
-        places.must_be_whole(&component.name, &now)?;
         let key = format!("database/{}", component.name);
         now.rows = match (&component.database, &component.migrations) {
             // Only for a changed place, which saves a query to the server.
             (Some(DatabaseUrl::Postgres(address)), Some(dir)) if !places.is_same(&key, &now) => {
-                !migrations::postgres::is_new(address, &component.name, dir, &component.retired).await?
+                match migrations::postgres::is_new(address, &component.name, dir, &component.retired).await {
+                    Ok(is_new) => !is_new,
+                    Err(error) => {
+                        mistakes.push(error.mistake(application));
+                        // The other databases may be at the same server, and each would wait as long.
+                        break;
+                    }
+                }
             }
             (Some(DatabaseUrl::Postgres(_)), _) => true,
             _ => now.file.as_deref().is_some_and(has_rows),
         };
-        places.compare(&key, now, by_itself, format!("the database of `{}`", component.name), &component.name)?;
+        let what = format!("the database of `{}`", component.name);
+        if let Err(wrong) = places.compare(&key, now, by_itself, &what, &component.name) {
+            mistakes.push(wrong.mistake(application, Some(component)));
+        }
         if let (Some(DatabaseUrl::Postgres(_)), Some(place)) = (&component.database, places.places.get_mut(&key)) {
             // Migrations run next.
             place.rows = true;
@@ -246,8 +248,12 @@ pub(crate) async fn check(
         now.rows = now.file.as_deref().is_some_and(has_rows);
         // Also what `souk store copy` calls it.
         let key = format!("sqlite/{label}");
-        places.compare(&key, now, by_itself, format!("the database `{label}`"), &key)?;
+        if let Err(wrong) = places.compare(&key, now, by_itself, &format!("the database `{label}`"), &key) {
+            let component = application.here().find(|component| component.sqlite_databases.contains(&label));
+            mistakes.push(wrong.mistake(application, component));
+        }
     }
+    ManifestErrors::check(mistakes)?;
     places.write(state)?;
     Ok((!empty.is_empty()).then(|| AbortOnDropHandle::new(tokio::spawn(watch(empty, state.clone())))))
 }
@@ -332,7 +338,7 @@ pub(crate) fn begin(state: &StateFolder, name: &str, from: &str, to: &str) -> Re
     let copies = places.copies.entry(name.to_owned()).or_default();
     match copies.get(to) {
         Some(begun) if begun == from => Ok(true),
-        Some(_) => Err(PlaceError::HalfCopied { name: name.to_owned(), to: to.to_owned() }),
+        Some(_) => Err(WrongPlace::half_copied(name, to).into()),
         None => {
             copies.insert(to.to_owned(), from.to_owned());
             places.write(state).map(|()| false)
@@ -390,9 +396,9 @@ impl Places {
 
     /// Refuses a place that an incomplete copy has filled. A start at another place is allowed: that is how to give up
     /// a copy.
-    fn must_be_whole(&self, name: &str, now: &Place) -> Result<(), PlaceError> {
+    fn must_be_whole(&self, name: &str, now: &Place) -> Result<(), WrongPlace> {
         match self.copies.get(name).is_some_and(|copies| copies.contains_key(&now.place)) {
-            true => Err(PlaceError::HalfCopied { name: name.to_owned(), to: now.place.clone() }),
+            true => Err(WrongPlace::half_copied(name, &now.place)),
             false => Ok(()),
         }
     }
@@ -409,7 +415,7 @@ impl Places {
         now: &Place,
         by_itself: &Place,
         what: impl FnOnce() -> String,
-    ) -> Result<(), PlaceError> {
+    ) -> Result<(), WrongPlace> {
         let Some(before) = self.places.get(key) else { return Ok(()) };
         if before.place == now.place || before.is_same_file(now) || !before.had_rows() {
             return Ok(());
@@ -417,15 +423,25 @@ impl Places {
         if now.place == by_itself.place && before.is_named_as(now) && now.had_rows() {
             return Ok(());
         }
-        Err(PlaceError::Elsewhere { what: what(), now: now.place.clone(), before: before.place.clone() })
+        let message = format!("the host keeps {} in {}, and these settings say {}", what(), before.place, now.place);
+        let fix = "run this with the host's own variables and --runtime-config-file; if the data has moved, start the \
+                   host once first";
+        Err(WrongPlace { message, fix: fix.to_owned() })
     }
 
-    /// Records the current place, unless it is empty and the previous one is not.
-    fn compare(&mut self, key: &str, now: Place, by_itself: Place, what: String, name: &str) -> Result<(), PlaceError> {
+    /// Records the current place, unless a copy has filled it in part, or it is empty and the previous one is not.
+    fn compare(&mut self, key: &str, now: Place, by_itself: Place, what: &str, name: &str) -> Result<(), WrongPlace> {
+        self.must_be_whole(name, &now)?;
         let before = self.places.get(key).unwrap_or(&by_itself);
         if before.place != now.place && !now.rows && before.had_rows() {
-            let (before, from) = (before.place.clone(), before.argument());
-            return Err(PlaceError::Empty { what, name: name.to_owned(), now: now.place, before, from });
+            let (shown, from) = (&before.place, before.argument());
+            return Err(WrongPlace {
+                message: format!("{what} is now in {}, which is empty, and was in {shown}, which has data", now.place),
+                fix: format!(
+                    "copy it: `souk store copy {name} --from {from} --to configured`; or start without the data: \
+                     `souk up --start-empty`"
+                ),
+            });
         }
         self.places.insert(key.to_owned(), now);
         Ok(())

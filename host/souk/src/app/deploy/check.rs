@@ -63,9 +63,8 @@ impl App {
         let now = self.now();
         let pending = match migrations::rehearse(&now.application, declared, now.shared.databases()).await {
             Ok(pending) => pending,
-            Err(error) => {
-                let fix = "correct the migrations: none of them has run";
-                mistakes.push(now.application.mistake(declared, error.to_string(), fix));
+            Err(errors) => {
+                mistakes.extend(errors.0);
                 Vec::new()
             }
         };

@@ -9,10 +9,9 @@
 use super::version_folder::{Book, VersionFolder, digest};
 use crate::fetch::read_component;
 use souk_links::cluster::intents::Intent;
-use souk_manifest::{Application, Diagnostic};
+use souk_manifest::{Application, Component as Declared, Diagnostic};
 use souk_runtime::VersionId;
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -61,10 +60,16 @@ impl ChosenVersion {
         self.intent.as_ref().map_or("", |intent| &intent.by)
     }
 
-    /// What a start says that refuses this new version, because no instance of it could be created, or because messages
-    /// that wait do not fit it.
-    pub(crate) fn refused(&self, error: &impl Display, source: &Path, kept: &VersionFolder) -> String {
-        let (number, before) = (self.id.number, self.book.active());
+    /// The mistake that a start reports of this new version: `what` says that no instance of it could be created, or
+    /// that messages that wait do not fit it.
+    pub(crate) fn refused(
+        &self,
+        application: &Application,
+        declared: &Declared,
+        what: &str,
+        kept: &VersionFolder,
+    ) -> Diagnostic {
+        let (number, before, source) = (self.id.number, self.book.active(), &declared.source);
         let why = match (self.reason, before) {
             (Reason::Agreed, _) => format!("which the hosts have agreed on (deployed by {})", self.by()),
             (_, Some(before)) => {
@@ -82,9 +87,9 @@ impl ChosenVersion {
             ),
             (_, None) => "correct it, or its limits".to_owned(),
         };
-        format!(
-            "{error}\n  it would be version {number}, {why}: nothing was started, and nothing has changed\n  fix: {fix}"
-        )
+        let message =
+            format!("{what}\n  it would be version {number}, {why}: nothing was started, and nothing has changed");
+        application.mistake(declared, message, fix)
     }
 }
 

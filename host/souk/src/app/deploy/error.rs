@@ -1,6 +1,6 @@
 //! Why a deployment or a reload changed nothing.
 
-use souk_manifest::{Component as Declared, ManifestErrors};
+use souk_manifest::{Component as Declared, Diagnostic, ManifestErrors};
 
 /// Why nothing was deployed.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +43,11 @@ pub(super) fn stopped(component: &str) -> DeployError {
     DeployError::Refused(format!(
         "component `{component}`: the host could not do this in the background\n  fix: read its log, and try again"
     ))
+}
+
+/// The new version of a component has this mistake.
+pub(super) fn wrong(declared: &Declared, mistake: Diagnostic) -> DeployError {
+    DeployError::Wrong { component: declared.name.clone(), errors: ManifestErrors(vec![mistake]) }
 }
 
 /// The versions of a component cannot be recorded.

@@ -26,19 +26,21 @@ mod trial;
 mod trial_hosts;
 pub(crate) mod version_folder;
 
+use super::compile::not_compiled;
+use super::migrations::MigrateError;
 use super::{App, migrations};
 use crate::fetch::read_component;
 use books::Books;
 use check::Checked;
 use chosen::ChosenVersion;
-use error::{not_kept, stopped};
+use error::{not_kept, stopped, wrong};
 use parking_lot::Mutex;
 use serve::NewVersion;
 use souk_bindings::call::DRAWS;
 use souk_links::cluster::intents::{Intent, Intents};
 use souk_links::remote;
 use souk_manifest::limits::FixedLimit;
-use souk_manifest::{Component as Declared, ManifestErrors};
+use souk_manifest::{Application, Component as Declared, ManifestErrors};
 use souk_runtime::{Pool, background};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -100,7 +102,7 @@ struct Given {
 }
 
 /// The `bytes` that were sent, otherwise the file at `source`. Reading and hashing it takes its time.
-async fn given(bytes: Option<Vec<u8>>, declared: &Declared) -> Result<Given, DeployError> {
+async fn given(application: &Application, bytes: Option<Vec<u8>>, declared: &Declared) -> Result<Given, DeployError> {
     let path = declared.source.clone();
     let given = background(move || {
         let source = read_component(&path);
@@ -109,9 +111,8 @@ async fn given(bytes: Option<Vec<u8>>, declared: &Declared) -> Result<Given, Dep
         Ok(Given { digest: digest(&bytes), bytes, source_digest })
     });
     given.await.ok_or_else(|| stopped(&declared.name))?.map_err(|error: std::io::Error| {
-        let (name, path) = (&declared.name, declared.source.display());
-        let message = format!("component `{name}`: cannot read {path}: {error}\n  fix: build it, or name another file");
-        DeployError::Refused(message)
+        let message = format!("cannot read {}: {error}", declared.source.display());
+        wrong(declared, application.mistake(declared, message, "build it, or name another file"))
     })
 }
 
@@ -146,7 +147,7 @@ impl App {
     /// Deploys a new version, either requested or agreed on by the hosts.
     async fn deploy_in_turn(self: &Arc<Self>, order: Order, agreed: Option<&Intent>) -> Result<Deployed, DeployError> {
         let (declared, pool) = &self.here(&order.component)?;
-        let Given { bytes, digest, source_digest } = given(order.bytes, declared).await?;
+        let Given { bytes, digest, source_digest } = given(&self.application(), order.bytes, declared).await?;
         let size = bytes.len() as u64;
         let done = |version, message: String| Ok(Deployed { component: declared.name.clone(), version, message });
         let active = pool.active();
@@ -187,10 +188,10 @@ impl App {
         }
         self.refuse_beside_trials(declared)?;
         self.fits_between_hosts(declared, size)?;
-        let code = self.compile_version(&declared.name, bytes.clone()).await?;
+        let code = self.compile_version(declared, bytes.clone()).await?;
         let Checked { compiled, mistakes, pending, notes, expected } = self.check_version(declared, pool, code).await?;
-        let wrong = |errors| DeployError::Wrong { component: declared.name.clone(), errors };
-        ManifestErrors::check(mistakes).map_err(wrong)?;
+        let mistaken = |errors| DeployError::Wrong { component: declared.name.clone(), errors };
+        ManifestErrors::check(mistakes).map_err(mistaken)?;
         let Some(compiled) = compiled else {
             return Err(DeployError::Refused(format!("component `{}` could not be linked", declared.name)));
         };
@@ -272,7 +273,10 @@ impl App {
         let now = self.now();
         let only = now.application.restricted_to(&[declared.name.clone()].into());
         let ran = migrations::run(&only, now.shared.databases()).await;
-        ran.map(drop).map_err(|error| DeployError::Refused(error.to_string()))
+        ran.map(drop).map_err(|error| match error {
+            MigrateError::Mistakes(errors) => DeployError::Wrong { component: declared.name.clone(), errors },
+            error => DeployError::Refused(error.to_string()),
+        })
     }
 
     /// The declaration and the instances of a component that runs here.
@@ -309,11 +313,11 @@ impl App {
 
     async fn compile_version(
         &self,
-        component: &str,
+        declared: &Declared,
         bytes: Vec<u8>,
     ) -> Result<wasmtime::component::Component, DeployError> {
-        let compiled = self.engine.compiler().compile_bytes(component, "the file", bytes).await;
-        compiled.map_err(|error| DeployError::Refused(error.to_string()))
+        let compiled = self.engine.compiler().compile_bytes(&declared.name, "the file", bytes).await;
+        compiled.map_err(|error| wrong(declared, not_compiled(&self.application(), error)))
     }
 }
 

@@ -14,13 +14,14 @@ mod merge;
 
 use super::super::App;
 use super::super::composition::Composition;
+use super::super::intakes::IntakeError;
 use super::error::DeployError;
 use super::serve::drained;
 use compose::Composed;
 use merge::{Merged, merge};
 use serde::{Deserialize, Serialize};
 use souk_links::remote::{self, Presence};
-use souk_manifest::Application;
+use souk_manifest::{Application, Diagnostic, ManifestErrors};
 use souk_runtime::Pool;
 use std::sync::Arc;
 
@@ -68,7 +69,10 @@ impl App {
             _ => None,
         };
         let began = self.begin_intakes(&composition, changed, &channels).await;
-        let began = began.map_err(|error| failed(error.to_string()))?;
+        let began = began.map_err(|error| match error {
+            IntakeError::Mistakes(errors) => DeployError::Manifest { errors },
+            error => failed(error.to_string()),
+        })?;
         tokio::task::block_in_place(|| self.keep_chosen(chosen, &composition.pools))?;
         if let Some(queue) = &composition.queue {
             queue.set_components(application.components.keys().cloned().collect());
@@ -116,9 +120,15 @@ impl Merged {
     /// Keeps what the engine has no capacity for as it is in `old`, and refuses components that do not fit.
     fn fit_into(&mut self, old: &Application, capacity: u64) -> Result<(), DeployError> {
         let Some(total) = merge::fit(self, old, capacity) else { return Ok(()) };
-        Err(DeployError::Refused(format!(
-            "nothing was applied: all components together may have {total} instances, and the host was started with room for \
-             {capacity}\n  fix: lower the limit `instances` of components, or start the host again"
-        )))
+        let mistake = Diagnostic {
+            file: self.application.manifest.clone(),
+            line: None,
+            component: None,
+            message: format!(
+                "all components together may have {total} instances, and the host was started with room for {capacity}"
+            ),
+            fix: "lower the limit `instances` of components, or start the host again".to_owned(),
+        };
+        Err(DeployError::Manifest { errors: ManifestErrors(vec![mistake]) })
     }
 }

@@ -1,8 +1,9 @@
 //! The last steps of a deployment: the first instance of a version, its record, and its calls.
 
 use super::super::App;
+use super::super::compile::not_started;
 use super::chosen;
-use super::error::{DeployError, not_kept};
+use super::error::{DeployError, not_kept, wrong};
 use super::version_folder::Record;
 use souk_manifest::Component as Declared;
 use souk_runtime::{Compiled, Pool, Version, VersionConfig, VersionId};
@@ -36,8 +37,7 @@ impl App {
         let label = chosen::label(&self.application().version, number);
         let id = VersionId { number, digest: written.digest.as_str().into(), label };
         let version = pool.prepare(VersionConfig { id, compiled, grants: pool.grants() }).await.map_err(|error| {
-            let fix = "a version that cannot start is not deployed: correct it";
-            DeployError::Refused(format!("nothing was deployed: {error}\n  fix: {fix}"))
+            wrong(declared, not_started(&self.application(), &error, "correct it, or raise its limits in the manifest"))
         })?;
         let (app, component) = (self.clone(), declared.name.clone());
         let saved = tokio::task::spawn_blocking(move || {

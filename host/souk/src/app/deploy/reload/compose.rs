@@ -1,11 +1,13 @@
 //! Makes a composition of a changed manifest, beside the one that serves. It opens what is new, compiles and links what
-//! is new or changed, creates instances, and runs migrations last, when nothing else is wrong.
+//! is new or changed, and rehearses migrations; all mistakes are reported together. Then it creates instances, and runs
+//! migrations last, when nothing else is wrong.
 
 use super::super::super::App;
-use super::super::super::compile::compile;
+use super::super::super::compile::{compile, not_started};
 use super::super::super::composition::Composition;
 use super::super::super::grants::Shared;
 use super::super::super::intakes::Changed;
+use super::super::super::migrations::MigrateError;
 use super::super::super::routes::{Routing, check_routes};
 use super::super::super::wiring::Wiring;
 use super::super::super::{handler, migrations, nest, queue, redis, remote_parts, schedules, start};
@@ -15,13 +17,13 @@ use super::super::error::{DeployError, stopped};
 use super::super::messages;
 use super::limits;
 use super::merge::{Merged, text};
-use crate::moving;
+use crate::moving::{self, PlaceError};
 use souk_bindings::Grants;
 use souk_links::durable::{self, Queue};
 use souk_links::redis::Channel;
 use souk_links::remote::{ExpectedType, Remote};
 use souk_manifest::{Application, Diagnostic, ManifestErrors};
-use souk_runtime::{CallError, Compiled, Exported, Pool, Version, VersionConfig, background};
+use souk_runtime::{Compiled, Exported, Pool, Version, VersionConfig, background};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -127,6 +129,9 @@ impl App {
         let loaded = (&chosen, self.deployments.books.folder());
         let refused = messages::refused_by_changed(queue.as_ref(), &self.engine, &application, loaded, &wired.pools);
         mistakes.extend(refused.await.into_values().flatten());
+        let migrated = added.union(&merged.migrated).filter(|name| part.runs_here(name)).cloned().collect();
+        let migrated = application.restricted_to(&migrated);
+        mistakes.extend(migrations::check(&migrated, shared.databases()).await);
         ManifestErrors::check(mistakes).map_err(wrong)?;
 
         // A channel that stays goes on as it is.
@@ -148,7 +153,7 @@ impl App {
         };
         let places = self.check_places(&composition, &added, &merged).await?;
         let versions = self.make_instances(&composition, wired.again, &added).await?;
-        self.migrate(&composition, added.union(&merged.migrated).cloned().collect()).await?;
+        migrations::run(&migrated, composition.shared.databases()).await.map_err(not_migrated)?;
         let applied = lines(&merged, &added, &removed);
         let expected = wired.expected;
         Ok(Composed {
@@ -270,8 +275,11 @@ impl App {
         }
         let part = composition.application.restricted_to(&names);
         let check = moving::check(&part, composition.shared.stores(), &self.state);
-        let places =
-            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(check)).map_err(failed)?;
+        let places = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(check));
+        let places = places.map_err(|error| match error {
+            PlaceError::Mistakes(errors) => wrong(errors),
+            error => failed(error),
+        })?;
         if let Some(remote) = &self.remote {
             start::join(remote.nats(), &composition.application, &self.state, false).await.map_err(failed)?;
         }
@@ -285,30 +293,24 @@ impl App {
         again: Vec<(String, Compiled, Grants)>,
         added: &BTreeSet<String>,
     ) -> Result<Vec<(String, Arc<Pool>, Arc<Version>)>, DeployError> {
-        let started =
-            |error: CallError| failed(format_args!("{error}\n  fix: correct the component, or what it is given"));
+        let (mut versions, mut mistakes) = (Vec::new(), Vec::new());
+        let (application, fix) = (&composition.application, "correct the component, or what it is given");
         for pool in added.iter().filter_map(|name| composition.pools.get(name)) {
-            pool.warm().await.map_err(started)?;
+            if let Err(error) = pool.warm().await {
+                mistakes.push(not_started(application, &error, fix));
+            }
         }
-        let mut versions = Vec::new();
         for (name, compiled, grants) in again {
             let Some(pool) = composition.pools.get(&name) else { continue };
             let id = pool.active().id().clone();
             let config = VersionConfig { id, compiled, grants: Arc::new(grants) };
-            versions.push((name, pool.clone(), pool.prepare(config).await.map_err(started)?));
+            match pool.prepare(config).await {
+                Ok(version) => versions.push((name, pool.clone(), version)),
+                Err(error) => mistakes.push(not_started(application, &error, fix)),
+            }
         }
+        ManifestErrors::check(mistakes).map_err(wrong)?;
         Ok(versions)
-    }
-
-    /// Runs the pending migrations of `names`, if a rehearsal of all of them succeeds.
-    async fn migrate(&self, composition: &Composition, names: BTreeSet<String>) -> Result<(), DeployError> {
-        let names = names.into_iter().filter(|name| composition.pools.contains_key(name)).collect();
-        let (part, databases) = (composition.application.restricted_to(&names), composition.shared.databases());
-        for component in part.here() {
-            migrations::rehearse(&part, component, databases).await.map_err(failed)?;
-        }
-        migrations::run(&part, databases).await.map_err(failed)?;
-        Ok(())
     }
 }
 
@@ -346,6 +348,14 @@ fn lines(merged: &Merged, added: &BTreeSet<String>, removed: &BTreeSet<String>) 
         .iter()
         .map(|name| format!("component `{name}`, which is no longer in the manifest, takes no more calls"));
     changed.chain(parts).chain(added).chain(removed).collect()
+}
+
+/// The error for migrations that did not run.
+fn not_migrated(error: MigrateError) -> DeployError {
+    match error {
+        MigrateError::Mistakes(errors) => wrong(errors),
+        error => failed(error),
+    }
 }
 
 /// The error for a manifest with mistakes.
