@@ -82,6 +82,15 @@ impl Books {
         Ok(())
     }
 
+    /// Stores what the hosts have agreed on. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub(super) fn save_agreed(&self, agreed: &[u8]) -> io::Result<()> {
+        let _changing = self.changing.lock();
+        self.folder.save_agreed(agreed)
+    }
+
     /// Records why a version does not serve. Blocks on the disk.
     pub(super) fn note(&self, component: &str, number: u64, why: &str) {
         if let Err(error) = self.change(component, None, |book| book.note(number, why)) {
