@@ -232,7 +232,7 @@ async fn of_two_trials_that_begin_at_one_moment_on_two_hosts_the_second_is_refus
 #[tokio::test]
 async fn a_host_that_waits_to_follow_a_deployment_learns_of_a_trial_before_it_begins() {
     let nats = Nats::start();
-    let endless = "(core module $endless (func $s (loop $l (br $l))) (start $s)) (core instance (instantiate $endless))";
+    let endless = "(core module $e (func $s (loop $l (br $l))) (start $s)) (core instance (instantiate $e))";
     let app = application(&nats)
         .append("[component.web.tool.souk.limits]\ncall_deadline = \"15s\"\n")
         .component("endless.wasm", &with(&web(), endless))
