@@ -162,6 +162,11 @@ impl Intents {
         self.last.lock().clone()
     }
 
+    /// Whether these bytes are the agreement that was accepted last.
+    pub fn is_last(&self, bytes: &[u8]) -> bool {
+        self.signed(bytes).is_some_and(|agreement| agreement == *self.last.lock())
+    }
+
     /// The intent for `component` that was accepted last.
     pub fn of(&self, component: &str) -> Option<Intent> {
         self.last.lock().intents.get(component).cloned()

@@ -221,15 +221,17 @@ async fn a_record_that_was_read_while_the_host_wrote_the_next_one_is_no_replay()
     let application = with(&server, Some(SECRET));
     let nats = connected(&server, &application).await;
     let one = host(&nats, &application, None).await;
-    write(&one, "web", 1, "w1").await.unwrap();
+    let first = write(&one, "web", 1, "w1").await.unwrap();
+    assert!(one.is_last(&first));
     let mut reading = std::pin::pin!(one.look());
     tokio::select! {
         biased;
         read = &mut reading => panic!("the answer is here already: {read:?}"),
         () = std::future::ready(()) => {}
     }
-    write(&one, "web", 2, "w2").await.unwrap();
+    let second = write(&one, "web", 2, "w2").await.unwrap();
     assert_eq!(reading.await.unwrap(), ReadOutcome::Same);
+    assert!(one.is_last(&second) && !one.is_last(&first), "the host keeps the last one");
     assert_eq!(one.look().await.unwrap(), ReadOutcome::Same);
     assert_eq!(one.of("web").unwrap().digest, "w2");
 }

@@ -138,14 +138,14 @@ impl App {
     pub(super) async fn read_agreed(&self, intents: &Intents) -> Result<(), RecordError> {
         match intents.look().await? {
             ReadOutcome::Same => {}
-            ReadOutcome::New(agreed) => self.keep_agreed(&agreed),
+            ReadOutcome::New(agreed) => self.keep_agreed(intents, &agreed),
             ReadOutcome::Forged(forged) => tracing::error!("{forged}"),
         }
         Ok(())
     }
 
-    pub(super) fn keep_agreed(&self, agreed: &[u8]) {
-        if let Err(error) = block_in_place(|| self.deployments.books.save_agreed(agreed)) {
+    pub(super) fn keep_agreed(&self, intents: &Intents, agreed: &[u8]) {
+        if let Err(error) = block_in_place(|| self.deployments.books.save_agreed(agreed, || intents.is_last(agreed))) {
             tracing::error!("the agreement of the hosts cannot be stored: {error}; fix: make room in the state folder");
         }
     }
@@ -286,7 +286,7 @@ impl App {
             ),
             error => refused(draft.component, error),
         })?;
-        self.keep_agreed(&agreed);
+        self.keep_agreed(intents, &agreed);
         Ok(())
     }
 

@@ -114,7 +114,7 @@ impl App {
         let (host, here) = (&trial.host, &trial.here);
         let plan = Plan { component: &declared.name, called: &called, is_trial: true, host, here };
         let agreed = intents.begin_trial(&plan, &trial).await.map_err(|error| error.to_string())?;
-        self.keep_agreed(&agreed);
+        self.keep_agreed(intents, &agreed);
         // If this fails, the trial is removed from the record like one that has ended.
         pool.trial_notice().begin_here(&trial.id);
         let changed = Changed { deliveries: false, serving: true, services: false };
@@ -170,7 +170,7 @@ impl App {
                 continue;
             }
             match intents.end_trial(&component, &own, number).await {
-                Ok(agreed) => self.keep_agreed(&agreed),
+                Ok(agreed) => self.keep_agreed(intents, &agreed),
                 Err(error) => {
                     tracing::debug!(%component, "the end of a trial cannot be recorded: {error}");
                     return;
