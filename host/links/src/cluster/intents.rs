@@ -206,24 +206,29 @@ impl Intents {
         }
     }
 
-    /// Records the intent that `intent` makes from the previous one, unless one with the same or a higher number is
-    /// already recorded. This ends a trial of the component, whatever its number is. Returns the bytes that this host
-    /// must keep.
+    /// Records the intent that `intent` makes from the previous one, as a host plans it, unless one with the same or a
+    /// higher number is already recorded. This ends a trial of the component, whatever its number is. Returns the bytes
+    /// that this host must keep.
     ///
     /// # Errors
-    /// When it was not written. After an outage of NATS it may still have been written.
+    /// When it was not written, for example because a trial at another host excludes it; a version that this host has
+    /// tried out is not excluded any more. After an outage of NATS it may still have been written.
     pub async fn write(
         &self,
-        component: &str,
+        plan: &Plan<'_>,
         intent: impl Fn(Option<&Intent>) -> Intent,
     ) -> Result<Bytes, IntentError> {
-        let mut unneeded = None;
+        let (component, mut unneeded) = (plan.component, None);
         let bytes = self
             .change(|next| {
                 let before = next.intents.get(component);
                 let intent = intent(before);
                 if let Some(before) = before.filter(|before| before.number >= intent.number) {
                     return Err(IntentError::Overtaken { number: before.number, by: before.by.clone() });
+                }
+                let tried_out = |trial: &TriedOut| trial.host == plan.host && trial.number == intent.number;
+                if !next.trials.get(component).is_some_and(tried_out) {
+                    next.refuse_beside_trials(plan)?;
                 }
                 unneeded = before.and_then(|before| before.previous.clone());
                 next.intents.insert(component.to_owned(), intent);

@@ -32,7 +32,19 @@ async fn host(nats: &Nats, application: &Application, kept: Option<&[u8]>) -> In
 }
 
 async fn write(host: &Intents, component: &str, number: u64, digest: &str) -> Result<Bytes, IntentError> {
-    host.write(component, |before| intent(number, digest).follows(before, [])).await
+    write_caller(host, component, &[], ("a host", number, digest)).await
+}
+
+/// Deploys a version of `component`, which calls the components `called`, at the host with this id.
+async fn write_caller(
+    host: &Intents,
+    component: &str,
+    called: &[&str],
+    (id, number, digest): (&str, u64, &str),
+) -> Result<Bytes, IntentError> {
+    let (called, here) = (names(called), BTreeSet::new());
+    let plan = Plan { component, called: &called, is_trial: false, host: id, here: &here };
+    host.write(&plan, |before| intent(number, digest).follows(before, [])).await
 }
 
 fn names(names: &[&str]) -> BTreeSet<String> {
@@ -210,9 +222,15 @@ async fn of_two_trials_that_begin_at_one_moment_and_exclude_each_other_the_secon
     try_out(&one, "callee", &trial_at("one", &["callee"])).await.unwrap();
     let refused = try_out_caller(&other, "web", &["callee"], &trial_at("other", &["web"])).await.unwrap_err();
     assert!(refused.to_string().contains("version 2 of `callee`, which it calls, is being"), "{refused}");
+    let refused = write_caller(&other, "web", &["callee"], ("other", 2, "w2")).await.unwrap_err();
+    assert!(refused.to_string().contains("version 2 of `callee`, which it calls, is being"), "{refused}");
+    assert_eq!(other.of("web"), None);
     // What no trial excludes begins, and so does another trial at the same host.
     try_out(&other, "web", &trial_at("other", &["web"])).await.unwrap();
     try_out_caller(&one, "more", &["callee"], &trial_at("one", &["callee", "more"])).await.unwrap();
+    // So does a version that the host has tried out, although it calls one that is tried out now.
+    write_caller(&other, "web", &["callee"], ("other", 2, "w2")).await.unwrap();
+    assert_eq!(other.of("web").unwrap().digest, "w2");
 }
 
 #[tokio::test]

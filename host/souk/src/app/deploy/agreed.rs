@@ -20,7 +20,7 @@ use super::order::Order;
 use super::version_folder::{digest, timestamp};
 use crate::machine;
 use souk_codec::signature::signature;
-use souk_links::cluster::agreement::Intent;
+use souk_links::cluster::agreement::{Intent, Plan};
 use souk_links::cluster::intents::{IntentError, Intents, ReadOutcome};
 use souk_links::remote;
 use souk_manifest::{Application, Component as Declared};
@@ -47,7 +47,7 @@ souk_manifest::fixed_limits! {
 
 /// An intent that is about to be recorded.
 struct Draft<'a> {
-    component: &'a str,
+    declared: &'a Declared,
     digest: &'a str,
     size: u64,
     number: u64,
@@ -174,7 +174,7 @@ impl App {
                 let record = self.deployments.books.of(&declared.name).version(number).cloned();
                 let (by, size) = record.map(|record| (record.by, record.size)).unwrap_or_default();
                 let digest = version.id().digest.clone();
-                let draft = Draft { component: &declared.name, digest: &digest, size, number, by: &by, source };
+                let draft = Draft { declared, digest: &digest, size, number, by: &by, source };
                 match self.agree(intents, &draft).await {
                     Ok(()) => self.serve_version(declared, pool, version, number, source, Some(number)),
                     Err(error) => {
@@ -228,7 +228,7 @@ impl App {
             (None, _) => intents.newest(&declared.name).map_or(0, |newest| newest + 1).max(book.active),
         };
         if agreed.is_none() {
-            let draft = Draft { component: &declared.name, digest, size, number, by, source: &book.source };
+            let draft = Draft { declared, digest, size, number, by, source: &book.source };
             self.agree(intents, &draft).await?;
         }
         block_in_place(|| self.deployments.books.change(&declared.name, None, |book| book.agreed = number))
@@ -259,8 +259,9 @@ impl App {
 
     /// Gives the file to the other hosts and records that they must run it.
     async fn agree(&self, intents: &Intents, draft: &Draft<'_>) -> Result<(), DeployError> {
-        self.give_file(intents, draft.component, draft.digest).await?;
-        let book = self.deployments.books.of(draft.component);
+        let component = &draft.declared.name;
+        self.give_file(intents, component, draft.digest).await?;
+        let book = self.deployments.books.of(component);
         let before = book.active().map(|active| active.digest.clone());
         let known = [book.source.clone(), before.unwrap_or_default(), draft.source.to_owned()];
         let at = timestamp();
@@ -276,15 +277,18 @@ impl App {
             };
             intent.follows(before, known.clone())
         };
-        let agreed = intents.write(draft.component, intent).await.map_err(|error| match error {
+        let host = block_in_place(|| self.state.id()).map_err(|error| refused(component, error))?;
+        let (called, here) = (draft.declared.called(), self.components_here());
+        let plan = Plan { component, called: &called, is_trial: false, host: &host, here: &here };
+        let agreed = intents.write(&plan, intent).await.map_err(|error| match error {
             IntentError::Record(error) => refused(
-                draft.component,
+                component,
                 format_args!(
                     "it is unknown whether the agreement was recorded: {error}\n  if it was, all hosts change to it by \
                      themselves, this one too"
                 ),
             ),
-            error => refused(draft.component, error),
+            error => refused(component, error),
         })?;
         self.keep_agreed(intents, &agreed);
         Ok(())

@@ -36,11 +36,6 @@ souk_manifest::fixed_limits! {
     const TRIAL_NOTICE: Duration = Duration::from_secs(2);
 }
 
-/// The names of the components that `declared` calls.
-fn called(declared: &Declared) -> BTreeSet<String> {
-    declared.dependencies.iter().map(|dependency| dependency.component.clone()).collect()
-}
-
 impl App {
     /// Tells all hosts that this one tries out version `number`, with this share of the draws, before anything of the
     /// version runs here. Returns when all of them know; `None` if there are no others.
@@ -80,7 +75,7 @@ impl App {
         }
         let refused = |error: String| DeployError::Refused(format!("component `{}`: {error}", declared.name));
         let host = block_in_place(|| self.state.id()).map_err(|error| refused(error.to_string()))?;
-        let (called, here) = (called(declared), self.components_here());
+        let (called, here) = (declared.called(), self.components_here());
         let plan = Plan { component: &declared.name, called: &called, is_trial, host: &host, here: &here };
         agreement.refuse_beside_trials(&plan).map_err(|error| refused(error.to_string()))
     }
@@ -95,7 +90,7 @@ impl App {
     }
 
     /// The names of the components that run on this host.
-    fn components_here(&self) -> BTreeSet<String> {
+    pub(super) fn components_here(&self) -> BTreeSet<String> {
         self.pools().iter().map(|pool| (**pool.component()).to_owned()).collect()
     }
 
@@ -110,7 +105,7 @@ impl App {
         let host = block_in_place(|| self.state.id()).map_err(|error| error.to_string())?;
         let (name, here) = (machine::name(), self.components_here());
         let trial = TriedOut { name, here, ..TriedOut::new(number, share, host) };
-        let called = called(declared);
+        let called = declared.called();
         let (host, here) = (&trial.host, &trial.here);
         let plan = Plan { component: &declared.name, called: &called, is_trial: true, host, here };
         let agreed = intents.begin_trial(&plan, &trial).await.map_err(|error| error.to_string())?;
