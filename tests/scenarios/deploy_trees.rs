@@ -1,14 +1,16 @@
 //! A version that one of several hosts tries out: a whole tree of calls sees one version of the component, on whichever
 //! hosts its calls are made, and no call is lost with the host that tries it out.
 
-use super::deploy_hosts::{SECRET, souk};
+use super::deploy_hosts::{SECRET, active, souk};
 use super::type_changes::HANDLER;
 use crate::harness::admin::Api;
 use crate::harness::app::texts;
 use crate::harness::nats::Nats;
 use crate::harness::{App, eventually};
 use http::Method;
+use serde_json::Value;
 use std::collections::BTreeSet;
+use std::process::Output;
 
 /// `web` calls `callee` by itself, and once more by `middle`, which runs where `callee` runs.
 const MANIFEST: &str = r#"
@@ -97,6 +99,23 @@ fn of(numbers: &[u32]) -> BTreeSet<String> {
     numbers.iter().map(|number| format!(r#"{{"ok":{number}}}"#)).collect()
 }
 
+/// The same component with other bytes, and with `more` in it.
+fn with(component: &str, more: &str) -> String {
+    component.replacen("(component", &format!("(component {more}"), 1)
+}
+
+/// How many versions of a component a host knows.
+async fn known_versions(app: &App, state: &str, component: &str) -> usize {
+    let all: Vec<Value> = serde_json::from_str(&souk(app, state, "versions", &[component, "--json"]).await).unwrap();
+    all.len()
+}
+
+/// Tries out a component's file at a host.
+async fn try_out(app: &App, state: &str, (component, file): (&str, &str)) -> Output {
+    let file = app.path(file).to_str().unwrap().to_owned();
+    app.souk_at(state, "deploy", &[component, &file, "--canary", "50%", "--for", "1h"]).await
+}
+
 fn application(nats: &Nats) -> App {
     App::inline(MANIFEST)
         .component("web.wasm", &web())
@@ -183,4 +202,56 @@ async fn a_deployment_at_another_host_ends_the_trial_of_a_host_that_does_not_com
     let said = souk(&app, "two", "deploy", &["callee"]).await;
     assert!(said.contains("serves here already, and is what all hosts run"), "{said}");
     souk(&app, "two", "deploy", &canary).await;
+}
+
+#[tokio::test]
+async fn of_two_trials_that_begin_at_one_moment_on_two_hosts_the_second_is_refused_before_anything_of_it_runs() {
+    let nats = Nats::start();
+    let app = application(&nats).component("new-middle.wasm", &with(MIDDLE, "(core module)"));
+    let both = ["--only", "middle,callee"];
+    let _one = app.start_at("127.0.0.1:0", "one", &both).await;
+    let _two = app.start_at("127.0.0.1:0", "two", &both).await;
+    let (callee, middle) = (("callee", "new.wasm"), ("middle", "new-middle.wasm"));
+    for (at_one, at_two) in [(callee, callee), (callee, middle), (middle, callee)] {
+        let before = (known_versions(&app, "one", at_one.0).await, known_versions(&app, "two", at_two.0).await);
+        let (first, second) = futures::join!(try_out(&app, "one", at_one), try_out(&app, "two", at_two));
+        let both = (texts(&first), texts(&second));
+        assert_ne!(first.status.success(), second.status.success(), "{both:?}");
+        let ((began, component), (refused, other, known), error) = match first.status.success() {
+            true => (("one", at_one.0), ("two", at_two.0, before.1), &both.1.1),
+            false => (("two", at_two.0), ("one", at_one.0, before.0), &both.0.1),
+        };
+        for fragment in ["is being tried out at another host (", "fix: wait for its end, or `souk", component] {
+            assert!(error.contains(fragment), "{fragment} is missing: {error}");
+        }
+        assert_eq!(known_versions(&app, refused, other).await, known, "{both:?}");
+        souk(&app, began, "rollback", &[component]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_waits_to_follow_a_deployment_learns_of_a_trial_before_it_begins() {
+    let nats = Nats::start();
+    let endless = "(core module $e (func $s (loop $l (br $l))) (start $s)) (core instance (instantiate $e))";
+    let app = application(&nats)
+        .append("[component.web.tool.souk.limits]\ncall_deadline = \"15s\"\n")
+        .component("endless.wasm", &with(&web(), endless))
+        .component("new-web.wasm", &with(&web(), "(core module)"));
+    let _one = app.start_at("127.0.0.1:0", "one", &["--only", "web,middle,callee"]).await;
+    let _front = app.start_at("127.0.0.1:0", "front", &["--only", "web"]).await;
+    let front = Api::at(&app, "front");
+    let file = |name: &str| app.path(name).to_str().unwrap().to_owned();
+    let (endless, new_web, new) = (file("endless.wasm"), file("new-web.wasm"), file("new.wasm"));
+    // Until its deadline, this deployment has the turn at that host.
+    let arguments = ["web", &endless];
+    let busy = app.souk_at("front", "deploy", &arguments);
+    let tried_out = async {
+        souk(&app, "one", "deploy", &["web", &new_web]).await;
+        let canary = ["callee", &new, "--canary", "50%", "--for", "1h", "--max-slowdown", "1000"];
+        souk(&app, "one", "deploy", &canary).await;
+        assert_eq!(answers(&front, "web", "test:deploy/own@1.0.0#g").await, of(&[11, 22]));
+    };
+    let (output, ()) = futures::join!(busy, tried_out);
+    assert!(!output.status.success(), "{:?}", texts(&output));
+    eventually("the host has followed", async || (active(&app, "front").await.0 == 2).then_some(())).await;
 }

@@ -189,6 +189,11 @@ impl Component {
         let migrations = self.migrations.as_deref().map(|folder| ("migrations", folder));
         migrations.into_iter().chain(self.seed.as_ref().map(|seed| ("seed.folder", seed.folder.as_path())))
     }
+
+    /// The names of the components that it calls.
+    pub fn called(&self) -> BTreeSet<String> {
+        self.dependencies.iter().map(|dependency| dependency.component.clone()).collect()
+    }
 }
 
 /// Example data of a component, which `souk seed` adds and removes.

@@ -12,10 +12,11 @@
 //! old record as new.
 //!
 //! The record also says which versions single hosts try out ([`TriedOut`]), so that all others send the calls for such
-//! a version there.
+//! a version there. If two trials that exclude each other begin at one moment, the second is not written.
 //!
 //! Hosts change their versions one after the other: the host that has the [`Turn`] goes first.
 
+use super::agreement::{Agreement, Intent, Plan, TrialElsewhere, TriedOut};
 use super::identity::{fingerprint, is_fingerprint};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -24,7 +25,6 @@ use souk_manifest::{Application, Value};
 use souk_nats::Nats;
 use souk_nats::files::Files;
 use souk_nats::record::{Record, RecordError, Records};
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -44,8 +44,6 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of deployments on several hosts.
     pub(crate) const FIXED_LIMITS = "cluster";
 
-    /// The most files that an intent lists as not newer than its own.
-    const MAX_KNOWN_FILES: usize = 16, "files";
     /// How often a host tries to write the record while others write it too.
     const MAX_INTENT_WRITES: usize = 32, "attempts";
     /// How long a host may have its turn; then the next host takes it, because the first may have been killed.
@@ -54,113 +52,6 @@ souk_manifest::fixed_limits! {
     const TURN_INTERVAL: Duration = Duration::from_millis(50);
     /// How long a host waits for its turn at most.
     const MAX_TURN_WAIT: Duration = Duration::from_secs(10);
-}
-
-/// The version of a component that all hosts must run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Intent {
-    /// The version's number, which only rises.
-    pub number: u64,
-    /// The SHA-256 of its file, in hexadecimal.
-    pub digest: String,
-    /// The size of the file in bytes.
-    pub size: u64,
-    /// When it was deployed (RFC 3339).
-    pub at: String,
-    /// The user who has deployed it, and the host.
-    pub by: String,
-    /// Digests of files that are not newer: a host whose manifest names one of these files runs this version.
-    pub known: Vec<String>,
-    /// The digest of the previous version, whose file is kept too.
-    pub previous: Option<String>,
-}
-
-impl Intent {
-    /// Makes this the intent that follows `before`; `known` are digests of older files.
-    pub fn follows(mut self, before: Option<&Intent>, known: impl IntoIterator<Item = String>) -> Self {
-        let mut all: Vec<String> = before.map(|before| before.known.clone()).unwrap_or_default();
-        all.extend(known);
-        all.push(self.digest.clone());
-        for digest in all.into_iter().rev() {
-            if !digest.is_empty() && !self.known.contains(&digest) && self.known.len() < MAX_KNOWN_FILES {
-                self.known.push(digest);
-            }
-        }
-        // The oldest first.
-        self.known.reverse();
-        self.previous = before.map(|before| before.digest.clone()).filter(|digest| *digest != self.digest);
-        self
-    }
-}
-
-/// A version of a component that one host tries out: all others send the calls for it there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TriedOut {
-    /// The id of the trial, for the subject of its calls: two hosts may give versions the same number.
-    pub id: String,
-    /// The version's number.
-    pub number: u64,
-    /// How many of [`DRAWS`](souk_bindings::call::DRAWS) draws go to it.
-    pub share: u16,
-    /// The id of the host's state folder.
-    pub host: String,
-}
-
-impl TriedOut {
-    /// A new trial of version `number` at `host`, with this share of the draws.
-    pub fn new(number: u64, share: u16, host: String) -> Self {
-        TriedOut { id: Uuid::now_v7().simple().to_string(), number, share, host }
-    }
-}
-
-/// All intents.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Agreement {
-    form: u32,
-    application: String,
-    /// Only rises.
-    number: u64,
-    /// The revision of the record that it replaces.
-    replaces: u64,
-    /// The intents by component.
-    pub intents: BTreeMap<String, Intent>,
-    /// The last version of each component that a host tried out; releases that do not know it leave it out.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    trials: BTreeMap<String, TriedOut>,
-}
-
-impl Agreement {
-    /// The version of `component` that a host tries out. A deployment to all hosts ends its trial ([`Intents::write`]),
-    /// also when its host is gone and could not say so, or records the trial only afterwards.
-    pub fn tried_out(&self, component: &str) -> Option<&TriedOut> {
-        let deployed = self.intents.get(component).map_or(0, |intent| intent.number);
-        self.trials.get(component).filter(|trial| trial.number > deployed)
-    }
-
-    /// All versions that hosts try out, by component.
-    pub fn all_tried_out(&self) -> impl Iterator<Item = (&str, &TriedOut)> {
-        self.trials.keys().filter_map(move |component| Some((component.as_str(), self.tried_out(component)?)))
-    }
-
-    /// Whether no trial is recorded.
-    pub fn is_without_trials(&self) -> bool {
-        self.trials.is_empty()
-    }
-
-    /// The components of which `host` is recorded to try out a version, and the version's number.
-    pub fn tried_out_by(&self, host: &str) -> Vec<(String, u64)> {
-        let own = self.trials.iter().filter(|(_, trial)| trial.host == host);
-        own.map(|(component, trial)| (component.clone(), trial.number)).collect()
-    }
-
-    /// The digests of all files that it needs.
-    fn needed(&self) -> BTreeSet<String> {
-        self.intents
-            .values()
-            .flat_map(|intent| [Some(intent.digest.clone()), intent.previous.clone()])
-            .flatten()
-            .collect()
-    }
 }
 
 /// The stored form of the record: the text of an [`Agreement`], and its HMAC.
@@ -217,15 +108,9 @@ pub enum IntentError {
         /// Who has deployed it.
         by: String,
     },
-    /// Another host tries out a version of the component.
-    #[error(
-        "version {number} is being tried out at another host\n  fix: wait for its end, or `souk rollback` it there; a \
-         deployment without `--canary` ends it too"
-    )]
-    OnTrial {
-        /// That version's number.
-        number: u64,
-    },
+    /// A trial at another host excludes it.
+    #[error(transparent)]
+    OnTrial(#[from] TrialElsewhere),
     /// Other hosts keep writing the record.
     #[error("the record of what the hosts must run keeps changing\n  fix: deploy again")]
     Contended,
@@ -277,6 +162,11 @@ impl Intents {
         self.last.lock().clone()
     }
 
+    /// Whether these bytes are the agreement that was accepted last.
+    pub fn is_last(&self, bytes: &[u8]) -> bool {
+        self.signed(bytes).is_some_and(|agreement| agreement == *self.last.lock())
+    }
+
     /// The intent for `component` that was accepted last.
     pub fn of(&self, component: &str) -> Option<Intent> {
         self.last.lock().intents.get(component).cloned()
@@ -294,8 +184,12 @@ impl Intents {
     /// # Errors
     /// When JetStream does not answer.
     pub async fn look(&self) -> Result<ReadOutcome, RecordError> {
+        let before = *self.seen.lock();
         let record = self.records.get(KEY).await?;
-        if self.seen.lock().replace(record.revision) == Some(record.revision) {
+        let mut seen = self.seen.lock();
+        // Meanwhile another task of this host has read or written a newer record: this one would look like a replay.
+        let is_overtaken = *seen != before && *seen > Some(record.revision);
+        if is_overtaken || seen.replace(record.revision) == Some(record.revision) {
             return Ok(ReadOutcome::Same);
         }
         let Some(bytes) = record.value.clone() else { return Ok(ReadOutcome::Same) };
@@ -312,24 +206,29 @@ impl Intents {
         }
     }
 
-    /// Records the intent that `intent` makes from the previous one, unless one with the same or a higher number is
-    /// already recorded. This ends a trial of the component, whatever its number is. Returns the bytes that this host
-    /// must keep.
+    /// Records the intent that `intent` makes from the previous one, as a host plans it, unless one with the same or a
+    /// higher number is already recorded. This ends a trial of the component, whatever its number is. Returns the bytes
+    /// that this host must keep.
     ///
     /// # Errors
-    /// When it was not written. After an outage of NATS it may still have been written.
+    /// When it was not written, for example because a trial at another host excludes it; a version that this host has
+    /// tried out is not excluded any more. After an outage of NATS it may still have been written.
     pub async fn write(
         &self,
-        component: &str,
+        plan: &Plan<'_>,
         intent: impl Fn(Option<&Intent>) -> Intent,
     ) -> Result<Bytes, IntentError> {
-        let mut unneeded = None;
+        let (component, mut unneeded) = (plan.component, None);
         let bytes = self
             .change(|next| {
                 let before = next.intents.get(component);
                 let intent = intent(before);
                 if let Some(before) = before.filter(|before| before.number >= intent.number) {
                     return Err(IntentError::Overtaken { number: before.number, by: before.by.clone() });
+                }
+                let tried_out = |trial: &TriedOut| trial.host == plan.host && trial.number == intent.number;
+                if !next.trials.get(component).is_some_and(tried_out) {
+                    next.refuse_beside_trials(plan)?;
                 }
                 unneeded = before.and_then(|before| before.previous.clone());
                 next.intents.insert(component.to_owned(), intent);
@@ -345,16 +244,14 @@ impl Intents {
         Ok(bytes)
     }
 
-    /// Records that a host tries out a version of `component`. Returns the bytes that this host must keep.
+    /// Records the `trial` of a version, as a host plans it. Returns the bytes that this host must keep.
     ///
     /// # Errors
-    /// When another host tries one out, or the record was not written.
-    pub async fn begin_trial(&self, component: &str, trial: &TriedOut) -> Result<Bytes, IntentError> {
+    /// When a trial at another host excludes it, or the record was not written.
+    pub async fn begin_trial(&self, plan: &Plan<'_>, trial: &TriedOut) -> Result<Bytes, IntentError> {
         self.change(|next| {
-            if let Some(other) = next.tried_out(component).filter(|other| other.host != trial.host) {
-                return Err(IntentError::OnTrial { number: other.number });
-            }
-            next.trials.insert(component.to_owned(), trial.clone());
+            next.refuse_beside_trials(plan)?;
+            next.trials.insert(plan.component.to_owned(), trial.clone());
             Ok(())
         })
         .await
@@ -395,8 +292,9 @@ impl Intents {
             next.replaces = record.revision;
             let bytes = self.sign(&next);
             if self.records.replace(KEY, bytes.clone(), record.revision).await? {
-                *self.seen.lock() = Some(record.revision + 1);
+                let mut seen = self.seen.lock();
                 *self.last.lock() = next;
+                *seen = Some(record.revision + 1);
                 return Ok(bytes);
             }
         }

@@ -1,11 +1,13 @@
 //! Hosts that deploy, and a client that can only publish on NATS.
 
-use super::intents::{Forged, Intent, IntentError, Intents, ReadOutcome, TriedOut};
+use super::agreement::{Intent, Plan, TriedOut};
+use super::intents::{Forged, IntentError, Intents, ReadOutcome};
 use super::tests::{SECRET, application, connected};
 use bytes::Bytes;
 use souk_manifest::Application;
 use souk_nats::Nats;
 use souk_test::nats::Nats as Server;
+use std::collections::BTreeSet;
 
 const POSTGRES: &str = "postgres://me:s3cret@db.test/shop";
 
@@ -30,7 +32,45 @@ async fn host(nats: &Nats, application: &Application, kept: Option<&[u8]>) -> In
 }
 
 async fn write(host: &Intents, component: &str, number: u64, digest: &str) -> Result<Bytes, IntentError> {
-    host.write(component, |before| intent(number, digest).follows(before, [])).await
+    write_caller(host, component, &[], ("a host", number, digest)).await
+}
+
+/// Deploys a version of `component`, which calls the components `called`, at the host with this id.
+async fn write_caller(
+    host: &Intents,
+    component: &str,
+    called: &[&str],
+    (id, number, digest): (&str, u64, &str),
+) -> Result<Bytes, IntentError> {
+    let (called, here) = (names(called), BTreeSet::new());
+    let plan = Plan { component, called: &called, is_trial: false, host: id, here: &here };
+    host.write(&plan, |before| intent(number, digest).follows(before, [])).await
+}
+
+fn names(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// Begins a trial of `component`, which calls nothing.
+async fn try_out(host: &Intents, component: &str, trial: &TriedOut) -> Result<Bytes, IntentError> {
+    try_out_caller(host, component, &[], trial).await
+}
+
+/// Begins a trial of `component`, which calls the components `called`.
+async fn try_out_caller(
+    host: &Intents,
+    component: &str,
+    called: &[&str],
+    trial: &TriedOut,
+) -> Result<Bytes, IntentError> {
+    let called = names(called);
+    let plan = Plan { component, called: &called, is_trial: true, host: &trial.host, here: &trial.here };
+    host.begin_trial(&plan, trial).await
+}
+
+/// A trial of version 2 at a host that runs the components `here`.
+fn trial_at(host: &str, here: &[&str]) -> TriedOut {
+    TriedOut { name: format!("host {host}"), here: names(here), ..TriedOut::new(2, 500, host.to_owned()) }
 }
 
 /// Publishes a record as a client without the secret does.
@@ -120,12 +160,12 @@ async fn one_host_at_a_time_tries_out_a_version_until_it_says_so_or_a_newer_one_
     let (one, other) = (host(&nats, &application, None).await, host(&nats, &application, None).await);
     write(&one, "web", 2, "w2").await.unwrap();
     let trial = TriedOut::new(3, 500, "one".to_owned());
-    one.begin_trial("web", &trial).await.unwrap();
+    try_out(&one, "web", &trial).await.unwrap();
     other.look().await.unwrap();
     assert_eq!(other.known().tried_out("web"), Some(&trial));
     assert_eq!(other.known().all_tried_out().collect::<Vec<_>>(), [("web", &trial)]);
-    let refused = other.begin_trial("web", &TriedOut::new(3, 1, "other".to_owned())).await.unwrap_err();
-    assert!(matches!(refused, IntentError::OnTrial { number: 3 }), "{refused}");
+    let refused = try_out(&other, "web", &TriedOut::new(3, 1, "other".to_owned())).await.unwrap_err();
+    assert!(refused.to_string().contains("version 3 of `web` is being tried out at another host\n"), "{refused}");
     // Only its own host ends it.
     other.end_trial("web", "other", 3).await.unwrap();
     assert_eq!(other.known().tried_out("web"), Some(&trial));
@@ -133,17 +173,85 @@ async fn one_host_at_a_time_tries_out_a_version_until_it_says_so_or_a_newer_one_
     one.end_trial("web", "one", 3).await.unwrap();
     assert!(one.known().is_without_trials());
     // A deployment to all hosts ends the trial of a host that is gone.
-    one.begin_trial("web", &trial).await.unwrap();
+    try_out(&one, "web", &trial).await.unwrap();
     write(&other, "web", 3, "w3").await.unwrap();
     assert_eq!(other.known().tried_out("web"), None);
-    other.begin_trial("web", &TriedOut::new(4, 1, "other".to_owned())).await.unwrap();
+    try_out(&other, "web", &TriedOut::new(4, 1, "other".to_owned())).await.unwrap();
     assert_eq!(other.of("web").unwrap().digest, "w3");
     // Also when that host has numbered its versions further than the host that deploys.
-    other.begin_trial("web", &TriedOut::new(9, 1, "other".to_owned())).await.unwrap();
+    try_out(&other, "web", &TriedOut::new(9, 1, "other".to_owned())).await.unwrap();
     assert_eq!((other.newest("web"), other.newest("products")), (Some(9), None));
     write(&one, "web", 4, "w4").await.unwrap();
     assert!(one.known().tried_out("web").is_none() && one.known().is_without_trials());
     assert_eq!(one.newest("web"), Some(4));
+}
+
+#[tokio::test]
+async fn of_two_trials_that_begin_at_one_moment_and_exclude_each_other_the_second_is_refused() {
+    let server = Server::start();
+    let application = with(&server, Some(SECRET));
+    let nats = connected(&server, &application).await;
+    let (one, other) = (host(&nats, &application, None).await, host(&nats, &application, None).await);
+    // The component at each host, and what each host runs: the same component; one host runs both; so does the other.
+    for (first, second, here, there) in [
+        ("web", "web", vec!["web"], vec!["web"]),
+        ("web", "callee", vec!["web", "callee"], vec!["callee"]),
+        ("web", "callee", vec!["web"], vec!["web", "callee"]),
+    ] {
+        for _ in 0..8 {
+            let (at_one, at_other) = (trial_at("one", &here), trial_at("other", &there));
+            // Neither host has read that the other one tries a version out.
+            let (first_began, second_began) =
+                tokio::join!(try_out(&one, first, &at_one), try_out(&other, second, &at_other));
+            let (refused, began) = match (first_began, second_began) {
+                (Ok(_), Err(refused)) => (refused, (first, &at_one)),
+                (Err(refused), Ok(_)) => (refused, (second, &at_other)),
+                results => panic!("{first} and {second}: {results:?}"),
+            };
+            let said = refused.to_string();
+            let place = format!("another host ({})", began.1.name);
+            for part in [place, format!("version 2 of `{}`", began.0), "fix: wait for its end".to_owned()] {
+                assert!(said.contains(&part), "{part} is missing: {said}");
+            }
+            one.look().await.unwrap();
+            assert_eq!(one.known().all_tried_out().collect::<Vec<_>>(), [began]);
+            one.end_trial(began.0, &began.1.host, 2).await.unwrap();
+        }
+    }
+    // A version of a caller is checked only against the versions that serve.
+    try_out(&one, "callee", &trial_at("one", &["callee"])).await.unwrap();
+    let refused = try_out_caller(&other, "web", &["callee"], &trial_at("other", &["web"])).await.unwrap_err();
+    assert!(refused.to_string().contains("version 2 of `callee`, which it calls, is being"), "{refused}");
+    let refused = write_caller(&other, "web", &["callee"], ("other", 2, "w2")).await.unwrap_err();
+    assert!(refused.to_string().contains("version 2 of `callee`, which it calls, is being"), "{refused}");
+    assert_eq!(other.of("web"), None);
+    // What no trial excludes begins, and so does another trial at the same host.
+    try_out(&other, "web", &trial_at("other", &["web"])).await.unwrap();
+    try_out_caller(&one, "more", &["callee"], &trial_at("one", &["callee", "more"])).await.unwrap();
+    // So does a version that the host has tried out, although it calls one that is tried out now.
+    write_caller(&other, "web", &["callee"], ("other", 2, "w2")).await.unwrap();
+    assert_eq!(other.of("web").unwrap().digest, "w2");
+}
+
+#[tokio::test]
+async fn a_record_that_was_read_while_the_host_wrote_the_next_one_is_no_replay() {
+    let server = Server::start();
+    let application = with(&server, Some(SECRET));
+    let nats = connected(&server, &application).await;
+    let one = host(&nats, &application, None).await;
+    let first = write(&one, "web", 1, "w1").await.unwrap();
+    assert!(one.is_last(&first));
+    let mut reading = std::pin::pin!(one.look());
+    tokio::select! {
+        biased;
+        read = &mut reading => panic!("the answer is here already: {read:?}"),
+        () = std::future::ready(()) => {}
+    }
+    let second = write(&one, "web", 2, "w2").await.unwrap();
+    assert_eq!(reading.await.unwrap(), ReadOutcome::Same);
+    assert!(one.is_last(&second) && !one.is_last(&first), "the host keeps the last one");
+    assert_eq!(one.look().await.unwrap(), ReadOutcome::Same);
+    assert_eq!(one.of("web").unwrap().digest, "w2");
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@
 //! With a `cluster_secret` a host that cannot read the record does not start. Without one it logs a warning and starts,
 //! because an application without durable links may run on a NATS without JetStream.
 
+pub mod agreement;
 mod identity;
 pub mod intents;
 mod places;
@@ -43,7 +44,7 @@ souk_manifest::fixed_limits! {
 
 /// Every fixed limit of this module.
 pub(crate) fn fixed_limits() -> Vec<souk_manifest::limits::FixedLimit> {
-    [FIXED_LIMITS, intents::FIXED_LIMITS].concat()
+    [FIXED_LIMITS, agreement::FIXED_LIMITS, intents::FIXED_LIMITS].concat()
 }
 
 /// This host does not belong to the others, or cannot find out.

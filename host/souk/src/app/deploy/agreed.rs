@@ -7,6 +7,9 @@
 //! does not start there, it logs that and keeps its version. It tries again after a reload of its manifest, and from time
 //! to time, because what it lacks may be there again, such as room or a server's answer.
 //!
+//! One task reads the record and another one follows it: while a host compiles a version or waits for its turn, it
+//! still learns in time which versions other hosts try out ([`trial_hosts`](super::trial_hosts)).
+//!
 //! Without a `cluster_secret` a host could not prove who deploys, so it refuses to deploy unless it is the only host.
 
 use super::super::App;
@@ -17,7 +20,8 @@ use super::order::Order;
 use super::version_folder::{digest, timestamp};
 use crate::machine;
 use souk_codec::signature::signature;
-use souk_links::cluster::intents::{Intent, IntentError, Intents, ReadOutcome};
+use souk_links::cluster::agreement::{Intent, Plan};
+use souk_links::cluster::intents::{IntentError, Intents, ReadOutcome};
 use souk_links::remote;
 use souk_manifest::{Application, Component as Declared};
 use souk_nats::files::MAX_FILE_BYTES;
@@ -26,6 +30,7 @@ use souk_runtime::{Pool, Version, is_host_interface, vital};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::task::block_in_place;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -42,7 +47,7 @@ souk_manifest::fixed_limits! {
 
 /// An intent that is about to be recorded.
 struct Draft<'a> {
-    component: &'a str,
+    declared: &'a Declared,
     digest: &'a str,
     size: u64,
     number: u64,
@@ -130,17 +135,17 @@ impl App {
     }
 
     /// Reads what the hosts have agreed on, and stores it.
-    async fn read_agreed(&self, intents: &Intents) -> Result<(), RecordError> {
+    pub(super) async fn read_agreed(&self, intents: &Intents) -> Result<(), RecordError> {
         match intents.look().await? {
             ReadOutcome::Same => {}
-            ReadOutcome::New(agreed) => self.keep_agreed(&agreed),
+            ReadOutcome::New(agreed) => self.keep_agreed(intents, &agreed),
             ReadOutcome::Forged(forged) => tracing::error!("{forged}"),
         }
         Ok(())
     }
 
-    pub(super) fn keep_agreed(&self, agreed: &[u8]) {
-        if let Err(error) = block_in_place(|| self.deployments.books.folder().save_agreed(agreed)) {
+    pub(super) fn keep_agreed(&self, intents: &Intents, agreed: &[u8]) {
+        if let Err(error) = block_in_place(|| self.deployments.books.save_agreed(agreed, || intents.is_last(agreed))) {
             tracing::error!("the agreement of the hosts cannot be stored: {error}; fix: make room in the state folder");
         }
     }
@@ -169,7 +174,7 @@ impl App {
                 let record = self.deployments.books.of(&declared.name).version(number).cloned();
                 let (by, size) = record.map(|record| (record.by, record.size)).unwrap_or_default();
                 let digest = version.id().digest.clone();
-                let draft = Draft { component: &declared.name, digest: &digest, size, number, by: &by, source };
+                let draft = Draft { declared, digest: &digest, size, number, by: &by, source };
                 match self.agree(intents, &draft).await {
                     Ok(()) => self.serve_version(declared, pool, version, number, source, Some(number)),
                     Err(error) => {
@@ -217,15 +222,13 @@ impl App {
         let book = self.deployments.books.of(&declared.name);
         let number = match (agreed, intents.of(&declared.name)) {
             (Some(intent), _) => intent.number,
-            (None, Some(intent))
-                if intent.digest == digest && !self.tried_out_elsewhere()?.contains_key(&declared.name) =>
-            {
+            (None, Some(intent)) if intent.digest == digest && !self.is_tried_out_elsewhere(&declared.name)? => {
                 return Ok(None);
             }
             (None, _) => intents.newest(&declared.name).map_or(0, |newest| newest + 1).max(book.active),
         };
         if agreed.is_none() {
-            let draft = Draft { component: &declared.name, digest, size, number, by, source: &book.source };
+            let draft = Draft { declared, digest, size, number, by, source: &book.source };
             self.agree(intents, &draft).await?;
         }
         block_in_place(|| self.deployments.books.change(&declared.name, None, |book| book.agreed = number))
@@ -256,8 +259,9 @@ impl App {
 
     /// Gives the file to the other hosts and records that they must run it.
     async fn agree(&self, intents: &Intents, draft: &Draft<'_>) -> Result<(), DeployError> {
-        self.give_file(intents, draft.component, draft.digest).await?;
-        let book = self.deployments.books.of(draft.component);
+        let component = &draft.declared.name;
+        self.give_file(intents, component, draft.digest).await?;
+        let book = self.deployments.books.of(component);
         let before = book.active().map(|active| active.digest.clone());
         let known = [book.source.clone(), before.unwrap_or_default(), draft.source.to_owned()];
         let at = timestamp();
@@ -273,17 +277,20 @@ impl App {
             };
             intent.follows(before, known.clone())
         };
-        let agreed = intents.write(draft.component, intent).await.map_err(|error| match error {
+        let host = block_in_place(|| self.state.id()).map_err(|error| refused(component, error))?;
+        let (called, here) = (draft.declared.called(), self.components_here());
+        let plan = Plan { component, called: &called, is_trial: false, host: &host, here: &here };
+        let agreed = intents.write(&plan, intent).await.map_err(|error| match error {
             IntentError::Record(error) => refused(
-                draft.component,
+                component,
                 format_args!(
                     "it is unknown whether the agreement was recorded: {error}\n  if it was, all hosts change to it by \
                      themselves, this one too"
                 ),
             ),
-            error => refused(draft.component, error),
+            error => refused(component, error),
         })?;
-        self.keep_agreed(&agreed);
+        self.keep_agreed(intents, &agreed);
         Ok(())
     }
 
@@ -297,16 +304,21 @@ impl App {
 
     /// Goes to the versions that the application's hosts agree on, until `stop`.
     pub fn follow(self: &Arc<Self>, stop: CancellationToken) {
-        if self.deployments.intents.is_some() {
-            tokio::spawn(vital("the search for deployments", self.clone().follow_all(stop)));
+        if self.deployments.intents.is_none() {
+            return;
         }
+        let was_read = Arc::new(Notify::new());
+        let search = self.clone().watch_agreed(was_read.clone(), stop.clone());
+        tokio::spawn(vital("the search for deployments", search));
+        tokio::spawn(vital("the task that follows deployments", self.clone().follow_all(was_read, stop)));
     }
 
-    async fn follow_all(self: Arc<Self>, stop: CancellationToken) {
+    /// Reads what the hosts have agreed on, and applies the trials. Each time the record `was_read`, the host follows
+    /// it.
+    async fn watch_agreed(self: Arc<Self>, was_read: Arc<Notify>, stop: CancellationToken) {
         let Some(intents) = &self.deployments.intents else { return };
         let mut tick = tokio::time::interval(VERSIONS_CHECK_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut logged = Logged::default();
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
             match stop.run_until_cancelled(self.read_agreed(intents)).await {
                 None => return,
@@ -320,6 +332,15 @@ impl App {
             if stop.run_until_cancelled(self.end_recorded_trials(intents)).await.is_none() {
                 return;
             }
+            was_read.notify_one();
+        }
+    }
+
+    /// Goes to the versions in the record, each time that it `was_read`.
+    async fn follow_all(self: Arc<Self>, was_read: Arc<Notify>, stop: CancellationToken) {
+        let Some(intents) = &self.deployments.intents else { return };
+        let mut logged = Logged::default();
+        while stop.run_until_cancelled(was_read.notified()).await.is_some() {
             for (component, intent) in intents.known().intents {
                 let is_new = intent.number > self.deployments.books.of(&component).agreed;
                 let refused = logged.refused.get(&component);

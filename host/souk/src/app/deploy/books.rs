@@ -82,6 +82,16 @@ impl Books {
         Ok(())
     }
 
+    /// Stores what the hosts have agreed on, if it `is_last`: a task that has read or written it before another one may
+    /// come here later. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub(super) fn save_agreed(&self, agreed: &[u8], is_last: impl FnOnce() -> bool) -> io::Result<()> {
+        let _changing = self.changing.lock();
+        if is_last() { self.folder.save_agreed(agreed) } else { Ok(()) }
+    }
+
     /// Records why a version does not serve. Blocks on the disk.
     pub(super) fn note(&self, component: &str, number: u64, why: &str) {
         if let Err(error) = self.change(component, None, |book| book.note(number, why)) {
@@ -156,6 +166,23 @@ mod tests {
         for version in &book.versions {
             assert!(books.folder().read(&version.digest).is_some(), "the file of version {}", version.number);
         }
+    }
+
+    #[test]
+    fn of_two_agreements_the_last_one_stays_whichever_task_stores_its_own_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let books = books(&folder);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..5 {
+                        books.save_agreed(b"second", || true).unwrap();
+                        books.save_agreed(b"first", || false).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(books.folder().agreed().as_deref(), Some(&b"second"[..]));
     }
 
     #[test]

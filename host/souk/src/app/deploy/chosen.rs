@@ -8,7 +8,7 @@
 
 use super::version_folder::{Book, VersionFolder, digest};
 use crate::fetch::read_component;
-use souk_links::cluster::intents::Intent;
+use souk_links::cluster::agreement::Intent;
 use souk_manifest::{Application, Component as Declared, Diagnostic};
 use souk_runtime::VersionId;
 use std::collections::BTreeMap;

@@ -9,7 +9,7 @@ use super::chosen::{ChosenVersion, Reason};
 use super::version_folder::VersionFolder;
 use souk_codec::FunctionCodec;
 use souk_codec::signature::signature;
-use souk_links::durable::operator::{self, Event, FoundEvents, MAX_LISTED, Refusal};
+use souk_links::durable::operator::{self, Event, FoundEvents, MAX_LISTED, Refusal, RefusalKind};
 use souk_links::durable::{self, Queue};
 use souk_manifest::{Application, Component as Declared, Diagnostic};
 use souk_runtime::{Engine, Exported, Pool};
@@ -76,8 +76,14 @@ impl<'a> Stored<'a> {
         for event in changed {
             let (id, function) = (&event.id, format!("{}#{}", event.interface, event.function));
             let show = operator::Request::Show(id.clone());
-            let Ok(shown) = operator::run(Some(self.queue), show).await else { continue };
-            let Some(arguments) = shown.events.into_iter().next().and_then(|event| event.arguments) else { continue };
+            let shown = match shown(operator::run(Some(self.queue), show).await) {
+                Ok(shown) => shown,
+                Err(why) => {
+                    mistakes.push(unread(application, declared, &why));
+                    break;
+                }
+            };
+            let Some(arguments) = shown.and_then(|event| event.arguments) else { continue };
             let why = match exported.function(&event.interface, &event.function) {
                 None => "which it does not export any more".to_owned(),
                 Some(to) => {
@@ -99,7 +105,16 @@ impl<'a> Stored<'a> {
     }
 }
 
-/// The mistake for messages that cannot be listed.
+/// The message in the queue's `answer`; `None` if it was delivered or dropped since it was listed.
+fn shown(answer: Result<FoundEvents, Refusal>) -> Result<Option<Event>, Refusal> {
+    match answer {
+        Ok(found) => Ok(found.events.into_iter().next()),
+        Err(refusal) if refusal.kind == RefusalKind::Unknown => Ok(None),
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// The mistake for messages that cannot be listed or read.
 pub(super) fn unread(application: &Application, declared: &Declared, why: &Refusal) -> Diagnostic {
     let message = format!("the messages that wait for it cannot be read: {why}");
     application.mistake(declared, message, "try again when the queue answers")
@@ -140,4 +155,17 @@ async fn exported_before(engine: &Engine, one: &ChosenVersion, kept: &VersionFol
     let (number, file) = (one.book.active()?.number, kept.read(&one.book.active()?.digest)?);
     let code = engine.compiler().compile_bytes(&format!("version {number}"), "the file", file).await.ok()?;
     Some(Exported::of(engine.wasmtime(), &code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_the_queue_cannot_show_is_not_taken_for_one_that_is_gone() {
+        assert!(matches!(shown(Err(operator::unknown("1"))), Ok(None)));
+        let mut failed = operator::unknown("1");
+        failed.kind = RefusalKind::Failed;
+        assert!(shown(Err(failed)).is_err());
+    }
 }

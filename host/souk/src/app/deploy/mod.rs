@@ -37,7 +37,8 @@ use error::{not_kept, stopped, wrong};
 use parking_lot::Mutex;
 use serve::NewVersion;
 use souk_bindings::call::DRAWS;
-use souk_links::cluster::intents::{Intent, Intents};
+use souk_links::cluster::agreement::Intent;
+use souk_links::cluster::intents::Intents;
 use souk_links::remote;
 use souk_manifest::limits::FixedLimit;
 use souk_manifest::{Application, Component as Declared, ManifestErrors};
@@ -215,6 +216,15 @@ impl App {
             return done(0, message);
         }
         let number = self.next_number(&declared.name, &digest, agreed);
+        let all_know = match order.trial {
+            Some(terms) => self.announce_trial(declared, pool, number, terms.share).await?,
+            None => {
+                if agreed.is_none() {
+                    self.refuse_beside_new_trials(declared).await?;
+                }
+                None
+            }
+        };
         let written = Record { number, ..Record::of(&compiled, &digest, size, &order.by) };
         let new = NewVersion {
             compiled,
@@ -252,7 +262,9 @@ impl App {
         match order.trial {
             Some(terms) => {
                 let percent = f64::from(terms.share) * 100.0 / f64::from(DRAWS);
-                self.announce_trial(declared, pool, (number, terms.share), &pending).await?;
+                if let Some(all_know) = all_know {
+                    tokio::time::sleep_until(all_know).await;
+                }
                 self.begin_trial(declared, pool, version, number, source_digest.unwrap_or_default(), terms);
                 done(
                     number,

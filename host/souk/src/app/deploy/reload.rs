@@ -87,6 +87,8 @@ impl App {
         let ended = now.channels.iter().filter(|old| !composition.channels.iter().any(|new| new.is_same(old)));
         ended.for_each(|channel| channel.end());
         *self.composed.write() = Arc::new(composition);
+        // For the components that are added.
+        self.apply_trials();
         for (name, pool, version) in versions {
             drained(name, pool.promote(version));
         }

@@ -7,21 +7,26 @@
 //! ([`draw_from`]), so that no request is sent on as a whole. If the host that tries it out is gone, the old version
 //! answers everything.
 //!
+//! That write also decides which of two trials at one moment begins: the second is refused before anything of it runs.
+//!
 //! A host that was killed during a trial removes it from the record when it is back. Until then, and if it never comes
 //! back, the others look for it in vain, which costs the calls for its version one more message.
 
 use super::super::App;
 use super::super::intakes::Changed;
-use super::{DeployError, after_migrations};
+use super::DeployError;
+use crate::machine;
 use souk_bindings::call::draw_from;
-use souk_links::cluster::intents::{IntentError, Intents, TriedOut};
+use souk_links::cluster::agreement::{Plan, TriedOut};
+use souk_links::cluster::intents::Intents;
 use souk_links::remote::Trial;
 use souk_manifest::Component as Declared;
 use souk_runtime::Pool;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::block_in_place;
+use tokio::time::Instant;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of trials on several hosts.
@@ -32,79 +37,79 @@ souk_manifest::fixed_limits! {
 }
 
 impl App {
-    /// Makes sure that all hosts know that this one tries out version `number`, with this share of the draws.
+    /// Tells all hosts that this one tries out version `number`, with this share of the draws, before anything of the
+    /// version runs here. Returns when all of them know; `None` if there are no others.
+    ///
+    /// If the deployment fails afterwards, the trial is removed from the record like one that has ended.
     ///
     /// # Errors
-    /// When another host tries one out, or the hosts cannot be told; then no trial begins.
+    /// When a trial at another host excludes it, or the hosts cannot be told; then no trial begins.
     pub(super) async fn announce_trial(
         &self,
         declared: &Declared,
         pool: &Arc<Pool>,
-        (number, share): (u64, u16),
-        migrations: &[String],
-    ) -> Result<(), DeployError> {
-        let Some(intents) = &self.deployments.intents else { return Ok(()) };
-        let component = &declared.name;
-        let told = self.tell_hosts(intents, component, pool, number, share).await;
-        if let Err(why) = told {
-            let error = DeployError::Refused(format!("component `{component}`: {why}"));
-            block_in_place(|| self.deployments.books.note(component, number, &error.to_string()));
-            return Err(after_migrations(error, migrations));
-        }
-        tokio::time::sleep(TRIAL_NOTICE).await;
-        Ok(())
+        number: u64,
+        share: u16,
+    ) -> Result<Option<Instant>, DeployError> {
+        let Some(intents) = &self.deployments.intents else { return Ok(None) };
+        let told = self.tell_hosts(intents, declared, pool, number, share).await;
+        told.map_err(|why| DeployError::Refused(format!("component `{}`: {why}", declared.name)))?;
+        Ok(Some(Instant::now() + TRIAL_NOTICE))
     }
 
-    /// The versions that other hosts try out, by component.
-    pub(super) fn tried_out_elsewhere(&self) -> Result<BTreeMap<String, u64>, DeployError> {
-        let Some(intents) = &self.deployments.intents else { return Ok(BTreeMap::new()) };
+    /// Whether another host tries out a version of `component`.
+    pub(super) fn is_tried_out_elsewhere(&self, component: &str) -> Result<bool, DeployError> {
+        let Some(intents) = &self.deployments.intents else { return Ok(false) };
+        let agreement = intents.known();
+        let Some(trial) = agreement.tried_out(component) else { return Ok(false) };
+        let own = block_in_place(|| self.state.id()).map_err(|error| DeployError::Refused(error.to_string()))?;
+        Ok(trial.host != own)
+    }
+
+    /// Refuses what the known trials at other hosts exclude here, before anything has changed.
+    pub(super) fn refuse_beside_other_hosts(&self, declared: &Declared, is_trial: bool) -> Result<(), DeployError> {
+        let Some(intents) = &self.deployments.intents else { return Ok(()) };
         let agreement = intents.known();
         if agreement.is_without_trials() {
-            return Ok(BTreeMap::new());
+            return Ok(());
         }
-        let own = block_in_place(|| self.state.id()).map_err(|error| DeployError::Refused(error.to_string()))?;
-        let others = agreement.all_tried_out().filter(|(_, trial)| trial.host != own);
-        Ok(others.map(|(component, trial)| (component.to_owned(), trial.number)).collect())
+        let refused = |error: String| DeployError::Refused(format!("component `{}`: {error}", declared.name));
+        let host = block_in_place(|| self.state.id()).map_err(|error| refused(error.to_string()))?;
+        let (called, here) = (declared.called(), self.components_here());
+        let plan = Plan { component: &declared.name, called: &called, is_trial, host: &host, here: &here };
+        agreement.refuse_beside_trials(&plan).map_err(|error| refused(error.to_string()))
     }
 
-    /// Refuses what a trial at another host excludes here, before anything has changed: a second trial of the same
-    /// component, and a version of one of its callers, which is checked only against the versions that serve. Also a trial
-    /// of another component, if this host has the one on trial too: requests that begin here draw no number below the
-    /// share of the first trial, so the second might get no calls, and never end.
-    pub(super) fn refuse_beside_other_hosts(&self, declared: &Declared, canary: bool) -> Result<(), DeployError> {
-        let (component, trials) = (&declared.name, self.tried_out_elsewhere()?);
-        if let Some(number) = trials.get(component).copied().filter(|_| canary) {
-            let why = IntentError::OnTrial { number };
-            return Err(DeployError::Refused(format!("component `{component}`: {why}")));
-        }
-        if canary && let Some((other, number)) = trials.iter().find(|(other, _)| self.pool(other).is_some()) {
-            return Err(DeployError::Refused(format!(
-                "component `{component}`: version {number} of `{other}`, which runs here too, is being tried out at another \
-                 host, and this trial would get few or none of the requests that begin here\n  fix: wait for its end, or \
-                 `souk rollback {other}` it there; `souk deploy {other}` without `--canary` ends it too"
-            )));
-        }
-        let mut called = declared.dependencies.iter().map(|dependency| &dependency.component);
-        let Some((called, number)) = called.find_map(|called| trials.get_key_value(called)) else { return Ok(()) };
-        Err(DeployError::Refused(format!(
-            "component `{component}`: version {number} of `{called}`, which it calls, is being tried out at another \
-             host\n  fix: wait for its end, or `souk rollback {called}` it there; `souk deploy {called}` without \
-             `--canary` ends it too"
-        )))
+    /// The same for a version that is to serve at once, with the trials that have begun while it was compiled and
+    /// checked.
+    pub(super) async fn refuse_beside_new_trials(&self, declared: &Declared) -> Result<(), DeployError> {
+        let Some(intents) = &self.deployments.intents else { return Ok(()) };
+        let read = self.read_agreed(intents).await;
+        read.map_err(|error| DeployError::Refused(format!("component `{}`: {error}", declared.name)))?;
+        self.refuse_beside_other_hosts(declared, false)
+    }
+
+    /// The names of the components that run on this host.
+    pub(super) fn components_here(&self) -> BTreeSet<String> {
+        self.pools().iter().map(|pool| (**pool.component()).to_owned()).collect()
     }
 
     async fn tell_hosts(
         &self,
         intents: &Intents,
-        component: &str,
+        declared: &Declared,
         pool: &Arc<Pool>,
         number: u64,
         share: u16,
     ) -> Result<(), String> {
         let host = block_in_place(|| self.state.id()).map_err(|error| error.to_string())?;
-        let trial = TriedOut::new(number, share, host);
-        let agreed = intents.begin_trial(component, &trial).await.map_err(|error| error.to_string())?;
-        self.keep_agreed(&agreed);
+        let (name, here) = (machine::name(), self.components_here());
+        let trial = TriedOut { name, here, ..TriedOut::new(number, share, host) };
+        let called = declared.called();
+        let (host, here) = (&trial.host, &trial.here);
+        let plan = Plan { component: &declared.name, called: &called, is_trial: true, host, here };
+        let agreed = intents.begin_trial(&plan, &trial).await.map_err(|error| error.to_string())?;
+        self.keep_agreed(intents, &agreed);
         // If this fails, the trial is removed from the record like one that has ended.
         pool.trial_notice().begin_here(&trial.id);
         let changed = Changed { deliveries: false, serving: true, services: false };
@@ -160,7 +165,7 @@ impl App {
                 continue;
             }
             match intents.end_trial(&component, &own, number).await {
-                Ok(agreed) => self.keep_agreed(&agreed),
+                Ok(agreed) => self.keep_agreed(intents, &agreed),
                 Err(error) => {
                     tracing::debug!(%component, "the end of a trial cannot be recorded: {error}");
                     return;
