@@ -100,7 +100,7 @@ fn refused(component: &str, error: impl std::fmt::Display) -> DeployError {
 
 /// An error as a part of one line of the log.
 fn on_one_line(error: &DeployError) -> String {
-    error.to_string().replace("\n  fix: ", "; fix: ")
+    error.to_string().replace("\n  fix: ", "; fix: ").replace('\n', " ")
 }
 
 impl App {

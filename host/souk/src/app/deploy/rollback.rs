@@ -19,11 +19,14 @@ impl App {
     ) -> Result<Deployed, DeployError> {
         // A trial is ended at once, and not only when its promotion or another deployment has ended.
         if let Some(ended) = self.withdraw(component, number, by) {
+            self.record_ends().await;
             return Ok(ended);
         }
         // What the component's versions are is known only when no deployment is about to change it.
-        let _turn = self.deployments.turn.lock().await;
+        let turn = self.deployments.turn.lock().await;
         if let Some(ended) = self.withdraw(component, number, by) {
+            drop(turn);
+            self.record_ends().await;
             return Ok(ended);
         }
         self.may_deploy(component).await?;
@@ -61,6 +64,14 @@ impl App {
             block_in_place(|| self.deployments.books.note(component, before, &why));
         }
         Ok(done)
+    }
+
+    /// Lets the other hosts know of trials that have ended, so that one of them can try out a version at once. If that
+    /// fails, the next check does it, about a second later.
+    async fn record_ends(&self) {
+        if let Some(intents) = &self.deployments.intents {
+            self.end_recorded_trials(intents).await;
+        }
     }
 
     /// Withdraws the version on trial, unless a `number` says to which version to go back.
