@@ -152,8 +152,9 @@ migrations = "other"
         let words = format!("spin.toml:{line}: component `{name}`: migration 0001_first.sql of database `{name}` ");
         assert!(message.contains(&words), "{words}: {message}");
     }
-    assert_eq!(message.matches("was changed after it ran").count(), 2, "{message}");
-    assert_eq!(message.matches("\n  fix: ").count(), 2, "{message}");
+    let (_, error) = message.split_once("error: ").unwrap();
+    assert_eq!(error.matches("was changed after it ran").count(), 2, "{message}");
+    assert_eq!(error.matches("\n  fix: ").count(), 2, "{message}");
 }
 
 #[tokio::test]
