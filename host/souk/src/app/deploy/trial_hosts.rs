@@ -38,7 +38,7 @@ souk_manifest::fixed_limits! {
 
 impl App {
     /// Tells all hosts that this one tries out version `number`, with this share of the draws, before anything of the
-    /// version runs here. Returns when all of them know; `None` if there are no others.
+    /// version runs here. Returns the moment from which on all of them know; `None` if there are no others.
     ///
     /// If the deployment fails afterwards, the trial is removed from the record like one that has ended.
     ///
