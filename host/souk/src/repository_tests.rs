@@ -311,7 +311,7 @@ fn every_dependency_is_used() {
 fn all_components_of_the_store_share_what_their_macros_are_built_from() {
     let tree = |package: &str| {
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(root()).args(["tree", "--offline", "--locked", "--target", "wasm32-wasip2", "--edges"]);
+        cargo.current_dir(root()).args(["tree", "--locked", "--target", "wasm32-wasip2", "--edges"]);
         let output = cargo.args(["normal,build", "--format", "{p} {f}", "--prefix", "none", "-p", package]).output();
         let output = output.unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
