@@ -47,6 +47,7 @@ mod scenarios {
     mod guesses;
     mod history;
     mod hosts;
+    #[cfg(feature = "full")]
     mod imports;
     mod isolation;
     mod jetstream;
@@ -71,7 +72,9 @@ mod scenarios {
     #[cfg(feature = "full")]
     mod outbound;
     mod own_application;
+    #[cfg(feature = "full")]
     mod packages;
+    #[cfg(feature = "full")]
     mod packages_released;
     mod payments;
     mod peers;

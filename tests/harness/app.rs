@@ -198,6 +198,7 @@ impl App {
     }
 
     /// The application of a package: `package` is what `-f` names. It starts in an empty folder.
+    #[cfg(feature = "full")]
     pub(crate) fn packaged(package: &str) -> App {
         App { manifest: package.into(), ..App::at(folder(), "spin.toml".into()) }
     }

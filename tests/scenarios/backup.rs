@@ -218,6 +218,7 @@ async fn an_interrupted_restore_does_not_start_and_can_be_repeated() {
     assert_eq!(restored.get("/api/products/1", "").await.status, 200);
 }
 
+#[cfg(feature = "full")]
 #[tokio::test]
 async fn a_backup_can_have_the_secrets_encrypted_and_tokens_stay_valid_after_a_restore() {
     // The host generates the secrets.

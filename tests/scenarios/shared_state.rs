@@ -1,5 +1,6 @@
 //! Accounts that two hosts share: each has its own process and state folder, and they have one key-value store.
 
+#[cfg(feature = "full")]
 use crate::harness::mongodb::MongoDb;
 use crate::harness::nats::Nats;
 use crate::harness::postgres::Postgres;
@@ -119,10 +120,12 @@ async fn a_store_whose_server_is_not_there_stops_start_up_with_one_message() {
     assert!(none.contains("runtime-config.toml:1: [key_value_store.auth] is kept in NATS, and no server"), "{none}");
 }
 
+#[cfg(feature = "full")]
 fn in_mongodb(url: &str) -> String {
     format!("[key_value_store.auth]\ntype = \"mongodb\"\nurl = \"{url}\"\n")
 }
 
+#[cfg(feature = "full")]
 #[tokio::test]
 async fn two_hosts_share_accounts_in_mongodb_and_survive_an_outage_of_it() {
     let mut server = MongoDb::start();
@@ -135,6 +138,7 @@ async fn two_hosts_share_accounts_in_mongodb_and_survive_an_outage_of_it() {
     an_outage_ends_by_itself([&one, &other], &email, || server.resume()).await;
 }
 
+#[cfg(feature = "full")]
 #[tokio::test]
 async fn a_mongodb_crash_during_registrations_neither_loses_nor_duplicates_accounts() {
     let mut server = MongoDb::start();

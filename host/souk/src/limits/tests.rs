@@ -87,6 +87,7 @@ const OPTIONAL: &[(&str, bool)] = &[
     ("bindings/src/mysql/", cfg!(feature = "mysql")),
     ("bindings/src/mqtt/", cfg!(feature = "mqtt")),
     ("bindings/src/key_value/mongodb.rs", cfg!(feature = "mongodb")),
+    ("souk/src/allocator.rs", cfg!(feature = "jemalloc")),
     ("souk/src/fetch/release.rs", cfg!(feature = "oci")),
     ("souk/src/package/", cfg!(feature = "oci")),
     ("bindings/src/outbound/url.rs", cfg!(any(feature = "mysql", feature = "mqtt"))),
