@@ -39,6 +39,18 @@ impl MigrateError {
             error => error,
         }
     }
+
+    /// The error of a rehearsal of `component`'s migrations as mistakes.
+    fn mistakes(self, application: &Application, component: &Component) -> Vec<Diagnostic> {
+        match self {
+            MigrateError::Mistakes(errors) => errors.0,
+            MigrateError::Migration(error) => vec![error.mistake(application)],
+            error @ (MigrateError::State(_) | MigrateError::Stopped(_)) => {
+                let message = format!("its migrations could not be tried out: {error}");
+                vec![application.mistake(component, message, "this is a bug in Souk: please report it")]
+            }
+        }
+    }
 }
 
 /// One component's migrations and their database.
@@ -270,34 +282,41 @@ pub(super) async fn rehearse(
     component: &Component,
     databases: &Databases,
 ) -> Result<Vec<String>, ManifestErrors> {
+    let tried = try_out(application, component, databases).await;
+    tried.map_err(|error| ManifestErrors(error.mistakes(application, component)))
+}
+
+async fn try_out(
+    application: &Application,
+    component: &Component,
+    databases: &Databases,
+) -> Result<Vec<String>, MigrateError> {
     let only = BTreeSet::from([component.name.clone()]);
     let mut tried = Vec::new();
-    for Job { component: name, dir, retired, database, .. } in jobs(&application.restricted_to(&only), databases)? {
-        let files = match database {
+    for Job { component, dir, retired, database, .. } in jobs(&application.restricted_to(&only), databases)? {
+        tried.extend(match database {
             TargetDatabase::Sqlite(database) => {
-                let rehearse = move || migrations::sqlite::rehearse(&database, &name, &dir, &retired);
-                tokio::task::spawn_blocking(rehearse).await.map_err(|error| {
-                    let message = format!("its migrations could not be tried out: {error}");
-                    let fix = "this is a bug in Souk: please report it";
-                    ManifestErrors(vec![application.mistake(component, message, fix)])
-                })?
+                let rehearse = move || migrations::sqlite::rehearse(&database, &component, &dir, &retired);
+                tokio::task::spawn_blocking(rehearse).await??
             }
             TargetDatabase::Postgres(address) => {
-                migrations::postgres::rehearse(&address, &name, &dir, &retired, REHEARSAL_LOCK_WAIT).await
+                migrations::postgres::rehearse(&address, &component, &dir, &retired, REHEARSAL_LOCK_WAIT).await?
             }
-        };
-        tried.extend(files.map_err(|error| ManifestErrors(vec![error.mistake(application)]))?);
+        });
     }
     Ok(tried)
 }
 
 /// The mistakes that the files of the migrations of `application`'s components show, and those that a rehearsal of the
-/// pending ones finds.
+/// pending ones finds. Waits for one database at most that does not answer.
 pub(super) async fn check(application: &Application, databases: &Databases) -> Vec<Diagnostic> {
     let mut mistakes = tokio::task::block_in_place(|| migrations::check(application));
     for component in application.here() {
-        if let Err(errors) = rehearse(application, component, databases).await {
-            mistakes.extend(errors.0);
+        let Err(error) = try_out(application, component, databases).await else { continue };
+        let is_database = matches!(error, MigrateError::Migration(MigrationError::Database { .. }));
+        mistakes.extend(error.mistakes(application, component));
+        if is_database {
+            break;
         }
     }
     mistakes
