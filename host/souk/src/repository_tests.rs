@@ -325,7 +325,7 @@ fn all_components_of_the_store_share_what_their_macros_are_built_from() {
     assert_eq!(shared.len(), 4, "{shared:?}");
     let store: toml::Table = fs::read_to_string(root().join("spin.toml")).unwrap().parse().unwrap();
     for component in store["component"].as_table().unwrap().keys() {
-        assert_eq!(tree(component), shared, "{component}: shared-features is to be one of its dependencies");
+        assert_eq!(tree(component), shared, "{component}: shared-features must be one of its dependencies");
     }
 }
 
