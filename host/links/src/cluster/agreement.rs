@@ -107,7 +107,7 @@ pub struct Plan<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "version {number} of `{component}`{which} is being tried out at {place}{why}\n  fix: wait for its end, or `souk \
-     rollback {component}` it there; `souk deploy {component}` without `--canary` ends it too"
+     rollback {component}` there; `souk deploy {component}` without `--canary` ends it too"
 )]
 pub struct TrialElsewhere {
     /// The component that has the version.

@@ -240,7 +240,10 @@ impl App {
         if !pending.is_empty() {
             // A version on trial serves only here, and its migrations are additive.
             let may_run = match order.trial.is_none() && agreed.is_none() {
-                true => self.may_agree(&declared.name, &digest, number).await,
+                true => {
+                    let may_agree = self.may_agree(&declared.name, &digest, number).await;
+                    may_agree.and_then(|()| self.refuse_beside_other_hosts(declared, false))
+                }
                 false => Ok(()),
             };
             let ran = match may_run {
