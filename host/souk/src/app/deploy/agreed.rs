@@ -284,8 +284,8 @@ impl App {
             IntentError::Record(error) => refused(
                 component,
                 format_args!(
-                    "it is unknown whether the agreement was recorded; if it was, all hosts change to it by themselves, \
-                     this one too: {error}"
+                    "it is unknown whether the agreement was recorded; if it was, all hosts change to it by \
+                     themselves, this one too: {error}"
                 ),
             ),
             error => refused(component, error),
