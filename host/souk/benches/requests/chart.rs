@@ -23,9 +23,9 @@ pub(crate) fn write(bars: &[Bar], further: &str) {
 fn table(bars: &[Bar]) -> String {
     let profile = if cfg!(debug_assertions) { "dev" } else { "optimised" };
     let mut table = format!(
-        "# CPU of a request, against native Rust\n\nWritten by `cargo bench --bench requests` ({profile} build; \
-         `--profile dist` is what is installed). The native server has the same profile and the same allocator, jemalloc. \
-         Ratios travel to other machines, absolute figures do not.\n\n\
+        "# CPU of a request, against native Rust\n\nWritten by `cargo bench --bench requests --features full` \
+         ({profile} build; `--profile dist` is what is installed). The native server has the same profile and the same \
+         allocator, jemalloc. Ratios travel to other machines, absolute figures do not.\n\n\
          ![CPU of a request](requests.svg)\n\n| row | Souk, us | native, us | x native |\n|---|---|---|---|\n"
     );
     for Bar { name, souk, native } in bars {

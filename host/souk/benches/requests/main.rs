@@ -1,4 +1,4 @@
-//! Souk compared with native Rust, in one run: `cargo bench --bench requests`.
+//! Souk compared with native Rust, in one run: `cargo bench --bench requests --features full`.
 //!
 //! Both servers run as separate processes on loopback, one after the other in rounds, so that a noisy machine disturbs
 //! both alike. The native server is what a developer would write by hand: axum with rusqlite, or sqlx for PostgreSQL,
@@ -24,7 +24,6 @@ use souk_test::postgres;
 use std::time::Duration;
 
 /// The native server is this binary: it gets the allocator that `souk` has.
-#[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

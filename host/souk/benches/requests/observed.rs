@@ -1,6 +1,6 @@
 //! What it costs to observe the host: the CPU time of a request on a host that nobody looks at, on one whose metrics are
 //! read every second, on one that keeps a trace of every request for its console, and on one that also exports all traces
-//! and metrics to a collector. `cargo bench --bench requests -- observed` measures only this.
+//! and metrics to a collector. `cargo bench --bench requests --features full -- observed` measures only this.
 //!
 //! The collector is this process, so its time does not count; converting and sending the spans is the host's work, and
 //! does. Spans that the host drops because they come faster than it can send them cost less than those that it sends, so
