@@ -75,9 +75,9 @@ impl Compiler {
         Compiler { engine, cache: cache.to_path_buf(), program: program.map(Arc::new), turns, serving }
     }
 
-    /// From now on calls are served: they get the processor before what is compiled.
-    pub fn let_calls_go_first(&self) {
-        self.serving.store(true, Ordering::Relaxed);
+    /// Whether calls that are served get the processor before what is compiled.
+    pub fn let_calls_go_first(&self, first: bool) {
+        self.serving.store(first, Ordering::Relaxed);
     }
 
     fn yields(&self) -> bool {
@@ -398,7 +398,7 @@ mod tests {
         let compiler = compiler(dir.path(), shell("echo \"said $0\" >&2; exit 1"));
         let said = async || compiler.compile_bytes("web", "web.wasm", code.clone()).await.err().unwrap().to_string();
         assert!(!said().await.contains(LOW_PRIORITY));
-        compiler.let_calls_go_first();
+        compiler.let_calls_go_first(true);
         let error = said().await;
         assert!(error.contains(&format!("said {LOW_PRIORITY}")), "{error}");
     }

@@ -132,6 +132,11 @@ impl App {
         self.composed.read().pools.get(component).cloned()
     }
 
+    /// From now on compiling does not wait for calls: a developer waits for what is built.
+    pub(crate) fn compile_without_yielding(&self) {
+        self.engine.compiler().let_calls_go_first(false);
+    }
+
     /// What answers HTTP requests for `component`; `None` when it is off, or runs on another host and there is no NATS.
     pub fn handler(&self, component: &str) -> Option<Handler> {
         self.composed.read().handlers.get(component).cloned()

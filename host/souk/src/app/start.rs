@@ -241,7 +241,7 @@ impl App {
         shared.set_internal(dispatch::dispatch(&app));
         app.apply_trials();
         if serves {
-            app.engine.compiler().let_calls_go_first();
+            app.engine.compiler().let_calls_go_first(true);
         }
         if let Some(remote) = &app.remote {
             tokio::spawn(remote::compare(remote.nats().clone(), expected));

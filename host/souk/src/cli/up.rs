@@ -261,6 +261,8 @@ impl Up {
         if self.watch {
             let (manifest, runtime_config) = (self.app.manifest(), self.app.runtime_config_file.clone());
             let places = watch::Places { manifest, runtime_config, state: state.path().to_path_buf() };
+            // A developer waits for it.
+            app.compile_without_yielding();
             let count = watch::start(&app, places, quiet, shutdown.clone())?;
             if !quiet {
                 output::note(&format!(" watching the sources of {count} components"));
