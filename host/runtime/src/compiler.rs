@@ -401,6 +401,8 @@ mod tests {
         compiler.let_calls_go_first(true);
         let error = said().await;
         assert!(error.contains(&format!("said {LOW_PRIORITY}")), "{error}");
+        compiler.let_calls_go_first(false);
+        assert!(!said().await.contains(LOW_PRIORITY), "a developer waits");
     }
 
     #[test]
