@@ -117,9 +117,8 @@ async fn a_component_without_migrations_for_its_kind_of_database_does_not_start(
     assert!(message.contains("component `shop`") && message.contains("fix: put the migrations"), "{message}");
 }
 
-#[tokio::test]
-async fn changed_migrations_of_two_components_are_reported_together_with_lines_and_fixes() {
-    const TWO: &str = r#"
+/// Two components, each with migrations of its own.
+const TWO: &str = r#"
 spin_manifest_version = 2
 
 [application]
@@ -139,6 +138,9 @@ sqlite_databases = ["other"]
 [component.other.tool.souk]
 migrations = "other"
 "#;
+
+#[tokio::test]
+async fn changed_migrations_of_two_components_are_reported_together_with_lines_and_fixes() {
     let mut app = App::inline(TWO).component("one.wasm", "(component)").component("other.wasm", "(component)");
     for name in ["one", "other"] {
         app = app.file(&format!("{name}/sqlite/0001_first.sql"), "CREATE TABLE t (a INTEGER);");
@@ -159,27 +161,9 @@ migrations = "other"
 
 #[tokio::test]
 async fn what_is_wrong_with_the_migrations_of_two_components_is_told_together_with_lines_and_fixes() {
-    const TWO: &str = r#"
-spin_manifest_version = 2
-
-[application]
-name = "two"
-
-[component.one]
-source = "one.wasm"
-sqlite_databases = ["one"]
-
-[component.one.tool.souk]
-migrations = "one"
-
-[component.other]
-source = "other.wasm"
-sqlite_databases = ["a", "b"]
-
-[component.other.tool.souk]
-migrations = "other"
-"#;
-    let app = App::inline(TWO).component("one.wasm", "(component)").component("other.wasm", "(component)");
+    let app = App::inline(&TWO.replace(r#"["other"]"#, r#"["a", "b"]"#))
+        .component("one.wasm", "(component)")
+        .component("other.wasm", "(component)");
     let app = app.file("one/sqlite/first.sql", "").file("other/sqlite/0001_first.sql", "");
     let message = app.start_fails().await;
     for fragment in [
