@@ -5,9 +5,10 @@ use crate::harness::app::texts;
 use crate::harness::database::query_number;
 use crate::harness::mongodb::MongoDb;
 use crate::harness::nats::Nats;
-use crate::harness::postgres::Postgres;
+use crate::harness::postgres::{self, Postgres};
 use crate::harness::redis::Redis;
 use crate::harness::store::{PASSWORD, Shop, token};
+use sqlx::{Connection as _, PgConnection};
 
 /// Runs `souk store copy`, which must succeed; returns its output.
 async fn copy(app: &App, arguments: &[&str]) -> String {
@@ -128,6 +129,33 @@ async fn a_shop_moves_from_sqlite_to_postgresql_with_all_that_it_has() {
     assert_eq!(query_number(&shop.app, "SELECT count(*) FROM orders").await, 3);
     let lamp = serde_json::json!({ "name": "Lamp", "price": 3 });
     assert_eq!(shop.post("/api/products", &admin, lamp).await.expect(201)["id"], 48, "numbers go on");
+}
+
+#[tokio::test]
+async fn a_copy_that_stops_before_its_first_row_does_not_continue_over_other_data() {
+    let shop = Shop::of(App::store_alone().shared_secrets()).await;
+    let customer = token(&shop.register("ann@example.com").await);
+    shop.small_order(&customer).await;
+    let Shop { app, host, .. } = shop;
+    host.stop().await;
+    let database = Postgres::shared().database();
+    let app = app.variable("orders_database_url", &database);
+    copy(&app, &["orders", "--from", "state"]).await;
+    // The shop has sold since, and somebody runs the copy again, which stops while it looks for rows.
+    let impatient =
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET lock_timeout = 100', current_database()); END $$";
+    Postgres::shared().psql(postgres::name_of(&database), impatient);
+    let mut lock = PgConnection::connect(&database).await.unwrap();
+    let locked = "BEGIN; DO $$ DECLARE name text; BEGIN \
+                  FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename NOT LIKE '%migration%' \
+                  LOOP EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', name); END LOOP; END $$";
+    sqlx::raw_sql(locked).execute(&mut lock).await.unwrap();
+    let stopped = app.souk("store", &["copy", "orders", "--from", "state"]).await;
+    assert!(texts(&stopped).1.contains("lock timeout"), "{stopped:?}");
+    sqlx::raw_sql("ROLLBACK").execute(&mut lock).await.unwrap();
+    let again = app.souk("store", &["copy", "orders", "--from", "state"]).await;
+    assert!(texts(&again).1.contains("has rows, and no copy into it was begun"), "{again:?}");
+    assert_eq!(query_number(&Shop::of(app).await.app, "SELECT count(*) FROM orders").await, 1);
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ mod sqlite;
 mod tests;
 
 pub use file::copy_file;
-pub use postgres::{Move, Owner, copy};
+pub use postgres::{Move, Owner, copy, must_be_empty};
 pub use read::{read_postgres, read_sqlite};
 pub use sqlite::has_rows;
 

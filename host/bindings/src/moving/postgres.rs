@@ -46,14 +46,7 @@ struct Column {
 /// # Errors
 /// See [`MoveError`].
 pub async fn copy(the: Move<'_>, progress: impl Fn(&str, u64)) -> Result<Vec<Moved>, MoveError> {
-    let path = the.from.to_owned();
-    let source_fault =
-        |error: rusqlite::Error| MoveError::Source { file: the.from.display().to_string(), cause: error.to_string() };
-    let opened = tokio::task::spawn_blocking(move || {
-        let mut source = Source::open(&path)?;
-        source.tables().map(|tables| (source, tables))
-    });
-    let (source, tables) = opened.await?.map_err(source_fault)?;
+    let (source, tables) = open(the.from).await?;
     for Owner { name, migrations, retired, additive } in the.components {
         crate::migrations::postgres::run(the.to, name, migrations, retired, additive).await?;
     }
@@ -92,7 +85,7 @@ pub async fn copy(the: Move<'_>, progress: impl Fn(&str, u64)) -> Result<Vec<Mov
             }
         }
     }
-    reading.await?.map_err(source_fault)?;
+    reading.await?.map_err(source_fault(the.from))?;
     let mut moved = Vec::new();
     for ((table, here), columns) in tables.into_iter().zip(sums).zip(&columns) {
         target.go_on_counting(&table, columns).await?;
@@ -104,6 +97,37 @@ pub async fn copy(the: Move<'_>, progress: impl Fn(&str, u64)) -> Result<Vec<Mov
     }
     let _ = target.connection.close().await;
     Ok(moved)
+}
+
+/// Refuses a database in which a table of the file has rows already. A table that is not there yet has none.
+///
+/// # Errors
+/// See [`MoveError`].
+pub async fn must_be_empty(from: &Path, to: &PostgresAddress) -> Result<(), MoveError> {
+    let (_, tables) = open(from).await?;
+    let mut target = Target::connect(to).await?;
+    for table in &tables {
+        if target.has(table).await? {
+            target.must_be_empty(table).await?;
+        }
+    }
+    let _ = target.connection.close().await;
+    Ok(())
+}
+
+/// Opens the file, and reads which tables are copied.
+async fn open(from: &Path) -> Result<(Source, Vec<Table>), MoveError> {
+    let path = from.to_owned();
+    let opened = tokio::task::spawn_blocking(move || {
+        let mut source = Source::open(&path)?;
+        source.tables().map(|tables| (source, tables))
+    });
+    opened.await?.map_err(source_fault(from))
+}
+
+fn source_fault(from: &Path) -> impl Fn(rusqlite::Error) -> MoveError {
+    let file = from.display().to_string();
+    move |error| MoveError::Source { file: file.clone(), cause: error.to_string() }
 }
 
 struct Target {
@@ -151,6 +175,13 @@ impl Target {
             return differs(format!("has the columns {here:?} in SQLite and {there:?} in PostgreSQL"));
         }
         Ok(columns)
+    }
+
+    /// Whether the table is there.
+    async fn has(&mut self, table: &Table) -> Result<bool, MoveError> {
+        let sql = "SELECT to_regclass($1) IS NOT NULL";
+        let found = sqlx::query_scalar(sql).bind(quoted(&table.name)).fetch_one(&mut self.connection).await;
+        found.map_err(|error| self.failed(&error))
     }
 
     async fn must_be_empty(&mut self, table: &Table) -> Result<(), MoveError> {

@@ -1,6 +1,6 @@
 //! The same tables in SQLite and PostgreSQL, each with its own types.
 
-use super::{Move, MoveError, Owner, copy, copy_file, has_rows};
+use super::{Move, MoveError, Owner, copy, copy_file, has_rows, must_be_empty};
 use souk_manifest::PostgresAddress;
 use souk_test::postgres::Postgres;
 use std::path::{Path, PathBuf};
@@ -120,7 +120,11 @@ async fn a_history_that_triggers_keep_tells_the_same_afterwards() {
 async fn a_copy_that_has_broken_off_goes_on_and_one_into_a_database_in_use_is_refused() {
     let f = Fixture::new(POSTGRES);
     f.sqlite(ROWS);
+    let to = PostgresAddress::parse(&f.url).unwrap();
+    must_be_empty(&f.file(), &to).await.unwrap();
     f.copy(false).await.unwrap();
+    let error = must_be_empty(&f.file(), &to).await.unwrap_err();
+    assert!(matches!(&error, MoveError::NotEmpty { table, .. } if table == "customers"), "{error}");
     f.psql("DELETE FROM bills WHERE customer = 7").await;
     let error = f.copy(false).await.unwrap_err();
     assert!(matches!(&error, MoveError::NotEmpty { table, .. } if table == "customers"), "{error}");

@@ -6,7 +6,7 @@ use crate::url_file;
 use clap::{Args, Subcommand};
 use souk_bindings::key_value::{Store as KeyValue, open_at};
 use souk_bindings::migrations::sqlite_label;
-use souk_bindings::moving::{Move, Moved, Owner, copy as copy_database, copy_file};
+use souk_bindings::moving::{self as databases, Move, Moved, Owner, copy_file};
 use souk_manifest::state::{self, StateFolder};
 use souk_manifest::{Application, Component, DatabaseUrl, KeyValuePlace, MongoUrl, PostgresAddress, RedisUrl};
 use souk_nats::Nats;
@@ -154,6 +154,10 @@ impl Copy {
             };
         let from: KeyValue = open_at(from.as_ref(), &folder, nats.as_ref(), &self.name).await?;
         let to: KeyValue = open_at(to.as_ref(), &folder, nats.as_ref(), &self.name).await?;
+        // Before it counts as begun: otherwise a copy that stops here would continue over other data.
+        if !moving::is_begun(state, &self.name, &from_shown, &to_shown)? {
+            moving::must_be_empty(&to).await?;
+        }
         let resumed = moving::begin(state, &self.name, &from_shown, &to_shown)?;
         let copied = moving::copy(&from, &to, resumed, |keys| output::note(&format!("  {keys} keys"))).await;
         if let Err(moving::CopyError::NotEmpty) = &copied {
@@ -181,11 +185,15 @@ impl Copy {
         };
         let components: Vec<Owner> = sharing.filter_map(owner).collect();
         let (from_shown, to_shown) = (file.display().to_string(), to.to_string());
+        // As above.
+        if !moving::is_begun(state, &self.name, &from_shown, &to_shown)? {
+            databases::must_be_empty(&file, to).await?;
+        }
         let resumed = moving::begin(state, &self.name, &from_shown, &to_shown)?;
         let the = Move { components: &components, from: &file, to, resumed };
         let progress = |table: &str, rows: u64| output::note(&format!("  {table}: {rows} rows"));
-        let copied = copy_database(the, progress).await;
-        if copied.as_ref().is_err_and(souk_bindings::moving::MoveError::came_before_any_row) && !resumed {
+        let copied = databases::copy(the, progress).await;
+        if copied.as_ref().is_err_and(databases::MoveError::came_before_any_row) && !resumed {
             moving::end(state, &self.name, &to_shown)?;
         }
         let copied = copied?;

@@ -1,8 +1,6 @@
 //! Copies a key-value store from one place to another, and compares both.
 //!
-//! Values are copied unchanged. Redis stores the counters of `increment` as digits, and the other stores use eight
-//! bytes; a value does not say that it is a counter. So a counter that is copied to or from Redis is no longer a
-//! number.
+//! Values are copied unchanged. A number of `increment` is the same digits in every kind of store, so it remains one.
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use sha2::{Digest as _, Sha256};
@@ -70,11 +68,19 @@ impl Sum {
     }
 }
 
+/// Refuses a store that has keys.
+pub(crate) async fn must_be_empty(store: &Store) -> Result<(), CopyError> {
+    match store.keys(None).await.map_err(CopyError::To)?.keys.is_empty() {
+        true => Ok(()),
+        false => Err(CopyError::NotEmpty),
+    }
+}
+
 /// Copies everything from `from` to `to`, which must be empty unless this copy was begun before, and compares both.
 /// Returns the number of keys; `progress` is called about every thousand keys.
 pub(crate) async fn copy(from: &Store, to: &Store, resumed: bool, progress: impl Fn(u64)) -> Result<u64, CopyError> {
-    if !resumed && !to.keys(None).await.map_err(CopyError::To)?.keys.is_empty() {
-        return Err(CopyError::NotEmpty);
+    if !resumed {
+        must_be_empty(to).await?;
     }
     let (mut sum, mut seen, mut page) = (Sum::default(), HashSet::new(), None);
     loop {
@@ -166,7 +172,9 @@ mod tests {
         let from = filled(&dir.path().join("from.db"), 1200).await;
         from.set("large".into(), vec![7; MAX_VALUE_BYTES]).await.unwrap();
         let to = filled(&dir.path().join("to.db"), 0).await;
+        must_be_empty(&to).await.unwrap();
         assert_eq!(copy(&from, &to, false, |_| {}).await.unwrap(), 1201);
+        assert!(matches!(must_be_empty(&to).await, Err(CopyError::NotEmpty)));
         assert_eq!(to.get("k1199").await.unwrap(), Some(b"1199".to_vec()));
 
         assert!(matches!(copy(&from, &to, false, |_| {}).await, Err(CopyError::NotEmpty)));

@@ -8,9 +8,9 @@
 mod key_value;
 mod places;
 
-pub(crate) use key_value::{CopyError, copy};
+pub(crate) use key_value::{CopyError, copy, must_be_empty};
 pub use places::{PlaceError, WrongPlace};
-pub(crate) use places::{accept, begin, check, end, must_match, store_place};
+pub(crate) use places::{accept, begin, check, end, is_begun, must_match, store_place};
 
 use souk_manifest::limits::FixedLimit;
 

@@ -329,21 +329,30 @@ pub(crate) fn must_match(application: &Application, folder: &Path) -> Result<(),
     Ok(())
 }
 
-/// Records that a copy begins; returns whether the same copy was begun before and is incomplete.
+/// Whether the same copy was begun before and is incomplete.
+///
+/// # Errors
+/// When a copy from another place to the same one is incomplete, or the record cannot be read.
+pub(crate) fn is_begun(state: &StateFolder, name: &str, from: &str, to: &str) -> Result<bool, PlaceError> {
+    match Places::read(state)?.copies.get(name).and_then(|copies| copies.get(to)) {
+        Some(begun) if begun == from => Ok(true),
+        Some(_) => Err(WrongPlace::half_copied(name, to).into()),
+        None => Ok(false),
+    }
+}
+
+/// Records that a copy begins; returns whether the same copy was begun before and is incomplete. The target must have
+/// been empty before the first time: a copy that continues takes what is there for its own.
 ///
 /// # Errors
 /// When a copy from another place to the same one is incomplete, or the state folder cannot be written.
 pub(crate) fn begin(state: &StateFolder, name: &str, from: &str, to: &str) -> Result<bool, PlaceError> {
-    let mut places = Places::read(state)?;
-    let copies = places.copies.entry(name.to_owned()).or_default();
-    match copies.get(to) {
-        Some(begun) if begun == from => Ok(true),
-        Some(_) => Err(WrongPlace::half_copied(name, to).into()),
-        None => {
-            copies.insert(to.to_owned(), from.to_owned());
-            places.write(state).map(|()| false)
-        }
+    if is_begun(state, name, from, to)? {
+        return Ok(true);
     }
+    let mut places = Places::read(state)?;
+    places.copies.entry(name.to_owned()).or_default().insert(to.to_owned(), from.to_owned());
+    places.write(state).map(|()| false)
 }
 
 /// Records that a copy has finished or did not begin.
