@@ -6,7 +6,7 @@
 use super::{MAX_FILES, MAX_UNPACKED_BYTES, PackageError, shown};
 use flate2::read::GzDecoder;
 use flate2::{Compression, GzBuilder};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Component as PathPart, Path, PathBuf};
@@ -51,7 +51,7 @@ pub(super) fn read(what: &str, from: impl Read, folder: &Path) -> Result<(), Pac
     let bad = |why: String| PackageError::bad(what, why);
     // One byte more than allowed, so that a larger archive is noticed and not truncated.
     let mut archive = Archive::new(GzDecoder::new(from).take(MAX_UNPACKED_BYTES + 1));
-    let (mut files, mut bytes) = (0_usize, 0_u64);
+    let (mut files, mut bytes, mut folders) = (0_usize, 0_u64, HashSet::new());
     let entries = archive.entries().map_err(|error| bad(format!("its archive cannot be read: {error}")))?.raw(true);
     for entry in entries {
         let mut entry = entry.map_err(|error| bad(format!("its archive cannot be read: {error}")))?;
@@ -60,7 +60,8 @@ pub(super) fn read(what: &str, from: impl Read, folder: &Path) -> Result<(), Pac
         let (kind, size) = (entry.header().entry_type(), entry.size());
         files += 1;
         bytes = bytes.saturating_add(size);
-        if files > MAX_FILES || bytes > MAX_UNPACKED_BYTES {
+        folders.extend(folders_of(&path).map(Path::to_owned));
+        if files + folders.len() > MAX_FILES || bytes > MAX_UNPACKED_BYTES {
             let most = MAX_UNPACKED_BYTES >> 20;
             return Err(bad(format!("has more than {MAX_FILES} files, or {most} MiB of them")));
         }
@@ -82,6 +83,11 @@ pub(super) fn read(what: &str, from: impl Read, folder: &Path) -> Result<(), Pac
         }
     }
     Ok(())
+}
+
+/// The folders that are created for `path`: an archive of a few megabytes can name millions of them.
+pub(super) fn folders_of(path: &str) -> impl Iterator<Item = &Path> {
+    Path::new(path).ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty())
 }
 
 /// Creates the file `path` of the package `what`; fails if it exists already.

@@ -13,7 +13,7 @@ use oci_client::manifest::{OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageManifest
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use souk_manifest::{Download, PackagePlan, PackagedCode, is_inside, state};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt as _;
@@ -187,7 +187,8 @@ fn files(plan: &PackagePlan, blobs: &[Blob]) -> Result<BTreeMap<String, PathBuf>
             files.insert(path, target);
         }
     }
-    if files.len() > MAX_FILES || bytes > MAX_UNPACKED_BYTES {
+    let folders: BTreeSet<&Path> = files.keys().flat_map(|path| archive::folders_of(path)).collect();
+    if files.len() + folders.len() > MAX_FILES || bytes > MAX_UNPACKED_BYTES {
         let why = format!("has more than {MAX_FILES} files, or {} MiB of them", MAX_UNPACKED_BYTES >> 20);
         return Err(PackageError::new(&plan.name, why, "leave some out, or put them into a database"));
     }

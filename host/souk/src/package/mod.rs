@@ -141,6 +141,10 @@ fn parse(what: &str, text: &[u8]) -> Result<OciImageManifest, PackageError> {
         let why = "is not one spin.toml, components and at most one archive of files";
         return Err(PackageError::bad(what, why));
     }
+    let titles = manifest.layers.iter().filter_map(|layer| layer.annotations.as_ref()?.get(TITLE));
+    if titles.map(|title| title.split('/').count()).sum::<usize>() > MAX_FILES {
+        return Err(PackageError::bad(what, format!("has more than {MAX_FILES} files and folders")));
+    }
     let mut total = 0_u64;
     for blob in manifest.layers.iter().chain([&manifest.config]) {
         let most = if blob.media_type == SPIN_TOML_TYPE { MAX_SPIN_TOML_BYTES } else { MAX_BLOB_BYTES };

@@ -180,6 +180,12 @@ fn an_archive_that_grows_is_refused_before_it_is_read() {
     let many = vec![(EntryType::Directory, "a", ""); MAX_FILES + 1];
     let folder = tempfile::tempdir().unwrap();
     assert!(archive::read("p", archive_of(&many).as_slice(), folder.path()).is_err());
+    // Folders that no entry has, but the paths of files.
+    let deep: Vec<String> = (0..500).map(|n| format!("{n}/{}f", "d/".repeat(45))).collect();
+    let deep: Vec<_> = deep.iter().map(|path| (EntryType::Regular, path.as_str(), "")).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let error = archive::read("p", archive_of(&deep).as_slice(), folder.path()).unwrap_err().to_string();
+    assert!(error.contains("has more than 20000 files"), "{error}");
 }
 
 #[test]
@@ -222,6 +228,8 @@ fn a_package_is_judged_by_what_it_announces() {
     let toml = || blob(SPIN_TOML_TYPE, 1);
     let mut nameless = blob(COMPONENT_TYPE, 1);
     nameless["digest"] = "sha256:../../x".into();
+    let mut deep = blob(COMPONENT_TYPE, 1);
+    deep["annotations"] = serde_json::json!({ TITLE: "d/".repeat(1000) });
     let with = |mut more: Vec<serde_json::Value>| {
         more.push(toml());
         text(APPLICATION_TYPE, more)
@@ -238,6 +246,7 @@ fn a_package_is_judged_by_what_it_announces() {
         (with(vec![blob("text/plain", 1)]), "is not one spin.toml"),
         (text(APPLICATION_TYPE, vec![]), "is not one spin.toml"),
         (with(vec![nameless]), "without a SHA-256 digest"),
+        (with(vec![deep; 21]), "has more than 20000 files and folders"),
         ("{".to_owned(), "is not an OCI artifact"),
     ] {
         let error = parse("p", text.as_bytes()).map(drop).unwrap_err().to_string();
