@@ -189,6 +189,20 @@ async fn example_products_block_an_import_of_products_and_the_error_names_them()
 }
 
 #[tokio::test]
+async fn the_file_of_refused_rows_does_not_replace_the_rows() {
+    let shop = empty(Database::Sqlite).await;
+    let (file, link) = (shop.app.path("users-refused.jsonl"), shop.app.path("link.jsonl"));
+    let row = "{\"row\":1,\"refused\":\"why\",\"value\":{}}\n";
+    std::fs::write(&file, row).unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let file = file.display().to_string();
+    let output = shop.app.souk("import", &["users", &file, "--refusals", link.to_str().unwrap()]).await;
+    let (_, err) = texts(&output);
+    assert!(!output.status.success() && err.contains("link.jsonl has the rows") && err.contains("fix: "), "{err}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), row);
+}
+
+#[tokio::test]
 async fn thousands_of_users_of_an_export_come_in_while_customers_log_in() {
     const USERS: usize = 3000;
     let shop = empty(Database::Sqlite).await;

@@ -197,9 +197,10 @@ fn product(row: &str) -> Result<(Product, Option<String>), String> {
     }
     let note = ((exact - cents).abs() > 1e-6).then(|| format!("its price was {price}, and is {} cents", cents as i64));
     let available = match row.get("available") {
+        None | Some(Json::Null) => true,
         Some(Json::Bool(available)) => *available,
-        Some(Json::Number(number)) => number.as_i64() != Some(0),
-        _ => true,
+        Some(Json::Number(number)) => number.as_f64() != Some(0.0),
+        Some(_) => return Err("its `available` is neither true nor false".into()),
     };
     let created_at = time(row.get("createdAt")).ok_or("its `createdAt` is not a time")?;
     let updated_at = time(row.get("updatedAt")).unwrap_or_else(|| created_at.clone());
@@ -293,6 +294,7 @@ mod tests {
             (r#"{"id":1,"name":{"$binary":"ff"},"price":1,"createdAt":0}"#, "`name`"),
             (r#"{"id":1,"name":"x","price":-1,"createdAt":0}"#, "`price`"),
             (r#"{"id":1,"name":"x","price":1}"#, "`createdAt`"),
+            (r#"{"id":1,"name":"x","price":1,"available":"false","createdAt":0}"#, "`available`"),
             ("7", "`id`"),
         ] {
             assert!(product(row).unwrap_err().contains(why), "{row}");

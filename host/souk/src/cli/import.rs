@@ -98,6 +98,11 @@ impl Import {
             anyhow::bail!("no component imports `{name}`\n  fix: name one of {}", known.join(", "));
         };
         let refusals = self.refusals.unwrap_or_else(|| format!("{name}-refused.jsonl").into());
+        anyhow::ensure!(
+            !place.is_in(&refusals),
+            "{} has the rows, and refused ones would replace them\n  fix: name another file, --refusals FILE",
+            refusals.display()
+        );
         let Offer { component, interface, kind } = offer;
         let run = Run { caller, component, interface, kind, dry_run: self.dry_run, refusals: refusals.clone() };
         let (start, from) = (Instant::now(), place.to_string());

@@ -11,7 +11,8 @@ use souk_bindings::moving::{read_postgres, read_sqlite};
 use souk_manifest::{MongoUrl, PostgresAddress};
 use std::fmt;
 use std::io::{self, BufReader, Read as _};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempPath;
@@ -103,6 +104,13 @@ impl Place {
             anyhow::anyhow!("{text} cannot be read: {error}\n  fix: name a file, or a URL of PostgreSQL or MongoDB")
         })?;
         Ok(if head == SQLITE { Place::Sqlite(rows) } else { Place::Lines(rows) })
+    }
+
+    /// Whether the rows are in the file `path`, by whatever name.
+    pub(crate) fn is_in(&self, path: &Path) -> bool {
+        let (Place::Lines(rows) | Place::Sqlite(rows)) = self else { return false };
+        let file = |path: &Path| std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+        file(path).is_some_and(|refusals| file(&rows.path) == Some(refusals))
     }
 
     fn of_url(url: &str) -> anyhow::Result<Place> {
