@@ -31,6 +31,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- else if gt (int .Values.replicas) 1 }}
 {{- fail "one pod with a volume cannot be two: leave `replicas` at 1, or set `components`" }}
+{{- else if .Values.nats.servers }}
+{{- fail "one pod does not use nats.servers, and keeps accounts in its volume: leave them out, or set `components`" }}
 {{- end }}
 {{- end }}
 
