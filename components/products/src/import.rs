@@ -105,6 +105,9 @@ pub(crate) fn take(database: &Database, rows: &[String], dry_run: bool) -> Resul
     let json = |rows: Vec<Json>| [Value::Text(Json::Array(rows).to_string())];
     if !dry_run && !new.is_empty() {
         database.query(sql::IMPORT, &json(new)).map_err(text)?;
+    }
+    if !dry_run {
+        // Also where all rows are there: the import before may have been killed between the two statements.
         database.query(sql::ADVANCE_SEQUENCE, &[]).map_err(text)?;
     }
     if !dry_run && !changed.is_empty() {

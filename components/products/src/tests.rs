@@ -377,7 +377,7 @@ mod import {
     use super::{both, ids};
     use crate::bindings::imports::Verdict;
     use crate::import::take;
-    use souk_database::Value;
+    use souk_database::{Statement, Value};
 
     #[test]
     fn imported_products_keep_their_ids_and_new_ids_follow_them() {
@@ -391,6 +391,8 @@ mod import {
             db.query("UPDATE products SET updated_at = '2025-01-01T00:00:00.000Z'", &[]);
             assert!(take(&db.0, &rows, true).unwrap().iter().all(|one| matches!(one, Verdict::Taken)));
             assert!(take(&db.0, &rows, false).unwrap().iter().all(|one| matches!(one, Verdict::Taken)));
+            // As if it had been killed between the rows and the sequence.
+            db.query(Statement::each("SELECT 1", "SELECT setval(pg_get_serial_sequence('products', 'id'), 47)"), &[]);
             assert!(take(&db.0, &rows, false).unwrap().iter().all(|one| matches!(one, Verdict::There)));
             assert_eq!(ids(&db.page(10, 0).products), [1, 901]);
             assert_eq!((db.page(10, 0).total, db.get(901).unwrap().price.cents), (2, 125));
