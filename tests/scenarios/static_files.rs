@@ -47,6 +47,7 @@ async fn a_file_has_its_type_and_an_entity_tag_for_conditional_requests() {
         let tag = answer.header("etag").expect(path).to_owned();
         let again = get(&client, path, &[("if-none-match", &tag)]).await;
         assert_eq!((again.status, again.body.len()), (304, 0), "{path}");
+        assert_eq!((again.header("vary"), again.header("etag")), (answer.header("vary"), Some(&*tag)), "{path}");
         let head = client.send(Method::HEAD, path, &[], None).await;
         assert_eq!((head.status, head.header("content-length")), (200, Some(&*body.len().to_string())), "{path}");
     }

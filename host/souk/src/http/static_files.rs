@@ -18,7 +18,7 @@ use super::ranges::ByteRange;
 use bytes::Bytes;
 use http::header::{
     ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, LAST_MODIFIED,
-    LOCATION, RANGE, X_CONTENT_TYPE_OPTIONS,
+    LOCATION, RANGE, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
@@ -223,6 +223,10 @@ async fn finish(response: Response<ServeFileSystemResponseBody>, method: &Method
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     if head.status == StatusCode::OK {
         headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    }
+    if head.status == StatusCode::NOT_MODIFIED {
+        // HTTP wants it here too, and `ServeDir` leaves it out: a cache takes these headers for the file's.
+        headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
     }
     if let Some(value) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) {
         // Without a charset, browsers assume Latin-1.
