@@ -159,6 +159,22 @@ async fn a_copy_that_stops_before_its_first_row_does_not_continue_over_other_dat
 }
 
 #[tokio::test]
+async fn a_database_that_has_only_its_tables_is_empty() {
+    let shop = Shop::of(App::store_alone().shared_secrets()).await;
+    let customer = token(&shop.register("ann@example.com").await);
+    shop.small_order(&customer).await;
+    let Shop { app, host, .. } = shop;
+    host.stop().await;
+    let app = app.variable("orders_database_url", Postgres::shared().database());
+    let migrated = app.souk("migrate", &[]).await;
+    assert!(migrated.status.success(), "{:?}", texts(&migrated));
+    let refused = app.start_fails().await;
+    assert!(refused.contains("the database of `orders` is now in postgres://"), "{refused}");
+    copy(&app, &["orders", "--from", "state"]).await;
+    assert_eq!(query_number(&Shop::of(app).await.app, "SELECT count(*) FROM orders").await, 1);
+}
+
+#[tokio::test]
 async fn a_database_moves_to_another_file_by_the_command_that_the_refused_start_names() {
     let shop = Shop::of(App::store_alone().shared_secrets()).await;
     let customer = token(&shop.register("ann@example.com").await);

@@ -2,15 +2,16 @@
 //! whether it had rows, and the copies that have not finished.
 //!
 //! A file is checked for rows directly. A server that is no longer configured cannot be checked, so the record decides.
-//! A PostgreSQL database is assumed to have rows once migrations have run in it.
+//! A PostgreSQL database is assumed to have rows once migrations have run in it, unless the previous place is a file with
+//! rows whose tables are empty there.
 
 use serde::{Deserialize, Serialize};
 use souk_bindings::key_value::{Store, Stores};
 use souk_bindings::migrations;
-use souk_bindings::moving::has_rows;
+use souk_bindings::moving::{has_rows, must_be_empty};
 use souk_manifest::state::StateFolder;
 use souk_manifest::subject::Subjects;
-use souk_manifest::{Application, Component, DatabaseUrl, Diagnostic, KeyValuePlace, ManifestErrors};
+use souk_manifest::{Application, Component, DatabaseUrl, Diagnostic, KeyValuePlace, ManifestErrors, PostgresAddress};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -224,7 +225,8 @@ pub(crate) async fn check(
             // Only for a changed place, which saves a query to the server.
             (Some(DatabaseUrl::Postgres(address)), Some(dir)) if !places.is_same(&key, &now) => {
                 match migrations::postgres::is_new(address, &component.name, dir, &component.retired).await {
-                    Ok(is_new) => !is_new,
+                    Ok(true) => false,
+                    Ok(false) => !is_unfilled(places.places.get(&key).unwrap_or(&by_itself), address).await,
                     Err(error) => {
                         mistakes.push(error.mistake(application));
                         // The other databases may be at the same server, and each would wait as long.
@@ -256,6 +258,15 @@ pub(crate) async fn check(
     ManifestErrors::check(mistakes)?;
     places.write(state)?;
     Ok((!empty.is_empty()).then(|| AbortOnDropHandle::new(tokio::spawn(watch(empty, state.clone())))))
+}
+
+/// Whether a database in which migrations have run has no row in the tables of the file `before`, which has some: `souk
+/// migrate` or a copy that was refused made the tables, and nothing has been copied.
+async fn is_unfilled(before: &Place, address: &PostgresAddress) -> bool {
+    match &before.file {
+        Some(file) if has_rows(file) => must_be_empty(file, address).await.is_ok(),
+        _ => false,
+    }
 }
 
 /// Checks empty stores until they have keys, and records that.
