@@ -216,6 +216,17 @@ async fn an_interrupted_restore_does_not_start_and_can_be_repeated() {
     done(&other, "restore", &[text(&folder)]).await;
     let restored = Shop::of(other).await;
     assert_eq!(restored.get("/api/products/1", "").await.status, 200);
+    // The settings have changed since it was interrupted, and name a file that is somebody else's.
+    let config = "[sqlite_database.orders]\ntype = \"spin\"\npath = \"theirs.db\"\n";
+    let moved = App::store_alone().file("runtime-config.toml", config).file("theirs.db", "theirs");
+    fs::write(moved.state().join("restoring"), "").unwrap();
+    assert!(refused(&moved, "restore", &[text(&folder)]).await.contains("theirs.db exists already"));
+    assert_eq!(fs::read_to_string(moved.path("theirs.db")).unwrap(), "theirs");
+    fs::remove_file(moved.path("theirs.db")).unwrap();
+    done(&moved, "restore", &[text(&folder)]).await;
+    // What it has put there is no obstacle when it is run again.
+    fs::write(moved.state().join("restoring"), "").unwrap();
+    done(&moved, "restore", &[text(&folder)]).await;
 }
 
 #[cfg(feature = "full")]

@@ -123,7 +123,16 @@ pub fn restore(
             }
         }
         // An earlier host left it empty.
-        Some(begun) if begun.is_empty() || *begun == name => {}
+        Some(begun) if begun.is_empty() || *begun == name => {
+            // The settings may name another file now than when it was interrupted. One that it has put there is whole.
+            for (source, target) in targets.iter().filter(|(_, target)| !target.starts_with(state.path())) {
+                if target.exists()
+                    && digest(source).map_err(unwritable(source))? != digest(target).map_err(unwritable(target))?
+                {
+                    return Err(RestoreError::Occupied { path: target.clone() });
+                }
+            }
+        }
         Some(_) => {
             let what = "not the one whose restore was interrupted here".to_owned();
             return Err(RestoreError::Unfit { what, fix: "restore that one again, or name an empty state folder" });
