@@ -2,6 +2,7 @@
 //! it imports; it warns of imports without a grant. It runs before linking, because the linker's errors name neither
 //! the line of the manifest nor the component that could provide the import.
 
+use crate::sources::fix_by_build;
 use souk_bindings::BINDINGS;
 use souk_manifest::{Application, Component as Declared, DependencyName, Diagnostic};
 use souk_runtime::{Exported, is_host_interface};
@@ -24,6 +25,8 @@ pub(super) fn check(
     let mut mistakes = Vec::new();
     let Some(component) = components.get(&declared.name) else { return mistakes };
     let mut mistake = |line: usize, message: String, fix: String| {
+        // A component that was built before the manifest changed imports something else than it will.
+        let fix = fix_by_build(application, &[declared], &fix);
         mistakes.push(application.mistake_at(line, &declared.name, message, fix));
     };
     let component_type = component.component_type();
@@ -38,8 +41,11 @@ pub(super) fn check(
         if !imports.iter().any(|import| dependency.name.covers(import)) {
             let message = format!("has the dependency `{}`, but does not import it", dependency.name);
             let fix = match contracts.as_slice() {
-                [] => "it imports no contract: remove the dependency".to_string(),
-                some => format!("it imports {}: name one of these, or remove the dependency", some.join(", ")),
+                [] => "call it in the component's source, or remove the dependency: it imports no contract".to_string(),
+                some => format!(
+                    "call it in the component's source, name what it imports ({}), or remove the dependency",
+                    some.join(", ")
+                ),
             };
             mistake(dependency.line, message, fix);
         }
@@ -78,16 +84,13 @@ pub(super) fn check(
         if linked || declared.nest.calls.iter().any(|pattern| pattern.interface.covers(import)) {
             continue;
         }
-        let exporter = components
-            .iter()
-            .find(|(_, component)| component.component_type().exports(engine).any(|(name, _)| name == import));
-        let fix = match exporter {
+        let fix = match exporter(engine, application, declared, components, import) {
             _ if DependencyName::parse(import).is_err() => {
                 "import an interface of a package in its place, `namespace:package/interface@version`: a link joins \
                  nothing else"
                     .to_owned()
             }
-            Some((name, _)) => format!(
+            Some(name) => format!(
                 "`{name}` exports it: write \"{import}\" = {{ component = \"{name}\" }} under [component.{}.dependencies]",
                 declared.name
             ),
@@ -121,6 +124,27 @@ pub(super) fn check(
         );
     }
     mistakes
+}
+
+/// The other component that exports `import`: a loaded one, otherwise one that runs elsewhere or that nothing leads to,
+/// as the missing link is what would lead to it. The manifest or its file shows what that one exports.
+fn exporter<'a>(
+    engine: &wasmtime::Engine,
+    application: &'a Application,
+    declared: &Declared,
+    loaded: &BTreeMap<String, Component>,
+    import: &str,
+) -> Option<&'a str> {
+    let others = move || application.components.values().filter(move |other| other.name != declared.name);
+    let loads = |other: &&Declared| {
+        let component = loaded.get(&other.name);
+        component.is_some_and(|code| code.component_type().exports(engine).any(|(name, _)| name == import))
+    };
+    let not_loaded = move || others().filter(move |other| !loaded.contains_key(&other.name));
+    let declares = |other: &&Declared| other.exports.iter().any(|export| export.name.covers(import));
+    let has = |other: &&Declared| souk_runtime::exports_of(&other.source).contains(import);
+    let found = others().find(loads).or_else(|| not_loaded().find(declares)).or_else(|| not_loaded().find(has));
+    found.map(|component| component.name.as_str())
 }
 
 /// Checks that the component can call the `async func`s that it imports. A function that is exported as `func` cannot
