@@ -346,10 +346,10 @@ fn renamed(dependency: &Dependency) -> Option<DependencyName> {
 /// The exports of each component that the manifest names: what other components depend on, and its own `exports`.
 fn exports(application: &Application) -> BTreeMap<String, Vec<DependencyName>> {
     let mut exports: BTreeMap<String, Vec<DependencyName>> = BTreeMap::new();
-    let own =
-        application.components.values().flat_map(|c| c.exports.iter().map(|entry| (&c.name, entry.name.clone())));
+    let own = application.components.values().flat_map(|c| c.exports.iter().map(|entry| (&c.name, entry.name.clone())));
     let linked = application.components.values().flat_map(|c| &c.dependencies).map(|dependency| {
-        (&dependency.component, renamed(dependency).unwrap_or_else(|| dependency.name.clone()))
+        let export = renamed(dependency).unwrap_or_else(|| dependency.name.clone());
+        (&dependency.component, export)
     });
     for (component, name) in own.chain(linked) {
         let names = exports.entry(component.clone()).or_default();

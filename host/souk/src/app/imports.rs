@@ -25,10 +25,10 @@ pub(super) fn check(
     let mut mistakes = Vec::new();
     let Some(component) = components.get(&declared.name) else { return mistakes };
     let mut mistake = |line: usize, message: String, fix: String| {
-        // A component that was built before the manifest changed imports something else than it will.
-        let fix = fix_by_build(application, &[declared], &fix);
         mistakes.push(application.mistake_at(line, &declared.name, message, fix));
     };
+    // A component that was built before the manifest changed may import something else after the next build.
+    let built = |fix: &str| fix_by_build(application, &[declared], fix);
     let component_type = component.component_type();
     let imports: Vec<&str> = component_type.imports(engine).map(|(name, _)| name).collect();
     // An interface that only provides types to other interfaces needs no provider.
@@ -47,25 +47,25 @@ pub(super) fn check(
                     some.join(", ")
                 ),
             };
-            mistake(dependency.line, message, fix);
+            mistake(dependency.line, message, built(&fix));
         }
     }
     for durable in &declared.durable {
         if !imports.iter().any(|import| durable.name.covers(import)) {
             let message = format!("has `{}` in `durable`, but does not import it", durable.name);
-            mistake(durable.line, message, "remove it from `durable`, or name what it imports".to_string());
+            mistake(durable.line, message, built("remove it from `durable`, or name what it imports"));
         }
     }
     for remote in &declared.remote {
         if !imports.iter().any(|import| remote.name.covers(import)) {
             let message = format!("has `{}` in `remote`, but does not import it", remote.name);
-            mistake(remote.line, message, "remove it from `remote`, or name what it imports".to_string());
+            mistake(remote.line, message, built("remove it from `remote`, or name what it imports"));
         }
     }
     for pattern in &declared.nest.calls {
         if !imports.iter().any(|import| pattern.interface.covers(import)) {
             let message = format!("has a Nest pattern for `{}` in `calls`, but does not import it", pattern.interface);
-            mistake(pattern.line, message, "remove the pattern from `calls`, or name what it imports".into());
+            mistake(pattern.line, message, built("remove the pattern from `calls`, or name what it imports"));
         }
     }
     let routes = application.routes.iter();
@@ -99,7 +99,7 @@ pub(super) fn check(
                 declared.name
             ),
         };
-        mistake(declared.line, format!("imports `{import}`, which nothing provides"), fix);
+        mistake(declared.line, format!("imports `{import}`, which nothing provides"), built(&fix));
     }
     match check_async(engine, component, &contracts) {
         Ok(None) => {}

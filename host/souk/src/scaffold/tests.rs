@@ -198,7 +198,8 @@ fn the_source_of_a_component_names_the_paths_of_its_own_route() {
         for (durable, storage) in callees {
             let (_folder, app) = app();
             add_to(&app, &in_language(component("web", http(route), NOTHING))).unwrap();
-            add_to(&app, &in_language(component("store", exports("acme:links/store@0.1.0", durable), storage))).unwrap();
+            let store = component("store", exports("acme:links/store@0.1.0", durable), storage);
+            add_to(&app, &in_language(store)).unwrap();
             assert_eq!(link(&app, "web", "store").unwrap(), [""; 0]);
             of_route(&source(&app));
         }
@@ -323,9 +324,10 @@ fn nothing_is_written_where_something_is_in_the_way() {
         let error = add_to(&app, &new).expect_err(expected);
         assert!(error.contains(expected) && error.contains("\n  fix: "), "{error}");
     }
-    for (caller, callee, expected) in
-        [("web", "nobody", "there is no component `nobody`"), ("web", "web", "name two components")]
-    {
+    for (caller, callee, expected) in [
+        ("web", "nobody", "there is no component `nobody`\n  fix: name an existing one (web), or create it"),
+        ("web", "web", "name two components"),
+    ] {
         let error = link(&app, caller, callee).expect_err(expected);
         assert!(error.contains(expected), "{error}");
     }
