@@ -290,6 +290,39 @@ async fn handle(request: Request) -> impl IntoResponse {
 }
 
 #[test]
+fn a_mistyped_contract_is_refused_with_its_line_and_the_nearest_name_before_anything_is_built() {
+    let desk = Desk::without_cargo();
+    desk.succeeds(
+        "souk new shop; cd shop; souk add web --http /...; souk add store --exports acme:links/store@0.1.0
+         souk add --link web store; sed -i 's|\"cargo build.*\"|\"touch built\"|' spin.toml; cp spin.toml right.toml",
+    );
+    let shop = desk.folder.path().join("shop");
+    let refused = |from: &str, to: &str, expected: &[&str]| {
+        let text = std::fs::read_to_string(shop.join("right.toml")).unwrap();
+        assert!(text.contains(from), "{from}: {text}");
+        let text = text.replace(from, to);
+        std::fs::write(shop.join("spin.toml"), &text).unwrap();
+        let output = desk.run("cd shop; souk build");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && !shop.join("web/built").exists(), "{said}");
+        let line = text.lines().position(|line| line.contains(to)).unwrap() + 1;
+        assert!(said.contains(&format!("spin.toml:{line}: component `")), "{line}: {said}");
+        expected.iter().for_each(|expected| assert!(said.contains(*expected), "{expected}: {said}"));
+        assert_eq!(said.matches("\n  fix: ").count(), 1, "the mistake is told once: {said}");
+    };
+    let (link, near) = ("\"acme:links/store@0.1.0\" = {", "did you mean `acme:links/store@0.1.0`");
+    refused(link, "\"acme:links/stroe@0.1.0\" = {", &["component `web`: no file in ", near]);
+    refused(link, "\"acme:linsk/store@0.1.0\" = {", &["component `web`: no file in ", near]);
+    let declared = "wit/links/store.wit declares `package acme:links@0.1.0;`: name that version";
+    refused(link, "\"acme:links/store@0.2.0\" = {", &["component `web`: no file in ", declared]);
+    let export = "exports = [\"acme:links/store@0.1.0\"]";
+    refused(export, "exports = [\"acme:links/sotre@0.1.0\"]", &["component `store`: no file in ", near]);
+    // Whose bindings are from elsewhere is built, with a warning.
+    let said = desk.succeeds("cd shop; for name in web store; do echo '// mine' > $name/src/lib.rs; done; souk build");
+    assert!(said.contains("spin-dependencies.wit is not written") && shop.join("web/built").exists(), "{said}");
+}
+
+#[test]
 fn a_missing_contract_is_named_by_souk_wit() {
     let desk = Desk::new();
     desk.succeeds("souk new shop; cd shop; souk add web --http /...; souk add store --exports acme:links/store@0.1.0");

@@ -5,6 +5,7 @@
 
 use crate::harness::App;
 use crate::harness::app::texts;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// `consumer` depends on `provider`'s contract; neither serves HTTP.
 const PAIR: &str = r#"
@@ -118,6 +119,44 @@ async fn an_import_that_nobody_satisfies_is_refused() {
         .replace(r#""souk-test:pair/contract@1.0.0" = { component = "provider" }"#, "");
     let message = app.start_fails().await;
     assert_names(&message, &["consumer", "souk-test:pair/contract@1.0.0", "dependencies"]);
+}
+
+#[tokio::test]
+async fn an_import_that_a_component_exports_to_which_nothing_leads_is_refused_with_the_dependency_to_add() {
+    let app = pair(&importing(ANSWER), &exporting_answer("u32", "i32"))
+        .replace(r#""souk-test:pair/contract@1.0.0" = { component = "provider" }"#, "")
+        .append("[[trigger.http]]\nroute = \"/...\"\ncomponent = \"consumer\"\n");
+    let fix = "`provider` exports it: write \"souk-test:pair/contract@1.0.0\" = { component = \"provider\" } under \
+               [component.consumer.dependencies]";
+    assert_names(&app.start_fails().await, &["which nothing provides", fix]);
+    // Before its first build, the manifest shows what it exports.
+    let app = app.append("[component.provider.tool.souk]\nexports = [\"souk-test:pair/contract@1.0.0\"]\n");
+    std::fs::remove_file(app.path("provider.wasm")).unwrap();
+    assert_names(&app.start_fails().await, &["which nothing provides", fix]);
+}
+
+#[tokio::test]
+async fn a_wrong_link_of_a_component_that_was_built_before_the_manifest_changed_is_fixed_by_a_build() {
+    let builds = ["consumer", "provider"].map(|name| format!("[component.{name}.build]\ncommand = \"true\"\n"));
+    let built_at = |app: &App, name: &str, seconds| {
+        let file = std::fs::File::options().write(true).open(app.path(name)).unwrap();
+        file.set_modified(UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+    };
+    let (before, later) = (1_000, 4_000_000_000);
+    let app = pair("(component)", &exporting_answer("u32", "i32")).append(&builds.concat());
+    built_at(&app, "provider.wasm", later);
+    built_at(&app, "consumer.wasm", before);
+    let fix = "fix: run `souk build`: spin.toml changed after `consumer` was built";
+    assert_names(&app.start_fails().await, &["does not import it", fix]);
+    built_at(&app, "consumer.wasm", later);
+    let fix = "fix: call it in the component's source";
+    assert_names(&app.start_fails().await, &["does not import it", fix]);
+
+    let app = pair(&importing(ANSWER), "(component)").append(&builds.concat());
+    built_at(&app, "consumer.wasm", later);
+    built_at(&app, "provider.wasm", before);
+    let fix = "fix: run `souk build`: spin.toml changed after `provider` was built";
+    assert_names(&app.start_fails().await, &["does not export", fix]);
 }
 
 #[cfg(not(feature = "full"))]

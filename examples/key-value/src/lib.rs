@@ -5,6 +5,9 @@ use spin_sdk::http::{IntoResponse, Method, Request, StatusCode};
 use spin_sdk::http_service;
 use spin_sdk::key_value::{Error, Store};
 
+/// The label in `key_value_stores`.
+const STORE: &str = "values";
+
 #[http_service]
 async fn handle(request: Request) -> impl IntoResponse {
     answer(request).await.unwrap_or_else(|error| {
@@ -14,8 +17,9 @@ async fn handle(request: Request) -> impl IntoResponse {
 }
 
 async fn answer(request: Request) -> Result<(StatusCode, String), Error> {
-    let store = Store::open_default().await?;
-    let key = request.uri().path().trim_matches('/').to_owned();
+    let store = Store::open(STORE).await?;
+    let path = request.uri().path();
+    let key = path.strip_prefix("/").unwrap_or(path).to_owned();
     if request.method() == Method::PUT {
         let Ok(value) = request.into_body().bytes().await else {
             return Ok((StatusCode::BAD_REQUEST, "the value did not come\n".to_owned()));

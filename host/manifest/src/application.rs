@@ -151,11 +151,11 @@ pub struct Component {
     /// Its functions for which a call may be repeated.
     pub idempotent: Vec<Idempotent>,
     /// Exports that no other component depends on; for the generator of its bindings.
-    pub exports: Vec<DependencyName>,
+    pub exports: Vec<Marked>,
     /// Whether `souk build` leaves it alone while its file is newer than its sources.
     pub is_built_if_changed: bool,
     /// Interfaces of the host that it imports; for the generator of its bindings.
-    pub imports: Vec<DependencyName>,
+    pub imports: Vec<Marked>,
     /// Its functions that the host calls at certain times.
     pub schedules: Vec<Schedule>,
     /// Its patterns of a NestJS system.
@@ -218,10 +218,11 @@ pub struct Dependency {
     pub line: usize,
 }
 
-/// A dependency that the manifest marks for one kind of link.
+/// An interface in a list of the manifest: a dependency that is marked for one kind of link, or an entry of `exports` or
+/// `imports`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Marked {
-    /// The import, or a package for all imports from it.
+    /// The interface, or a package for all imports from it.
     pub name: DependencyName,
     /// Its line in the manifest.
     pub line: usize,
@@ -268,12 +269,28 @@ pub struct Build {
 pub struct BuildPlan {
     /// The folder of the manifest.
     pub dir: PathBuf,
+    /// The manifest, as the user named it: for messages.
+    pub manifest: PathBuf,
     /// Every component by name, including those without a build command.
     pub components: BTreeMap<String, BuildStep>,
+    /// Where the manifest names contracts whose WIT the application has.
+    pub contracts: Vec<NamedContract>,
     /// The command that tests the application, for `souk test`.
     pub test: Option<String>,
     /// Things that are legal but most likely not intended.
     pub warnings: Vec<Diagnostic>,
+}
+
+/// A contract where the manifest names it: as a dependency on another component of the application, or in `exports` or
+/// `imports`. A dependency on code from elsewhere is none: that code may bring its own WIT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedContract {
+    /// The interface, or a package for all imports from it.
+    pub name: DependencyName,
+    /// The component whose table names it.
+    pub component: String,
+    /// The line.
+    pub line: usize,
 }
 
 /// One component to build.

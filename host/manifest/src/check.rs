@@ -1,7 +1,7 @@
 //! Checks of the manifest as a whole: dangling names, cycles, routes that conflict, unused components.
 
 use super::draft::Draft;
-use super::names::nearest;
+use super::names::{nearest, nearest_first};
 use super::static_files;
 use super::table::{At, File};
 use super::{Application, Component, Dependency};
@@ -190,10 +190,31 @@ pub(super) fn labels(application: &Application, labels: &[(&'static str, At<Stri
         };
         if !application.components.values().any(granted) {
             let message = format!("[{table}.{}] is granted to no component", label.value);
-            let key = if *table == "sqlite_database" { "sqlite_databases" } else { "key_value_stores" };
-            let fix = format!("add `{}` to a component's `{key}`, or remove the table", label.value);
+            let fix = other_label(application, table, &label.value);
             config.report.warning(config.diagnostic(Some(label.line), None, message, fix));
         }
+    }
+}
+
+/// What fixes a label that no component has: those that components have, the most similar first.
+fn other_label(application: &Application, table: &str, label: &str) -> String {
+    let key = if table == "sqlite_database" { "sqlite_databases" } else { "key_value_stores" };
+    let mut granted: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for component in application.components.values() {
+        let labels = if key == "sqlite_databases" { &component.sqlite_databases } else { &component.key_value_stores };
+        labels.iter().for_each(|label| granted.entry(label).or_default().push(&component.name));
+    }
+    let add = format!("add `{label}` to a component's `{key}`, or remove the table");
+    let shown = |known: &str| {
+        let components = granted.get(known).map(|components| components.join("`, `")).unwrap_or_default();
+        format!("`{known}` (of `{components}`)")
+    };
+    let known = || granted.keys().copied();
+    let all = nearest_first(label, known()).into_iter().map(shown).collect::<Vec<_>>().join(", ");
+    match nearest(label, known()) {
+        Some(near) => format!("did you mean `{near}`? Labels in `{key}` are {all}. Otherwise {add}"),
+        None if granted.is_empty() => add,
+        None => format!("name a label in `{key}`, {all}; or {add}"),
     }
 }
 

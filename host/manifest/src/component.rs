@@ -227,11 +227,11 @@ fn read_tool(
 }
 
 /// Reads `exports` or `imports`: interfaces that the generator of its bindings needs beyond those of links.
-fn read_interfaces(souk: &mut Table<'_, '_>, key: &'static str) -> Vec<DependencyName> {
+fn read_interfaces(souk: &mut Table<'_, '_>, key: &'static str) -> Vec<Marked> {
     let mut interfaces = Vec::new();
     for entry in souk.strings(key) {
         match DependencyName::parse(&entry.value) {
-            Ok(name) if name.interface.is_some() => interfaces.push(name),
+            Ok(name) if name.interface.is_some() => interfaces.push(Marked { name, line: entry.line }),
             wrong => {
                 let why = wrong.err().unwrap_or_else(|| "it names no interface".to_owned());
                 let message = format!("`{}` in `{key}` is not an interface: {why}", entry.value);

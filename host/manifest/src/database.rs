@@ -69,10 +69,14 @@ fn read(url: &str, labels: &[String], secret: bool) -> Result<DatabaseUrl, (Stri
         return Ok(DatabaseUrl::Sqlite(label.to_owned()));
     }
     let shown = if secret { "a database".to_owned() } else { format!("the database `{}`", label.escape_debug()) };
-    let fix = match (names::nearest(label, labels.iter().map(String::as_str)), labels) {
+    let known = || labels.iter().map(String::as_str);
+    let all = names::nearest_first(label, known()).join(", ");
+    let all = format!("write `sqlite:` and one of its `sqlite_databases`: {all}");
+    let fix = match (names::nearest(label, known()), labels) {
         (_, []) => "grant it with `sqlite_databases = [\"LABEL\"]`".to_owned(),
-        (Some(near), _) => format!("did you mean `sqlite:{near}`?"),
-        (None, labels) => format!("write `sqlite:` and one of its `sqlite_databases`: {}", labels.join(", ")),
+        (Some(near), [_]) => format!("did you mean `sqlite:{near}`?"),
+        (Some(near), _) => format!("did you mean `sqlite:{near}`? Otherwise {all}"),
+        (None, _) => all,
     };
     Err((format!("names {shown} that the component is not granted"), fix))
 }
@@ -135,8 +139,9 @@ mod tests {
             ("postgres://me:s3cret@/shop", "", "has no host", "postgres://USER:PASSWORD@HOST/DATABASE"),
             ("postgres://me:s3cret@db/shop?sslkey=/s3cret", "", "`sslkey`", "remove the parameter"),
             ("sqlite:s3cret", "", "not granted", "sqlite_databases = [\"LABEL\"]"),
-            ("sqlite:s3cret", granted, "not granted", "one of its `sqlite_databases`: main, other"),
-            ("sqlite:mian", granted, "not granted", "did you mean `sqlite:main`?"),
+            ("sqlite:s3cret", granted, "not granted", "write `sqlite:` and one of its `sqlite_databases`: other, main"),
+            ("sqlite:mian", granted, "not granted", "did you mean `sqlite:main`? Otherwise write `sqlite:` and one of"),
+            ("sqlite:othr", granted, "not granted", "one of its `sqlite_databases`: other, main"),
         ] {
             let errors = component(url, true, more).unwrap_err();
             let error = errors.to_string();

@@ -83,7 +83,8 @@ mod mistakes;
 mod tests;
 
 pub use application::{
-    Application, Build, BuildPlan, BuildStep, Component, Dependency, Idempotent, Marked, Route, Seed, StaticRoute,
+    Application, Build, BuildPlan, BuildStep, Component, Dependency, Idempotent, Marked, NamedContract, Route, Seed,
+    StaticRoute,
 };
 pub use database::DatabaseUrl;
 pub use declared::Value;
@@ -95,7 +96,7 @@ pub use generated::HostValues;
 pub use ipnet::IpNet;
 pub use key_value::{KeyValuePlace, RedisUrl};
 pub use mongodb::MongoUrl;
-pub use names::{DependencyName, check_component};
+pub use names::{DependencyName, check_component, nearest, nearest_first};
 pub use nats::{NatsConfig, NatsServer, check_name, server_without_secret};
 pub use nest::{Nest, NestError, NestPattern};
 pub use outbound::{AllowedHost, HostError, INTERNAL_DOMAIN, SELF_HOSTS, default_port};
@@ -292,11 +293,11 @@ pub fn load_build_only(manifest: &Path) -> Result<BuildPlan, ManifestErrors> {
     check::build_folders(&draft.application, File { source: &source, report: &report });
     let warnings = report.finish()?;
     let application = draft.application;
-    let mut exports = exports(&application);
+    let (mut exports, contracts) = (exports(&application), named_contracts(&application));
     let step = |(name, component): (String, Component)| {
         let exports = exports.remove(&name).unwrap_or_default();
         let linked = component.dependencies.into_iter().map(|dependency| dependency.name);
-        let imports = linked.chain(component.imports).collect();
+        let imports = linked.chain(component.imports.into_iter().map(|entry| entry.name)).collect();
         (
             name,
             BuildStep {
@@ -311,16 +312,44 @@ pub fn load_build_only(manifest: &Path) -> Result<BuildPlan, ManifestErrors> {
         )
     };
     let components = application.components.into_iter().map(step).collect();
-    Ok(BuildPlan { dir: application.dir, components, test: application.test, warnings })
+    let (dir, manifest) = (application.dir, application.manifest);
+    Ok(BuildPlan { dir, manifest, components, contracts, test: application.test, warnings })
+}
+
+/// Where the manifest names contracts, except in dependencies on code from elsewhere.
+fn named_contracts(application: &Application) -> Vec<NamedContract> {
+    let is_own = |dependency: &&Dependency| {
+        let target = application.components.get(&dependency.component);
+        target.is_none_or(|target| target.part_of.is_none() || target.copy_of.is_some())
+    };
+    let mut contracts = Vec::new();
+    for component in application.components.values() {
+        let mut add = |name: &DependencyName, line| {
+            contracts.push(NamedContract { name: name.clone(), component: component.name.clone(), line });
+        };
+        for dependency in component.dependencies.iter().filter(is_own) {
+            add(&dependency.name, dependency.line);
+            if let Some(export) = renamed(dependency) {
+                add(&export, dependency.line);
+            }
+        }
+        component.exports.iter().chain(&component.imports).for_each(|entry| add(&entry.name, entry.line));
+    }
+    contracts
+}
+
+/// The export that answers a dependency, if its name differs from that of the import.
+fn renamed(dependency: &Dependency) -> Option<DependencyName> {
+    dependency.export.as_deref().and_then(|export| DependencyName::parse(export).ok())
 }
 
 /// The exports of each component that the manifest names: what other components depend on, and its own `exports`.
 fn exports(application: &Application) -> BTreeMap<String, Vec<DependencyName>> {
     let mut exports: BTreeMap<String, Vec<DependencyName>> = BTreeMap::new();
-    let own = application.components.values().flat_map(|c| c.exports.iter().map(|name| (&c.name, name.clone())));
+    let own = application.components.values().flat_map(|c| c.exports.iter().map(|entry| (&c.name, entry.name.clone())));
     let linked = application.components.values().flat_map(|c| &c.dependencies).map(|dependency| {
-        let renamed = dependency.export.as_deref().and_then(|export| DependencyName::parse(export).ok());
-        (&dependency.component, renamed.unwrap_or_else(|| dependency.name.clone()))
+        let export = renamed(dependency).unwrap_or_else(|| dependency.name.clone());
+        (&dependency.component, export)
     });
     for (component, name) in own.chain(linked) {
         let names = exports.entry(component.clone()).or_default();

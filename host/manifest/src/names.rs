@@ -5,9 +5,16 @@ use semver::Version;
 use std::fmt;
 
 /// The name among `known` that the author of `wrong` most likely meant.
-pub(super) fn nearest<'k>(wrong: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub fn nearest<'k>(wrong: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let scored = known.into_iter().map(|name| (strsim::jaro_winkler(wrong, name), name));
     scored.filter(|(score, _)| *score >= 0.85).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
+}
+
+/// The names `known`, those first that the author of `wrong` most likely meant.
+pub fn nearest_first<'k>(wrong: &str, known: impl IntoIterator<Item = &'k str>) -> Vec<&'k str> {
+    let mut names: Vec<&str> = known.into_iter().collect();
+    names.sort_by(|a, b| strsim::jaro_winkler(wrong, b).total_cmp(&strsim::jaro_winkler(wrong, a)));
+    names
 }
 
 /// A component's name: words of letters and digits, joined by `-`; each begins with a letter or, after the first, a
@@ -152,6 +159,13 @@ mod tests {
         }
         check_label("my_db-two").expect_err("both separators");
         check_label("../etc/passwd").expect_err("a path");
+    }
+
+    #[test]
+    fn the_nearest_name_comes_first() {
+        assert_eq!(nearest_first("mian", ["other", "main", "maps"]), ["main", "maps", "other"]);
+        assert_eq!(nearest("mian", ["other", "main", "maps"]), Some("main"));
+        assert_eq!(nearest("zzz", ["other", "main"]), None);
     }
 
     #[test]

@@ -46,6 +46,7 @@ pub use error::{CallError, CompileError, Failure};
 pub use fairness::Fairness;
 pub use flat::Flat;
 pub use http::ResponseBody;
+pub use load::exports_of;
 pub use plain::Plain;
 pub use pool::{Pool, PoolConfig, PoolUse};
 pub use profile::{MAX_PROFILE_TIME, Profile};

@@ -35,6 +35,7 @@ mod reference;
 #[cfg(test)]
 mod repository_tests;
 mod scaffold;
+mod sources;
 mod spin_headers;
 pub mod telemetry;
 mod url_file;

@@ -16,7 +16,7 @@ use exports::example::notes::kept::{Error, Guest as Kept};
 use souk_key_value::Store;
 
 /// The label in `key_value_stores`.
-const STORE: &str = "default";
+const STORE: &str = "keeper";
 
 struct Component;
 export!(Component);

@@ -1,4 +1,5 @@
-//! `PUT /ID` hands the request's body over by the durable link example:notes/inbox@1.0.0; `GET /ID` reads it once it was delivered.
+//! `PUT /ID` hands the request's body over by the durable link example:notes/inbox@1.0.0.
+//! `GET /ID` reads it once it was delivered.
 
 spin_sdk::wit_bindgen::generate!({
     inline: "package example:web; world component {
@@ -18,7 +19,8 @@ use spin_sdk::http_service;
 
 #[http_service]
 async fn handle(request: Request) -> impl IntoResponse {
-    let id = request.uri().path().trim_matches('/').to_owned();
+    let path = request.uri().path();
+    let id = path.strip_prefix("/").unwrap_or(path).to_owned();
     if request.method() == Method::PUT {
         let Ok(text) = request.into_body().bytes().await else {
             return (StatusCode::BAD_REQUEST, "the body broke off\n".to_owned());

@@ -333,6 +333,20 @@ fn a_build_needs_no_values_and_checks_the_rest() {
 }
 
 #[test]
+fn a_build_knows_the_lines_of_contracts_except_those_of_code_from_elsewhere() {
+    let text = with_component(
+        "[component.a.dependencies]\n\"n:p/i@1.0.0\" = { component = \"b\", export = \"n:q/j@1.0.0\" }\n\
+        \"n:r/k\" = { path = \"r.wasm\" }\n[component.b]\nsource = \"b.wasm\"\n[component.b.tool.souk]\n\
+        exports = [\"n:p/l@1.0.0\"]\n",
+    );
+    let plan = load_build_only(&app(&text).options.manifest).unwrap_or_else(|errors| panic!("{errors}"));
+    let shown = |named: &NamedContract| (named.name.to_string(), named.component.clone(), named.line);
+    let named: Vec<_> = plan.contracts.iter().map(shown).collect();
+    let expected = [("n:p/i@1.0.0", "a", 9), ("n:q/j@1.0.0", "a", 9), ("n:p/l@1.0.0", "b", 14)];
+    assert_eq!(named, expected.map(|(name, component, line)| (name.to_owned(), component.to_owned(), line)));
+}
+
+#[test]
 fn all_mistakes_are_reported_together_in_the_order_of_the_file() {
     let text = with_component(
         "sorce = \"x\"\nfiles = 3\nallowed_outbound_hosts = [\"a.test\"]\n[variables]\nV = { default = 3 }\n",

@@ -23,6 +23,23 @@ fn the_runtime_configuration_places_stores_databases_and_state() {
 }
 
 #[test]
+fn a_mistyped_label_is_told_with_the_labels_of_components_the_most_similar_first() {
+    let text = with_component("sqlite_databases = [\"orders\", \"main\"]\nkey_value_stores = [\"cache\"]");
+    let fix = |table: &str| {
+        let config = format!("[{table}]\ntype = \"spin\"\npath = \"x\"\n");
+        let loaded = app(&text).file("runtime-config.toml", &config).load();
+        assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
+        assert_eq!(loaded.warnings[0].message, format!("[{table}] is granted to no component"));
+        loaded.warnings[0].fix.clone()
+    };
+    let near = fix("sqlite_database.order");
+    assert!(near.contains("did you mean `orders`? Labels in `sqlite_databases` are `orders` (of `a`), `main` (of `a`)"));
+    assert!(near.contains("add `order` to a component's `sqlite_databases`, or remove the table"), "{near}");
+    let far = fix("key_value_store.zzz");
+    assert!(far.contains("name a label in `key_value_stores`, `cache` (of `a`); or add `zzz` to"), "{far}");
+}
+
+#[test]
 fn two_labels_that_name_the_same_place_give_a_warning() {
     let text = with_component("key_value_stores = [\"a\", \"b\"]");
     let own =

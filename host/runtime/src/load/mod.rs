@@ -10,6 +10,8 @@ mod release_candidate;
 pub(crate) use module::NotAdapted;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::path::Path;
 use wasmparser::Parser;
 
 /// `file`, or the component that it is converted to.
@@ -25,4 +27,10 @@ pub(crate) fn component(file: &[u8]) -> Result<Cow<'_, [u8]>, NotAdapted> {
         Some(renamed) => Cow::Owned(renamed),
         None => component,
     })
+}
+
+/// The names of the exports of the component in `file`, which is not compiled for it; none when it cannot be read.
+pub fn exports_of(file: &Path) -> BTreeSet<String> {
+    let Ok(bytes) = std::fs::read(file) else { return BTreeSet::new() };
+    component(&bytes).map(|component| release_candidate::exports(&component)).unwrap_or_default()
 }

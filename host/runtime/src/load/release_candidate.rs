@@ -75,6 +75,13 @@ impl<'a> Names<'a> {
     }
 }
 
+/// The names of a component's exports; none when it is malformed.
+pub(super) fn exports(component: &[u8]) -> BTreeSet<String> {
+    let sections = sections(component).unwrap_or_default();
+    let names = Names::of(&sections).map(|names| names.exports).unwrap_or_default();
+    names.into_iter().map(str::to_owned).collect()
+}
+
 /// The release's name for a name of the release candidate, unless it is `taken`.
 fn release<'a>(name: &'a str, taken: &BTreeSet<&str>) -> Cow<'a, str> {
     let released = name.strip_suffix(CANDIDATE).filter(|path| path.starts_with("wasi:"));

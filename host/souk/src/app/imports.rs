@@ -2,6 +2,7 @@
 //! it imports; it warns of imports without a grant. It runs before linking, because the linker's errors name neither
 //! the line of the manifest nor the component that could provide the import.
 
+use crate::sources::fix_by_build;
 use souk_bindings::BINDINGS;
 use souk_manifest::{Application, Component as Declared, DependencyName, Diagnostic};
 use souk_runtime::{Exported, is_host_interface};
@@ -26,6 +27,8 @@ pub(super) fn check(
     let mut mistake = |line: usize, message: String, fix: String| {
         mistakes.push(application.mistake_at(line, &declared.name, message, fix));
     };
+    // A component that was built before the manifest changed may import something else after the next build.
+    let built = |fix: &str| fix_by_build(application, &[declared], fix);
     let component_type = component.component_type();
     let imports: Vec<&str> = component_type.imports(engine).map(|(name, _)| name).collect();
     // An interface that only provides types to other interfaces needs no provider.
@@ -38,28 +41,31 @@ pub(super) fn check(
         if !imports.iter().any(|import| dependency.name.covers(import)) {
             let message = format!("has the dependency `{}`, but does not import it", dependency.name);
             let fix = match contracts.as_slice() {
-                [] => "it imports no contract: remove the dependency".to_string(),
-                some => format!("it imports {}: name one of these, or remove the dependency", some.join(", ")),
+                [] => "call it in the component's source, or remove the dependency: it imports no contract".to_string(),
+                some => format!(
+                    "call it in the component's source, name what it imports ({}), or remove the dependency",
+                    some.join(", ")
+                ),
             };
-            mistake(dependency.line, message, fix);
+            mistake(dependency.line, message, built(&fix));
         }
     }
     for durable in &declared.durable {
         if !imports.iter().any(|import| durable.name.covers(import)) {
             let message = format!("has `{}` in `durable`, but does not import it", durable.name);
-            mistake(durable.line, message, "remove it from `durable`, or name what it imports".to_string());
+            mistake(durable.line, message, built("remove it from `durable`, or name what it imports"));
         }
     }
     for remote in &declared.remote {
         if !imports.iter().any(|import| remote.name.covers(import)) {
             let message = format!("has `{}` in `remote`, but does not import it", remote.name);
-            mistake(remote.line, message, "remove it from `remote`, or name what it imports".to_string());
+            mistake(remote.line, message, built("remove it from `remote`, or name what it imports"));
         }
     }
     for pattern in &declared.nest.calls {
         if !imports.iter().any(|import| pattern.interface.covers(import)) {
             let message = format!("has a Nest pattern for `{}` in `calls`, but does not import it", pattern.interface);
-            mistake(pattern.line, message, "remove the pattern from `calls`, or name what it imports".into());
+            mistake(pattern.line, message, built("remove the pattern from `calls`, or name what it imports"));
         }
     }
     let routes = application.routes.iter();
@@ -78,16 +84,13 @@ pub(super) fn check(
         if linked || declared.nest.calls.iter().any(|pattern| pattern.interface.covers(import)) {
             continue;
         }
-        let exporter = components
-            .iter()
-            .find(|(_, component)| component.component_type().exports(engine).any(|(name, _)| name == import));
-        let fix = match exporter {
+        let fix = match exporter(engine, application, declared, components, import) {
             _ if DependencyName::parse(import).is_err() => {
                 "import an interface of a package in its place, `namespace:package/interface@version`: a link joins \
                  nothing else"
                     .to_owned()
             }
-            Some((name, _)) => format!(
+            Some(name) => format!(
                 "`{name}` exports it: write \"{import}\" = {{ component = \"{name}\" }} under [component.{}.dependencies]",
                 declared.name
             ),
@@ -96,7 +99,7 @@ pub(super) fn check(
                 declared.name
             ),
         };
-        mistake(declared.line, format!("imports `{import}`, which nothing provides"), fix);
+        mistake(declared.line, format!("imports `{import}`, which nothing provides"), built(&fix));
     }
     match check_async(engine, component, &contracts) {
         Ok(None) => {}
@@ -121,6 +124,27 @@ pub(super) fn check(
         );
     }
     mistakes
+}
+
+/// The other component that exports `import`: a loaded one, otherwise one that runs elsewhere or that nothing leads to,
+/// as the missing link is what would lead to it. The manifest or its file shows what that one exports.
+fn exporter<'a>(
+    engine: &wasmtime::Engine,
+    application: &'a Application,
+    declared: &Declared,
+    loaded: &BTreeMap<String, Component>,
+    import: &str,
+) -> Option<&'a str> {
+    let others = move || application.components.values().filter(move |other| other.name != declared.name);
+    let loads = |other: &&Declared| {
+        let component = loaded.get(&other.name);
+        component.is_some_and(|code| code.component_type().exports(engine).any(|(name, _)| name == import))
+    };
+    let not_loaded = move || others().filter(move |other| !loaded.contains_key(&other.name));
+    let declares = |other: &&Declared| other.exports.iter().any(|export| export.name.covers(import));
+    let has = |other: &&Declared| souk_runtime::exports_of(&other.source).contains(import);
+    let found = others().find(loads).or_else(|| not_loaded().find(declares)).or_else(|| not_loaded().find(has));
+    found.map(|component| component.name.as_str())
 }
 
 /// Checks that the component can call the `async func`s that it imports. A function that is exported as `func` cannot

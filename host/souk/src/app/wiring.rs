@@ -6,6 +6,7 @@
 use super::compile::not_compiled;
 use super::grants::Shared;
 use super::{imports, nest, stand_ins};
+use crate::sources::fix_by_build;
 use souk_bindings::{self as bindings, Ctx};
 use souk_links::durable::{self, Queue};
 use souk_links::remote::{self, ExpectedType, Linked, Remote};
@@ -185,8 +186,10 @@ impl Wiring<'_> {
                 (_, None) => continue,
             };
             let functions_without_unavailable = linked.unwrap_or_else(|error| {
-                let mistake = self.around.application.mistake_at(line, &declared.name, error.to_string(), error.fix());
-                self.mistakes.push(mistake);
+                let application = self.around.application;
+                let target = application.components.get(&dependency.component).unwrap_or(declared);
+                let fix = fix_by_build(application, &[declared, target], error.fix());
+                self.mistakes.push(application.mistake_at(line, &declared.name, error.to_string(), fix));
                 Vec::new()
             });
             for function in functions_without_unavailable {

@@ -70,7 +70,7 @@ pub(super) async fn run(request: BuildRequest<'_>, quiet: bool) -> anyhow::Resul
     let mut plan = souk_manifest::load_build_only(manifest)?;
     wit::write(&plan, false)?;
     if let Some(unknown) = components.iter().find(|name| !plan.components.contains_key(*name)) {
-        let known: Vec<&str> = plan.components.keys().map(String::as_str).collect();
+        let known = souk_manifest::nearest_first(unknown, plan.components.keys().map(String::as_str));
         bail!("there is no component `{unknown}`\n  fix: name one of {}", known.join(", "));
     }
     plan.components.retain(|name, _| components.is_empty() || components.contains(name));

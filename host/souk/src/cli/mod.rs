@@ -40,6 +40,7 @@ mod wait;
 mod watch;
 mod wit;
 
+use crate::sources;
 use clap::{Args, Parser, Subcommand};
 use rustix::process::{Resource, Rlimit};
 use souk_manifest::limits::FixedLimit;
@@ -59,7 +60,7 @@ souk_manifest::fixed_limits! {
 
 /// Every fixed limit of this module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
-    let parts = [FIXED_LIMITS, reach::FIXED_LIMITS, health::FIXED_LIMITS, stale::FIXED_LIMITS];
+    let parts = [FIXED_LIMITS, reach::FIXED_LIMITS, health::FIXED_LIMITS, sources::FIXED_LIMITS];
     [parts.concat(), [test::FIXED_LIMITS, wait::FIXED_LIMITS, watch::FIXED_LIMITS, signals::FIXED_LIMITS].concat()]
         .concat()
 }

@@ -4,17 +4,9 @@
 //! are the sources (`watch` under `[component.NAME.build]`); without that entry nothing is checked.
 
 use super::wit;
+use crate::sources::{modified, newer_source, watched};
 use souk_manifest::{Application, Build, Component, Diagnostic};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
-
-souk_manifest::fixed_limits! {
-    /// The fixed limits of checking sources.
-    pub(crate) const FIXED_LIMITS = "process";
-
-    /// The most files of one component whose age is checked at start.
-    const MAX_WATCHED_FILES: usize = 10_000, "files";
-}
 
 /// The warnings about components of this host.
 pub(super) fn stale(application: &Application) -> Vec<Diagnostic> {
@@ -40,24 +32,6 @@ pub(super) fn is_current(component: &str, source: &Path, build: &Build, dir: &Pa
     !build.watch.is_empty() && !sources.any(|file| modified(&file).is_some_and(|changed| changed > built))
 }
 
-/// The files that a component is built from, as `watch` names them.
-fn watched(build: &Build) -> impl Iterator<Item = PathBuf> {
-    let patterns = build.watch.iter().filter_map(|pattern| build.workdir.join(pattern).to_str().map(str::to_owned));
-    let files = patterns.filter_map(|pattern| glob::glob(&pattern).ok()).flatten().filter_map(Result::ok);
-    files.take(MAX_WATCHED_FILES).filter(|file| file.is_file())
-}
-
-/// A source that has changed since the component was built.
-fn newer_source(component: &Component) -> Option<PathBuf> {
-    let build = component.build.as_ref()?;
-    let built = modified(&component.source)?;
-    watched(build).find(|file| modified(file).is_some_and(|changed| changed > built))
-}
-
-fn modified(path: &Path) -> Option<SystemTime> {
-    std::fs::metadata(path).ok()?.modified().ok()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -65,7 +39,7 @@ mod tests {
     use super::*;
     use souk_manifest::{HostValues, LoadOptions, secrets::Secrets};
     use std::fs::{File, FileTimes};
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
 
     #[test]
     fn a_component_that_is_older_than_one_of_its_sources_is_named() {

@@ -1,13 +1,15 @@
 //! `souk wit`: writes the files that binding generators need for each component, and shows how to call the generators.
 //!
-//! `souk build` writes the same files before it builds. It continues if a contract is missing, since a component may
-//! have other bindings; this command fails.
+//! `souk build` writes the same files before it builds. If a contract is missing, it refuses a component whose build
+//! reads the file: with the file of an earlier build, its generator would fail with an error that names neither the
+//! contract nor the manifest. A component with other bindings is built, with a warning; this command fails for it too.
 
 use super::{ManifestArg, output};
-use crate::contracts::{Contracts, FILE};
+use crate::contracts::{ContractError, Contracts, FILE};
+use crate::sources::watched;
 use anyhow::Context as _;
 use clap::Args;
-use souk_manifest::{Build, BuildPlan, BuildStep};
+use souk_manifest::{Build, BuildPlan, BuildStep, Diagnostic, ManifestErrors};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -42,8 +44,8 @@ impl Wit {
 }
 
 /// Writes the files of all components that have their own folder, and returns those components and files. An unchanged
-/// file is not touched, so that no build tool rebuilds. A `strict` run fails for a file that cannot be written;
-/// otherwise that is a warning.
+/// file is not touched, so that no build tool rebuilds. It fails for a file that cannot be written; unless it is
+/// `strict`, that is a warning for a component whose build does not read the file.
 pub(super) fn write(plan: &BuildPlan, strict: bool) -> anyhow::Result<Vec<(String, PathBuf)>> {
     let mut wanted = own_files(plan);
     let folder = plan.dir.join("wit");
@@ -54,22 +56,65 @@ pub(super) fn write(plan: &BuildPlan, strict: bool) -> anyhow::Result<Vec<(Strin
         return Ok(Vec::new());
     }
     let contracts = Contracts::read(&folder)?;
-    let mut written = Vec::new();
+    let (mut texts, mut mistakes) = (Vec::new(), Vec::new());
     for (name, step, path) in wanted {
-        let text = match contracts.dependencies(&step.imports, &step.exports) {
-            Ok(text) => text,
-            Err(error) if strict => anyhow::bail!("component `{name}`: {error}"),
-            Err(error) => {
-                output::note(&format!("warning: component `{name}`: {FILE} is not written: {error}"));
+        let error = match contracts.dependencies(&step.imports, &step.exports) {
+            Ok(text) => {
+                texts.push((name, path, text));
                 continue;
             }
+            Err(error) => error,
         };
+        let missing = missing(plan, &contracts, step);
+        let is_unknown = matches!(error, ContractError::Missing { .. }) && missing.is_empty();
+        if !strict && (is_unknown || !reads_file(step, &path)) {
+            output::note(&format!("warning: component `{name}`: {FILE} is not written: {error}"));
+        } else if missing.is_empty() {
+            anyhow::bail!("component `{name}`: {error}");
+        } else {
+            mistakes.extend(missing);
+        }
+    }
+    ManifestErrors::check(mistakes)?;
+    let mut written = Vec::new();
+    for (name, path, text) in texts {
         if std::fs::read_to_string(&path).ok().as_deref() != Some(&text) {
             std::fs::write(&path, text).with_context(|| format!("component `{name}`: {}", path.display()))?;
         }
         written.push((name.to_owned(), path));
     }
     Ok(written)
+}
+
+/// The contracts of a component that no file has, each at the lines of the manifest that name it. Those of code from
+/// elsewhere are left out: it may bring its own WIT.
+fn missing(plan: &BuildPlan, contracts: &Contracts, step: &BuildStep) -> Vec<Diagnostic> {
+    let mut mistakes = Vec::new();
+    for name in step.imports.iter().chain(&step.exports) {
+        let Err(ContractError::Missing { folder, wanted, fix }) = contracts.find(name) else { continue };
+        for named in plan.contracts.iter().filter(|named| named.name == *name) {
+            mistakes.push(Diagnostic {
+                file: plan.manifest.clone(),
+                line: Some(named.line),
+                component: Some(named.component.clone()),
+                message: format!("no file in {} contains `{wanted}`", folder.display()),
+                fix: fix.clone(),
+            });
+        }
+    }
+    mistakes
+}
+
+/// Whether a component's build reads the file: a command or a source names it, or a source in Rust calls
+/// `spin_sdk::dependencies!()`. Without a list of its sources, whether an earlier build wrote the file.
+fn reads_file(step: &BuildStep, path: &Path) -> bool {
+    let Some(build) = &step.build else { return false };
+    let names = |text: String| text.contains(FILE) || text.contains("dependencies!(");
+    match build.watch.is_empty() {
+        _ if needs_file(step) => true,
+        true => path.is_file(),
+        false => watched(build).any(|source| std::fs::read_to_string(source).is_ok_and(names)),
+    }
 }
 
 /// The components that have contracts, or whose build reads the file, each with its file. A file in a folder in which

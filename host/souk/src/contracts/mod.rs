@@ -87,14 +87,7 @@ impl Contracts {
             |fix: String| ContractError::Missing { folder: self.folder.clone(), wanted: name.to_string(), fix };
         let named: Vec<&Package> = self.packages.values().filter(|package| package.is(name)).collect();
         let package = match named.as_slice() {
-            [] => {
-                let package = name.version.as_ref().map_or(name.package.clone(), |v| format!("{}@{v}", name.package));
-                let file = name.package.split(':').next_back().unwrap_or("contract");
-                return Err(missing(format!(
-                    "write the package in {}/{file}.wit: `package {package};`",
-                    self.folder.display()
-                )));
-            }
+            [] => return Err(missing(self.other_package(name))),
             [package] => package,
             several => {
                 let versions: Vec<_> = several.iter().map(|package| package.name.as_str()).collect();
@@ -104,13 +97,37 @@ impl Contracts {
         let wanted = package.interfaces.iter().filter(|i| name.interface.as_ref().is_none_or(|name| name == *i));
         let found: Vec<String> = wanted.map(|interface| package.full_name(interface)).collect();
         if found.is_empty() {
-            let known = package.interfaces.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-            return Err(missing(match known.is_empty() {
-                true => format!("add the interface to package {}", package.name),
-                false => format!("add the interface to package {}, or name one that it has: {known}", package.name),
-            }));
+            return Err(missing(other_interface(package, name.interface.as_deref().unwrap_or_default())));
         }
         Ok(found)
+    }
+
+    /// What fixes a name whose package no file declares.
+    fn other_package(&self, name: &DependencyName) -> String {
+        let wanted = name.version.as_ref().map_or(name.package.clone(), |v| format!("{}@{v}", name.package));
+        let unversioned = |package: &Package| package.name.split('@').next().unwrap_or_default().to_owned();
+        let others: Vec<&Package> =
+            self.packages.values().filter(|package| unversioned(package) == name.package).collect();
+        if !others.is_empty() {
+            let declared = |other: &&Package| format!("{} declares `package {};`", other.file().display(), other.name);
+            let declared = others.iter().map(declared).collect::<Vec<_>>().join(", and ");
+            return format!("{declared}: name that version in the manifest, or write `package {wanted};` there");
+        }
+        // As `souk add` names a new file.
+        let folder = name.package.split(':').next_back().unwrap_or("contract");
+        let file = self.folder.join(folder).join(format!("{}.wit", name.interface.as_deref().unwrap_or(folder)));
+        let write = format!("write the package in {}: `package {wanted};`", file.display());
+        let known: BTreeSet<String> = self.packages.values().map(unversioned).collect();
+        let near = souk_manifest::nearest(&name.package, known.iter().map(String::as_str));
+        let near = self.packages.values().find(|package| Some(unversioned(package).as_str()) == near);
+        match near {
+            Some(near) => {
+                let interface = name.interface.as_deref().and_then(|interface| nearest_interface(near, interface));
+                let meant = interface.map_or(near.name.clone(), |interface| near.full_name(interface));
+                format!("did you mean `{meant}`, of {}? Otherwise {write}", near.file().display())
+            }
+            None => write,
+        }
     }
 
     /// The text of [`FILE`] for a component with these imports and exports.
@@ -161,4 +178,23 @@ impl Contracts {
         }
         all
     }
+}
+
+/// What fixes the name of an interface that `package` does not have.
+fn other_interface(package: &Package, wanted: &str) -> String {
+    let (name, file) = (&package.name, package.file().display());
+    let known = souk_manifest::nearest_first(wanted, package.interfaces.iter().map(String::as_str)).join(", ");
+    match nearest_interface(package, wanted) {
+        Some(near) => format!(
+            "did you mean `{}`? {file} has {known}; otherwise add the interface to package {name} there",
+            package.full_name(near)
+        ),
+        None if known.is_empty() => format!("add the interface to package {name}, in {file}"),
+        None => format!("add the interface to package {name}, in {file}, or name one that it has: {known}"),
+    }
+}
+
+/// The interface of `package` that the author of `wanted` most likely meant.
+fn nearest_interface<'p>(package: &'p Package, wanted: &str) -> Option<&'p str> {
+    souk_manifest::nearest(wanted, package.interfaces.iter().map(String::as_str))
 }

@@ -117,6 +117,12 @@ impl Package {
         }
     }
 
+    /// The file that declares it; the first one if several do.
+    pub(super) fn file(&self) -> &Path {
+        let declares = self.files.iter().find(|(_, text)| declaration(text).is_some());
+        declares.or(self.files.first()).map_or(Path::new(""), |(path, _)| path.as_path())
+    }
+
     /// Its files with their text.
     pub(super) fn sources(&self) -> impl Iterator<Item = (&Path, &str)> {
         self.files.iter().map(|(path, text)| (path.as_path(), text.as_str()))

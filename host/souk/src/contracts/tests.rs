@@ -77,10 +77,29 @@ fn what_is_wrong_is_said_with_what_would_fix_it() {
     let (_folder, contracts) = contracts(&[("types.wit", IDS)]);
     let contracts = contracts.unwrap();
     for (name, expected) in [
-        ("acme:links/store@0.1.0", "links.wit: `package acme:links@0.1.0;`"),
-        ("acme:types/other", "or name one that it has: ids"),
+        ("acme:links/store@0.1.0", "links/store.wit: `package acme:links@0.1.0;`"),
+        ("acme:types/other", "types.wit, or name one that it has: ids"),
     ] {
         let error = contracts.dependencies(&names(&[name]), &[]).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_mistyped_name_is_told_with_the_nearest_one_and_with_the_file_that_declares_the_package() {
+    let beside = ("links/more.wit", "interface lists {}");
+    let (_folder, contracts) = contracts(&[("links/store.wit", STORE), beside, ("types.wit", IDS)]);
+    let contracts = contracts.unwrap();
+    for (name, expected) in [
+        ("acme:links/store@0.2.0", "links/store.wit declares `package acme:links@0.1.0;`: name that version"),
+        ("acme:links/store@0.2.0", "or write `package acme:links@0.2.0;` there"),
+        ("acme:links/stroe@0.1.0", "did you mean `acme:links/store@0.1.0`? "),
+        ("acme:links/stroe@0.1.0", "links/store.wit has store, lists; otherwise add the interface to package acme:"),
+        ("acme:lniks/stroe@0.1.0", "did you mean `acme:links/store@0.1.0`, of "),
+        ("acme:lniks@0.1.0", "did you mean `acme:links@0.1.0`, of "),
+        ("other:shop/till@1.0.0", "fix: write the package in "),
+    ] {
+        let error = contracts.find(&DependencyName::parse(name).unwrap()).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
 }

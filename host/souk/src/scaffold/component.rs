@@ -173,7 +173,8 @@ fn tables(new: &NewComponent, gaps: &[(&str, &str)]) -> String {
     let Build { source, command, workdir, watch } = build(new);
     let _ = write!(text, "[component.{name}]\nsource = \"{source}\"\n");
     if new.storage.key_value {
-        text.push_str("key_value_stores = [\"default\"]\n");
+        // A store of its own: `default` would be the same store in each component.
+        let _ = writeln!(text, "key_value_stores = [\"{name}\"]");
     }
     let database = new.storage.sqlite || new.storage.postgres;
     let url = match new.storage.postgres {

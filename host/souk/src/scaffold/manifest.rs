@@ -2,7 +2,7 @@
 
 use super::changes::{Changes, ScaffoldError};
 use super::new_component::Language;
-use souk_manifest::RoutePattern;
+use souk_manifest::{RoutePattern, nearest_first};
 use std::fmt::Write as _;
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, Value};
 
@@ -48,8 +48,11 @@ impl ManifestEdit {
         if self.component(name).is_some() {
             return Ok(());
         }
-        let known = self.components().join(", ");
-        let fix = format!("name an existing one ({known}), or create it with `souk add {name}`");
+        let components = self.components();
+        let fix = match nearest_first(name, components.iter().map(String::as_str)).join(", ") {
+            none if none.is_empty() => format!("create it with `souk add {name}`"),
+            known => format!("name an existing one ({known}), or create it with `souk add {name}`"),
+        };
         Err(ScaffoldError::new(format!("there is no component `{name}`"), fix))
     }
 

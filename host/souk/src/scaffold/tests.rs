@@ -161,6 +161,52 @@ fn a_component_without_an_sdk_names_the_interfaces_of_its_grants_for_its_tool() 
 }
 
 #[test]
+fn each_component_with_a_key_value_store_has_one_of_its_own() {
+    for language in Language::ALL {
+        let contract = |durable| exports("acme:links/store@0.1.0", durable);
+        for kind in [http("/..."), contract(false), contract(true)] {
+            let (_folder, app) = app();
+            let new = component("link-store", kind, Storage { key_value: true, ..NOTHING });
+            add_to(&app, &NewComponent { language, ..new }).unwrap();
+            let manifest = std::fs::read_to_string(app.join("spin.toml")).unwrap();
+            assert!(manifest.contains("key_value_stores = [\"link-store\"]\n"), "{manifest}");
+            let source = std::fs::read_to_string(app.join(language.source_file("link-store"))).unwrap();
+            assert!(source.contains("\"link-store\"") && !source.contains("\"default\""), "{source}");
+        }
+    }
+}
+
+#[test]
+fn the_source_of_a_component_names_the_paths_of_its_own_route() {
+    let key_value = Storage { key_value: true, ..NOTHING };
+    let callees = [(false, NOTHING), (false, key_value), (true, key_value)];
+    for ((route, base), language) in
+        [("/...", "/"), ("/record/...", "/record/")].into_iter().flat_map(|route| Language::ALL.map(|l| (route, l)))
+    {
+        let of_route = |source: &str| {
+            let paths = ["`GET ", "`PUT ", "`POST "].into_iter().flat_map(|method| source.split(method).skip(1));
+            let paths: Vec<&str> = paths.collect();
+            assert!(!paths.is_empty() && paths.iter().all(|path| path.starts_with(base)), "{route}: {source}");
+        };
+        let in_language = |new| NewComponent { language, ..new };
+        let source = |app: &Path| std::fs::read_to_string(app.join(language.source_file("web"))).unwrap();
+        for storage in [key_value, Storage { sqlite: true, ..NOTHING }] {
+            let (_folder, app) = app();
+            add_to(&app, &in_language(component("web", http(route), storage))).unwrap();
+            of_route(&source(&app));
+        }
+        for (durable, storage) in callees {
+            let (_folder, app) = app();
+            add_to(&app, &in_language(component("web", http(route), NOTHING))).unwrap();
+            let store = component("store", exports("acme:links/store@0.1.0", durable), storage);
+            add_to(&app, &in_language(store)).unwrap();
+            assert_eq!(link(&app, "web", "store").unwrap(), [""; 0]);
+            of_route(&source(&app));
+        }
+    }
+}
+
+#[test]
 fn a_new_application_says_in_which_language_its_components_usually_are() {
     let folder = tempfile::tempdir().unwrap();
     for (language, usual) in [
@@ -278,9 +324,10 @@ fn nothing_is_written_where_something_is_in_the_way() {
         let error = add_to(&app, &new).expect_err(expected);
         assert!(error.contains(expected) && error.contains("\n  fix: "), "{error}");
     }
-    for (caller, callee, expected) in
-        [("web", "nobody", "there is no component `nobody`"), ("web", "web", "name two components")]
-    {
+    for (caller, callee, expected) in [
+        ("web", "nobody", "there is no component `nobody`\n  fix: name an existing one (web), or create it"),
+        ("web", "web", "name two components"),
+    ] {
         let error = link(&app, caller, callee).expect_err(expected);
         assert!(error.contains(expected), "{error}");
     }

@@ -1,4 +1,4 @@
-// `POST /` adds the request's body to a list, `GET /` shows the list.
+// `POST <<base>>/` adds the request's body to a list, `GET <<base>>/` shows the list.
 
 import { Connection } from "fermyon:spin/sqlite@2.0.0";
 

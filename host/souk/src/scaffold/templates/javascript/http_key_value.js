@@ -1,14 +1,14 @@
-// `PUT /KEY` keeps the request's body under a key, `GET /KEY` reads it.
+// `PUT <<base>>/KEY` keeps the request's body under a key, `GET <<base>>/KEY` reads it.
 
 import { Store } from "fermyon:spin/key-value@2.0.0";
 
 // The label in `key_value_stores`.
-const STORE = "default";
+const STORE = "<<component>>";
 
 addEventListener("fetch", (event) => event.respondWith(answer(event.request)));
 
 async function answer(request) {
-  const key = new URL(request.url).pathname.replace(/^\/+|\/+$/g, "");
+  const key = new URL(request.url).pathname.slice("<<base>>/".length);
   const body = request.method === "PUT" ? new Uint8Array(await request.arrayBuffer()) : undefined;
   try {
     const store = Store.open(STORE);

@@ -1,4 +1,5 @@
-// `PUT /ID` hands the request's body over by the durable link <<contract>>; `GET /ID` reads it once it was delivered.
+// `PUT <<base>>/ID` hands the request's body over by the durable link <<contract>>.
+// `GET <<base>>/ID` reads it once it was delivered.
 
 import { deliver } from "<<contract>>";
 import { read } from "<<kept>>";
@@ -6,7 +7,7 @@ import { read } from "<<kept>>";
 addEventListener("fetch", (event) => event.respondWith(answer(event.request)));
 
 async function answer(request) {
-  const id = new URL(request.url).pathname.replace(/^\/+|\/+$/g, "");
+  const id = new URL(request.url).pathname.slice("<<base>>/".length);
   const body = request.method === "PUT" ? await request.text() : undefined;
   try {
     if (body !== undefined) {

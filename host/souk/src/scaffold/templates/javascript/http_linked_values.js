@@ -1,12 +1,12 @@
-// `PUT /KEY` keeps the request's body under a key, `GET /KEY` reads it; another component keeps it, through the contract
-// <<contract>>.
+// `PUT <<base>>/KEY` keeps the request's body under a key, `GET <<base>>/KEY` reads it. Another component keeps it,
+// through the contract <<contract>>.
 
 import { get, set } from "<<contract>>";
 
 addEventListener("fetch", (event) => event.respondWith(answer(event.request)));
 
 async function answer(request) {
-  const key = new URL(request.url).pathname.replace(/^\/+|\/+$/g, "");
+  const key = new URL(request.url).pathname.slice("<<base>>/".length);
   const body = request.method === "PUT" ? await request.text() : undefined;
   try {
     if (body !== undefined) {

@@ -3,7 +3,7 @@
 import { Store } from "fermyon:spin/key-value@2.0.0";
 
 // The label in `key_value_stores`.
-const STORE = "default";
+const STORE = "<<component>>";
 // Closes a handle now, and not when the engine finds that it is no longer used.
 const CLOSE = Symbol.dispose ?? Symbol.for("dispose");
 

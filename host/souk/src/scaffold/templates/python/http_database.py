@@ -1,4 +1,4 @@
-"""`POST /` adds the request's body to a list, `GET /` shows the list."""
+"""`POST <<base>>/` adds the request's body to a list, `GET <<base>>/` shows the list."""
 
 from componentize_py_types import Err
 from spin_sdk import http, sqlite

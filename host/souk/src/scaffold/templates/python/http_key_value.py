@@ -1,16 +1,16 @@
-"""`PUT /KEY` keeps the request's body under a key, `GET /KEY` reads it."""
+"""`PUT <<base>>/KEY` keeps the request's body under a key, `GET <<base>>/KEY` reads it."""
 
 from componentize_py_types import Err
 from spin_sdk import http, key_value
 from spin_sdk.http import Request, Response
 
 # The label in `key_value_stores`.
-STORE = "default"
+STORE = "<<component>>"
 
 
 class HttpHandler(http.Handler):
     async def handle_request(self, request: Request) -> Response:
-        key = request.uri.partition("?")[0].strip("/")
+        key = request.uri.partition("?")[0].removeprefix("<<base>>/")
         try:
             with await key_value.open(STORE) as store:
                 if request.method == "PUT":

@@ -1,4 +1,4 @@
-"""Answers requests with what another component says, through the contract <<contract>>: `GET /NAME`."""
+"""Answers requests with what another component says, through the contract <<contract>>: `GET <<base>>/NAME`."""
 
 from componentize_py_types import Err
 from spin_sdk import http

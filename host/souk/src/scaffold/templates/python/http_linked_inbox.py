@@ -1,4 +1,5 @@
-"""`PUT /ID` hands the request's body over by the durable link <<contract>>; `GET /ID` reads it once it was delivered."""
+"""`PUT <<base>>/ID` hands the request's body over by the durable link <<contract>>.
+`GET <<base>>/ID` reads it once it was delivered."""
 
 from componentize_py_types import Err
 from spin_sdk import http
@@ -9,7 +10,7 @@ from wit_world.imports import <<python_import_kept>> as kept
 
 class HttpHandler(http.Handler):
     async def handle_request(self, request: Request) -> Response:
-        message = request.uri.partition("?")[0].strip("/")
+        message = request.uri.partition("?")[0].removeprefix("<<base>>/")
         try:
             if request.method == "PUT":
                 # Without an error, the message is on disk. It is delivered until the other component has it.

@@ -1,5 +1,5 @@
-"""`PUT /KEY` keeps the request's body under a key, `GET /KEY` reads it; another component keeps it, through the contract
-<<contract>>."""
+"""`PUT <<base>>/KEY` keeps the request's body under a key, `GET <<base>>/KEY` reads it. Another component keeps it,
+through the contract <<contract>>."""
 
 from componentize_py_types import Err
 from spin_sdk import http
@@ -9,7 +9,7 @@ from wit_world.imports import <<python_import>> as values
 
 class HttpHandler(http.Handler):
     async def handle_request(self, request: Request) -> Response:
-        key = request.uri.partition("?")[0].strip("/")
+        key = request.uri.partition("?")[0].removeprefix("<<base>>/")
         try:
             if request.method == "PUT":
                 values.set(key, (request.body or b"").decode(errors="replace"))

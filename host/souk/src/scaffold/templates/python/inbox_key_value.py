@@ -8,7 +8,7 @@ from wit_world.exports.kept import Error_Unavailable
 from wit_world.imports import key_value
 
 # The label in `key_value_stores`.
-STORE = "default"
+STORE = "<<component>>"
 
 
 class <<python_class>>(exports.<<python_class>>):

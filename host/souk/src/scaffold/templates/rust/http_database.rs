@@ -1,4 +1,4 @@
-//! `POST /` adds the request's body to a list, `GET /` shows the list.
+//! `POST <<base>>/` adds the request's body to a list, `GET <<base>>/` shows the list.
 
 use souk_database::{Database, Error, Statement, Value, statement};
 use spin_sdk::http::body::IncomingBodyExt as _;

@@ -1,4 +1,4 @@
-//! `PUT /KEY` keeps the request's body under a key, `GET /KEY` reads it.
+//! `PUT <<base>>/KEY` keeps the request's body under a key, `GET <<base>>/KEY` reads it.
 
 use souk_key_value::{Error, Store};
 use spin_sdk::http::body::IncomingBodyExt as _;
@@ -6,7 +6,7 @@ use spin_sdk::http::{IntoResponse, Method, Request, StatusCode};
 use spin_sdk::http_service;
 
 /// The label in `key_value_stores`.
-const STORE: &str = "default";
+const STORE: &str = "<<component>>";
 
 #[http_service]
 async fn handle(request: Request) -> impl IntoResponse {
@@ -17,7 +17,8 @@ async fn handle(request: Request) -> impl IntoResponse {
 }
 
 async fn answer(request: Request) -> Result<(StatusCode, String), Error> {
-    let key = request.uri().path().trim_matches('/').to_owned();
+    let path = request.uri().path();
+    let key = path.strip_prefix("<<base>>/").unwrap_or(path).to_owned();
     if request.method() == Method::PUT {
         let Ok(value) = request.into_body().bytes().await else {
             return Ok((StatusCode::BAD_REQUEST, "the body broke off\n".to_owned()));

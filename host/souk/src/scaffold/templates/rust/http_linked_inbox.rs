@@ -1,4 +1,5 @@
-//! `PUT /ID` hands the request's body over by the durable link <<contract>>; `GET /ID` reads it once it was delivered.
+//! `PUT <<base>>/ID` hands the request's body over by the durable link <<contract>>.
+//! `GET <<base>>/ID` reads it once it was delivered.
 
 spin_sdk::dependencies!();
 
@@ -10,7 +11,8 @@ use spin_sdk::http_service;
 
 #[http_service]
 async fn handle(request: Request) -> impl IntoResponse {
-    let id = request.uri().path().trim_matches('/').to_owned();
+    let path = request.uri().path();
+    let id = path.strip_prefix("<<base>>/").unwrap_or(path).to_owned();
     if request.method() == Method::PUT {
         let Ok(text) = request.into_body().bytes().await else {
             return (StatusCode::BAD_REQUEST, "the body broke off\n".to_owned());

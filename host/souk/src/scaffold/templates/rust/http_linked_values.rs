@@ -1,5 +1,5 @@
-//! `PUT /KEY` keeps the request's body under a key, `GET /KEY` reads it; another component keeps it, through the contract
-//! <<contract>>.
+//! `PUT <<base>>/KEY` keeps the request's body under a key, `GET <<base>>/KEY` reads it. Another component keeps it,
+//! through the contract <<contract>>.
 
 spin_sdk::dependencies!();
 
@@ -17,7 +17,8 @@ async fn handle(request: Request) -> impl IntoResponse {
 }
 
 async fn answer(request: Request) -> Result<(StatusCode, String), Error> {
-    let key = request.uri().path().trim_matches('/').to_owned();
+    let path = request.uri().path();
+    let key = path.strip_prefix("<<base>>/").unwrap_or(path).to_owned();
     if request.method() == Method::PUT {
         let Ok(value) = request.into_body().bytes().await else {
             return Ok((StatusCode::BAD_REQUEST, "the body broke off\n".to_owned()));

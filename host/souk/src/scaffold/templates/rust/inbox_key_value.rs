@@ -8,7 +8,7 @@ use exports::<<path>>::{DeliveryError, Guest as Inbox};
 use souk_key_value::Store;
 
 /// The label in `key_value_stores`.
-const STORE: &str = "default";
+const STORE: &str = "<<component>>";
 
 struct Component;
 export!(Component);

@@ -6,7 +6,7 @@ use exports::<<path>>::{Error, Guest};
 use souk_key_value::Store;
 
 /// The label in `key_value_stores`.
-const STORE: &str = "default";
+const STORE: &str = "<<component>>";
 
 struct Component;
 export!(Component);
