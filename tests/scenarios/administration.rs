@@ -151,6 +151,12 @@ async fn a_login_code_is_exchanged_once_for_a_cookie_that_only_the_console_can_u
     let seen =
         host.client().send(Method::GET, "/rogue/self/headers", &[cookie, ("x-own", "1")], None).await.expect(200);
     assert!(seen.to_string().contains("x-own") && !seen.to_string().contains("souk_admin"), "{seen}");
+    // Another cookie of the address, which need not be ASCII, is in the same header.
+    let beside = format!("other=\u{e9}; {}", cookie.1);
+    let headers = [("cookie", beside.as_str()), ("x-own", "1")];
+    let seen = host.client().send(Method::GET, "/rogue/self/headers", &headers, None).await.expect(200);
+    assert!(seen.to_string().contains("x-own") && !seen.to_string().contains("souk_admin"), "{seen}");
+    api.send(Method::GET, "/v1/components", &[("cookie", beside.as_str())], "").await.expect(200);
     let out = api.send(Method::DELETE, "/v1/session", &[cookie, origin], "").await;
     assert_eq!(out.status, 204, "{out:?}");
     api.send(Method::GET, "/v1/components", &[cookie], "").await.expect(401);
