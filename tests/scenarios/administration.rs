@@ -224,7 +224,7 @@ async fn an_admin_listener_on_the_network_needs_tls_or_an_explicit_option() {
 }
 
 #[tokio::test]
-async fn the_read_token_shows_messages_without_their_arguments() {
+async fn the_read_token_shows_messages_without_their_arguments_and_what_components_said() {
     let app = App::alone("durable").administered();
     let host = app.start().await;
     let (read, full) = tokens(&app, &[]).await;
@@ -238,6 +238,8 @@ async fn the_read_token_shows_messages_without_their_arguments() {
     .await;
     let one = format!("/v1/messages/{}", dead["id"].as_str().unwrap());
     assert_eq!(read.get(&one).await.expect(200).get("arguments"), None);
+    // The reason is the component's own text.
+    assert!(dead["reason"].is_null() && read.get(&one).await.expect(200)["reason"].is_null(), "{dead}");
     // A list is as long as it is asked for, and says how many there are.
     for (query, listed) in [("", 1), ("?limit=1", 1), ("?dead=true&limit=1", 1), ("?limit=0", 0), ("?limit=20000", 1)] {
         let found = read.get(&format!("/v1/messages{query}")).await.expect(200);
@@ -248,6 +250,9 @@ async fn the_read_token_shows_messages_without_their_arguments() {
     read.get("/v1/messages?most=1").await.expect(400);
     let whole = full.get(&one).await.expect(200);
     assert!(whole["arguments"].to_string().contains("one"), "{whole}");
+    assert!(whole["reason"].is_string(), "{whole}");
+    let listed = full.get("/v1/messages?dead=true").await.expect(200);
+    assert_eq!(listed["events"][0]["reason"], whole["reason"], "{listed}");
     full.send(Method::DELETE, &one, &[], "").await.expect(200);
     let none: Value = full.get("/v1/messages").await.expect(200);
     assert_eq!(none["total"], 0);
