@@ -68,13 +68,18 @@ function waterfall(spans) {
   const known = new Set(spans.map((one) => one.spanId));
   const children = Map.groupBy(spans, (one) => (known.has(one.parentId) ? one.parentId : ""));
   const rows = [];
+  // Components choose the ids of their own spans: several can have the same id, or be each other's ancestors. So the
+  // children of an id are taken once, and each span is shown once.
   const add = (parent, depth) => {
-    for (const one of (children.get(parent) ?? []).sort((a, b) => a.start.localeCompare(b.start))) {
+    const below = children.get(parent) ?? [];
+    children.delete(parent);
+    for (const one of below.sort((a, b) => a.start.localeCompare(b.start))) {
       rows.push(row(one, depth, (instant(one.start) - begin) / whole, one.durationMs / whole));
       add(one.spanId, depth + 1);
     }
   };
   add("", 0);
+  while (children.size) add(children.keys().next().value, 0);
   return make("div", { class: "waterfall" }, rows);
 }
 

@@ -152,6 +152,19 @@ fn what_is_kept_is_bounded_in_traces_spans_and_bytes() {
 }
 
 #[test]
+fn a_tracestate_counts_towards_the_memory_of_its_spans() {
+    let tracer = Tracer::sampled(1.0, true);
+    let long = format!("a={}", "x".repeat(500));
+    for state in [None, Some(long.as_str())] {
+        span(&tracer.root(Parent::parse(PARENT, state)), "x", None);
+    }
+    let spans = tracer.find("4bf92f3577b34da6a3ce929d0e0e4736").unwrap().spans;
+    let mut bytes: Vec<usize> = spans.iter().map(|span| span.bytes()).collect();
+    bytes.sort_unstable();
+    assert_eq!(bytes[1] - bytes[0], long.len());
+}
+
+#[test]
 fn a_statement_is_shown_without_the_values_in_it() {
     for (statement, shown) in [
         ("SELECT *\n  FROM t1 WHERE id = ?1 AND n > 42", "SELECT * FROM t1 WHERE id = ?1 AND n > ?"),
