@@ -1,7 +1,7 @@
 // Traces: the last requests with what each of them led to, and one of them as a waterfall.
 
 import { get } from "./api.js";
-import { count, json, labelled, make, show } from "./dom.js";
+import { count, guarded, json, labelled, make, show } from "./dom.js";
 
 export const title = "Traces";
 
@@ -40,7 +40,7 @@ function write() {
 }
 
 const item = (one) => make("li", { class: "card" },
-  make("button", { type: "button", class: "link", onclick: () => select(one.traceId) }, one.name), " ",
+  make("button", { type: "button", class: "link", onclick: () => guarded(() => select(one.traceId)) }, one.name), " ",
   one.status === "error" ? make("span", { class: "badge dead" }, one.error ?? "error") : null,
   make("p", {}, [one.component, time(one.start), duration(one.durationMs), count(one.spans, "span"), ""].filter((text, place) => text || place).join(", "),
     make("code", {}, one.traceId)));
