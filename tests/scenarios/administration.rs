@@ -258,6 +258,24 @@ async fn the_read_token_shows_messages_without_their_arguments_and_what_componen
     assert_eq!(none["total"], 0);
 }
 
+#[tokio::test]
+async fn the_read_token_loads_no_component() {
+    let spare = "[component.spare]\nsource = \"../../../target/wasm32-wasip2/debug/rogue.wasm\"\n";
+    let app = App::alone("rogue").append(spare).administered();
+    let host = app.start().await;
+    let (read, full) = tokens(&app, &[]).await;
+    let api = Api::of(&host);
+    let (read, full) = (api.with(&read), api.with(&full));
+    let functions = async |api: &Api| {
+        let all = api.get("/v1/functions").await.expect(200);
+        all.as_array().unwrap().iter().filter(|one| one["component"] == "spare").cloned().collect::<Vec<_>>()
+    };
+    let before = functions(&read).await;
+    assert!(before.len() == 1 && before[0]["signature"].as_str().unwrap().contains("not loaded"), "{before:?}");
+    assert!(functions(&full).await.len() > 1);
+    assert!(functions(&read).await.len() > 1, "it is loaded now");
+}
+
 /// A program that replaces itself with the program in its arguments, with a terminal as standard output. A child copies
 /// the terminal's output.
 const ON_A_TERMINAL: &str = r#"

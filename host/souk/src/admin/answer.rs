@@ -181,7 +181,7 @@ impl IncomingRequest<'_> {
             Action::Hosts => json(&facts::hosts(admin).await),
             Action::Map => json(&map::map(admin)),
             Action::Components => json(&facts::components(admin)),
-            Action::Functions => json(&list(&admin.app).await),
+            Action::Functions => json(&list(&admin.app, client.right >= Right::Full).await),
             Action::ListMessages => {
                 let dead = routes::flag(query, "dead")?;
                 let most = routes::number(query, "limit")?
