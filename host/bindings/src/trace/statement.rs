@@ -157,8 +157,8 @@ fn take_quoted(rest: &mut Peekable<Chars<'_>>, quote: char, escapes: bool, mut e
     }
 }
 
-/// Takes the rest of a quoted name, and shows it if it is letters, digits and `_`. What `may_be_text` is shown only before
-/// a `.`, as the name of a table is. Returns whether it is shown.
+/// Takes the rest of a quoted name, and shows it if it is letters, digits and `_`. What `may_be_text` is shown only
+/// before a `.`, as the name of a table is. Returns whether it is shown.
 fn take_name(rest: &mut Peekable<Chars<'_>>, out: &mut String, quote: char, may_be_text: bool) -> bool {
     let (begin, mut is_plain) = (out.len(), true);
     out.push(quote);
