@@ -43,5 +43,21 @@ await browse(async (page) => {
   await page.getByRole("button", { name: "POST /api/..." }).first().click();
   await waterfall.locator("summary", { hasText: "store:orders" }).first().waitFor();
   faults.push(...(await inspect(page, "console-store-order", VIEWS)));
+  // A trace as a component could make it: two spans with each id, each below two with the id before.
+  const span = (n) => ({
+    spanId: `${n}`, parentId: `${n - 1}`, name: `span ${n}`, kind: "internal", component: "products",
+    start: "2026-07-31T12:00:00.000000Z", durationMs: 1, status: "ok", attributes: {},
+  });
+  const spans = Array.from({ length: 12 }, (_, n) => [span(n), span(n)]).flat();
+  let body = JSON.stringify({ traceId: "0", spans });
+  await page.route("**/v1/traces/*", (route) => route.fulfill({ contentType: "application/json", body }));
+  await page.getByRole("button", { name: "GET /api/products/1" }).first().click();
+  await waterfall.getByText("span 11").first().waitFor();
+  const rows = await waterfall.locator("details").count();
+  if (rows !== spans.length) faults.push(`${rows} rows of ${spans.length} spans`);
+  // What cannot be shown is reported.
+  body = "null";
+  await page.getByRole("button", { name: "GET /api/products/1" }).first().click();
+  await page.getByRole("alert").getByText("null").waitFor();
   return { faults, statement, called, result };
 });

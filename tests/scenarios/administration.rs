@@ -151,6 +151,12 @@ async fn a_login_code_is_exchanged_once_for_a_cookie_that_only_the_console_can_u
     let seen =
         host.client().send(Method::GET, "/rogue/self/headers", &[cookie, ("x-own", "1")], None).await.expect(200);
     assert!(seen.to_string().contains("x-own") && !seen.to_string().contains("souk_admin"), "{seen}");
+    // Another cookie of the address, which need not be ASCII, is in the same header.
+    let beside = format!("other=\u{e9}; {}", cookie.1);
+    let headers = [("cookie", beside.as_str()), ("x-own", "1")];
+    let seen = host.client().send(Method::GET, "/rogue/self/headers", &headers, None).await.expect(200);
+    assert!(seen.to_string().contains("x-own") && !seen.to_string().contains("souk_admin"), "{seen}");
+    api.send(Method::GET, "/v1/components", &[("cookie", beside.as_str())], "").await.expect(200);
     let out = api.send(Method::DELETE, "/v1/session", &[cookie, origin], "").await;
     assert_eq!(out.status, 204, "{out:?}");
     api.send(Method::GET, "/v1/components", &[cookie], "").await.expect(401);
@@ -218,7 +224,7 @@ async fn an_admin_listener_on_the_network_needs_tls_or_an_explicit_option() {
 }
 
 #[tokio::test]
-async fn the_read_token_shows_messages_without_their_arguments() {
+async fn the_read_token_shows_messages_without_their_arguments_and_what_components_said() {
     let app = App::alone("durable").administered();
     let host = app.start().await;
     let (read, full) = tokens(&app, &[]).await;
@@ -232,6 +238,8 @@ async fn the_read_token_shows_messages_without_their_arguments() {
     .await;
     let one = format!("/v1/messages/{}", dead["id"].as_str().unwrap());
     assert_eq!(read.get(&one).await.expect(200).get("arguments"), None);
+    // The reason is the component's own text.
+    assert!(dead["reason"].is_null() && read.get(&one).await.expect(200)["reason"].is_null(), "{dead}");
     // A list is as long as it is asked for, and says how many there are.
     for (query, listed) in [("", 1), ("?limit=1", 1), ("?dead=true&limit=1", 1), ("?limit=0", 0), ("?limit=20000", 1)] {
         let found = read.get(&format!("/v1/messages{query}")).await.expect(200);
@@ -242,9 +250,30 @@ async fn the_read_token_shows_messages_without_their_arguments() {
     read.get("/v1/messages?most=1").await.expect(400);
     let whole = full.get(&one).await.expect(200);
     assert!(whole["arguments"].to_string().contains("one"), "{whole}");
+    assert!(whole["reason"].is_string(), "{whole}");
+    let listed = full.get("/v1/messages?dead=true").await.expect(200);
+    assert_eq!(listed["events"][0]["reason"], whole["reason"], "{listed}");
     full.send(Method::DELETE, &one, &[], "").await.expect(200);
     let none: Value = full.get("/v1/messages").await.expect(200);
     assert_eq!(none["total"], 0);
+}
+
+#[tokio::test]
+async fn the_read_token_loads_no_component() {
+    let spare = "[component.spare]\nsource = \"../../../target/wasm32-wasip2/debug/rogue.wasm\"\n";
+    let app = App::alone("rogue").append(spare).administered();
+    let host = app.start().await;
+    let (read, full) = tokens(&app, &[]).await;
+    let api = Api::of(&host);
+    let (read, full) = (api.with(&read), api.with(&full));
+    let functions = async |api: &Api| {
+        let all = api.get("/v1/functions").await.expect(200);
+        all.as_array().unwrap().iter().filter(|one| one["component"] == "spare").cloned().collect::<Vec<_>>()
+    };
+    let before = functions(&read).await;
+    assert!(before.len() == 1 && before[0]["signature"].as_str().unwrap().contains("not loaded"), "{before:?}");
+    assert!(functions(&full).await.len() > 1);
+    assert!(functions(&read).await.len() > 1, "it is loaded now");
 }
 
 /// A program that replaces itself with the program in its arguments, with a terminal as standard output. A child copies

@@ -1,8 +1,8 @@
 //! Validation of what users register: a length limit for every stored field, and the rules of class-validator's
 //! `isStrongPassword`.
 //!
-//! This component checks only what it relies on in an e-mail address, because the address is a key and appears in logs
-//! and tokens. The gateway, which takes addresses from people, checks the rest: two full checks would disagree in rare
+//! This component checks only what it relies on in an e-mail address, because the address is a key and appears in
+//! tokens. The gateway, which takes addresses from people, checks the rest: two full checks would disagree in rare
 //! cases.
 
 use crate::account::Key;

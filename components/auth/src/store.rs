@@ -287,11 +287,17 @@ fn parse<T: DeserializeOwned>(key: &str, value: Option<Vec<u8>>) -> Result<Optio
 /// Logs a value that this component did not write. The log gets the position of the error, not the content.
 fn unexpected(key: &str, error: &serde_json::Error) -> Error {
     eprintln!(
-        "key-value store `{LABEL}`: the value of {key:?} is not what this component writes: {:?} error at column {}",
+        "key-value store `{LABEL}`: the value of {:?} is not what this component writes: {:?} error at column {}",
+        key_for_log(key),
         error.classify(),
         error.column()
     );
     Error::Internal("the account store contains an unexpected value".into())
+}
+
+/// A key for the log, which must not name a person: the key of an e-mail is the address.
+fn key_for_log(key: &str) -> &str {
+    if key.contains('@') { "***" } else { key }
 }
 
 /// An error that should be impossible; its text goes to the log.
@@ -324,6 +330,7 @@ mod tests {
         assert!(matches!(parse::<Account>("user/1", Some(b"{}".to_vec())), Err(Error::Internal(_))));
         assert!(matches!(parse::<EmailEntry>("a@b.io", Some(b"{}".to_vec())), Err(Error::Internal(_))));
         assert!(matches!(parse::<Account>("user/1", None), Ok(None)));
+        assert_eq!((key_for_log("a@b.io"), key_for_log("user/1")), ("***", "user/1"));
     }
 
     #[test]

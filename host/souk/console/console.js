@@ -52,13 +52,21 @@ async function refresh() {
 }
 
 let timer;
+let failed = null;
 async function run() {
   clearTimeout(timer);
+  const problem = element("problem");
   try {
-    if (!document.hidden) await refresh();
+    if (!document.hidden) {
+      await refresh();
+      // The host answers again. What became of a button's click stays.
+      if (problem.textContent === failed) problem.textContent = "";
+      failed = null;
+    }
   } catch (error) {
     if (error instanceof SignedOut) return signed(false);
-    element("problem").textContent = error.message;
+    failed = error.message;
+    problem.textContent = failed;
   }
   timer = setTimeout(run, REFRESH_MS);
 }

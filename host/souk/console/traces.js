@@ -1,7 +1,7 @@
 // Traces: the last requests with what each of them led to, and one of them as a waterfall.
 
 import { get } from "./api.js";
-import { count, json, labelled, make, show } from "./dom.js";
+import { count, guarded, json, labelled, make, show } from "./dom.js";
 
 export const title = "Traces";
 
@@ -40,7 +40,7 @@ function write() {
 }
 
 const item = (one) => make("li", { class: "card" },
-  make("button", { type: "button", class: "link", onclick: () => select(one.traceId) }, one.name), " ",
+  make("button", { type: "button", class: "link", onclick: () => guarded(() => select(one.traceId)) }, one.name), " ",
   one.status === "error" ? make("span", { class: "badge dead" }, one.error ?? "error") : null,
   make("p", {}, [one.component, time(one.start), duration(one.durationMs), count(one.spans, "span"), ""].filter((text, place) => text || place).join(", "),
     make("code", {}, one.traceId)));
@@ -68,13 +68,18 @@ function waterfall(spans) {
   const known = new Set(spans.map((one) => one.spanId));
   const children = Map.groupBy(spans, (one) => (known.has(one.parentId) ? one.parentId : ""));
   const rows = [];
+  // Components choose the ids of their own spans: several can have the same id, or be each other's ancestors. So the
+  // children of an id are taken once, and each span is shown once.
   const add = (parent, depth) => {
-    for (const one of (children.get(parent) ?? []).sort((a, b) => a.start.localeCompare(b.start))) {
+    const below = children.get(parent) ?? [];
+    children.delete(parent);
+    for (const one of below.sort((a, b) => a.start.localeCompare(b.start))) {
       rows.push(row(one, depth, (instant(one.start) - begin) / whole, one.durationMs / whole));
       add(one.spanId, depth + 1);
     }
   };
   add("", 0);
+  while (children.size) add(children.keys().next().value, 0);
   return make("div", { class: "waterfall" }, rows);
 }
 

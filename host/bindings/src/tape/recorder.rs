@@ -116,7 +116,7 @@ impl RunningRecording {
                 (size > MAX_RECORDING_BYTES).then(|| format!("it takes more than {MAX_RECORDING_BYTES} bytes"))
             });
         if let Some(why) = fault {
-            let (trace, name) = (&head.request, question.name());
+            let (trace, name) = (&head.request, question.name_for_log());
             tracing::warn!(%component, %trace, "a call of `{component}` ({name}) is not recorded: {why}");
             return;
         }

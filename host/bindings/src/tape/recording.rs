@@ -82,6 +82,15 @@ impl Question {
             Question::Request { method, uri, .. } => format!("{method} {uri}"),
         }
     }
+
+    /// The same for the log, without the address of a request: it may hold a secret or name a person. The line of the
+    /// request itself has the same trace.
+    pub(super) fn name_for_log(&self) -> String {
+        match self {
+            Question::Function { .. } => self.name(),
+            Question::Request { .. } => "a request".to_owned(),
+        }
+    }
 }
 
 /// The answer of a component.

@@ -1,6 +1,6 @@
 //! The values of secret variables, which no recording may contain.
 
-use crate::trace::Redaction;
+use crate::trace::{Redaction, escaped_forms};
 
 /// The shortest value that is searched for in results: a shorter one often occurs by accident.
 const MIN_SECRET_BYTES: usize = 4;
@@ -15,7 +15,8 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// Secrets with these values. They are found as plain text, as escaped JSON text, and as lists of bytes.
+    /// Secrets with these values. They are found as plain text, as escaped JSON text (also within JSON), and as lists of
+    /// bytes.
     pub fn of<'s>(values: impl Iterator<Item = &'s str>) -> Self {
         Secrets::default().and(values)
     }
@@ -26,10 +27,12 @@ impl Secrets {
         let mut forms = self.values;
         for value in values.filter(|value| value.len() >= MIN_SECRET_BYTES) {
             let bytes: Vec<String> = value.bytes().map(|byte| byte.to_string()).collect();
-            let escaped = serde_json::Value::from(value).to_string();
-            let escaped = escaped.get(1..escaped.len().saturating_sub(1)).unwrap_or_default();
-            forms.extend([value.to_owned(), escaped.to_owned(), bytes.join(","), bytes.join(", "), hex::encode(value)]);
+            forms.extend(escaped_forms(value));
+            forms.extend([value.to_owned(), bytes.join(","), bytes.join(", "), hex::encode(value)]);
         }
+        // Most values have no character that JSON escapes.
+        forms.sort_unstable();
+        forms.dedup();
         Secrets { hidden: Redaction::of(forms.iter().map(String::as_str)), values: forms }
     }
 
@@ -55,6 +58,7 @@ mod tests {
         for text in [
             "a sk_\"1 b".to_owned(),
             serde_json::json!({ "key": "sk_\"1" }).to_string(),
+            serde_json::json!({ "body": serde_json::json!({ "key": "sk_\"1" }).to_string() }).to_string(),
             serde_json::to_string(&bytes).unwrap(),
             format!("{bytes:?}"),
         ] {

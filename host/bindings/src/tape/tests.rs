@@ -8,13 +8,18 @@ use std::time::Duration;
 
 /// Records what `calls` does with a tape, and returns the recording, if it was kept.
 fn recorded(secrets: &[&str], calls: impl FnOnce(&Tape)) -> Option<Recording> {
+    let question = Question::Function { interface: "a:b/c".into(), name: "f".into(), arguments: "[]".into() };
+    recorded_as(question, secrets, calls)
+}
+
+/// The same for the call `question`.
+fn recorded_as(question: Question, secrets: &[&str], calls: impl FnOnce(&Tape)) -> Option<Recording> {
     let (sender, kept) = mpsc::channel();
     let secrets = Arc::new(Secrets::of(secrets.iter().copied()));
     let variables = BTreeMap::from([("open".to_owned(), "one".to_owned()), ("key".to_owned(), "hidden-1".to_owned())]);
     let sink = Arc::new(move |recording| sender.send(recording).unwrap());
     let recorder = Arc::new(Recorder::new("shop".into(), &variables, &[], secrets, sink));
     let mut context = CallContext::new("request", Duration::from_secs(9));
-    let question = Question::Function { interface: "a:b/c".into(), name: "f".into(), arguments: "[]".into() };
     let tape = recorder.begin(&mut context, "", question).unwrap();
     calls(&tape);
     tape.ends(Answer::Returned("1".into()));
@@ -88,6 +93,36 @@ fn secrets_are_named_and_in_no_recording() {
         now(asked(Some(tape), "one", String::new), || "hidden-1".to_owned()).unwrap();
     });
     assert!(result.is_none(), "a call whose result holds one is not kept");
+}
+
+#[test]
+fn a_secret_with_line_ends_is_in_no_recording() {
+    let key = "-----BEGIN KEY-----\nMIIB\n-----END KEY-----";
+    let body = serde_json::json!({ "key": key }).to_string();
+    // As the arguments of an outgoing request and of a statement are written.
+    let recording = recorded(&[key], |tape| drop(call(tape, "one", &format!("{body:?}"), || 1))).unwrap();
+    let text = serde_json::to_string(&recording).unwrap();
+    assert!(!text.contains("MIIB"), "{text}");
+    let result = recorded(&[key], |tape| {
+        now(asked(Some(tape), "one", String::new), || body.clone()).unwrap();
+    });
+    assert!(result.is_none(), "a call whose result holds one is not kept");
+}
+
+#[test]
+fn the_log_does_not_have_the_address_of_a_request_that_is_not_recorded() {
+    let question = Question::Request {
+        plain: true,
+        method: "GET".into(),
+        uri: "http://127.0.0.1:3000/reset?token=hidden-1".into(),
+        headers: Vec::new(),
+        body: String::new(),
+    };
+    let log = crate::tests::Log::capture();
+    assert!(recorded_as(question, &["hidden-1"], |_| {}).is_none());
+    let lines = log.lines();
+    assert!(lines.len() == 1 && lines[0].contains("(a request) is not recorded"), "{lines:?}");
+    assert!(!lines[0].contains("hidden-1") && !lines[0].contains("/reset"), "{lines:?}");
 }
 
 #[test]

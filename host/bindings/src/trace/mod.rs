@@ -31,6 +31,7 @@ pub(crate) use open_span::OpenSpan;
 pub(crate) use record::FIXED_LIMITS as SPAN_LIMITS;
 pub use record::{Attribute, Event, Guest, Kind, Record};
 pub use redaction::Redaction;
+pub(crate) use redaction::escaped_forms;
 pub(crate) use ring::FIXED_LIMITS;
 pub use ring::{Filter, Summary, Trace};
 pub(crate) use statement::FIXED_LIMITS as STATEMENT_LIMITS;

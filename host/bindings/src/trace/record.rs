@@ -155,6 +155,8 @@ impl Record {
         });
         let length = |text: Option<&str>| text.map_or(0, str::len);
         let texts = self.name.len() + length(self.error.as_deref()) + length(self.detail.as_deref());
+        // A client sends one with each of its requests.
+        let texts = texts + length(self.state.as_deref());
         let guest = self.guest.as_ref().map_or(0, |guest| guest.bytes());
         size_of::<Record>() + texts + attributes.sum::<usize>() + guest
     }

@@ -10,14 +10,12 @@ const HIDDEN: &str = "***";
 pub struct Redaction(Vec<String>);
 
 impl Redaction {
-    /// A redaction of `secrets`, in plain form and in JSON's escaped form.
+    /// A redaction of `secrets`, in plain form and in JSON's escaped forms.
     pub fn of<'s>(secrets: impl Iterator<Item = &'s str>) -> Self {
         let mut hidden: Vec<String> = Vec::new();
         for secret in secrets.filter(|secret| !secret.is_empty()) {
-            let escaped = serde_json::Value::from(secret).to_string();
-            // JSON's text without the quotes.
-            let escaped = escaped.get(1..escaped.len().saturating_sub(1)).unwrap_or_default();
-            hidden.extend([secret.to_owned(), escaped.to_owned()]);
+            hidden.push(secret.to_owned());
+            hidden.extend(escaped_forms(secret));
         }
         // The longest first, because one may be the beginning of another.
         hidden.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
@@ -34,6 +32,20 @@ impl Redaction {
     }
 }
 
+/// A secret as JSON writes it, and as JSON writes a text that is JSON itself, for example the body of a request in a
+/// recording. They differ from the secret where it has quotes or line ends, as a private key does.
+pub(crate) fn escaped_forms(secret: &str) -> [String; 2] {
+    let once = escaped(secret);
+    let twice = escaped(&once);
+    [once, twice]
+}
+
+/// JSON's text without the quotes.
+fn escaped(text: &str) -> String {
+    let quoted = serde_json::Value::from(text).to_string();
+    quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default().to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,5 +56,8 @@ mod tests {
         let json = serde_json::json!({ "key": "sk_12", "other": "xa\"b\ny", "id": 7 }).to_string();
         assert_eq!(redaction.apply(&json), r#"{"id":7,"key":"***","other":"x***y"}"#);
         assert_eq!(redaction.apply("sk_1 a\"b\n"), "*** ***");
+        let inner = serde_json::json!({ "other": "xa\"b\ny" }).to_string();
+        let outer = serde_json::json!({ "body": inner }).to_string();
+        assert_eq!(redaction.apply(&outer), r#"{"body":"{\"other\":\"x***y\"}"}"#);
     }
 }

@@ -3,10 +3,10 @@
 //! The spans of a trace arrive when they end, possibly long after the first one: a delivery may be retried for hours.
 //! So the ring groups spans by trace, and drops the oldest trace first, with all its spans.
 
-use super::ids::TraceId;
+use super::ids::{SpanId, TraceId};
 use super::record::Record;
 use parking_lot::Mutex;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -183,8 +183,8 @@ impl Ring {
 fn summary(spans: &[Arc<Record>], filter: &Filter) -> Option<Summary> {
     // The first span on this host has no parent, or one in another process. If there are several (a request, and a
     // later delivery from another host), the earliest counts.
-    let has = |id| spans.iter().any(|span| span.span == id);
-    let outer = |span: &&Arc<Record>| span.parent.is_none_or(|parent| !has(parent));
+    let ids: HashSet<SpanId> = spans.iter().map(|span| span.span).collect();
+    let outer = |span: &&Arc<Record>| span.parent.is_none_or(|parent| !ids.contains(&parent));
     let first = spans.iter().filter(outer).min_by_key(|span| span.start)?;
     let failed = spans.iter().filter(|span| span.error.is_some()).min_by_key(|span| (!outer(span), span.start));
     let fits = filter.component.as_ref().is_none_or(|name| spans.iter().any(|span| *span.component == **name))

@@ -152,6 +152,19 @@ fn what_is_kept_is_bounded_in_traces_spans_and_bytes() {
 }
 
 #[test]
+fn a_tracestate_counts_towards_the_memory_of_its_spans() {
+    let tracer = Tracer::sampled(1.0, true);
+    let long = format!("a={}", "x".repeat(500));
+    for state in [None, Some(long.as_str())] {
+        span(&tracer.root(Parent::parse(PARENT, state)), "x", None);
+    }
+    let spans = tracer.find("4bf92f3577b34da6a3ce929d0e0e4736").unwrap().spans;
+    let mut bytes: Vec<usize> = spans.iter().map(|span| span.bytes()).collect();
+    bytes.sort_unstable();
+    assert_eq!(bytes[1] - bytes[0], long.len());
+}
+
+#[test]
 fn a_statement_is_shown_without_the_values_in_it() {
     for (statement, shown) in [
         ("SELECT *\n  FROM t1 WHERE id = ?1 AND n > 42", "SELECT * FROM t1 WHERE id = ?1 AND n > ?"),
@@ -159,9 +172,24 @@ fn a_statement_is_shown_without_the_values_in_it() {
         ("INSERT INTO a VALUES (1.5e3,'me@example.com',0x1F)", "INSERT INTO a VALUES (?,?,?)"),
         (r"SELECT E'a\'b', 7", "SELECT E?, ?"),
         ("SELECT $tag$ it's $$ 1 $tag$, 'x", "SELECT ?, ?"),
-        ("SELECT /* 'a */ :p1, @p2, \"c 1\"", "SELECT :p1, @p2, \"c ?\""),
+        ("SELECT /* 'a */ :p1, @p2, \"c 1\"", "SELECT :p1, @p2, ?"),
+        ("SELECT /*/ secret */ 1 /* a /* b */ secret */", "SELECT ?"),
+        (r#"SELECT "a"."b_1" FROM "t" WHERE "a" = "b""#, r#"SELECT "a"."b_1" FROM "t" WHERE "a" = "b""#),
+        (r#"SELECT "it's" FROM t WHERE a = 'secret'"#, "SELECT ? FROM t WHERE a = ?"),
+        (r"SELECT a LIKE'b\' AND c = 'secret'", "SELECT a LIKE? AND c = ?"),
     ] {
         assert_eq!(without_values(statement, Syntax::Standard), shown, "{statement}");
+    }
+    for (statement, shown) in [
+        (
+            r#"SELECT "id" FROM "users" WHERE "email" = "me@example.com" AND "name"="anna""#,
+            r#"SELECT "id" FROM "users" WHERE "email" = ? AND "name"=?"#,
+        ),
+        (r#"INSERT INTO "a" ("b", "c") VALUES ("anna", "7")"#, r#"INSERT INTO "a" ("b", "c") VALUES (?, ?)"#),
+        (r#"SELECT 7 FROM a JOIN b ON "a"."id" = "b"."a_id""#, r#"SELECT ? FROM a JOIN b ON "a"."id" = "b"."a_id""#),
+        (r"SELECT `it's`, `a` FROM t WHERE a = 'b\' AND c = 'secret'", "SELECT ?, `a` FROM t WHERE a = ? AND c = ?"),
+    ] {
+        assert_eq!(without_values(statement, Syntax::Sqlite), shown, "{statement}");
     }
     for (statement, shown) in [
         (r#"SELECT "it's secret", `a` FROM b WHERE c = ?"#, "SELECT ?, `a` FROM b WHERE c = ?"),
@@ -189,6 +217,9 @@ proptest! {
         let quoted = format!("a = '{}'", text.replace('\'', "''"));
         prop_assert_eq!(without_values(&quoted, Syntax::Standard), "a = ?");
         let _ = without_values(&text, Syntax::Standard);
+        let _ = without_values(&text, Syntax::Sqlite);
+        let named = format!("a = \"{}\"", text.replace('"', "\"\""));
+        prop_assert_eq!(without_values(&named, Syntax::Sqlite), "a = ?");
         let escaped = format!("a = \"{}\"", text.replace('\\', r"\\").replace('"', r#"\""#));
         prop_assert_eq!(without_values(&escaped, Syntax::MySql), "a = ?");
     }

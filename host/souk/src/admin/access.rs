@@ -13,7 +13,7 @@
 use super::Admin;
 use super::problem::Problem;
 use super::right::Right;
-use crate::http::ADMIN_COOKIE as COOKIE;
+use crate::http::{ADMIN_COOKIE as COOKIE, each_cookie};
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::request::Parts;
 use http::uri::Authority;
@@ -145,9 +145,8 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 /// The value of the session's cookie.
 fn cookie(headers: &HeaderMap) -> Option<&str> {
-    let cookies = headers.get_all(http::header::COOKIE).iter().filter_map(|cookies| cookies.to_str().ok());
-    let mut pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| value)
+    let mut all = headers.get_all(http::header::COOKIE).iter().flat_map(each_cookie);
+    all.find_map(|cookie| std::str::from_utf8(cookie.strip_prefix(COOKIE.as_bytes())?.strip_prefix(b"=")?).ok())
 }
 
 #[cfg(test)]
@@ -235,6 +234,7 @@ mod tests {
     #[test]
     fn a_session_is_found_among_other_cookies() {
         assert_eq!(cookie(&head(&[("cookie", "a=1; souk_admin=x")]).headers), Some("x"));
+        assert_eq!(cookie(&head(&[("cookie", "souk_admin_of_another=y; a=\u{e9}; souk_admin=x")]).headers), Some("x"));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use hyper::body::{Body as _, Incoming};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use souk_bindings::printable;
-use souk_links::durable::operator::{self, Selection};
+use souk_links::durable::operator::{self, Event, Selection};
 use souk_manifest::secrets::SecretError;
 use std::sync::Arc;
 use std::time::Duration;
@@ -181,19 +181,19 @@ impl IncomingRequest<'_> {
             Action::Hosts => json(&facts::hosts(admin).await),
             Action::Map => json(&map::map(admin)),
             Action::Components => json(&facts::components(admin)),
-            Action::Functions => json(&list(&admin.app).await),
+            Action::Functions => json(&list(&admin.app, client.right >= Right::Full).await),
             Action::ListMessages => {
                 let dead = routes::flag(query, "dead")?;
                 let most = routes::number(query, "limit")?
                     .map_or(operator::MAX_LISTED, |most| usize::try_from(most).unwrap_or(usize::MAX));
-                json(&messages::run(&admin.app, operator::Request::List { dead, most }).await?)
+                let mut found = messages::run(&admin.app, operator::Request::List { dead, most }).await?;
+                found.events.iter_mut().for_each(|event| hide_values(event, client.right));
+                json(&found)
             }
             Action::ShowMessage => {
                 let found = messages::run(&admin.app, operator::Request::Show(id)).await?;
                 let mut event = found.events.into_iter().next().ok_or_else(|| Problem::not_found("it is gone"))?;
-                if client.right < Right::Full {
-                    event.arguments = None;
-                }
+                hide_values(&mut event, client.right);
                 json(&event)
             }
             Action::ListTraces => json(&traces::list(admin.app.boundaries().tracer(), head.uri.query())?),
@@ -304,6 +304,14 @@ async fn to_its_end<T: Send + 'static>(
         done
     });
     done.await.unwrap_or_else(|error| Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error)))
+}
+
+/// Removes what only a client that may make calls sees: the arguments of a message, and why its delivery failed. That is
+/// the component's own text, and may be personal data.
+fn hide_values(event: &mut Event, right: Right) {
+    if right < Right::Full {
+        (event.arguments, event.reason) = (None, None);
+    }
 }
 
 /// A name from a request, made safe and short for a log line.

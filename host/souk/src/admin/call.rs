@@ -225,11 +225,17 @@ fn list_local(component: &str, compiled: &Compiled) -> Vec<Listed> {
     http.into_iter().chain(functions).collect()
 }
 
-/// Every function of every component; the hosts that run a remote component list its functions.
-pub async fn list(app: &App) -> Vec<Listed> {
+/// Every function of every component; the hosts that run a remote component list its functions. A component that nothing
+/// has used yet is loaded for it only if this `may_load`: that compiles it, and runs its migrations.
+pub async fn list(app: &App, may_load: bool) -> Vec<Listed> {
     let application = app.application();
     let components = application.components.keys();
     let listed = futures::future::join_all(components.map(async |component| {
+        let loaded = app.pool_if_loaded(component);
+        if loaded.is_none() && !may_load && application.runs_here(component) {
+            let signature = "not loaded: no trigger leads to it, and the token `read` loads nothing".to_owned();
+            return vec![Listed { signature, remote: false, ..nobody(component) }];
+        }
         let pool = match app.pool_by_hand(component).await {
             Ok(pool) => pool,
             Err(error) => return vec![Listed { signature: error.to_string(), remote: false, ..nobody(component) }],

@@ -14,6 +14,11 @@ use std::sync::Arc;
 use tokio_util::task::AbortOnDropHandle;
 
 impl App {
+    /// The instances of `component`, if it is loaded already.
+    pub fn pool_if_loaded(&self, component: &str) -> Option<Arc<Pool>> {
+        self.pool(component).or_else(|| self.late.try_lock().ok()?.pools.get(component).cloned())
+    }
+
     /// The instances of `component`, which this loads if necessary; `None` when it does not run here.
     ///
     /// # Errors

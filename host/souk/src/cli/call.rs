@@ -55,7 +55,7 @@ impl Call {
         let _log = telemetry::start("warn,guest=info,souk::app=error", Format::Text)?;
         let app = App::start_for_calls(application, &state).await?;
         match request {
-            None => Ok(print_list(&call::list(&app).await)),
+            None => Ok(print_list(&call::list(&app, true).await)),
             Some(request) => Ok(print_reply(call::call(&app, request).await?)),
         }
     }

@@ -74,7 +74,7 @@ impl Import {
                 fetch::locate(&mut application, state.path());
                 _log = Some(telemetry::start("warn,guest=info,souk::app=error", Format::Text)?);
                 let app = App::start_for_calls(application, &state).await?;
-                let listed = call::list(&app).await;
+                let listed = call::list(&app, true).await;
                 (Caller::App(app), listed)
             }
         };

@@ -10,6 +10,7 @@ use crate::telemetry::{self, Format};
 use anyhow::{Context as _, bail};
 use chrono::{DateTime, SecondsFormat};
 use clap::Args;
+use souk_bindings::printable;
 use souk_bindings::tape::{Answer, Recording};
 use souk_manifest::{Application, state};
 use std::path::{Path, PathBuf};
@@ -115,8 +116,9 @@ fn show(one: &Recording, replayed: &Replayed) -> bool {
     let what = format!("{} {} {}", one.head.request, one.head.component, one.question.name());
     if let Some(difference) = &replayed.difference {
         output::line(&format!("{what}: differs at import {}", difference.at + 1));
-        output::line(&format!("  recorded: {}", difference.recorded.as_deref().unwrap_or("nothing more")));
-        output::line(&format!("  now:      {}", difference.now.as_deref().unwrap_or("nothing more")));
+        let shown = |import: &Option<String>| printable(import.as_deref().unwrap_or("nothing more"));
+        output::line(&format!("  recorded: {}", shown(&difference.recorded)));
+        output::line(&format!("  now:      {}", shown(&difference.now)));
         return false;
     }
     if let Some(answer) = &replayed.answer {
@@ -129,13 +131,28 @@ fn show(one: &Recording, replayed: &Replayed) -> bool {
     true
 }
 
+/// An answer on one line; what strangers have sent must not control the terminal.
 fn text(answer: &Answer) -> String {
-    match answer {
+    let text = match answer {
         Answer::Returned(json) => json.clone(),
         Answer::Response { status, headers, body } => {
             let headers: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
             format!("{status} {{{}}} {body}", headers.join(", "))
         }
         Answer::Failed(why) => format!("failed: {why}"),
+    };
+    printable(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_shown_does_not_control_the_terminal() {
+        let headers = vec![("a".to_owned(), "b".to_owned())];
+        let answer = Answer::Response { status: 200, headers, body: "\u{1b}]0;x\u{7}one\ntwo".to_owned() };
+        let shown = text(&answer);
+        assert!(!shown.contains(char::is_control) && shown.contains("one") && shown.contains("two"), "{shown:?}");
     }
 }

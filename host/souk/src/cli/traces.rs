@@ -118,9 +118,15 @@ fn waterfall(trace: &TraceTree) -> String {
     let begins = trace.spans.iter().map(start).fold(f64::INFINITY, f64::min);
     let ends = trace.spans.iter().map(|span| start(span) + span.duration_ms).fold(f64::NEG_INFINITY, f64::max);
     let mut text = format!("trace {}\n", trace.trace_id);
-    let mut open: Vec<(usize, &TraceSpan)> = below(&children, None, 0);
-    // A span that is its own ancestor is never reached; only ids from outside could make one.
-    while let Some((depth, span)) = open.pop() {
+    let mut open: Vec<(usize, &TraceSpan)> = below(&mut children, None, 0);
+    // Components choose the ids of their own spans: several can have the same id, or be each other's ancestors. So the
+    // children of an id are taken once, and each span is shown once.
+    loop {
+        let Some((depth, span)) = open.pop() else {
+            let Some(unreached) = children.keys().next().copied() else { break };
+            open = below(&mut children, unreached, 0);
+            continue;
+        };
         let from = start(span) - begins;
         let bar = bar(from, span.duration_ms, ends - begins);
         let name = format!("{}{}", "  ".repeat(depth), printable(&span.name));
@@ -133,7 +139,7 @@ fn waterfall(trace: &TraceTree) -> String {
             let indent = " ".repeat(9 + 1 + 9 + 4 + BAR + 3 + 2 * depth + 4);
             let _ = writeln!(text, "{indent}{key} = {}", printable(&value));
         }
-        open.extend(below(&children, Some(&span.span_id), depth + 1));
+        open.extend(below(&mut children, Some(&span.span_id), depth + 1));
     }
     if trace.lost > 0 {
         let _ = writeln!(text, "{} more spans are not kept", trace.lost);
@@ -141,13 +147,13 @@ fn waterfall(trace: &TraceTree) -> String {
     text
 }
 
-/// The children of a span, in reverse order.
+/// Takes the children of a span, in reverse order.
 fn below<'t>(
-    children: &BTreeMap<Option<&str>, Vec<&'t TraceSpan>>,
-    of: Option<&str>,
+    children: &mut BTreeMap<Option<&'t str>, Vec<&'t TraceSpan>>,
+    of: Option<&'t str>,
     depth: usize,
 ) -> Vec<(usize, &'t TraceSpan)> {
-    children.get(&of).into_iter().flatten().rev().map(|span| (depth, *span)).collect()
+    children.remove(&of).into_iter().flatten().rev().map(|span| (depth, span)).collect()
 }
 
 fn bar(from: f64, took: f64, all: f64) -> String {
@@ -207,5 +213,21 @@ mod tests {
         assert_eq!(lines[3], "     3.00      1.00 ms |         ===            |     SELECT (orders)");
         assert_eq!(lines[4], "     7.00      1.00 ms |                     ===|   after (orders)");
         assert_eq!(lines[5], "2 more spans are not kept");
+    }
+
+    #[test]
+    fn spans_with_the_same_id_and_spans_that_are_each_others_ancestors_are_shown_once() {
+        let spans_of = |edges: &[(&str, Option<&str>)]| {
+            let spans = edges.iter().map(|(id, parent)| span(id, *parent, id, "2026-07-31T12:00:00.000000Z", 1.0));
+            let text = waterfall(&TraceTree { trace_id: "t".to_owned(), spans: spans.collect(), lost: 0 });
+            text.lines().count() - 1
+        };
+        // Each of two spans with an id has all children of that id: without a bound 2^40 lines.
+        let names: Vec<String> = (0..40).map(|n| format!("{n:02}")).collect();
+        let mut edges = vec![("00", None); 2];
+        names.windows(2).for_each(|pair| edges.extend([(&*pair[1], Some(&*pair[0])); 2]));
+        assert_eq!(spans_of(&edges), 80);
+        assert_eq!(spans_of(&[("a", Some("b")), ("b", Some("a")), ("c", Some("c"))]), 3);
+        assert_eq!(spans_of(&[("a", None), ("a", Some("b")), ("b", Some("a"))]), 3);
     }
 }

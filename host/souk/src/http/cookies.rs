@@ -7,22 +7,26 @@ use http::{HeaderMap, HeaderValue};
 /// public listener receives it too.
 pub(crate) const ADMIN_COOKIE: &str = "souk_admin";
 
+/// The cookies in a header, each with its name and value. They are bytes: a browser sends all cookies in one header,
+/// and those of others need not be ASCII.
+pub(crate) fn each_cookie(header: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    header.as_bytes().split(|byte| *byte == b';').map(<[u8]>::trim_ascii)
+}
+
+fn is_admin(cookie: &[u8]) -> bool {
+    cookie.split(|byte| *byte == b'=').next() == Some(ADMIN_COOKIE.as_bytes())
+}
+
 /// Removes the session's cookie from a request for the application.
 pub(super) fn strip_admin(headers: &mut HeaderMap) {
-    let is_ours = |pair: &str| pair.trim().split('=').next() == Some(ADMIN_COOKIE);
-    let ours = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.split(';').any(is_ours));
-    if !headers.get_all(COOKIE).iter().any(ours) {
+    if !headers.get_all(COOKIE).iter().any(|header| each_cookie(header).any(is_admin)) {
         return;
     }
     let all: Vec<_> = headers.get_all(COOKIE).iter().cloned().collect();
     headers.remove(COOKIE);
-    for value in all {
-        let Ok(text) = value.to_str() else {
-            headers.append(COOKIE, value);
-            continue;
-        };
-        let others: Vec<&str> = text.split(';').map(str::trim).filter(|pair| !is_ours(pair)).collect();
-        if let (false, Ok(value)) = (others.is_empty(), HeaderValue::try_from(others.join("; "))) {
+    for header in all {
+        let others: Vec<&[u8]> = each_cookie(&header).filter(|cookie| !is_admin(cookie)).collect();
+        if let (false, Ok(value)) = (others.is_empty(), HeaderValue::from_bytes(&others.join(&b"; "[..]))) {
             headers.append(COOKIE, value);
         }
     }
@@ -48,5 +52,14 @@ mod tests {
             let found: Vec<_> = headers.get_all("cookie").iter().map(|value| value.to_str().unwrap()).collect();
             assert_eq!(found, left, "{given:?}");
         }
+    }
+
+    #[test]
+    fn a_cookie_that_is_not_ascii_does_not_carry_the_session_to_a_component() {
+        let mut headers = HeaderMap::new();
+        headers.append("cookie", HeaderValue::from_bytes("a=\u{e9}; souk_admin=x; b=2".as_bytes()).unwrap());
+        strip_admin(&mut headers);
+        let found: Vec<_> = headers.get_all("cookie").iter().map(HeaderValue::as_bytes).collect();
+        assert_eq!(found, ["a=\u{e9}; b=2".as_bytes()]);
     }
 }

@@ -27,7 +27,7 @@ mod upload;
 
 pub(crate) use activity::{Activity, UnderWay};
 pub(crate) use connections::{Connection, Connections};
-pub(crate) use cookies::ADMIN_COOKIE;
+pub(crate) use cookies::{ADMIN_COOKIE, each_cookie};
 pub use edge::Edge;
 pub(crate) use error::status as status_of;
 pub(crate) use peer::Share;
