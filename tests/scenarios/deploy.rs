@@ -369,8 +369,14 @@ async fn a_version_that_its_callers_cannot_call_is_refused_with_both_signatures(
     ] {
         assert!(refusal.contains(fragment), "{fragment} is missing: {refusal}");
     }
-    let refusal = refused(&app, &["callee", &file("traps.wasm")]).await;
-    assert!(refusal.contains("nothing was deployed") && refusal.contains("component `callee`"), "{refusal}");
+    let traps = file("traps.wasm");
+    let mut arguments = vec!["callee", traps.as_str()];
+    // A check says so too.
+    for _ in 0..2 {
+        let refusal = refused(&app, &arguments).await;
+        arguments.push("--check");
+        assert!(refusal.contains("nothing was deployed") && refusal.contains("component `callee`"), "{refusal}");
+    }
     let number =
         async || texts(&app.call("callee", "test:deploy/numbers#f", Some(serde_json::json!({ "x": 1 }))).await).0;
     assert_eq!(number().await.trim(), "1");
