@@ -223,6 +223,8 @@ impl App {
         let number = match (agreed, intents.of(&declared.name)) {
             (Some(intent), _) => intent.number,
             (None, Some(intent)) if intent.digest == digest && !self.is_tried_out_elsewhere(&declared.name)? => {
+                // In case the file on NATS was damaged or is gone: other hosts wait for it.
+                self.give_file(intents, &declared.name, digest).await?;
                 return Ok(None);
             }
             (None, _) => intents.newest(&declared.name).map_or(0, |newest| newest + 1).max(book.active),
