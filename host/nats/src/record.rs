@@ -119,7 +119,9 @@ impl Records {
                 Err(error) => match error.kind() {
                     LastRawMessageErrorKind::NoMessageFound => Ok(Record { value: None, revision: 0 }),
                     // The server has lost its data.
-                    LastRawMessageErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                    LastRawMessageErrorKind::JetStream(answer)
+                        if answer.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+                    {
                         open_or_create(&self.nats, &self.bucket, MAX_RECORDS_BYTES).await?;
                         Ok(Record { value: None, revision: 0 })
                     }
