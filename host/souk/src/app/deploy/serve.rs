@@ -49,7 +49,7 @@ impl App {
         if is_at_source {
             compiled = compiled.with_symbols_of(&declared.source);
         }
-        let version = self.instantiate(declared, pool, compiled, (number, &written.digest)).await?;
+        let version = self.instantiate(declared, pool, compiled, (number, written.digest.as_str())).await?;
         let (app, component) = (self.clone(), declared.name.clone());
         let saved = tokio::task::spawn_blocking(move || {
             let books = &app.deployments.books;
