@@ -32,6 +32,7 @@ mod scenarios {
     mod deploy_trees;
     mod deploy_trials;
     mod deploy_types;
+    mod deploy_watch;
     mod disk;
     mod doctor;
     mod durable;

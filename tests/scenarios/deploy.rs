@@ -233,7 +233,7 @@ async fn a_good_version_gets_its_share_and_then_all_calls() {
 }
 
 /// A component that exports the contract with one function `f`, which has a parameter of this type.
-fn exporter(parameter: &str, core: &str) -> String {
+pub(super) fn exporter(parameter: &str, core: &str) -> String {
     format!(
         r#"(component
             (core module $m (func (export "f") (param {core}) (result i32) i32.const 1))
@@ -244,7 +244,7 @@ fn exporter(parameter: &str, core: &str) -> String {
     )
 }
 
-const CALLER: &str = r#"(component
+pub(super) const CALLER: &str = r#"(component
     (import "test:deploy/numbers@1.0.0" (instance $numbers (export "f" (func (param "x" u32) (result u32)))))
     (alias export $numbers "f" (func $f))
     (core func $lowered (canon lower (func $f)))
@@ -369,8 +369,14 @@ async fn a_version_that_its_callers_cannot_call_is_refused_with_both_signatures(
     ] {
         assert!(refusal.contains(fragment), "{fragment} is missing: {refusal}");
     }
-    let refusal = refused(&app, &["callee", &file("traps.wasm")]).await;
-    assert!(refusal.contains("nothing was deployed") && refusal.contains("component `callee`"), "{refusal}");
+    let traps = file("traps.wasm");
+    let mut arguments = vec!["callee", traps.as_str()];
+    // A check says so too.
+    for _ in 0..2 {
+        let refusal = refused(&app, &arguments).await;
+        arguments.push("--check");
+        assert!(refusal.contains("nothing was deployed") && refusal.contains("component `callee`"), "{refusal}");
+    }
     let number =
         async || texts(&app.call("callee", "test:deploy/numbers#f", Some(serde_json::json!({ "x": 1 }))).await).0;
     assert_eq!(number().await.trim(), "1");

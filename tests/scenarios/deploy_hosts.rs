@@ -185,6 +185,9 @@ async fn a_nats_client_without_the_cluster_secret_cannot_deploy_or_replay_or_cha
     assert!(line.contains("ERROR") && line.contains("this host does not run it"), "{line}");
     fresh.wait_for_log("fix: deploy it again from a host that runs it").await;
     assert_eq!(body(&fresh.client(), "/").await, (200, "good-1".to_owned()));
+    let said = souk(&app, STATES[1], "deploy", &["web", &built(&app, "good-4")]).await;
+    assert!(said.contains("serves already"), "{said}");
+    all_serve(&[&first, &second, &fresh], "good-4").await;
     for host in [&first, &second, &fresh] {
         assert!(!host.log().iter().any(|line| line.contains(SECRET)));
     }

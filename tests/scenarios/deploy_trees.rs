@@ -179,6 +179,22 @@ async fn a_tree_of_calls_over_three_hosts_sees_one_version_also_after_the_host_t
 }
 
 #[tokio::test]
+async fn a_host_that_is_stopped_ends_its_trial_and_another_host_tries_the_version_out() {
+    let nats = Nats::start();
+    let app = application(&nats);
+    let both = ["--only", "middle,callee"];
+    let one = app.start_at("127.0.0.1:0", "one", &both).await;
+    let _two = app.start_at("127.0.0.1:0", "two", &both).await;
+    for (state, host) in [("one", Some(one)), ("two", None)] {
+        let output = try_out(&app, state, ("callee", "new.wasm")).await;
+        assert!(output.status.success(), "at {state}: {:?}", texts(&output));
+        if let Some(host) = host {
+            host.stop().await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_deployment_at_another_host_ends_the_trial_of_a_host_that_does_not_come_back() {
     let nats = Nats::start();
     let app = application(&nats);

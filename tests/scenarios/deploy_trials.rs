@@ -54,6 +54,49 @@ async fn a_file_that_was_built_during_a_trial_is_a_new_version_at_the_next_start
 }
 
 #[tokio::test]
+async fn a_file_at_source_that_did_not_stay_does_not_come_back_with_a_restart() {
+    for end in ["judged", "taken away", "killed"] {
+        let app = app();
+        let host = app.start().await;
+        let app = app.file("web.wasm", version("traps"));
+        let said = deploy(&app, &["web", "--canary", "50%", "--for", "10m"]).await;
+        assert!(said.contains("version 2 gets 50 %"), "{said}");
+        match end {
+            "judged" => {
+                let crowd = Crowd::of(&host);
+                let line = host.wait_for_log("version 2 of component `web` gets no more calls").await;
+                assert!(line.contains("trapped"), "{line}");
+                crowd.stop().await;
+            }
+            "taken away" => {
+                let (out, error) = texts(&app.souk("rollback", &["web"]).await);
+                assert!(out.contains("version 2 was tried out and gets no more calls"), "{out}{error}");
+            }
+            _ => {}
+        }
+        if end == "killed" {
+            host.signal("KILL");
+            host.wait().await;
+        } else {
+            host.stop().await;
+        }
+        for _ in 0..2 {
+            let host = app.start().await;
+            host.wait_for_log("web: version 1, because the file at its `source` was tried out as version 2").await;
+            assert_eq!(body(&host.client(), "/").await, (200, "good-1".to_owned()), "{end}");
+            let said = deploy(&app, &["web", "--check"]).await;
+            assert!(said.contains("would be version 3"), "an operator can deploy it again: {said}");
+            host.stop().await;
+        }
+        let app = app.file("web.wasm", version("good-3"));
+        let host = app.start().await;
+        host.wait_for_log("web: version 3, because its `source` has changed").await;
+        assert_eq!(body(&host.client(), "/").await, (200, "good-3".to_owned()), "{end}");
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_version_is_not_deployed_while_a_component_that_it_calls_has_one_on_trial() {
     let app = App::inline(MANIFEST)
         .component("caller.wasm", &caller(false))

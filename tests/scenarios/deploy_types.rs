@@ -1,9 +1,10 @@
 //! Deployment of a component whose contract has a new optional field, while the other side of the link still has the
 //! old contract.
 
-use super::deploy::deploy;
+use super::deploy::{deploy, exporter};
 use crate::harness::App;
 use crate::harness::app::texts;
+use crate::harness::nats::Nats;
 
 pub(super) const MANIFEST: &str = r#"
     spin_manifest_version = 2
@@ -96,4 +97,22 @@ async fn either_side_of_a_link_is_deployed_first_when_what_it_returns_gains_an_o
         }
         assert_eq!(number().await, "61");
     }
+}
+
+#[tokio::test]
+async fn a_host_that_is_alone_on_nats_goes_back_from_a_version_with_one_function_more() {
+    let manifest = r#"
+        spin_manifest_version = 2
+        application = { name = "alone", version = "1.0.0" }
+        [component.numbers]
+        source = "numbers.wasm"
+    "#;
+    let (nats, numbers) = (Nats::start(), exporter("u32", "i32"));
+    let more = numbers.replace(r#"(export "f" (func $f)))"#, r#"(export "f" (func $f)) (export "h" (func $f)))"#);
+    let app = App::inline(manifest).component("numbers.wasm", &numbers).component("more.wasm", &more);
+    let app = app.argument("--nats").argument(nats.url());
+    let _host = app.start().await;
+    deploy(&app, &["numbers", app.path("more.wasm").to_str().unwrap()]).await;
+    let (out, error) = texts(&app.souk("rollback", &["numbers"]).await);
+    assert!(out.contains("version 3 serves"), "no other host could call the function: {out}{error}");
 }

@@ -3,6 +3,7 @@
 //!
 //! `CALLER-to-CALLEE` is a component of the application, under the route of its name.
 
+use super::deploy::deploy;
 use crate::harness::nats::Nats;
 use crate::harness::{Answer, App, Client, Host, build, eventually};
 use futures::future::join_all;
@@ -192,6 +193,22 @@ async fn a_callee_may_continue_after_its_return_until_its_deadline() {
         get(&client, &link, "next/lamp").await.expect(200);
     }
     assert_eq!(host.log_count("after its return"), CALLERS.len(), "{:#?}", host.log());
+}
+
+#[tokio::test]
+async fn a_version_that_fails_after_its_return_does_not_stay_on_trial() {
+    let app = app("call_deadline = 700");
+    let host = app.start().await;
+    // The same code with one more custom section, which makes it another file.
+    let mut file = std::fs::read(build::component("mixed-callee-async")).unwrap();
+    file.extend([0, 2, 1, b'x']);
+    let app = app.file("next.wasm", file);
+    let path = app.path("next.wasm");
+    deploy(&app, &["to-async", path.to_str().unwrap(), "--canary", "99.99%", "--for", "10m"]).await;
+    // The call ends well, and what goes on after it misses its deadline.
+    get(&host.client(), "func-to-async", "linger/600000").await.expect(200);
+    let line = host.wait_for_log("version 2 of component `to-async` gets no more calls").await;
+    assert!(line.contains("1 of 2 calls failed"), "{line}");
 }
 
 #[tokio::test]

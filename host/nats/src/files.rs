@@ -65,6 +65,8 @@ impl Files {
         if self.write(name, file).await.is_ok() {
             return Ok(());
         }
+        // The server may have lost its data.
+        open_or_create(&self.nats, &self.bucket, MAX_FILES_BYTES).await?;
         self.keep_only(needed).await?;
         self.write(name, file).await
     }
@@ -162,6 +164,10 @@ mod tests {
         files.keep_only(&BTreeSet::from(["a1".to_owned()])).await.unwrap();
         assert_eq!(files.get("a1", 1).await.unwrap(), Some(vec![0]));
         assert_eq!(files.get("a131072", 131_072).await.unwrap(), None);
+        // A server that has lost its data gets the next file.
+        nats.jetstream().delete_stream(format!("KV_{}", files.bucket)).await.unwrap();
+        files.put("a1", &[7], &none).await.unwrap();
+        assert_eq!(files.get("a1", 1).await.unwrap(), Some(vec![7]));
         assert!(files.put("large", &vec![0; MAX_FILE_BYTES as usize + 1], &none).await.is_err());
     }
 }

@@ -107,7 +107,8 @@ impl Records {
         Ok(Records { nats: nats.clone(), bucket, stream })
     }
 
-    /// The record under `key`, which consists of letters, digits, `-` and `_`.
+    /// The record under `key`, which consists of letters, digits, `-` and `_`. A bucket that the server has lost is made
+    /// again.
     ///
     /// # Errors
     /// When JetStream does not answer.
@@ -117,6 +118,13 @@ impl Records {
                 Ok(message) => Ok(Record { value: Some(message.payload), revision: message.sequence }),
                 Err(error) => match error.kind() {
                     LastRawMessageErrorKind::NoMessageFound => Ok(Record { value: None, revision: 0 }),
+                    // The server has lost its data.
+                    LastRawMessageErrorKind::JetStream(answer)
+                        if answer.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+                    {
+                        open_or_create(&self.nats, &self.bucket, MAX_RECORDS_BYTES).await?;
+                        Ok(Record { value: None, revision: 0 })
+                    }
                     LastRawMessageErrorKind::JetStream(answer) => Err(RecordError::answered(&answer)),
                     _ => Err(RecordError::transient(&error)),
                 },
@@ -257,6 +265,18 @@ mod tests {
                 assert_eq!(stored, Bytes::from(format!("{winner} {round}")));
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_bucket_that_the_server_has_lost_is_made_again() {
+        let server = Server::start();
+        let nats = connected(&server).await;
+        let records = Records::open(&nats, "r").await.unwrap();
+        assert!(records.replace("key", Bytes::from("one"), 0).await.unwrap());
+        nats.jetstream().delete_stream(format!("KV_{}", records.bucket)).await.unwrap();
+        assert_eq!(records.get("key").await.unwrap(), Record { value: None, revision: 0 });
+        assert!(records.replace("key", Bytes::from("two"), 0).await.unwrap());
+        assert_eq!(records.get("key").await.unwrap().value, Some(Bytes::from("two")));
     }
 
     #[tokio::test]

@@ -132,10 +132,10 @@ impl Pool {
     }
 
     /// Lets a guest go on after its return, until the deadline of its call. This cannot change the call's result and
-    /// nobody waits for it, so it runs in a new task.
+    /// nobody waits for it, so it runs in a new task. A failure counts against the version, whose call has ended well.
     pub(super) fn go_on(self: Arc<Self>, mut lease: Lease, deadline: tokio::time::Instant, trace: Arc<str>) {
         tokio::spawn(async move {
-            let version = lease.version.0.id().number;
+            let (version, start) = (lease.version.0.id().number, tokio::time::Instant::now());
             let ended = match tokio::time::timeout_at(deadline, finish(&mut lease)).await {
                 Ok(Err(error)) => Err(self.trapped(&error, &mut lease).await),
                 Ok(Ok(())) => Ok(()),
@@ -145,6 +145,9 @@ impl Pool {
                 Ok(()) => lease.give_back(),
                 Err(error) => {
                     tracing::error!(component = %self.component(), version, trace = %trace, "after its return: {error}");
+                    if let Some(outcome) = Outcome::of_failure(error.failure) {
+                        lease.version.0.tally.note(outcome, start.elapsed());
+                    }
                 }
             }
         });

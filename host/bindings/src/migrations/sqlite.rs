@@ -85,6 +85,7 @@ pub fn prepare(
     if migrations.is_empty() {
         return Ok(false);
     }
+    remove_old_copies(database);
     let connection = context.connect()?;
     let status = context.compare(&connection, &migrations, &context.parse(&migrations)?)?;
     if standing::pending(component, database.label(), &migrations, &status)?.is_empty() {
@@ -110,9 +111,8 @@ impl Context<'_> {
             reason: format!("a copy in which to try them cannot be made: {reason}"),
             fix: "make room in the state folder",
         };
-        let folder = database.path().parent().unwrap_or(Path::new("."));
-        let copy =
-            tempfile::Builder::new().prefix(".rehearsal-").tempdir_in(folder).map_err(|e| no_copy(e.to_string()))?;
+        let (folder, prefix) = copies(database);
+        let copy = tempfile::Builder::new().prefix(&prefix).tempdir_in(folder).map_err(|e| no_copy(e.to_string()))?;
         let path = copy.path().join("copy.db");
         connection
             .backup(rusqlite::MAIN_DB, &path, None::<fn(rusqlite::backup::Progress)>)
@@ -147,6 +147,24 @@ impl Context<'_> {
             applied.push(migration.file.clone());
         }
         Ok((connection, applied, standing::is_new(&status)))
+    }
+}
+
+/// The folder of the copies of a database, and how their names begin.
+fn copies(database: &Database) -> (&Path, String) {
+    let (path, folder) = (database.path(), database.path().parent());
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    (folder.unwrap_or(Path::new(".")), format!(".rehearsal-{name}-"))
+}
+
+/// Removes the copies that a host has left which was killed while it tried out migrations.
+fn remove_old_copies(database: &Database) {
+    let (folder, prefix) = copies(database);
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            // If this fails, it only takes room.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
     }
 }
 

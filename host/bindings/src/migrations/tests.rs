@@ -327,3 +327,17 @@ fn a_start_tries_pending_migrations_out_first_and_then_none_has_run_if_one_fails
     let names: Vec<_> = left.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     assert!(names.iter().all(|name| !name.contains("rehearsal")), "{names:?}");
 }
+
+#[test]
+fn a_copy_that_a_killed_host_has_left_is_removed_by_the_next_start() {
+    let f = Fixture::new(&[("0001_a.sql", "CREATE TABLE a (n INTEGER);")]);
+    f.run("one").unwrap();
+    let folder = f.database.path().parent().unwrap();
+    let (own, other) = (folder.join(".rehearsal-shop.db-x7Ab3c"), folder.join(".rehearsal-other.db-x7Ab3c"));
+    for copy in [&own, &other] {
+        fs::create_dir(copy).unwrap();
+        fs::write(copy.join("copy.db"), "data of customers").unwrap();
+    }
+    assert!(!sqlite::prepare(&f.database, "one", &f.dir("one"), &[], &[]).unwrap());
+    assert!(!own.exists() && other.exists(), "another host may be trying out the other one");
+}

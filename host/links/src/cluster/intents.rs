@@ -162,6 +162,11 @@ impl Intents {
         self.last.lock().clone()
     }
 
+    /// Whether a record was there when it was last read or written: a NATS that has lost its data has none.
+    pub fn is_recorded(&self) -> bool {
+        self.seen.lock().is_some_and(|revision| revision > 0)
+    }
+
     /// Whether these bytes are the agreement that was accepted last.
     pub fn is_last(&self, bytes: &[u8]) -> bool {
         self.signed(bytes).is_some_and(|agreement| agreement == *self.last.lock())

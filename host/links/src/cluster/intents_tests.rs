@@ -279,3 +279,29 @@ fn an_intent_knows_the_last_files_before_it() {
     assert_eq!((last.known.len(), last.previous.as_deref()), (16, Some("d39")));
     assert_eq!((last.known.first().unwrap().as_str(), last.known.last().unwrap().as_str()), ("s33", "d40"));
 }
+
+#[tokio::test]
+async fn what_a_nats_without_its_data_lacks_is_recorded_by_the_next_deployment() {
+    let server = Server::start();
+    let application = with(&server, Some(SECRET));
+    let nats = connected(&server, &application).await;
+    let (one, other) = (host(&nats, &application, None).await, host(&nats, &application, None).await);
+    for number in 1..=3 {
+        write(&one, "web", number, &format!("w{number}")).await.unwrap();
+    }
+    other.look().await.unwrap();
+    assert!(one.is_recorded() && other.is_recorded());
+    nats.jetstream().delete_stream("KV_souk_shop_deployments").await.unwrap();
+    for host in [&one, &other] {
+        assert_eq!(host.look().await.unwrap(), ReadOutcome::Same);
+        assert!(!host.is_recorded());
+        assert_eq!(host.of("web").unwrap().digest, "w3", "it stays valid");
+    }
+    write(&one, "products", 1, "p1").await.unwrap();
+    let fresh = host(&nats, &application, None).await;
+    for host in [&other, &fresh] {
+        assert!(matches!(host.look().await.unwrap(), ReadOutcome::New(_)));
+        assert!(host.is_recorded());
+        assert_eq!((host.of("web").unwrap().digest, host.of("products").unwrap().digest), ("w3".into(), "p1".into()));
+    }
+}

@@ -36,22 +36,17 @@ pub(super) fn reload(admin: Arc<Admin>, certificates: Vec<Tls>) -> std::io::Resu
     });
     for tls in certificates {
         tokio::spawn(async move {
-            let (mut tick, mut seen) = (tokio::time::interval(CERTIFICATE_INTERVAL), tls.changed());
+            let mut tick = tokio::time::interval(CERTIFICATE_INTERVAL);
             loop {
                 tick.tick().await;
-                let changed = tls.changed();
-                if changed == seen {
+                if !tls.is_outdated() {
                     continue;
                 }
                 match tls.reload() {
                     Ok(()) => tracing::info!("the certificate has changed: new connections get it"),
                     // The key file may follow in a moment.
-                    Err(error) => {
-                        tracing::warn!("the certificate has changed and cannot be used: {error}");
-                        continue;
-                    }
+                    Err(error) => tracing::warn!("the certificate has changed and cannot be used: {error}"),
                 }
-                seen = changed;
             }
         });
     }

@@ -276,10 +276,15 @@ impl Up {
         // After this, only requests that have begun are served.
         shutdown.cancel();
         service_manager::stopping();
+        let trials = tokio::spawn({
+            let app = app.clone();
+            async move { app.end_trials().await }
+        });
         let mut drained = edge.await?.unwrap_or_default();
         admin.changes.close();
         drained &= tokio::time::timeout(drain, admin.changes.wait()).await.is_ok();
         drained &= app.finish_calls().await;
+        let _ = trials.await;
         if let Some(export) = export {
             export.finish().await;
         }

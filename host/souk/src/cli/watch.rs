@@ -2,6 +2,9 @@
 //!
 //! `watch` under `[component.NAME.build]` lists the sources. If a build fails or a version does not fit, the old
 //! version keeps serving and the terminal shows the reason. Changes during a build start another build after it.
+//!
+//! A new function is written in the component that has it and in its caller, and nobody knows which of the two is built
+//! first. So a version that was refused is deployed again when another component has got a new version.
 
 use super::{build, output};
 use crate::app::App;
@@ -122,20 +125,32 @@ async fn watch(
     _watcher: notify::RecommendedWatcher,
     stop: CancellationToken,
 ) {
+    // The components whose last build was refused, and why.
+    let mut refused: BTreeMap<&str, String> = BTreeMap::new();
     while let Some(Some(first)) = stop.run_until_cancelled(changes.recv()).await {
         let mut changed = components(&all, &first);
         while let Ok(Some(path)) = tokio::time::timeout(QUIET_TIME, changes.recv()).await {
             changed.extend(components(&all, &path));
         }
+        let mut has_served = false;
         for component in changed {
-            if let Err(error) = renew(&app, &places, quiet, component).await {
-                let text = super::with_causes(&error);
-                output::note(&format!(
-                    "error: {text}\n  `{component}` serves as before; the next change starts another build"
-                ));
+            refused.remove(component);
+            match rebuild(&places, quiet, component).await {
+                Ok(()) => has_served |= deploy(&app, quiet, component, None, &mut refused).await,
+                Err(error) => report(component, &super::with_causes(&error)),
+            }
+        }
+        while std::mem::take(&mut has_served) {
+            for (component, why) in std::mem::take(&mut refused) {
+                has_served |= deploy(&app, quiet, component, Some(why), &mut refused).await;
             }
         }
     }
+}
+
+/// Says why a component was not replaced.
+fn report(component: &str, why: &str) {
+    output::note(&format!("error: {why}\n  `{component}` serves as before; the next change starts another build"));
 }
 
 /// How patterns match: as when a build looks for its sources, `*` stays within a folder.
@@ -149,8 +164,8 @@ fn components<'a>(all: &'a [Watched], path: &Path) -> BTreeSet<&'a str> {
     concerned.map(|watched| watched.component.as_str()).collect()
 }
 
-/// Builds a component and deploys the result.
-async fn renew(app: &Arc<App>, places: &Places, quiet: bool, component: &str) -> anyhow::Result<()> {
+/// Builds a component.
+async fn rebuild(places: &Places, quiet: bool, component: &str) -> anyhow::Result<()> {
     let names = [component.to_owned()];
     let request = build::BuildRequest {
         manifest: &places.manifest,
@@ -158,7 +173,18 @@ async fn renew(app: &Arc<App>, places: &Places, quiet: bool, component: &str) ->
         components: &names,
         state: &places.state,
     };
-    build::run(request, quiet).await?;
+    build::run(request, quiet).await
+}
+
+/// Deploys what was built of a component, and returns whether it serves. If it is `refused`, the reason is printed,
+/// unless it is the one `before`.
+async fn deploy<'a>(
+    app: &Arc<App>,
+    quiet: bool,
+    component: &'a str,
+    before: Option<String>,
+    refused: &mut BTreeMap<&'a str, String>,
+) -> bool {
     let order = Order {
         component: component.to_owned(),
         bytes: None,
@@ -166,11 +192,22 @@ async fn renew(app: &Arc<App>, places: &Places, quiet: bool, component: &str) ->
         by: "souk up --watch".to_owned(),
         check: false,
     };
-    let done = app.deploy(order).await?;
-    if !quiet {
-        output::note(&format!("   served {component}: {}", done.message));
+    match app.deploy(order).await {
+        Ok(done) => {
+            if !quiet {
+                output::note(&format!("   served {component}: {}", done.message));
+            }
+            true
+        }
+        Err(error) => {
+            let why = super::with_causes(&error.into());
+            if before.as_ref() != Some(&why) {
+                report(component, &why);
+            }
+            refused.insert(component, why);
+            false
+        }
     }
-    Ok(())
 }
 
 #[cfg(test)]

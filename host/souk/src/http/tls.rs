@@ -27,6 +27,8 @@ pub struct TlsError {
 pub struct Tls {
     /// The acceptor with the certificate for new connections.
     acceptor: Arc<RwLock<TlsAcceptor>>,
+    /// When the certificate file that was read last had been changed.
+    read: Arc<RwLock<Option<SystemTime>>>,
     certificate: PathBuf,
     key: PathBuf,
     /// For listeners that only speak HTTP/1.1.
@@ -36,8 +38,10 @@ pub struct Tls {
 impl Tls {
     /// The same for a listener that only speaks HTTP/1.1.
     pub fn http1_only(self) -> Self {
-        let acceptor = only_http1(&self.acceptor.read());
-        Tls { acceptor: Arc::new(RwLock::new(acceptor)), only_http1: true, ..self }
+        // Each listener reads the files for itself.
+        let (acceptor, read) = (only_http1(&self.acceptor.read()), *self.read.read());
+        let (acceptor, read) = (Arc::new(RwLock::new(acceptor)), Arc::new(RwLock::new(read)));
+        Tls { acceptor, read, only_http1: true, ..self }
     }
 
     /// Reads certificate and key again, for new connections.
@@ -45,14 +49,16 @@ impl Tls {
     /// # Errors
     /// As [`Tls::load`]; then the previous certificate stays in use.
     pub fn reload(&self) -> Result<(), TlsError> {
+        let changed = changed(&self.certificate);
         let acceptor = Tls::read(&self.certificate, &self.key)?;
         *self.acceptor.write() = if self.only_http1 { only_http1(&acceptor) } else { acceptor };
+        *self.read.write() = changed;
         Ok(())
     }
 
-    /// When the certificate file was last changed.
-    pub fn changed(&self) -> Option<SystemTime> {
-        std::fs::metadata(&self.certificate).ok()?.modified().ok()
+    /// Whether the certificate file was changed since it was read.
+    pub fn is_outdated(&self) -> bool {
+        changed(&self.certificate) != *self.read.read()
     }
 
     /// Accepts a TLS connection on `stream`.
@@ -69,8 +75,10 @@ impl Tls {
     /// # Errors
     /// When a file cannot be read, or the two do not belong together.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+        // Before it is read: a change meanwhile is one.
+        let read = Arc::new(RwLock::new(changed(certificate)));
         let acceptor = Arc::new(RwLock::new(Tls::read(certificate, key)?));
-        Ok(Tls { acceptor, certificate: certificate.to_path_buf(), key: key.to_path_buf(), only_http1: false })
+        Ok(Tls { acceptor, read, certificate: certificate.to_path_buf(), key: key.to_path_buf(), only_http1: false })
     }
 
     fn read(certificate: &Path, key: &Path) -> Result<TlsAcceptor, TlsError> {
@@ -112,6 +120,11 @@ impl Tls {
     }
 }
 
+/// When a file was last changed.
+fn changed(file: &Path) -> Option<SystemTime> {
+    std::fs::metadata(file).ok()?.modified().ok()
+}
+
 /// The same certificate, for HTTP/1.1 only.
 fn only_http1(acceptor: &TlsAcceptor) -> TlsAcceptor {
     let mut config = ServerConfig::clone(acceptor.config());
@@ -128,6 +141,7 @@ fn is_encrypted(pem: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn a_changed_certificate_is_read_again_and_a_broken_one_leaves_the_old() {
@@ -149,6 +163,29 @@ mod tests {
         std::fs::write(&certificate, "no certificate").unwrap();
         assert!(tls.reload().unwrap_err().to_string().contains("cert.pem"));
         assert_eq!(config(), second);
+    }
+
+    #[test]
+    fn a_certificate_is_outdated_when_its_file_was_changed_after_it_was_read_whenever_that_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+        let made = rcgen::generate_simple_self_signed(vec!["one.test".to_owned()]).unwrap();
+        std::fs::write(&certificate, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let change = |seconds| {
+            let file = std::fs::File::options().write(true).open(&certificate).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+        };
+        let tls = Tls::load(&certificate, &key).unwrap();
+        let other = tls.clone().http1_only();
+        assert!(!tls.is_outdated() && !other.is_outdated());
+        change(1);
+        assert!(tls.is_outdated() && other.is_outdated());
+        tls.reload().unwrap();
+        assert!(!tls.is_outdated() && other.is_outdated(), "the other listener has not read it");
+        std::fs::write(&key, "no key").unwrap();
+        change(2);
+        assert!(tls.reload().is_err() && tls.is_outdated(), "it is tried again when the key has followed");
     }
 
     #[test]

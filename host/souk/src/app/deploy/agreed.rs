@@ -208,8 +208,8 @@ impl App {
         }
     }
 
-    /// Records that all hosts run this host's version, unless they have agreed on it already and no other host tries out
-    /// a version; returns the number of that agreement.
+    /// Records that all hosts run this host's version, unless they have agreed on it already, NATS still has that, and no
+    /// other host tries out a version; returns the number of that agreement.
     pub(super) async fn agree_on_active(
         &self,
         declared: &Declared,
@@ -222,7 +222,11 @@ impl App {
         let book = self.deployments.books.of(&declared.name);
         let number = match (agreed, intents.of(&declared.name)) {
             (Some(intent), _) => intent.number,
-            (None, Some(intent)) if intent.digest == digest && !self.is_tried_out_elsewhere(&declared.name)? => {
+            (None, Some(intent))
+                if intent.digest == digest && intents.is_recorded() && !self.is_tried_out_elsewhere(&declared.name)? =>
+            {
+                // In case the file on NATS was damaged or is gone: other hosts wait for it.
+                self.give_file(intents, &declared.name, digest).await?;
                 return Ok(None);
             }
             (None, _) => intents.newest(&declared.name).map_or(0, |newest| newest + 1).max(book.active),

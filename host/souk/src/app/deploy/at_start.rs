@@ -134,9 +134,13 @@ impl App {
                     usual.entry((number, "which served before")).or_default().push(component.clone());
                     None
                 }
-                Reason::Deployed => {
-                    Some("which was deployed; the manifest's `source` has not changed since".to_owned())
-                }
+                Reason::Deployed => Some(match one.book.withdrawn(&one.source) {
+                    Some(tried) => format!(
+                        "because the file at its `source` was tried out as version {tried} and did not stay; `souk deploy \
+                         {component}` deploys it again"
+                    ),
+                    None => "which was deployed; the manifest's `source` has not changed since".to_owned(),
+                }),
                 Reason::Agreed => Some(format!("which the hosts have agreed on (deployed by {})", one.by())),
                 Reason::SourceChanged => Some("because its `source` has changed".to_owned()),
             };

@@ -94,7 +94,16 @@ impl Books {
 
     /// Records why a version does not serve. Blocks on the disk.
     pub(super) fn note(&self, component: &str, number: u64, why: &str) {
-        if let Err(error) = self.change(component, None, |book| book.note(number, why)) {
+        self.explain(component, number, why, |book| book.note(number, why));
+    }
+
+    /// Records why a version on trial does not stay; see [`Book::withdraw`]. Blocks on the disk.
+    pub(super) fn withdraw(&self, component: &str, number: u64, source: &str, why: &str) {
+        self.explain(component, number, why, |book| book.withdraw(number, source, why));
+    }
+
+    fn explain(&self, component: &str, number: u64, why: &str, explain: impl FnOnce(&mut Book)) {
+        if let Err(error) = self.change(component, None, explain) {
             tracing::error!(
                 component,
                 "component `{component}`: it cannot be stored why version {number} does not serve ({why}): {error}; fix: \

@@ -39,6 +39,8 @@ pub(super) struct Checked {
 struct CheckedTypes {
     compiled: Option<Compiled>,
     mistakes: Vec<Diagnostic>,
+    /// What callers on other hosts would miss, if there are such hosts.
+    missed_elsewhere: Vec<Diagnostic>,
     notes: Vec<String>,
     expected: Vec<ExpectedType>,
     /// The same of the version that serves.
@@ -56,8 +58,11 @@ impl App {
         let exported = Arc::new(Exported::of(self.engine.wasmtime(), &code));
         let (app, named, instances, exports) = (self.clone(), declared.clone(), pool.clone(), exported.clone());
         let types = background(move || app.check_types(&named, &instances, code, &exports)).await;
-        let CheckedTypes { compiled, mut mistakes, notes, expected, expected_before } =
+        let CheckedTypes { compiled, mut mistakes, missed_elsewhere, notes, expected, expected_before } =
             types.ok_or_else(|| stopped(&declared.name))?;
+        if !missed_elsewhere.is_empty() && !self.is_alone().await {
+            mistakes.extend(missed_elsewhere);
+        }
         mistakes.extend(self.check_other_hosts(declared, &expected, &expected_before).await);
         mistakes.extend(self.check_messages(declared, pool, &exported).await);
         let now = self.now();
@@ -82,9 +87,17 @@ impl App {
         mistakes.extend(self.check_callers(declared, pool, exported));
         let (codes, now) = (BTreeMap::from([(declared.name.clone(), code)]), self.now());
         mistakes.extend(check_routes(self.engine.wasmtime(), &now.application, &now.routing.routes, &codes));
-        mistakes.extend(self.check_served(declared, pool, exported, &mut notes));
+        let missed_elsewhere = self.check_served(declared, pool, exported, &mut mistakes, &mut notes);
         mistakes.extend(self.check_triggers(declared, pool, exported));
-        CheckedTypes { compiled, mistakes, notes, expected, expected_before }
+        CheckedTypes { compiled, mistakes, missed_elsewhere, notes, expected, expected_before }
+    }
+
+    /// Whether no other host of the application answers on NATS. A host that cannot find that out is not alone.
+    async fn is_alone(&self) -> bool {
+        match &self.remote {
+            Some(remote) => remote::listed_hosts(remote.nats()).await.len() == 1,
+            None => true,
+        }
     }
 
     /// Links a version to its dependencies, as a start does; also returns what it expects of other hosts.
@@ -152,15 +165,16 @@ impl App {
     }
 
     /// Checks functions that are called in other ways than by links on this host: over NATS, by schedules, and by Nest
-    /// patterns.
+    /// patterns. Returns what callers on other hosts would miss.
     fn check_served(
         &self,
         declared: &Declared,
         pool: &Arc<Pool>,
         exported: &Exported,
+        mistakes: &mut Vec<Diagnostic>,
         notes: &mut Vec<String>,
     ) -> Vec<Diagnostic> {
-        let mut mistakes = Vec::new();
+        let mut missed_elsewhere = Vec::new();
         let active = pool.active();
         let by_pattern = |interface: &str, name: &str| {
             let mut patterns = declared.nest.serves.iter();
@@ -190,7 +204,8 @@ impl App {
                 let message =
                     format!("`{interface}#{name}` is not what it was, and {who}\n  before: {before}\n  now:    {now}");
                 let fix = "export the old version of the interface beside the new one, or stop all hosts and start them again";
-                mistakes.push(self.application().mistake(declared, message, fix));
+                let mistake = self.application().mistake(declared, message, fix);
+                if by_links { missed_elsewhere.push(mistake) } else { mistakes.push(mistake) }
             }
         }
         let known = |interface: &str, name: &str| active.compiled().exported.function(interface, name).is_some();
@@ -200,7 +215,7 @@ impl App {
         if self.remote.is_some() && !new.is_empty() {
             notes.push(format!("other hosts can call {} too", new.join(", ")));
         }
-        mistakes
+        missed_elsewhere
     }
 
     /// Checks that messages of Redis still reach a component that has a trigger for them: a message that nothing takes is

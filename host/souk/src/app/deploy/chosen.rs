@@ -164,7 +164,7 @@ pub(crate) fn choose(
             (Some(book), source) => match (book.active().cloned(), source) {
                 // No version in the book serves: choose as if there were no book.
                 (None, _) => new(book.last + 1, Reason::First, book),
-                (Some(active), Some(now)) if *now != book.source && *now != active.digest => {
+                (Some(active), Some(now)) if !book.knows_source(now) && *now != active.digest => {
                     new(book.last + 1, Reason::SourceChanged, book)
                 }
                 (Some(active), source) => {
@@ -210,7 +210,7 @@ fn serves(book: Option<&Book>, digest: &str) -> bool {
 /// wrote the intent knew it.
 fn is_older(source: Option<&str>, book: Option<&Book>, intent: &Intent) -> bool {
     let Some(source) = source else { return true };
-    let seen_here = book.is_some_and(|book| book.source == source) || serves(book, source);
+    let seen_here = book.is_some_and(|book| book.knows_source(source)) || serves(book, source);
     seen_here || source == intent.digest || intent.known.iter().any(|known| known == source)
 }
 

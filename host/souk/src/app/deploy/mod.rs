@@ -208,6 +208,8 @@ impl App {
         }
         if order.check {
             let number = self.next_number(&declared.name, &digest, agreed);
+            // The instance goes again: it gets no calls.
+            self.instantiate(declared, pool, compiled, (number, digest.as_str())).await?;
             let mut message = format!("would be version {number} ({size} bytes, {digest})");
             if !pending.is_empty() {
                 message.push_str(&format!("; {} would run first", pending.join(", ")));

@@ -21,6 +21,21 @@ pub(super) struct NewVersion {
 }
 
 impl App {
+    /// Creates one instance of a version.
+    pub(super) async fn instantiate(
+        &self,
+        declared: &Declared,
+        pool: &Arc<Pool>,
+        compiled: Compiled,
+        (number, digest): (u64, &str),
+    ) -> Result<Arc<Version>, DeployError> {
+        let label = chosen::label(&self.application().version, number);
+        let id = VersionId { number, digest: digest.into(), label };
+        pool.prepare(VersionConfig { id, compiled, grants: pool.grants() }).await.map_err(|error| {
+            wrong(declared, not_started(&self.application(), &error, "correct it, or raise its limits in the manifest"))
+        })
+    }
+
     /// Creates one instance of a version; if that succeeds, stores and records the version.
     pub(super) async fn prepare(
         self: &Arc<Self>,
@@ -34,11 +49,7 @@ impl App {
         if is_at_source {
             compiled = compiled.with_symbols_of(&declared.source);
         }
-        let label = chosen::label(&self.application().version, number);
-        let id = VersionId { number, digest: written.digest.as_str().into(), label };
-        let version = pool.prepare(VersionConfig { id, compiled, grants: pool.grants() }).await.map_err(|error| {
-            wrong(declared, not_started(&self.application(), &error, "correct it, or raise its limits in the manifest"))
-        })?;
+        let version = self.instantiate(declared, pool, compiled, (number, written.digest.as_str())).await?;
         let (app, component) = (self.clone(), declared.name.clone());
         let saved = tokio::task::spawn_blocking(move || {
             let books = &app.deployments.books;

@@ -53,7 +53,7 @@ impl App {
             if let Some(version) = pool.withdraw() {
                 drained(component.to_owned(), version);
             }
-            block_in_place(|| self.deployments.books.note(component, number, &error.to_string()));
+            block_in_place(|| self.deployments.books.withdraw(component, number, &source, &error.to_string()));
             return Err(error);
         }
         let message = format!("version {number} serves all calls");
@@ -112,7 +112,7 @@ impl App {
             trials.remove(component)?
         };
         tracing::warn!(component, "version {} of component `{component}` gets no more calls: {why}", trial.number);
-        block_in_place(|| self.deployments.books.note(component, trial.number, why));
+        block_in_place(|| self.deployments.books.withdraw(component, trial.number, &trial.source, why));
         Some(trial.number)
     }
 }

@@ -9,8 +9,8 @@
 //!
 //! That write also decides which of two trials at one moment begins: the second is refused before anything of it runs.
 //!
-//! A host that was killed during a trial removes it from the record when it is back. Until then, and if it never comes
-//! back, the others look for it in vain, which costs the calls for its version one more message.
+//! A host that stops ends its trials, and one that was killed removes them from the record when it is back. Until then,
+//! and if it never comes back, the others look for it in vain, which costs the calls for its version one more message.
 
 use super::super::App;
 use super::super::intakes::Changed;
@@ -34,6 +34,8 @@ souk_manifest::fixed_limits! {
 
     /// How long all hosts have to learn of a trial before it begins: twice as long as they need.
     const TRIAL_NOTICE: Duration = Duration::from_secs(2);
+    /// How long a host that stops may take to record that it tries out nothing any more.
+    const TRIAL_END_TIMEOUT: Duration = Duration::from_secs(2);
 }
 
 impl App {
@@ -148,6 +150,18 @@ impl App {
             first = first.max(share);
         }
         draw_from(first);
+    }
+
+    /// Ends the trials of this host, which stops: it may not come back.
+    pub async fn end_trials(&self) {
+        let tried_out: Vec<String> = self.deployments.trials.lock().keys().cloned().collect();
+        for component in &tried_out {
+            self.end_trial(component, None, "the host was stopped while it was tried out");
+        }
+        if let Some(intents) = self.deployments.intents.as_ref().filter(|_| !tried_out.is_empty()) {
+            // If this takes too long, the next start does it.
+            let _ = tokio::time::timeout(TRIAL_END_TIMEOUT, self.end_recorded_trials(intents)).await;
+        }
     }
 
     /// Removes the trials of this host that have ended from the record.

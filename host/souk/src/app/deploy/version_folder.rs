@@ -86,8 +86,8 @@ pub(crate) struct Book {
     /// The number of the version that was active before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<u64>,
-    /// The SHA-256 of the manifest's `source` when the active version began to serve; a different file there is a new
-    /// version.
+    /// The SHA-256 of the manifest's `source` when the active version began to serve, or when a version with that file was
+    /// withdrawn from its trial; a different file there is a new version.
     pub source: String,
     /// The highest number used so far.
     pub last: u64,
@@ -160,6 +160,27 @@ impl Book {
         if let Some(version) = self.versions.iter_mut().find(|version| version.number == number) {
             version.note = Some(note.to_owned());
         }
+    }
+
+    /// Records why a version on trial does not stay, when the file at the manifest's `source` had the digest `source`. If
+    /// that is its own file, no start takes it for a new version: it would serve all calls, and was just withdrawn.
+    pub(crate) fn withdraw(&mut self, number: u64, source: &str, why: &str) {
+        if self.has(number, source) {
+            source.clone_into(&mut self.source);
+        }
+        self.note(number, why);
+    }
+
+    /// Whether the file at the manifest's `source`, with this digest, is not newer than the active version: it was there
+    /// before, or is the one whose trial ended with the host.
+    pub(crate) fn knows_source(&self, digest: &str) -> bool {
+        self.source == digest || self.trial.is_some_and(|trial| self.has(trial, digest))
+    }
+
+    /// The version with this file that was tried out after the active one began to serve, and did not stay.
+    pub(crate) fn withdrawn(&self, digest: &str) -> Option<u64> {
+        let mut later = self.versions.iter().rev().filter(|version| version.number > self.active);
+        later.find(|version| version.digest == digest).map(|version| version.number)
     }
 
     fn end_trial(&mut self, number: u64) {
@@ -367,6 +388,25 @@ mod tests {
         assert_eq!(book.number_of_agreed(3, "another file"), 4);
         assert_eq!(book.add(Some(3), Record::of_text("another file")), 4);
         assert_eq!(book.number_of_agreed(9, &digest), 9);
+    }
+
+    #[test]
+    fn a_file_at_source_whose_trial_has_ended_is_no_new_version() {
+        let (one, two, three) = (digest(b"one"), digest(b"two"), digest(b"three"));
+        for (source, is_known) in [(&two, true), (&three, false), (&one, false)] {
+            let mut book = Book::default();
+            let active = book.add(None, Record::of_text("one"));
+            book.serve(active, &one);
+            let tried = book.add(None, Record::of_text("two"));
+            book.trial = Some(tried);
+            assert!(book.knows_source(&two) && !book.knows_source(&three), "the host may end now");
+            book.withdraw(tried, source, "it trapped");
+            assert_eq!(book.knows_source(&two), is_known);
+            assert!(!book.knows_source(&three), "it is built afterwards");
+            assert_eq!((book.active, book.trial, book.withdrawn(&two)), (active, None, Some(tried)));
+            book.serve(tried, &two);
+            assert_eq!(book.withdrawn(&two), None);
+        }
     }
 
     #[test]

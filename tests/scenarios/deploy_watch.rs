@@ -1,0 +1,45 @@
+//! Components that are built and served while their sources change.
+
+use super::deploy::{CALLER, exporter};
+use crate::harness::App;
+use crate::harness::app::texts;
+
+#[tokio::test]
+async fn a_function_and_its_first_caller_are_served_when_both_are_built_at_once_whichever_is_built_first() {
+    let manifest = r#"
+        spin_manifest_version = 2
+        application = { name = "watched", version = "1.0.0" }
+        [component.caller]
+        source = "caller.wasm"
+        dependencies = { "test:deploy/numbers@1.0.0" = { component = "numbers" } }
+        [component.caller.build]
+        command = "cp next-caller.wasm caller.wasm"
+        watch = ["contract.txt"]
+        [component.numbers]
+        source = "numbers.wasm"
+        [component.numbers.build]
+        command = "cp next-numbers.wasm numbers.wasm"
+        watch = ["contract.txt"]
+    "#;
+    let numbers = exporter("u32", "i32");
+    let app = App::inline(manifest)
+        .component("next-caller.wasm", CALLER)
+        .component("next-numbers.wasm", &numbers)
+        .file("contract.txt", "f")
+        .argument("--watch")
+        .argument("--build");
+    let host = app.start().await;
+    let answer = async |app: &App| texts(&app.call("caller", "test:deploy/own#g", None).await).0.trim().to_owned();
+    assert_eq!(answer(&app).await, "1");
+    host.wait_for_log("watching the sources of 2 components").await;
+    // The caller calls `h` now, which only the new `numbers` has. The caller is built first, and is refused.
+    let both = numbers.replace(r#"(export "f" (func $f)))"#, r#"(export "f" (func $f)) (export "h" (func $f)))"#);
+    let app = app
+        .component("next-caller.wasm", &CALLER.replace("\"f\"", "\"h\""))
+        .component("next-numbers.wasm", &both.replace("i32.const 1", "i32.const 2"))
+        .file("contract.txt", "f and h");
+    host.wait_for_log("`caller` serves as before").await;
+    host.wait_for_log("served numbers: version 2 serves").await;
+    host.wait_for_log("served caller: version 2 serves").await;
+    assert_eq!(answer(&app).await, "2");
+}
