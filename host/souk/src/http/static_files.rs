@@ -15,6 +15,7 @@
 use super::body::{self, EdgeBody, MAX_SMALL_BODY_BYTES};
 use super::error;
 use super::ranges::ByteRange;
+use super::request::path_for_log;
 use bytes::Bytes;
 use http::header::{
     ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, LAST_MODIFIED,
@@ -199,6 +200,7 @@ fn missing() -> Response<EdgeBody> {
 }
 
 fn failed(error: &io::Error, path: &str, trace: &str) -> Response<EdgeBody> {
+    let path = path_for_log(path);
     if error.kind() == io::ErrorKind::QuotaExceeded {
         tracing::warn!(
             trace,
