@@ -18,6 +18,7 @@ mod error;
 mod files;
 mod guard;
 pub mod postgres;
+mod rehearsal;
 pub mod seed;
 pub mod sqlite;
 mod standing;

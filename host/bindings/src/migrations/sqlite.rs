@@ -5,6 +5,7 @@
 //! migration.
 
 use super::files::{self, Kind, Migration};
+use super::rehearsal::RehearsalFolder;
 use super::standing::{self, HistoryRow, Status};
 use super::{MigrationError, Report, guard, history_table, quoted};
 use crate::sqlite::{self, Database, Gauge};
@@ -111,8 +112,7 @@ impl Context<'_> {
             fix: "make room in the state folder",
         };
         let folder = database.path().parent().unwrap_or(Path::new("."));
-        let copy =
-            tempfile::Builder::new().prefix(".rehearsal-").tempdir_in(folder).map_err(|e| no_copy(e.to_string()))?;
+        let copy = RehearsalFolder::make(folder).map_err(|e| no_copy(e.to_string()))?;
         let path = copy.path().join("copy.db");
         connection
             .backup(rusqlite::MAIN_DB, &path, None::<fn(rusqlite::backup::Progress)>)
