@@ -18,7 +18,6 @@ mod error;
 mod files;
 mod guard;
 pub mod postgres;
-mod rehearsal;
 pub mod seed;
 pub mod sqlite;
 mod standing;

@@ -5,12 +5,12 @@
 //! migration.
 
 use super::files::{self, Kind, Migration};
-use super::rehearsal::RehearsalFolder;
 use super::standing::{self, HistoryRow, Status};
 use super::{MigrationError, Report, guard, history_table, quoted};
 use crate::sqlite::{self, Database, Gauge};
 use refinery::{Runner, Target};
 use rusqlite::Connection;
+use souk_manifest::temporary;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -112,7 +112,7 @@ impl Context<'_> {
             fix: "make room in the state folder",
         };
         let folder = database.path().parent().unwrap_or(Path::new("."));
-        let copy = RehearsalFolder::make(folder).map_err(|e| no_copy(e.to_string()))?;
+        let copy = temporary::folder(folder, ".rehearsal-").map_err(|e| no_copy(e.to_string()))?;
         let path = copy.path().join("copy.db");
         connection
             .backup(rusqlite::MAIN_DB, &path, None::<fn(rusqlite::backup::Progress)>)
