@@ -45,8 +45,8 @@ souk_manifest::fixed_limits! {
     /// The most messages of one subscription that wait to be read. Further messages are dropped without an error for
     /// their sender, so this is far above what can be in flight.
     pub const SUBSCRIPTION_CAPACITY: usize = 64 * 1024, "messages";
-    /// The most messages that wait to be sent, for example while the connection is interrupted; whoever publishes
-    /// another one waits, with what that message counts for. Each has at most the server's `max_payload`, 1 MiB by
+    /// The most messages that wait to be sent, for example while the connection is interrupted; the sender of another
+    /// one waits, and its message counts as memory of its call. Each has at most the server's `max_payload`, 1 MiB by
     /// default.
     pub const OUTGOING_CAPACITY: usize = 128, "messages";
 }
