@@ -84,6 +84,8 @@ async fn sigquit_drains_and_signals_that_mean_nothing_to_it_do_not_end_a_host() 
         host.signal(name);
         host.wait_for_log(&format!("SIG{name} is ignored")).await;
     }
+    host.signal("XFSZ");
+    host.wait_for_log("a file has reached the largest size").await;
     let waiting = tokio::spawn({
         let client = client.clone();
         async move { client.get("/self/hold/500").await }

@@ -37,7 +37,7 @@ impl Denials {
 
     /// Logs that the component was refused `what`, and which entry would allow it.
     pub(crate) fn refused(&self, what: &str, entry: &str, trace: &str) {
-        let what = shortened(what);
+        let (what, entry) = (shortened(what), shortened(entry));
         if self.is_due(&what) {
             let component = &self.component;
             tracing::warn!(
@@ -100,6 +100,13 @@ mod tests {
         }
         assert_eq!(log.lines().len(), 1 + MAX_REPORTED_REFUSALS, "{:?}", log.lines());
         assert_eq!(log.lines().last().map(|line| line.contains("rejected: no such column: ")), Some(true));
+    }
+
+    #[tokio::test]
+    async fn the_entry_has_the_guests_host_and_is_shortened_too() {
+        let log = crate::tests::Log::capture();
+        Denials::new("web").refused("a request", &format!("\"https://{}\"", "x".repeat(100_000)), "1");
+        assert!(log.lines().iter().all(|line| line.len() < 1_000) && log.lines().len() == 1);
     }
 
     #[test]

@@ -73,6 +73,7 @@ mod static_response;
 pub mod subject;
 mod table;
 mod template;
+pub mod temporary;
 mod triggers;
 mod variables;
 mod warnings;

@@ -45,6 +45,10 @@ souk_manifest::fixed_limits! {
     /// The most messages of one subscription that wait to be read. Further messages are dropped without an error for
     /// their sender, so this is far above what can be in flight.
     pub const SUBSCRIPTION_CAPACITY: usize = 64 * 1024, "messages";
+    /// The most messages that wait to be sent, for example while the connection is interrupted; the sender of another
+    /// one waits, and its message counts as memory of its call. Each has at most the server's `max_payload`, 1 MiB by
+    /// default.
+    pub const OUTGOING_CAPACITY: usize = 128, "messages";
 }
 
 /// Every fixed limit of the connection to NATS, which `souk doctor` prints.
@@ -147,6 +151,7 @@ impl Nats {
             .ping_interval(PING_INTERVAL)
             .request_timeout(Some(REQUEST_TIMEOUT))
             .subscription_capacity(SUBSCRIPTION_CAPACITY)
+            .client_capacity(OUTGOING_CAPACITY)
             .reconnect_delay_callback(|attempt| match u32::try_from(attempt) {
                 // The first attempt is immediate: another server of the cluster may be up.
                 Ok(0..=1) => Duration::ZERO,
@@ -288,7 +293,9 @@ fn on_event(event: &Event, outage: &watch::Sender<Outage>, reconnects: &AtomicU6
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::FutureExt as _;
     use souk_test::nats::Nats as Server;
+    use tokio::task::coop::unconstrained;
 
     fn config(servers: &str) -> NatsConfig {
         let servers = servers.split(',').map(|server| server.parse().unwrap()).collect();
@@ -306,6 +313,22 @@ mod tests {
         outage.wait_for(|outage| matches!(outage, Outage::Since(_))).await.unwrap();
         server.resume(0);
         outage.wait_for(|outage| *outage == Outage::None).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn few_messages_wait_to_be_sent_while_there_is_no_connection() {
+        let mut server = Server::start();
+        let nats = Nats::connect(&config(&server.url()), "a").await.unwrap();
+        let mut outage = nats.outage();
+        server.kill(0);
+        outage.wait_for(|outage| matches!(outage, Outage::Since(_))).await.unwrap();
+        let publish = || nats.client().publish("s", "x".into());
+        // Unconstrained, because tokio would end this task's turn after as many messages.
+        let queued = |_: &usize| unconstrained(publish()).now_or_never().is_some();
+        let queued = (0..2 * OUTGOING_CAPACITY).take_while(queued).count();
+        assert!((1..=OUTGOING_CAPACITY).contains(&queued), "{queued}");
+        server.resume(0);
+        publish().await.unwrap();
     }
 
     #[tokio::test]

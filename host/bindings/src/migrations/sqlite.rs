@@ -10,6 +10,7 @@ use super::{MigrationError, Report, guard, history_table, quoted};
 use crate::sqlite::{self, Database, Gauge};
 use refinery::{Runner, Target};
 use rusqlite::Connection;
+use souk_manifest::temporary;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -85,7 +86,9 @@ pub fn prepare(
     if migrations.is_empty() {
         return Ok(false);
     }
-    remove_old_copies(database);
+    // Of a host that was killed while it tried migrations out.
+    let (folder, prefix) = copies(database);
+    temporary::remove_left_behind(folder, &prefix);
     let connection = context.connect()?;
     let status = context.compare(&connection, &migrations, &context.parse(&migrations)?)?;
     if standing::pending(component, database.label(), &migrations, &status)?.is_empty() {
@@ -112,7 +115,7 @@ impl Context<'_> {
             fix: "make room in the state folder",
         };
         let (folder, prefix) = copies(database);
-        let copy = tempfile::Builder::new().prefix(&prefix).tempdir_in(folder).map_err(|e| no_copy(e.to_string()))?;
+        let copy = temporary::folder(folder, &prefix).map_err(|e| no_copy(e.to_string()))?;
         let path = copy.path().join("copy.db");
         connection
             .backup(rusqlite::MAIN_DB, &path, None::<fn(rusqlite::backup::Progress)>)
@@ -155,17 +158,6 @@ fn copies(database: &Database) -> (&Path, String) {
     let (path, folder) = (database.path(), database.path().parent());
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     (folder.unwrap_or(Path::new(".")), format!(".rehearsal-{name}-"))
-}
-
-/// Removes the copies that a host has left which was killed while it tried out migrations.
-fn remove_old_copies(database: &Database) {
-    let (folder, prefix) = copies(database);
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(&prefix) {
-            // If this fails, it only takes room.
-            let _ = std::fs::remove_dir_all(entry.path());
-        }
-    }
 }
 
 /// The state of each migration in `dir` and of each that ran. Blocks on the disk; changes nothing.

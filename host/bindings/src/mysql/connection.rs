@@ -3,7 +3,7 @@
 use super::address::Address;
 use super::value::{self, arguments};
 use super::{CLOSE_TIMEOUT, Column, Error, MAX_RESULT_BYTES, MAX_STATEMENT_BYTES, ParameterValue, Row};
-use crate::outbound::DialPermit;
+use crate::outbound::{DialPermit, Meter, Relay};
 use futures::StreamExt as _;
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, Either, Executor as _, Row as _, SqlSafeStr as _,
@@ -18,6 +18,8 @@ use tokio::time::timeout;
 pub struct Connection {
     /// `None` once a statement was cancelled, or the connection has died.
     session: Mutex<Option<MySqlConnection>>,
+    /// Counts what the server sends.
+    meter: Meter,
     /// While this exists, the instance counts as one that may have a transaction open.
     _database: Arc<()>,
     _permit: DialPermit,
@@ -39,14 +41,18 @@ impl Connection {
     pub(super) async fn open(address: &Address, permit: DialPermit, database: Arc<()>) -> Result<Self, Error> {
         let server = address.url.server();
         let dialed = permit.dial(&server, |ip| {
-            // Connects by the IP address that was checked. Only if the certificate must contain the name, it connects
-            // by name: a server at another address could not show that certificate.
+            // The name is only for the certificate, if that must contain it.
             let options = address.options.clone();
             let options = if address.is_named { options } else { options.host(&ip.to_string()) };
-            async move { options.connect().await }
+            let port = address.url.port;
+            async move {
+                let relay = Relay::open(ip, port, "").await?;
+                let session = options.socket(relay.socket()).connect().await?;
+                Ok::<_, sqlx::Error>((session, relay.meter()))
+            }
         });
-        let session = dialed.await.map_err(Error::ConnectionFailed)?;
-        Ok(Connection { session: Mutex::new(Some(session)), _database: database, _permit: permit })
+        let (session, meter) = dialed.await.map_err(Error::ConnectionFailed)?;
+        Ok(Connection { session: Mutex::new(Some(session)), meter, _database: database, _permit: permit })
     }
 
     /// Runs one statement, and returns its rows.
@@ -65,7 +71,14 @@ impl Connection {
             let lost = "the connection was lost with an earlier statement: open another";
             return Err(Error::ConnectionFailed(lost.to_owned()));
         };
-        match run(&mut connection, sql, arguments).await {
+        let ran = run(&mut connection, &self.meter, sql, arguments).await;
+        let ran = match ran {
+            Err(_) if self.meter.is_exceeded() => {
+                Err(Failure { error: Error::QueryFailed(Meter::too_large()), lives: false })
+            }
+            ran => ran,
+        };
+        match ran {
             Ok(rows) => {
                 *session = Some(connection);
                 Ok(rows)
@@ -108,9 +121,11 @@ impl From<sqlx::Error> for Failure {
 
 async fn run(
     session: &mut MySqlConnection,
+    meter: &Meter,
     sql: String,
     arguments: sqlx_mysql::MySqlArguments,
 ) -> Result<Rows, Failure> {
+    meter.allow_row();
     let statement = session.prepare_with(AssertSqlSafe(sql).into_sql_str(), &[]).await?;
     let wanted = match statement.parameters() {
         Some(Either::Right(count)) => count,
@@ -131,6 +146,7 @@ async fn run(
     while let Some(result) = results.next().await {
         // Many rows arrive at once, so this lets other tasks of the thread run.
         tokio::task::coop::consume_budget().await;
+        meter.allow_row();
         let Either::Right(row) = result? else { continue };
         if is_first {
             columns = row.columns().iter().map(value::column).collect();

@@ -13,8 +13,8 @@
 //! Types are converted as in Spin; for example, `TINYINT(1)` is an 8-bit integer. DECIMAL and JSON, which Spin does not
 //! support, are text. Dates, times and other types are `unsupported`: select them as text, with `CAST(... AS CHAR)`.
 //!
-//! sqlx reads a whole row before this code sees it, so a row can briefly use as much memory as the server's
-//! `max_allowed_packet`, before it is refused for its size.
+//! sqlx reads a whole row before this code sees it; a relay (`outbound/relay.rs`) ends the connection when a row
+//! becomes much larger than a result may be.
 //!
 //! # What it refuses
 //!

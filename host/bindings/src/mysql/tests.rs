@@ -87,6 +87,20 @@ async fn each_mistake_has_its_own_error_and_the_connection_stays_usable() {
 }
 
 #[tokio::test]
+async fn a_row_that_the_driver_would_hold_without_a_bound_ends_its_connection_alone() {
+    let mut ctx = reaching(LOOPBACK);
+    let url = MariaDb::shared().database();
+    let (c, other) = (open(&mut ctx, &url).await, open(&mut ctx, &url).await);
+    // Four columns, because the server bounds each value.
+    let sql = "SELECT REPEAT('x', 8000000), REPEAT('x', 8000000), REPEAT('x', 8000000), REPEAT('x', 8000000)";
+    let large = query(&mut ctx, &c, sql, vec![]).await.unwrap_err();
+    assert!(matches!(&large, Error::QueryFailed(text) if text.contains("a row has more than 20 MiB")), "{large:?}");
+    let lost = query(&mut ctx, &c, "SELECT 1", vec![]).await.unwrap_err();
+    assert!(matches!(&lost, Error::ConnectionFailed(why) if why.contains("open another")), "{lost:?}");
+    assert_eq!(query(&mut ctx, &other, "SELECT 1", vec![]).await.unwrap().rows.len(), 1);
+}
+
+#[tokio::test]
 async fn a_statement_is_measured_and_is_a_span_without_its_values() {
     let tracer = Tracer::sampled(1.0, true);
     let boundaries = Boundaries::measured().unwrap().traced(tracer.clone());

@@ -194,7 +194,17 @@ impl Served {
             (Ok((_, params)), None) => self.call(params, &trace, span).await,
             (Err(refusal), _) => Err(refusal),
         };
+        // While the connection stalls, answers wait here.
+        let held = match &outcome {
+            Ok(Answer::Response(json) | Answer::Error(json)) => values.reserve(json.len()),
+            Err(_) => None,
+        };
+        let outcome = match outcome {
+            Ok(_) if held.is_none() => Err(self.unavailable("has answered, but its answer cannot be sent now")),
+            outcome => outcome,
+        };
         self.reply(nats, reply, payload, outcome).await;
+        drop(held);
     }
 
     /// Handles an event. An event of a durable contract is kept until it is stored, or until it turns out that it never

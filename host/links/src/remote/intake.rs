@@ -14,6 +14,7 @@ use souk_bindings::call::CallContext;
 use souk_manifest::subject::is_reserved;
 use souk_nats::{Nats, NatsError, Outage};
 use souk_runtime::{CallError, CallerType, Failure, Pool, vital};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -186,7 +187,9 @@ impl Host {
                 let context = CallContext { span, ..envelope.context };
                 let outcome = self.perform(endpoint, payload, &mut reservation, context, &reply).await;
                 let outcome = outcome.and_then(|answer| match answer.len() > most {
-                    false => Ok(answer),
+                    // While the connection stalls, answers wait here.
+                    false if reservation.hold_answer(answer.len()) => Ok(answer),
+                    false => Err(not_held(component)),
                     true => Err(too_large(component, most)),
                 });
                 if let Err(error) = &outcome {
@@ -216,20 +219,25 @@ impl Host {
         context: CallContext,
         reply: &Subject,
     ) -> Result<Bytes, CallError> {
-        let mut call = std::pin::pin!(endpoint.call(payload, reservation, context, self.nats.client().max_payload()));
+        let call = endpoint.call(payload, reservation, context, self.nats.client().max_payload());
+        // Beside the call, so that a report that a stalled connection does not take delays no call.
+        tokio::select! {
+            biased;
+            outcome = call => outcome,
+            never = self.report(reply) => match never {},
+        }
+    }
+
+    /// Reports that a call runs, until this is dropped.
+    async fn report(&self, reply: &Subject) -> Infallible {
         let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + WORKING_INTERVAL, WORKING_INTERVAL);
         // A host that stood still reports it once, not once for each missed tick.
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                biased;
-                outcome = &mut call => return outcome,
-                _ = tick.tick() => {
-                    // Without a connection the client would only buffer it, and delay the call.
-                    if *self.nats.outage().borrow() == Outage::None {
-                        self.publish(reply, Some(wire::working()), Bytes::new()).await;
-                    }
-                }
+            tick.tick().await;
+            // Without a connection the client would only buffer it.
+            if *self.nats.outage().borrow() == Outage::None {
+                self.publish(reply, Some(wire::working()), Bytes::new()).await;
             }
         }
     }
@@ -296,6 +304,12 @@ fn too_large(component: &Arc<str>, most: usize) -> CallError {
          it answer in parts"
     );
     CallError::new(component, Failure::ResponseTooLarge, detail)
+}
+
+/// The call was done, but its answer cannot wait to be sent.
+fn not_held(component: &Arc<str>) -> CallError {
+    let detail = format!("its answer is dropped: the calls of this host hold {MAX_CALL_MEMORY_KIB} KiB already");
+    CallError::new(component, Failure::Lost, detail)
 }
 
 /// Logs a failure at the callee; a local link logs it at the caller.

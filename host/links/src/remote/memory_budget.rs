@@ -71,6 +71,16 @@ impl Reservation {
         })
     }
 
+    /// Reserves memory for the answer too, which may wait to be sent when message and arguments are gone; `false` when
+    /// there is not enough.
+    pub(crate) fn hold_answer(&mut self, answer: usize) -> bool {
+        let missing = answer.div_ceil(1024).saturating_sub(self.permit.num_permits());
+        let more = u32::try_from(missing).ok().and_then(|kib| self.all.clone().try_acquire_many_owned(kib).ok());
+        let Some(more) = more else { return false };
+        self.permit.merge(more);
+        true
+    }
+
     /// Frees the memory for the message, which is dropped now.
     pub(crate) fn drop_message(&mut self, message: usize) {
         drop(self.permit.split(message.div_ceil(1024).saturating_sub(MIN_CALL_KIB)));
@@ -110,6 +120,20 @@ mod tests {
         reservation.read(&codec, br#"{"p":[1,2,3]}"#).unwrap();
         reservation.drop_message(10);
         assert_eq!(free(&budget), MAX_CALL_MEMORY_KIB - MIN_CALL_KIB);
+    }
+
+    #[test]
+    fn an_answer_takes_the_place_of_the_arguments_and_more_only_if_there_is_some() {
+        let budget = MemoryBudget::new();
+        let mut reservation = budget.reserve(10).unwrap();
+        assert!(reservation.hold_answer(MIN_CALL_KIB * 1024));
+        assert_eq!(free(&budget), MAX_CALL_MEMORY_KIB - MIN_CALL_KIB);
+        assert!(reservation.hold_answer(1 << 20));
+        assert_eq!(free(&budget), MAX_CALL_MEMORY_KIB - 1024);
+        let others = budget.reserve((MAX_CALL_MEMORY_KIB - 1024) * 1024).unwrap();
+        assert!(!reservation.hold_answer((1 << 20) + 1));
+        drop((reservation, others));
+        assert_eq!(free(&budget), MAX_CALL_MEMORY_KIB);
     }
 
     #[test]

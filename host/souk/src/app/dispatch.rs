@@ -7,11 +7,13 @@ use crate::spin_headers::InternalRoute;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Body as _;
+use souk_bindings::budget::{ApplicationBudget, HeldMemory};
 use souk_bindings::call::CallContext;
 use souk_bindings::http_client::{Destination, InternalDispatch};
 use souk_links::remote::whole_body::{Trailers, whole};
 use souk_manifest::StaticResponse;
-use souk_runtime::Failure;
+use souk_runtime::{CallError, Failure};
 use std::sync::{Arc, Weak};
 use tokio::time::Instant;
 use wasmtime_wasi_http::{Error, WasiBody};
@@ -44,7 +46,9 @@ pub(super) fn dispatch(app: &Arc<App>) -> InternalDispatch {
     Arc::new(move |destination, mut request, context: CallContext| {
         let (app, route) = (app.clone(), route.clone());
         Box::pin(async move {
-            let found = app.upgrade().and_then(|app| find(&app, &route, destination, &mut request, &context));
+            let app = app.upgrade().ok_or(Error::DestinationNotFound)?;
+            let (budget, found) = (app.budget().clone(), find(&app, &route, destination, &mut request, &context));
+            drop(app);
             let Entry { handler, rest } = match found.ok_or(Error::DestinationNotFound)? {
                 Found::Component(entry) => entry,
                 Found::Response(response) => return Ok(response),
@@ -57,13 +61,13 @@ pub(super) fn dispatch(app: &Arc<App>) -> InternalDispatch {
                     pool.handle_spawned(request, context).await.map(|response| response.map(BodyExt::boxed_unsync))
                 }
                 Handler::Remote(remote, _) => {
-                    let request = collect(request, remote.max_request_bytes()).await?;
+                    let (request, held) =
+                        collect(request, remote.max_request_bytes(), &budget).await.inspect_err(|error| {
+                            tracing::warn!(%component, trace = %trace, "the request is not sent to its host: {error}");
+                        })?;
                     let answer = remote.handle(&request, "-", &context).await;
-                    answer.map(|response| {
-                        let (mut head, body) = response.into_parts();
-                        let trailers = Trailers::take(&mut head.extensions);
-                        Response::from_parts(head, whole(body, trailers))
-                    })
+                    drop((request, held));
+                    answer.and_then(|response| received(response, &component, &budget))
                 }
             };
             answer.map_err(|error| {
@@ -128,9 +132,18 @@ fn full(text: &str) -> WasiBody {
     Full::from(text.to_owned()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// Reads the body of a request to its end; it may have at most `most` bytes.
-async fn collect(request: Request<WasiBody>, most: usize) -> Result<Request<Bytes>, Error> {
+/// Reads the body of a request to its end; it may have at most `most` bytes. They count as the application's memory,
+/// and so does the message that will be made of them: no instance counts them, and a component may send any number of
+/// such requests before it reads the first response.
+async fn collect(
+    request: Request<WasiBody>,
+    most: usize,
+    budget: &Arc<ApplicationBudget>,
+) -> Result<(Request<Bytes>, HeldMemory), Error> {
+    let hold = |bytes: usize| budget.hold(2 * bytes as u64).ok_or_else(no_memory);
     let (mut head, mut body) = request.into_parts();
+    let upper = body.size_hint().upper().and_then(|bytes| usize::try_from(bytes).ok());
+    let held = hold(upper.unwrap_or(most).min(most))?;
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let data = match frame?.into_data() {
@@ -145,5 +158,58 @@ async fn collect(request: Request<WasiBody>, most: usize) -> Result<Request<Byte
         }
         bytes.put(data);
     }
-    Ok(Request::from_parts(head, bytes.freeze()))
+    drop(held);
+    let held = hold(bytes.len())?;
+    Ok((Request::from_parts(head, bytes.freeze()), held))
+}
+
+fn no_memory() -> Error {
+    Error::InternalError(Some("the application has reached its limit `application_memory`".to_owned()))
+}
+
+/// A response of another host, which counts as the application's memory until the component has read it.
+fn received(
+    response: Response<Bytes>,
+    component: &Arc<str>,
+    budget: &Arc<ApplicationBudget>,
+) -> Result<Response<WasiBody>, CallError> {
+    let held = budget.hold(response.body().len() as u64).ok_or_else(|| {
+        let detail = "the response is not kept: the application has reached its limit `application_memory`";
+        CallError::new(component, Failure::ResponseTooLarge, detail)
+    })?;
+    let (mut head, body) = response.into_parts();
+    let trailers = Trailers::take(&mut head.extensions);
+    let body = whole(body, trailers).map_err(move |error| {
+        // Held as long as this function, which the body has.
+        let _ = &held;
+        error
+    });
+    Ok(Response::from_parts(head, body.boxed_unsync()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use souk_bindings::budget::Budget;
+
+    #[tokio::test]
+    async fn bodies_to_and_from_other_hosts_count_as_the_applications_memory_while_they_are_held() {
+        let budget = Arc::new(ApplicationBudget { memory: Budget::new(1 << 20), ..ApplicationBudget::default() });
+        let request = || Request::new(whole(vec![0; 300 << 10].into(), None));
+        let sent = collect(request(), 1 << 20, &budget).await.unwrap();
+        assert_eq!(budget.memory.taken(), 600 << 10);
+        let refused = collect(request(), 1 << 20, &budget).await.err().unwrap();
+        assert!(matches!(&refused, Error::InternalError(Some(why)) if why.contains("application_memory")));
+        drop(sent);
+        assert_eq!(budget.memory.taken(), 0);
+
+        let response = || Response::new(Bytes::from(vec![0; 600 << 10]));
+        let component: Arc<str> = "shop".into();
+        let unread = received(response(), &component, &budget).unwrap();
+        assert_eq!(budget.memory.taken(), 600 << 10);
+        let refused = received(response(), &component, &budget).err().unwrap();
+        assert_eq!(refused.failure, Failure::ResponseTooLarge);
+        let read = unread.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!((read.len(), budget.memory.taken()), (600 << 10, 0));
+    }
 }

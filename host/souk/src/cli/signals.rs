@@ -2,11 +2,13 @@
 //!
 //! SIGTERM, SIGINT and SIGQUIT drain it. SIGHUP makes it apply its current manifest and certificates, as `souk reload`
 //! does; it is ignored until the application serves. SIGUSR1 and SIGUSR2, which by default end a process, are logged
-//! and ignored: an operator who sends them to a daemon does not mean to stop it.
+//! and ignored: an operator who sends them to a daemon does not mean to stop it. SIGXFSZ, by which the system ends a
+//! process that writes beyond its largest file size, is logged: the write fails, as on a full disk.
 
 use super::output;
 use crate::admin::Admin;
 use crate::http::Tls;
+use rustix::process::Signal;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -53,7 +55,7 @@ pub(super) fn reload(admin: Arc<Admin>, certificates: Vec<Tls>) -> std::io::Resu
     Ok(())
 }
 
-/// Logs SIGUSR1 and SIGUSR2 from now on, and does nothing else about them.
+/// Logs SIGUSR1, SIGUSR2 and SIGXFSZ from now on, and does nothing else about them.
 ///
 /// # Errors
 /// When the system does not let the process handle them.
@@ -70,6 +72,15 @@ pub(super) fn ignore() -> std::io::Result<()> {
             }
         });
     }
+    let mut too_large = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
+    tokio::spawn(async move {
+        while too_large.recv().await.is_some() {
+            tracing::error!(
+                "a file has reached the largest size that the system allows this process, and a write failed; fix: \
+                 raise it (`ulimit -f`, LimitFSIZE of systemd)"
+            );
+        }
+    });
     Ok(())
 }
 

@@ -25,7 +25,7 @@ pub(crate) use local::read_component;
 use sha2::{Digest as _, Sha256};
 use souk_manifest::limits::FixedLimit;
 use souk_manifest::state::{self, StateError};
-use souk_manifest::{Application, Diagnostic, Download, ManifestErrors, Release};
+use souk_manifest::{Application, Diagnostic, Download, ManifestErrors, Release, temporary};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use tokio::time::Instant;
@@ -204,7 +204,7 @@ async fn is_there(path: &Path, digest: &str) -> bool {
 
 /// Downloads to a temporary file, which takes its final place when it is verified; returns its size.
 async fn get(client: &Client, url: &Uri, digest: &str, state: &Path) -> Result<u64, Refused> {
-    let file = tempfile::NamedTempFile::new_in(state::components_folder(state)).map_err(Refused::Disk)?;
+    let file = temporary::file(&state::components_folder(state), ".download-").map_err(Refused::Disk)?;
     let (mut hash, mut bytes) = (Sha256::new(), 0_u64);
     let mut body = client.get(url).await?;
     while let Some(chunk) = body.next().await? {

@@ -9,7 +9,7 @@ use super::keep;
 use crate::package::{Component, Name, Registry};
 use http::{StatusCode, Uri};
 use serde::Deserialize;
-use souk_manifest::{Release, state};
+use souk_manifest::{Release, state, temporary};
 use std::path::Path;
 
 souk_manifest::fixed_limits! {
@@ -59,7 +59,7 @@ pub(super) async fn get(
     if let Some(known) = known.filter(|known| **known != digest) {
         return Err(Refused::Digest { expected: known.to_owned(), found: digest });
     }
-    let mut file = tempfile::NamedTempFile::new_in(state::components_folder(state)).map_err(Refused::Disk)?;
+    let mut file = temporary::file(&state::components_folder(state), ".download-").map_err(Refused::Disk)?;
     registry.blob(&descriptor, file.as_file_mut()).await?;
     keep(file, &digest, state)?;
     Ok((digest, bytes))

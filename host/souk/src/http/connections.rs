@@ -11,7 +11,7 @@ use super::activity::Activity;
 use super::peer::Share;
 use parking_lot::{Mutex, MutexGuard};
 use souk_manifest::budget::Use;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -145,6 +145,11 @@ impl Connections {
     }
 }
 
+/// Since when a connection has been idle, or all its requests have waited for their client.
+fn still(activity: &Activity) -> Option<Instant> {
+    activity.idle_since().or_else(|| activity.still_since())
+}
+
 impl Open {
     fn of(&self, share: Share) -> usize {
         self.peers.get(&share).copied().unwrap_or(0)
@@ -159,7 +164,11 @@ impl Open {
             return true;
         }
         let own = self.of(share);
-        let mut larger: Vec<_> = self.peers.iter().filter(|(_, count)| **count >= own).collect();
+        // Found in one pass: a search for each peer would take too long when each connection has a peer of its own.
+        let stalled = self.all.values().filter(|entry| still(&entry.activity).is_some()).map(|entry| entry.share);
+        let stalled: HashSet<Share> = stalled.collect();
+        let larger = self.peers.iter().filter(|(share, count)| **count >= own && stalled.contains(*share));
+        let mut larger: Vec<_> = larger.collect();
         larger.sort_by_key(|(share, count)| (std::cmp::Reverse(**count), share.network()));
         let larger: Vec<_> = larger.into_iter().map(|(share, _)| *share).collect();
         larger.into_iter().any(|share| self.close_one_of(share))
@@ -174,7 +183,6 @@ impl Open {
     /// Closes the connection of `share` that has stalled longest, idle or with requests that all wait for the client. A
     /// new connection has had no time to send a request, so idle ones are not closed first.
     fn close_one_of(&mut self, share: Share) -> bool {
-        let still = |activity: &Activity| activity.idle_since().or_else(|| activity.still_since());
         let found = self.find_longest_idle(Some(share), still, Instant::now());
         self.close(found)
     }
@@ -340,6 +348,19 @@ mod tests {
         let _busy = newcomer.activity.request(&http::Request::new(()));
         admitted(&all, "10.0.0.4");
         assert!(greedy[2].activity.ended().is_cancelled(), "it has as many as others, and stands still");
+    }
+
+    #[test]
+    fn where_nobody_stands_still_and_each_has_a_peer_of_its_own_no_search_is_made_for_each() {
+        let all = Connections::new(512, 4);
+        let connections: Vec<_> = (0..512).map(|n| admitted(&all, &format!("10.1.{}.{}", n / 256, n % 256))).collect();
+        let requests: Vec<_> =
+            connections.iter().map(|one| one.activity.request(&http::Request::new(()))).collect();
+        assert!(matches!(admit(&all, "10.0.0.3"), Admission::AllAreBusy));
+        // Each search of a peer's connections leaves a record.
+        assert!(all.open().longest_idle.len() <= 1);
+        drop(requests);
+        admitted(&all, "10.0.0.3");
     }
 
     #[test]

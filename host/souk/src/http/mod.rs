@@ -46,6 +46,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
         connections::FIXED_LIMITS,
         activity::FIXED_LIMITS,
         peer::proxy_protocol::FIXED_LIMITS,
+        peer::forwarded::FIXED_LIMITS,
         budget::FIXED_LIMITS,
         request::FIXED_LIMITS,
         upload::FIXED_LIMITS,

@@ -6,6 +6,7 @@ use super::name::{Name, Package};
 use super::registry::Registry;
 use super::{COMPONENT_TYPE, FILES_TYPE, PackageError, SPIN_TOML_TYPE, TITLE, archive, layout, shown};
 use oci_client::manifest::{OciDescriptor, OciImageManifest};
+use souk_manifest::temporary;
 use std::fs::{self, File, Permissions};
 use std::io::{BufReader, Seek as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -148,9 +149,9 @@ async fn unpack(
         return Ok(place);
     }
     let all = kept.make()?;
-    let folder = TempDir::new_in(&all)?;
+    let folder = temporary::folder(&all, ".unpacking-")?;
     for layer in &manifest.layers {
-        let mut blob = NamedTempFile::new_in(&all)?;
+        let mut blob = temporary::file(&all, ".download-")?;
         source.blob(layer, blob.as_file_mut()).await?;
         blob.rewind()?;
         let (what, layer, into) = (what.clone(), layer.clone(), folder.path().to_owned());

@@ -7,6 +7,14 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+souk_manifest::fixed_limits! {
+    /// The fixed limits of `forwarded`.
+    pub(crate) const FIXED_LIMITS = "http edge";
+
+    /// The most parameters of one hop in `forwarded`, of which the standard has four; a line with more names nobody.
+    pub(super) const MAX_HOP_PARAMETERS: usize = 16, "parameters";
+}
+
 /// One hop on a request's path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Hop {
@@ -50,7 +58,8 @@ fn element(rest: &mut Rest<'_>) -> Option<Hop> {
         if name == "for" {
             found = hop(&value);
         }
-        if names.contains(&name) {
+        // Each name is compared with all before it, and a client can write thousands.
+        if names.len() == MAX_HOP_PARAMETERS || names.contains(&name) {
             return None;
         }
         names.push(name);

@@ -10,7 +10,7 @@
 //! to one peer, the proxy, so a client gains nothing by confusing it. A proxy's own requests, with neither header,
 //! belong to a peer without a limit.
 
-mod forwarded;
+pub(super) mod forwarded;
 pub(super) mod proxy_protocol;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! Tests which peer a connection and a request count for.
 
-use super::forwarded::{list, standard};
+use super::forwarded::{MAX_HOP_PARAMETERS, list, standard};
 use super::*;
 use proptest::prelude::*;
 
@@ -30,6 +30,16 @@ fn a_header_from_a_peer_that_is_not_trusted_changes_nothing() {
         assert_eq!(peer.header(), "198.51.100.7:4321");
         assert_eq!(peer.share, Share::of("198.51.100.7".parse().unwrap()));
     }
+}
+
+#[test]
+fn a_hop_with_very_many_parameters_names_nobody() {
+    let with = |parameters: usize| {
+        let others: String = (1..parameters).map(|n| format!(";p{n}=1")).collect();
+        standard(format!("for=192.0.2.1{others}").as_bytes()).is_some()
+    };
+    assert!(with(MAX_HOP_PARAMETERS));
+    assert!(!with(MAX_HOP_PARAMETERS + 1));
 }
 
 #[test]
