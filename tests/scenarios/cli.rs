@@ -256,7 +256,7 @@ async fn migrate_runs_what_is_pending_and_status_says_so() {
 
 #[tokio::test]
 async fn doctor_prints_the_grants_and_the_limits() {
-    let output = App::new("rogue").souk("doctor", &[]).await;
+    let output = App::new("rogue").souk("doctor", &["--limits"]).await;
     let (out, err) = texts(&output);
     assert!(output.status.success(), "{out}\n{err}");
     for fragment in ["wasm32-wasip2", "rogue", "call_deadline", "request_body", "memory = 32 MiB", "default"] {
@@ -280,6 +280,7 @@ async fn doctor_prints_the_grants_and_the_limits() {
         assert!(fixed.contains(&format!("\n  {module}\n")), "{module} is missing:\n{fixed}");
     }
     assert!(!out.contains("swordfish"), "doctor prints a secret:\n{out}");
+    assert!(out.lines().last().unwrap().starts_with("verdict: "), "{out}");
 }
 
 /// Components that shell commands build. The component `first` is always built first.

@@ -23,10 +23,8 @@ use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// The target that components are built for.
-pub(super) const TARGET: &str = "wasm32-wasip2";
-/// That of core modules, which older tools build.
-const MODULE_TARGET: &str = "wasm32-wasip1";
+/// The target that components are built for, and that of core modules, which older tools build.
+pub(super) const TARGETS: [&str; 2] = ["wasm32-wasip2", "wasm32-wasip1"];
 
 /// The arguments of `souk build`.
 #[derive(Debug, Args)]
@@ -126,7 +124,7 @@ pub(super) async fn run(request: BuildRequest<'_>, quiet: bool) -> anyhow::Resul
     };
     let mut tasks = JoinSet::new();
     for (folder, steps) in folders {
-        for target in [TARGET, MODULE_TARGET] {
+        for target in TARGETS {
             if steps.iter().any(|step| needs_target(&step.command, target)) {
                 ensure_target(&folder, target, &environment, note).await?;
             }
@@ -313,7 +311,7 @@ impl Drop for Group {
 
 /// Whether a build command has Rust's compiler build for `target`. Other compilers have targets of the same names, and
 /// libraries of their own.
-fn needs_target(command: &str, target: &str) -> bool {
+pub(super) fn needs_target(command: &str, target: &str) -> bool {
     let mut words = command.split(|c: char| c.is_whitespace() || c == '=');
     words.any(|word| word == target) && (command.contains("cargo") || command.contains("rustc"))
 }
@@ -362,12 +360,13 @@ mod tests {
 
     #[test]
     fn a_target_is_added_for_rusts_compiler_alone() {
+        let [component, module] = TARGETS;
         for (command, target, needs) in [
-            ("cargo rustc -p a --target wasm32-wasip2 --crate-type cdylib", TARGET, true),
-            ("cargo build --target=wasm32-wasip1 --release", MODULE_TARGET, true),
-            ("cargo build --target=wasm32-wasip1 --release", TARGET, false),
-            ("clang --target=wasm32-wasip2 -o a.wasm a.c", TARGET, false),
-            ("cargo build && cp target/wasm32-wasip2/debug/a.wasm .", TARGET, false),
+            ("cargo rustc -p a --target wasm32-wasip2 --crate-type cdylib", component, true),
+            ("cargo build --target=wasm32-wasip1 --release", module, true),
+            ("cargo build --target=wasm32-wasip1 --release", component, false),
+            ("clang --target=wasm32-wasip2 -o a.wasm a.c", component, false),
+            ("cargo build && cp target/wasm32-wasip2/debug/a.wasm .", component, false),
         ] {
             assert_eq!(needs_target(command, target), needs, "{command}");
         }
