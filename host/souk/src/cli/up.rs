@@ -73,7 +73,7 @@ pub(super) struct Up {
     /// For tests: let the server at this loopback URL answer the calls to a component
     #[arg(long, value_name = "COMPONENT=URL")]
     stand_in: Vec<String>,
-    /// Tell clients why a component failed (a panic's text and place); only on loopback addresses
+    /// Tell clients why a component failed (the text and place of its panic or exception); only on loopback addresses
     #[arg(long)]
     dev: bool,
     /// Serve HTTPS with this PEM certificate chain
