@@ -316,6 +316,26 @@ async fn build_runs_the_components_commands_in_their_folders() {
 }
 
 #[tokio::test]
+async fn versions_of_dependencies_are_chosen_without_a_word_of_cargo_before_the_first_build() {
+    use std::os::unix::fs::PermissionsExt;
+    let app = buildable("cargo build").append("workdir = \"sub\"\n").file("sub/keep", "");
+    // It notes its arguments, and says what a first build would say.
+    let cargo = "#!/bin/sh\necho \"$*\" >> \"$RUNS\"\n\
+                 if [ \"$1\" = generate-lockfile ]; then echo Adding; touch Cargo.lock; fi\n";
+    let app = app.file("Cargo.toml", "[workspace]\n").file("bin/cargo", cargo);
+    let (bin, runs) = (app.path("bin"), app.path("runs"));
+    std::fs::set_permissions(bin.join("cargo"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("PATH={}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let app = app.inside(vec!["env".to_owned(), path, format!("RUNS={}", runs.display())]);
+    for _ in 0..2 {
+        let output = app.souk("build", &[]).await;
+        let (out, err) = texts(&output);
+        assert!(output.status.success() && !out.contains("Adding") && !err.contains("Adding"), "{out}{err}");
+    }
+    assert_eq!(std::fs::read_to_string(runs).unwrap(), "generate-lockfile --quiet\nbuild\nbuild\n");
+}
+
+#[tokio::test]
 async fn each_output_line_of_parallel_builds_names_its_component() {
     let app = buildable("echo one").append(
         "[component.second]\nsource = \"second.wasm\"\n[component.second.build]\ncommand = \"echo two >&2; echo three\"\n\
