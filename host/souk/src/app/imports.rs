@@ -80,14 +80,19 @@ pub(super) fn check(
         }
         let exporter = components
             .iter()
-            .find(|(_, component)| component.component_type().exports(engine).any(|(name, _)| name == import));
+            .find(|(_, component)| component.component_type().exports(engine).any(|(name, _)| name == import))
+            .map(|(name, _)| name);
+        // A component that is not loaded is known by its `exports`.
+        let says = |component: &&Declared| component.exports.iter().any(|export| export.covers(import));
+        let exporter =
+            exporter.or_else(|| application.components.values().find(says).map(|component| &component.name));
         let fix = match exporter {
             _ if DependencyName::parse(import).is_err() => {
                 "import an interface of a package in its place, `namespace:package/interface@version`: a link joins \
                  nothing else"
                     .to_owned()
             }
-            Some((name, _)) => format!(
+            Some(name) => format!(
                 "`{name}` exports it: write \"{import}\" = {{ component = \"{name}\" }} under [component.{}.dependencies]",
                 declared.name
             ),

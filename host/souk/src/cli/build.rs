@@ -8,7 +8,7 @@
 //! A build runs the build scripts of every dependency. They get the environment without the variables that hold the
 //! application's values, which can be secrets: see [`BuildEnvironment`].
 
-use super::{ManifestArg, output, stale, state_before_reading, wit};
+use super::{ManifestArg, forgotten_imports, output, stale, state_before_reading, wit};
 use crate::fetch::{self, ComponentDownload};
 use anyhow::{Context, bail};
 use clap::Args;
@@ -138,8 +138,10 @@ pub(super) async fn run(request: BuildRequest<'_>, quiet: bool) -> anyhow::Resul
         });
     }
     while let Some(done) = tasks.join_next().await {
-        // Dropping the set ends the other commands.
-        done??;
+        if let Err(error) = done? {
+            // Dropping the set ends the other commands.
+            return Err(explained(error, manifest, &built));
+        }
     }
     files.sort_unstable();
     files.dedup();
@@ -148,6 +150,15 @@ pub(super) async fn run(request: BuildRequest<'_>, quiet: bool) -> anyhow::Resul
     files.iter().filter(|file| !file.exists()).for_each(|file| note(&not_made(file)));
     note(&format!("    built {} in {:.1} s", built.join(", "), start.elapsed().as_secs_f64()));
     Ok(())
+}
+
+/// The error of a build with what the sources of these components lack in the manifest, if the tool did not say it.
+fn explained(error: anyhow::Error, manifest: &Path, components: &[String]) -> anyhow::Error {
+    let fixes = souk_manifest::load_build_only(manifest).map(|plan| forgotten_imports::fixes(&plan, components));
+    match fixes.unwrap_or_default().as_slice() {
+        [] => error,
+        fixes => anyhow::anyhow!("{error:#}\n  fix: {}", fixes.join("\n  fix: ")),
+    }
 }
 
 /// Folders with the commands that run there.

@@ -16,6 +16,7 @@ mod deploy;
 mod doctor;
 mod event_table;
 mod events;
+mod forgotten_imports;
 mod given;
 mod health;
 mod import;
