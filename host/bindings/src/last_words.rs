@@ -179,7 +179,7 @@ mod tests {
             (thrown, "\"no object of Error\""),
             (contract, "Exception while calling: boom (set@store/app.js:3:9)"),
             (python, "ValueError: boom on purpose (File \"/0/app.py\", line 20, in handle_request)"),
-            (&chained, "KeyError: 'a' (File \"/0/app.py\", line 22, in set)"),
+            (chained.as_slice(), "KeyError: 'a' (File \"/0/app.py\", line 22, in set)"),
         ] {
             let words = words(lines);
             assert_eq!(words.reason().as_deref(), Some(expected));

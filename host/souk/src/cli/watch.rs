@@ -166,6 +166,10 @@ async fn renew(app: &Arc<App>, places: &Places, quiet: bool, component: &str) ->
         by: "souk up --watch".to_owned(),
         check: false,
     };
+    if !quiet {
+        // Compiling a large component takes tens of seconds.
+        output::note(&format!("compiling {component}"));
+    }
     let done = app.deploy(order).await?;
     if !quiet {
         output::note(&format!("   served {component}: {}", done.message));

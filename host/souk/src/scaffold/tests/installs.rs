@@ -21,7 +21,8 @@ fn tools_are_installed_once_and_again_when_their_list_has_changed() {
         add_to(&app, &NewComponent { language, ..component("web", http("/..."), NOTHING) }).unwrap();
         let manifest = std::fs::read_to_string(app.join("spin.toml")).unwrap();
         let manifest: toml_edit::DocumentMut = manifest.parse().unwrap();
-        let install = manifest["component"]["web"]["build"]["command"][0].as_str().unwrap().to_owned();
+        let commands = manifest["component"]["web"]["build"]["command"].as_array().unwrap();
+        let install = commands.get(0).unwrap().as_str().unwrap().to_owned();
         let programs = app.join("programs");
         std::fs::create_dir(&programs).unwrap();
         for (name, script) in [("npm", NPM), ("python3", PYTHON)] {
