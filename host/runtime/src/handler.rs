@@ -8,8 +8,8 @@
 use super::panic;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::uri::Scheme;
 use http::response::Parts;
+use http::uri::Scheme;
 use http::{HeaderMap, Method, StatusCode};
 use http_body::Body;
 use souk_bindings::framing::{self, Count, Misframed};

@@ -84,8 +84,7 @@ pub(super) fn check(
             .map(|(name, _)| name);
         // A component that is not loaded is known by its `exports`.
         let says = |component: &&Declared| component.exports.iter().any(|export| export.covers(import));
-        let exporter =
-            exporter.or_else(|| application.components.values().find(says).map(|component| &component.name));
+        let exporter = exporter.or_else(|| application.components.values().find(says).map(|component| &component.name));
         let fix = match exporter {
             _ if DependencyName::parse(import).is_err() => {
                 "import an interface of a package in its place, `namespace:package/interface@version`: a link joins \

@@ -153,10 +153,14 @@ mod tests {
         let link = "[component.linked.dependencies]\n\"acme:links/store@0.1.0\" = { component = \"store\" }\n";
         let head = "spin_manifest_version = 2\n[application]\nname = \"t\"\n";
         let names = ["web", "page", "linked", "store"];
-        let components = [build("web", "js"), build("page", "py"), build("linked", "js"), build("store", "js")].concat();
+        let components =
+            [build("web", "js"), build("page", "py"), build("linked", "js"), build("store", "js")].concat();
         write("spin.toml", &format!("{head}{components}{exports}{link}"));
         write("wit/links/store.wit", "package acme:links@0.1.0;\ninterface store { get: func() -> string; }\n");
-        write("wit/deps/spin/variables.wit", "package fermyon:spin@2.0.0;\ninterface variables { get: func() -> string; }\n");
+        write(
+            "wit/deps/spin/variables.wit",
+            "package fermyon:spin@2.0.0;\ninterface variables { get: func() -> string; }\n",
+        );
         let both = "import { get } from \"acme:links/store@0.1.0\";\nimport {\n  read,\n} from \
                     'fermyon:spin/variables@2.0.0';\nimport help from \"./help.js\";\n";
         write("web/app.js", both);
@@ -195,7 +199,8 @@ mod tests {
         let python = "from wit_world.imports.a_b import c\nfrom wit_world.imports import (\n    d as e,\n    f,\n)\n\
                       import wit_world.imports.g\nfrom wit_world import exports\n";
         assert_eq!(python_modules(python), ["a_b", "d", "f", "g"]);
-        let javascript = "import \"a\";\nconst b = await import('b');\nexport { c } from \"c\";\nimport d, { e } from 'd';";
+        let javascript =
+            "import \"a\";\nconst b = await import('b');\nexport { c } from \"c\";\nimport d, { e } from 'd';";
         assert_eq!(modules(javascript), ["c", "d", "a", "b"]);
     }
 }

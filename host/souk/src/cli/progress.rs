@@ -77,7 +77,8 @@ mod tests {
 
     #[test]
     fn the_line_is_found_in_a_log_once_it_is_complete() {
-        let log = "2026-01-01 INFO compiling nothing\ncompiling page (11 MiB) since 5 s; later starts load it\ncompiling";
+        let log =
+            "2026-01-01 INFO compiling nothing\ncompiling page (11 MiB) since 5 s; later starts load it\ncompiling";
         assert_eq!(compiling_in(log), Some("compiling page (11 MiB) since 5 s; later starts load it"));
         for incomplete in ["", "compiling page (11", "    ready page in 0.10 s\ncompiling page (11"] {
             assert_eq!(compiling_in(incomplete), None);

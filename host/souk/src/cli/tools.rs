@@ -106,8 +106,7 @@ mod tests {
             ("[ -d .venv ] || (python3 -m venv .venv)", &["python3"]),
             ("go build -o cargo.wasm", &[]),
         ] {
-            let needed: Vec<&str> =
-                TOOLS.iter().filter(|tool| tool.is_needed(command)).map(|tool| tool.name).collect();
+            let needed: Vec<&str> = TOOLS.iter().filter(|tool| tool.is_needed(command)).map(|tool| tool.name).collect();
             assert_eq!(needed, expected, "{command}");
         }
     }

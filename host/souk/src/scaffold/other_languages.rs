@@ -70,9 +70,9 @@ const INSTALL_JAVASCRIPT: &str = "[ -e node_modules/.installed ] && [ ! package.
                                   (npm install --no-audit --no-fund && touch node_modules/.installed)";
 
 /// The same for Python.
-const INSTALL_PYTHON: &str =
-    "[ -e .venv/installed ] && [ ! requirements.txt -nt .venv/installed ] || (python3 -m venv .venv && .venv/bin/pip \
-     install --quiet --require-hashes --requirement requirements.txt && touch .venv/installed)";
+const INSTALL_PYTHON: &str = "[ -e .venv/installed ] && [ ! requirements.txt -nt .venv/installed ] || \
+                              (python3 -m venv .venv && .venv/bin/pip install --quiet --require-hashes --requirement \
+                              requirements.txt && touch .venv/installed)";
 
 /// The commands that build a component in JavaScript, as TOML.
 pub(super) fn javascript_build(name: &str) -> String {
