@@ -256,7 +256,7 @@ async fn migrate_runs_what_is_pending_and_status_says_so() {
 
 #[tokio::test]
 async fn doctor_prints_the_grants_and_the_limits() {
-    let output = App::new("rogue").souk("doctor", &[]).await;
+    let output = App::new("rogue").souk("doctor", &["--limits"]).await;
     let (out, err) = texts(&output);
     assert!(output.status.success(), "{out}\n{err}");
     for fragment in ["wasm32-wasip2", "rogue", "call_deadline", "request_body", "memory = 32 MiB", "default"] {
@@ -280,6 +280,7 @@ async fn doctor_prints_the_grants_and_the_limits() {
         assert!(fixed.contains(&format!("\n  {module}\n")), "{module} is missing:\n{fixed}");
     }
     assert!(!out.contains("swordfish"), "doctor prints a secret:\n{out}");
+    assert!(out.lines().last().unwrap().starts_with("verdict: "), "{out}");
 }
 
 /// Components that shell commands build. The component `first` is always built first.
@@ -312,6 +313,26 @@ async fn build_runs_the_components_commands_in_their_folders() {
     assert!(app.path("sub/first.wasm").exists());
     let (_, err) = texts(&output);
     assert!(err.contains("building first: cp") && err.contains("built first in "), "{err}");
+}
+
+#[tokio::test]
+async fn versions_of_dependencies_are_chosen_without_a_word_of_cargo_before_the_first_build() {
+    use std::os::unix::fs::PermissionsExt;
+    let app = buildable("cargo build").append("workdir = \"sub\"\n").file("sub/keep", "");
+    // It notes its arguments, and says what a first build would say.
+    let cargo = "#!/bin/sh\necho \"$*\" >> \"$RUNS\"\n\
+                 if [ \"$1\" = generate-lockfile ]; then echo Adding; touch Cargo.lock; fi\n";
+    let app = app.file("Cargo.toml", "[workspace]\n").file("bin/cargo", cargo);
+    let (bin, runs) = (app.path("bin"), app.path("runs"));
+    std::fs::set_permissions(bin.join("cargo"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("PATH={}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let app = app.inside(vec!["env".to_owned(), path, format!("RUNS={}", runs.display())]);
+    for _ in 0..2 {
+        let output = app.souk("build", &[]).await;
+        let (out, err) = texts(&output);
+        assert!(output.status.success() && !out.contains("Adding") && !err.contains("Adding"), "{out}{err}");
+    }
+    assert_eq!(std::fs::read_to_string(runs).unwrap(), "generate-lockfile --quiet\nbuild\nbuild\n");
 }
 
 #[tokio::test]

@@ -85,6 +85,43 @@ async fn without_a_toolchain_nothing_is_wrong() {
 }
 
 #[tokio::test]
+async fn doctor_checks_the_tools_that_the_build_commands_need_and_no_others() {
+    let tables = |command: &str| {
+        format!(
+            "spin_manifest_version = 2\n[application]\nname = \"tools\"\n[component.page]\nsource = \"page.wasm\"\n\
+             [component.page.build]\ncommand = {command:?}\n"
+        )
+    };
+    for (command, needed) in [
+        ("[ -d node_modules ] || npm install", &["node", "npm"][..]),
+        ("python3 -m venv .venv", &["python3"]),
+        ("cargo rustc --target wasm32-wasip2", &["rustc", "cargo"]),
+        ("true", &[]),
+    ] {
+        let app = App::inline(&tables(command)).component("page.wasm", "(component)");
+        let app = app.inside(["env", "PATH=/nowhere"].map(str::to_owned).into());
+        let (out, err) = texts(&app.souk("doctor", &[]).await);
+        let missing = out.lines().filter_map(|line| line.split_once("there is no ")).map(|(_, rest)| rest);
+        let missing: Vec<&str> = missing.collect();
+        let expected: Vec<String> = needed.iter().map(|tool| format!("{tool}: page cannot be built here")).collect();
+        assert_eq!(missing, expected, "{command}: {out}{err}");
+        assert!(!out.contains("WRONG"), "{command}: {out}{err}");
+    }
+}
+
+#[tokio::test]
+async fn limits_are_printed_where_they_are_asked_for_and_the_verdict_comes_last() {
+    let app = App::alone("rogue");
+    let (short, err) = texts(&app.souk("doctor", &[]).await);
+    assert!(short.contains("`souk doctor --limits`") && !short.contains("call_deadline"), "{short}{err}");
+    let (long, err) = texts(&app.souk("doctor", &["--limits"]).await);
+    assert!(long.contains("call_deadline") && long.contains("Fixed limits"), "{long}{err}");
+    for out in [short, long] {
+        assert_eq!(out.lines().last(), Some("verdict: well"), "{out}");
+    }
+}
+
+#[tokio::test]
 async fn refusals_at_the_edge_are_counted_by_their_reason() {
     let app = App::alone("rogue").administered();
     let host = app.start().await;

@@ -65,7 +65,7 @@ async fn a_durable_link_that_is_no_dependency_or_is_not_imported_is_refused() {
 #[tokio::test]
 async fn doctor_and_the_start_say_which_links_are_durable_and_what_their_limits_are() {
     let app = App::new("durable");
-    let (out, err) = texts(&app.souk("doctor", &[]).await);
+    let (out, err) = texts(&app.souk("doctor", &["--limits"]).await);
     for fragment in [
         "durable   souk-test:rogue/events@1.0.0",
         "durable_bytes",

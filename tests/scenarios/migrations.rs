@@ -55,7 +55,7 @@ async fn one_variable_moves_a_component_to_postgresql_with_its_grant_and_its_mig
     let (before, err) = texts(&app.souk("migrate", &["--status"]).await);
     assert!(before.contains(&format!("shop (database `{place}`)")), "{before}\n{err}");
     assert_eq!(before.matches("pending").count(), 2, "{before}");
-    let (doctor, _) = texts(&app.souk("doctor", &[]).await);
+    let (doctor, _) = texts(&app.souk("doctor", &["--limits"]).await);
     assert!(
         doctor.contains(&format!("postgres  {place}")) && doctor.contains("How long start-up waits for a server"),
         "{doctor}"

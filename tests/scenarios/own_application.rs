@@ -189,6 +189,26 @@ fn two_versions_of_a_contract_are_exported_side_by_side_in_javascript_and_in_pyt
     assert!(has("pass 3") && has("\"red\"") && has("{\"err\":{\"invalid\":\"the key is empty\"}}"), "{said}");
 }
 
+/// Needs Node.js with npm, and Python.
+#[test]
+fn an_exception_in_javascript_or_python_is_told_to_its_developer() {
+    let said = Desk::without_cargo().succeeds(
+        r#"souk new shop --language javascript; cd shop
+         souk add web --http /...
+         souk add page --http /page/... --language python
+         sed -i 's/^async function answer(request) {$/&\n  throw new Error("boom in javascript");/' web/app.js
+         sed -i 's/^    async def handle_request(.*:$/&\n        raise ValueError("boom in python")/' page/app.py
+         souk up --build --dev --listen 127.0.0.1:0 --port-file port &
+         trap "kill $!" EXIT
+         until [ -s port ]; do kill -0 $!; sleep 0.1; done
+         for path in /world /page/world; do curl --silent "localhost:$(cat port)$path"; echo; done"#,
+    );
+    for (component, reason) in [("web", "boom in javascript (answer@"), ("page", "ValueError: boom in python (File ")] {
+        let answer = format!(r#"{{"status":500,"message":"{component} failed","reason":"{reason}"#);
+        assert!(said.lines().any(|line| line.starts_with(&answer)), "{answer}: {said}");
+    }
+}
+
 #[test]
 fn every_kind_of_component_builds_and_passes_the_test_that_is_made_with_it() {
     let said = Desk::new().succeeds(

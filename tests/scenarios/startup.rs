@@ -444,3 +444,23 @@ async fn souk_call_loads_a_component_that_nothing_leads_to_with_and_without_a_ho
     let (out, err) = texts(&app.souk("call", &["--list"]).await);
     assert!(out.contains("spare souk-test:rogue/deeds@1.0.0"), "{out}{err}");
 }
+
+#[tokio::test]
+async fn souk_call_needs_only_the_component_that_it_calls_and_what_that_leads_to() {
+    let broken = "[[trigger.http]]\nroute = \"/broken/...\"\ncomponent = \"broken\"\n[component.broken]\nsource = \
+                  \"not-built.wasm\"\n";
+    let app = App::alone("rogue").append(broken);
+    assert_names(&app.start_fails().await, &["component `broken`", "not-built.wasm", "souk build"]);
+    let answer = "souk-test:rogue/deeds@1.0.0#answer";
+    let (out, err) = texts(&app.call("rogue", answer, Some(serde_json::json!({ "n": 41 }))).await);
+    assert_eq!(out, "41\n", "{err}");
+    let note = err.lines().find(|line| line.contains("`rogue` is started with what it leads to, without ")).unwrap();
+    assert!(note.contains("broken") && note.contains("front"), "{note}");
+    let (_, err) = texts(&app.call("broken", "a:b/c#d", None).await);
+    assert_names(&err, &["component `broken`", "not-built.wasm", "souk build"]);
+    // The list has what can be loaded, and says what cannot.
+    let (out, err) = texts(&app.souk("call", &["--list"]).await);
+    for part in ["rogue souk-test:rogue/deeds@1.0.0", "answers HTTP requests", "not-built.wasm"] {
+        assert!(out.contains(part), "{part} is missing: {out}{err}");
+    }
+}

@@ -22,6 +22,7 @@ pub mod http_client;
 mod http_error_code;
 mod http_limits;
 pub mod key_value;
+mod last_words;
 mod line_budget;
 mod memory;
 pub mod migrations;
@@ -66,7 +67,7 @@ pub use http_limits::MAX_LARGE_HEADERS_BYTES;
 pub use line_budget::LineBudget;
 pub use memory::{InstanceLimits, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 pub use slice::Slice;
-pub use stdio::{brief, printable};
+pub use stdio::{Exception, brief, printable};
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of resources.
@@ -296,6 +297,13 @@ impl Ctx {
     /// the log and operators: they can contain what callers must not learn.
     pub fn last_words(&self) -> Option<String> {
         self.stdio.last_words()
+    }
+
+    /// Reads the exception that the guest has printed in its call, at any later moment. With the same care as
+    /// [`Ctx::last_words`].
+    pub fn printed_exception(&self) -> impl Fn() -> Option<Exception> + Send + Sync + use<> {
+        let stderr = self.stdio.stderr.clone();
+        move || stderr.exception()
     }
 
     /// State of `wasi:http` for a request that goes to the next of a chain of middleware.

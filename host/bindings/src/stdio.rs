@@ -11,6 +11,7 @@
 //! endlessly uses its own processor time and loses lines, but does not affect the host's memory, its disk or the lines
 //! of others.
 
+use super::last_words::LastWords;
 use super::line_budget::LineBudget;
 use parking_lot::{Mutex, MutexGuard};
 use std::fmt::Write as _;
@@ -32,8 +33,6 @@ souk_manifest::fixed_limits! {
     pub(super) const MAX_OUTPUT_BYTES: usize = 256 * 1024, bytes;
     /// How many bytes each line counts for in addition to its text: time, component and trace are logged with it.
     const LINE_OVERHEAD_BYTES: usize = 128, bytes;
-    /// The most bytes of a component's last output that are reported with its failure.
-    const MAX_LAST_WORDS_BYTES: usize = 512, bytes;
     /// The most bytes that a component passes in one write.
     const MAX_WRITE_BYTES: usize = 64 * 1024, bytes;
 }
@@ -64,10 +63,10 @@ impl Stdio {
         }
     }
 
-    /// Why the guest failed, according to its standard error: its panic, or the last line.
+    /// Why the guest failed, according to its standard error: its panic, its exception, or the last line.
     pub(super) fn last_words(&self) -> Option<String> {
         self.stderr.0.flush();
-        self.stderr.0.state().last.reason()
+        self.stderr.0.state().last.reason().map(|reason| printable(&reason))
     }
 
     /// Logs unfinished lines.
@@ -80,6 +79,29 @@ impl Stdio {
 /// A handle to one stream; a guest may open many, and all write to the same line.
 #[derive(Clone)]
 pub(super) struct Stream(Arc<Output>);
+
+impl Stream {
+    /// The last exception that the guest has printed in this call.
+    pub(super) fn exception(&self) -> Option<Exception> {
+        self.0.state().last.exception().map(Exception::new)
+    }
+}
+
+/// An exception that a guest has printed, with its place: an extension of a response with status 500.
+#[derive(Debug, Clone)]
+pub struct Exception(Arc<str>);
+
+impl Exception {
+    /// The exception whose text the guest has printed.
+    pub fn new(printed: &str) -> Self {
+        Exception(printable(printed).into())
+    }
+
+    /// Its text, which can contain what clients must not learn.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
 
 struct Output {
     component: Arc<str>,
@@ -147,39 +169,6 @@ impl Output {
 impl Drop for Output {
     fn drop(&mut self) {
         self.flush();
-    }
-}
-
-/// The last output of a guest in a call. A panic of Rust prints two lines, the place and the message; other languages
-/// print the error last.
-#[derive(Default)]
-struct LastWords {
-    /// `panicked at FILE:LINE:COLUMN`, followed by `: TEXT` once that line has arrived.
-    panic: Option<String>,
-    /// Whether the next line is the panic's text.
-    incomplete: bool,
-    line: String,
-}
-
-impl LastWords {
-    fn note(&mut self, line: &[u8]) {
-        let line = String::from_utf8_lossy(line.get(..MAX_LAST_WORDS_BYTES).unwrap_or(line));
-        if let Some((_, place)) = line.split_once("panicked at ") {
-            self.panic = Some(format!("panicked at {}", place.trim_end_matches(':')));
-            self.incomplete = true;
-        } else if let Some(panic) = self.panic.as_mut().filter(|_| self.incomplete) {
-            self.incomplete = false;
-            panic.push_str(": ");
-            panic.push_str(&line);
-        } else if !line.starts_with("note: run with `RUST_BACKTRACE") {
-            self.line.clear();
-            self.line.push_str(&line);
-        }
-    }
-
-    fn reason(&self) -> Option<String> {
-        let line = Some(&self.line).filter(|line| !line.is_empty()).map(|line| format!("it printed last: {line}"));
-        self.panic.clone().or(line).map(|reason| printable(&reason))
     }
 }
 
@@ -333,32 +322,6 @@ mod tests {
         }
         lines.finish(|line| out.push(text(line)));
         out
-    }
-
-    #[test]
-    fn the_last_words_are_a_panic_with_its_text_or_the_last_line() {
-        let cases: [(&[&str], Option<&str>); 4] = [
-            (&[], None),
-            (&["one", "two"], Some("it printed last: two")),
-            (
-                &[
-                    "one",
-                    "thread '<unnamed>' panicked at src/lib.rs:7:9:",
-                    "no such link",
-                    "note: run with `RUST_BACKTRACE=1`",
-                ],
-                Some("panicked at src/lib.rs:7:9: no such link"),
-            ),
-            (&["thread 'main' panicked at src/lib.rs:7:9:"], Some("panicked at src/lib.rs:7:9")),
-        ];
-        for (lines, expected) in cases {
-            let mut words = LastWords::default();
-            lines.iter().for_each(|line| words.note(line.as_bytes()));
-            assert_eq!(words.reason().as_deref(), expected);
-        }
-        let mut words = LastWords::default();
-        words.note(&[b'x'; MAX_LINE_BYTES]);
-        assert!(words.reason().is_some_and(|reason| reason.len() < 2 * MAX_LAST_WORDS_BYTES));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use crate::binding::Binding;
 use crate::stdio::{self, Stdio};
 use crate::tape::{self, Tape};
-use crate::{Ctx, Grants, directories, file_streams, open_files};
+use crate::{Ctx, Grants, directories, file_streams, last_words, open_files};
 use souk_manifest::limits::FixedLimit;
 use std::sync::Arc;
 use wasmtime::component::Linker;
@@ -32,8 +32,8 @@ pub(crate) const BINDING: Binding = Binding {
 };
 
 fn fixed_limits() -> Vec<FixedLimit> {
-    [FIXED_LIMITS, open_files::FIXED_LIMITS, file_streams::FIXED_LIMITS, directories::FIXED_LIMITS, stdio::FIXED_LIMITS]
-        .concat()
+    let files = [FIXED_LIMITS, open_files::FIXED_LIMITS, file_streams::FIXED_LIMITS, directories::FIXED_LIMITS];
+    [files.concat(), [stdio::FIXED_LIMITS, last_words::FIXED_LIMITS].concat()].concat()
 }
 
 /// Rust's std for wasm32-wasip2 imports WASI 0.2 even if the component's own contract is 0.3.

@@ -104,7 +104,7 @@ pub(super) fn read_limits(table: &Table<'_, '_>, known: &[Limit], mut set: impl 
             let fix = match nearest(key.value, known.iter().map(|limit| limit.key)) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!(
-                    "`souk doctor` lists the limits: {}",
+                    "`souk doctor --limits` lists the limits: {}",
                     known.iter().map(|l| l.key).collect::<Vec<_>>().join(", ")
                 ),
             };

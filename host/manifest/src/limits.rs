@@ -1,7 +1,7 @@
 //! One table of every limit and timeout that a manifest can change: its key, default, range and the reason for the
 //! default.
 //!
-//! `souk doctor` prints the table. `[component.NAME.tool.souk.limits]` overrides the limits of one component,
+//! `souk doctor --limits` prints the table. `[component.NAME.tool.souk.limits]` overrides the limits of one component,
 //! `[application.tool.souk.limits]` those of the HTTP edge. A limit cannot be switched off. A bound that no manifest
 //! can change is a [`FixedLimit`], in a table of the module that enforces it.
 

@@ -30,6 +30,25 @@ impl Application {
         found
     }
 
+    /// The components that a call of `component` by hand needs: those that it leads to, and those whose migrations make
+    /// the tables of the same SQLite databases. Empty when there is no such component.
+    pub fn needed_for_call(&self, component: &str) -> BTreeSet<String> {
+        let mut needed = self.led_to([component].into_iter());
+        loop {
+            let opens = |label: &String| {
+                let mut opened = needed.iter().filter_map(|name| self.components.get(name));
+                opened.any(|component| component.sqlite_databases.contains(label))
+            };
+            let owners = self.components.values().filter(|component| component.migrations.is_some());
+            let owners = owners.filter(|component| component.sqlite_databases.iter().any(opens));
+            let more = self.led_to(owners.map(|component| component.name.as_str()));
+            if more.is_subset(&needed) {
+                return needed;
+            }
+            needed.extend(more);
+        }
+    }
+
     /// The components that the application's routes need. Components with `readiness = "ignore"`, and those that only
     /// they lead to, are left out. Without routes and tables of Nest, all components of this host.
     pub fn needed_to_be_ready(&self) -> BTreeSet<String> {
@@ -116,5 +135,29 @@ mod tests {
         assert!(part.runs_here("deep") && !part.runs_here("alone") && part.components.contains_key("alone"));
         let without = app(&format!("{HEAD}{components}")).load().application;
         assert_eq!(without.reachable().len(), 6);
+    }
+
+    #[test]
+    fn a_call_needs_what_the_component_leads_to_and_who_makes_the_tables_of_its_databases() {
+        let component = |name: &str, more: &str| format!("[component.{name}]\nsource = \"x.wasm\"\n{more}");
+        let link = |to: &str| format!("dependencies = {{ \"a:b/c\" = {{ component = \"{to}\" }} }}\n");
+        let database = |label: &str| format!("sqlite_databases = [\"{label}\"]\n");
+        let migrations =
+            |label: &str| format!("tool.souk.migrations = \".\"\ntool.souk.database_url = \"sqlite:{label}\"\n");
+        let components = [
+            component("web", &link("reader")),
+            component("reader", &database("rows")),
+            component("owner", &(link("helper") + &database("rows") + &migrations("rows"))),
+            component("helper", ""),
+            component("second-reader", &database("rows")),
+            component("other", &(database("others") + &migrations("others"))),
+        ]
+        .concat();
+        let loaded = app(&format!("{HEAD}{components}")).load().application;
+        let needed = |name: &str| loaded.needed_for_call(name).into_iter().collect::<Vec<_>>();
+        assert_eq!(needed("web"), ["helper", "owner", "reader", "web"]);
+        assert_eq!(needed("helper"), ["helper"]);
+        assert_eq!(needed("other"), ["other"]);
+        assert!(needed("nobody").is_empty());
     }
 }

@@ -8,11 +8,12 @@
 use super::panic;
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use http::response::Parts;
 use http::uri::Scheme;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use http_body::Body;
-use souk_bindings::Ctx;
 use souk_bindings::framing::{self, Count, Misframed};
+use souk_bindings::{Ctx, Exception};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -115,6 +116,15 @@ impl Handler {
     }
 }
 
+/// Adds the exception that the guest has printed to its answer 500: SDKs catch exceptions, and tell clients nothing.
+fn note_exception(head: &mut Parts, printed: impl FnOnce() -> Option<Exception>) {
+    if head.status == StatusCode::INTERNAL_SERVER_ERROR
+        && let Some(exception) = printed()
+    {
+        head.extensions.insert(exception);
+    }
+}
+
 async fn handle_0_3<B>(
     service: &Service,
     store: &mut Store<Ctx>,
@@ -140,6 +150,7 @@ where
                 let headers: HeaderMap = std::mem::take(&mut response.headers).into();
                 let (mut head, ()) = http::Response::new(()).into_parts();
                 (head.status, head.headers) = (response.status, headers);
+                note_exception(&mut head, || store.data_mut().printed_exception()());
                 match framing::response_head(&mut head, to_head) {
                     Ok(count) => {
                         let response = response.into_http(store.as_context_mut(), sent)?;
@@ -174,14 +185,18 @@ where
     let call = pin!(async {
         let scheme = if request.uri().scheme() == Some(&Scheme::HTTPS) { Scheme02::Https } else { Scheme02::Http };
         let (progress, to_head) = (progress.clone(), request.method() == Method::HEAD);
+        let exception = store.data().printed_exception();
         let mut view = store.data_mut().http();
         let request = view.new_incoming_request(scheme, request)?;
         let out = view.new_response_outparam_from_callback(move |answer| {
             let answer = match answer.map(http::Response::into_parts) {
-                Ok((mut parts, body)) => match framing::response_head(&mut parts, to_head) {
-                    Ok(count) => Ok((http::Response::from_parts(parts, body), count)),
-                    Err(misframed) => Err(Refusal::Head(misframed)),
-                },
+                Ok((mut parts, body)) => {
+                    note_exception(&mut parts, exception);
+                    match framing::response_head(&mut parts, to_head) {
+                        Ok(count) => Ok((http::Response::from_parts(parts, body), count)),
+                        Err(misframed) => Err(Refusal::Head(misframed)),
+                    }
+                }
                 Err(code) => Err(Refusal::Code(code.into())),
             };
             progress.answered.store(answer.is_ok(), Ordering::Relaxed);

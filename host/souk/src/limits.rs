@@ -1,4 +1,4 @@
-//! Every bound that no manifest changes, of all parts of the host: what `souk doctor` prints.
+//! Every bound that no manifest changes, of all parts of the host: what `souk doctor --limits` prints.
 
 use crate::{
     admin, app, backup, cli, descriptors, fetch, http, imports, metrics, moving, otlp, readiness, recordings, telemetry,

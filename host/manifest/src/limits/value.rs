@@ -1,4 +1,4 @@
-//! The value of a limit: a size, a duration or a count, as a manifest writes it and `souk doctor` prints it.
+//! The value of a limit: a size, a duration or a count, as a manifest writes it and `souk doctor --limits` prints it.
 //!
 //! A printed size or duration can be written into a manifest, in quotes, and gives the same value. So a size is printed
 //! in the largest unit that divides it, and is never rounded.

@@ -28,7 +28,7 @@ use souk_manifest::state::StateFolder;
 use souk_manifest::{Application, Diagnostic, ManifestErrors};
 use souk_nats::Nats;
 use souk_runtime::{Engine, Exported, Fairness, Pool, Program};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -36,8 +36,8 @@ use tokio_util::task::AbortOnDropHandle;
 enum Purpose {
     /// To serve for a long time: another process compiles.
     Serve(Program),
-    /// For calls by hand, when no host runs.
-    Call,
+    /// For calls by hand, when no host runs: only these components.
+    Call(BTreeSet<String>),
     /// To test whether it starts.
     Trial,
     /// To count the cost of its calls, with these boundaries.
@@ -60,13 +60,18 @@ impl App {
         App::start_with(application, state, tracer, progress, Purpose::Serve(program)).await
     }
 
-    /// Starts `application` for calls by hand. It compares the places of data with those of the hosts that serve it,
-    /// and does not record them.
+    /// Starts `components` of `application` for calls by hand; others are loaded when they are called. It compares the
+    /// places of data with those of the hosts that serve it, and does not record them.
     ///
     /// # Errors
     /// As [`App::start`].
-    pub async fn start_for_calls(application: Application, state: &StateFolder) -> Result<Arc<Self>, StartError> {
-        App::start_with(application, state, Tracer::off(), |_| {}, Purpose::Call).await
+    pub async fn start_for_calls(
+        application: Application,
+        state: &StateFolder,
+        components: &BTreeSet<String>,
+        progress: impl Fn(Progress),
+    ) -> Result<Arc<Self>, StartError> {
+        App::start_with(application, state, Tracer::off(), progress, Purpose::Call(components.clone())).await
     }
 
     /// Starts `application` to count the cost of its calls, as [`Engine::start_counted`] does, and what `boundaries` add
@@ -87,8 +92,12 @@ impl App {
     ///
     /// # Errors
     /// As [`App::start`].
-    pub async fn try_out(application: Application, state: &StateFolder) -> Result<(), StartError> {
-        App::start_with(application, state, Tracer::off(), |_| {}, Purpose::Trial).await.map(|_| ())
+    pub async fn try_out(
+        application: Application,
+        state: &StateFolder,
+        progress: impl Fn(Progress),
+    ) -> Result<(), StartError> {
+        App::start_with(application, state, Tracer::off(), progress, Purpose::Trial).await.map(|_| ())
     }
 
     async fn start_with(
@@ -101,8 +110,13 @@ impl App {
         let (trial, serves) = (matches!(purpose, Purpose::Trial), matches!(purpose, Purpose::Serve(_)));
         // Start-up blocks this thread when it opens files; nothing else runs yet.
         ManifestErrors::check(remote_parts::check(&application))?;
-        let part = application.restricted_to(&application.reachable());
-        for component in application.here().filter(|component| !part.runs_here(&component.name)) {
+        let loaded = match &purpose {
+            Purpose::Call(components) => components.clone(),
+            Purpose::Serve(_) | Purpose::Trial | Purpose::Count(_) => application.reachable(),
+        };
+        let part = application.restricted_to(&loaded);
+        let is_call = matches!(purpose, Purpose::Call(_));
+        for component in application.here().filter(|component| !is_call && !part.runs_here(&component.name)) {
             tracing::info!(
                 "component `{}` is not loaded: no trigger, dependency, durable link, schedule or table of Nest leads to it; `souk \
                  call` loads it",
@@ -122,7 +136,7 @@ impl App {
         let engine = match &purpose {
             Purpose::Count(_) => Engine::start_counted(&state.cache())?,
             Purpose::Serve(program) => Engine::start(&state.cache(), limits(), Some(program.clone()))?,
-            Purpose::Call | Purpose::Trial => Engine::start(&state.cache(), limits(), None)?,
+            Purpose::Call(_) | Purpose::Trial => Engine::start(&state.cache(), limits(), None)?,
         };
         let agreed = async {
             match &remote {
@@ -144,7 +158,7 @@ impl App {
         let boundaries = match &purpose {
             Purpose::Trial => Boundaries::off(),
             Purpose::Count(boundaries) => boundaries.clone(),
-            Purpose::Serve(_) | Purpose::Call => Boundaries::measured()?.traced(tracer),
+            Purpose::Serve(_) | Purpose::Call(_) => Boundaries::measured()?.traced(tracer),
         };
         let mut shared = Shared::new(&application, boundaries)?;
         if matches!(purpose, Purpose::Serve(_)) {
@@ -170,8 +184,9 @@ impl App {
         wiring.ids = chosen.iter().map(|(component, one)| (component.clone(), one.id.clone())).collect();
         wiring.files = files;
         wiring.mistakes = mistakes;
-        for name in application.components.keys() {
-            wiring.pool(name);
+        // A component that is not loaded may lack what its table grants.
+        for component in part.here() {
+            wiring.pool(&component.name);
         }
         let Wiring { pools, expected, codes, mut mistakes, .. } = wiring;
         pools.values().for_each(|pool| engine.sample(&pool.grants().usage));
@@ -196,7 +211,7 @@ impl App {
         };
         // This comes last, so that a host that fails to start for another reason records nothing for later hosts.
         if let Some(nats) = nats.filter(|_| !trial) {
-            join(nats, &application, state, matches!(purpose, Purpose::Call)).await?;
+            join(nats, &application, state, is_call).await?;
         }
         let migrated = match serves {
             true => migrations::run_tried_out(&part, shared.databases()).await?,

@@ -1,13 +1,14 @@
 //! `souk build`: runs the components' build commands.
 //!
 //! Commands for the same folder run one after another, because build tools lock their folder; different folders are
-//! built in parallel. The first failing command stops the build. A command that runs alone gets the terminal. When
-//! several run at once, each line of output begins with the names of its components.
+//! built in parallel. So do commands for the packages of one workspace of Rust: cargo locks the workspace, and prints
+//! that it waits. The first failing command stops the build. A command that runs alone gets the terminal. When several
+//! run at once, each line of output begins with the names of its components.
 //!
 //! A build runs the build scripts of every dependency. They get the environment without the variables that hold the
 //! application's values, which can be secrets: see [`BuildEnvironment`].
 
-use super::{ManifestArg, output, stale, state_before_reading, wit};
+use super::{ManifestArg, forgotten_imports, output, stale, state_before_reading, wit};
 use crate::fetch::{self, ComponentDownload};
 use anyhow::{Context, bail};
 use clap::Args;
@@ -23,10 +24,8 @@ use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// The target that components are built for.
-pub(super) const TARGET: &str = "wasm32-wasip2";
-/// That of core modules, which older tools build.
-const MODULE_TARGET: &str = "wasm32-wasip1";
+/// The target that components are built for, and that of core modules, which older tools build.
+pub(super) const TARGETS: [&str; 2] = ["wasm32-wasip2", "wasm32-wasip1"];
 
 /// The arguments of `souk build`.
 #[derive(Debug, Args)]
@@ -119,29 +118,30 @@ pub(super) async fn run(request: BuildRequest<'_>, quiet: bool) -> anyhow::Resul
         note(" nothing to build: no component has a build command");
         return Ok(());
     }
-    let shown = match folders.len() {
+    let queues = queues(folders);
+    let shown = match queues.len() {
         _ if quiet => Shown::OnFailure,
         1 => Shown::Directly,
         _ => Shown::WithComponents,
     };
     let mut tasks = JoinSet::new();
-    for (folder, steps) in folders {
-        for target in [TARGET, MODULE_TARGET] {
-            if steps.iter().any(|step| needs_target(&step.command, target)) {
-                ensure_target(&folder, target, &environment, note).await?;
-            }
-        }
+    for (root, queue) in queues {
+        prepare(&root, &queue, &environment, note).await?;
         let environment = environment.clone();
         tasks.spawn(async move {
-            for step in steps {
-                step.run(&folder, shown, &environment).await?;
+            for (folder, steps) in queue {
+                for step in steps {
+                    step.run(&folder, shown, &environment).await?;
+                }
             }
             anyhow::Ok(())
         });
     }
     while let Some(done) = tasks.join_next().await {
-        // Dropping the set ends the other commands.
-        done??;
+        if let Err(error) = done? {
+            // Dropping the set ends the other commands.
+            return Err(explained(error, manifest, &built));
+        }
     }
     files.sort_unstable();
     files.dedup();
@@ -150,6 +150,74 @@ pub(super) async fn run(request: BuildRequest<'_>, quiet: bool) -> anyhow::Resul
     files.iter().filter(|file| !file.exists()).for_each(|file| note(&not_made(file)));
     note(&format!("    built {} in {:.1} s", built.join(", "), start.elapsed().as_secs_f64()));
     Ok(())
+}
+
+/// The error of a build with what the sources of these components lack in the manifest, if the tool did not say it.
+fn explained(error: anyhow::Error, manifest: &Path, components: &[String]) -> anyhow::Error {
+    let fixes = souk_manifest::load_build_only(manifest).map(|plan| forgotten_imports::fixes(&plan, components));
+    match fixes.unwrap_or_default().as_slice() {
+        [] => error,
+        fixes => anyhow::anyhow!("{error:#}\n  fix: {}", fixes.join("\n  fix: ")),
+    }
+}
+
+/// Folders with the commands that run there.
+type Queue = Vec<(PathBuf, Vec<Step>)>;
+
+/// The folders whose commands run one after another, by the folder that their tools lock.
+fn queues(folders: BTreeMap<PathBuf, Vec<Step>>) -> BTreeMap<PathBuf, Queue> {
+    let mut queues: BTreeMap<PathBuf, Queue> = BTreeMap::new();
+    for (folder, steps) in folders {
+        let locked = if run_cargo(&steps) { workspace(&folder) } else { folder.clone() };
+        queues.entry(locked).or_default().push((folder, steps));
+    }
+    queues
+}
+
+fn run_cargo(steps: &[Step]) -> bool {
+    steps.iter().any(|step| step.command.split_whitespace().any(|word| word == "cargo"))
+}
+
+/// The folder of the workspace of Rust that `folder` is in, otherwise `folder` itself.
+fn workspace(folder: &Path) -> PathBuf {
+    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let is_workspace = |folder: &&Path| {
+        let manifest = std::fs::read_to_string(folder.join("Cargo.toml"));
+        manifest.is_ok_and(|manifest| manifest.lines().any(|line| line.trim_start().starts_with("[workspace")))
+    };
+    folder.ancestors().find(is_workspace).unwrap_or(&folder).to_owned()
+}
+
+/// Makes ready what the commands for Rust in a queue need.
+async fn prepare(
+    root: &Path,
+    queue: &[(PathBuf, Vec<Step>)],
+    environment: &BuildEnvironment,
+    note: impl Fn(&str) + Copy,
+) -> anyhow::Result<()> {
+    for (folder, steps) in queue {
+        for target in TARGETS {
+            if steps.iter().any(|step| needs_target(&step.command, target)) {
+                ensure_target(folder, target, environment, note).await?;
+            }
+        }
+    }
+    if queue.iter().any(|(_, steps)| run_cargo(steps)) {
+        lock_versions(root, environment, note).await;
+    }
+    Ok(())
+}
+
+/// Chooses the versions of dependencies before the first build of a workspace: cargo would print a line for each of
+/// which there is a newer one. If this fails, the build says why.
+async fn lock_versions(root: &Path, environment: &BuildEnvironment, note: impl Fn(&str)) {
+    if !root.join("Cargo.toml").is_file() || root.join("Cargo.lock").exists() {
+        return;
+    }
+    note(" choosing the versions of dependencies (cargo generate-lockfile)");
+    let mut cargo = environment.command("cargo");
+    cargo.args(["generate-lockfile", "--quiet"]).current_dir(root).kill_on_drop(true);
+    let _ = cargo.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().await;
 }
 
 /// The warning about a component whose file is not there after its commands. A start that needs it refuses.
@@ -313,7 +381,7 @@ impl Drop for Group {
 
 /// Whether a build command has Rust's compiler build for `target`. Other compilers have targets of the same names, and
 /// libraries of their own.
-fn needs_target(command: &str, target: &str) -> bool {
+pub(super) fn needs_target(command: &str, target: &str) -> bool {
     let mut words = command.split(|c: char| c.is_whitespace() || c == '=');
     words.any(|word| word == target) && (command.contains("cargo") || command.contains("rustc"))
 }
@@ -361,13 +429,35 @@ mod tests {
     use super::*;
 
     #[test]
+    fn packages_of_one_workspace_are_built_one_after_another_and_other_folders_in_parallel() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        for folder in ["shop/web", "shop/store", "shop/page", "other"] {
+            std::fs::create_dir_all(path(folder)).unwrap();
+        }
+        std::fs::write(path("shop/Cargo.toml"), "# An application.\n[workspace]\nmembers = []\n").unwrap();
+        std::fs::write(path("other/Cargo.toml"), "[package]\nname = \"other\"\n").unwrap();
+        let step = |command: &str| vec![Step { components: Vec::new(), command: command.to_owned() }];
+        let folders = [
+            ("shop/web", "cargo build --release"),
+            ("shop/store", "RUSTFLAGS= cargo build"),
+            ("shop/page", "npm run build"),
+            ("other", "cargo build"),
+        ];
+        let queues = queues(folders.map(|(folder, command)| (path(folder), step(command))).into());
+        let found: Vec<(PathBuf, usize)> = queues.into_iter().map(|(root, queue)| (root, queue.len())).collect();
+        assert_eq!(found, [("other", 1), ("shop", 2), ("shop/page", 1)].map(|(root, count)| (path(root), count)));
+    }
+
+    #[test]
     fn a_target_is_added_for_rusts_compiler_alone() {
+        let [component, module] = TARGETS;
         for (command, target, needs) in [
-            ("cargo rustc -p a --target wasm32-wasip2 --crate-type cdylib", TARGET, true),
-            ("cargo build --target=wasm32-wasip1 --release", MODULE_TARGET, true),
-            ("cargo build --target=wasm32-wasip1 --release", TARGET, false),
-            ("clang --target=wasm32-wasip2 -o a.wasm a.c", TARGET, false),
-            ("cargo build && cp target/wasm32-wasip2/debug/a.wasm .", TARGET, false),
+            ("cargo rustc -p a --target wasm32-wasip2 --crate-type cdylib", component, true),
+            ("cargo build --target=wasm32-wasip1 --release", module, true),
+            ("cargo build --target=wasm32-wasip1 --release", component, false),
+            ("clang --target=wasm32-wasip2 -o a.wasm a.c", component, false),
+            ("cargo build && cp target/wasm32-wasip2/debug/a.wasm .", component, false),
         ] {
             assert_eq!(needs_target(command, target), needs, "{command}");
         }

@@ -1,9 +1,8 @@
 //! `souk call`: calls one function by hand.
 
 use super::reach::{Reached, reach};
-use super::{AppArgs, default_url, fill_in, output};
+use super::{AppArgs, by_hand, default_url, fill_in, output};
 use crate::admin::call::{self, CallReply, CallRequest, Listed};
-use crate::app::App;
 use crate::fetch;
 use crate::telemetry::{self, Format};
 use clap::Args;
@@ -53,10 +52,12 @@ impl Call {
         let mut application = fill_in(manifest?, default_url(), state.secrets())?;
         fetch::locate(&mut application, state.path());
         let _log = telemetry::start("warn,guest=info,souk::app=error", Format::Text)?;
-        let app = App::start_for_calls(application, &state).await?;
         match request {
-            None => Ok(print_list(&call::list(&app, true).await)),
-            Some(request) => Ok(print_reply(call::call(&app, request).await?)),
+            None => Ok(print_list(&call::list(&by_hand::start_all(application, &state).await?, true).await)),
+            Some(request) => {
+                let app = by_hand::start_for(application, &state, &request.component).await?;
+                Ok(print_reply(call::call(&app, request).await?))
+            }
         }
     }
 

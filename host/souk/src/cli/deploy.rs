@@ -123,6 +123,8 @@ impl Deploy {
         let given = options.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
         let query: Vec<String> =
             given.map(|(key, value)| format!("{key}={}", utf8_percent_encode(value, NON_ALPHANUMERIC))).collect();
+        // Compiling a large component takes tens of seconds.
+        output::note(&format!("the host compiles and checks {}", self.component));
         Ok(print_message(&host.deploy(&self.component, &query.join("&"), file).await?))
     }
 }

@@ -1,7 +1,7 @@
 //! `souk doctor`: checks that everything is in place, and shows what each component may do.
 
-use super::build::{BuildEnvironment, TARGET, has_target};
-use super::{AppArgs, default_url, fill_in, output, stale};
+use super::build::BuildEnvironment;
+use super::{AppArgs, default_url, fill_in, output, progress, stale, tools};
 use crate::admin::RunningHost;
 use crate::admin::examine::Level;
 use crate::app::{App, describe};
@@ -25,28 +25,28 @@ pub(super) struct Doctor {
     /// Exit with 1 for a warning, too
     #[arg(long)]
     strict: bool,
+    /// Print every limit, with its value and its reason
+    #[arg(long)]
+    limits: bool,
 }
 
 impl Doctor {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let mut verdict = Verdict::default();
+        let manifest = self.app.manifest();
+        // A mistake in the manifest is reported below.
+        if let Ok(plan) = souk_manifest::load_build_only(&manifest) {
+            let environment = BuildEnvironment::of(&manifest, self.app.runtime_config_file.as_deref());
+            for found in tools::check(&plan, &environment).await {
+                match found.level {
+                    Some(level) => verdict.note(found.name, level, &found.text),
+                    None => output::line(&format!("info  {}: {}", found.name, found.text)),
+                }
+            }
+        }
         let mut check = |name: &str, good: bool, text: String| {
             verdict.note(name, if good { Level::Ok } else { Level::Wrong }, &text);
         };
-        let manifest = self.app.manifest();
-        let folder = manifest.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let environment = BuildEnvironment::of(&manifest, self.app.runtime_config_file.as_deref());
-        match version(folder, &environment).await {
-            Some(version) => {
-                check("toolchain", true, version);
-                match has_target(folder, TARGET, &environment).await {
-                    true => check("target", true, TARGET.into()),
-                    false => check("target", false, format!("{TARGET} is missing\n  fix: rustup target add {TARGET}")),
-                }
-            }
-            // Not an error: the host may run components that were built elsewhere.
-            None => output::line("info  toolchain: there is no rustc: components in Rust are not built here"),
-        }
         let mut state_dir = PathBuf::new();
         let loaded = self.app.read().and_then(|manifest| {
             state_dir = self.app.state_dir(manifest.state_dir());
@@ -95,19 +95,28 @@ impl Doctor {
             variables(application);
             edge = application.limits.clone();
         }
-        output::line("Limits of the HTTP edge ([application.tool.souk.limits]):");
-        table(EdgeLimits::TABLE, &edge.values());
-        output::line("\nLimits of a component ([component.NAME.tool.souk.limits]):");
-        table(ComponentLimits::TABLE, &ComponentLimits::default().values());
-        for component in loaded.iter().flat_map(|a| a.components.values()) {
-            let own = component.limits.values();
-            for (limit, value) in ComponentLimits::TABLE.iter().zip(own).filter(|(l, v)| l.default != *v) {
-                output::line(&format!("  {}: {} = {value}", component.name, limit.key));
-            }
+        if self.limits {
+            print_limits(&edge, loaded.as_ref());
+        } else {
+            output::line("Limits: `souk doctor --limits` prints each with its value and its reason.");
         }
-        output::text(&fixed_limits());
         Ok(verdict.end(self.strict))
     }
+}
+
+/// Prints every limit, with the values of the application.
+fn print_limits(edge: &EdgeLimits, application: Option<&Application>) {
+    output::line("Limits of the HTTP edge ([application.tool.souk.limits]):");
+    table(EdgeLimits::TABLE, &edge.values());
+    output::line("\nLimits of a component ([component.NAME.tool.souk.limits]):");
+    table(ComponentLimits::TABLE, &ComponentLimits::default().values());
+    for component in application.iter().flat_map(|application| application.components.values()) {
+        let own = component.limits.values();
+        for (limit, value) in ComponentLimits::TABLE.iter().zip(own).filter(|(l, v)| l.default != *v) {
+            output::line(&format!("  {}: {} = {value}", component.name, limit.key));
+        }
+    }
+    output::text(&fixed_limits());
 }
 
 /// Prints where the value of each variable comes from, without the value.
@@ -178,14 +187,8 @@ async fn start(mut application: Application, cache: &Path) -> anyhow::Result<()>
         std::os::unix::fs::symlink(std::path::absolute(cache)?, folder.path().join("cache"))?;
     }
     let state = StateFolder::open(folder.path())?;
-    App::try_out(application, &state).await?;
+    App::try_out(application, &state, progress::once()).await?;
     Ok(())
-}
-
-async fn version(folder: &Path, environment: &BuildEnvironment) -> Option<String> {
-    let mut rustc = environment.command("rustc");
-    let output = rustc.arg("--version").current_dir(folder).kill_on_drop(true).output().await.ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
 }
 
 fn table(limits: &[Limit], values: &[LimitValue]) {

@@ -1,9 +1,8 @@
 //! `souk import`: imports rows of another system through the components that accept them.
 
 use super::reach::{Reached, reach};
-use super::{AppArgs, default_url, fill_in, output};
+use super::{AppArgs, by_hand, default_url, fill_in, output};
 use crate::admin::call;
-use crate::app::App;
 use crate::fetch;
 use crate::imports::{Caller, INTERFACE, Kind, Outcome, Place, Run};
 use crate::telemetry::{self, Format};
@@ -73,7 +72,7 @@ impl Import {
                 let mut application = fill_in(manifest?, default_url(), state.secrets())?;
                 fetch::locate(&mut application, state.path());
                 _log = Some(telemetry::start("warn,guest=info,souk::app=error", Format::Text)?);
-                let app = App::start_for_calls(application, &state).await?;
+                let app = by_hand::start_all(application, &state).await?;
                 let listed = call::list(&app, true).await;
                 (Caller::App(app), listed)
             }

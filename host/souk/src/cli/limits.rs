@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 /// The arguments of `souk limits`.
 #[derive(Debug, Args)]
-#[command(after_help = "`souk doctor` prints every limit, with its reason.")]
+#[command(after_help = "`souk doctor --limits` prints every limit, with its reason.")]
 pub(super) struct Limits {
     #[command(flatten)]
     app: AppArgs,

@@ -5,7 +5,7 @@
 //! from the command's output: the log is shown only when the command fails.
 
 use super::build::BuildEnvironment;
-use super::{ManifestArg, build, output, state_beside};
+use super::{ManifestArg, build, output, progress, state_beside};
 use anyhow::Context as _;
 use clap::Args;
 use rustix::process::{Pid, Signal};
@@ -109,13 +109,17 @@ fn start(program: &Path, manifest: &Path, state: &Path, port: &Path, log: &Path)
     Ok(up.kill_on_drop(true).spawn()?)
 }
 
-/// Waits until the host answers, and returns its port.
+/// Waits until the host answers, and returns its port. Says what the host compiles, which can take long.
 async fn wait(host: &mut Child, file: &Path, log: &Path) -> anyhow::Result<u16> {
-    let (mut said, mut since) = (0, Instant::now());
+    let (mut said, mut since, mut is_told) = (0, Instant::now(), false);
     loop {
         let says = std::fs::metadata(log).map_or(0, |log| log.len());
         if says != said {
             (said, since) = (says, Instant::now());
+            if !is_told && let Some(line) = progress::compiling_in(&read_log(log)) {
+                output::note(line);
+                is_told = true;
+            }
         }
         if let Some(port) = std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok()) {
             return Ok(port);

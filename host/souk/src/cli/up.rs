@@ -4,11 +4,11 @@ use super::package::{ObtainArgs, show_grants};
 use super::port_file::PortFile;
 use super::service_manager::{self, Inherited};
 use super::{AppArgs, DEFAULT_LISTEN, fill_in, state_before_reading};
-use super::{build, compile, given, output, signals, stale, watch};
+use super::{build, compile, given, output, progress, signals, stale, watch};
 use crate::admin::serve::{self, Listener};
 use crate::admin::sessions::Sessions;
 use crate::admin::{Admin, Reload, Tokens};
-use crate::app::{App, Progress, Seeds};
+use crate::app::{App, Seeds};
 use crate::fetch::{self, ComponentDownload};
 use crate::http::{Edge, Tls, TlsError};
 use crate::metrics::Metrics;
@@ -73,7 +73,7 @@ pub(super) struct Up {
     /// For tests: let the server at this loopback URL answer the calls to a component
     #[arg(long, value_name = "COMPONENT=URL")]
     stand_in: Vec<String>,
-    /// Tell clients why a component failed (a panic's text and place); only on loopback addresses
+    /// Tell clients why a component failed (the text and place of its panic or exception); only on loopback addresses
     #[arg(long)]
     dev: bool,
     /// Serve HTTPS with this PEM certificate chain
@@ -204,9 +204,9 @@ impl Up {
         let export = otlp::Config::read(&application.name, &application.version)?;
         let exported = export.as_ref().is_some_and(otlp::Config::has_traces);
         let tracer = telemetry::tracer(listener.is_some() || exported)?;
-        let app = App::start(application, &state, tracer, compile::program(), move |progress| {
+        let app = App::start(application, &state, tracer, compile::program(), move |step| {
             if !quiet {
-                show(&progress);
+                progress::show(&step);
             }
         })
         .await?;
@@ -440,21 +440,6 @@ fn url(scheme: &str, address: SocketAddr) -> String {
         format!("{scheme}://localhost:{}", address.port())
     } else {
         format!("{scheme}://{address}")
-    }
-}
-
-fn show(progress: &Progress) {
-    match progress {
-        Progress::Compiling { components, so_far } => {
-            let components: Vec<String> =
-                components.iter().map(|(names, bytes)| format!("{names} ({} MiB)", bytes.div_ceil(1 << 20))).collect();
-            let so_far = so_far.as_secs();
-            output::note(&format!("compiling {} since {so_far} s; later starts load it", components.join(", ")));
-        }
-        Progress::Ready { components, took } => {
-            output::note(&format!("    ready {} in {:.2} s", components.join(", "), took.as_secs_f64()));
-        }
-        Progress::Migrated { component, count } => output::note(&format!(" migrated {component}: {count} applied")),
     }
 }
 

@@ -192,6 +192,10 @@ async fn deploy<'a>(
         by: "souk up --watch".to_owned(),
         check: false,
     };
+    if !quiet {
+        // Compiling a large component takes tens of seconds.
+        output::note(&format!("compiling {component}"));
+    }
     match app.deploy(order).await {
         Ok(done) => {
             if !quiet {

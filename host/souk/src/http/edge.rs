@@ -399,7 +399,9 @@ impl Edge {
         let (to_head, trace) = (request.method() == Method::HEAD, context.trace.clone());
         // Boxed, because it is large and most requests do not need it.
         match Box::pin(pool.handle(request, context)).await {
-            Ok(response) => buffer_small_body(response, to_head).await,
+            Ok(response) => {
+                Ok(error::of_exception(buffer_small_body(response, to_head).await?, pool.component(), self.dev))
+            }
             Err(failed) => Ok(failure(&failed, &trace, self.dev)),
         }
     }

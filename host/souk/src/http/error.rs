@@ -3,7 +3,9 @@
 use super::body::EdgeBody;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
+use hyper::body::Body as _;
 use serde::Serialize;
+use souk_bindings::Exception;
 use souk_runtime::{CallError, Failure};
 
 #[derive(Serialize)]
@@ -40,6 +42,18 @@ pub(super) fn from_call(error: &CallError, in_full: bool) -> Response<EdgeBody> 
     explained(status(error.failure), &error.message(), reason)
 }
 
+/// The answer of `component`. Where its SDK caught an exception and answered 500 without a body, `in_full` puts the
+/// exception there.
+pub(super) fn of_exception(response: Response<EdgeBody>, component: &str, in_full: bool) -> Response<EdgeBody> {
+    let exception = response.extensions().get::<Exception>().filter(|_| in_full).cloned();
+    match exception {
+        Some(exception) if response.body().size_hint().exact() == Some(0) => {
+            explained(response.status(), &format!("{component} failed"), Some(exception.text()))
+        }
+        _ => response,
+    }
+}
+
 /// The status for a failed call.
 pub(crate) fn status(failure: Failure) -> StatusCode {
     match failure {
@@ -51,5 +65,31 @@ pub(crate) fn status(failure: Failure) -> StatusCode {
         Failure::Trapped | Failure::Instantiation | Failure::NotExported | Failure::Mismatch => {
             StatusCode::INTERNAL_SERVER_ERROR
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    #[tokio::test]
+    async fn an_empty_answer_500_gets_the_exception_for_a_developer() {
+        // What the host finds in a guest's output is tested where it reads it.
+        let answer = |body: &'static str| {
+            let mut response = Response::new(EdgeBody::full(Bytes::from_static(body.as_bytes())));
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            response.extensions_mut().insert(Exception::new("ValueError: boom"));
+            response
+        };
+        let text = async |response: Response<EdgeBody>| {
+            let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+            String::from_utf8(body.to_vec()).unwrap()
+        };
+        let told = of_exception(answer(""), "web", true);
+        assert_eq!(told.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(text(told).await, r#"{"status":500,"message":"web failed","reason":"ValueError: boom"}"#);
+        assert_eq!(text(of_exception(answer(""), "web", false)).await, "");
+        assert_eq!(text(of_exception(answer("its own page"), "web", true)).await, "its own page");
     }
 }

@@ -63,11 +63,22 @@ fn has_sdk(new: &NewComponent) -> bool {
     }
 }
 
+/// Installs the tools for JavaScript, at the first build and when their list has changed: npm needs seconds, and the
+/// network, to find that nothing has. The file that marks an installation goes with its folder.
+const INSTALL_JAVASCRIPT: &str = "[ -e node_modules/.installed ] && [ ! package.json -nt node_modules/.installed ] && \
+                                  [ ! package-lock.json -nt node_modules/.installed ] || \
+                                  (npm install --no-audit --no-fund && touch node_modules/.installed)";
+
+/// The same for Python.
+const INSTALL_PYTHON: &str = "[ -e .venv/installed ] && [ ! requirements.txt -nt .venv/installed ] || \
+                              (python3 -m venv .venv && .venv/bin/pip install --quiet --require-hashes --requirement \
+                              requirements.txt && touch .venv/installed)";
+
 /// The commands that build a component in JavaScript, as TOML.
 pub(super) fn javascript_build(name: &str) -> String {
     format!(
         r#"[
-  "npm install --no-audit --no-fund",
+  "{INSTALL_JAVASCRIPT}",
   "npx componentize-js {name}/app.js --wit {name}/{FILE} --world-name root --out {name}/{name}.wasm",
 ]"#
     )
@@ -87,8 +98,7 @@ pub(super) fn python_build(new: &NewComponent) -> String {
     };
     format!(
         r#"[
-  "python3 -m venv .venv",
-  ".venv/bin/pip install --quiet --require-hashes --requirement requirements.txt",
+  "{INSTALL_PYTHON}",
   "{tool} componentize --python-path {name} app --output {name}/{name}.wasm",
 ]"#
     )
