@@ -193,12 +193,12 @@ impl Connection {
                 return Err(Error::ConnectionFailed(lost.to_owned()));
             }
         };
-        let mut outcome = run(&mut lease, &sql, &params, sink).await;
+        let mut outcome = run(lease.session(), &sql, &params, sink).await;
         if !inside && matches!(&outcome, Err(Failure { session: After::Stale, .. })) {
             // The statement has not run; a new session prepares it again.
             drop(lease);
             lease = self.lease(statement, &sql).await?;
-            outcome = run(&mut lease, &sql, &params, sink).await;
+            outcome = run(lease.session(), &sql, &params, sink).await;
         }
         let ends = statement.ends();
         let still_inside = match &outcome {

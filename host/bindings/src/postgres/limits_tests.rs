@@ -104,37 +104,6 @@ async fn a_small_row_that_would_become_much_text_is_refused() {
 }
 
 #[tokio::test]
-async fn a_row_that_the_driver_would_hold_without_a_bound_ends_its_session_alone() {
-    let f = Fixture::with("CREATE TABLE t (n int4)").await;
-    let (c, other) = (f.connect(), f.connect());
-    ok(&other, "BEGIN").await;
-    let sql = "SELECT repeat('x', 200000000)";
-    for error in [error(&c, sql).await, c.query_stream(sql.into(), vec![]).await.err().unwrap()] {
-        let Error::QueryFailed(QueryError::Text(what)) = &error else { panic!("{error:?}") };
-        assert!(what.contains("a row has more than 20 MiB"), "{what}");
-    }
-    // The next statement has another session, and those of other guests go on.
-    ok(&c, "SELECT 1").await;
-    ok(&other, "COMMIT").await;
-    // Inside a transaction, the transaction is lost with it.
-    ok(&c, "BEGIN").await;
-    ok(&c, "INSERT INTO t VALUES (1)").await;
-    error(&c, sql).await;
-    assert!(matches!(error(&c, "SELECT 1").await, Error::ConnectionFailed(what) if what.contains("lost")));
-    ok(&c, "ROLLBACK").await;
-    assert!(ok(&c, "SELECT n FROM t").await.rows.is_empty());
-    // Many rows that are smaller are no such row.
-    let c = f.connect();
-    let sql = format!("SELECT repeat('x', {}) FROM generate_series(1, 8)", 8 << 20);
-    let mut rows = c.query_stream(sql, vec![]).await.unwrap();
-    let mut count = 0;
-    while let Some(more) = rows.next(1).await {
-        count += more.unwrap().len();
-    }
-    assert_eq!(count, 8);
-}
-
-#[tokio::test]
 async fn heavy_rows_count_with_what_they_weigh_until_they_are_read() {
     const ROW: usize = 6 << 20;
     let f = Fixture::new();

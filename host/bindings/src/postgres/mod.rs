@@ -45,9 +45,8 @@
 //!
 //! # Values
 //!
-//! sqlx reads a whole row before this code sees it, up to PostgreSQL's limit of 1 GiB. So a relay
-//! (`outbound/relay.rs`) stands between driver and server, and ends the session when a row becomes much larger than a
-//! result may be.
+//! sqlx reads a whole row before this code sees it, so a row can briefly use up to PostgreSQL's limit of 1 GiB of
+//! memory before it is refused for its size.
 //!
 //! Parameters are sent as the types that PostgreSQL expects (`parameter.rs`), and results are converted as in Spin
 //! (`value.rs`).

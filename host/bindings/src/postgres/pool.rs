@@ -10,7 +10,7 @@ use super::address::server;
 use super::error::{Failure, not_connected};
 use super::{Address, Error, connect_options};
 use crate::fair::{FairPermit, FairSemaphore};
-use crate::outbound::{AllowedHosts, Meter, Relay, Resolve, Unreachable, system_resolver};
+use crate::outbound::{AllowedHosts, Resolve, Unreachable, system_resolver};
 use parking_lot::{Mutex, MutexGuard};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
@@ -158,8 +158,6 @@ struct Idle {
 /// An open connection.
 struct Live {
     session: PgConnection,
-    /// Counts what the server sends.
-    meter: Meter,
     /// The server's IP address, if its name was resolved here.
     ip: Option<IpAddr>,
     _counted: OwnedSemaphorePermit,
@@ -296,23 +294,27 @@ impl Pool {
         let connecting = async {
             let mut failed = self.not_connected("the name has no address");
             for ip in self.resolve(allowed).await? {
-                // The name is only for the certificate, if that must contain it.
+                // Connects by the IP address that was checked. Only if the certificate must contain the name, it
+                // connects by name: a server at another address could not show that certificate.
                 let named = matches!(self.options.get_ssl_mode(), PgSslMode::VerifyFull);
                 let options = self.options.clone();
                 let options = if named { options } else { options.host(&ip.to_string()) };
-                match through_relay(options, ip).await {
-                    Ok((session, meter)) => return Ok((session, meter, ip)),
+                match options.connect().await {
+                    Ok(session) => return Ok((session, ip)),
                     Err(e) => failed = not_connected(&self.address, e),
+                }
+                if named {
+                    break;
                 }
             }
             Err(failed)
         };
-        let (mut session, meter, ip) = match timeout(most, connecting).await {
+        let (mut session, ip) = match timeout(most, connecting).await {
             Ok(connected) => connected?,
             Err(_) => return Err(self.not_connected(&format!("no answer for {most:?}"))),
         };
         prepare(&mut session).await;
-        Ok(Live { session, meter, ip: Some(ip), _counted: counted })
+        Ok(Live { session, ip: Some(ip), _counted: counted })
     }
 
     /// The addresses of the server that the component may reach.
@@ -326,15 +328,6 @@ impl Pool {
     fn not_connected(&self, why: &str) -> Error {
         Error::ConnectionFailed(format!("cannot connect to {}: {why}", self.address))
     }
-}
-
-/// Connects to the server at `ip` through a relay, which bounds what the driver buffers.
-async fn through_relay(options: PgConnectOptions, ip: IpAddr) -> sqlx::Result<(PgConnection, Meter)> {
-    let port = options.get_port();
-    // As sqlx names the socket in a folder.
-    let relay = Relay::open(ip, port, &format!("/.s.PGSQL.{port}")).await?;
-    let session = options.socket(relay.socket()).connect().await?;
-    Ok((session, relay.meter()))
 }
 
 /// Sets every session's settings: no notices, with which a guest could fill the log; and, from PostgreSQL 14 on, a
@@ -362,15 +355,9 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// The session, for a statement whose answer is no larger than a row.
+    /// The session.
     pub(super) fn session(&mut self) -> &mut PgConnection {
-        self.metered().0
-    }
-
-    /// The session, and what counts the bytes that the server sends to it.
-    pub(super) fn metered(&mut self) -> (&mut PgConnection, &Meter) {
-        self.live.meter.allow_row();
-        (&mut self.live.session, &self.live.meter)
+        &mut self.live.session
     }
 
     /// Marks the session, so that it is closed and not given to others.

@@ -1,11 +1,9 @@
 //! One statement on one session.
 
-use super::error::{After, Failure, failed};
+use super::error::{After, Failure};
 use super::parameter::Parameter;
-use super::pool::Lease;
 use super::value;
 use super::{Column, Error, MAX_RESULT_BYTES, ParameterValue, Row};
-use crate::outbound::Meter;
 use futures::StreamExt as _;
 use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::{AssertSqlSafe, Either, Executor as _, SqlSafeStr as _, Statement as _};
@@ -29,24 +27,9 @@ pub(super) struct Stop;
 ///
 /// # Errors
 /// When PostgreSQL refuses the statement, or a value cannot be converted. An error in a row is returned only after all
-/// rows were read, so that the statement's effect does not depend on it; but a row that the driver could not hold ends
-/// the session, and so undoes a statement whose transaction has not ended.
+/// rows were read, so that the statement's effect does not depend on it.
 pub(super) async fn run(
-    lease: &mut Lease,
-    sql: &Arc<str>,
-    params: &[ParameterValue],
-    sink: &mut impl Sink,
-) -> Result<u64, Failure> {
-    let (session, meter) = lease.metered();
-    match run_on(session, meter, sql, params, sink).await {
-        Err(_) if meter.is_exceeded() => Err(Failure { error: failed(&Meter::too_large()), session: After::Abandoned }),
-        outcome => outcome,
-    }
-}
-
-async fn run_on(
     session: &mut PgConnection,
-    meter: &Meter,
     sql: &Arc<str>,
     params: &[ParameterValue],
     sink: &mut impl Sink,
@@ -64,7 +47,6 @@ async fn run_on(
     while let Some(result) = results.next().await {
         // Many rows arrive at once, and converting each can take long, so this lets other tasks of the thread run.
         tokio::task::coop::consume_budget().await;
-        meter.allow_row();
         match result? {
             Either::Left(done) => concerned += done.rows_affected(),
             Either::Right(_) if misfit.is_some() => {}
