@@ -1,9 +1,10 @@
 //! One connection of a guest to one server.
 
 use super::address::Address;
+use super::relay::{Meter, Relay};
 use super::value::{self, arguments};
 use super::{CLOSE_TIMEOUT, Column, Error, MAX_RESULT_BYTES, MAX_STATEMENT_BYTES, ParameterValue, Row};
-use crate::outbound::{DialPermit, Meter, Relay};
+use crate::outbound::DialPermit;
 use futures::StreamExt as _;
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, Either, Executor as _, Row as _, SqlSafeStr as _,

@@ -13,7 +13,7 @@
 //! Types are converted as in Spin; for example, `TINYINT(1)` is an 8-bit integer. DECIMAL and JSON, which Spin does not
 //! support, are text. Dates, times and other types are `unsupported`: select them as text, with `CAST(... AS CHAR)`.
 //!
-//! sqlx reads a whole row before this code sees it; a relay (`outbound/relay.rs`) ends the connection when a row
+//! sqlx reads a whole row before this code sees it; a relay (`relay.rs`) ends the connection when a row
 //! becomes much larger than a result may be.
 //!
 //! # What it refuses
@@ -25,6 +25,7 @@
 mod address;
 mod connection;
 mod host;
+mod relay;
 mod spin_2;
 mod value;
 
@@ -72,7 +73,7 @@ pub const BINDING: Binding = Binding {
     is_missing: |component| !component.allowed_outbound_hosts.iter().any(|host| host.is_for("mysql")),
     // The list of outbound hosts already names them.
     describe: Binding::nothing,
-    fixed_limits: || FIXED_LIMITS.to_vec(),
+    fixed_limits: || [FIXED_LIMITS, relay::FIXED_LIMITS].concat(),
     add_to_linker,
 };
 

@@ -10,7 +10,6 @@
 
 mod address;
 mod dial;
-mod relay;
 #[cfg(any(feature = "mysql", feature = "mqtt"))]
 mod url;
 
@@ -19,7 +18,6 @@ pub(crate) use address::special;
 pub(crate) use dial::Stream;
 pub(crate) use dial::{ANSWER_TIMEOUT, DialPermit, MAX_ADDRESS_BYTES, Refusal};
 pub use dial::{Dialer, Granted, State};
-pub(crate) use relay::{Meter, Relay};
 #[cfg(any(feature = "mysql", feature = "mqtt"))]
 pub(crate) use url::ServerUrl;
 
@@ -45,7 +43,7 @@ souk_manifest::fixed_limits! {
 
 /// Every fixed limit of this module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
-    [FIXED_LIMITS, dial::FIXED_LIMITS, relay::FIXED_LIMITS, crate::denials::FIXED_LIMITS].concat()
+    [FIXED_LIMITS, dial::FIXED_LIMITS, crate::denials::FIXED_LIMITS].concat()
 }
 
 /// The list of one component; cheap to clone.

@@ -33,7 +33,9 @@ fn a_mistyped_label_is_told_with_the_labels_of_components_the_most_similar_first
         loaded.warnings[0].fix.clone()
     };
     let near = fix("sqlite_database.order");
-    assert!(near.contains("did you mean `orders`? Labels in `sqlite_databases` are `orders` (of `a`), `main` (of `a`)"));
+    assert!(
+        near.contains("did you mean `orders`? Labels in `sqlite_databases` are `orders` (of `a`), `main` (of `a`)")
+    );
     assert!(near.contains("add `order` to a component's `sqlite_databases`, or remove the table"), "{near}");
     let far = fix("key_value_store.zzz");
     assert!(far.contains("name a label in `key_value_stores`, `cache` (of `a`); or add `zzz` to"), "{far}");

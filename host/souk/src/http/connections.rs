@@ -354,8 +354,7 @@ mod tests {
     fn where_nobody_stands_still_and_each_has_a_peer_of_its_own_no_search_is_made_for_each() {
         let all = Connections::new(512, 4);
         let connections: Vec<_> = (0..512).map(|n| admitted(&all, &format!("10.1.{}.{}", n / 256, n % 256))).collect();
-        let requests: Vec<_> =
-            connections.iter().map(|one| one.activity.request(&http::Request::new(()))).collect();
+        let requests: Vec<_> = connections.iter().map(|one| one.activity.request(&http::Request::new(()))).collect();
         assert!(matches!(admit(&all, "10.0.0.3"), Admission::AllAreBusy));
         // Each search of a peer's connections leaves a record.
         assert!(all.open().longest_idle.len() <= 1);

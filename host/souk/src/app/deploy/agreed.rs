@@ -223,7 +223,9 @@ impl App {
         let number = match (agreed, intents.of(&declared.name)) {
             (Some(intent), _) => intent.number,
             (None, Some(intent))
-                if intent.digest == digest && intents.is_recorded() && !self.is_tried_out_elsewhere(&declared.name)? =>
+                if intent.digest == digest
+                    && intents.is_recorded()
+                    && !self.is_tried_out_elsewhere(&declared.name)? =>
             {
                 // In case the file on NATS was damaged or is gone: other hosts wait for it.
                 self.give_file(intents, &declared.name, digest).await?;

@@ -1,7 +1,7 @@
 //! A relay between a database driver and its server, which bounds what the driver buffers.
 //!
-//! sqlx opens its sockets itself, and reads a whole row into memory before it returns it; PostgreSQL sends rows of up
-//! to 1 GiB, and nothing would count them. So the driver connects to a socket of this process, in the kernel's abstract
+//! sqlx opens its sockets itself, and reads a whole row into memory before it returns it; MySQL sends rows of up to
+//! 1 GiB, and nothing would count them. So the driver connects to a socket of this process, in the kernel's abstract
 //! namespace, and a task carries the bytes between it and the server, as they are, with TLS inside. Before a binding
 //! waits for the next row, it allows as many bytes as one may have; when the server sends more, the task closes the
 //! connection.
@@ -21,11 +21,11 @@ use uuid::Uuid;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of relays.
-    pub(crate) const FIXED_LIMITS = "outbound";
+    pub(super) const FIXED_LIMITS = "mysql";
 
-    /// The most bytes of a row on its way from PostgreSQL or MySQL, which the driver holds until the row is complete. A
+    /// The most bytes of a row on its way from the server, which the driver holds until the row is complete. A
     /// little more than a result may have. A larger row ends its statement, and its connection is closed.
-    pub(crate) const MAX_SENT_ROW_BYTES: usize = 20 << 20, bytes;
+    pub(super) const MAX_SENT_ROW_BYTES: usize = 20 << 20, bytes;
     /// How many bytes from a server are passed on at a time.
     const RELAY_BUFFER_BYTES: usize = 16 << 10, bytes;
     /// How long the driver may take to connect to its relay, which is in the same process.
@@ -33,7 +33,7 @@ souk_manifest::fixed_limits! {
 }
 
 /// A relay to one server.
-pub(crate) struct Relay {
+pub(super) struct Relay {
     socket: String,
     meter: Meter,
 }
@@ -43,7 +43,7 @@ impl Relay {
     ///
     /// # Errors
     /// When the server does not accept the connection.
-    pub(crate) async fn open(ip: IpAddr, port: u16, file: &str) -> io::Result<Self> {
+    pub(super) async fn open(ip: IpAddr, port: u16, file: &str) -> io::Result<Self> {
         let server = TcpStream::connect((ip, port)).await?;
         server.set_nodelay(true)?;
         // The zero byte makes it a name without a file.
@@ -56,19 +56,19 @@ impl Relay {
     }
 
     /// The socket that the driver must connect to, without what the driver adds.
-    pub(crate) fn socket(&self) -> &str {
+    pub(super) fn socket(&self) -> &str {
         &self.socket
     }
 
     /// What counts the bytes from the server.
-    pub(crate) fn meter(&self) -> Meter {
+    pub(super) fn meter(&self) -> Meter {
         self.meter.clone()
     }
 }
 
 /// Counts the bytes from a server; cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Meter(Arc<Count>);
+pub(super) struct Meter(Arc<Count>);
 
 #[derive(Debug, Default)]
 struct Count {
@@ -80,17 +80,17 @@ struct Count {
 
 impl Meter {
     /// Allows the bytes of one row, from now on.
-    pub(crate) fn allow_row(&self) {
+    pub(super) fn allow_row(&self) {
         self.0.allowed.store(self.0.received.load(Ordering::Acquire) + MAX_SENT_ROW_BYTES, Ordering::Release);
     }
 
     /// Whether the connection was closed because a row was too large.
-    pub(crate) fn is_exceeded(&self) -> bool {
+    pub(super) fn is_exceeded(&self) -> bool {
         self.0.is_exceeded.load(Ordering::Acquire)
     }
 
     /// Why, for the guest.
-    pub(crate) fn too_large() -> String {
+    pub(super) fn too_large() -> String {
         format!(
             "a row has more than {} MiB, so its connection was closed; select less of it, for example with substring()",
             MAX_SENT_ROW_BYTES >> 20
