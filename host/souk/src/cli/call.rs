@@ -53,7 +53,10 @@ impl Call {
         fetch::locate(&mut application, state.path());
         let _log = telemetry::start("warn,guest=info,souk::app=error", Format::Text)?;
         match request {
-            None => Ok(print_list(&call::list(&by_hand::start_all(application, &state).await?, true).await)),
+            None => {
+                let app = by_hand::start_all(application, &state).await?;
+                Ok(print_list(&call::list(&app, true).await))
+            }
             Some(request) => {
                 let app = by_hand::start_for(application, &state, &request.component).await?;
                 Ok(print_reply(call::call(&app, request).await?))
