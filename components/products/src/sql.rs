@@ -147,10 +147,12 @@ pub(crate) const NAMES: Statement = statement!(
     " ORDER BY id"
 );
 
-/// No parameters. How many products there are, and how many of them are unchanged examples.
+/// No parameters. How many products there are, counted to one more than there are examples, and how many of these are
+/// unchanged examples. An import asks this with each batch of rows, so it must not read the whole catalogue.
 pub(crate) const EXAMPLES: Statement = Statement::both(
     "SELECT count(*), count(*) FILTER (WHERE id BETWEEN 1 AND 47 AND created_at = updated_at AND trace IS NULL \
-     AND created_at >= '2024-02-27T15:50:27.000Z' AND created_at < '2024-02-28T00:00:00.000Z') FROM products",
+     AND created_at >= '2024-02-27T15:50:27.000Z' AND created_at < '2024-02-28T00:00:00.000Z') \
+     FROM (SELECT id, created_at, updated_at, trace FROM products LIMIT 48) AS few",
 );
 
 /// Parameters: the ids, as a JSON array. Returns the products that exist, available or not: id, name, price in cents,

@@ -475,6 +475,14 @@ mod import {
             assert_eq!(ids(&db.page(100, 0).products).len(), 48);
         }
     }
+
+    #[test]
+    fn a_batch_of_an_import_counts_no_more_products_than_one_beyond_the_examples() {
+        for db in both() {
+            db.query("INSERT INTO products (name, price_cents) SELECT name, 1 FROM products", &[]);
+            assert_eq!(db.query(crate::sql::EXAMPLES, &[]).next().unwrap().integer::<i64>().unwrap(), 48);
+        }
+    }
 }
 
 #[test]
