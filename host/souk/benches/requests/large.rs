@@ -80,11 +80,12 @@ pub(crate) fn rows(state: &Path) -> String {
     table
 }
 
-/// A store with an order of a customer, and the customer's token.
+/// A store with a page of orders of one customer, and the customer's token.
 fn start(state: &Path) -> (Server, String) {
     let server = Server::start(souk("store", state));
     let token = register(&server, &LOGIN.replace('{', r#"{"name":"Bench","#));
-    load::once(&server, &Call::post("/api/orders", ORDER).by(&token));
+    let order = Call::post("/api/orders", ORDER).by(&token);
+    (0..10).for_each(|_| drop(load::once(&server, &order)));
     (server, token)
 }
 
