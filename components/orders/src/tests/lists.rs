@@ -3,7 +3,7 @@
 use super::{both, number, order, sqlite};
 use crate::bindings::orders::{Error, Filter, Query, Search, Sort, Status};
 use crate::{search, sql, store};
-use souk_database::{Database, Dialect, Row};
+use souk_database::{Database, Dialect, Row, Value};
 
 const NONE: Filter = Filter {
     status: None,
@@ -246,5 +246,48 @@ fn no_search_by_one_filter_sorts_orders_or_reads_orders_that_it_does_not_return(
         let serves = |step: &String| step.contains(index) || step.contains("orders_created");
         assert!(steps.iter().any(serves), "{index}: {steps:?}");
         assert!(steps.iter().all(|step| !step.contains("Sort") && !step.contains("Seq Scan")), "{index}: {steps:?}");
+    }
+}
+
+#[test]
+fn no_statement_of_a_call_reads_a_whole_table_of_sqlite() {
+    use sql::money;
+    const TABLES: [&str; 10] = [
+        "orders",
+        "order_items",
+        "payment_sessions",
+        "idempotency_keys",
+        "charges",
+        "events",
+        "refunds",
+        "disputes",
+        "order_history",
+        "order_counts",
+    ];
+    let lists = [sql::ALL, sql::OF_STATUS, sql::OF_OWNER, sql::OF_OWNER_AND_STATUS];
+    let [_, of_status, of_owner, of_both] = &lists;
+    let orders = [sql::GET, sql::ITEMS, sql::MOVE, sql::GIVE_UP, sql::SAVE_PAYMENT_STATE, sql::CHARGES];
+    let keys = [sql::FIND_KEY, sql::TAKE_KEY, sql::REFUSE_KEY, sql::PURGE_KEYS];
+    let pages = [sql::BEGIN_SESSION, sql::SAVE_SESSION, sql::SESSION, sql::LAST_SESSION, sql::END_SESSION];
+    let events = [sql::FIND_EVENT, sql::NOTE_EVENT, sql::PURGE_EVENTS, sql::NOTE_CHARGE];
+    let refunds = [money::REFUNDS, money::MOVE_REFUND, money::TAKE_BACK, money::FAILED_SINCE, money::UNSETTLED];
+    let disputes = [money::NOTE_DISPUTE, money::ORDER_OF_CHARGE, money::DISPUTES, money::FAILED_REFUNDS];
+    let mut statements = vec![of_status.page, of_owner.page, of_both.page];
+    statements.extend(lists.iter().map(|list| list.count));
+    statements.extend(orders.into_iter().chain(keys).chain(pages).chain(events).chain(refunds).chain(disputes));
+    let db = sqlite();
+    for statement in statements {
+        let text = statement.text(Dialect::Sqlite);
+        let wanted = (1..=12).filter(|n| text.contains(&format!("?{n}"))).max().unwrap_or(0);
+        let step = |mut row: Row| {
+            for _ in 0..3 {
+                row.integer::<i64>().unwrap();
+            }
+            row.text().unwrap()
+        };
+        let plan = format!("EXPLAIN QUERY PLAN {text}");
+        let steps: Vec<String> = db.query(&*plan, &vec![Value::Null; wanted]).unwrap().map(step).collect();
+        let scans = steps.iter().filter_map(|step| step.strip_prefix("SCAN ")?.split(' ').next());
+        assert_eq!(scans.filter(|table| TABLES.contains(table)).count(), 0, "{text}: {steps:?}");
     }
 }
