@@ -131,7 +131,7 @@ async fn a_login_code_is_exchanged_once_for_a_cookie_that_only_the_console_can_u
     post(&[origin], "/v1/session", r#"{"code":"another"}"#).await.expect(401);
     // The browser is signed in at another host of this address, and stays so.
     let elsewhere = format!("souk_admin={}", "ab".repeat(32));
-    let answer = post(&[origin, ("cookie", &elsewhere)], "/v1/session", &exchange).await;
+    let answer = post(&[origin, ("cookie", elsewhere.as_str())], "/v1/session", &exchange).await;
     assert_eq!(answer.status, 204, "{answer:?}");
     let set = answer.header("set-cookie").unwrap();
     assert!(set.starts_with(&format!("{elsewhere}.")), "{set}");

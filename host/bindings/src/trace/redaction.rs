@@ -120,10 +120,9 @@ fn base64_forms(secret: &str) -> impl Iterator<Item = String> {
         // A character has six bits. The first ones also have bits of what stands before, the last one of what follows.
         let (first, end) = ((before * 8).div_ceil(6), bytes.len() * 8 / 6);
         let whole = [STANDARD_NO_PAD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)];
-        whole.into_iter().filter_map(move |text| Some(text.get(first..end)?.to_owned()))
+        let is_long = |form: &&str| form.len() >= MIN_FORM_BYTES;
+        whole.into_iter().filter_map(move |text| text.get(first..end).filter(is_long).map(str::to_owned))
     })
-    // A group that is not whole gives few characters.
-    .filter(|form| form.len() >= MIN_FORM_BYTES)
 }
 
 #[cfg(test)]

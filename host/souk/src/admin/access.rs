@@ -159,9 +159,8 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 /// name for all ports.
 pub(super) fn held_sessions(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let all = headers.get_all(http::header::COOKIE).iter().flat_map(each_cookie);
-    let values = all.filter_map(|cookie| {
-        std::str::from_utf8(cookie.strip_prefix(COOKIE.as_bytes())?.strip_prefix(b"=")?).ok()
-    });
+    let values =
+        all.filter_map(|cookie| std::str::from_utf8(cookie.strip_prefix(COOKIE.as_bytes())?.strip_prefix(b"=")?).ok());
     // Anybody at this address can set the cookie; other texts must not fill it.
     let is_one = |held: &&str| held.len() == SESSION_DIGITS && held.bytes().all(|byte| byte.is_ascii_hexdigit());
     values.flat_map(|value| value.split(SEPARATOR)).filter(is_one)
@@ -279,7 +278,8 @@ mod tests {
         let all: Vec<String> = (0..=MAX_HELD_SESSIONS).map(|n| format!("{n:064x}")).collect();
         let names = || all.iter().map(String::as_str);
         let value = cookie_with(names());
-        let kept = head(&[("cookie", &format!("souk_admin={value}"))]);
+        let cookie = format!("souk_admin={value}");
+        let kept = head(&[("cookie", cookie.as_str())]);
         assert!(held_sessions(&kept.headers).eq(names().skip(1)), "{value}");
         assert_eq!(cookie_with(["a", "b", "a"].into_iter()), "a.b");
         assert_eq!(cookie_with(std::iter::empty()), "");

@@ -373,7 +373,7 @@ fn text(text: impl Into<Bytes>) -> Answer {
 
 /// The sessions of other hosts at this address in the cookie of a request.
 fn others_held<'h>(head: &'h http::request::Parts, client: &'h Client) -> impl Iterator<Item = &'h str> {
-    access::held_sessions(&head.headers).filter(|held| Some(*held) != client.session.as_deref())
+    access::held_sessions(&head.headers).filter(move |held| Some(*held) != client.session.as_deref())
 }
 
 /// An answer without a body that sets the cookie of sessions; one without a value is removed.
