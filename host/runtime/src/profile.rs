@@ -114,7 +114,8 @@ impl Pool {
     pub async fn profile(&self, time: Duration) -> Result<Option<Profile>, CallError> {
         let failed = |error: wasmtime::Error| CallError::new(self.component(), Failure::Mismatch, format!("{error:#}"));
         let version = self.active();
-        let Some(mut profiling) = self.profiler().begin(&version.compiled.code, self.component()).map_err(failed)? else {
+        let Some(mut profiling) = self.profiler().begin(&version.compiled.code, self.component()).map_err(failed)?
+        else {
             return Ok(None);
         };
         tokio::time::sleep(time.min(MAX_PROFILE_TIME)).await;
