@@ -1,5 +1,6 @@
-// Signs in to the console by the address with a code (CONSOLE), and looks at every view: the map must show calls from
-// `front` to `rogue`; the one dead letter is looked into, retried and dropped; a function is called.
+// Signs in to the console by the address with a code (CONSOLE), and by another one (AGAIN) while the page is open. Looks
+// at every view: the map must show calls from `front` to `rogue`; the one dead letter is looked into, retried and dropped;
+// a function is called.
 
 import { browse, inspect } from "./browser.mjs";
 
@@ -10,6 +11,11 @@ await browse(async (page) => {
   await page.setViewportSize({ width: 1280, height: 900 });
   await page.goto(process.env.CONSOLE);
   const calls = page.getByRole("row", { name: /^front rogue link/ });
+  await calls.waitFor();
+  // Only what follows the `#` is another, so the browser does not load the page again.
+  const again = page.waitForResponse((response) => response.url().endsWith("/v1/session"));
+  await page.evaluate((hash) => (location.hash = hash), new URL(process.env.AGAIN).hash);
+  await again;
   await calls.waitFor();
   const address = page.url();
   const components = await page.locator(".box.here strong").allTextContents();
@@ -24,11 +30,22 @@ await browse(async (page) => {
   const busy = await page.locator(".map text").allTextContents();
   faults.push(...(await inspect(page, "console-map", VIEWS)));
   await page.evaluate(() => clearInterval(globalThis.load));
+  // A version that ends takes its counts along.
+  const rate = await page.evaluate(async () => {
+    const { rates } = await import("/console/rates.js?alone");
+    const map = (uptime, calls) => ({ uptime, edges: [], resources: [], components: [{ name: "a", calls, errors: 0, buckets: [[1, calls]] }] });
+    rates(map(1, 100));
+    return rates(map(2, 40)).components.get("a").rate;
+  });
+  if (rate !== 0) faults.push(`a rate is ${rate} after a version has ended`);
 
   await page.getByRole("link", { name: "Messages", exact: true }).first().click();
   await page.getByRole("button", { name: /^Show arguments/ }).click();
   const parameters = JSON.parse(await page.getByLabel("JSON").textContent());
   faults.push(...(await inspect(page, "console-messages", VIEWS)));
+  // The age goes on while the message stays as it is.
+  await page.locator(".card time").evaluate((age) => (age.textContent = "old"));
+  await page.locator(".card time", { hasText: /ago$/ }).waitFor();
   const retried = page.waitForResponse((response) => response.url().endsWith("/retry"));
   await page.getByRole("button", { name: /^Retry message/ }).click();
   await retried;

@@ -129,9 +129,12 @@ async fn a_login_code_is_exchanged_once_for_a_cookie_that_only_the_console_can_u
     let post =
         async |headers: &[(&str, &str)], path: &str, body: &str| api.send(Method::POST, path, headers, body).await;
     post(&[origin], "/v1/session", r#"{"code":"another"}"#).await.expect(401);
-    let answer = post(&[origin], "/v1/session", &exchange).await;
+    // The browser is signed in at another host of this address, and stays so.
+    let elsewhere = format!("souk_admin={}", "ab".repeat(32));
+    let answer = post(&[origin, ("cookie", elsewhere.as_str())], "/v1/session", &exchange).await;
     assert_eq!(answer.status, 204, "{answer:?}");
     let set = answer.header("set-cookie").unwrap();
+    assert!(set.starts_with(&format!("{elsewhere}.")), "{set}");
     for part in ["HttpOnly", "SameSite=Strict", "Max-Age=43200"] {
         assert!(set.contains(part), "{part} is missing: {set}");
     }
@@ -159,7 +162,11 @@ async fn a_login_code_is_exchanged_once_for_a_cookie_that_only_the_console_can_u
     api.send(Method::GET, "/v1/components", &[("cookie", beside.as_str())], "").await.expect(200);
     let out = api.send(Method::DELETE, "/v1/session", &[cookie, origin], "").await;
     assert_eq!(out.status, 204, "{out:?}");
+    assert!(out.header("set-cookie").unwrap().starts_with(&format!("{elsewhere};")), "{out:?}");
     api.send(Method::GET, "/v1/components", &[cookie], "").await.expect(401);
+    for done in ["has made a code for a sign-in", "has exchanged a code for a session", "has signed out"] {
+        host.wait_for_log(done).await;
+    }
 }
 
 #[tokio::test]

@@ -97,7 +97,8 @@ async fn the_console_shows_a_call_retries_a_dead_letter_and_calls_a_function() {
     assert_eq!(client.get("/rogue/answer/7").await.expect(200), 7);
     assert_eq!(client.get("/rogue/boom").await.status, 503);
     let (address, err) = texts(&app.souk("admin", &["code"]).await);
-    let seen = browse("console.mjs", &[("CONSOLE", address.trim())]).await;
+    let (again, _) = texts(&app.souk("admin", &["code"]).await);
+    let seen = browse("console.mjs", &[("CONSOLE", address.trim()), ("AGAIN", again.trim())]).await;
     assert_eq!(seen["faults"], json!([]), "{:#}", seen["faults"]);
     assert_eq!(seen["address"], format!("{}/", Api::of(&host).url()), "the code stays in the address: {err}");
     let mut components: Vec<_> = seen["components"].as_array().unwrap().iter().collect();
@@ -116,7 +117,7 @@ async fn the_console_shows_a_call_retries_a_dead_letter_and_calls_a_function() {
     assert!(seen["log"].as_str().unwrap().contains("DEAD LETTER"), "{seen}");
     for asked in ["asks to retry message", "asks to drop message", "asks to call souk-test:rogue/deeds"] {
         let line = host.wait_for_log(asked).await;
-        assert!(line.contains("session 1 from"), "{line}");
+        assert!(line.contains("session 2 from"), "{line}");
     }
 }
 

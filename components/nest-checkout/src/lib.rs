@@ -89,7 +89,9 @@ fn message(request: &SessionRequest) -> String {
 
 fn session(request: &SessionRequest, response: &str) -> Result<Session, Error> {
     let page: Page = serde_json::from_str(response).map_err(|error| {
-        eprintln!("the payment service answered {PATTERN} with what is no page: {error}");
+        // The error's own text has parts of the answer.
+        let (line, column) = (error.line(), error.column());
+        eprintln!("the payment service answered {PATTERN} with what is no page (line {line}, column {column})");
         Error::Internal("the payment service's answer is no page".to_owned())
     })?;
     Ok(Session {
@@ -109,11 +111,16 @@ fn to_contract_error(error: requests::Error) -> Error {
     let exception: Option<Exception> = serde_json::from_str(&json).ok();
     match exception.map(|exception| (exception.status.as_u64(), exception.message)) {
         Some((Some(400..=499), serde_json::Value::String(text))) => Error::Invalid(text),
-        _ => {
-            eprintln!("the payment service failed: {json}");
+        exception => {
+            eprintln!("the payment service failed: {}", status_for_log(exception.and_then(|(status, _)| status)));
             Error::Internal("the payment service failed".to_owned())
         }
     }
+}
+
+/// What the log says of an exception: its text may name a customer or hold a key, and the service's own log has it.
+fn status_for_log(status: Option<u64>) -> String {
+    status.map_or_else(|| "its exception has no status".to_owned(), |status| format!("status {status}"))
 }
 
 #[cfg(test)]
@@ -150,5 +157,11 @@ mod tests {
         for json in [r#"{"status":"error","message":"Internal server error"}"#, r#"{"status":500}"#, "{}", "7", ""] {
             assert!(matches!(converted(json), Error::Internal(_)), "{json}");
         }
+    }
+
+    #[test]
+    fn the_log_has_the_status_of_an_exception_alone() {
+        assert_eq!(status_for_log(Some(500)), "status 500");
+        assert_eq!(status_for_log(None), "its exception has no status");
     }
 }

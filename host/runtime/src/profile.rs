@@ -81,17 +81,22 @@ impl Profiler {
         let profiler = GuestProfiler::new_component(code.engine(), name, Engine::tick(), code.clone(), [])?;
         *profile = Some(Taken { profiler, samples: 0, time: Duration::ZERO });
         self.0.on.store(true, Ordering::Relaxed);
-        Ok(Some(Profiling(self)))
+        Ok(Some(Profiling(Some(self))))
+    }
+
+    fn end(&self) -> Option<Taken> {
+        self.0.on.store(false, Ordering::Relaxed);
+        self.0.profile.lock().take()
     }
 }
 
-/// A profile that is being taken; dropping it ends it without a result.
-struct Profiling<'a>(&'a Profiler);
+/// A profile that is being taken; dropping it ends it without a result. Empty once it has ended: another one may have
+/// begun since.
+struct Profiling<'a>(Option<&'a Profiler>);
 
 impl Profiling<'_> {
-    fn take(&self) -> Option<Taken> {
-        self.0.0.on.store(false, Ordering::Relaxed);
-        self.0.0.profile.lock().take()
+    fn take(&mut self) -> Option<Taken> {
+        self.0.take()?.end()
     }
 }
 
@@ -109,7 +114,8 @@ impl Pool {
     pub async fn profile(&self, time: Duration) -> Result<Option<Profile>, CallError> {
         let failed = |error: wasmtime::Error| CallError::new(self.component(), Failure::Mismatch, format!("{error:#}"));
         let version = self.active();
-        let Some(profiling) = self.profiler().begin(&version.compiled.code, self.component()).map_err(failed)? else {
+        let Some(mut profiling) = self.profiler().begin(&version.compiled.code, self.component()).map_err(failed)?
+        else {
             return Ok(None);
         };
         tokio::time::sleep(time.min(MAX_PROFILE_TIME)).await;
@@ -121,5 +127,25 @@ impl Pool {
         });
         let written = written.await.unwrap_or_else(|| wasmtime::bail!("the profile was not written"));
         Ok(Some(Profile { json: written.map_err(failed)?, samples }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_that_has_ended_does_not_end_the_next_one() {
+        let engine = wasmtime::Engine::default();
+        let code = Component::new(&engine, wat::parse_str("(component)").unwrap()).unwrap();
+        let profiler = Profiler::default();
+        let mut first = profiler.begin(&code, "one").unwrap().unwrap();
+        assert!(profiler.begin(&code, "one").unwrap().is_none(), "one at a time");
+        assert!(first.take().is_some());
+        // The first one is being written.
+        let mut second = profiler.begin(&code, "one").unwrap().unwrap();
+        drop(first);
+        assert!(profiler.0.on.load(Ordering::Relaxed));
+        assert!(second.take().is_some());
     }
 }

@@ -2,7 +2,7 @@
 // every two seconds while it is seen.
 
 import { SignedOut, api, get } from "./api.js";
-import { make, show } from "./dom.js";
+import { make, renewAges, show } from "./dom.js";
 import * as explorer from "./explorer.js";
 import * as limits from "./limits.js";
 import * as log from "./log.js";
@@ -49,12 +49,24 @@ async function refresh() {
     ` serves ${application.url}, Souk ${application.souk}`]);
   open();
   await VIEWS[current].refresh(application);
+  renewAges(element("view"));
+}
+
+// Exchanges the code behind the address's `#`. It may come while the page is open: a browser does not load a page again
+// when only that part of its address is another.
+async function signIn() {
+  const code = new URLSearchParams(location.hash.slice(1)).get("code");
+  if (!code) return;
+  // Out of the address and the history, whatever becomes of it.
+  history.replaceState(null, "", "/");
+  await api("POST", "/v1/session", { code }).catch(() => {});
 }
 
 let timer;
 let failed = null;
 async function run() {
   clearTimeout(timer);
+  await signIn();
   const problem = element("problem");
   try {
     if (!document.hidden) {
@@ -73,12 +85,6 @@ async function run() {
 
 async function start() {
   element("views").append(...Object.entries(VIEWS).map(([name, view]) => make("a", { href: `#${name}` }, view.title)));
-  const code = new URLSearchParams(location.hash.slice(1)).get("code");
-  if (code) {
-    // Out of the address and the history, whatever becomes of it.
-    history.replaceState(null, "", "/");
-    await api("POST", "/v1/session", { code }).catch(() => {});
-  }
   addEventListener("hashchange", run);
   addEventListener("visibilitychange", run);
   await run();

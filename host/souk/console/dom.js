@@ -68,3 +68,13 @@ export function ago(time) {
   if (seconds < 7200) return `${Math.round(seconds / 60)} min ago`;
   return `${Math.round(seconds / 3600)} h ago`;
 }
+
+// How long ago `time` was, as an element that `renewAges` keeps right while what is around it stays as it is.
+export const since = (time) => make("time", { datetime: time }, ago(time));
+
+export function renewAges(place) {
+  for (const one of place.querySelectorAll("time")) {
+    const text = ago(one.dateTime);
+    if (one.textContent !== text) one.textContent = text;
+  }
+}

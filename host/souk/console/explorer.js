@@ -1,7 +1,7 @@
 // The explorer: every WIT function as a form made from its types, and the operations of the application's HTTP API as its
 // OpenAPI document describes them.
 
-import { api, get } from "./api.js";
+import { SignedOut, api, get } from "./api.js";
 import { guarded, json, labelled, make } from "./dom.js";
 import { form, raw } from "./form.js";
 import { operationForm, operations } from "./openapi.js";
@@ -21,7 +21,17 @@ export function open(place) {
 export async function refresh(application) {
   if (loaded) return;
   loaded = true;
-  await Promise.all([showFunctions(), showOperations(application.openapi)]);
+  await Promise.all([explained(parts.functions, showFunctions()), explained(parts.http, showOperations(application.openapi))]);
+}
+
+// Why a part cannot be shown stands in its place, and stays there: it is not loaded again.
+async function explained(place, work) {
+  try {
+    await work;
+  } catch (error) {
+    if (error instanceof SignedOut) throw error;
+    place.replaceChildren(make("p", { class: "none" }, error.message));
+  }
 }
 
 function choice(label, groups, choose) {
@@ -98,9 +108,18 @@ async function showOperations(path) {
         make("p", {}, make("span", { class: `badge ${status < 400 ? "ready" : "dead"}` }, `${status}`)),
         make("details", {}, make("summary", {}, "Headers"),
           make("pre", { tabindex: "0", "aria-label": "Headers" }, headers.map(([name, value]) => `${name}: ${value}`).join("\n"))),
-        isJson && body ? json(JSON.parse(body)) : make("pre", { tabindex: "0", "aria-label": "Body" }, body)];
+        (isJson && parsed(body)) || make("pre", { tabindex: "0", "aria-label": "Body" }, body)];
     };
     place.replaceChildren(make("p", {}, one.summary), ...runnable(fields.element, send));
   };
   parts.http.replaceChildren(choice("Operation", groups, choose), place);
+}
+
+// A body as JSON; one that is empty or broken is shown as it is.
+function parsed(body) {
+  try {
+    return json(JSON.parse(body));
+  } catch {
+    return null;
+  }
 }

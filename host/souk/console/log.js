@@ -20,8 +20,12 @@ export function open(place) {
 
 export async function refresh() {
   const log = await get(`/v1/log?after=${next}&lines=500`);
-  // A host that was started again counts from zero.
-  if (log.next < next) lines = [];
+  // A host that was started again counts from zero: its lines are asked for from the first one.
+  if (log.next < next) {
+    [lines, next] = [[], 0];
+    write();
+    return refresh();
+  }
   next = log.next;
   if (!log.lines.length) return;
   lines = [...lines, ...log.lines].slice(-MAX_LINES);

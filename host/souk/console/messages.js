@@ -1,7 +1,7 @@
 // Messages of durable links: those that wait, are being delivered, are dead or stranded, with their arguments.
 
 import { api, get } from "./api.js";
-import { ago, button, count, json, labelled, make, show } from "./dom.js";
+import { button, count, json, labelled, make, show, since } from "./dom.js";
 
 export const title = "Messages";
 
@@ -51,7 +51,7 @@ function card(event, known) {
   return make("li", { class: "card" },
     make("p", {}, make("span", { class: `badge ${event.state}` }, event.state), " ",
       make("strong", {}, `${event.component}: ${event.interface}#${event.function}`)),
-    make("p", {}, `from ${event.caller}, stored ${ago(event.storedAt)}, ${count(event.attempts, "delivery", "deliveries")}, ${count(event.bytes, "byte")}, trace `,
+    make("p", {}, `from ${event.caller}, stored `, since(event.storedAt), `, ${count(event.attempts, "delivery", "deliveries")}, ${count(event.bytes, "byte")}, trace `,
       make("code", {}, event.trace)),
     event.reason ? make("p", {}, `Reason: ${event.reason}`) : null,
     make("p", { class: "bar" },

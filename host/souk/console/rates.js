@@ -14,8 +14,9 @@ export function rates(map) {
   const live = (key, measures) => {
     const old = before?.counts.get(key);
     if (!(seconds > 0)) return { rate: null, errorRate: null, p99: null };
-    const calls = measures.calls - (old?.calls ?? 0);
-    const errors = measures.errors - (old?.errors ?? 0);
+    // The counts of a component's old version end with it, so a sum can become smaller.
+    const calls = Math.max(0, measures.calls - (old?.calls ?? 0));
+    const errors = Math.max(0, measures.errors - (old?.errors ?? 0));
     return { rate: calls / seconds, errorRate: errors / seconds, p99: quantile(0.99, calls, measures.buckets, old?.buckets ?? []) };
   };
   const named = (kind, all) => new Map(all.map((one) => [one.name, live(`${kind} ${one.name}`, one)]));

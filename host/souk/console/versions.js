@@ -1,7 +1,7 @@
 // The versions of components: what serves, what is on trial and how its calls end, and what can be gone back to.
 
 import { api, get } from "./api.js";
-import { ago, button, make, show, table } from "./dom.js";
+import { button, make, show, since, table } from "./dom.js";
 
 export const title = "Versions";
 
@@ -15,7 +15,7 @@ export function open(section) {
 export async function refresh() {
   const versions = await get("/v1/versions");
   show(place, versions, (all) => table("Versions", ["Component", "Version", "State", "Deployed", "What is known", "Do"],
-    all.map((one) => [one.component, `${one.number}`, state(one), `${ago(one.at)} by ${one.by}`, [one.note, calls(one.calls)].filter(Boolean).join("; "), actions(one)]),
+    all.map((one) => [one.component, `${one.number}`, state(one), make("span", {}, since(one.at), ` by ${one.by}`), [one.note, calls(one.calls)].filter(Boolean).join("; "), actions(one)]),
     "None is known."));
 }
 

@@ -1,6 +1,6 @@
 //! The values of secret variables, which no recording may contain.
 
-use crate::trace::{Redaction, escaped_forms};
+use crate::trace::Redaction;
 
 /// The shortest value that is searched for in results: a shorter one often occurs by accident.
 const MIN_SECRET_BYTES: usize = 4;
@@ -9,14 +9,10 @@ const MIN_SECRET_BYTES: usize = 4;
 ///
 /// It has no `Debug`, because it holds secrets.
 #[derive(Default)]
-pub struct Secrets {
-    values: Vec<String>,
-    hidden: Redaction,
-}
+pub struct Secrets(Redaction);
 
 impl Secrets {
-    /// Secrets with these values. They are found as plain text, as escaped JSON text (also within JSON), and as lists of
-    /// bytes.
+    /// Secrets with these values. They are found in all forms that [`Redaction`] knows.
     pub fn of<'s>(values: impl Iterator<Item = &'s str>) -> Self {
         Secrets::default().and(values)
     }
@@ -24,26 +20,17 @@ impl Secrets {
     /// Adds these values.
     #[must_use]
     pub fn and<'s>(self, values: impl Iterator<Item = &'s str>) -> Self {
-        let mut forms = self.values;
-        for value in values.filter(|value| value.len() >= MIN_SECRET_BYTES) {
-            let bytes: Vec<String> = value.bytes().map(|byte| byte.to_string()).collect();
-            forms.extend(escaped_forms(value));
-            forms.extend([value.to_owned(), bytes.join(","), bytes.join(", "), hex::encode(value)]);
-        }
-        // Most values have no character that JSON escapes.
-        forms.sort_unstable();
-        forms.dedup();
-        Secrets { hidden: Redaction::of(forms.iter().map(String::as_str)), values: forms }
+        Secrets(self.0.and(values.filter(|value| value.len() >= MIN_SECRET_BYTES)))
     }
 
     /// Whether `text` contains one of them.
     pub fn are_in(&self, text: &str) -> bool {
-        self.values.iter().any(|value| text.contains(value))
+        self.0.finds_in(text)
     }
 
     /// `text` with the values replaced.
     pub fn hide(&self, text: &str) -> String {
-        self.hidden.apply(text)
+        self.0.apply(text)
     }
 }
 
@@ -61,6 +48,9 @@ mod tests {
             serde_json::json!({ "body": serde_json::json!({ "key": "sk_\"1" }).to_string() }).to_string(),
             serde_json::to_string(&bytes).unwrap(),
             format!("{bytes:?}"),
+            // `user:sk_"1`, as in `Authorization: Basic`.
+            "Basic dXNlcjpza18iMQ==".to_owned(),
+            "/pay?key=sk_%221".to_owned(),
         ] {
             assert!(secrets.are_in(&text), "{text}");
             assert!(!secrets.are_in(&secrets.hide(&text)), "{text}");

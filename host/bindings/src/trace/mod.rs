@@ -31,13 +31,13 @@ pub(crate) use open_span::OpenSpan;
 pub(crate) use record::FIXED_LIMITS as SPAN_LIMITS;
 pub use record::{Attribute, Event, Guest, Kind, Record};
 pub use redaction::Redaction;
-pub(crate) use redaction::escaped_forms;
 pub(crate) use ring::FIXED_LIMITS;
 pub use ring::{Filter, Summary, Trace};
 pub(crate) use statement::FIXED_LIMITS as STATEMENT_LIMITS;
 pub(crate) use statement::{Statements, operation};
 
 use http::{HeaderMap, HeaderValue};
+use parking_lot::RwLock;
 use ring::Ring;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -61,6 +61,8 @@ struct Tracing {
     ring: Ring,
     sink: OnceLock<Sink>,
     lost: AtomicU64,
+    /// What the reason of no failure may contain.
+    hidden: RwLock<Redaction>,
     /// The component of what no component does.
     nobody: Arc<str>,
 }
@@ -77,8 +79,8 @@ impl Tracer {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is meant to saturate")]
         let share = (ratio.clamp(0.0, 1.0) * 18_446_744_073_709_551_616.0) as u64;
         let (ring, numbers) = (Ring::default(), ids::Numbers::new());
-        let (sink, lost, nobody) = (OnceLock::new(), AtomicU64::new(0), "".into());
-        Tracer(Some(Arc::new(Tracing { share, parent_based, numbers, ring, sink, lost, nobody })))
+        let (sink, lost, hidden, nobody) = (OnceLock::new(), AtomicU64::new(0), RwLock::default(), "".into());
+        Tracer(Some(Arc::new(Tracing { share, parent_based, numbers, ring, sink, lost, hidden, nobody })))
     }
 
     /// Whether there can be traces.
@@ -90,6 +92,14 @@ impl Tracer {
     pub fn send_to(&self, sink: Sink) {
         if let Some(tracing) = &self.0 {
             let _ = tracing.sink.set(sink);
+        }
+    }
+
+    /// Removes these values from the reasons of failures from now on, instead of those before: a component that panics
+    /// may print a secret.
+    pub fn hide(&self, secrets: Redaction) {
+        if let Some(tracing) = &self.0 {
+            *tracing.hidden.write() = secrets;
         }
     }
 

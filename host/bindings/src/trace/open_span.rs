@@ -53,7 +53,9 @@ impl OpenSpan {
 
     /// Sets the reason of its failure, more exact than the kind of failure.
     pub(crate) fn fails(&mut self, why: &str) {
-        self.change(|record| record.detail = Some(cut(why).into()));
+        // First without secrets: of one that is cut, a part would stay.
+        let why = self.root.tracing.hidden.read().apply(why);
+        self.change(|record| record.detail = Some(cut(&why).into()));
     }
 
     /// Ends it; it `took` so long.

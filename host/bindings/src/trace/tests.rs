@@ -53,6 +53,24 @@ fn a_traceparent_is_read_and_written_as_the_recommendation_has_it() {
 }
 
 #[test]
+fn the_reason_of_a_failure_is_kept_without_secrets() {
+    let tracer = Tracer::sampled(1.0, true);
+    tracer.hide(Redaction::of(["old-key"].into_iter()));
+    tracer.hide(Redaction::of(["sk_live_1"].into_iter()));
+    let root = tracer.root(None);
+    let mut failed = begin(&root, Kind::Internal, "pay", "payments").unwrap();
+    // Its end would be cut in the middle of the secret.
+    let before = "x".repeat(MAX_ATTRIBUTE_BYTES - 4);
+    failed.fails(&format!("{before}sk_live_1"));
+    failed.end(Some("trapped"), Duration::ZERO);
+    let own = "panicked: no such key: c2tfbGl2ZV8x".to_owned();
+    root.keep_guest(GuestSpan { name: "own".into(), error: Some(own), ..GuestSpan::default() });
+    let spans = tracer.find(&all(&tracer)[0].trace.to_string()).unwrap().spans;
+    let why: Vec<&str> = spans.iter().filter_map(|span| span.detail.as_deref()).collect();
+    assert_eq!(why, [&*format!("{before}***"), "panicked: no such key: ***"]);
+}
+
+#[test]
 fn a_stranger_gives_ids_and_decides_nothing() {
     let never = Tracer::sampled(0.0, true);
     let root = never.root(Parent::parse(PARENT, None));

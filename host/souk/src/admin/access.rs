@@ -13,6 +13,7 @@
 use super::Admin;
 use super::problem::Problem;
 use super::right::Right;
+use super::sessions::SESSION_DIGITS;
 use crate::http::{ADMIN_COOKIE as COOKIE, each_cookie};
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::request::Parts;
@@ -44,8 +45,8 @@ pub(crate) struct Client {
     pub right: Right,
     /// The name for the log; it never contains a secret.
     name: String,
-    /// The cookie of the request.
-    pub cookie: Option<String>,
+    /// The session of the request, which its cookie holds.
+    pub session: Option<String>,
 }
 
 impl fmt::Display for Client {
@@ -53,6 +54,17 @@ impl fmt::Display for Client {
         f.write_str(&self.name)
     }
 }
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of the console's cookie.
+    pub(crate) const FIXED_LIMITS = "administration";
+
+    /// The most hosts at one address at which a browser is signed in; a sign-in at one more signs out at the first.
+    const MAX_HELD_SESSIONS: usize = 16, "hosts";
+}
+
+/// What stands between two sessions in the cookie.
+const SEPARATOR: &str = ".";
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -64,7 +76,7 @@ pub(crate) fn identify(head: &Parts, connection: &Connection, admin: &Admin) -> 
     let (peer, local, secure) = match connection {
         Connection::Socket(uid) => {
             let user = uid.map(|uid| format!(", user {uid}")).unwrap_or_default();
-            return Ok(Client { right: Right::Owner, name: format!("control socket{user}"), cookie: None });
+            return Ok(Client { right: Right::Owner, name: format!("control socket{user}"), session: None });
         }
         Connection::Tcp { peer, local, secure } => (peer, *local, *secure),
     };
@@ -72,24 +84,24 @@ pub(crate) fn identify(head: &Parts, connection: &Connection, admin: &Admin) -> 
     let same_origin = check_origin(&head.headers, &host, secure)?;
     if let Some(token) = bearer(&head.headers) {
         return Ok(match admin.tokens.right(token) {
-            Some(right @ Right::Read) => Client { right, name: format!("token `read` from {peer}"), cookie: None },
-            Some(right) => Client { right, name: format!("token `full` from {peer}"), cookie: None },
+            Some(right @ Right::Read) => Client { right, name: format!("token `read` from {peer}"), session: None },
+            Some(right) => Client { right, name: format!("token `full` from {peer}"), session: None },
             None => nobody(peer),
         });
     }
-    let Some(cookie) = cookie(&head.headers) else { return Ok(nobody(peer)) };
-    let Some((number, right)) = admin.sessions.find(cookie) else { return Ok(nobody(peer)) };
+    let own = held_sessions(&head.headers).find_map(|held| Some((held, admin.sessions.find(held)?)));
+    let Some((session, (number, right))) = own else { return Ok(nobody(peer)) };
     let changes = head.method != Method::GET && head.method != Method::HEAD;
     let site = head.headers.get(SEC_FETCH_SITE).map(|site| site.as_bytes());
     if (changes && !same_origin) || site.is_some_and(|site| site != b"same-origin" && site != b"none") {
         let message = "the request comes from another site's page\n  fix: use a token, `Authorization: Bearer TOKEN`";
         return Err(Problem::new(StatusCode::FORBIDDEN, message));
     }
-    Ok(Client { right, name: format!("session {number} from {peer}"), cookie: Some(cookie.to_owned()) })
+    Ok(Client { right, name: format!("session {number} from {peer}"), session: Some(session.to_owned()) })
 }
 
 fn nobody(peer: &SocketAddr) -> Client {
-    Client { right: Right::Nothing, name: format!("a client without a token at {peer}"), cookie: None }
+    Client { right: Right::Nothing, name: format!("a client without a token at {peer}"), session: None }
 }
 
 /// The host that the request is for, which must be this one: the address `local`, or one of `names`.
@@ -143,10 +155,27 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// The value of the session's cookie.
-fn cookie(headers: &HeaderMap) -> Option<&str> {
-    let mut all = headers.get_all(http::header::COOKIE).iter().flat_map(each_cookie);
-    all.find_map(|cookie| std::str::from_utf8(cookie.strip_prefix(COOKIE.as_bytes())?.strip_prefix(b"=")?).ok())
+/// The sessions in the cookie of a request: those of all hosts at this address, because a browser keeps one cookie of a
+/// name for all ports.
+pub(super) fn held_sessions(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let all = headers.get_all(http::header::COOKIE).iter().flat_map(each_cookie);
+    let values =
+        all.filter_map(|cookie| std::str::from_utf8(cookie.strip_prefix(COOKIE.as_bytes())?.strip_prefix(b"=")?).ok());
+    // Anybody at this address can set the cookie; other texts must not fill it.
+    let is_one = |held: &&str| held.len() == SESSION_DIGITS && held.bytes().all(|byte| byte.is_ascii_hexdigit());
+    values.flat_map(|value| value.split(SEPARATOR)).filter(is_one)
+}
+
+/// The value of a cookie with the latest of these sessions.
+pub(super) fn cookie_with<'s>(sessions: impl Iterator<Item = &'s str>) -> String {
+    let mut all: Vec<&str> = Vec::new();
+    for session in sessions {
+        if !all.contains(&session) {
+            all.push(session);
+        }
+    }
+    let first = all.len().saturating_sub(MAX_HELD_SESSIONS);
+    all.get(first..).unwrap_or_default().join(SEPARATOR)
 }
 
 #[cfg(test)]
@@ -233,8 +262,27 @@ mod tests {
 
     #[test]
     fn a_session_is_found_among_other_cookies() {
-        assert_eq!(cookie(&head(&[("cookie", "a=1; souk_admin=x")]).headers), Some("x"));
-        assert_eq!(cookie(&head(&[("cookie", "souk_admin_of_another=y; a=\u{e9}; souk_admin=x")]).headers), Some("x"));
+        let (one, two) = ("a1".repeat(32), "b2".repeat(32));
+        let held = |cookie: &str| -> Vec<String> {
+            held_sessions(&head(&[("cookie", cookie)]).headers).map(str::to_owned).collect()
+        };
+        assert_eq!(held(&format!("a=1; souk_admin={one}")), [one.clone()]);
+        let others = format!("souk_admin_of_another={two}; a=\u{e9}; souk_admin={one}");
+        assert_eq!(held(&others), [one.clone()]);
+        assert_eq!(held(&format!("souk_admin={one}.x.{two}; souk_admin=")), [one, two]);
+        assert!(held("souk_admin=x").is_empty());
+    }
+
+    #[test]
+    fn a_cookie_holds_the_latest_sessions_of_the_hosts_at_an_address() {
+        let all: Vec<String> = (0..=MAX_HELD_SESSIONS).map(|n| format!("{n:064x}")).collect();
+        let names = || all.iter().map(String::as_str);
+        let value = cookie_with(names());
+        let cookie = format!("souk_admin={value}");
+        let kept = head(&[("cookie", cookie.as_str())]);
+        assert!(held_sessions(&kept.headers).eq(names().skip(1)), "{value}");
+        assert_eq!(cookie_with(["a", "b", "a"].into_iter()), "a.b");
+        assert_eq!(cookie_with(std::iter::empty()), "");
     }
 
     #[test]

@@ -164,16 +164,20 @@ impl IncomingRequest<'_> {
                     return Err(Problem::new(StatusCode::UNAUTHORIZED, message));
                 };
                 tracing::info!("administration: {client} has exchanged a code for a session");
-                Ok(cookied(&cookie, SESSION_TTL, connection))
+                // Those of other hosts at this address stay.
+                let others = others_held(&head, &client);
+                Ok(cookied(&access::cookie_with(others.chain([cookie.as_str()])), connection))
             }
             Action::SignOut => {
-                if let Some(cookie) = &client.cookie {
-                    admin.sessions.end(cookie);
+                if let Some(session) = &client.session {
+                    admin.sessions.end(session);
+                    tracing::info!("administration: {client} has signed out");
                 }
-                Ok(cookied("", Duration::ZERO, connection))
+                Ok(cookied(&access::cookie_with(others_held(&head, &client)), connection))
             }
             Action::Code => {
                 let code = admin.sessions.code().map_err(internal)?;
+                tracing::info!("administration: {client} has made a code for a sign-in");
                 let url = admin.listener.as_ref().map(|url| format!("{url}/#code={code}"));
                 json(&serde_json::json!({ "code": code, "url": url }))
             }
@@ -367,13 +371,19 @@ fn text(text: impl Into<Bytes>) -> Answer {
     answer
 }
 
-/// An answer without a body that sets the session's cookie for `time`.
-fn cookied(value: &str, time: Duration, connection: &Connection) -> Answer {
+/// The sessions of other hosts at this address in the cookie of a request.
+fn others_held<'h>(head: &'h http::request::Parts, client: &'h Client) -> impl Iterator<Item = &'h str> {
+    access::held_sessions(&head.headers).filter(move |held| Some(*held) != client.session.as_deref())
+}
+
+/// An answer without a body that sets the cookie of sessions; one without a value is removed.
+fn cookied(value: &str, connection: &Connection) -> Answer {
+    let time = if value.is_empty() { Duration::ZERO } else { SESSION_TTL };
     let secure = if matches!(connection, Connection::Tcp { secure: true, .. }) { "; Secure" } else { "" };
     let cookie = format!("{COOKIE}={value}; Path=/; Max-Age={}; HttpOnly; SameSite=Strict{secure}", time.as_secs());
     let mut answer = Response::new(Full::default());
     *answer.status_mut() = StatusCode::NO_CONTENT;
-    // Hexadecimal digits are always a valid header value.
+    // Hexadecimal digits and dots are always a valid header value.
     if let Ok(cookie) = HeaderValue::try_from(cookie) {
         answer.headers_mut().insert(SET_COOKIE, cookie);
     }

@@ -67,6 +67,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
             deployments::FIXED_LIMITS,
             profile::FIXED_LIMITS,
             examine::FIXED_LIMITS,
+            access::FIXED_LIMITS,
         ]
         .concat(),
     ]

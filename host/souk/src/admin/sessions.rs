@@ -1,4 +1,4 @@
-//! Browser sessions: a browser exchanges a code, which works once, for a cookie.
+//! Browser sessions: a browser exchanges a code, which works once, for a session, which it keeps in a cookie.
 //!
 //! The code follows the `#` of the printed address. A browser sends that part to no server and keeps it out of
 //! `Referer`; the page reads the code there and POSTs it. The host keeps only digests of codes and cookies: what leaks
@@ -25,6 +25,9 @@ souk_manifest::fixed_limits! {
     /// The most browsers that are signed in; a new one signs out the oldest.
     const MAX_SESSIONS: usize = 64, "sessions";
 }
+
+/// The length of a session as the cookie has it: a random secret in hexadecimal digits.
+pub(super) const SESSION_DIGITS: usize = 64;
 
 type Digest = [u8; 32];
 
@@ -133,6 +136,7 @@ mod tests {
         assert_eq!(sessions.exchange(&code).unwrap(), None);
         assert_eq!(sessions.find(&cookie), Some((1, Right::Full)));
         assert_eq!(sessions.find(&code), None);
+        assert_eq!(cookie.len(), SESSION_DIGITS);
         sessions.end(&cookie);
         assert_eq!(sessions.find(&cookie), None);
     }

@@ -43,6 +43,7 @@ pub(super) struct Shared {
 impl Shared {
     /// Creates it with nothing open.
     pub(super) fn new(application: &Application, boundaries: Boundaries) -> Result<Self, StartError> {
+        boundaries.tracer().hide(redaction(application));
         Ok(Shared {
             sqlite: sqlite::Databases::default(),
             postgres: Arc::default(),
@@ -72,6 +73,11 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    /// Keeps the secrets of `application` out of traces from now on.
+    pub(super) fn hide_secrets(&self, application: &Application) {
+        self.boundaries.tracer().hide(redaction(application));
     }
 
     /// Opens what components of this host are granted, except what is open already. Blocks on the disk. Returns what

@@ -102,11 +102,11 @@ fn print_list(functions: &[Listed]) -> ExitCode {
 fn print_reply(reply: CallReply) -> ExitCode {
     match reply {
         CallReply::Ok(value) => {
-            output::line(value.get());
+            output::line(&output::json(value.get()));
             ExitCode::SUCCESS
         }
         CallReply::Err(error) => {
-            output::note(&format!("{{\"err\":{error}}}"));
+            output::note(&output::json(&format!("{{\"err\":{error}}}")));
             ExitCode::FAILURE
         }
     }

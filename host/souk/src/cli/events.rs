@@ -110,7 +110,7 @@ impl Action {
             Action::List { dead, json } => {
                 let found = messages.ask(Request::List { dead, most: MAX_LISTED }).await?;
                 if json {
-                    output::line(&serde_json::to_string(&found.events)?);
+                    output::line(&output::json(&serde_json::to_string(&found.events)?));
                 } else {
                     // Ids are cut, but stay unique among all messages.
                     let all = Request::List { dead: false, most: MAX_LISTED };
@@ -123,7 +123,7 @@ impl Action {
             Action::Show { id, json } => {
                 for event in messages.ask(Request::Show(id)).await?.events {
                     if json {
-                        output::line(&serde_json::to_string(&event)?);
+                        output::line(&output::json(&serde_json::to_string(&event)?));
                     } else {
                         output::text(&details(&event));
                     }
@@ -177,6 +177,7 @@ fn details(event: &Event) -> String {
     field("function", &format!("{}#{}", event.interface, event.function));
     field("trace", &event.trace);
     field("reason", event.reason.as_deref().unwrap_or("-"));
-    field("arguments", event.arguments.as_ref().map_or("-", |arguments| arguments.get()));
+    let arguments = event.arguments.as_ref().map(|arguments| output::json(arguments.get()));
+    field("arguments", arguments.as_deref().unwrap_or("-"));
     text
 }

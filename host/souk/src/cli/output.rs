@@ -3,6 +3,7 @@
 //! `println!` panics when the reader has closed the pipe (`souk doctor | head -1`); the host must not. Such output is
 //! dropped.
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,6 +18,22 @@ pub(super) fn log_notes() {
 /// Prints a line of a command's result on stdout.
 pub(super) fn line(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+/// JSON for a terminal: the same value, in which the characters that move the cursor or change the reading direction are
+/// escaped. JSON itself escapes only those below U+0020, and a text in it may be a stranger's.
+pub(super) fn json(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for char in json.chars() {
+        match char {
+            '\u{7f}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                // Writing to a `String` never fails.
+                let _ = write!(text, "\\u{:04x}", u32::from(char));
+            }
+            char => text.push(char),
+        }
+    }
+    text
 }
 
 /// Prints a text of a command's result, with its own line ends, on stdout.
@@ -35,4 +52,18 @@ pub(super) fn note(text: &str) {
         };
     }
     let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_that_is_printed_does_not_control_the_terminal_and_is_the_same_value() {
+        let value = serde_json::json!({ "a": "\u{9b}2J\u{85}\u{7f}\u{202e}b\u{2028}\u{1b}[0m \u{e9}\u{1f600}" });
+        let shown = json(&value.to_string());
+        assert!(!shown.contains(char::is_control) && !shown.contains('\u{202e}'), "{shown:?}");
+        assert!(shown.contains("\\u009b2J") && shown.contains('\u{1f600}'), "{shown}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+    }
 }

@@ -90,7 +90,8 @@ fn line(one: &Recording) -> String {
     let head = &one.head;
     let time = i64::try_from(head.time).ok().and_then(DateTime::from_timestamp_millis).unwrap_or_default();
     let time = time.to_rfc3339_opts(SecondsFormat::Millis, true);
-    format!("{time} {} {} {} ({} imports)", head.request, head.component, one.question.name(), one.imports.len())
+    let name = printable(&one.question.name());
+    format!("{time} {} {} {name} ({} imports)", head.request, head.component, one.imports.len())
 }
 
 /// The component's file at the time of the recording: the manifest's, or a deployed one.
@@ -113,7 +114,7 @@ fn file_of(application: &Application, one: &Recording, state: &Path) -> anyhow::
 
 /// Prints the result of a replay; returns whether everything was as recorded.
 fn show(one: &Recording, replayed: &Replayed) -> bool {
-    let what = format!("{} {} {}", one.head.request, one.head.component, one.question.name());
+    let what = format!("{} {} {}", one.head.request, one.head.component, printable(&one.question.name()));
     if let Some(difference) = &replayed.difference {
         output::line(&format!("{what}: differs at import {}", difference.at + 1));
         let shown = |import: &Option<String>| printable(import.as_deref().unwrap_or("nothing more"));

@@ -74,7 +74,7 @@ impl Traces {
         }
         let found = host(&self.app).await?.traces(&query).await?;
         if self.json {
-            output::line(&serde_json::to_string(&found)?);
+            output::line(&output::json(&serde_json::to_string(&found)?));
         } else if found.is_empty() {
             output::note("no such traces; a host keeps them with `--admin`, or OTEL_TRACES_SAMPLER=always_on");
         } else {
@@ -88,7 +88,7 @@ impl Trace {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let found = host(&self.app).await?.trace(&self.id).await?;
         if self.json {
-            output::line(&serde_json::to_string(&found)?);
+            output::line(&output::json(&serde_json::to_string(&found)?));
         } else {
             output::text(&waterfall(&found));
         }

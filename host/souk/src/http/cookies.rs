@@ -3,7 +3,7 @@
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
 
-/// The cookie of an administration session. A browser sends an address's cookies to all ports of that address, so the
+/// The cookie of administration sessions. A browser sends an address's cookies to all ports of that address, so the
 /// public listener receives it too.
 pub(crate) const ADMIN_COOKIE: &str = "souk_admin";
 

@@ -68,14 +68,15 @@ impl Needs {
 
     fn disk(&mut self, component: &str, file: &Path, state: &StateFolder) {
         let folder = file.parent().unwrap_or(Path::new("/")).to_path_buf();
-        let what = match folder.starts_with(state.path()) {
-            true => "room on the disk of the state folder".to_owned(),
-            false => match folder.file_name() {
-                Some(name) => format!("room on the disk of the folder `{}`", name.to_string_lossy()),
-                None => "room on the disk".to_owned(),
-            },
+        if folder.starts_with(state.path()) {
+            return self.add(component, "room on the disk of the state folder".to_owned(), || Kind::Disk(folder));
+        }
+        let what = match folder.file_name() {
+            Some(name) => format!("room on the disk of the folder `{}`", name.to_string_lossy()),
+            None => "room on the disk".to_owned(),
         };
-        self.add(component, what, || Kind::Disk(folder));
+        // Folders with the same name can be on different disks.
+        self.add_as(component, format!("{what}: {}", folder.display()), what, || Kind::Disk(folder));
     }
 }
 
@@ -132,4 +133,26 @@ fn uses_nats(application: &Application, component: &Component) -> bool {
             || !component.remote.is_empty()
             || !component.nest.serves.is_empty()
             || !component.nest.calls.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_folder_outside_the_state_folder_is_checked_though_another_has_the_same_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::open(folder.path()).unwrap();
+        let mut needs = Needs(BTreeMap::new());
+        for file in ["/mnt/a/data/one.db", "/mnt/b/data/two.db", "/mnt/b/data/three.db"] {
+            needs.disk("shop", Path::new(file), &state);
+        }
+        for file in [state.sqlite().join("default"), state.key_value().join("default")] {
+            needs.disk("shop", &file, &state);
+        }
+        let disks = needs.0.values().filter(|need| matches!(need.kind, Kind::Disk(_)));
+        let named: Vec<&str> = disks.map(|need| need.what.as_str()).collect();
+        let data = "room on the disk of the folder `data`";
+        assert_eq!(named, [data, data, "room on the disk of the state folder"]);
+    }
 }

@@ -86,6 +86,7 @@ impl App {
         }
         let ended = now.channels.iter().filter(|old| !composition.channels.iter().any(|new| new.is_same(old)));
         ended.for_each(|channel| channel.end());
+        composition.shared.hide_secrets(&application);
         *self.composed.write() = Arc::new(composition);
         // For the components that are added.
         self.apply_trials();
