@@ -385,11 +385,13 @@ async fn build_commands_do_not_see_the_values_of_variables() {
     let app = buildable("env")
         .file("runtime-config.toml", "[[variables_provider]]\ntype = \"env\"\nprefix = \"HOME\"\n")
         .variable("stripe_secret_key", "swordfish")
-        .environment("HOME_KEY", "tuna");
+        .environment("HOME_KEY", "tuna")
+        .environment("OTEL_EXPORTER_OTLP_HEADERS", "authorization=herring")
+        .environment("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "authorization=herring");
     for arguments in [&["build"][..], &["up", "--build", "--listen", "127.0.0.1:0"]] {
         let (out, err) = texts(&app.souk(arguments[0], &arguments[1..]).await);
         assert!(out.contains("PATH=") && out.contains("HOME="), "{out}\n{err}");
-        assert!(!out.contains("swordfish") && !out.contains("tuna"), "{out}");
+        assert!(!["swordfish", "tuna", "herring"].iter().any(|secret| out.contains(secret)), "{out}");
     }
     let (out, err) = texts(&app.souk("up", &["--build", "--quiet", "--listen", "127.0.0.1:0"]).await);
     assert!(out.is_empty() && !err.contains("PATH=") && !err.contains("building"), "{out}\n{err}");
