@@ -77,9 +77,19 @@ async fn call_reads_its_arguments_from_standard_input() {
 async fn a_command_in_a_folder_without_a_manifest_leaves_nothing_there() {
     let app = App::inline("");
     std::fs::remove_file(app.path("spin.toml")).unwrap();
-    for arguments in
-        [&["call", "rogue", "a:b/c#d"][..], &["call", "--list"], &["events", "list"], &["migrate"], &["up"]]
-    {
+    for arguments in [
+        &["call", "rogue", "a:b/c#d"][..],
+        &["call", "--list"],
+        &["events", "list"],
+        &["events", "wait"],
+        &["migrate"],
+        &["seed"],
+        &["import"],
+        &["admin", "token"],
+        &["cluster", "show"],
+        &["backup", "copy"],
+        &["up"],
+    ] {
         let message = refused(&app.souk_in_folder(arguments[0], &arguments[1..]).await);
         assert!(message.contains("spin.toml") && message.contains("fix: "), "{arguments:?}: {message}");
         assert!(!app.path(".souk").exists(), "{arguments:?}");
