@@ -9,8 +9,8 @@
 //! they run on the blocking pool, behind an async lock; writes that wait share a transaction
 //! ([`commit`](super::commit)).
 //!
-//! A file cannot grow beyond [`MAX_FILE_BYTES`], and the log warns when it is nearly full; [`wal`] limits its write-ahead
-//! log.
+//! A file cannot grow beyond [`MAX_FILE_BYTES`], and the log warns when it is nearly full; [`wal`] limits its
+//! write-ahead log.
 
 use super::commit::Waiting;
 use super::error::StoreError;
@@ -92,9 +92,9 @@ impl Size {
         } else if percent >= NEARLY_FULL_PERCENT && !self.nearly_full.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 label = %self.label,
-                "key-value store `{}` is nearly full: {percent} % of {} MiB are in use, and at 100 % its components can \
-                 store nothing; fix: delete keys that nobody needs, or keep the store in Redis, NATS or MongoDB (`souk \
-                 store copy` moves it)",
+                "key-value store `{}` is nearly full: {percent} % of {} MiB are in use, and at 100 % its components \
+                 can store nothing; fix: delete keys that nobody needs, or keep the store in Redis, NATS or MongoDB \
+                 (`souk store copy` moves it)",
                 self.label,
                 self.max_bytes >> 20
             );
