@@ -81,8 +81,10 @@ async fn a_path_that_no_route_matches_is_404() {
     let host = App::new("rogue").start().await;
     let client = host.client();
     for path in ["/", "/nothing", "/calm/answer/1", "/otherwise"] {
-        let body = client.get(path).await.expect(404);
-        assert_eq!(body["status"], 404, "{body}");
+        let answer = client.get(path).await;
+        assert_eq!(answer.expect(404)["status"], 404, "{answer:?}");
+        let headers = (answer.header("cache-control"), answer.header("x-content-type-options"));
+        assert_eq!(headers, (Some("no-store"), Some("nosniff")), "{answer:?}");
     }
 }
 

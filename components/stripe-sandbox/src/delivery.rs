@@ -7,8 +7,8 @@
 //! with Stripe.
 //!
 //! If the host dies during a payment, the remaining events are sent by the first request to this component after the
-//! claim has ended: somebody opens a page, a new order gets its page, or an operator calls `reconcile`. Without any
-//! request the events wait; only a timer of the application could send them then.
+//! claim has ended: somebody opens a page, a new order gets its page, or `reconcile` asks about a page. An operator
+//! calls `reconcile`, and every half hour so does a schedule, for orders older than an hour.
 
 use crate::db;
 use crate::ids;

@@ -39,12 +39,25 @@ fn decide(room: Option<u64>, free: Option<u64>) -> Full {
 
 /// The bytes by which the file of `connection` may still grow within its own limit.
 fn room(connection: &Connection) -> Option<u64> {
-    let pragma = |name| -> Option<u64> {
-        let value: i64 = connection.pragma_query_value(None, name, |row| row.get(0)).ok()?;
-        value.try_into().ok()
-    };
-    let (most, used) = (pragma("max_page_count")?, pragma("page_count")?.saturating_sub(pragma("freelist_count")?));
-    Some(most.saturating_sub(used).saturating_mul(pragma("page_size")?))
+    let (used, most) = pages(connection)?;
+    Some(most.saturating_sub(used).saturating_mul(pragma(connection, "page_size")?))
+}
+
+/// How many percent of its own limit the file of `connection` uses; `None` when SQLite does not say.
+pub(crate) fn percent_used(connection: &Connection) -> Option<u64> {
+    let (used, most) = pages(connection)?;
+    Some(used.saturating_mul(100) / most.max(1))
+}
+
+/// The pages with data in the file of `connection`, and how many it may have.
+fn pages(connection: &Connection) -> Option<(u64, u64)> {
+    let used = pragma(connection, "page_count")?.saturating_sub(pragma(connection, "freelist_count")?);
+    Some((used, pragma(connection, "max_page_count")?))
+}
+
+fn pragma(connection: &Connection, name: &str) -> Option<u64> {
+    let value: i64 = connection.pragma_query_value(None, name, |row| row.get(0)).ok()?;
+    value.try_into().ok()
 }
 
 /// The free bytes on the disk of the file at `path`, for the host's user.

@@ -16,7 +16,9 @@ pub fn why_not_opened(error: &anyhow::Error) -> (String, &'static str) {
         (Some(ErrorCode::DatabaseCorrupt), _) => {
             "put a backup of it there; or move it away, and a new and empty one is made"
         }
-        (Some(ErrorCode::DiskFull), _) | (_, Some(io::ErrorKind::StorageFull)) => "make room on the disk",
+        (Some(ErrorCode::DiskFull), _) | (_, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) => {
+            "make room on the disk"
+        }
         (_, Some(io::ErrorKind::IsADirectory)) => "there is a folder where the file must be: move it away",
         (Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked), _) => {
             "another process uses the file: stop it, or wait until it is done"
@@ -24,4 +26,17 @@ pub fn why_not_opened(error: &anyhow::Error) -> (String, &'static str) {
         _ => "make the file and its folder readable and writable for the host's user",
     };
     (message, fix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_and_a_used_up_quota_need_room() {
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            let error = anyhow::Error::from(io::Error::from(kind)).context("database `shop`");
+            assert_eq!(why_not_opened(&error).1, "make room on the disk", "{kind}");
+        }
+    }
 }

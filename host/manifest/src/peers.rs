@@ -7,7 +7,7 @@
 use super::Route;
 use super::names::nearest;
 use super::table::{At, File, Table};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use std::net::IpAddr;
 
 /// Reads `trusted_proxies`: addresses and networks.
@@ -15,12 +15,12 @@ pub(super) fn read_trusted(table: &mut Table<'_, '_>) -> Vec<IpNet> {
     let mut trusted = Vec::new();
     for At { value, line } in table.strings("trusted_proxies") {
         let network = value.parse::<IpNet>().or_else(|_| value.parse::<IpAddr>().map(IpNet::from));
-        match network {
+        match network.map(|network| unmapped(network.trunc())) {
             Ok(network) if network.prefix_len() == 0 => {
                 let fix = "list only the proxies: a trusted address may claim to be any client";
                 table.error(line, format!("`{value}` in `trusted_proxies` is every address"), fix);
             }
-            Ok(network) => trusted.push(network.trunc()),
+            Ok(network) => trusted.push(network),
             Err(_) => {
                 let fix =
                     "write addresses and networks, without a port: `trusted_proxies = [\"10.0.0.7\", \"fd00::/8\"]`";
@@ -29,6 +29,15 @@ pub(super) fn read_trusted(table: &mut Table<'_, '_>) -> Vec<IpNet> {
         }
     }
     trusted
+}
+
+/// IPv4 addresses in the form of IPv6 (`::ffff:10.0.0.7`) as IPv4: the host compares addresses in that form.
+fn unmapped(network: IpNet) -> IpNet {
+    let as_ipv4 = |network: IpNet| {
+        let IpNet::V6(v6) = network else { return None };
+        Ipv4Net::new(v6.addr().to_ipv4_mapped()?, v6.prefix_len().checked_sub(96)?).ok()
+    };
+    as_ipv4(network).map_or(network, IpNet::V4)
 }
 
 /// The routes of `reserved_routes`, before the triggers are known.
@@ -76,10 +85,13 @@ mod tests {
 
     #[test]
     fn proxies_are_addresses_or_networks_and_routes_are_named_as_their_triggers_write_them() {
-        let text = with_souk("trusted_proxies = [\"10.1.2.3\", \"10.0.0.0/8\", \"fd00::1\", \"fd00::1/8\"]");
+        let text = with_souk(
+            "trusted_proxies = [\"10.1.2.3\", \"10.0.0.0/8\", \"fd00::1\", \"fd00::1/8\", \"::ffff:10.1.2.3\", \
+             \"::ffff:10.1.2.3/104\"]",
+        );
         let loaded = app(&text).load().application;
         let trusted: Vec<_> = loaded.trusted_proxies.iter().map(ToString::to_string).collect();
-        assert_eq!(trusted, ["10.1.2.3/32", "10.0.0.0/8", "fd00::1/128", "fd00::/8"]);
+        assert_eq!(trusted, ["10.1.2.3/32", "10.0.0.0/8", "fd00::1/128", "fd00::/8", "10.1.2.3/32", "10.0.0.0/8"]);
         let route = loaded.routes[0].pattern.clone().unwrap();
         assert!(!loaded.routes[0].reserved);
         let loaded = app(&with_souk(&format!("reserved_routes = [\"{route}\"]"))).load().application;
@@ -92,6 +104,7 @@ mod tests {
             ("trusted_proxies = [\"proxy.test\"]", "neither an address nor a network", "without a port"),
             ("trusted_proxies = [\"10.0.0.1:80\"]", "neither an address nor a network", "without a port"),
             ("trusted_proxies = [\"0.0.0.0/0\"]", "is every address", "list only the proxies"),
+            ("trusted_proxies = [\"::ffff:0.0.0.0/96\"]", "is every address", "list only the proxies"),
             ("trusted_proxies = \"10.0.0.1\"", "must be a list of strings", "[\"...\"]"),
             ("openapi = \"openapi.json\"", "`openapi` does not begin with `/`", "openapi = \"/api/openapi.json\""),
             ("reserved_routes = [\"/nowhere\"]", "the route of no trigger", "[[trigger.http]]"),

@@ -61,7 +61,9 @@ impl SecretError {
                 "make it a text file that the host's user may read; or remove it, and the next start generates a new \
                  secret, and what was signed with the old one is invalid"
             }
-            SecretError::Unwritable { cause, .. } if cause.kind() == io::ErrorKind::StorageFull => {
+            SecretError::Unwritable { cause, .. }
+                if matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
+            {
                 "make room on the disk of the state folder"
             }
             SecretError::Unwritable { .. } => {

@@ -9,20 +9,23 @@
 //! they run on the blocking pool, behind an async lock; writes that wait share a transaction
 //! ([`commit`](super::commit)).
 //!
-//! A file cannot grow beyond [`MAX_FILE_BYTES`]; [`wal`] limits its write-ahead log.
+//! A file cannot grow beyond [`MAX_FILE_BYTES`], and the log warns when it is nearly full; [`wal`] limits its
+//! write-ahead log.
 
 use super::commit::Waiting;
 use super::error::StoreError;
 use super::types::{KEYS_PAGE, MAX_BATCH_BYTES, MAX_FILE_BYTES, Page, Swap, Version, Versioned, add};
-use crate::full::{Full, what_is_full};
+use crate::full::{Full, percent_used, what_is_full};
 use crate::sqlite::wal::{self, Wal, WalFull};
+use crate::sqlite::{FREE_AGAIN_PERCENT, NEARLY_FULL_PERCENT};
 use anyhow::Context as _;
 use parking_lot::{Mutex, MutexGuard};
 use rusqlite::config::DbConfig;
 use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -60,6 +63,43 @@ pub(super) struct File {
     writer: Arc<AsyncMutex<Connection>>,
     wal: Arc<Wal>,
     waiting: Arc<Waiting>,
+    size: Arc<Size>,
+}
+
+/// How full the file is.
+struct Size {
+    label: String,
+    path: PathBuf,
+    /// The most bytes that the file may have.
+    max_bytes: u64,
+    /// Whether the log has reported that the file is nearly full, and it still is.
+    nearly_full: AtomicBool,
+}
+
+impl Size {
+    /// How many percent of the limit are in use, at most. Blocks on the disk. Only when the files are large does this
+    /// count what is free in them.
+    fn percent(&self, writer: &Connection, wal: &Wal) -> u64 {
+        let file = std::fs::metadata(&self.path).map_or(0, |file| file.len());
+        let both = file.saturating_add(wal.bytes()).saturating_mul(100) / self.max_bytes.max(1);
+        if both < FREE_AGAIN_PERCENT { both } else { percent_used(writer).unwrap_or(both) }
+    }
+
+    /// Logs that the file is nearly full; once, until there is room again.
+    fn note(&self, percent: u64) {
+        if percent < FREE_AGAIN_PERCENT {
+            self.nearly_full.store(false, Ordering::Relaxed);
+        } else if percent >= NEARLY_FULL_PERCENT && !self.nearly_full.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                label = %self.label,
+                "key-value store `{}` is nearly full: {percent} % of {} MiB are in use, and at 100 % its components \
+                 can store nothing; fix: delete keys that nobody needs, or keep the store in Redis, NATS or MongoDB \
+                 (`souk store copy` moves it)",
+                self.label,
+                self.max_bytes >> 20
+            );
+        }
+    }
 }
 
 impl File {
@@ -78,6 +118,12 @@ impl File {
                 writer: Arc::new(AsyncMutex::new(writer)),
                 wal: Arc::new(Wal::bounded(path, wal::MAX_WAL_BYTES.min(max_pages * PAGE_SIZE))),
                 waiting: Arc::default(),
+                size: Arc::new(Size {
+                    label: label.to_owned(),
+                    path: path.to_owned(),
+                    max_bytes: max_pages * PAGE_SIZE,
+                    nearly_full: AtomicBool::new(false),
+                }),
             })
             .with_context(|| format!("key-value store `{label}` cannot be opened in {}", path.display()))
     }
@@ -224,14 +270,15 @@ impl File {
         if let Some(result) = result.now() {
             return result;
         }
-        let (wal, waiting) = (self.wal.clone(), self.waiting.clone());
-        blocking(move || {
+        let (wal, waiting, size) = (self.wal.clone(), self.waiting.clone(), self.size.clone());
+        let percent = blocking(move || {
             // This process reads one key at a time, so there is no long read to cancel.
             let room = wal.keep_small(|| wal::empty(&writer, BUSY_TIMEOUT), || false);
             waiting.write(&mut writer, room.map_err(|WalFull| StoreError::LogFull), explain);
-            Ok(())
+            Ok(size.percent(&writer, &wal))
         })
         .await?;
+        self.size.note(percent);
         result.result().await
     }
 }

@@ -62,6 +62,25 @@ async fn what_fails_in_the_middle_of_a_transaction_leaves_no_trace() {
 }
 
 #[tokio::test]
+async fn the_log_says_once_each_time_that_a_store_is_nearly_full() {
+    let log = crate::tests::Log::capture();
+    let dir = folder();
+    let store = File::open_bounded(&dir.path().join("small.db"), "small", 64).unwrap();
+    let set = async |key: &str, bytes| store.set_many(vec![(key.to_owned(), vec![1; bytes])]).await.unwrap();
+    let said = || log.lines().iter().filter(|line| line.contains("key-value store `small` is nearly full")).count();
+    set("a", 100_000).await;
+    assert_eq!(said(), 0, "{:?}", log.lines());
+    set("b", 120_000).await;
+    set("c", 10).await;
+    assert_eq!(said(), 1, "{:?}", log.lines());
+    // The file does not shrink, but free space in it counts as free.
+    store.delete_many(vec!["b".into()]).await.unwrap();
+    assert_eq!(said(), 1);
+    set("b", 120_000).await;
+    assert_eq!(said(), 2, "{:?}", log.lines());
+}
+
+#[tokio::test]
 async fn a_backup_that_does_not_end_cannot_make_the_log_grow_without_bound() {
     let dir = folder();
     let path = dir.path().join("small.db");

@@ -50,8 +50,10 @@ souk_manifest::fixed_limits! {
 
 /// The error code: another document has the key.
 const DUPLICATE_KEY: i32 = 11000;
-/// The error codes: the server's disk, or the quota of a hosted server, is full.
-const FULL: [i32; 2] = [14031, 8000];
+/// The error code: the server's disk is full. Deleting keys would not help, because other data fills it too.
+const DISK_FULL: i32 = 14031;
+/// The error code of a hosted server (Atlas) for its own rules: the quota of space, but also missing rights.
+const HOSTED: i32 = 8000;
 
 /// A store in a collection.
 pub(super) struct Collection {
@@ -271,7 +273,11 @@ impl Collection {
     }
 
     fn refused(&self, code: i32, said: &str) -> StoreError {
-        if FULL.contains(&code) { StoreError::Full } else { self.unavailable(said) }
+        match code {
+            _ if is_full(code, said) => StoreError::Full,
+            DISK_FULL => self.unavailable(&format!("the disk of its server is full: {said}")),
+            _ => self.unavailable(said),
+        }
     }
 
     fn unavailable(&self, cause: &str) -> StoreError {
@@ -285,6 +291,12 @@ impl Collection {
     fn foreign(&self) -> StoreError {
         self.unavailable("the collection has a document of another shape, which no store has written")
     }
+}
+
+/// Whether a refusal means that the quota of space is used up, so that deleting keys helps. A hosted server says "you
+/// are over your space quota", and has the same code for missing rights.
+pub(super) fn is_full(code: i32, said: &str) -> bool {
+    code == HOSTED && said.contains("space quota")
 }
 
 /// The database that the URL names, with a client whose acknowledged writes are durable and whose reads see them.

@@ -1,5 +1,6 @@
 //! What only a store in MongoDB promises: it can share a server with other programs, and survives outages.
 
+use super::mongodb::is_full;
 use super::server_tests::{everything_fails, works_again};
 use super::{MAX_VALUE_BYTES, Store, StoreError, Swap};
 use mongodb::bson::{Document, doc};
@@ -8,6 +9,13 @@ use souk_test::mongodb::MongoDb;
 
 async fn open(url: &str, collection: &str) -> anyhow::Result<Store> {
     Store::in_mongodb(&MongoUrl::parse(url).unwrap(), collection, "auth").await
+}
+
+#[test]
+fn a_store_is_full_when_its_quota_is_used_up_and_not_when_a_right_is_missing_or_the_disk_is_full() {
+    assert!(is_full(8000, "you are over your space quota, using 513 MB of 512 MB"));
+    assert!(!is_full(8000, "user is not allowed to do action [insert] on [shop.auth]"));
+    assert!(!is_full(14031, "available disk space of 5000 bytes is less than required minimum of 524288000"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -268,20 +268,23 @@ enum Shown {
     OnFailure,
 }
 
-/// The environment of the build programs that the host runs: its own, without the values of application variables.
+/// The environment of the build programs that the host runs: its own, without the values of application variables and
+/// without the credentials for a collector.
 pub(super) struct BuildEnvironment {
     /// The names of the variables to leave out.
     secret: Vec<OsString>,
 }
 
 impl BuildEnvironment {
-    /// Leaves out `SPIN_VARIABLE_*` and the variables that providers of the runtime configuration read.
+    /// Leaves out `SPIN_VARIABLE_*`, the variables that providers of the runtime configuration read, and
+    /// `OTEL_EXPORTER_OTLP_HEADERS` with its variants for one signal.
     pub(super) fn of(manifest: &Path, runtime_config: Option<&Path>) -> Self {
         let prefixes = souk_manifest::environment_prefixes(manifest, runtime_config);
         let prefixes: Vec<String> = prefixes.into_iter().map(|prefix| format!("{prefix}_")).collect();
         let is_secret = |name: &OsString| {
             let name = name.as_encoded_bytes();
-            prefixes.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
+            let of_collector = name.starts_with(b"OTEL_EXPORTER_OTLP_") && name.ends_with(b"HEADERS");
+            of_collector || prefixes.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
         };
         BuildEnvironment { secret: std::env::vars_os().map(|(name, _)| name).filter(is_secret).collect() }
     }

@@ -1,7 +1,7 @@
 //! Error responses that the HTTP server creates itself.
 
 use super::body::EdgeBody;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Response, StatusCode};
 use hyper::body::Body as _;
 use serde::Serialize;
@@ -30,6 +30,9 @@ fn explained(status: StatusCode, message: &str, reason: Option<&str>) -> Respons
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    // The request may be private, and without this a cache may store a 404 (RFC 9110, section 15.1).
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
@@ -72,6 +75,15 @@ pub(crate) fn status(failure: Failure) -> StatusCode {
 mod tests {
     use super::*;
     use bytes::Bytes;
+
+    #[test]
+    fn no_cache_stores_an_error_and_no_browser_guesses_its_type() {
+        for status in [StatusCode::NOT_FOUND, StatusCode::INTERNAL_SERVER_ERROR, StatusCode::SERVICE_UNAVAILABLE] {
+            let response = response(status, "it failed");
+            assert_eq!(response.headers()[CACHE_CONTROL], "no-store", "{status}");
+            assert_eq!(response.headers()[X_CONTENT_TYPE_OPTIONS], "nosniff", "{status}");
+        }
+    }
 
     #[tokio::test]
     async fn an_empty_answer_500_gets_the_exception_for_a_developer() {

@@ -13,7 +13,11 @@ const NO_BOUNDS: &[(&str, &str, &str)] = &[
     ("bindings/src/full.rs", "MIN_FREE_BYTES", "what is so little room that a disk is full"),
     ("bindings/src/key_value/file.rs", "PAGE_SIZE", "SQLite's size of a page, in which files are counted"),
     #[cfg(feature = "mongodb")]
+    ("bindings/src/key_value/mongodb.rs", "DISK_FULL", "a code of MongoDB"),
+    #[cfg(feature = "mongodb")]
     ("bindings/src/key_value/mongodb.rs", "DUPLICATE_KEY", "a code of MongoDB"),
+    #[cfg(feature = "mongodb")]
+    ("bindings/src/key_value/mongodb.rs", "HOSTED", "a code of MongoDB"),
     ("bindings/src/migrations/postgres.rs", "LOCK", "the number of a lock"),
     #[cfg(feature = "mysql")]
     ("bindings/src/mysql/value.rs", "CELL_BYTES", "the size of a type"),

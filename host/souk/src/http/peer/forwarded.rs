@@ -47,11 +47,17 @@ pub(super) fn standard(line: &[u8]) -> Option<Vec<Hop>> {
     }
 }
 
-/// Pairs separated by semicolons, each name at most once.
+/// Pairs separated by semicolons, each name at most once. A pair may be missing, as after the last semicolon.
 fn element(rest: &mut Rest<'_>) -> Option<Hop> {
     let mut names: Vec<String> = Vec::new();
     let mut found = Hop::Hidden;
     loop {
+        while rest.is_at(b';') {
+            rest.take(b';')?;
+        }
+        if !rest.0.first().is_some_and(|byte| is_token(*byte)) {
+            return Some(found);
+        }
         let name = rest.token()?.to_ascii_lowercase();
         rest.take(b'=')?;
         let value = if rest.is_at(b'"') { rest.quoted()? } else { rest.token()?.to_owned() };
@@ -66,7 +72,6 @@ fn element(rest: &mut Rest<'_>) -> Option<Hop> {
         if !rest.is_at(b';') {
             return Some(found);
         }
-        rest.take(b';')?;
     }
 }
 

@@ -54,6 +54,7 @@ fn of_a_chain_the_last_hop_that_is_not_trusted_is_the_client() {
         (&[("x-forwarded-for", "10.3.3.3, 10.2.2.2")], "10.3.3.3:0"),
         (&[("forwarded", "for=192.0.2.1")], "192.0.2.1:0"),
         (&[("forwarded", "For=\"192.0.2.1:77\";proto=https;by=10.0.0.1")], "192.0.2.1:77"),
+        (&[("forwarded", "for=203.0.113.9;, ;for=192.0.2.1;;proto=https;")], "192.0.2.1:0"),
         (
             &[("forwarded", "for=203.0.113.9, for=192.0.2.1;host=\"a,b;for=1.1.1.1\" ,for=\"[fd00::2]:1\"")],
             "192.0.2.1:0",
