@@ -1,6 +1,7 @@
 //! The packages in the state folder: each is unpacked in a folder named after its digest, and a file records the
 //! accepted digest of each name.
 
+use super::name::with_plain_registry;
 use super::{PackageError, hex_of};
 use souk_manifest::state::{self, StateError};
 use std::collections::BTreeMap;
@@ -41,7 +42,10 @@ impl PackageFolder {
             Err(error) => return Err(PackageError::io(path.display(), &error)),
         };
         let fix = "delete the file, and compare the digests of all packages again with `--accept`";
-        serde_json::from_slice(&text).map_err(|error| PackageError::new(path.display(), error, fix))
+        let accepted: BTreeMap<String, String> =
+            serde_json::from_slice(&text).map_err(|error| PackageError::new(path.display(), error, fix))?;
+        // Names were once kept as they were typed. One in lower case comes after the others, and counts.
+        Ok(accepted.into_iter().map(|(name, digest)| (with_plain_registry(&name), digest)).collect())
     }
 
     /// Records that the operator accepted this digest for `name`.
