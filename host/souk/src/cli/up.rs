@@ -1,6 +1,6 @@
 //! `souk up`: starts the application and serves it.
 
-use super::package::{ObtainArgs, show_grants};
+use super::package::{ObtainArgs, remove_superseded, show_grants};
 use super::port_file::PortFile;
 use super::service_manager::{self, Inherited};
 use super::{AppArgs, DEFAULT_LISTEN, fill_in, state_before_reading};
@@ -184,6 +184,7 @@ impl Up {
         let mut application = fill_in(manifest, url(scheme, address), state.secrets())?;
         if self.app.manifest.is_package() {
             show_grants(&application);
+            remove_superseded(&state, &options.manifest);
         }
         let quiet = self.quiet;
         let note = |text: &str| {

@@ -89,6 +89,30 @@ fn what_was_accepted_for_a_name_counts_in_whatever_letters_its_registry_is_typed
 }
 
 #[test]
+fn a_package_that_is_neither_accepted_nor_started_is_removed() {
+    let state = tempfile::tempdir().unwrap();
+    let packages = PackageFolder::of(state.path());
+    let [superseded, accepted, from_a_file] = [b"old", b"new", b"own"].map(|text| digest_of(text));
+    for digest in [&superseded, &accepted, &from_a_file] {
+        fs::create_dir_all(packages.folder(digest).join("components")).unwrap();
+    }
+    for digest in [&superseded, &accepted] {
+        packages.accept("r.test/shop/store:1", digest).unwrap();
+    }
+    remove_superseded(state.path(), &packages.folder(&from_a_file)).unwrap();
+    let mut left: Vec<_> =
+        fs::read_dir(state.path().join("packages")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    left.sort();
+    let mut expected = vec![packages.folder(&accepted), packages.folder(&from_a_file)];
+    expected.push(state.path().join("packages/accepted.json"));
+    expected.sort();
+    assert_eq!(left, expected);
+    // The next one that starts is of the registry.
+    remove_superseded(state.path(), &packages.folder(&accepted)).unwrap();
+    assert!(packages.folder(&accepted).is_dir() && !packages.folder(&from_a_file).exists());
+}
+
+#[test]
 fn what_belongs_in_no_package_is_refused() {
     let b = |entry: &str| format!("[component.b]\nsource = \"../built/a.wasm\"\n{entry}\n");
     for (extra, why) in [
