@@ -4,8 +4,8 @@
 use http::Uri;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The addresses beside the link-local ones at which the machines of a cloud get credentials and other secrets: of Azure,
-/// Alibaba Cloud, Oracle, Amazon and Google.
+/// The addresses beside the link-local ones at which the machines of a cloud get credentials and other secrets: of
+/// Azure, Alibaba Cloud, Oracle, Amazon and Google.
 const METADATA: [IpAddr; 5] = [
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),

@@ -1,5 +1,5 @@
-//! How downloads connect: a name that resolves to a link-local address, or another one of a cloud's metadata service, is
-//! refused, like the address itself.
+//! How downloads connect: a name that resolves to a link-local address, or another one of a cloud's metadata service,
+//! is refused, like the address itself.
 //!
 //! The check is inside the connector, between resolving a name and connecting to the result.
 

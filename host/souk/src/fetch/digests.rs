@@ -90,8 +90,8 @@ mod tests {
     fn a_digest_that_was_recorded_under_the_registrys_name_in_other_letters_counts() {
         let state = tempfile::tempdir().unwrap();
         fs::create_dir_all(state::components_folder(state.path())).unwrap();
-        fs::write(list(state.path()), r#"{"R.test/n:p@1.2.0-A": "a", "B.test/n:p@1.0.0": "b", "b.test/n:p@1.0.0": "c"}"#)
-            .unwrap();
+        let noted = r#"{"R.test/n:p@1.2.0-A": "a", "B.test/n:p@1.0.0": "b", "b.test/n:p@1.0.0": "c"}"#;
+        fs::write(list(state.path()), noted).unwrap();
         let digests = Digests::read(state.path()).unwrap().0;
         let digest = |name: &str| digests.get(name).map(String::as_str);
         assert_eq!((digest("r.test/n:p@1.2.0-A"), digest("b.test/n:p@1.0.0")), (Some("a"), Some("c")));

@@ -67,8 +67,8 @@ pub(crate) fn kept(package: &Package, state: &Path) -> Result<PathBuf, PackageEr
     })
 }
 
-/// Removes the packages that were started before and are accepted for no name any more; `in_use` is the folder of the one
-/// that starts. Only for the process that holds the state folder.
+/// Removes the packages that were started before and are accepted for no name any more; `in_use` is the folder of the
+/// one that starts. Only for the process that holds the state folder.
 ///
 /// # Errors
 /// When one cannot be removed.
