@@ -50,8 +50,6 @@ souk_manifest::fixed_limits! {
 
 /// The error code: another document has the key.
 const DUPLICATE_KEY: i32 = 11000;
-/// The error codes: the server's disk, or the quota of a hosted server, is full.
-const FULL: [i32; 2] = [14031, 8000];
 
 /// A store in a collection.
 pub(super) struct Collection {
@@ -271,7 +269,7 @@ impl Collection {
     }
 
     fn refused(&self, code: i32, said: &str) -> StoreError {
-        if FULL.contains(&code) { StoreError::Full } else { self.unavailable(said) }
+        if is_full(code, said) { StoreError::Full } else { self.unavailable(said) }
     }
 
     fn unavailable(&self, cause: &str) -> StoreError {
@@ -306,6 +304,16 @@ async fn connect(url: &MongoUrl) -> anyhow::Result<Database> {
     Ok(Client::with_options(options)?.database(url.database()))
 }
 
+/// Whether the server's disk, or the quota of a hosted server, is full. Atlas has one code for whatever it refuses, a
+/// missing right too.
+fn is_full(code: i32, said: &str) -> bool {
+    match code {
+        14031 => true,
+        8000 => said.contains("quota"),
+        _ => false,
+    }
+}
+
 fn binary(bytes: Vec<u8>) -> Bson {
     Bson::Binary(Binary { subtype: BinarySubtype::Generic, bytes })
 }
@@ -332,5 +340,22 @@ fn code(error: &Error) -> Option<i32> {
         ErrorKind::Write(WriteFailure::WriteError(error)) => Some(error.code),
         ErrorKind::Command(error) => Some(error.code),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_full;
+
+    #[test]
+    fn what_atlas_refuses_for_want_of_a_right_is_no_full_store() {
+        for (code, said, full) in [
+            (14031, "Can't take a write lock while out of disk space", true),
+            (8000, "you are over your space quota, using 514 MB of 512 MB", true),
+            (8000, "user is not allowed to do action [insert] on [shop.souk_auth]", false),
+            (13, "not authorized on shop to execute command", false),
+        ] {
+            assert_eq!(is_full(code, said), full, "{said}");
+        }
     }
 }
