@@ -429,8 +429,8 @@ impl Places {
         self.places.get(key).is_some_and(|before| before.place == now.place)
     }
 
-    /// Notes whether a store has keys. If it could not be listed, it has what it had at the last start, at the same place;
-    /// another place counts as empty until it answers.
+    /// Notes whether a store has keys. If it could not be listed, it has what it had at the last start, at the same
+    /// place; another place counts as empty until it answers.
     fn note_listed(&self, key: &str, now: &mut Place, listed: Option<bool>) {
         now.silent = listed.is_none();
         now.rows = listed.unwrap_or_else(|| {
@@ -473,8 +473,8 @@ impl Places {
             return Err(WrongPlace {
                 message: format!("{what} is now in {}, which {state}, and was in {shown}, which has data", now.place),
                 fix: format!(
-                    "{first}copy it: `souk store copy {name} --from {from} --to configured`; or start without the data: \
-                     `souk up --start-empty`"
+                    "{first}copy it: `souk store copy {name} --from {from} --to configured`; or start without the \
+                     data: `souk up --start-empty`"
                 ),
             });
         }
