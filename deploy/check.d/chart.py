@@ -71,11 +71,14 @@ one, with_database, split = (objects(path) for path in sys.argv[1:])
 deployments = kind(one, "Deployment")
 assert set(deployments) == {"client-gateway"}
 assert deployments["client-gateway"]["spec"]["strategy"] == {"type": "Recreate"}
+assert "imagePullSecrets" not in deployments["client-gateway"]["spec"]["template"]["spec"]
 check_services(one, {name: check_pod(deployment, False) for name, deployment in deployments.items()})
 for deployment in kind(with_database, "Deployment").values():
     args, _ = check_pod(deployment, True)
     assert args[-2:] == ["--admin=0.0.0.0:3001", "--admin-insecure"], args
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    pod = deployment["spec"]["template"]["spec"]
+    assert pod["imagePullSecrets"] == [{"name": "registry-login"}, {"name": "other-login"}], pod
+    (container,) = pod["containers"]
     assert {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4318"} in container["env"], container["env"]
 claim = kind(one, "PersistentVolumeClaim")["souk-state"]
 assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"

@@ -25,6 +25,9 @@ if form != "compose":
     assert sorted(runs) == sorted(ALL), runs
 
 for name, service in souk.items():
+    # Payment pages lead back to the port that is published, and the launcher's `.env` has no URL.
+    published_port = service["command"][service["command"].index("--published-port") + 1]
+    assert published_port == "3100" and not service["environment"]["SPIN_VARIABLE_PUBLIC_URL"], name
     assert service["read_only"] and service["cap_drop"] == ["ALL"], name
     # Longer than the limit `drain`, 35 s.
     assert service["stop_grace_period"] == "45s", name

@@ -184,6 +184,18 @@ async fn a_restore_does_not_replace_a_file_that_its_settings_do_not_use() {
 }
 
 #[tokio::test]
+async fn two_files_of_a_backup_are_not_restored_to_one_place() {
+    let shop = Shop::of(App::store_alone()).await;
+    let folder = shop.app.path("backup");
+    done(&shop.app, "backup", &[text(&folder)]).await;
+    let at = |label: &str| format!("[sqlite_database.{label}]\ntype = \"spin\"\npath = \"one.db\"\n");
+    let other = App::store_alone().file("runtime-config.toml", at("orders") + &at("products"));
+    let message = refused(&other, "restore", &[text(&folder)]).await;
+    assert!(message.contains("of two files that the runtime configuration places at"), "{message}");
+    assert!(!other.path("one.db").exists());
+}
+
+#[tokio::test]
 async fn a_backup_onto_a_full_disk_says_to_make_room_and_the_next_one_succeeds() {
     let (mut disk, app) = Disk::under(App::store_alone(), 64);
     let shop = Shop::of(app).await;

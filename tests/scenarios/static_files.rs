@@ -56,6 +56,46 @@ async fn a_file_has_its_type_and_an_entity_tag_for_conditional_requests() {
 }
 
 #[tokio::test]
+async fn another_content_has_another_tag_even_with_the_same_size_and_time() {
+    // As in an image that can be built again, or in a package of Debian.
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    let app = app("/...", "");
+    let folder = app.path("public");
+    // The new file is there beside the old one, so it has another inode.
+    let put = |name: &str, content: &[u8]| {
+        let new = folder.join("new");
+        std::fs::write(&new, content).unwrap();
+        std::fs::File::options().write(true).open(&new).unwrap().set_modified(time).unwrap();
+        std::fs::rename(&new, folder.join(name)).unwrap();
+    };
+    let [small, large] = [11, 1 << 20];
+    for (name, length) in [("small.txt", small), ("large.bin", large)] {
+        put(name, &vec![1_u8; length]);
+    }
+    let host = app.start().await;
+    let client = host.client();
+    for (name, length) in [("small.txt", small), ("large.bin", large)] {
+        let path = format!("/{name}");
+        let before = client.get(&path).await.header("etag").unwrap().to_owned();
+        for method in [Method::GET, Method::HEAD] {
+            assert_eq!(client.send(method, &path, &[("if-none-match", &before)], None).await.status, 304, "{name}");
+        }
+        put(name, &vec![2_u8; length]);
+        for method in [Method::GET, Method::HEAD] {
+            let answer = client.send(method.clone(), &path, &[("if-none-match", &before)], None).await;
+            assert_eq!(answer.status, 200, "{method} {name}");
+            assert_eq!(answer.header("last-modified"), Some("Sun, 09 Sep 2001 01:46:40 GMT"), "{name}");
+        }
+        let part = get(&client, &path, &[("range", "bytes=4-4"), ("if-range", &before)]).await;
+        assert_eq!((part.status, part.body.len()), (200, length), "{name}");
+    }
+    // The content that was there before, from another host.
+    let now = client.get("/small.txt").await.header("etag").unwrap().to_owned();
+    put("small.txt", &vec![2_u8; small]);
+    assert_eq!(get(&client, "/small.txt", &[("if-none-match", &now)]).await.status, 304);
+}
+
+#[tokio::test]
 async fn a_range_request_gets_only_that_part() {
     let host = app("/...", "").start().await;
     let client = host.client();

@@ -9,7 +9,7 @@
 //! | PAID without a charge | PAID with the charge `imported-NUMBER`, which the payment provider does not know |
 //! | PENDING, and paid | PAID |
 //! | lines have no name | the catalogue's name, of a deleted product too; `Product 17` if the catalogue never had it |
-//! | a total of zero, no lines and no items, a quantity or price out of bounds | no order: the row is kept in `imported_orders` |
+//! | a total of zero, no lines and no items, a quantity or price out of bounds | no order: the row is kept in `imported_orders`, until it comes as one that is good |
 //!
 //! So the products are imported first. Orders of that system have no owner: only administrators see them.
 //!
@@ -99,7 +99,7 @@ pub(crate) fn take(
     let products: BTreeSet<i64> = read
         .iter()
         .filter_map(|row| if let ReadRow::Order(order) = row { Some(order) } else { None })
-        .filter(|order| !there.contains_key(&order.id))
+        .filter(|order| there.get(&order.id).is_none_or(Stored::is_archived))
         .flat_map(|order| order.lines.iter().map(|line| line.product))
         .collect();
     let names = if products.is_empty() { HashMap::new() } else { names(&products)? };
@@ -107,6 +107,8 @@ pub(crate) fn take(
         (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     // Orders that have changed since, with the places of their verdicts and their charges.
     let (mut changed, mut places) = (Vec::new(), HashMap::new());
+    // Orders that were none here when they came before.
+    let mut recovered = Vec::new();
     for (row, read) in rows.iter().zip(read) {
         verdicts.push(match read {
             ReadRow::Refused(why) => Verdict::Refused(why),
@@ -118,7 +120,7 @@ pub(crate) fn take(
                     Verdict::Changed(format!("it is kept in the table imported_orders: {why}"))
                 }
             },
-            ReadRow::Order(order) if there.contains_key(&order.id) => {
+            ReadRow::Order(order) if there.get(&order.id).is_some_and(|stored| !stored.is_archived()) => {
                 match there.get(&order.id).map_or(Again::Same, |stored| again::compare(&order, stored)) {
                     Again::Same => Verdict::There,
                     Again::Differs(why) => Verdict::Refused(why),
@@ -130,8 +132,11 @@ pub(crate) fn take(
                 }
             }
             ReadRow::Order(order) => {
-                there.insert(order.id.clone(), Stored::of(&order));
                 let mut notes = order.notes.clone();
+                if there.insert(order.id.clone(), Stored::of(&order)).is_some() {
+                    notes.insert(0, "it was kept in the table imported_orders before, and is an order now".into());
+                    recovered.push(order.id.clone());
+                }
                 for (n, line) in order.lines.iter().enumerate() {
                     let name = names.get(&line.product).cloned().unwrap_or_else(|| {
                         notes.push(format!(
@@ -160,7 +165,8 @@ pub(crate) fn take(
                 charges.extend(places.remove(&row.text()?).and_then(|(_, charge)| charge));
             }
             tx.query(sql::import::CHARGES, &json(charges))?;
-            tx.query(sql::import::ARCHIVE, &json(archive)).map(drop)
+            tx.query(sql::import::ARCHIVE, &json(archive))?;
+            tx.query(sql::import::RECOVERED, &json(recovered.into_iter().map(Json::String).collect())).map(drop)
         });
         stored.map_err(text)?;
         // Somebody changed them here, after they were compared.

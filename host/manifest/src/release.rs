@@ -81,7 +81,8 @@ pub(super) fn read(table: &mut Table<'_, '_>, package: Option<&str>) -> Option<R
 
 fn checked_registry(table: &Table<'_, '_>, text: &At<String>) -> Option<Authority> {
     let checked = || {
-        let authority: Authority = text.value.parse().map_err(|_| "is not a host")?;
+        // The digest of a version is recorded under its registry's name, and `R.test` is `r.test`.
+        let authority: Authority = text.value.to_ascii_lowercase().parse().map_err(|_| "is not a host")?;
         if !authority.as_str().contains(['.', ':']) && !is_loopback(authority.host()) {
             return Err("is not a host");
         }

@@ -35,6 +35,11 @@ impl Stored {
     pub(super) fn archived() -> Stored {
         Stored { status: String::new(), charge: None, updated_at: String::new(), untouched: true }
     }
+
+    /// Whether it is such a row.
+    pub(super) fn is_archived(&self) -> bool {
+        self.status.is_empty()
+    }
 }
 
 /// The rows of the statement `STORED`, by id.
@@ -60,10 +65,10 @@ pub(super) enum Again {
     Differs(String),
 }
 
-/// Compares an order of the other system with what is here.
+/// Compares an order of the other system with the order that is here.
 pub(super) fn compare(order: &Imported, stored: &Stored) -> Again {
     let charge_differs = order.charge.is_some() && order.charge != stored.charge;
-    if stored.status.is_empty() || (order.status == stored.status && !charge_differs) {
+    if order.status == stored.status && !charge_differs {
         return Again::Same;
     }
     // A charge that is here stays with its order, whatever the other system says about it now.

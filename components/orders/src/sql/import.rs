@@ -69,3 +69,9 @@ pub(crate) const ARCHIVE: Statement = Statement::each(
     "INSERT INTO imported_orders (id, reason, source) SELECT id, reason, source \
      FROM jsonb_to_recordset($1::text::jsonb) AS new (id text, reason text, source text)",
 );
+
+/// Parameters: ids of rows of `imported_orders` that are orders now, as a JSON array.
+pub(crate) const RECOVERED: Statement = Statement::each(
+    "DELETE FROM imported_orders WHERE id IN (SELECT value FROM json_each(?1))",
+    "DELETE FROM imported_orders WHERE id IN (SELECT value FROM jsonb_array_elements_text($1::text::jsonb))",
+);

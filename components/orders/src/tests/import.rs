@@ -105,6 +105,29 @@ fn a_row_that_cannot_become_an_order_is_archived_and_a_malformed_row_is_refused(
 }
 
 #[test]
+fn an_archived_row_that_is_good_when_it_comes_again_becomes_an_order() {
+    for db in both() {
+        let bad = |n| row(n, json!({ "totalAmount": 0, "items": null, "totalItems": 0 }));
+        import(&db, &[bad(1), bad(2)], false);
+        let now = [row(1, json!({ "status": "PAID", "paid": true, "stripeChargeId": "ch_1" })), bad(2)];
+        for dry_run in [true, false] {
+            let verdicts = import(&db, &now, dry_run);
+            let [Verdict::Changed(why), Verdict::There] = &verdicts[..] else { panic!("{verdicts:?}") };
+            assert!(why.contains("kept in the table imported_orders before, and is an order now"), "{why}");
+        }
+        assert_eq!(texts(&db, "SELECT id FROM imported_orders"), [id(2)]);
+        assert_eq!(texts(&db, "SELECT status FROM orders"), ["PAID"]);
+        assert_eq!(texts(&db, "SELECT name FROM order_items ORDER BY line"), ["Thing 1", "Thing 9"]);
+        assert_eq!(texts(&db, "SELECT id FROM charges"), ["ch_1"]);
+        assert!(matches!(import(&db, &now, false)[..], [Verdict::There, Verdict::There]));
+        // In the same call, too.
+        import(&db, &[bad(3), row(3, json!({}))], false);
+        assert_eq!(texts(&db, "SELECT id FROM imported_orders"), [id(2)]);
+        assert_eq!(texts(&db, "SELECT id FROM orders ORDER BY id"), [id(1), id(3)]);
+    }
+}
+
+#[test]
 fn a_line_whose_product_is_unknown_is_named_after_the_products_id() {
     for db in both() {
         let none = |_: &BTreeSet<i64>| Ok(HashMap::from([(1, "Mug".to_owned())]));

@@ -68,6 +68,12 @@ spec:
     fsGroup: 65532
     seccompProfile:
       type: RuntimeDefault
+  {{- with $values.image.pullSecrets }}
+  imagePullSecrets:
+    {{- range . }}
+    - name: {{ . | quote }}
+    {{- end }}
+  {{- end }}
   containers:
     - name: souk
       image: {{ include "souk.image" .root | quote }}

@@ -46,7 +46,7 @@ fn code_is_a_version_of_a_package_that_the_registry_has() {
     let components = components(&format!(
         "[component.a.dependencies]\n\"n:p/i@0.1.0\" = {{ registry = \"r.test\", version = \"=1.2.0\" }}\n\
          \"n:q\" = {{ registry = \"localhost:5000\", package = \"m:other\", version = \"2.0.0-rc.1\" }}\n\
-         [component.b]\nsource = {{ registry = \"r.test:444\", package = \"n:b\", version = \"1.0.0\" }}\n\
+         [component.b]\nsource = {{ registry = \"R.Test:444\", package = \"n:b\", version = \"1.0.0\" }}\n\
          tool.souk.digest = \"sha256:{digest}\"\n"
     ));
     let of = |name: &str| components[name].download.as_ref().unwrap();

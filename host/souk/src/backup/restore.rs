@@ -92,10 +92,15 @@ pub fn restore(
         let what = format!("of the application `{}`, not `{}`", list.application, application.name);
         return Err(RestoreError::Unfit { what, fix: "name its manifest with -f" });
     }
-    let mut targets = Vec::new();
+    let mut targets: Vec<(PathBuf, PathBuf)> = Vec::new();
     for entry in &list.files {
         let source = check(entry, folder)?;
         for target in places(entry, application, state)? {
+            // Of both, only the last one would be left.
+            if targets.iter().any(|(_, other)| *other == target) {
+                let what = format!("of two files that the runtime configuration places at {}", target.display());
+                return Err(RestoreError::Unfit { what, fix: "restore with the configuration that it was made with" });
+            }
             targets.push((source.clone(), target));
         }
     }

@@ -37,7 +37,8 @@ pub(super) struct Import {
     /// Only report what would be imported and what refused
     #[arg(long)]
     dry_run: bool,
-    /// The file for rows that are refused or changed, with the reason [default: NAME-refused.jsonl]
+    /// The file for rows that are refused or changed, with the reason [default: NAME-refused.jsonl, with --dry-run
+    /// NAME-dry-run.jsonl]
     #[arg(long, value_name = "FILE")]
     refusals: Option<PathBuf>,
 }
@@ -96,7 +97,7 @@ impl Import {
         let Some(offer) = offers.into_iter().find(|offer| offer.kind.name == name) else {
             anyhow::bail!("no component imports `{name}`\n  fix: name one of {}", known.join(", "));
         };
-        let refusals = self.refusals.unwrap_or_else(|| format!("{name}-refused.jsonl").into());
+        let refusals = self.refusals.unwrap_or_else(|| default_refusals(&name, self.dry_run));
         anyhow::ensure!(
             !place.is_in(&refusals),
             "{} has the rows, and refused ones would replace them\n  fix: name another file, --refusals FILE",
@@ -120,6 +121,11 @@ impl Import {
     }
 }
 
+/// The file for refused rows. What a dry run finds does not replace what an import has found.
+fn default_refusals(name: &str, dry_run: bool) -> PathBuf {
+    format!("{name}-{}.jsonl", if dry_run { "dry-run" } else { "refused" }).into()
+}
+
 fn counts(outcome: &Outcome) -> String {
     let Outcome { taken, changed, there, refused } = outcome;
     format!("{taken} imported, {changed} imported with changes, {there} existed already, {refused} refused")
@@ -135,4 +141,15 @@ fn list(offers: &[Offer]) -> ExitCode {
         output::line(&format!("  from {}, or a file with JSON objects", systems.join(", ")));
     }
     ExitCode::SUCCESS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dry_run_leaves_the_refused_rows_of_an_import_alone() {
+        assert_eq!(default_refusals("users", false), PathBuf::from("users-refused.jsonl"));
+        assert_eq!(default_refusals("users", true), PathBuf::from("users-dry-run.jsonl"));
+    }
 }

@@ -4,7 +4,7 @@
 
 use super::{AppArgs, ManifestArg};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The arguments of `souk package`.
@@ -174,6 +174,14 @@ mod with {
         }
     }
 
+    /// Removes packages in the state folder that nothing names any more, when the one with this manifest starts.
+    pub(crate) fn remove_superseded(state: &StateFolder, manifest: &Path) {
+        let in_use = manifest.parent().unwrap_or(manifest);
+        if let Err(error) = package::remove_superseded(state.path(), in_use) {
+            output::note(&format!("warning: a package that is not used any more cannot be removed: {error}"));
+        }
+    }
+
     /// Shows what a packaged application is granted, before any of it runs.
     pub(crate) fn show_grants(application: &Application) {
         for line in describe(application, "").lines().filter(|line| !line.is_empty()) {
@@ -211,6 +219,7 @@ mod with {
 mod without {
     use super::*;
     use souk_manifest::Application;
+    use souk_manifest::state::StateFolder;
 
     fn missing() -> anyhow::Error {
         anyhow::anyhow!("this program is built without packages\n  fix: build it with `--features oci`")
@@ -253,10 +262,12 @@ mod without {
         }
     }
 
+    pub(crate) fn remove_superseded(_: &StateFolder, _: &Path) {}
+
     pub(crate) fn show_grants(_: &Application) {}
 }
 
 #[cfg(feature = "oci")]
-pub(super) use with::show_grants;
+pub(super) use with::{remove_superseded, show_grants};
 #[cfg(not(feature = "oci"))]
-pub(super) use without::show_grants;
+pub(super) use without::{remove_superseded, show_grants};

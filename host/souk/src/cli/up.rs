@@ -1,6 +1,6 @@
 //! `souk up`: starts the application and serves it.
 
-use super::package::{ObtainArgs, show_grants};
+use super::package::{ObtainArgs, remove_superseded, show_grants};
 use super::port_file::PortFile;
 use super::service_manager::{self, Inherited};
 use super::{AppArgs, DEFAULT_LISTEN, fill_in, state_before_reading};
@@ -48,6 +48,10 @@ pub(super) struct Up {
     /// The address for HTTP; port 0 takes a free one [default: SPIN_HTTP_LISTEN_ADDR, or 127.0.0.1:3000]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
+    /// The port at which clients reach the host, for its own URL: that of a container is published as another one
+    /// [default: the port of --listen]
+    #[arg(long, value_name = "PORT")]
+    published_port: Option<u16>,
     /// An environment variable for every component
     #[arg(short = 'e', long = "env", value_name = "K=V")]
     env: Vec<String>,
@@ -181,9 +185,11 @@ impl Up {
         let (listener, by_hand) = (self.listen_for_admin().await?, self.is_by_hand());
         let certificates: Vec<Tls> =
             tls.iter().chain(listener.as_ref().and_then(|listener| listener.tls.as_ref())).cloned().collect();
-        let mut application = fill_in(manifest, url(scheme, address), state.secrets())?;
+        let own_url = url(scheme, address, self.published_port);
+        let mut application = fill_in(manifest, own_url.clone(), state.secrets())?;
         if self.app.manifest.is_package() {
             show_grants(&application);
+            remove_superseded(&state, &options.manifest);
         }
         let quiet = self.quiet;
         let note = |text: &str| {
@@ -233,7 +239,7 @@ impl Up {
             url: format!("{scheme}://{address}"),
             listener: listener.as_ref().map(Listener::url),
             started: start,
-            reload: self.reload(&options, &state, url(scheme, address), &certificates),
+            reload: self.reload(&options, &state, own_url, &certificates),
             changes: TaskTracker::new(),
         });
         signals::reload(admin.clone(), certificates)?;
@@ -433,9 +439,10 @@ fn listen(given: Option<&str>, spins: Option<String>) -> String {
     given.map(str::to_owned).or(spins).unwrap_or_else(|| DEFAULT_LISTEN.to_owned())
 }
 
-/// The URL of the application served at `address`; for a wildcard address, which is no valid destination, it has
-/// `localhost`.
-fn url(scheme: &str, address: SocketAddr) -> String {
+/// The URL of the application served at `address`, and published at another port if one is given; for a wildcard
+/// address, which is no valid destination, it has `localhost`.
+fn url(scheme: &str, mut address: SocketAddr, published_port: Option<u16>) -> String {
+    address.set_port(published_port.unwrap_or(address.port()));
     if address.ip().to_canonical().is_unspecified() {
         format!("{scheme}://localhost:{}", address.port())
     } else {
@@ -468,8 +475,10 @@ mod tests {
             ("[::ffff:0.0.0.0]:3000", "http://localhost:3000"),
             ("[::1]:3000", "http://[::1]:3000"),
         ] {
-            assert_eq!(url("http", address.parse().unwrap()), expected);
+            assert_eq!(url("http", address.parse().unwrap(), None), expected);
         }
-        assert_eq!(url("https", "0.0.0.0:443".parse().unwrap()), "https://localhost:443");
+        assert_eq!(url("https", "0.0.0.0:443".parse().unwrap(), None), "https://localhost:443");
+        // A container's.
+        assert_eq!(url("http", "0.0.0.0:3000".parse().unwrap(), Some(8080)), "http://localhost:8080");
     }
 }

@@ -1,4 +1,5 @@
-//! How downloads connect: a name that resolves to a link-local address is refused, like the address itself.
+//! How downloads connect: a name that resolves to a link-local address, or another one of a cloud's metadata service,
+//! is refused, like the address itself.
 //!
 //! The check is inside the connector, between resolving a name and connecting to the result.
 
@@ -7,7 +8,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use souk_bindings::http_client::tls_config;
-use souk_manifest::is_local_to_a_link;
+use souk_manifest::is_forbidden;
 use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
@@ -48,9 +49,9 @@ impl Service<Name> for CheckedResolver {
 }
 
 fn checked(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<std::vec::IntoIter<SocketAddr>> {
-    let allowed: Vec<_> = addresses.filter(|address| !is_local_to_a_link(address.ip())).collect();
+    let allowed: Vec<_> = addresses.filter(|address| !is_forbidden(address.ip())).collect();
     match allowed.is_empty() {
-        true => Err(io::Error::other("its name resolves only to link-local addresses")),
+        true => Err(io::Error::other("its name resolves only to addresses at which clouds serve credentials")),
         false => Ok(allowed.into_iter()),
     }
 }
@@ -66,5 +67,6 @@ mod tests {
         let public: Vec<SocketAddr> = vec!["192.0.2.1:0".parse().unwrap()];
         assert_eq!(found(&["169.254.169.254:0", "192.0.2.1:0", "[fe80::1]:0"]).unwrap(), public);
         assert!(found(&["169.254.169.254:0", "[::ffff:169.254.1.1]:0"]).is_err());
+        assert!(found(&["168.63.129.16:0", "[fd00:ec2::254]:0"]).is_err());
     }
 }

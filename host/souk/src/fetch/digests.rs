@@ -27,6 +27,15 @@ pub(super) fn list(state: &Path) -> PathBuf {
     state::components_folder(state).join("versions.json")
 }
 
+/// The name of a version with its registry in lower case, as the manifest is read. Names were once kept as they were
+/// written there; one in lower case comes after the others, and counts.
+fn plain(name: String) -> String {
+    match name.split_once('/') {
+        Some((registry, rest)) => format!("{}/{rest}", registry.to_ascii_lowercase()),
+        None => name,
+    }
+}
+
 impl Digests {
     /// Reads the list; an empty one if there is no file.
     pub(super) fn read(state: &Path) -> Result<Self, Refused> {
@@ -38,7 +47,9 @@ impl Digests {
             Err(error) => return Err(Refused::Disk(error)),
         }
         let read: Result<BTreeMap<String, String>, _> = serde_json::from_slice(&text);
-        read.map(Digests).map_err(|error| Refused::Package {
+        let digests =
+            read.map(|noted| Digests(noted.into_iter().map(|(name, digest)| (plain(name), digest)).collect()));
+        digests.map_err(|error| Refused::Package {
             why: format!("{}: {error}", path.display()),
             fix: "delete the file, and compare the digest that `souk build` prints with the author's".to_owned(),
         })
@@ -68,5 +79,21 @@ impl Digests {
             Ok(())
         };
         write().map_err(Refused::Disk)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_that_was_recorded_under_the_registrys_name_in_other_letters_counts() {
+        let state = tempfile::tempdir().unwrap();
+        fs::create_dir_all(state::components_folder(state.path())).unwrap();
+        let noted = r#"{"R.test/n:p@1.2.0-A": "a", "B.test/n:p@1.0.0": "b", "b.test/n:p@1.0.0": "c"}"#;
+        fs::write(list(state.path()), noted).unwrap();
+        let digests = Digests::read(state.path()).unwrap().0;
+        let digest = |name: &str| digests.get(name).map(String::as_str);
+        assert_eq!((digest("r.test/n:p@1.2.0-A"), digest("b.test/n:p@1.0.0")), (Some("a"), Some("c")));
     }
 }

@@ -9,6 +9,10 @@
 //! A precompressed variant that is older than its file counts as missing too: the file was changed, and its variant
 //! was forgotten.
 //!
+//! `ServeDir` makes entity tags of a file's size and time. In images and packages that can be built again, all files
+//! have the same time, and a page that names its scripts by their digests has the same size in every version. So what
+//! it gets for the fraction of the second is made of the content ([`Described`]).
+//!
 //! Small responses are read to their end at once, so that a slow client keeps no file open for them; larger ones are
 //! streamed.
 
@@ -31,15 +35,17 @@ use souk_bindings::budget::{ApplicationBudget, OpenFile};
 use souk_manifest::StaticFolder;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeek, ReadBuf, Take};
 use tower_http::services::ServeDir;
-use tower_http::services::fs::{Backend, File as ServedFile, ServeFileSystemResponseBody};
+use tower_http::services::fs::{Backend, File as ServedFile, Metadata as ServedMetadata, ServeFileSystemResponseBody};
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of files that the host serves.
@@ -71,7 +77,7 @@ impl StaticFiles {
         let root = folder.folder.as_path().into();
         let fallback = folder.fallback.as_ref().map(|page| format!("/{}", utf8_percent_encode(page, ESCAPED)));
         StaticFiles {
-            folder: Folder { root, budget: budget.clone(), requested: OsString::new() },
+            folder: Folder { root, budget: budget.clone(), requested: OsString::new(), is_head: false },
             fallback,
             prefix: folder.pattern.prefix().to_owned(),
         }
@@ -151,7 +157,8 @@ impl StaticFiles {
         }
         let name = name(request.uri().path()).unwrap_or_default();
         let requested = Path::new(&name).file_name().unwrap_or_default().to_owned();
-        ServeDir::with_backend("", Folder { requested, ..self.folder.clone() })
+        let is_head = request.method() == Method::HEAD;
+        ServeDir::with_backend("", Folder { requested, is_head, ..self.folder.clone() })
             .redirect_path_prefix(&*self.prefix)
             .with_buf_chunk_size(FILE_CHUNK_BYTES)
             .precompressed_br()
@@ -265,6 +272,52 @@ struct Folder {
     budget: Arc<ApplicationBudget>,
     /// The name of the file that the client asks for: a file with this name is no variant of another one.
     requested: OsString,
+    is_head: bool,
+}
+
+/// What `ServeDir` needs to know of a file or folder.
+#[derive(Clone)]
+struct Described {
+    metadata: Metadata,
+    /// Stands for the content, in place of the fraction of the second at which the file was changed.
+    distinction: u32,
+}
+
+impl Described {
+    /// Of a small file, which is read to its end for each response, all hosts that serve the same content make the
+    /// same. Reading a larger one each time would cost too much: it is known by its inode and what changes with it.
+    fn of(file: &File, metadata: Metadata) -> io::Result<Self> {
+        let mut hash = DefaultHasher::new();
+        match usize::try_from(metadata.len()) {
+            Ok(length) if metadata.is_file() && length <= MAX_SMALL_BODY_BYTES => {
+                let mut content = vec![0; length];
+                file.read_exact_at(&mut content, 0)?;
+                hash.write(&content);
+            }
+            _ => {
+                let changed = (metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec());
+                (metadata.ino(), changed).hash(&mut hash);
+            }
+        }
+        // As many as a second has nanoseconds.
+        let distinction = u32::try_from(hash.finish() % 1_000_000_000).unwrap_or_default();
+        Ok(Described { metadata, distinction })
+    }
+}
+
+impl ServedMetadata for Described {
+    fn is_dir(&self) -> bool {
+        self.metadata.is_dir()
+    }
+
+    fn modified(&self) -> io::Result<SystemTime> {
+        let whole = seconds(&self.metadata).ok_or(io::ErrorKind::Unsupported)?;
+        Ok(UNIX_EPOCH + Duration::new(whole, self.distinction))
+    }
+
+    fn len(&self) -> u64 {
+        self.metadata.len()
+    }
 }
 
 /// An open file or folder, which counts in the budget. A file that changes while it is sent has as many bytes as the
@@ -272,13 +325,14 @@ struct Folder {
 struct Opened {
     /// The rest of the bytes that the file had when it was opened.
     file: Take<tokio::fs::File>,
-    metadata: Metadata,
+    described: Described,
     _counted: OpenFile,
 }
 
 impl Folder {
-    /// Opens a plain file or a folder; everything else counts as missing. Blocks on the disk.
-    fn find(&self, path: &Path) -> io::Result<(File, Metadata, OpenFile)> {
+    /// Opens a plain file or a folder; everything else counts as missing. The description is for an entity tag if
+    /// `is_tagged`. Blocks on the disk.
+    fn find(&self, path: &Path, is_tagged: bool) -> io::Result<(File, Described, OpenFile)> {
         let counted = self.budget.open_file().ok_or(io::ErrorKind::QuotaExceeded)?;
         let root = File::open(&self.root)?;
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
@@ -288,7 +342,11 @@ impl Folder {
         {
             return Err(io::ErrorKind::NotFound.into());
         }
-        Ok((file, metadata, counted))
+        let described = match is_tagged {
+            true => Described::of(&file, metadata)?,
+            false => Described { metadata, distinction: 0 },
+        };
+        Ok((file, described, counted))
     }
 
     /// The path of the file of which `path` is a precompressed variant.
@@ -297,8 +355,8 @@ impl Folder {
         (is_variant && path.file_name() != Some(self.requested.as_os_str())).then(|| path.with_extension(""))
     }
 
-    async fn look(self, path: PathBuf) -> io::Result<(File, Metadata, OpenFile)> {
-        tokio::task::spawn_blocking(move || self.find(&path)).await?
+    async fn look(self, path: PathBuf, is_tagged: bool) -> io::Result<(File, Described, OpenFile)> {
+        tokio::task::spawn_blocking(move || self.find(&path, is_tagged)).await?
     }
 }
 
@@ -324,34 +382,35 @@ fn seconds(metadata: &Metadata) -> Option<u64> {
 
 impl Backend for Folder {
     type File = Opened;
-    type Metadata = Metadata;
+    type Metadata = Described;
     type OpenFuture = Pin<Box<dyn Future<Output = io::Result<Opened>> + Send>>;
-    type MetadataFuture = Pin<Box<dyn Future<Output = io::Result<Metadata>> + Send>>;
+    type MetadataFuture = Pin<Box<dyn Future<Output = io::Result<Described>> + Send>>;
 
     fn open(&self, path: PathBuf) -> Self::OpenFuture {
-        let found = self.clone().look(path);
+        let found = self.clone().look(path, true);
         Box::pin(async move {
-            let (file, metadata, counted) = found.await?;
-            if metadata.is_dir() {
+            let (file, described, counted) = found.await?;
+            if described.metadata.is_dir() {
                 return Err(io::ErrorKind::NotFound.into());
             }
-            let file = tokio::fs::File::from_std(file).take(metadata.len());
-            Ok(Opened { file, metadata, _counted: counted })
+            let file = tokio::fs::File::from_std(file).take(described.metadata.len());
+            Ok(Opened { file, described, _counted: counted })
         })
     }
 
+    /// For GET, `ServeDir` only asks this way whether the path is a folder's.
     fn metadata(&self, path: PathBuf) -> Self::MetadataFuture {
-        let found = self.clone().look(path);
-        Box::pin(async move { found.await.map(|(_, metadata, _)| metadata) })
+        let found = self.clone().look(path, self.is_head);
+        Box::pin(async move { found.await.map(|(_, described, _)| described) })
     }
 }
 
 impl ServedFile for Opened {
-    type Metadata = Metadata;
-    type MetadataFuture<'a> = std::future::Ready<io::Result<Metadata>>;
+    type Metadata = Described;
+    type MetadataFuture<'a> = std::future::Ready<io::Result<Described>>;
 
     fn metadata(&self) -> Self::MetadataFuture<'_> {
-        std::future::ready(Ok(self.metadata.clone()))
+        std::future::ready(Ok(self.described.clone()))
     }
 }
 
@@ -370,7 +429,7 @@ impl AsyncSeek for Opened {
     fn start_seek(mut self: Pin<&mut Self>, position: io::SeekFrom) -> io::Result<()> {
         // `ServeDir` only seeks to the start of a range.
         if let io::SeekFrom::Start(start) = position {
-            let left = self.metadata.len().saturating_sub(start);
+            let left = self.described.metadata.len().saturating_sub(start);
             self.file.set_limit(left);
         }
         Pin::new(self.file.get_mut()).start_seek(position)
@@ -382,57 +441,4 @@ impl AsyncSeek for Opened {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::io::AsyncSeekExt as _;
-
-    #[test]
-    fn paths_that_no_file_has_are_known_before_the_disk_is_asked() {
-        for (path, expected) in [
-            ("/a/b.html", true),
-            ("/%C3%A4.txt", true),
-            ("/", true),
-            ("/.env", false),
-            ("/a/.git/config", false),
-            ("/%2eenv", false),
-            ("/a/../b", false),
-            ("//evil.example", false),
-            ("/a%2f%2fb", false),
-            ("/a%5c..%5cb", false),
-            ("/a%00", false),
-            ("/%ff", false),
-        ] {
-            assert_eq!(name(path).is_some(), expected, "{path}");
-        }
-        assert!(name(&format!("/{}", "a".repeat(MAX_FILE_PATH_BYTES))).is_none());
-    }
-
-    #[tokio::test]
-    async fn a_file_that_changes_while_it_is_sent_has_the_declared_length_or_fails() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log");
-        let root = Folder { root: folder.path().into(), budget: Arc::default(), requested: OsString::default() };
-        let open = async || {
-            std::fs::write(&path, "0123456789").unwrap();
-            root.open("log".into()).await.unwrap()
-        };
-        let mut text = String::new();
-        let mut longer = open().await;
-        std::fs::write(&path, "0123456789 and more").unwrap();
-        assert_eq!(longer.read_to_string(&mut text).await.unwrap(), 10);
-        let mut part = open().await;
-        std::fs::write(&path, "0123456789 and more").unwrap();
-        part.seek(io::SeekFrom::Start(7)).await.unwrap();
-        assert_eq!((part.read_to_string(&mut text).await.unwrap(), &text[10..]), (3, "789"));
-        let mut shorter = open().await;
-        std::fs::write(&path, "01234").unwrap();
-        assert_eq!(shorter.read_to_string(&mut text).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
-    }
-
-    #[test]
-    fn only_what_looks_like_a_page_falls_back() {
-        for (name, expected) in [("/", false), ("/orders/7", false), ("/app.js", true), ("/v1.2/page", false)] {
-            assert_eq!(has_extension(name), expected, "{name}");
-        }
-    }
-}
+mod tests;

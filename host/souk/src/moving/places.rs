@@ -96,16 +96,19 @@ pub(crate) struct Place {
     file: Option<PathBuf>,
     /// Whether it had rows at the last check.
     rows: bool,
+    /// Whether that is unknown, because it did not answer.
+    #[serde(skip)]
+    silent: bool,
 }
 
 impl Place {
     fn file(path: &Path) -> Place {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        Place { place: path.display().to_string(), file: Some(path), rows: false }
+        Place { place: path.display().to_string(), file: Some(path), rows: false, silent: false }
     }
 
     fn server(place: String) -> Place {
-        Place { place, file: None, rows: false }
+        Place { place, file: None, rows: false, silent: false }
     }
 
     /// Its description.
@@ -200,16 +203,15 @@ pub(crate) async fn check(
         let configured = application.key_value_places.get(label);
         let mut now = store_place(configured, &application.name, label, &state.key_value());
         let by_itself = store_place(None, &application.name, label, &state.key_value());
-        // A server that does not answer now is skipped.
-        let store = stores.get(label).map(|store| Arc::new(store.unmeasured()));
-        let has_keys = match &store {
-            Some(store) => !store.keys(None).await.is_ok_and(|page| page.keys.is_empty()),
-            None => true,
-        };
         let key = format!("key-value/{label}");
         let what = format!("the key-value store `{label}`");
-        now.rows = has_keys;
-        if !has_keys && now.file.is_none() {
+        let store = stores.get(label).map(|store| Arc::new(store.unmeasured()));
+        let listed = match &store {
+            Some(store) => store.keys(None).await.ok().map(|page| !page.keys.is_empty()),
+            None => None,
+        };
+        places.note_listed(&key, &mut now, listed);
+        if !now.rows && now.file.is_none() {
             empty.extend(store.map(|store| (key.clone(), store)));
         }
         if let Err(wrong) = places.compare(&key, now, by_itself, &what, label) {
@@ -427,6 +429,15 @@ impl Places {
         self.places.get(key).is_some_and(|before| before.place == now.place)
     }
 
+    /// Notes whether a store has keys. If it could not be listed, it has what it had at the last start, at the same
+    /// place; another place counts as empty until it answers.
+    fn note_listed(&self, key: &str, now: &mut Place, listed: Option<bool>) {
+        now.silent = listed.is_none();
+        now.rows = listed.unwrap_or_else(|| {
+            self.places.get(key).is_some_and(|before| before.place == now.place && before.had_rows())
+        });
+    }
+
     /// Refuses a place other than the recorded one, if that has rows. A state folder that was moved or copied records
     /// its former path: its own files are still its own.
     fn must_be(
@@ -455,11 +466,15 @@ impl Places {
         let before = self.places.get(key).unwrap_or(&by_itself);
         if before.place != now.place && !now.rows && before.had_rows() {
             let (shown, from) = (&before.place, before.argument());
+            let (state, first) = match now.silent {
+                true => ("does not answer", "start again when it answers; if the data is not there yet, "),
+                false => ("is empty", ""),
+            };
             return Err(WrongPlace {
-                message: format!("{what} is now in {}, which is empty, and was in {shown}, which has data", now.place),
+                message: format!("{what} is now in {}, which {state}, and was in {shown}, which has data", now.place),
                 fix: format!(
-                    "copy it: `souk store copy {name} --from {from} --to configured`; or start without the data: \
-                     `souk up --start-empty`"
+                    "{first}copy it: `souk store copy {name} --from {from} --to configured`; or start without the \
+                     data: `souk up --start-empty`"
                 ),
             });
         }
@@ -467,3 +482,6 @@ impl Places {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,21 @@
 //! The packages in the state folder: each is unpacked in a folder named after its digest, and a file records the
 //! accepted digest of each name.
 
+use super::name::with_plain_registry;
 use super::{PackageError, hex_of};
 use souk_manifest::state::{self, StateError};
-use std::collections::BTreeMap;
+use souk_manifest::temporary;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// The file with the accepted digest of each name.
 const ACCEPTED: &str = "accepted.json";
+
+/// How the name of a folder begins in which a package is made or removed.
+pub(super) const TEMPORARY: &str = ".unpacking-";
 
 /// The packages in one state folder.
 pub(super) struct PackageFolder {
@@ -41,7 +47,10 @@ impl PackageFolder {
             Err(error) => return Err(PackageError::io(path.display(), &error)),
         };
         let fix = "delete the file, and compare the digests of all packages again with `--accept`";
-        serde_json::from_slice(&text).map_err(|error| PackageError::new(path.display(), error, fix))
+        let accepted: BTreeMap<String, String> =
+            serde_json::from_slice(&text).map_err(|error| PackageError::new(path.display(), error, fix))?;
+        // Names were once kept as they were typed. One in lower case comes after the others, and counts.
+        Ok(accepted.into_iter().map(|(name, digest)| (with_plain_registry(&name), digest)).collect())
     }
 
     /// Records that the operator accepted this digest for `name`.
@@ -55,6 +64,24 @@ impl PackageFolder {
         serde_json::to_writer_pretty(file.as_file(), &accepted)?;
         file.as_file().sync_all()?;
         file.persist(folder.join(ACCEPTED))?;
+        Ok(())
+    }
+
+    /// Removes the packages that are accepted for no name, except the one in the folder `in_use`. Only for the process
+    /// that holds the state folder.
+    pub(super) fn remove_superseded(&self, in_use: &Path) -> anyhow::Result<()> {
+        let all = state::packages_folder(&self.state);
+        let accepted: BTreeSet<PathBuf> = self.accepted()?.values().map(|digest| self.folder(digest)).collect();
+        for entry in fs::read_dir(&all)? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+            let is_package = hex_of(&format!("sha256:{name}")).is_some();
+            if is_package && !accepted.contains(&path) && path.file_name() != in_use.file_name() {
+                // Under its own name, a package must not be there with half of its files.
+                let removed = temporary::folder(&all, TEMPORARY)?;
+                fs::rename(&path, removed.path().join(name))?;
+            }
+        }
         Ok(())
     }
 }

@@ -23,7 +23,7 @@ mod token;
 pub(crate) use component::Component;
 pub(crate) use make::make;
 pub(crate) use name::{Name, Package};
-pub(crate) use obtain::{ObtainOptions, kept, obtain, package_file};
+pub(crate) use obtain::{ObtainOptions, kept, obtain, package_file, remove_superseded};
 pub(crate) use registry::{Registry, push};
 
 use oci_client::manifest::{OciDescriptor, OciImageManifest};

@@ -61,6 +61,7 @@ impl Name {
         if !(registry.contains(['.', ':']) || registry == "localhost") {
             return Err(wrong("names no registry"));
         }
+        let text = with_plain_registry(text);
         let reference: Reference = text.parse().map_err(|_| wrong("is not the name of a package in a registry"))?;
         if reference.digest().is_some_and(|digest| super::hex_of(digest).is_none()) {
             return Err(wrong("has a digest other than SHA-256"));
@@ -95,6 +96,14 @@ impl Name {
     }
 }
 
+/// The name with its registry in lower case: to DNS, to TLS and for the accepted digests, `R.test` is `r.test`.
+pub(super) fn with_plain_registry(name: &str) -> String {
+    match name.split_once('/') {
+        Some((registry, rest)) => format!("{}/{rest}", registry.to_ascii_lowercase()),
+        None => name.to_owned(),
+    }
+}
+
 impl std::fmt::Display for Name {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
@@ -124,5 +133,8 @@ mod tests {
             assert_eq!(Name::parse(text).unwrap().is_loopback(), here, "{text}");
         }
         assert_eq!(Name::parse("r.test/a").unwrap().version(), "latest");
+        // A repository and a tag keep their letters: registries tell them apart, or refuse them.
+        let name = Name::parse("Registry.Example.COM:5000/shop/store:V1").unwrap();
+        assert_eq!(name.to_string(), "registry.example.com:5000/shop/store:V1");
     }
 }

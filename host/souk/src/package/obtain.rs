@@ -1,6 +1,6 @@
 //! Turns a name into a folder with the application: fetches, verifies, accepts and unpacks the package.
 
-use super::folder::PackageFolder;
+use super::folder::{PackageFolder, TEMPORARY};
 use super::layout::Layout;
 use super::name::{Name, Package};
 use super::registry::Registry;
@@ -11,7 +11,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{BufReader, Seek as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use tempfile::{NamedTempFile, TempDir};
+use tempfile::NamedTempFile;
 
 /// How to get a package.
 #[derive(Debug, Clone, Copy, Default)]
@@ -65,6 +65,15 @@ pub(crate) fn kept(package: &Package, state: &Path) -> Result<PathBuf, PackageEr
         let why = format!("the package is not in the state folder {}", state.display());
         PackageError::new(package, why, format!("get and start it: souk up -f {package}"))
     })
+}
+
+/// Removes the packages that were started before and are accepted for no name any more; `in_use` is the folder of the
+/// one that starts. Only for the process that holds the state folder.
+///
+/// # Errors
+/// When one cannot be removed.
+pub(crate) fn remove_superseded(state: &Path, in_use: &Path) -> anyhow::Result<()> {
+    PackageFolder::of(state).remove_superseded(in_use)
 }
 
 /// Gets a package into the state folder, if its digest is the accepted one, or none was accepted yet.
@@ -149,7 +158,7 @@ async fn unpack(
         return Ok(place);
     }
     let all = kept.make()?;
-    let folder = temporary::folder(&all, ".unpacking-")?;
+    let folder = temporary::folder(&all, TEMPORARY)?;
     for layer in &manifest.layers {
         let mut blob = temporary::file(&all, ".download-")?;
         source.blob(layer, blob.as_file_mut()).await?;
@@ -191,7 +200,7 @@ pub(crate) async fn package_file(name: &Name, options: ObtainOptions<'_>, output
     expect(name, &digest, options.accept)?;
     let manifest = super::parse(&name.to_string(), &text)?;
     let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let parts = TempDir::new_in(folder)?;
+    let parts = temporary::folder(folder, ".souk-pull-")?;
     let mut blobs = Vec::new();
     for (number, descriptor) in [&manifest.config].into_iter().chain(&manifest.layers).enumerate() {
         let path = parts.path().join(number.to_string());

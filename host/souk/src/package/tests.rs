@@ -1,5 +1,6 @@
 //! Tests that packages in files are made, unpacked and refused correctly.
 
+use super::folder::PackageFolder;
 use super::layout::Layout;
 use super::*;
 use std::fs;
@@ -67,6 +68,48 @@ async fn a_package_has_the_application_and_nothing_of_the_operators() {
     souk_manifest::load_package(&obtained.folder).unwrap();
     let options = ObtainOptions { accept: Some("sha256:0"), plain_http: false };
     assert!(obtain(&package, &state, options).await.unwrap_err().to_string().contains("`--accept` says sha256:0"));
+}
+
+#[test]
+fn what_was_accepted_for_a_name_counts_in_whatever_letters_its_registry_is_typed() {
+    let state = tempfile::tempdir().unwrap();
+    let packages = PackageFolder::of(state.path());
+    let (old, new) = (digest_of(b"old"), digest_of(b"new"));
+    for digest in [&old, &new] {
+        fs::create_dir_all(packages.folder(digest)).unwrap();
+    }
+    // The first as it was kept once.
+    for (noted, digest) in [("R.test/shop/store:1", &old), ("r.test/shop/store:1", &new)] {
+        packages.accept(noted, digest).unwrap();
+        for typed in ["r.test/shop/store:1", "R.TEST/shop/store:1"] {
+            let package = Package::of(Path::new(typed)).unwrap();
+            assert_eq!(kept(&package, state.path()).unwrap(), packages.folder(digest), "{typed}");
+        }
+    }
+}
+
+#[test]
+fn a_package_that_is_neither_accepted_nor_started_is_removed() {
+    let state = tempfile::tempdir().unwrap();
+    let packages = PackageFolder::of(state.path());
+    let [superseded, accepted, from_a_file] = [b"old", b"new", b"own"].map(|text| digest_of(text));
+    for digest in [&superseded, &accepted, &from_a_file] {
+        fs::create_dir_all(packages.folder(digest).join("components")).unwrap();
+    }
+    for digest in [&superseded, &accepted] {
+        packages.accept("r.test/shop/store:1", digest).unwrap();
+    }
+    remove_superseded(state.path(), &packages.folder(&from_a_file)).unwrap();
+    let mut left: Vec<_> =
+        fs::read_dir(state.path().join("packages")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    left.sort();
+    let mut expected = vec![packages.folder(&accepted), packages.folder(&from_a_file)];
+    expected.push(state.path().join("packages/accepted.json"));
+    expected.sort();
+    assert_eq!(left, expected);
+    // The next one that starts is of the registry.
+    remove_superseded(state.path(), &packages.folder(&accepted)).unwrap();
+    assert!(packages.folder(&accepted).is_dir() && !packages.folder(&from_a_file).exists());
 }
 
 #[test]
