@@ -203,8 +203,7 @@ impl App {
             None => BTreeMap::new(),
         };
         let (chosen, mut mistakes) = tokio::task::block_in_place(|| chosen::choose(only, kept, &agreed));
-        let files = chosen.iter().map(|(component, one)| (component.clone(), one.path.clone())).collect();
-        let (codes, wrong) = compile(&self.engine, only, &files, &|_| {}).await.map_err(failed)?;
+        let (codes, wrong) = compile(&self.engine, only, &chosen, &|_| {}).await.map_err(failed)?;
         mistakes.extend(wrong);
         Ok((chosen, codes, mistakes))
     }
