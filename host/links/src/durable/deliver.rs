@@ -139,7 +139,7 @@ impl DeliveryOutcome {
 
 impl DeliveryWorker {
     /// The worker of a component; `None` when the component exports no function that a message can call.
-    fn of(pool: &Arc<Pool>) -> Option<Self> {
+    pub(super) fn of(pool: &Arc<Pool>) -> Option<Self> {
         let handlers = Handlers::of(pool, &pool.active());
         if handlers.all.is_empty() {
             return None;
@@ -277,4 +277,4 @@ impl DeliveryWorker {
 
 #[cfg(test)]
 #[path = "deliver_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -14,7 +14,7 @@ const INTERFACE: &str = "n:p/i@1.0.0";
 const LIMIT_BYTES: u64 = 64 << 20;
 
 /// The component `target`, whose function `f` takes an `n` of this type and answers `ok`.
-fn pool(ty: &str) -> Arc<Pool> {
+pub(in crate::durable) fn pool(ty: &str) -> Arc<Pool> {
     let core = match ty {
         "string" => "i32 i32",
         "u64" => "i64",
