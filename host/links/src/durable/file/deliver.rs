@@ -164,7 +164,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let queue = FileQueue::open(&folder.path().join("queue.db"), 64 << 20).unwrap();
         let pool = pool("string");
-        let worker = DeliveryWorker::of(&pool).unwrap();
+        let worker = DeliveryWorker::of(&pool, pool.limits()).unwrap();
         let stored = NewMessage {
             key: worker.keys().remove(0),
             caller: "caller".into(),
