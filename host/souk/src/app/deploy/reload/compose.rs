@@ -151,8 +151,9 @@ impl App {
             shared,
             application: application.clone(),
         };
-        let places = self.check_places(&composition, &added, &merged).await?;
         let versions = self.make_instances(&composition, wired.again, &added).await?;
+        // After everything that may be wrong, because it records the places for all hosts; before data is changed.
+        let places = self.check_places(&composition, &added, &merged).await?;
         migrations::run(&migrated, composition.shared.databases()).await.map_err(not_migrated)?;
         let applied = lines(&merged, &added, &removed);
         let expected = wired.expected;
