@@ -114,6 +114,8 @@ pub(super) struct DeliveryWorker {
     attempts: u32,
     /// How many messages it delivers at the same time.
     deliveries: usize,
+    /// How long a call may take.
+    pub(super) call_deadline: Duration,
 }
 
 /// How a delivery has ended, and what becomes of the message.
@@ -154,6 +156,7 @@ impl DeliveryWorker {
             backoff: Backoff::of(limits),
             attempts: u32::try_from(limits.delivery_attempts).unwrap_or(u32::MAX),
             deliveries: usize::try_from(limits.deliveries).unwrap_or(1),
+            call_deadline: limits.call_deadline,
         })
     }
 

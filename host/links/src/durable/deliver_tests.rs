@@ -133,8 +133,10 @@ fn a_worker_has_the_limits_that_it_is_given_before_a_version_with_them_serves() 
         deliveries: 3,
         delivery_attempts: 2,
         delivery_backoff_most: pause,
+        call_deadline: pause,
         ..pool.limits().clone()
     };
     let worker = DeliveryWorker::of(&pool, &limits).unwrap();
-    assert_eq!((worker.deliveries(), worker.attempts, worker.backoff.longest()), (3, 2, pause));
+    assert_eq!((worker.deliveries(), worker.attempts), (3, 2));
+    assert_eq!((worker.backoff.longest(), worker.call_deadline), (pause, pause));
 }
