@@ -205,7 +205,9 @@ impl Intents {
             let before = *self.seen.lock();
             let record = self.records.get(KEY).await?;
             let outcome = self.compare(before, &record);
-            if outcome != ReadOutcome::Forged(Forged::Unsigned) || record.value != self.kept_before {
+            // Once a record under the new secret is known, an old one is forged.
+            let is_kept = record.value == self.kept_before && self.last.lock().number == 0;
+            if outcome != ReadOutcome::Forged(Forged::Unsigned) || !is_kept {
                 return Ok(outcome);
             }
             if let Some(bytes) = self.replace(&record, self.known()).await? {

@@ -125,8 +125,8 @@ async fn on_nats_a_message_of_another_type_is_delivered_if_it_fits_and_otherwise
     of_another_type(&Queue::JetStream(JetStreamQueue::open(nats, LIMIT_BYTES, components).await.unwrap())).await;
 }
 
-#[test]
-fn a_worker_has_the_limits_that_it_is_given_before_a_version_with_them_serves() {
+#[tokio::test]
+async fn a_worker_has_the_limits_that_it_is_given_before_a_version_with_them_serves() {
     let pool = pool("u32");
     let pause = Duration::from_millis(7);
     let limits = ComponentLimits {
