@@ -137,7 +137,7 @@ pub(super) async fn until_no_messages(app: &App) {
 }
 
 /// Waits for the only dead letter, and returns it.
-async fn dead_letter(app: &App) -> Value {
+pub(super) async fn dead_letter(app: &App) -> Value {
     eventually("there is a dead letter", || async {
         messages(app).await.into_iter().find(|message| message["state"] == "dead")
     })

@@ -3,7 +3,8 @@
 
 use super::deploy::{Crowd, MANIFEST, body, version, versions};
 use super::deploy_hosts;
-use super::durable::{counted, send, until_done};
+use super::deploy_starts::starting;
+use super::durable::{counted, dead_letter, send, until_done};
 use super::schedules::{schedule, seen};
 use super::type_changes::HANDLER;
 use crate::harness::app::texts;
@@ -376,6 +377,36 @@ async fn schedules_begin_and_end_with_a_reload() {
     let times: Vec<i64> = seen(&client).await.into_keys().collect();
     let [.., first, second] = times.as_slice() else { unreachable!() };
     assert_eq!(second - first, 3000, "{times:?}");
+}
+
+#[tokio::test]
+async fn limits_of_deliveries_are_applied_to_messages_that_come_after_a_reload() {
+    build::application("tests/apps/durable/spin.toml");
+    let app = App::alone("durable");
+    let host = app.start().await;
+    let app = app.append("delivery_attempts = 2\n");
+    assert!(reload(&app).await.contains("applied: component `rogue`: limit `delivery_attempts`"));
+    send(&host.client(), "retry/never/1000").await;
+    assert_eq!(dead_letter(&app).await["attempts"], 2);
+}
+
+#[tokio::test]
+async fn the_places_of_a_component_that_does_not_start_are_not_recorded_for_other_hosts() {
+    let nats = Nats::start();
+    let traps = starting("(func $s unreachable) (start $s)");
+    let app = deploy_hosts::app(&nats, None).file("other.wasm", traps);
+    let host = app.start_at("127.0.0.1:0", "state", &[]).await;
+    let app = app.append(&(OTHER.to_owned() + "key_value_stores = [\"default\"]\n"));
+    let (out, err) = texts(&app.souk_at("state", "reload", &[]).await);
+    assert!(err.contains("`other`") && err.contains("nothing was applied"), "{out}{err}");
+    let recorded = async |app: &App| texts(&app.souk_at("state", "cluster", &["show"]).await).0;
+    let before = recorded(&app).await;
+    assert!(before.contains("application shop") && !before.contains("data of other"), "{before}");
+    let app = app.file("other.wasm", version("good-2"));
+    let (out, err) = texts(&app.souk_at("state", "reload", &[]).await);
+    assert!(out.contains("applied: component `other`, which is new, runs"), "{out}{err}");
+    assert!(recorded(&app).await.contains("data of other"));
+    drop(host);
 }
 
 #[tokio::test]

@@ -97,11 +97,19 @@ impl Compiler {
     /// # Errors
     /// When the file is missing or is not a component, or the process that compiles fails.
     pub async fn compile(&self, name: &str, source: &Path) -> Result<Component, CompileError> {
-        let bytes = tokio::fs::read(source).await.map_err(|e| {
+        let bytes = Self::file(name, source).await?;
+        self.compile_bytes(name, &source.display().to_string(), bytes).await
+    }
+
+    /// The file of a component at `source`.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn file(name: &str, source: &Path) -> Result<Vec<u8>, CompileError> {
+        tokio::fs::read(source).await.map_err(|e| {
             let fix = "run `souk build` (or `souk up --build`)";
             error(name, format!("cannot read {}: {e}", source.display()), fix)
-        })?;
-        self.compile_bytes(name, &source.display().to_string(), bytes).await
+        })
     }
 
     /// Compiles a component's file, which is called `source` in errors.

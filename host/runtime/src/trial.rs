@@ -83,6 +83,10 @@ pub struct OutcomeCounter {
 struct Ring {
     micros: Vec<u32>,
     next: usize,
+    /// How many durations were added since the percentiles were computed.
+    added: usize,
+    /// The median and the 99th percentile, as they were computed last.
+    percentiles: (u32, u32),
 }
 
 /// The counts at one moment.
@@ -170,9 +174,7 @@ impl OutcomeCounter {
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let (good, refused, errors) = (load(&self.good), load(&self.refused), load(&self.errors));
         let (trapped, late, cancelled) = (load(&self.trapped), load(&self.late), load(&self.cancelled));
-        let mut sorted = self.durations.lock().micros.clone();
-        sorted.sort_unstable();
-        let at = |part: usize| sorted.get(sorted.len().saturating_sub(1) * part / 100).copied().unwrap_or(0);
+        let (median_us, p99_us) = self.percentiles();
         Counts {
             calls: good + refused + errors + trapped + late + cancelled,
             refused,
@@ -181,10 +183,35 @@ impl OutcomeCounter {
             late,
             cancelled,
             memory: load(&self.memory),
-            median_us: at(50),
-            p99_us: at(99),
+            median_us,
+            p99_us,
         }
     }
+
+    /// The median and the 99th percentile of the durations. A trial asks for them after each call, so they are computed
+    /// again only when one duration of 128 is new: with fewer than 128 durations, after each one.
+    fn percentiles(&self) -> (u32, u32) {
+        let mut durations = {
+            let mut ring = self.durations.lock();
+            if ring.added <= ring.micros.len() / 128 {
+                return ring.percentiles;
+            }
+            ring.added = 0;
+            ring.micros.clone()
+        };
+        let percentiles = percentiles(&mut durations);
+        self.durations.lock().percentiles = percentiles;
+        percentiles
+    }
+}
+
+/// The median and the 99th percentile; 0 without durations. It does not sort them.
+fn percentiles(durations: &mut [u32]) -> (u32, u32) {
+    let Some(last) = durations.len().checked_sub(1) else { return (0, 0) };
+    let (shorter, p99, _) = durations.select_nth_unstable(last * 99 / 100);
+    let (median, p99) = (last / 2, *p99);
+    // With three durations or fewer both are the same.
+    if median < shorter.len() { (*shorter.select_nth_unstable(median).1, p99) } else { (p99, p99) }
 }
 
 impl Ring {
@@ -194,6 +221,7 @@ impl Ring {
             None => self.micros.push(micros),
         }
         self.next = (self.next + 1) % MAX_DURATIONS;
+        self.added += 1;
     }
 }
 
@@ -249,5 +277,32 @@ mod tests {
         (0..MAX_DURATIONS).for_each(|_| tally.note(Outcome::Good, Duration::from_micros(2)));
         assert_eq!(tally.counts().median_us, 2);
         assert_eq!(tally.durations.lock().micros.len(), MAX_DURATIONS);
+    }
+
+    #[test]
+    fn percentiles_are_those_of_sorted_durations() {
+        for count in 1..=300_u32 {
+            let mut durations: Vec<u32> = (0..count).map(|n| n.wrapping_mul(2_654_435_761) % 1_000).collect();
+            let found = percentiles(&mut durations.clone());
+            durations.sort_unstable();
+            let last = durations.len() - 1;
+            assert_eq!(found, (durations[last * 50 / 100], durations[last * 99 / 100]), "{count}");
+        }
+        assert_eq!(percentiles(&mut []), (0, 0));
+    }
+
+    #[test]
+    fn the_percentiles_of_many_durations_are_not_computed_again_for_each_call() {
+        let tally = OutcomeCounter::default();
+        tally.start();
+        let mut computed = 0;
+        for n in 0..20_000 {
+            tally.note(Outcome::Good, Duration::from_micros(n));
+            tally.counts();
+            computed += u32::from(tally.durations.lock().added == 0);
+        }
+        // The first 128 after each call; at the end one of 79.
+        assert!((128..1_500).contains(&computed), "{computed}");
+        assert_eq!(tally.counts().calls, 20_000);
     }
 }

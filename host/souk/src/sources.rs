@@ -22,9 +22,13 @@ pub(crate) fn watched(build: &Build) -> impl Iterator<Item = PathBuf> {
 
 /// A source that has changed since the component was built.
 pub(crate) fn newer_source(component: &Component) -> Option<PathBuf> {
+    source_newer_than(component, modified(&component.source)?)
+}
+
+/// A source that has changed since that `time`.
+pub(crate) fn source_newer_than(component: &Component, time: SystemTime) -> Option<PathBuf> {
     let build = component.build.as_ref()?;
-    let built = modified(&component.source)?;
-    watched(build).find(|file| modified(file).is_some_and(|changed| changed > built))
+    watched(build).find(|file| modified(file).is_some_and(|changed| changed > time))
 }
 
 /// When a file was changed; `None` when there is none.
@@ -95,6 +99,11 @@ mod tests {
         };
         assert_eq!(fix(["a", "b"]), "remove it");
         aged("a.rs", 30);
+        let after = |seconds| {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            source_newer_than(application.components.get("a").unwrap(), time).is_some()
+        };
+        assert!(after(29) && !after(30));
         let built = "changed after `a` was built; if that is not enough, remove it";
         assert_eq!(fix(["b", "a"]), format!("run `souk build`: a.rs {built}"));
         assert_eq!(fix(["b", "c"]), "remove it");

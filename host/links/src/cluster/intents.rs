@@ -11,6 +11,10 @@
 //! before its own, because the bucket has only this subject. So even a host that has kept nothing does not accept an
 //! old record as new.
 //!
+//! When the secret is changed, the record on NATS has an HMAC that no host can check any more. A host trusts the record
+//! that it has kept, because it has checked it before, as it trusts the versions in its state folder. If the record on
+//! NATS has the same bytes, the host signs it with the new secret.
+//!
 //! The record also says which versions single hosts try out ([`TriedOut`]), so that all others send the calls for such
 //! a version there. If two trials that exclude each other begin at one moment, the second is not written.
 //!
@@ -126,6 +130,8 @@ pub struct Intents {
     last: Mutex<Agreement>,
     /// The revision that was read last.
     seen: Mutex<Option<u64>>,
+    /// The record that this host has kept, if it is signed with another secret.
+    kept_before: Option<Bytes>,
 }
 
 impl Intents {
@@ -141,7 +147,7 @@ impl Intents {
     ) -> Result<Option<Self>, RecordError> {
         let secret = application.nats.as_ref().and_then(|nats| nats.cluster_secret.clone());
         let Some(secret) = secret else { return Ok(None) };
-        let intents = Intents {
+        let mut intents = Intents {
             nats: nats.clone(),
             application: application.name.clone(),
             secret,
@@ -149,10 +155,16 @@ impl Intents {
             files: Files::open(nats, FILES).await?,
             last: Mutex::default(),
             seen: Mutex::default(),
+            kept_before: None,
         };
-        // A record that was kept under another secret is ignored.
-        if let Some(kept) = kept.and_then(|kept| intents.signed(kept)) {
-            *intents.last.lock() = kept;
+        if let Some(kept) = kept {
+            let known = intents.signed(kept).or_else(|| {
+                let known = intents.content(kept)?;
+                intents.kept_before = Some(Bytes::copy_from_slice(kept));
+                // Under the new secret, the numbers begin again.
+                Some(Agreement { number: 0, replaces: 0, ..known })
+            });
+            *intents.last.lock() = known.unwrap_or_default();
         }
         Ok(Some(intents))
     }
@@ -184,30 +196,46 @@ impl Intents {
         last.intents.get(component).map(|intent| intent.number).max(tried_out)
     }
 
-    /// Reads the record.
+    /// Reads the record. If it is the one that this host has kept, and the secret was changed since, it is signed again.
     ///
     /// # Errors
     /// When JetStream does not answer.
     pub async fn look(&self) -> Result<ReadOutcome, RecordError> {
-        let before = *self.seen.lock();
-        let record = self.records.get(KEY).await?;
+        loop {
+            let before = *self.seen.lock();
+            let record = self.records.get(KEY).await?;
+            let outcome = self.compare(before, &record);
+            // Once a record under the new secret is known, an old one is forged.
+            let is_kept = record.value == self.kept_before && self.last.lock().number == 0;
+            if outcome != ReadOutcome::Forged(Forged::Unsigned) || !is_kept {
+                return Ok(outcome);
+            }
+            if let Some(bytes) = self.replace(&record, self.known()).await? {
+                return Ok(ReadOutcome::New(bytes));
+            }
+            // Another host was faster, and its record is read next.
+        }
+    }
+
+    /// Compares `record` with what is known; `before` is the revision that was known before it was read.
+    fn compare(&self, before: Option<u64>, record: &Record) -> ReadOutcome {
         let mut seen = self.seen.lock();
         // Meanwhile another task of this host has read or written a newer record: this one would look like a replay.
         let is_overtaken = *seen != before && *seen > Some(record.revision);
         if is_overtaken || seen.replace(record.revision) == Some(record.revision) {
-            return Ok(ReadOutcome::Same);
+            return ReadOutcome::Same;
         }
-        let Some(bytes) = record.value.clone() else { return Ok(ReadOutcome::Same) };
-        match self.accepted(&record) {
+        let Some(bytes) = record.value.clone() else { return ReadOutcome::Same };
+        match self.accepted(record) {
             Ok(agreement) => {
                 let mut last = self.last.lock();
                 if *last == agreement {
-                    return Ok(ReadOutcome::Same);
+                    return ReadOutcome::Same;
                 }
                 *last = agreement;
-                Ok(ReadOutcome::New(bytes))
+                ReadOutcome::New(bytes)
             }
-            Err(forged) => Ok(ReadOutcome::Forged(forged)),
+            Err(forged) => ReadOutcome::Forged(forged),
         }
     }
 
@@ -291,19 +319,27 @@ impl Intents {
                 Err(_) => self.known(),
             };
             change(&mut next)?;
-            next.form = FORM;
-            next.application.clone_from(&self.application);
-            next.number = next.number.max(self.last.lock().number) + 1;
-            next.replaces = record.revision;
-            let bytes = self.sign(&next);
-            if self.records.replace(KEY, bytes.clone(), record.revision).await? {
-                let mut seen = self.seen.lock();
-                *self.last.lock() = next;
-                *seen = Some(record.revision + 1);
+            if let Some(bytes) = self.replace(&record, next).await? {
                 return Ok(bytes);
             }
         }
         Err(IntentError::Contended)
+    }
+
+    /// Replaces `record` with `next`, and returns its bytes; `None` if another host has replaced it meanwhile.
+    async fn replace(&self, record: &Record, mut next: Agreement) -> Result<Option<Bytes>, RecordError> {
+        next.form = FORM;
+        next.application.clone_from(&self.application);
+        next.number = next.number.max(self.last.lock().number) + 1;
+        next.replaces = record.revision;
+        let bytes = self.sign(&next);
+        if !self.records.replace(KEY, bytes.clone(), record.revision).await? {
+            return Ok(None);
+        }
+        let mut seen = self.seen.lock();
+        *self.last.lock() = next;
+        *seen = Some(record.revision + 1);
+        Ok(Some(bytes))
     }
 
     /// Stores a file under its digest.
@@ -349,6 +385,12 @@ impl Intents {
         if !is_fingerprint(&self.secret, &["deployments", &self.application, &agreement], &mac) {
             return None;
         }
+        self.content(bytes)
+    }
+
+    /// The agreement in `bytes`, whoever has signed it.
+    fn content(&self, bytes: &[u8]) -> Option<Agreement> {
+        let Signed { agreement, .. } = serde_json::from_slice(bytes).ok()?;
         let agreement: Agreement = serde_json::from_str(&agreement).ok()?;
         (agreement.form == FORM && agreement.application == self.application).then_some(agreement)
     }

@@ -305,3 +305,50 @@ async fn what_a_nats_without_its_data_lacks_is_recorded_by_the_next_deployment()
         assert_eq!((host.of("web").unwrap().digest, host.of("products").unwrap().digest), ("w3".into(), "p1".into()));
     }
 }
+
+#[tokio::test]
+async fn after_a_change_of_the_secret_a_host_signs_the_record_that_it_has_kept_again() {
+    let server = Server::start();
+    let (old, new) = (with(&server, Some(SECRET)), with(&server, Some("the secret after the change")));
+    let nats = connected(&server, &old).await;
+    let before = host(&nats, &old, None).await;
+    let stale = write(&before, "web", 1, "w1").await.unwrap();
+    let kept = write(&before, "products", 1, "p1").await.unwrap();
+    // A host that has kept nothing, or not the last record, cannot know who has written it.
+    for kept in [None, Some(&*stale)] {
+        let other = host(&nats, &new, kept).await;
+        assert_eq!(other.look().await.unwrap(), ReadOutcome::Forged(Forged::Unsigned));
+    }
+    let one = host(&nats, &new, Some(&kept)).await;
+    let ReadOutcome::New(signed) = one.look().await.unwrap() else { panic!("it was not signed again") };
+    assert!(one.is_last(&signed));
+    assert_eq!(one.look().await.unwrap(), ReadOutcome::Same);
+    for kept in [None, Some(&*stale), Some(&*kept), Some(&*signed)] {
+        let other = host(&nats, &new, kept).await;
+        other.look().await.unwrap();
+        assert_eq!((other.of("web").unwrap().digest, other.of("products").unwrap().digest), ("w1".into(), "p1".into()));
+    }
+    write(&one, "web", 2, "w2").await.unwrap();
+    // A record of the time before the change is still not accepted.
+    publish(&nats, &kept).await;
+    assert_eq!(one.look().await.unwrap(), ReadOutcome::Forged(Forged::Unsigned));
+    assert_eq!(one.of("web").unwrap().digest, "w2");
+}
+
+#[tokio::test]
+async fn the_first_deployment_after_a_change_of_the_secret_keeps_the_versions_of_other_components() {
+    let server = Server::start();
+    let (old, new) = (with(&server, Some(SECRET)), with(&server, Some("the secret after the change")));
+    let nats = connected(&server, &old).await;
+    let before = host(&nats, &old, None).await;
+    write(&before, "web", 1, "w1").await.unwrap();
+    let kept = write(&before, "products", 1, "p1").await.unwrap();
+    // So that the record is not the one that was kept.
+    publish(&nats, &Bytes::from_static(b"{}")).await;
+    let one = host(&nats, &new, Some(&kept)).await;
+    assert_eq!(one.look().await.unwrap(), ReadOutcome::Forged(Forged::Unsigned));
+    write(&one, "web", 2, "w2").await.unwrap();
+    let fresh = host(&nats, &new, None).await;
+    fresh.look().await.unwrap();
+    assert_eq!((fresh.of("web").unwrap().digest, fresh.of("products").unwrap().digest), ("w2".into(), "p1".into()));
+}

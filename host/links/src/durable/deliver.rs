@@ -12,6 +12,7 @@ use super::{file, jetstream, watch};
 use parking_lot::RwLock;
 use souk_bindings::call::CallContext;
 use souk_bindings::trace::{Attribute, Parent, Span};
+use souk_manifest::limits::ComponentLimits;
 use souk_runtime::{CallerType, Failure, Pool, Version, vital};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,17 +35,18 @@ pub struct Deliveries {
 
 impl Deliveries {
     /// Delivers the messages in `queue` to `pools` until `stop`, and stores the calls of `schedules` in it when they
-    /// are due.
+    /// are due. Each pool is given with its limits: after a reload, the version that has them serves only once the
+    /// deliveries have started.
     ///
     /// # Errors
     /// When the queue fails.
     pub async fn start<'a>(
         queue: &Queue,
-        pools: impl Iterator<Item = &'a Arc<Pool>>,
+        pools: impl Iterator<Item = (&'a Arc<Pool>, &'a ComponentLimits)>,
         schedules: &[Arc<Scheduled>],
         stop: CancellationToken,
     ) -> Result<Self, QueueError> {
-        let workers: Vec<DeliveryWorker> = pools.filter_map(DeliveryWorker::of).collect();
+        let workers: Vec<DeliveryWorker> = pools.filter_map(|(pool, limits)| DeliveryWorker::of(pool, limits)).collect();
         let tasks = TaskTracker::new();
         match queue {
             Queue::File(queue) => file::deliver::start(queue, workers, &tasks, &stop).await?,
@@ -110,6 +112,10 @@ pub(super) struct DeliveryWorker {
     pub(super) backoff: Backoff,
     /// The most attempts of one message.
     attempts: u32,
+    /// How many messages it delivers at the same time.
+    deliveries: usize,
+    /// How long a call may take.
+    pub(super) call_deadline: Duration,
 }
 
 /// How a delivery has ended, and what becomes of the message.
@@ -139,18 +145,18 @@ impl DeliveryOutcome {
 
 impl DeliveryWorker {
     /// The worker of a component; `None` when the component exports no function that a message can call.
-    fn of(pool: &Arc<Pool>) -> Option<Self> {
+    pub(super) fn of(pool: &Arc<Pool>, limits: &ComponentLimits) -> Option<Self> {
         let handlers = Handlers::of(pool, &pool.active());
         if handlers.all.is_empty() {
             return None;
         }
-        let limits = &pool.grants().limits;
-        let attempts = u32::try_from(limits.delivery_attempts).unwrap_or(u32::MAX);
         Some(DeliveryWorker {
             pool: pool.clone(),
             handlers: RwLock::new(handlers),
             backoff: Backoff::of(limits),
-            attempts,
+            attempts: u32::try_from(limits.delivery_attempts).unwrap_or(u32::MAX),
+            deliveries: usize::try_from(limits.deliveries).unwrap_or(1),
+            call_deadline: limits.call_deadline,
         })
     }
 
@@ -175,7 +181,7 @@ impl DeliveryWorker {
 
     /// How many messages the worker delivers at the same time.
     pub(super) fn deliveries(&self) -> usize {
-        usize::try_from(self.pool.limit(|limits| limits.deliveries)).unwrap_or(1)
+        self.deliveries
     }
 
     /// Calls the target and returns the outcome. A message that has used up its attempts becomes a dead letter.
@@ -277,4 +283,4 @@ impl DeliveryWorker {
 
 #[cfg(test)]
 #[path = "deliver_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -14,7 +14,7 @@ const INTERFACE: &str = "n:p/i@1.0.0";
 const LIMIT_BYTES: u64 = 64 << 20;
 
 /// The component `target`, whose function `f` takes an `n` of this type and answers `ok`.
-fn pool(ty: &str) -> Arc<Pool> {
+pub(in crate::durable) fn pool(ty: &str) -> Arc<Pool> {
     let core = match ty {
         "string" => "i32 i32",
         "u64" => "i64",
@@ -38,7 +38,8 @@ fn pool(ty: &str) -> Arc<Pool> {
 
 /// The digest of the function of [`pool`].
 fn digest_of(ty: &str) -> String {
-    DeliveryWorker::of(&pool(ty)).unwrap().handlers.read().all[0].ty.digest().to_owned()
+    let pool = pool(ty);
+    DeliveryWorker::of(&pool, pool.limits()).unwrap().handlers.read().all[0].ty.digest().to_owned()
 }
 
 async fn store(queue: &Queue, digest: &str, arguments: &str) -> String {
@@ -70,8 +71,9 @@ async fn until(queue: &Queue, id: &str, meant: impl Fn(Option<&Event>) -> bool) 
 }
 
 async fn started(queue: &Queue, ty: &str) -> (Deliveries, CancellationToken) {
-    let stop = CancellationToken::new();
-    (Deliveries::start(queue, [pool(ty)].iter(), &[], stop.clone()).await.unwrap(), stop)
+    let (pool, stop) = (pool(ty), CancellationToken::new());
+    let pools = [(&pool, pool.limits())].into_iter();
+    (Deliveries::start(queue, pools, &[], stop.clone()).await.unwrap(), stop)
 }
 
 async fn of_another_type(queue: &Queue) {
@@ -121,4 +123,20 @@ async fn on_nats_a_message_of_another_type_is_delivered_if_it_fits_and_otherwise
     let nats = Nats::connect(&NatsConfig { servers, ..NatsConfig::default() }, "an app").await.unwrap();
     let components = BTreeSet::from(["target".to_owned()]);
     of_another_type(&Queue::JetStream(JetStreamQueue::open(nats, LIMIT_BYTES, components).await.unwrap())).await;
+}
+
+#[tokio::test]
+async fn a_worker_has_the_limits_that_it_is_given_before_a_version_with_them_serves() {
+    let pool = pool("u32");
+    let pause = Duration::from_millis(7);
+    let limits = ComponentLimits {
+        deliveries: 3,
+        delivery_attempts: 2,
+        delivery_backoff_most: pause,
+        call_deadline: pause,
+        ..pool.limits().clone()
+    };
+    let worker = DeliveryWorker::of(&pool, &limits).unwrap();
+    assert_eq!((worker.deliveries(), worker.attempts), (3, 2));
+    assert_eq!((worker.backoff.longest(), worker.call_deadline), (pause, pause));
 }

@@ -120,8 +120,13 @@ impl Intakes {
         let mut running = Running::default();
         if let Some(queue) = composition.queue.as_ref().filter(|_| changed.deliveries) {
             let token = self.token();
-            let (pools, schedules) = (composition.pools.values(), &composition.schedules);
-            let deliveries = Deliveries::start(queue, pools, schedules, token.clone()).await?;
+            let components = &composition.application.components;
+            let pools = composition.pools.iter().map(|(name, pool)| {
+                let declared = components.get(name);
+                (pool, declared.map_or_else(|| pool.limits(), |declared| &declared.limits))
+            });
+            let (pools, schedules) = (pools.collect::<Vec<_>>(), &composition.schedules);
+            let deliveries = Deliveries::start(queue, pools.into_iter(), schedules, token.clone()).await?;
             self.ends.spawn(deliveries.finish(self.drain));
             running.deliveries = Some(token.drop_guard());
         }

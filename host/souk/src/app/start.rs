@@ -153,7 +153,7 @@ impl App {
         };
         let (chosen, wrong) = chosen::choose(&part, &kept, &agreed_on);
         let files = chosen.iter().map(|(component, one)| (component.clone(), one.path.clone())).collect();
-        let ((codes, mut mistakes), ()) = tokio::try_join!(compile(&engine, &part, &files, &progress), agreed)?;
+        let ((codes, mut mistakes), ()) = tokio::try_join!(compile(&engine, &part, &chosen, &progress), agreed)?;
         mistakes.extend(wrong);
         let boundaries = match &purpose {
             Purpose::Trial => Boundaries::off(),

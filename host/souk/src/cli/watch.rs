@@ -5,16 +5,22 @@
 //!
 //! A new function is written in the component that has it and in its caller, and nobody knows which of the two is built
 //! first. So a version that was refused is deployed again when another component has got a new version.
+//!
+//! The system drops events when too many files change at once. Then the times of all sources say what to build. A build
+//! itself may write so many files, so it would not do to build everything again.
 
 use super::{build, output};
 use crate::app::App;
 use crate::app::deploy::Order;
+use crate::sources::{modified, source_newer_than};
 use glob::{MatchOptions, Pattern};
 use notify::{EventKind, RecursiveMode, Watcher as _};
+use souk_manifest::{Application, clock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +28,7 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of watching sources.
     pub(crate) const FIXED_LIMITS = "process";
 
-    /// The most file changes that are queued during a build; a change beyond that is only noticed with the next one.
+    /// The most file changes that are queued during a build; beyond that, the times of all sources are compared.
     const MAX_CHANGES: usize = 10_000, "changes";
     /// How long no file may change before a build starts: editors write a file in several steps.
     const QUIET_TIME: Duration = Duration::from_millis(50);
@@ -66,14 +72,13 @@ pub(super) fn start(app: &Arc<App>, places: Places, quiet: bool, stop: Cancellat
         all.push(Watched { component: component.name.clone(), patterns });
     }
     let (sender, changes) = mpsc::channel(MAX_CHANGES);
-    let all = Arc::new(all);
-    let watched = all.clone();
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        let Ok(event) = event else { return };
-        if matches!(event.kind, EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_)) {
-            // A build writes thousands of files beside the sources: they take no room from a change of a source.
-            let sources = event.paths.into_iter().filter(|path| !components(&watched, path).is_empty());
-            sources.for_each(|path| drop(sender.try_send(path)));
+    let (all, missed) = (Arc::new(all), Arc::new(AtomicBool::new(false)));
+    let mut watcher = notify::recommended_watcher({
+        let (all, missed) = (all.clone(), missed.clone());
+        move |event: notify::Result<notify::Event>| {
+            if let Ok(event) = event {
+                queue(event, &all, &sender, &missed);
+            }
         }
     })?;
     for (folder, is_deep) in &folders {
@@ -86,8 +91,32 @@ pub(super) fn start(app: &Arc<App>, places: Places, quiet: bool, stop: Cancellat
         })?;
     }
     let count = all.len();
-    tokio::spawn(watch(app.clone(), places, quiet, all, changes, watcher, stop));
+    tokio::spawn(watch(app.clone(), places, quiet, all, Changes { changes, missed }, watcher, stop));
     Ok(count)
+}
+
+/// The changes that are not built yet.
+struct Changes {
+    /// Files that have changed.
+    changes: mpsc::Receiver<PathBuf>,
+    /// Whether other files may have changed too.
+    missed: Arc<AtomicBool>,
+}
+
+/// Queues the changes of an event, or notes that some were `missed`.
+fn queue(event: notify::Event, all: &[Watched], changes: &mpsc::Sender<PathBuf>, missed: &AtomicBool) {
+    if event.need_rescan() {
+        missed.store(true, Ordering::Release);
+        // No component has this file: it only wakes the task that builds. When the queue is full, that is awake.
+        let _ = changes.try_send(PathBuf::new());
+    } else if matches!(event.kind, EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_)) {
+        // A build writes thousands of files beside the sources: they take no room from a change of a source.
+        for path in event.paths.into_iter().filter(|path| !components(all, path).is_empty()) {
+            if changes.try_send(path).is_err() {
+                missed.store(true, Ordering::Release);
+            }
+        }
+    }
 }
 
 /// The path without `.` and `..`, which events never contain.
@@ -120,18 +149,29 @@ async fn watch(
     places: Places,
     quiet: bool,
     all: Arc<Vec<Watched>>,
-    mut changes: mpsc::Receiver<PathBuf>,
+    changes: Changes,
     // Dropping it ends the watch.
     _watcher: notify::RecommendedWatcher,
     stop: CancellationToken,
 ) {
     // The components whose last build was refused, and why.
     let mut refused: BTreeMap<&str, String> = BTreeMap::new();
+    let Changes { mut changes, missed } = changes;
+    // When the first change was noticed of those that the last build of a component has.
+    let mut noticed: BTreeMap<&str, SystemTime> = BTreeMap::new();
     while let Some(Some(first)) = stop.run_until_cancelled(changes.recv()).await {
+        let now = clock::now();
         let mut changed = components(&all, &first);
         while let Ok(Some(path)) = tokio::time::timeout(QUIET_TIME, changes.recv()).await {
             changed.extend(components(&all, &path));
         }
+        if missed.swap(false, Ordering::AcqRel) {
+            let application = app.application();
+            let outdated = |watched: &&Watched| is_outdated(&application, watched, &noticed);
+            let outdated = || all.iter().filter(outdated).map(|watched| watched.component.as_str()).collect::<Vec<_>>();
+            changed.extend(tokio::task::block_in_place(outdated));
+        }
+        noticed.extend(changed.iter().map(|component| (*component, now)));
         let mut has_served = false;
         for component in changed {
             refused.remove(component);
@@ -146,6 +186,14 @@ async fn watch(
             }
         }
     }
+}
+
+/// Whether a source of a component has changed since its last build: the one here whose changes were `noticed`, or an
+/// earlier one.
+fn is_outdated(application: &Application, watched: &Watched, noticed: &BTreeMap<&str, SystemTime>) -> bool {
+    let Some(component) = application.components.get(&watched.component) else { return false };
+    let since = noticed.get(watched.component.as_str()).copied().or_else(|| modified(&component.source));
+    since.is_none_or(|since| source_newer_than(component, since).is_some())
 }
 
 /// Says why a component was not replaced.
@@ -217,6 +265,7 @@ async fn deploy<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use notify::event::{CreateKind, Flag};
 
     #[test]
     fn a_change_concerns_the_components_whose_patterns_it_matches() {
@@ -240,6 +289,29 @@ mod tests {
         {
             assert!(concerned(built).is_empty(), "{built}");
         }
+    }
+
+    #[test]
+    fn dropped_events_and_changes_beyond_the_queue_are_noticed() {
+        let all =
+            [Watched { component: "web".to_owned(), patterns: vec![Pattern::new("/app/web/src/**/*.rs").unwrap()] }];
+        let (sender, mut changes) = mpsc::channel(1);
+        let missed = AtomicBool::new(false);
+        let created = |path: &str| notify::Event::new(EventKind::Create(CreateKind::File)).add_path(path.into());
+        queue(created("/app/web/target/a.rs"), &all, &sender, &missed);
+        assert!(changes.try_recv().is_err());
+        queue(created("/app/web/src/a.rs"), &all, &sender, &missed);
+        assert_eq!(changes.try_recv().unwrap(), Path::new("/app/web/src/a.rs"));
+        assert!(!missed.swap(false, Ordering::AcqRel));
+        queue(notify::Event::new(EventKind::Other).set_flag(Flag::Rescan), &all, &sender, &missed);
+        assert!(missed.swap(false, Ordering::AcqRel));
+        // It wakes the task, and concerns no component by itself.
+        assert!(components(&all, &changes.try_recv().unwrap()).is_empty());
+        for _ in 0..2 {
+            assert!(!missed.load(Ordering::Acquire));
+            queue(created("/app/web/src/a.rs"), &all, &sender, &missed);
+        }
+        assert!(missed.load(Ordering::Acquire));
     }
 
     #[test]

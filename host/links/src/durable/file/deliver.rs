@@ -104,8 +104,14 @@ impl Runner {
     }
 
     async fn deliver(&self, message: &Message) {
+        let version = self.worker.version();
         let outcome = self.worker.deliver(message).await;
-        while let Err(error) = self.record(message, &outcome).await {
+        self.end(message, &outcome, version).await;
+    }
+
+    /// Records the outcome of a delivery that began while `version` served.
+    async fn end(&self, message: &Message, outcome: &DeliveryOutcome, version: u64) {
+        while let Err(error) = self.record(message, outcome, version).await {
             self.log_failure(&error);
             if matches!(error, QueueError::Stopped) {
                 return;
@@ -114,7 +120,7 @@ impl Runner {
         }
     }
 
-    async fn record(&self, message: &Message, outcome: &DeliveryOutcome) -> Result<(), QueueError> {
+    async fn record(&self, message: &Message, outcome: &DeliveryOutcome, version: u64) -> Result<(), QueueError> {
         match outcome {
             DeliveryOutcome::Delivered => self.queue.ack(message).await,
             DeliveryOutcome::RetryLater { reason, uncounted } => {
@@ -122,7 +128,16 @@ impl Runner {
                 self.queue.retry_later(message, reason, pause, *uncounted).await
             }
             DeliveryOutcome::DeadLetter(reason) => self.queue.dead_letter(message, reason).await,
-            DeliveryOutcome::Stranded(reason) => self.queue.mark_stranded(message, reason).await,
+            DeliveryOutcome::Stranded(reason) => {
+                self.queue.mark_stranded(message, reason).await?;
+                // When another version began to serve during the delivery, stranded messages were tried again without
+                // this one.
+                if self.worker.version() != version {
+                    self.queue.retry_stranded(message.key.target.clone()).await?;
+                    self.queue.arrivals(&message.key.target).notify_one();
+                }
+                Ok(())
+            }
         }
     }
 
@@ -134,5 +149,51 @@ impl Runner {
                 error.fix()
             );
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::durable::deliver::tests::pool;
+    use crate::durable::message::{NewMessage, Published};
+    use souk_runtime::{VersionConfig, VersionId};
+
+    #[tokio::test]
+    async fn a_message_that_is_stranded_after_another_version_began_to_serve_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = FileQueue::open(&folder.path().join("queue.db"), 64 << 20).unwrap();
+        let pool = pool("string");
+        let worker = DeliveryWorker::of(&pool, pool.limits()).unwrap();
+        let stored = NewMessage {
+            key: worker.keys().remove(0),
+            caller: "caller".into(),
+            trace: "trace".into(),
+            traceparent: None,
+            hops: 1,
+            due: None,
+            digest: "of another type".into(),
+            arguments: r#"{"n":1}"#.to_owned(),
+        };
+        let Published::Stored(id) = queue.publish(stored).await.unwrap() else { panic!("it is not stored") };
+        let runner = Runner { queue: queue.clone(), worker, log_throttle: LogThrottle::default() };
+        for (number, expected) in [(1, "stranded"), (2, "pending")] {
+            queue.retry_stranded("target".into()).await.unwrap();
+            let taken = queue.take("target".into(), 1, |_| 0).await.unwrap().messages;
+            let [message] = taken.as_slice() else { panic!("{taken:?}") };
+            let version = runner.worker.version();
+            let outcome = runner.worker.deliver(message).await;
+            assert!(matches!(outcome, DeliveryOutcome::Stranded(_)));
+            if number > version {
+                let id = VersionId { number, ..VersionId::first("", "") };
+                let compiled = pool.active().compiled().clone();
+                let next = VersionConfig { id, compiled, grants: pool.grants() };
+                pool.promote(pool.prepare(next).await.map_err(|error| error.to_string()).unwrap());
+                // The worker notices it before the delivery ends.
+                queue.retry_stranded("target".into()).await.unwrap();
+            }
+            runner.end(message, &outcome, version).await;
+            assert_eq!(queue.show(id.clone()).await.unwrap().unwrap().state, expected);
+        }
     }
 }

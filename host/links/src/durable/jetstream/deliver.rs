@@ -62,7 +62,7 @@ pub(in crate::durable) async fn start(
 ) -> Result<(), QueueError> {
     for worker in workers {
         let consumer = queue.consumer(worker.pool.component()).await?;
-        let (component, deadline) = (worker.pool.component().clone(), worker.pool.call_deadline());
+        let (component, deadline) = (worker.pool.component().clone(), worker.call_deadline);
         tasks.spawn(vital("a sweep of durable messages", sweep::run(queue.clone(), component, deadline, stop.clone())));
         let concurrency = worker.deliveries();
         let (log_throttle, recreating) = (LogThrottle::default(), tokio::sync::Mutex::default());

@@ -16,6 +16,7 @@ use super::super::App;
 use super::super::intakes::Changed;
 use super::at_start::no_file;
 use super::error::{DeployError, not_kept};
+use super::not_followed::NotFollowed;
 use super::order::Order;
 use super::version_folder::{digest, timestamp};
 use crate::machine;
@@ -23,16 +24,15 @@ use souk_codec::signature::signature;
 use souk_links::cluster::agreement::{Intent, Plan};
 use souk_links::cluster::intents::{IntentError, Intents, ReadOutcome};
 use souk_links::remote;
-use souk_manifest::{Application, Component as Declared};
+use souk_manifest::Component as Declared;
 use souk_nats::files::MAX_FILE_BYTES;
 use souk_nats::record::RecordError;
 use souk_runtime::{Pool, Version, is_host_interface, vital};
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::block_in_place;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 souk_manifest::fixed_limits! {
@@ -41,8 +41,6 @@ souk_manifest::fixed_limits! {
 
     /// How often a host checks which versions the others have agreed on.
     const VERSIONS_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-    /// How often a host tries again to follow an intent that it could not follow.
-    const REFUSED_RETRY_INTERVAL: Duration = Duration::from_secs(300);
 }
 
 /// An intent that is about to be recorded.
@@ -54,34 +52,6 @@ struct Draft<'a> {
     by: &'a str,
     /// The digest of the file at `source`.
     source: &'a str,
-}
-
-/// The intents that could not be followed, so that each is logged once.
-#[derive(Default)]
-struct Logged {
-    /// The intent of each component that could not be followed.
-    refused: BTreeMap<String, Refused>,
-    /// Intents with a missing file or without room for it, or that wait for the end of a trial, by component and number:
-    /// tried again.
-    missing: BTreeSet<(String, u64)>,
-}
-
-/// An intent that could not be followed.
-struct Refused {
-    number: u64,
-    why: String,
-    /// What was in force of the manifest.
-    application: Arc<Application>,
-    at: Instant,
-}
-
-impl Refused {
-    /// Whether it is too early to try the intent with this `number` again.
-    fn waits(&self, number: u64, application: &Arc<Application>) -> bool {
-        self.number == number
-            && Arc::ptr_eq(&self.application, application)
-            && self.at.elapsed() < REFUSED_RETRY_INTERVAL
-    }
 }
 
 /// Whether a version exports functions that the one before does not export, or not with that type.
@@ -345,25 +315,39 @@ impl App {
     /// Goes to the versions in the record, each time that it `was_read`.
     async fn follow_all(self: Arc<Self>, was_read: Arc<Notify>, stop: CancellationToken) {
         let Some(intents) = &self.deployments.intents else { return };
-        let mut logged = Logged::default();
+        let mut open = NotFollowed::default();
         while stop.run_until_cancelled(was_read.notified()).await.is_some() {
             for (component, intent) in intents.known().intents {
                 let is_new = intent.number > self.deployments.books.of(&component).agreed;
-                let refused = logged.refused.get(&component);
-                let waits = refused.is_some_and(|refused| refused.waits(intent.number, &self.application()));
+                let waits = open.waits(&component, intent.number, &self.application());
                 if is_new && !waits && self.pool(&component).is_some() {
-                    self.go_to(intents, &component, &intent, &mut logged).await;
+                    self.go_to(intents, &component, &intent, &mut open).await;
                 }
             }
         }
     }
 
+    /// Whether an intent waits for the end of a trial of a component that its version calls.
+    fn waits_for_trial(&self, component: &str, number: u64, open: &mut NotFollowed) -> bool {
+        let Ok((declared, _)) = self.here(component) else { return false };
+        let Err(error) = self.refuse_beside_trials(&declared) else { return false };
+        if open.is_new(component, number) {
+            let why = on_one_line(&error);
+            tracing::warn!(component, "version {number}, which the hosts have agreed on, waits here: {why}");
+        }
+        true
+    }
+
     /// Follows an intent.
-    async fn go_to(self: &Arc<Self>, intents: &Intents, component: &str, intent: &Intent, logged: &mut Logged) {
-        let file = match self.file_of(intents, component, intent).await {
+    async fn go_to(self: &Arc<Self>, intents: &Intents, component: &str, intent: &Intent, open: &mut NotFollowed) {
+        // Before its file is read, which may be large.
+        if self.waits_for_trial(component, intent.number, open) {
+            return;
+        }
+        let file = match self.file_of(intents, component, intent, open).await {
             Ok(file) => file,
             Err(error) => {
-                if logged.missing.insert((component.to_owned(), intent.number)) {
+                if open.is_new(component, intent.number) {
                     tracing::error!(component, "{error}");
                 }
                 return;
@@ -376,17 +360,7 @@ impl App {
         {
             return;
         }
-        if let Ok((declared, _)) = self.here(component)
-            && let Err(error) = self.refuse_beside_trials(&declared)
-        {
-            if logged.missing.insert((component.to_owned(), intent.number)) {
-                let why = on_one_line(&error);
-                tracing::warn!(
-                    component,
-                    "version {}, which the hosts have agreed on, waits here: {why}",
-                    intent.number
-                );
-            }
+        if self.waits_for_trial(component, intent.number, open) {
             return;
         }
         self.end_trial(
@@ -405,33 +379,40 @@ impl App {
             Ok(done) => tracing::info!(component, "component `{component}`: {}", done.message),
             // A file without room is tried again.
             Err(error @ DeployError::NotKept { .. }) => {
-                if logged.missing.insert((component.to_owned(), intent.number)) {
+                open.read_in_vain(component, intent.number);
+                if open.is_new(component, intent.number) {
                     tracing::error!(component, "{error}");
                 }
             }
             Err(error) => {
                 let (number, why) = (intent.number, on_one_line(&error));
-                let known = logged.refused.get(component);
-                if known.is_none_or(|known| known.number != number || known.why != why) {
+                if open.refused(component, number, why.clone(), self.application()) {
                     tracing::error!(
                         component,
                         "component `{component}`: version {number}, which the hosts have agreed on, does not serve here: {why}"
                     );
                 }
-                let (application, at) = (self.application(), Instant::now());
-                logged.refused.insert(component.to_owned(), Refused { number, why, application, at });
             }
         }
     }
 
-    /// The file of an intent, verified by its digest.
-    async fn file_of(&self, intents: &Intents, component: &str, intent: &Intent) -> Result<Vec<u8>, String> {
+    /// The file of an intent, verified by its digest. One on NATS that is not what was deployed is noted in `open`.
+    async fn file_of(
+        &self,
+        intents: &Intents,
+        component: &str,
+        intent: &Intent,
+        open: &mut NotFollowed,
+    ) -> Result<Vec<u8>, String> {
         if let Some(file) = block_in_place(|| self.deployments.books.folder().read(&intent.digest)) {
             return Ok(file);
         }
         match intents.file(intent).await.map_err(|error| format!("component `{component}`: {error}"))? {
             Some(file) if block_in_place(|| digest(&file)) == intent.digest => Ok(file),
-            found => Err(no_file(component, intent, found.is_some())),
+            found => {
+                open.read_in_vain(component, intent.number);
+                Err(no_file(component, intent, found.is_some()))
+            }
         }
     }
 }

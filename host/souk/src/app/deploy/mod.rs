@@ -18,6 +18,7 @@ pub(super) mod error;
 mod judge;
 mod list;
 pub(super) mod messages;
+mod not_followed;
 mod order;
 mod reload;
 mod rollback;
@@ -60,6 +61,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     [
         trial::FIXED_LIMITS,
         agreed::FIXED_LIMITS,
+        not_followed::FIXED_LIMITS,
         trial_hosts::FIXED_LIMITS,
         version_folder::FIXED_LIMITS,
         judge::FIXED_LIMITS,

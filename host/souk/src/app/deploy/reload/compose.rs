@@ -151,8 +151,9 @@ impl App {
             shared,
             application: application.clone(),
         };
-        let places = self.check_places(&composition, &added, &merged).await?;
         let versions = self.make_instances(&composition, wired.again, &added).await?;
+        // After everything that may be wrong, because it records the places for all hosts; before data is changed.
+        let places = self.check_places(&composition, &added, &merged).await?;
         migrations::run(&migrated, composition.shared.databases()).await.map_err(not_migrated)?;
         let applied = lines(&merged, &added, &removed);
         let expected = wired.expected;
@@ -203,8 +204,7 @@ impl App {
             None => BTreeMap::new(),
         };
         let (chosen, mut mistakes) = tokio::task::block_in_place(|| chosen::choose(only, kept, &agreed));
-        let files = chosen.iter().map(|(component, one)| (component.clone(), one.path.clone())).collect();
-        let (codes, wrong) = compile(&self.engine, only, &files, &|_| {}).await.map_err(failed)?;
+        let (codes, wrong) = compile(&self.engine, only, &chosen, &|_| {}).await.map_err(failed)?;
         mistakes.extend(wrong);
         Ok((chosen, codes, mistakes))
     }

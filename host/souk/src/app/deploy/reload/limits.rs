@@ -21,7 +21,8 @@ pub(super) fn live(old: &ComponentLimits, new: &ComponentLimits) -> ComponentLim
 pub(super) fn of_deliveries(old: &ComponentLimits, new: &ComponentLimits) -> bool {
     let of = |limits: &ComponentLimits| {
         let pauses = (limits.delivery_backoff, limits.delivery_backoff_most);
-        (limits.deliveries, limits.delivery_attempts, pauses)
+        // On NATS, a delivery that takes longer than a call may counts as lost, and is made again.
+        (limits.deliveries, limits.delivery_attempts, pauses, limits.call_deadline)
     };
     of(old) != of(new)
 }
@@ -50,6 +51,7 @@ mod tests {
         let keys = ["memory", "table_elements", "instances", "max_reuse", "call_deadline", "delivery_attempts"];
         assert_eq!(changed(&old, &applied), limits(&keys));
         assert_eq!(changed(&applied, &new), limits(&["call_bytes"]));
+        assert!(of_deliveries(&old, &ComponentLimits { call_deadline: Duration::from_secs(9), ..old.clone() }));
         assert!(of_deliveries(&old, &new) && !of_deliveries(&new, &ComponentLimits { instances: 4, ..new.clone() }));
     }
 }

@@ -12,6 +12,8 @@ pub(super) struct Merged {
     pub(super) changed: BTreeMap<String, Vec<String>>,
     /// The components whose code is linked again.
     pub(super) relinked: BTreeSet<String>,
+    /// Those of them that are linked again because of a component that they call.
+    callers: BTreeSet<String>,
     /// The components that may have migrations that have not run.
     pub(super) migrated: BTreeSet<String>,
     /// The parts of the application that change, besides components.
@@ -33,7 +35,9 @@ impl Merged {
             keys.retain(|changed| changed != key);
             if keys.is_empty() {
                 self.changed.remove(component);
-                self.relinked.remove(component);
+                if !self.callers.contains(component) {
+                    self.relinked.remove(component);
+                }
             }
         }
         self.left.push(left(&format!("component `{component}`: {key}")));
@@ -221,6 +225,7 @@ pub(super) fn merge(old: &Application, new: &Application) -> Merged {
         application: new.clone(),
         changed: BTreeMap::new(),
         relinked: BTreeSet::new(),
+        callers: BTreeSet::new(),
         migrated: BTreeSet::new(),
         parts: parts.into_iter().filter(|(_, changed)| *changed).map(|(part, _)| part).collect(),
         left: Vec::new(),
@@ -245,9 +250,9 @@ pub(super) fn merge(old: &Application, new: &Application) -> Merged {
             of(old) != of(new)
         })
     };
-    let callers: Vec<String> =
-        merged.application.components.values().filter(of_callers).map(|c| c.name.clone()).collect();
-    merged.relinked.extend(callers);
+    let callers = merged.application.components.values().filter(of_callers).map(|caller| caller.name.clone());
+    merged.callers = callers.collect();
+    merged.relinked.extend(merged.callers.iter().cloned());
     merged.relinked.retain(|name| before.contains(name) && after.contains(name));
     merged
 }
@@ -275,7 +280,38 @@ pub(super) fn fit(merged: &mut Merged, old: &Application, capacity: u64) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use souk_manifest::{KeyValuePlace, MongoUrl};
+    use souk_manifest::secrets::Secrets;
+    use souk_manifest::{HostValues, KeyValuePlace, LoadOptions, MongoUrl};
+
+    /// `web`, with this number of instances, calls `callee`, whose calls have this deadline.
+    fn application(instances: u64, deadline: &str) -> Application {
+        let text = format!(
+            "spin_manifest_version = 2\n[application]\nname = \"t\"\n[[trigger.http]]\nroute = \"/...\"\n\
+             component = \"web\"\n[component.web]\nsource = \"web.wasm\"\n[component.web.dependencies]\n\
+             \"a:b/c@1.0.0\" = {{ component = \"callee\" }}\n[component.web.tool.souk.limits]\n\
+             instances = {instances}\n[component.callee]\nsource = \"callee.wasm\"\n\
+             [component.callee.tool.souk.limits]\ninstances = 2\ncall_deadline = \"{deadline}\"\n"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = folder.path().join("spin.toml");
+        std::fs::write(&manifest, text).unwrap();
+        let secrets = Secrets::looked_up(folder.path().join("none"));
+        let host = HostValues { url: "http://localhost".to_owned(), secrets };
+        let options = LoadOptions { manifest, ..LoadOptions::default() };
+        souk_manifest::read(&options).unwrap().fill_in(&host).unwrap().application
+    }
+
+    #[test]
+    fn a_component_whose_own_change_is_left_is_linked_again_for_a_change_of_what_it_calls() {
+        let old = application(2, "5s");
+        for (deadline, expected) in [("5s", vec![]), ("6s", vec!["callee", "web"])] {
+            let mut merged = merge(&old, &application(400, deadline));
+            assert!(merged.relinked.contains("web"));
+            assert_eq!(fit(&mut merged, &old, 4), None);
+            assert!(!merged.changed.contains_key("web"), "{:?}", merged.changed);
+            assert_eq!(merged.relinked.iter().map(String::as_str).collect::<Vec<_>>(), expected, "{deadline}");
+        }
+    }
 
     #[test]
     fn lines_of_the_manifest_are_no_difference() {
