@@ -46,7 +46,8 @@ impl Deliveries {
         schedules: &[Arc<Scheduled>],
         stop: CancellationToken,
     ) -> Result<Self, QueueError> {
-        let workers: Vec<DeliveryWorker> = pools.filter_map(|(pool, limits)| DeliveryWorker::of(pool, limits)).collect();
+        let workers: Vec<DeliveryWorker> =
+            pools.filter_map(|(pool, limits)| DeliveryWorker::of(pool, limits)).collect();
         let tasks = TaskTracker::new();
         match queue {
             Queue::File(queue) => file::deliver::start(queue, workers, &tasks, &stop).await?,
