@@ -287,7 +287,10 @@ fn no_statement_of_a_call_reads_a_whole_table_of_sqlite() {
         };
         let plan = format!("EXPLAIN QUERY PLAN {text}");
         let steps: Vec<String> = db.query(&*plan, &vec![Value::Null; wanted]).unwrap().map(step).collect();
+        // Where a row of `charges` is inserted or changed, SQLite looks for its refunds only while a row violates a foreign key.
+        let is_skipped = |table: &&str| text.starts_with("INSERT INTO charges ") && *table == "refunds";
         let scans = steps.iter().filter_map(|step| step.strip_prefix("SCAN ")?.split(' ').next());
+        let scans = scans.filter(|table| !is_skipped(table));
         assert_eq!(scans.filter(|table| TABLES.contains(table)).count(), 0, "{text}: {steps:?}");
     }
 }

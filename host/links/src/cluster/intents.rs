@@ -388,7 +388,7 @@ impl Intents {
         self.content(bytes)
     }
 
-    /// The agreement in `bytes`, whoever has signed it.
+    /// The agreement in `bytes`, whether or not its signature is right.
     fn content(&self, bytes: &[u8]) -> Option<Agreement> {
         let Signed { agreement, .. } = serde_json::from_slice(bytes).ok()?;
         let agreement: Agreement = serde_json::from_str(&agreement).ok()?;

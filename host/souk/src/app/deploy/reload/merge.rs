@@ -282,9 +282,10 @@ mod tests {
     use super::*;
     use souk_manifest::secrets::Secrets;
     use souk_manifest::{HostValues, KeyValuePlace, LoadOptions, MongoUrl};
+    use std::path::Path;
 
     /// `web`, with this number of instances, calls `callee`, whose calls have this deadline.
-    fn application(instances: u64, deadline: &str) -> Application {
+    fn application(folder: &Path, instances: u64, deadline: &str) -> Application {
         let text = format!(
             "spin_manifest_version = 2\n[application]\nname = \"t\"\n[[trigger.http]]\nroute = \"/...\"\n\
              component = \"web\"\n[component.web]\nsource = \"web.wasm\"\n[component.web.dependencies]\n\
@@ -292,10 +293,9 @@ mod tests {
              instances = {instances}\n[component.callee]\nsource = \"callee.wasm\"\n\
              [component.callee.tool.souk.limits]\ninstances = 2\ncall_deadline = \"{deadline}\"\n"
         );
-        let folder = tempfile::tempdir().unwrap();
-        let manifest = folder.path().join("spin.toml");
+        let manifest = folder.join("spin.toml");
         std::fs::write(&manifest, text).unwrap();
-        let secrets = Secrets::looked_up(folder.path().join("none"));
+        let secrets = Secrets::looked_up(folder.join("none"));
         let host = HostValues { url: "http://localhost".to_owned(), secrets };
         let options = LoadOptions { manifest, ..LoadOptions::default() };
         souk_manifest::read(&options).unwrap().fill_in(&host).unwrap().application
@@ -303,9 +303,10 @@ mod tests {
 
     #[test]
     fn a_component_whose_own_change_is_left_is_linked_again_for_a_change_of_what_it_calls() {
-        let old = application(2, "5s");
+        let folder = tempfile::tempdir().unwrap();
+        let old = application(folder.path(), 2, "5s");
         for (deadline, expected) in [("5s", vec![]), ("6s", vec!["callee", "web"])] {
-            let mut merged = merge(&old, &application(400, deadline));
+            let mut merged = merge(&old, &application(folder.path(), 400, deadline));
             assert!(merged.relinked.contains("web"));
             assert_eq!(fit(&mut merged, &old, 4), None);
             assert!(!merged.changed.contains_key("web"), "{:?}", merged.changed);
