@@ -179,8 +179,9 @@ impl Nats {
 
     /// Waits until the server says that it is healthy, JetStream with it.
     fn wait_until_ready(&self, node: usize) {
-        let start = Instant::now();
-        while !healthy(self.nodes[node].monitor) {
+        let (start, Node { port, monitor, .. }) = (Instant::now(), &self.nodes[node]);
+        // It answers the monitor's question before it listens for clients.
+        while !healthy(*monitor) || TcpStream::connect(("127.0.0.1", *port)).is_err() {
             if start.elapsed() > WAIT_TIMEOUT {
                 panic!("nats-server is not ready:\n{}", self.log(node));
             }
