@@ -1,4 +1,4 @@
-// Signs in to the console by the address with a code (CONSOLE), and by another one (AGAIN) while the page is open. Looks
+// Signs in to the console by the address with a code (CONSOLE), and by another one (SECOND_CODE) while the page is open. Looks
 // at every view: the map must show calls from `front` to `rogue`; the one dead letter is looked into, retried and dropped;
 // a function is called.
 
@@ -14,7 +14,7 @@ await browse(async (page) => {
   await calls.waitFor();
   // Only what follows the `#` is another, so the browser does not load the page again.
   const again = page.waitForResponse((response) => response.url().endsWith("/v1/session"));
-  await page.evaluate((hash) => (location.hash = hash), new URL(process.env.AGAIN).hash);
+  await page.evaluate((hash) => (location.hash = hash), new URL(process.env.SECOND_CODE).hash);
   await again;
   await calls.waitFor();
   const address = page.url();

@@ -98,7 +98,7 @@ async fn the_console_shows_a_call_retries_a_dead_letter_and_calls_a_function() {
     assert_eq!(client.get("/rogue/boom").await.status, 503);
     let (address, err) = texts(&app.souk("admin", &["code"]).await);
     let (again, _) = texts(&app.souk("admin", &["code"]).await);
-    let seen = browse("console.mjs", &[("CONSOLE", address.trim()), ("AGAIN", again.trim())]).await;
+    let seen = browse("console.mjs", &[("CONSOLE", address.trim()), ("SECOND_CODE", again.trim())]).await;
     assert_eq!(seen["faults"], json!([]), "{:#}", seen["faults"]);
     assert_eq!(seen["address"], format!("{}/", Api::of(&host).url()), "the code stays in the address: {err}");
     let mut components: Vec<_> = seen["components"].as_array().unwrap().iter().collect();
