@@ -105,7 +105,10 @@ impl World {
             }
             6 => {
                 let parameter = random.below(function.1.len());
+                let is_gained = function.1[parameter].0 == "gained";
                 function.1[parameter].0 = "renamed";
+                // The caller knows nothing of that one.
+                return is_gained;
             }
             7 => function.1.insert(0, ("demanded", "u32")),
             8 => {
