@@ -47,7 +47,7 @@ impl Connection {
             let options = if address.is_named { options } else { options.host(&ip.to_string()) };
             let port = address.url.port;
             async move {
-                let relay = Relay::open(ip, port, "").await?;
+                let relay = Relay::open(ip, port).await?;
                 let session = options.socket(relay.socket()).connect().await?;
                 Ok::<_, sqlx::Error>((session, relay.meter()))
             }

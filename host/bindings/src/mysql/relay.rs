@@ -39,23 +39,23 @@ pub(super) struct Relay {
 }
 
 impl Relay {
-    /// Connects to the server at `ip`. `file` is what the driver adds to the name of the socket.
+    /// Connects to the server at `ip`.
     ///
     /// # Errors
     /// When the server does not accept the connection.
-    pub(super) async fn open(ip: IpAddr, port: u16, file: &str) -> io::Result<Self> {
+    pub(super) async fn open(ip: IpAddr, port: u16) -> io::Result<Self> {
         let server = TcpStream::connect((ip, port)).await?;
         server.set_nodelay(true)?;
         // The zero byte makes it a name without a file.
         let socket = format!("\0souk-{}", Uuid::new_v4().simple());
-        let listener = UnixListener::bind(format!("{socket}{file}"))?;
+        let listener = UnixListener::bind(&socket)?;
         let meter = Meter::default();
         meter.allow_row();
         tokio::spawn(carry(listener, server, meter.clone()));
         Ok(Relay { socket, meter })
     }
 
-    /// The socket that the driver must connect to, without what the driver adds.
+    /// The socket that the driver must connect to.
     pub(super) fn socket(&self) -> &str {
         &self.socket
     }
@@ -157,8 +157,8 @@ mod tests {
     async fn connected() -> (Relay, UnixStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
-        let relay = Relay::open(at.ip(), at.port(), "/x").await.unwrap();
-        let driver = UnixStream::connect(format!("{}/x", relay.socket())).await.unwrap();
+        let relay = Relay::open(at.ip(), at.port()).await.unwrap();
+        let driver = UnixStream::connect(relay.socket()).await.unwrap();
         let (server, _) = listener.accept().await.unwrap();
         (relay, driver, server)
     }
@@ -207,7 +207,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_is_away_is_an_error() {
-        let error = Relay::open([127, 0, 0, 1].into(), souk_test::ports::free(), "").await.err().unwrap();
+        let error = Relay::open([127, 0, 0, 1].into(), souk_test::ports::free()).await.err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 }
