@@ -13,7 +13,8 @@ const METADATA: [IpAddr; 5] = [
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
     IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
 ];
-/// How an address begins that a gateway of an IPv6-only network translates to the IPv4 address in its last 32 bits.
+/// How an address begins that a gateway of an IPv6-only network translates to the IPv4 address in its last 32 bits
+/// (RFC 6052).
 const NAT64: [u8; 12] = [0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// Checks that a component may be downloaded from `url`, which the manifest names or a server redirects to.
@@ -28,7 +29,7 @@ pub fn check_download_url(url: &Uri) -> Result<(), &'static str> {
     if let Ok(address) = bare(authority.host()).parse::<IpAddr>()
         && is_forbidden(address)
     {
-        return Err(match METADATA.contains(&plain(address)) {
+        return Err(match METADATA.contains(&as_ipv4(address)) {
             true => "is an address at which clouds serve credentials",
             false => "is a link-local address, at which clouds serve credentials",
         });
@@ -49,7 +50,7 @@ fn bare(host: &str) -> &str {
 /// Whether downloads from `address` are forbidden: it is a link-local address or another one of a cloud's metadata
 /// service, or unspecified.
 pub fn is_forbidden(address: IpAddr) -> bool {
-    let address = plain(address);
+    let address = as_ipv4(address);
     METADATA.contains(&address)
         || match address {
             IpAddr::V4(address) => address.is_link_local() || address.is_unspecified(),
@@ -58,7 +59,7 @@ pub fn is_forbidden(address: IpAddr) -> bool {
 }
 
 /// The IPv4 address that an IPv6 address stands for, otherwise the address itself.
-fn plain(address: IpAddr) -> IpAddr {
+pub fn as_ipv4(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) if address.octets().starts_with(&NAT64) => {
             let [.., a, b, c, d] = address.octets();

@@ -89,7 +89,7 @@ pub use application::{
 };
 pub use database::DatabaseUrl;
 pub use declared::Value;
-pub use download_url::{check_download_url, is_forbidden, is_loopback};
+pub use download_url::{as_ipv4, check_download_url, is_forbidden, is_loopback};
 pub use durable::{Delay, DurableDependency};
 pub use error::{Diagnostic, ManifestErrors};
 pub use files::{FileMount, Files};

@@ -6,6 +6,7 @@
 //! so the rest is refused without a table.
 
 use ipnet::{Ipv4Net, Ipv6Net};
+use souk_manifest::as_ipv4;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u8) -> Ipv4Net {
@@ -44,17 +45,10 @@ const SPECIAL_V6: &[(Ipv6Net, &str)] = &[
     (v6(0x3fff, 0, 20), "documentation"),
 ];
 
-/// Addresses that a gateway of an IPv6-only network translates to the IPv4 address in their last 32 bits (RFC 6052).
-const NAT64: Ipv6Net = v6(0x64, 0xff9b, 96);
-
 /// The kind of a special address, or `None` for one on the public internet.
 pub(crate) fn special(address: IpAddr) -> Option<&'static str> {
-    match address.to_canonical() {
+    match as_ipv4(address) {
         IpAddr::V4(address) => special_v4(address),
-        IpAddr::V6(address) if NAT64.contains(&address) => {
-            let [.., a, b, c, d] = address.octets();
-            special_v4(Ipv4Addr::new(a, b, c, d))
-        }
         IpAddr::V6(address) if !GLOBAL_V6.contains(&address) => Some(match address {
             Ipv6Addr::LOCALHOST => "loopback",
             Ipv6Addr::UNSPECIFIED => "unspecified",
