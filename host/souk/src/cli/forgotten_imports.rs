@@ -4,6 +4,7 @@
 //! The sources are searched as text, and only after a build has failed: a wrong guess costs a line then, and no build.
 
 use crate::contracts::Contracts;
+use crate::sources::watched;
 use souk_manifest::{BuildPlan, BuildStep, DependencyName};
 use souk_runtime::is_host_interface;
 use std::collections::BTreeSet;
@@ -38,13 +39,10 @@ fn interfaces(contracts: &Contracts) -> Vec<String> {
 
 /// The watched sources of a component in JavaScript or Python, each with its text.
 fn sources(step: &BuildStep) -> Vec<(PathBuf, String)> {
-    let watched = step.build.iter().flat_map(|build| build.watch.iter().map(move |pattern| (build, pattern)));
-    let patterns = watched.map(|(build, pattern)| build.workdir.join(pattern));
-    let files = patterns.filter_map(|pattern| glob::glob(pattern.to_str()?).ok()).flatten().filter_map(Result::ok);
     let is_script = |file: &PathBuf| {
         file.extension().and_then(|kind| kind.to_str()).is_some_and(|kind| ["js", "mjs", "ts", "py"].contains(&kind))
     };
-    let files = files.filter(is_script);
+    let files = step.build.iter().flat_map(watched).filter(is_script);
     files.filter_map(|file| std::fs::read_to_string(&file).ok().map(|text| (file, text))).collect()
 }
 
