@@ -17,7 +17,7 @@ use super::error::StoreError;
 use super::types::{KEYS_PAGE, MAX_BATCH_BYTES, MAX_FILE_BYTES, Page, Swap, Version, Versioned, add};
 use crate::full::{Full, percent_used, what_is_full};
 use crate::sqlite::wal::{self, Wal, WalFull};
-use crate::sqlite::{FREE_AGAIN_PERCENT, NEARLY_FULL_PERCENT};
+use crate::sqlite::{FREE_AGAIN_PERCENT, NearlyFull};
 use anyhow::Context as _;
 use parking_lot::{Mutex, MutexGuard};
 use rusqlite::config::DbConfig;
@@ -25,7 +25,6 @@ use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -72,8 +71,7 @@ struct Size {
     path: PathBuf,
     /// The most bytes that the file may have.
     max_bytes: u64,
-    /// Whether the log has reported that the file is nearly full, and it still is.
-    nearly_full: AtomicBool,
+    nearly_full: NearlyFull,
 }
 
 impl Size {
@@ -87,9 +85,7 @@ impl Size {
 
     /// Logs that the file is nearly full; once, until there is room again.
     fn note(&self, percent: u64) {
-        if percent < FREE_AGAIN_PERCENT {
-            self.nearly_full.store(false, Ordering::Relaxed);
-        } else if percent >= NEARLY_FULL_PERCENT && !self.nearly_full.swap(true, Ordering::Relaxed) {
+        if self.nearly_full.is_news(percent) {
             tracing::warn!(
                 label = %self.label,
                 "key-value store `{}` is nearly full: {percent} % of {} MiB are in use, and at 100 % its components \
@@ -122,7 +118,7 @@ impl File {
                     label: label.to_owned(),
                     path: path.to_owned(),
                     max_bytes: max_pages * PAGE_SIZE,
-                    nearly_full: AtomicBool::new(false),
+                    nearly_full: NearlyFull::default(),
                 }),
             })
             .with_context(|| format!("key-value store `{label}` cannot be opened in {}", path.display()))

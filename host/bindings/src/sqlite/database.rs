@@ -3,6 +3,7 @@
 use super::engine::{Bound, Collected, Engine, has_virtual_tables};
 use super::error::{Stop, internal, to_guest_busy, to_guest_evicted};
 use super::gauge::Run;
+use super::nearly_full::NearlyFull;
 use super::policy::Role;
 use super::reads::{Reading, Reads};
 use super::spill::SpillBudget;
@@ -47,7 +48,7 @@ pub struct Database {
     virtual_tables: AtomicBool,
     opened: Instant,
     /// Whether the log has reported that the file is nearly full, and it still is.
-    nearly_full: AtomicBool,
+    nearly_full: NearlyFull,
     /// No read runs on an async thread before this time, in milliseconds since the database was opened.
     paused_until: AtomicU64,
 }
@@ -98,7 +99,7 @@ impl Database {
             wal: Wal::bounded(path, MAX_WAL_BYTES.min(max_bytes)),
             virtual_tables: AtomicBool::new(virtual_tables),
             opened: Instant::now(),
-            nearly_full: AtomicBool::new(false),
+            nearly_full: NearlyFull::default(),
             paused_until: AtomicU64::new(0),
         }))
     }
@@ -147,9 +148,7 @@ impl Database {
     /// Logs that the file is nearly full; once, until there is room again.
     pub(super) fn note_size(&self, bytes: u64) {
         let percent = self.percent(bytes);
-        if percent < super::FREE_AGAIN_PERCENT {
-            self.nearly_full.store(false, Ordering::Relaxed);
-        } else if percent >= super::NEARLY_FULL_PERCENT && !self.nearly_full.swap(true, Ordering::Relaxed) {
+        if self.nearly_full.is_news(percent) {
             tracing::warn!(
                 label = %self.label,
                 "database `{}` is nearly full: {percent} % of {} MiB are in use, and at 100 % its components get \

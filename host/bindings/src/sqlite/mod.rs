@@ -64,6 +64,7 @@ mod grant;
 mod group;
 mod host;
 mod kept;
+mod nearly_full;
 mod policy;
 mod reads;
 mod script;
@@ -90,6 +91,7 @@ pub use stream::RowStream;
 pub(crate) use engine::open_for_migrations;
 pub(crate) use error::explain;
 pub(crate) use gauge::Gauge;
+pub(crate) use nearly_full::NearlyFull;
 pub(crate) use policy::{HISTORY_PREFIX, check_write};
 
 use crate::Ctx;
