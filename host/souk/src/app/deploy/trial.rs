@@ -48,7 +48,6 @@ impl App {
             );
             return Err(DeployError::Refused(message));
         };
-        tracing::info!(component, "version {number} of component `{component}` was promoted by {by}");
         if let Err(error) = self.let_serve(declared, pool, version, number, &source, None).await {
             if let Some(version) = pool.withdraw() {
                 drained(component.to_owned(), version);
@@ -56,6 +55,7 @@ impl App {
             block_in_place(|| self.deployments.books.withdraw(component, number, &source, &error.to_string()));
             return Err(error);
         }
+        tracing::info!(component, "version {number} of component `{component}` was promoted by {by}");
         let message = format!("version {number} serves all calls");
         Ok(Deployed { component: component.to_owned(), version: number, message })
     }
@@ -111,8 +111,8 @@ impl App {
             }
             trials.remove(component)?
         };
-        tracing::warn!(component, "version {} of component `{component}` gets no more calls: {why}", trial.number);
         block_in_place(|| self.deployments.books.withdraw(component, trial.number, &trial.source, why));
+        tracing::warn!(component, "version {} of component `{component}` gets no more calls: {why}", trial.number);
         Some(trial.number)
     }
 }
@@ -151,18 +151,20 @@ async fn watch(app: Weak<App>, component: String, version: Arc<Version>, number:
                 // From now on a rollback goes back from this version, and does not end its trial. The trial owns this
                 // task, so it must not be dropped before the end.
                 let Some(trial) = app.take_trial(&component, Some(number)) else { return };
+                if let Err(error) = app.let_serve(declared, pool, version, number, &source, None).await {
+                    tracing::error!(%component, "{error}");
+                    app.deployments.trials.lock().insert(component.clone(), trial);
+                    let why = "it could not be stored, or the other hosts could not be told";
+                    app.end_trial(&component, Some(number), why);
+                    return;
+                }
+                // Only now is it true.
                 tracing::info!(
                     %component,
                     "version {number} of component `{component}` serves all calls: {} calls, {} failed, half took {} us or more \
                      (before: {} calls, {} failed, {} us)",
                     new.calls, new.failed(), new.median_us, old.calls, old.failed(), old.median_us
                 );
-                if let Err(error) = app.let_serve(declared, pool, version, number, &source, None).await {
-                    tracing::error!(%component, "{error}");
-                    app.deployments.trials.lock().insert(component.clone(), trial);
-                    let why = "it could not be stored, or the other hosts could not be told";
-                    app.end_trial(&component, Some(number), why);
-                }
                 return;
             }
         }
