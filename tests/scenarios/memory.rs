@@ -1,4 +1,4 @@
-//! The memory of an idle host.
+//! The memory of an idle host, and of one whose process has few addresses.
 
 use crate::harness::{App, Host, eventually};
 
@@ -22,6 +22,23 @@ async fn a_host_keeps_no_memory_of_compiling_its_components() {
     drop(host);
     settles(&app.start().await).await;
     assert_eq!(modules(&app), compiled, "the second start compiled again");
+}
+
+#[tokio::test]
+async fn where_a_process_has_few_addresses_each_instance_maps_its_own_memory_within_its_limit() {
+    // As many as a kernel with 39 bits gives: the pool of this application reserves three times as many.
+    let prlimit = ["prlimit", &format!("--as={}", 1u64 << 39)].map(str::to_owned).to_vec();
+    let app = App::alone("rogue").replace("\"32MiB\"", "\"160MiB\"").inside(prlimit);
+    let host = app.start().await;
+    host.wait_for_log("cannot be kept ready").await;
+    let client = host.client();
+    // Memories that move when they grow, at the same time.
+    let (one, other) = futures::join!(client.get("/rogue/grow/100"), client.get("/rogue/grow/120"));
+    assert_eq!((one.expect(200), other.expect(200)), (100.into(), 120.into()));
+    client.get("/rogue/grow/4096").await.expect_unavailable();
+    client.get("/rogue/boom").await.expect_unavailable();
+    assert_eq!(client.get("/rogue/answer/1").await.expect(200), 1);
+    assert_eq!(client.get("/other/answer/7").await.expect(200), 7);
 }
 
 /// How many components are in the code cache.

@@ -44,8 +44,11 @@ const REFUSED: u8 = 3;
 /// The argument before the folder that lets the process compile at the lowest priority.
 pub const LOW_PRIORITY: &str = "--low-priority";
 
-/// A program that compiles: it runs [`compile_for_host`] with the folder that is its last argument; [`LOW_PRIORITY`] may
-/// come before it.
+/// The argument before the folder for a host whose instances have no pool: their code is another one.
+pub const FEW_ADDRESSES: &str = "--few-addresses";
+
+/// A program that compiles: it runs [`compile_for_host`] with the folder that is its last argument; [`LOW_PRIORITY`] and
+/// [`FEW_ADDRESSES`] may come before it.
 #[derive(Debug, Clone)]
 pub struct Program {
     /// The program's file.
@@ -59,6 +62,7 @@ pub struct Program {
 pub struct Compiler {
     engine: wasmtime::Engine,
     cache: PathBuf,
+    few_addresses: bool,
     /// `None` compiles in this process.
     program: Option<Arc<Program>>,
     /// Allows as many processes at the same time as there are processors.
@@ -68,11 +72,12 @@ pub struct Compiler {
 }
 
 impl Compiler {
-    pub(super) fn new(engine: wasmtime::Engine, cache: &Path, program: Option<Program>) -> Self {
+    pub(super) fn new(engine: wasmtime::Engine, cache: &Path, few_addresses: bool, program: Option<Program>) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let turns = Arc::new(Semaphore::new(processors));
         let serving = Arc::default();
-        Compiler { engine, cache: cache.to_path_buf(), program: program.map(Arc::new), turns, serving }
+        let (cache, program) = (cache.to_path_buf(), program.map(Arc::new));
+        Compiler { engine, cache, few_addresses, program, turns, serving }
     }
 
     /// Whether calls that are served get the processor before what is compiled.
@@ -172,6 +177,7 @@ impl Compiler {
         let mut child = Command::new(&program.file)
             .args(&program.arguments)
             .args(self.yields().then_some(LOW_PRIORITY))
+            .args(self.few_addresses.then_some(FEW_ADDRESSES))
             .arg(&self.cache)
             .env_clear()
             .stdin(Stdio::piped())
@@ -224,8 +230,8 @@ fn died(status: ExitStatus, complaint: &str) -> String {
 /// The work of the process that compiles for a host. It reads one component from its standard input (8 bytes of length,
 /// then the file), compiles it, and writes the code to the folder `cache`. If the file is wrong, it returns [`REFUSED`]
 /// and prints the reason to its standard output. It ends the process when its input closes early. With `low_priority`
-/// every other process gets the processor first.
-pub fn compile_for_host(cache: &Path, low_priority: bool) -> ExitCode {
+/// every other process gets the processor first; with `few_addresses` the code is for a host whose instances have no pool.
+pub fn compile_for_host(cache: &Path, low_priority: bool, few_addresses: bool) -> ExitCode {
     // First, because the compiler's threads take over the priority of this one.
     if low_priority {
         lower_priority();
@@ -238,7 +244,7 @@ pub fn compile_for_host(cache: &Path, low_priority: bool) -> ExitCode {
         Ok(code) => code,
         Err(error) => return failed(&format_args!("the component cannot be read: {error}")),
     };
-    let engine = match engine(cache) {
+    let engine = match engine(cache, few_addresses) {
         Ok(engine) => engine,
         Err(error) => return failed(&error),
     };
@@ -269,9 +275,9 @@ fn read(input: &mut impl std::io::Read) -> std::io::Result<Vec<u8>> {
     }
 }
 
-/// An engine that compiles what a host's engine can load. The memory settings of instances do not matter for that.
-fn engine(folder: &Path) -> Result<wasmtime::Engine, EngineError> {
-    let mut config = config();
+/// An engine that compiles what a host's engine can load. The settings of the pool do not matter for that.
+fn engine(folder: &Path, few_addresses: bool) -> Result<wasmtime::Engine, EngineError> {
+    let mut config = config(few_addresses);
     config.cache(Some(cache(folder)?));
     wasmtime::Engine::new(&config).map_err(EngineError::of)
 }
@@ -324,7 +330,7 @@ mod tests {
     use super::*;
 
     fn compiler(cache: &Path, program: Option<Program>) -> Compiler {
-        Compiler::new(engine(cache).unwrap(), cache, program)
+        Compiler::new(engine(cache, false).unwrap(), cache, false, program)
     }
 
     /// A program that reads its input and then runs `script`.
@@ -359,11 +365,13 @@ mod tests {
     #[test]
     fn a_process_finds_what_a_host_looks_for() {
         let dir = tempfile::tempdir().unwrap();
-        let mut config = config();
-        config.allocation_strategy(crate::config::pool(64));
-        let host = wasmtime::Engine::new(&config).unwrap();
+        let mut pooled = config(false);
+        pooled.allocation_strategy(crate::config::pool(64));
         let code = wat::parse_str("(component)").unwrap();
-        assert_eq!(entry(&host, &code), entry(&engine(dir.path()).unwrap(), &code));
+        let of_process = |few_addresses| entry(&engine(dir.path(), few_addresses).unwrap(), &code);
+        assert_eq!(entry(&wasmtime::Engine::new(&pooled).unwrap(), &code), of_process(false));
+        assert_eq!(entry(&wasmtime::Engine::new(&config(true)).unwrap(), &code), of_process(true));
+        assert_ne!(of_process(false), of_process(true), "one has no code to check bounds");
     }
 
     #[tokio::test]

@@ -1,8 +1,12 @@
-//! The settings of wasmtime: what compiled code depends on, the code cache, and the pool of memory for instances.
+//! The settings of wasmtime: what compiled code depends on, the code cache, and the memory for instances.
+//!
+//! A pool keeps memory for all instances ready. It reserves terabytes of addresses, which cost nothing where a process has
+//! them. Where it does not (a bound on its addresses, or a kernel that gives a process 39 bits of them, as on small arm64
+//! machines), each instance maps its memory itself, and its code checks bounds.
 
 use souk_bindings::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 use std::path::Path;
-use wasmtime::{Cache, CacheConfig, Config, Enabled, PoolingAllocationConfig};
+use wasmtime::{Cache, CacheConfig, Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 /// The parts that one instance of a component may have. The pool reserves addresses for them, not memory.
 const CORE_INSTANCES: u32 = MAX_CORE_INSTANCES as u32;
@@ -26,6 +30,8 @@ souk_manifest::fixed_limits! {
     const STACK_KEEP_RESIDENT_BYTES: usize = 64 << 10, bytes;
     /// The most dropped instances whose memory stays mapped.
     const WARM_SLOTS: u32 = 16, "instances";
+    /// The addresses that the memory of an instance without a pool gets. A memory that grows beyond them moves.
+    const MAPPED_MEMORY_BYTES: u64 = 64 << 20, bytes;
     /// The most memory of one instance for which the engine reserves addresses: no limit `memory` is higher.
     const MAX_MEMORY_BYTES: u64 = 1 << 30, bytes;
     /// The most elements of a table for which it reserves addresses: no limit `table_elements` is higher.
@@ -35,8 +41,7 @@ souk_manifest::fixed_limits! {
 /// Starting the engine failed.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the WebAssembly engine does not start: {0}\n  fix: see whether the state folder is writable and `ulimit -v` is unlimited, or \
-     lower the limit `instances`"
+    "the WebAssembly engine does not start: {0}\n  fix: see whether the state folder is writable and `ulimit -v` is unlimited"
 )]
 pub struct EngineError(pub(crate) String);
 
@@ -80,10 +85,16 @@ pub(crate) fn cache(folder: &Path) -> Result<Cache, EngineError> {
     Cache::new(config).map_err(EngineError::of)
 }
 
-/// The settings that compiled code depends on.
-pub(crate) fn config() -> Config {
+/// The settings that compiled code depends on. With `few_addresses` instances have no pool.
+pub(crate) fn config(few_addresses: bool) -> Config {
     let mut config = Config::new();
     config.wasm_component_model_async(true).epoch_interruption(true).parallel_compilation(true);
+    if few_addresses {
+        config
+            .allocation_strategy(InstanceAllocationStrategy::OnDemand)
+            .memory_reservation(MAPPED_MEMORY_BYTES)
+            .memory_reservation_for_growth(MAPPED_MEMORY_BYTES);
+    }
     config
 }
 

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use wasmtime::InstanceAllocationStrategy;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of the engine.
@@ -43,7 +42,7 @@ impl Engine {
     /// `program` compiles into the cache; without one the engine compiles itself.
     ///
     /// # Errors
-    /// When the cache folder cannot be used or the address space does not hold the pool.
+    /// When the cache folder cannot be used.
     pub fn start<'a>(
         folder: &Path,
         limits: impl Iterator<Item = &'a ComponentLimits>,
@@ -51,17 +50,27 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         let instances = limits.fold(0, |all: u64, limit| all.saturating_add(limit.instances)).max(1);
         let spare = program.as_ref().map_or(0, |_| SPARE_INSTANCES);
-        let start = |spare: u64| -> Result<(wasmtime::Engine, u64), EngineError> {
-            let (mut config, capacity) = (config(), instances.saturating_add(spare));
-            config.allocation_strategy(pool(capacity)).cache(Some(cache(folder)?));
-            Ok((wasmtime::Engine::new(&config).map_err(EngineError::of)?, capacity))
+        let cache = cache(folder)?;
+        let pooled = |capacity: u64| -> wasmtime::Result<(wasmtime::Engine, u64)> {
+            let mut config = config(false);
+            config.allocation_strategy(pool(capacity)).cache(Some(cache.clone()));
+            Ok((wasmtime::Engine::new(&config)?, capacity))
         };
-        // A machine with few addresses must still start what it could start without spare ones.
-        let (wasmtime, capacity) = start(spare).or_else(|error| match spare {
-            0 => Err(error),
-            _ => start(0),
-        })?;
-        let compiler = Compiler::new(wasmtime.clone(), folder, program);
+        let capacity = instances.saturating_add(spare);
+        let (wasmtime, capacity, few_addresses) = match pooled(capacity).or_else(|_| pooled(instances)) {
+            Ok((engine, capacity)) => (engine, capacity, false),
+            Err(error) => {
+                tracing::warn!(
+                    "the memory for {instances} instances cannot be kept ready ({error:#}): each instance maps its own, which \
+                     makes new instances and calls slower; fix: see whether `ulimit -v` is unlimited, or lower the limits \
+                     `instances`"
+                );
+                let mut config = config(true);
+                config.cache(Some(cache));
+                (wasmtime::Engine::new(&config).map_err(EngineError::of)?, capacity, true)
+            }
+        };
+        let compiler = Compiler::new(wasmtime.clone(), folder, few_addresses, program);
         let stop = Arc::new(AtomicBool::new(false));
         let sampled = Sampled::default();
         let ticker = std::thread::Builder::new()
@@ -91,17 +100,14 @@ impl Engine {
     /// # Errors
     /// When the cache folder cannot be used.
     pub fn start_counted(folder: &Path) -> Result<Self, EngineError> {
-        let mut config = config();
+        let mut config = config(true);
         config
             // A named target, so that the code uses no special features of this processor and is the same everywhere.
             .target(&format!("{}-unknown-linux-gnu", std::env::consts::ARCH))
             .map_err(EngineError::of)?
-            .allocation_strategy(InstanceAllocationStrategy::OnDemand)
-            // The addresses that are reserved for a memory; it moves when it needs more.
-            .memory_reservation(64 << 20)
             .cache(Some(cache(folder)?));
         let wasmtime = wasmtime::Engine::new(&config).map_err(EngineError::of)?;
-        let compiler = Compiler::new(wasmtime.clone(), folder, None);
+        let compiler = Compiler::new(wasmtime.clone(), folder, true, None);
         let (stop, sampled) = (Arc::default(), Sampled::default());
         Ok(Engine { wasmtime, compiler, stop, ticker: None, sampled, capacity: u64::MAX })
     }

@@ -38,7 +38,7 @@ mod vital;
 
 pub use background::background;
 pub use caller::CallerType;
-pub use compiler::{Compiler, LOW_PRIORITY, Program, compile_for_host};
+pub use compiler::{Compiler, FEW_ADDRESSES, LOW_PRIORITY, Program, compile_for_host};
 pub use component::{Compiled, Exported, Function};
 pub use config::EngineError;
 pub use engine::Engine;

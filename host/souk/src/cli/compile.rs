@@ -12,13 +12,16 @@ pub(super) struct Compile {
     /// Let every other process have the processor first
     #[arg(long)]
     low_priority: bool,
+    /// The host's instances have no pool of memory
+    #[arg(long)]
+    few_addresses: bool,
     /// The code cache
     folder: PathBuf,
 }
 
 impl Compile {
     pub(super) fn run(&self) -> ExitCode {
-        compile_for_host(&self.folder, self.low_priority)
+        compile_for_host(&self.folder, self.low_priority, self.few_addresses)
     }
 }
 
