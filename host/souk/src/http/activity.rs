@@ -164,7 +164,7 @@ impl Activity {
         let mut ended = Vec::new();
         for noted in notes.requests.iter_mut().filter(|noted| noted.due <= now) {
             if let Some(stream) = noted.stream.take()
-                && !stream.done.load(Ordering::Acquire)
+                && !stream.state.done.load(Ordering::Acquire)
             {
                 noted.due = now + self.idle;
                 ended.push(stream.abort);

@@ -7,7 +7,7 @@
 //! acknowledgement that costs a typical server 44 ms per response.
 
 use super::outgoing::{Chunk, Outgoing};
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRAILER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, response::Parts};
 use http_body::{Body, Frame, SizeHint};
@@ -42,6 +42,8 @@ pub(super) type FileBody = Pin<Box<dyn Body<Data = Bytes, Error = std::io::Error
 pub struct EdgeBody {
     /// What has been read already, and charged; it is sent first.
     ready: Bytes,
+    /// How many bytes `outgoing` keeps, of those that are sent first.
+    kept: usize,
     /// What the guest still writes.
     rest: Option<ResponseBody>,
     /// The rest that is read from a file.
@@ -55,7 +57,9 @@ pub struct EdgeBody {
 impl EdgeBody {
     /// A body that is completely in memory.
     pub fn full(ready: Bytes) -> Self {
-        EdgeBody { length: Some(ready.len() as u64), ready, rest: None, trailers: None, file: None, outgoing: None }
+        let mut body = EdgeBody::default();
+        (body.length, body.ready) = (Some(ready.len() as u64), ready);
+        body
     }
 
     /// A body that is read from a file during sending.
@@ -67,8 +71,23 @@ impl EdgeBody {
 
     /// Charges the body to `outgoing`: the buffered part now, and each further part when it arrives.
     pub fn send(&mut self, outgoing: Arc<Outgoing>) {
-        outgoing.charge(self.ready.len());
         self.outgoing = Some(outgoing);
+        let ready = mem::take(&mut self.ready);
+        self.charge(ready);
+    }
+
+    /// Charges `bytes`, which are sent next.
+    fn charge(&mut self, bytes: Bytes) {
+        let Some(outgoing) = &self.outgoing else {
+            self.ready = bytes;
+            return;
+        };
+        let length = bytes.len();
+        outgoing.charge(length);
+        match outgoing.keep(bytes) {
+            Ok(()) => self.kept = length,
+            Err(bytes) => self.ready = bytes,
+        }
     }
 
     /// The length in bytes, if known.
@@ -76,14 +95,18 @@ impl EdgeBody {
         self.length
     }
 
-    /// The next piece of what is ready.
-    fn piece(&mut self) -> Chunk {
+    /// The next piece of what is ready; `None` if nothing is.
+    fn piece(&mut self) -> Option<Result<Chunk, Error>> {
         match &self.outgoing {
-            Some(outgoing) if self.ready.len() > outgoing.most_at_once() => {
-                outgoing.chunk(self.ready.split_to(outgoing.most_at_once()))
+            Some(outgoing) if self.kept > 0 => {
+                // A request that was ended has nothing left, and its client must not take the response for a whole one.
+                let Some(piece) = outgoing.piece() else { return Some(Err(Error::InternalError(None))) };
+                self.kept = self.kept.saturating_sub(piece.remaining());
+                Some(Ok(piece))
             }
-            Some(outgoing) => outgoing.chunk(mem::take(&mut self.ready)),
-            None => mem::take(&mut self.ready).into(),
+            _ if self.ready.is_empty() => None,
+            Some(outgoing) => Some(Ok(outgoing.chunk(mem::take(&mut self.ready)))),
+            None => Some(Ok(mem::take(&mut self.ready).into())),
         }
     }
 
@@ -100,7 +123,9 @@ impl EdgeBody {
 impl Drop for EdgeBody {
     fn drop(&mut self) {
         if let Some(outgoing) = &self.outgoing {
-            outgoing.discharge(self.ready.len());
+            // Chunks that are on their way still hold `outgoing`.
+            outgoing.free();
+            outgoing.discharge(self.ready.len() + self.kept);
         }
     }
 }
@@ -110,8 +135,8 @@ impl Body for EdgeBody {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Chunk>, Error>>> {
-        if !self.ready.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(self.piece()))));
+        if let Some(piece) = self.piece() {
+            return Poll::Ready(Some(piece.map(Frame::data)));
         }
         let polled = if let Some(rest) = &mut self.rest {
             ready!(Pin::new(rest).poll_frame(cx))
@@ -131,20 +156,19 @@ impl Body for EdgeBody {
             Some(Err(error)) => return Poll::Ready(Some(Err(error))),
             None => return Poll::Ready(None),
         };
-        Poll::Ready(Some(Ok(match frame.into_data() {
+        Poll::Ready(match frame.into_data() {
             Ok(data) => {
-                if let Some(outgoing) = &self.outgoing {
-                    outgoing.charge(data.len());
-                }
-                self.ready = data;
-                Frame::data(self.piece())
+                self.charge(data);
+                // An empty frame has no piece.
+                Some(self.piece().unwrap_or_else(|| Ok(Bytes::new().into())).map(Frame::data))
             }
-            Err(other) => other.map_data(Chunk::from),
-        })))
+            Err(other) => Some(Ok(other.map_data(Chunk::from))),
+        })
     }
 
     fn is_end_stream(&self) -> bool {
         self.ready.is_empty()
+            && self.kept == 0
             && self.trailers.is_none()
             && self.rest.as_ref().is_none_or(Body::is_end_stream)
             && self.file.as_ref().is_none_or(|file| file.is_end_stream())
@@ -152,7 +176,7 @@ impl Body for EdgeBody {
 
     fn size_hint(&self) -> SizeHint {
         match self.length {
-            Some(_) => SizeHint::with_exact(self.ready.len() as u64),
+            Some(_) => SizeHint::with_exact((self.ready.len() + self.kept) as u64),
             None => SizeHint::default(),
         }
     }
@@ -179,17 +203,9 @@ pub(super) async fn buffer_small_body(
         }
     }
     // From here on, the client's reading sets the pace.
-    Ok(Response::from_parts(
-        head,
-        EdgeBody {
-            ready: read.bytes(),
-            rest: Some(body.spawned()),
-            trailers: None,
-            file: None,
-            length: None,
-            outgoing: None,
-        },
-    ))
+    let mut streamed = EdgeBody::default();
+    (streamed.ready, streamed.rest) = (read.bytes(), Some(body.spawned()));
+    Ok(Response::from_parts(head, streamed))
 }
 
 /// A complete response with trailers. HTTP/1.1 allows them only if the head announces them and has no length.
@@ -198,10 +214,9 @@ fn with_trailers(mut head: Parts, ready: Bytes, trailers: HeaderMap) -> Response
     if let Some(announced) = framing::announce(&trailers) {
         head.headers.insert(TRAILER, announced);
     }
-    Response::from_parts(
-        head,
-        EdgeBody { ready, rest: None, trailers: Some(trailers), file: None, length: None, outgoing: None },
-    )
+    let mut body = EdgeBody::default();
+    (body.ready, body.trailers) = (ready, Some(trailers));
+    Response::from_parts(head, body)
 }
 
 /// A complete response with its length.

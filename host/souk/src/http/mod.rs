@@ -23,6 +23,7 @@ mod static_files;
 mod streams;
 mod tls;
 mod turns;
+mod unsent;
 mod upload;
 
 pub(crate) use activity::{Activity, UnderWay};
@@ -52,7 +53,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
         upload::FIXED_LIMITS,
         turns::FIXED_LIMITS,
         body::FIXED_LIMITS,
-        outgoing::FIXED_LIMITS,
+        unsent::FIXED_LIMITS,
         static_files::FIXED_LIMITS,
     ]
     .concat()

@@ -4,8 +4,8 @@
 //! does a connection that nobody reads. So a chunk is charged to its request's account until its last byte has been
 //! written, and until then the request is in progress.
 //!
-//! An HTTP/2 stream gets its response in pieces: hyper takes the next one when the client has read the last, so the rest
-//! stays here, and a stream that nobody reads can be reset without its connection.
+//! An HTTP/2 stream gets a large response in pieces (`unsent`), so a stream that nobody reads can be reset without its
+//! connection.
 
 use super::activity::UnderWay;
 use super::budget::{Account, End};
@@ -15,14 +15,6 @@ use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-
-souk_manifest::fixed_limits! {
-    /// The fixed limits of responses on their way.
-    pub(crate) const FIXED_LIMITS = "http edge";
-
-    /// The largest piece of a response that hyper gets for an HTTP/2 stream: HTTP/2's own largest frame.
-    const MAX_PIECE_BYTES: usize = 16 * 1024, bytes;
-}
 
 /// A response that is being sent.
 pub struct Outgoing {
@@ -56,9 +48,28 @@ impl Outgoing {
         self.sending.lock()
     }
 
-    /// The largest piece that may be passed on.
-    pub fn most_at_once(&self) -> usize {
-        if matches!(self.end, End::Stream(..)) { MAX_PIECE_BYTES } else { usize::MAX }
+    /// Keeps `bytes` to pass them on in [`pieces`](Self::piece()), if they are large and the response has an HTTP/2 stream;
+    /// otherwise gives them back.
+    pub fn keep(&self, bytes: Bytes) -> Result<(), Bytes> {
+        match &self.end {
+            End::Stream(stream, _) => stream.state.unsent.keep(bytes),
+            End::Task(_) | End::Connection(_) => Err(bytes),
+        }
+    }
+
+    /// Passes on the next piece of what it keeps; `None` when the request was ended in the meantime.
+    pub fn piece(self: &Arc<Self>) -> Option<Chunk> {
+        match &self.end {
+            End::Stream(stream, _) => stream.state.unsent.piece().map(|piece| self.chunk(piece)),
+            End::Task(_) | End::Connection(_) => None,
+        }
+    }
+
+    /// Frees what it keeps.
+    pub fn free(&self) {
+        if let End::Stream(stream, _) = &self.end {
+            stream.state.unsent.free();
+        }
     }
 
     /// Charges `bytes` that the response holds or is about to pass on.

@@ -3,12 +3,12 @@
 //! Otherwise, to end a response whose client gives it no window, the host would have to close the connection, which may
 //! carry requests of others.
 
-use super::budget::Stream;
+use super::budget::{Stream, StreamState};
 use futures::FutureExt as _;
 use futures::future::{AbortHandle, Abortable};
 use hyper::rt::Executor;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 tokio::task_local! {
     static STREAM: Stream;
@@ -32,10 +32,10 @@ where
 /// awaited; and the task has the state of a whole request, for as long as its client lets it wait.
 fn abortable<F: Future>(task: F) -> impl Future<Output = ()> {
     let (abort, registration) = AbortHandle::new_pair();
-    let done = Arc::new(AtomicBool::new(false));
-    let stream = Stream { abort, done: done.clone() };
+    let state = Arc::new(StreamState::default());
+    let stream = Stream { abort, state: state.clone() };
     // It makes no difference here whether it was aborted.
-    let task = Abortable::new(task, registration).map(move |_| done.store(true, Ordering::Release));
+    let task = Abortable::new(task, registration).map(move |_| state.done.store(true, Ordering::Release));
     STREAM.scope(stream, task)
 }
 

@@ -20,7 +20,7 @@ mod owners;
 #[cfg(test)]
 mod tests;
 
-pub(super) use owner::{End, Owner, Stream};
+pub(super) use owner::{End, Owner, Stream, StreamState};
 
 use super::report::Report;
 use owners::{Group, Owners};

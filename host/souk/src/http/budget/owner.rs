@@ -2,6 +2,7 @@
 
 use crate::http::peer::{Peer, Share};
 use crate::http::request::Caller;
+use crate::http::unsent::Unsent;
 use futures::future::AbortHandle;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,8 +45,17 @@ pub enum End {
 pub struct Stream {
     /// Ends the task, and with it the stream.
     pub abort: AbortHandle,
-    /// Whether the task has finished by itself.
-    pub done: Arc<AtomicBool>,
+    /// What others may know of it.
+    pub state: Arc<StreamState>,
+}
+
+/// The state of an HTTP/2 stream.
+#[derive(Default)]
+pub struct StreamState {
+    /// Whether its task has finished by itself.
+    pub done: AtomicBool,
+    /// The rest of its response.
+    pub unsent: Unsent,
 }
 
 impl End {
@@ -53,9 +63,16 @@ impl End {
     pub(super) fn run(self) {
         match self {
             End::Task(task) => task.abort(),
-            End::Stream(stream, _) if !stream.done.load(Ordering::Acquire) => stream.abort.abort(),
-            End::Stream(_, Some(connection)) | End::Connection(connection) => connection.cancel(),
-            End::Stream(_, None) => {}
+            End::Stream(Stream { abort, state }, connection) => {
+                match connection {
+                    _ if !state.done.load(Ordering::Acquire) => abort.abort(),
+                    Some(connection) => connection.cancel(),
+                    None => {}
+                }
+                // Now, because its task is dropped only when its turn comes.
+                state.unsent.free();
+            }
+            End::Connection(connection) => connection.cancel(),
         }
     }
 }

@@ -192,3 +192,19 @@ proptest! {
         prop_assert!(budget.owners().is_empty());
     }
 }
+
+#[test]
+fn a_stream_that_is_ended_frees_its_response_before_its_task_has_its_turn() {
+    for done in [false, true] {
+        let (abort, registration) = futures::future::AbortHandle::new_pair();
+        let stream = Stream { abort, state: Arc::default() };
+        stream.state.done.store(done, std::sync::atomic::Ordering::Release);
+        let response = bytes::Bytes::from(vec![7; 100_000]);
+        stream.state.unsent.keep(response.clone()).unwrap();
+        let connection = CancellationToken::new();
+        End::Stream(stream, Some(connection.clone())).run();
+        assert!(response.is_unique(), "the task still has it");
+        assert_eq!(registration.handle().is_aborted(), !done);
+        assert_eq!(connection.is_cancelled(), done);
+    }
+}
