@@ -18,11 +18,11 @@ souk_manifest::fixed_limits! {
 
 /// The rest of a stream's response.
 #[derive(Default)]
-pub(super) struct Unsent(Mutex<Bytes>);
+pub struct Unsent(Mutex<Bytes>);
 
 impl Unsent {
     /// Keeps `bytes` if they are more than a piece, in place of what it has; otherwise gives them back.
-    pub(super) fn keep(&self, bytes: Bytes) -> Result<(), Bytes> {
+    pub fn keep(&self, bytes: Bytes) -> Result<(), Bytes> {
         if bytes.len() <= MAX_PIECE_BYTES {
             return Err(bytes);
         }
@@ -31,7 +31,7 @@ impl Unsent {
     }
 
     /// The next piece; `None` when nothing is left.
-    pub(super) fn piece(&self) -> Option<Bytes> {
+    pub fn piece(&self) -> Option<Bytes> {
         let mut rest = self.0.lock();
         let length = rest.len().min(MAX_PIECE_BYTES);
         let piece = Bytes::copy_from_slice(&rest.split_to(length));
@@ -43,7 +43,7 @@ impl Unsent {
     }
 
     /// Frees all of it.
-    pub(super) fn free(&self) {
+    pub fn free(&self) {
         let rest = std::mem::take(&mut *self.0.lock());
         drop(rest);
     }
