@@ -15,7 +15,8 @@ async function answer(url) {
     const { tag, val } = error.payload ?? {};
     if (tag === "invalid") return html(400, "Invalid", `<p>${escape(val)}</p>`);
     if (tag === "unavailable") return html(503, "Come back soon", "<p>The catalogue does not answer.</p>");
-    throw error;
+    // The text of an error with a `payload` does not show it.
+    throw error.payload ? new Error(JSON.stringify(error.payload)) : error;
   }
 }
 

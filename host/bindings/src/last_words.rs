@@ -14,6 +14,11 @@ souk_manifest::fixed_limits! {
 
 /// What StarlingMonkey, the engine of `componentize-js`, prints before the error that a handler of requests has thrown.
 const HANDLER_ERROR: &str = "Error while running request handler: ";
+/// The text that `componentize-js` gives an error of an imported function. It does not have the error's case.
+const WITHOUT_CASE: &str = "[object Object] (see error.payload)";
+/// What is reported instead of it.
+const HOW_TO_SEE_CASE: &str = "an imported function returned an error, which is in `payload` of what is thrown: catch \
+                               that, and print JSON.stringify(error.payload)";
 /// The line between an error of JavaScript and its stack.
 const STACK: &str = "Stack:";
 /// The line before the stack of an exception in Python; the exception follows the stack.
@@ -78,11 +83,11 @@ impl LastWords {
         if line.starts_with(TRACEBACK) {
             self.within = Within::Traceback;
         } else if let Some(error) = line.strip_prefix(HANDLER_ERROR) {
-            self.error = Some(error.to_owned());
+            self.error = Some(explained(error));
         } else if line == STACK && !self.line.is_empty() {
             // A function of a contract prints its error without that beginning.
             let error = self.line.strip_prefix(HANDLER_ERROR).unwrap_or(&self.line);
-            self.error = Some(error.to_owned());
+            self.error = Some(explained(error));
             self.within = Within::Stack;
         }
         if !line.starts_with("note: run with `RUST_BACKTRACE") {
@@ -102,6 +107,12 @@ impl LastWords {
     pub(super) fn exception(&self) -> Option<&str> {
         self.exception.as_deref().or(self.error.as_deref())
     }
+}
+
+/// The text of an error in JavaScript. The case of an imported function's error never left the guest, so its developer
+/// learns how to see it.
+fn explained(error: &str) -> String {
+    error.replace(WITHOUT_CASE, HOW_TO_SEE_CASE)
 }
 
 fn append(text: &mut Option<String>, more: &str) {
@@ -157,6 +168,12 @@ mod tests {
             "  answer@web/app.js:20:45",
             "  @web/app.js:6:56",
         ];
+        let imported: &[&str] = &[
+            "Error while running request handler: [object Object] (see error.payload)",
+            "Stack:",
+            "  answer@web/app.js:9:20",
+        ];
+        let explained = format!("{HOW_TO_SEE_CASE} (answer@web/app.js:9:20)");
         let thrown: &[&str] = &["Error while running request handler: \"no object of Error\""];
         let contract: &[&str] = &["Exception while calling: boom", "Stack:", "  set@store/app.js:3:9"];
         let python: &[&str] = &[
@@ -176,6 +193,7 @@ mod tests {
             .collect();
         for (lines, expected) in [
             (javascript, "undefinedName is not defined (answer@web/app.js:20:45)"),
+            (imported, explained.as_str()),
             (thrown, "\"no object of Error\""),
             (contract, "Exception while calling: boom (set@store/app.js:3:9)"),
             (python, "ValueError: boom on purpose (File \"/0/app.py\", line 20, in handle_request)"),

@@ -13,6 +13,7 @@ async function answer(request) {
     const { tag, val } = error.payload ?? {};
     if (tag === "invalid") return new Response(`${val}\n`, { status: 400 });
     if (tag === "unavailable") return new Response(`${val}\n`, { status: 503 });
-    throw error;
+    // The text of an error with a `payload` does not show it.
+    throw error.payload ? new Error(JSON.stringify(error.payload)) : error;
   }
 }

@@ -22,6 +22,7 @@ async function answer(request) {
     // A contract's error is thrown with its case in `payload`.
     const { tag, val } = error.payload ?? {};
     if (["retry", "reject", "unavailable"].includes(tag)) return new Response(`${val}\n`, { status: 503 });
-    throw error;
+    // The text of an error with a `payload` does not show it.
+    throw error.payload ? new Error(JSON.stringify(error.payload)) : error;
   }
 }
