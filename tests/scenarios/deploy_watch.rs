@@ -43,3 +43,39 @@ async fn a_function_and_its_first_caller_are_served_when_both_are_built_at_once_
     host.wait_for_log("served caller: version 2 serves").await;
     assert_eq!(answer(&app).await, "2");
 }
+
+#[tokio::test]
+async fn nothing_is_printed_about_a_watched_component_whose_build_changes_nothing() {
+    let manifest = r#"
+        spin_manifest_version = 2
+        application = { name = "watched", version = "1.0.0" }
+        [component.caller]
+        source = "caller.wasm"
+        dependencies = { "test:deploy/numbers@1.0.0" = { component = "numbers" } }
+        [component.caller.build]
+        command = "cp next-caller.wasm caller.wasm"
+        watch = ["contract.txt"]
+        [component.numbers]
+        source = "numbers.wasm"
+        [component.numbers.build]
+        command = "cp next-numbers.wasm numbers.wasm"
+        watch = ["contract.txt"]
+    "#;
+    let numbers = exporter("u32", "i32");
+    let app = App::inline(manifest)
+        .component("next-caller.wasm", CALLER)
+        .component("next-numbers.wasm", &numbers)
+        .file("contract.txt", "f")
+        .argument("--watch")
+        .argument("--build");
+    let host = app.start().await;
+    host.wait_for_log("watching the sources of 2 components").await;
+    let _app = app
+        .component("next-numbers.wasm", &numbers.replace("i32.const 1", "i32.const 2"))
+        .file("contract.txt", "f, which returns another number");
+    host.wait_for_log("served numbers: version 2 serves").await;
+    // The caller is built first.
+    let said: Vec<String> = host.log().into_iter().filter(|line| line.contains("caller")).collect();
+    assert!(said.iter().any(|line| line.contains("built caller in")), "{said:?}");
+    assert!(!said.iter().any(|line| line.contains("compiling caller") || line.contains("served caller")), "{said:?}");
+}

@@ -44,8 +44,13 @@ impl Build {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let manifest = self.manifest.path()?;
         let state = self.state_dir.unwrap_or_else(|| state_before_reading(&manifest, None));
-        let request =
-            BuildRequest { manifest: &manifest, runtime_config: None, components: &self.components, state: &state };
+        let request = BuildRequest {
+            manifest: &manifest,
+            runtime_config: None,
+            components: &self.components,
+            state: &state,
+            names_unchanged: true,
+        };
         run(request, false).await?;
         Ok(ExitCode::SUCCESS)
     }
@@ -60,12 +65,14 @@ pub(super) struct BuildRequest<'a> {
     pub(super) components: &'a [String],
     /// The state folder, which holds components from a URL.
     pub(super) state: &'a Path,
+    /// Whether components that need no build are named.
+    pub(super) names_unchanged: bool,
 }
 
 /// Builds components, and fetches those that come from a URL. A `quiet` build prints only the output of a command that
 /// fails.
 pub(super) async fn run(request: BuildRequest<'_>, quiet: bool) -> anyhow::Result<()> {
-    let BuildRequest { manifest, runtime_config, components, state } = request;
+    let BuildRequest { manifest, runtime_config, components, state, names_unchanged } = request;
     let mut plan = souk_manifest::load_build_only(manifest)?;
     wit::write(&plan, false)?;
     if let Some(unknown) = components.iter().find(|name| !plan.components.contains_key(*name)) {
@@ -108,7 +115,7 @@ pub(super) async fn run(request: BuildRequest<'_>, quiet: bool) -> anyhow::Resul
         built.push(component);
         files.push(step.source);
     }
-    if !current.is_empty() {
+    if names_unchanged && !current.is_empty() {
         note(&format!(" unchanged {}", current.join(", ")));
     }
     if built.is_empty() && (fetches || !current.is_empty()) {

@@ -23,7 +23,7 @@ pub(super) async fn start_for(
     if let Some(note) = skipped(&application, component, &needed) {
         output::note(&note);
     }
-    App::start_for_calls(application, state, &needed, progress::once()).await
+    App::start_for_calls(application, state, &needed, progress::compiled()).await
 }
 
 /// Starts all components; if one of them has a mistake, none, and then each is loaded when it is called.
@@ -32,11 +32,11 @@ pub(super) async fn start_for(
 /// When anything but a component stops the start.
 pub(super) async fn start_all(application: Application, state: &StateFolder) -> Result<Arc<App>, StartError> {
     let all: BTreeSet<String> = application.components.keys().cloned().collect();
-    let started = App::start_for_calls(application.clone(), state, &all, progress::once()).await;
+    let started = App::start_for_calls(application.clone(), state, &all, progress::compiled()).await;
     match started {
         // What compiles is in the code cache now.
         Err(StartError::Mistakes(_)) => {
-            App::start_for_calls(application, state, &BTreeSet::new(), progress::once()).await
+            App::start_for_calls(application, state, &BTreeSet::new(), progress::compiled()).await
         }
         started => started,
     }

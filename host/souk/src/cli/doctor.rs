@@ -187,7 +187,7 @@ async fn start(mut application: Application, cache: &Path) -> anyhow::Result<()>
         std::os::unix::fs::symlink(std::path::absolute(cache)?, folder.path().join("cache"))?;
     }
     let state = StateFolder::open(folder.path())?;
-    App::try_out(application, &state, progress::once()).await?;
+    App::try_out(application, &state, progress::compiled()).await?;
     Ok(())
 }
 

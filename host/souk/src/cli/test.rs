@@ -61,7 +61,13 @@ impl Test {
         };
         let folder = tempfile::TempDir::with_prefix("souk-test-")?;
         let (state, log) = (folder.path().join("state"), folder.path().join("log"));
-        let request = build::BuildRequest { manifest: &manifest, runtime_config: None, components: &[], state: &state };
+        let request = build::BuildRequest {
+            manifest: &manifest,
+            runtime_config: None,
+            components: &[],
+            state: &state,
+            names_unchanged: true,
+        };
         build::run(request, false).await?;
         share_compiled(&state_beside(&manifest).join("cache"), &state);
         let program = std::env::current_exe()?;
@@ -111,15 +117,15 @@ fn start(program: &Path, manifest: &Path, state: &Path, port: &Path, log: &Path)
 
 /// Waits until the host answers, and returns its port. Says what the host compiles, which can take long.
 async fn wait(host: &mut Child, file: &Path, log: &Path) -> anyhow::Result<u16> {
-    let (mut said, mut since, mut is_told) = (0, Instant::now(), false);
+    let (mut said, mut since, mut told) = (0, Instant::now(), 0);
     loop {
         let says = std::fs::metadata(log).map_or(0, |log| log.len());
         if says != said {
             (said, since) = (says, Instant::now());
-            if !is_told && let Some(line) = progress::compiling_in(&read_log(log)) {
-                output::note(line);
-                is_told = true;
-            }
+            let text = read_log(log);
+            let compiling = progress::compiling_in(&text);
+            compiling.iter().skip(told).for_each(|line| output::note(line));
+            told = compiling.len();
         }
         if let Some(port) = std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok()) {
             return Ok(port);

@@ -149,6 +149,7 @@ impl Up {
                 runtime_config,
                 components: &self.components,
                 state: &state,
+                names_unchanged: true,
             };
             build::run(request, self.quiet).await?;
         }

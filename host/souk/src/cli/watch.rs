@@ -220,12 +220,13 @@ async fn rebuild(places: &Places, quiet: bool, component: &str) -> anyhow::Resul
         runtime_config: places.runtime_config.as_deref(),
         components: &names,
         state: &places.state,
+        names_unchanged: false,
     };
     build::run(request, quiet).await
 }
 
 /// Deploys what was built of a component, and returns whether it serves. If it is `refused`, the reason is printed,
-/// unless it is the one `before`.
+/// unless it is the one `before`. Of a component that has not changed, nothing else is printed.
 async fn deploy<'a>(
     app: &Arc<App>,
     quiet: bool,
@@ -240,6 +241,8 @@ async fn deploy<'a>(
         by: "souk up --watch".to_owned(),
         check: false,
     };
+    // A shared source, such as a contract, has the components built that watch it, and changes only some of them.
+    let quiet = quiet || app.serves_its_file(component).await;
     if !quiet {
         // Compiling a large component takes tens of seconds.
         output::note(&format!("compiling {component}"));

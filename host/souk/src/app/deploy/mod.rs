@@ -147,6 +147,14 @@ impl App {
         self.deploy_in_turn(Order { by, ..order }, None).await
     }
 
+    /// Whether the file at the `source` of a component is the version that serves.
+    pub(crate) async fn serves_its_file(&self, component: &str) -> bool {
+        let Ok((declared, pool)) = self.here(component) else { return false };
+        let path = declared.source;
+        let found = background(move || read_component(&path).ok().map(|bytes| digest(&bytes))).await;
+        found.flatten().is_some_and(|found| *pool.active().id().digest == *found)
+    }
+
     /// Deploys a new version, either requested or agreed on by the hosts.
     async fn deploy_in_turn(self: &Arc<Self>, order: Order, agreed: Option<&Intent>) -> Result<Deployed, DeployError> {
         let (declared, pool) = &self.here(&order.component)?;
