@@ -209,6 +209,34 @@ fn an_exception_in_javascript_or_python_is_told_to_its_developer() {
     }
 }
 
+/// Needs Node.js with npm.
+#[test]
+fn a_mistake_in_javascript_is_named_with_its_file_when_a_build_fails() {
+    let said = Desk::without_cargo().succeeds(
+        r#"souk new shop --language javascript; cd shop
+         souk add store --exports acme:links/store@0.1.0 --sqlite
+         cp store/app.js right.js
+         sed -i 's/^const DATABASE = .*/const DATABASE = ;/' store/app.js
+         ! souk build
+         cp right.js store/app.js
+         sed -i 's/^  get: func(key: string).*/&\n  remove-all: func(of-key: string) -> result<_, error>;/' wit/links/store.wit
+         ! souk build
+         sed -i 's/^  get(key) {/  removeAll(ofKey) {},\n\n&/' store/app.js
+         sed -i 's/^export { values as .*/export { values };/' store/app.js
+         ! souk build
+         echo 'export { values as "acme:links/store@0.1.0" };' >> store/app.js
+         souk build"#,
+    );
+    for fix in [
+        "correct store/app.js:6:18: SyntaxError: Unexpected token ';'",
+        "store/app.js exports `acme:links/store@0.1.0` without its function `removeAll`: write `removeAll(ofKey) { ... }`",
+        "store/app.js does not export `acme:links/store@0.1.0`: write `const store = {",
+    ] {
+        let line = format!("  fix: {fix}");
+        assert_eq!(said.lines().filter(|said| said.starts_with(&line)).count(), 1, "{line}: {said}");
+    }
+}
+
 #[test]
 fn every_kind_of_component_builds_and_passes_the_test_that_is_made_with_it() {
     let said = Desk::new().succeeds(

@@ -8,7 +8,7 @@
 //! A build runs the build scripts of every dependency. They get the environment without the variables that hold the
 //! application's values, which can be secrets: see [`BuildEnvironment`].
 
-use super::{ManifestArg, forgotten_imports, output, stale, state_before_reading, wit};
+use super::{ManifestArg, forgotten_imports, javascript, output, stale, state_before_reading, wit};
 use crate::fetch::{self, ComponentDownload};
 use anyhow::{Context, bail};
 use clap::Args;
@@ -138,16 +138,19 @@ pub(super) async fn run(request: BuildRequest<'_>, quiet: bool) -> anyhow::Resul
         tasks.spawn(async move {
             for (folder, steps) in queue {
                 for step in steps {
-                    step.run(&folder, shown, &environment).await?;
+                    if let Err(error) = step.run(&folder, shown, &environment).await {
+                        return Err((step.components, error));
+                    }
                 }
             }
-            anyhow::Ok(())
+            Ok(())
         });
     }
     while let Some(done) = tasks.join_next().await {
-        if let Err(error) = done? {
-            // Dropping the set ends the other commands.
-            return Err(explained(error, manifest, &built));
+        if let Err((components, error)) = done? {
+            // This ends the other commands.
+            drop(tasks);
+            return Err(explained(error, manifest, &components, &environment).await);
         }
     }
     files.sort_unstable();
@@ -159,10 +162,18 @@ pub(super) async fn run(request: BuildRequest<'_>, quiet: bool) -> anyhow::Resul
     Ok(())
 }
 
-/// The error of a build with what the sources of these components lack in the manifest, if the tool did not say it.
-fn explained(error: anyhow::Error, manifest: &Path, components: &[String]) -> anyhow::Error {
-    let fixes = souk_manifest::load_build_only(manifest).map(|plan| forgotten_imports::fixes(&plan, components));
-    match fixes.unwrap_or_default().as_slice() {
+/// The error of a build with what is wrong in the sources of these components, or missing for them in the manifest, if
+/// the tool did not say it.
+async fn explained(
+    error: anyhow::Error,
+    manifest: &Path,
+    components: &[String],
+    environment: &BuildEnvironment,
+) -> anyhow::Error {
+    let Ok(plan) = souk_manifest::load_build_only(manifest) else { return error };
+    let mut fixes = javascript::fixes(&plan, components, || environment.command("node")).await;
+    fixes.extend(forgotten_imports::fixes(&plan, components));
+    match fixes.as_slice() {
         [] => error,
         fixes => anyhow::anyhow!("{error:#}\n  fix: {}", fixes.join("\n  fix: ")),
     }

@@ -38,7 +38,7 @@ fn interfaces(contracts: &Contracts) -> Vec<String> {
 }
 
 /// The watched sources of a component in JavaScript or Python, each with its text.
-fn sources(step: &BuildStep) -> Vec<(PathBuf, String)> {
+pub(super) fn sources(step: &BuildStep) -> Vec<(PathBuf, String)> {
     let is_script = |file: &PathBuf| {
         file.extension().and_then(|kind| kind.to_str()).is_some_and(|kind| ["js", "mjs", "ts", "py"].contains(&kind))
     };

@@ -20,6 +20,7 @@ mod forgotten_imports;
 mod given;
 mod health;
 mod import;
+mod javascript;
 mod limits;
 mod messages;
 mod migrate;
@@ -65,8 +66,8 @@ souk_manifest::fixed_limits! {
 /// Every fixed limit of this module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     let parts = [FIXED_LIMITS, reach::FIXED_LIMITS, health::FIXED_LIMITS, sources::FIXED_LIMITS];
-    [parts.concat(), [test::FIXED_LIMITS, wait::FIXED_LIMITS, watch::FIXED_LIMITS, signals::FIXED_LIMITS].concat()]
-        .concat()
+    let commands = [test::FIXED_LIMITS, wait::FIXED_LIMITS, watch::FIXED_LIMITS, signals::FIXED_LIMITS];
+    [parts.concat(), commands.concat(), javascript::FIXED_LIMITS.to_vec()].concat()
 }
 
 /// Runs applications of sandboxed WebAssembly components with typed links between them.

@@ -19,6 +19,7 @@ mod package;
 mod tests;
 
 pub use error::ContractError;
+pub use package::ContractFunction;
 
 use package::{Package, parse};
 use souk_manifest::DependencyName;
@@ -70,6 +71,18 @@ impl Contracts {
     /// The packages, each with its interfaces.
     pub fn packages(&self) -> impl Iterator<Item = (&str, &BTreeSet<String>)> {
         self.packages.iter().map(|(name, package)| (name.as_str(), &package.interfaces))
+    }
+
+    /// The functions of `interface`, which is a full name. Those of its resources are left out.
+    pub fn functions(&self, interface: &str) -> &[ContractFunction] {
+        for package in self.packages.values() {
+            if let Some((_, functions)) =
+                package.functions.iter().find(|(name, _)| package.full_name(name) == interface)
+            {
+                return functions;
+            }
+        }
+        &[]
     }
 
     /// Whether `name` refers to an interface that can be the contract of a durable link.

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use wit_parser::{
-    Function, Interface, Result_, SourceMap, Type, TypeDefKind, TypeId, UnresolvedPackage, UnresolvedPackageGroup,
+    Function, FunctionKind, Interface, Result_, SourceMap, Type, TypeDefKind, TypeId, UnresolvedPackage,
+    UnresolvedPackageGroup,
 };
 
 /// One package: the files of a folder that name it, and the files beside them without a package name.
@@ -18,9 +19,20 @@ pub(super) struct Package {
     pub interfaces: BTreeSet<String>,
     /// Those of them that can be contracts of durable links.
     pub durable: BTreeSet<String>,
+    /// The functions of each interface.
+    pub functions: BTreeMap<String, Vec<ContractFunction>>,
     /// The packages that it uses.
     pub uses: BTreeSet<String>,
     files: Vec<(PathBuf, String)>,
+}
+
+/// A function of an interface.
+#[derive(Debug)]
+pub struct ContractFunction {
+    /// Its name.
+    pub name: String,
+    /// The names of its parameters.
+    pub parameters: Vec<String>,
 }
 
 /// Adds the WIT files in `folder` and its subfolders.
@@ -95,8 +107,9 @@ impl Package {
         let interfaces = all().filter_map(|interface| interface.name.clone()).collect();
         let durable = all().filter(|interface| is_durable(&group.main, interface));
         let durable = durable.filter_map(|interface| interface.name.clone()).collect();
+        let functions = all().filter_map(|interface| Some((interface.name.clone()?, functions(interface)))).collect();
         let uses = group.main.foreign_deps.keys().map(ToString::to_string).collect();
-        Ok(Package { name: group.main.name.to_string(), interfaces, durable, uses, files })
+        Ok(Package { name: group.main.name.to_string(), interfaces, durable, functions, uses, files })
     }
 
     /// Whether `name` refers to this package.
@@ -148,6 +161,17 @@ impl Package {
         text.push_str("}\n");
         text
     }
+}
+
+/// The functions of an interface, without those of its resources.
+fn functions(interface: &Interface) -> Vec<ContractFunction> {
+    let is_free =
+        |function: &&Function| matches!(function.kind, FunctionKind::Freestanding | FunctionKind::AsyncFreestanding);
+    let functions = interface.functions.values().filter(is_free).map(|function| ContractFunction {
+        name: function.name.clone(),
+        parameters: function.params.iter().map(|parameter| parameter.name.clone()).collect(),
+    });
+    functions.collect()
 }
 
 /// Whether an interface can be the contract of a durable link: it has functions, and each returns
