@@ -1,6 +1,7 @@
 //! Metrics: Prometheus can parse them, and clients cannot increase the number of series.
 
 use crate::harness::admin::Api;
+use crate::harness::nats::Nats;
 use crate::harness::store::Shop;
 use crate::harness::{App, Client, build, debian, eventually};
 use futures::StreamExt as _;
@@ -61,6 +62,7 @@ async fn prometheus_parser_accepts_the_metrics_of_a_store() {
         "souk_sqlite_wal_bytes{db_namespace=\"orders\"}",
         "souk_ready",
         "souk_messages{souk_message_state=\"dead\"}",
+        "souk_messages_known",
         "souk_oldest_message_age_seconds",
         "souk_log_lost_lines_total",
     ] {
@@ -140,6 +142,33 @@ async fn send(client: &Client, numbers: std::ops::Range<usize>) {
         client.open(method, &path).header("x-user", user).send().await.unwrap().bytes().await.unwrap();
     });
     requests.buffer_unordered(8).collect::<Vec<_>>().await;
+}
+
+#[tokio::test]
+async fn messages_that_cannot_be_counted_are_reported_as_unknown_and_no_old_number_stays() {
+    let mut nats = Nats::start();
+    let app = App::alone("durable").on_nats(&nats.url()).administered();
+    let host = app.start().await;
+    let api = Api::of(&host);
+    let known = async |is_known: bool| {
+        let (flag, wanted) = (format!("souk_messages_known {}\n", u8::from(is_known)), is_known);
+        eventually(&format!("the metrics have {flag}"), || async {
+            let text = metrics(&api).await;
+            let has_numbers = text.contains("souk_messages{") && text.contains("souk_oldest_message_age_seconds ");
+            let has_none = !text.contains("souk_messages{") && !text.contains("souk_oldest_message_age_seconds ");
+            (text.contains(&flag) && if wanted { has_numbers } else { has_none }).then_some(())
+        })
+        .await;
+    };
+    known(true).await;
+    nats.kill(0);
+    known(false).await;
+    nats.resume(0);
+    known(true).await;
+    // An application without durable links has neither.
+    let plain = App::alone("rogue").administered();
+    let host = plain.start().await;
+    assert!(!metrics(&Api::of(&host)).await.contains("souk_messages"));
 }
 
 #[tokio::test]
