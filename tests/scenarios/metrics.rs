@@ -89,17 +89,41 @@ fn app_folder(shop: &Shop) -> String {
     shop.app.state().display().to_string()
 }
 
-/// Checks the text with Prometheus' own parser and linter (`promtool`).
-fn check(text: &str) {
+/// Prometheus' own parser and linter.
+fn promtool() -> Command {
     let folder = build::target().join("debian");
-    let promtool = debian::found_or_unpacked("promtool", "prometheus", "usr/bin/promtool", &folder);
-    let mut check = Command::new(promtool);
+    Command::new(debian::found_or_unpacked("promtool", "prometheus", "usr/bin/promtool", &folder))
+}
+
+/// Checks the text with `promtool`.
+fn check(text: &str) {
+    let mut check = promtool();
     let check = check.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut check = check.spawn().unwrap();
     check.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let output = check.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "promtool: {said}\n{text}");
+}
+
+#[test]
+fn prometheus_takes_the_alerts_of_the_page_whose_metrics_there_are() {
+    let page = std::fs::read_to_string(build::root().join("docs/observe.md")).unwrap();
+    let alerts = page.split_once("useful alerts:\n\n```yaml\n").unwrap().1.split_once("```").unwrap().0;
+    let rules: String = alerts.lines().map(|line| format!("  {line}\n")).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("souk.yaml");
+    std::fs::write(&file, format!("groups:\n- name: souk\n  rules:\n{rules}")).unwrap();
+    let output = promtool().args(["check", "rules"]).arg(&file).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("4 rules"), "{said}{rules}");
+    let words = alerts.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let metrics: BTreeSet<&str> =
+        words.filter(|word| word.starts_with("souk_") && *word != "souk_message_state").collect();
+    assert_eq!(metrics.len(), 4, "{metrics:?}");
+    for metric in metrics {
+        assert!(page.contains(&format!("| `{metric}`")) || page.contains(&format!(", `{metric}`")), "{metric}");
+    }
 }
 
 #[tokio::test]
