@@ -1,6 +1,7 @@
 //! Metrics: Prometheus can parse them, and clients cannot increase the number of series.
 
 use crate::harness::admin::Api;
+use crate::harness::nats::Nats;
 use crate::harness::store::Shop;
 use crate::harness::{App, Client, build, debian, eventually};
 use futures::StreamExt as _;
@@ -61,6 +62,7 @@ async fn prometheus_parser_accepts_the_metrics_of_a_store() {
         "souk_sqlite_wal_bytes{db_namespace=\"orders\"}",
         "souk_ready",
         "souk_messages{souk_message_state=\"dead\"}",
+        "souk_messages_known",
         "souk_oldest_message_age_seconds",
         "souk_log_lost_lines_total",
     ] {
@@ -87,17 +89,41 @@ fn app_folder(shop: &Shop) -> String {
     shop.app.state().display().to_string()
 }
 
-/// Checks the text with Prometheus' own parser and linter (`promtool`).
-fn check(text: &str) {
+/// Prometheus' own parser and linter.
+fn promtool() -> Command {
     let folder = build::target().join("debian");
-    let promtool = debian::found_or_unpacked("promtool", "prometheus", "usr/bin/promtool", &folder);
-    let mut check = Command::new(promtool);
+    Command::new(debian::found_or_unpacked("promtool", "prometheus", "usr/bin/promtool", &folder))
+}
+
+/// Checks the text with `promtool`.
+fn check(text: &str) {
+    let mut check = promtool();
     let check = check.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut check = check.spawn().unwrap();
     check.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let output = check.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "promtool: {said}\n{text}");
+}
+
+#[test]
+fn prometheus_takes_the_alerts_of_the_page_whose_metrics_there_are() {
+    let page = std::fs::read_to_string(build::root().join("docs/observe.md")).unwrap();
+    let alerts = page.split_once("useful alerts:\n\n```yaml\n").unwrap().1.split_once("```").unwrap().0;
+    let rules: String = alerts.lines().map(|line| format!("  {line}\n")).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("souk.yaml");
+    std::fs::write(&file, format!("groups:\n- name: souk\n  rules:\n{rules}")).unwrap();
+    let output = promtool().args(["check", "rules"]).arg(&file).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("4 rules"), "{said}{rules}");
+    let words = alerts.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let metrics: BTreeSet<&str> =
+        words.filter(|word| word.starts_with("souk_") && *word != "souk_message_state").collect();
+    assert_eq!(metrics.len(), 4, "{metrics:?}");
+    for metric in metrics {
+        assert!(page.contains(&format!("| `{metric}`")) || page.contains(&format!(", `{metric}`")), "{metric}");
+    }
 }
 
 #[tokio::test]
@@ -140,6 +166,33 @@ async fn send(client: &Client, numbers: std::ops::Range<usize>) {
         client.open(method, &path).header("x-user", user).send().await.unwrap().bytes().await.unwrap();
     });
     requests.buffer_unordered(8).collect::<Vec<_>>().await;
+}
+
+#[tokio::test]
+async fn messages_that_cannot_be_counted_are_reported_as_unknown_and_no_old_number_stays() {
+    let mut nats = Nats::start();
+    let app = App::alone("durable").on_nats(&nats.url()).administered();
+    let host = app.start().await;
+    let api = Api::of(&host);
+    let known = async |is_known: bool| {
+        let (flag, wanted) = (format!("souk_messages_known {}\n", u8::from(is_known)), is_known);
+        eventually(&format!("the metrics have {flag}"), || async {
+            let text = metrics(&api).await;
+            let has_numbers = text.contains("souk_messages{") && text.contains("souk_oldest_message_age_seconds ");
+            let has_none = !text.contains("souk_messages{") && !text.contains("souk_oldest_message_age_seconds ");
+            (text.contains(&flag) && if wanted { has_numbers } else { has_none }).then_some(())
+        })
+        .await;
+    };
+    known(true).await;
+    nats.kill(0);
+    known(false).await;
+    nats.resume(0);
+    known(true).await;
+    // An application without durable links has neither.
+    let plain = App::alone("rogue").administered();
+    let host = plain.start().await;
+    assert!(!metrics(&Api::of(&host)).await.contains("souk_messages"));
 }
 
 #[tokio::test]

@@ -195,6 +195,8 @@ async fn a_host_that_drains_says_so_until_it_ends_and_begins_nothing_new() {
     .await;
     assert_eq!((&report["ready"], &report["draining"], &report["lacks"]), (&json!(false), &json!(true), &json!([])));
     assert_eq!(api.get("/livez").await.status, 200);
+    let metrics = api.get("/metrics").await.text();
+    assert!(metrics.contains("souk_draining 1\n") && metrics.contains("souk_ready 0\n"), "{metrics}");
     let refused = socket.send(Method::POST, "/v1/call", &[], call).await;
     assert_eq!(refused.status, 503, "{refused:?}");
     assert_eq!(held.await.unwrap().status, 200);

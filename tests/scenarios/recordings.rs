@@ -1,9 +1,9 @@
 //! Recorded calls: a replay gives the same results without side effects, and shows where a changed component differs.
 
 use super::golden;
-use crate::harness::App;
 use crate::harness::app::texts;
 use crate::harness::store::{JWT_SECRET, STRIPE_SECRET, Shop, stripe_down};
+use crate::harness::{App, eventually};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -103,6 +103,27 @@ async fn a_changed_component_shows_where_it_differs_first() {
     assert!(!same && said.contains("nothing matching is recorded"), "{said}");
     let (same, said) = replay(&shop.app, &["--list"]);
     assert!(same && said.contains(&format!("{id} gateway GET")), "{said}");
+}
+
+#[tokio::test]
+async fn each_call_of_a_recorded_component_has_a_fresh_instance() {
+    let app = App::alone("rogue").append("[component.rogue.tool.souk]\nrecord = true\n");
+    // Recordings do not contain what a component reads from its files.
+    let app = app.replace("files = [\"granted.txt\"]\n", "");
+    let host = app.start().await;
+    let client = host.client();
+    // An instance counts its calls. One that is reused goes on with the count, as that of `other` does.
+    for n in 1..=3 {
+        assert_eq!(client.get("/other/count").await.expect(200), n);
+        assert_eq!(client.get("/rogue/count").await.expect(200), 1);
+    }
+    // Without what an earlier call left, each runs again as it ran.
+    eventually("the calls are recorded", || async {
+        let (same, said) = replay(&app, &["--all", "--component", "rogue"]);
+        assert!(same || said.contains("nothing matching is recorded"), "{said}");
+        said.contains("3 of 3 calls as recorded").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

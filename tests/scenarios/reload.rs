@@ -81,6 +81,26 @@ async fn limits_are_applied_to_new_calls_and_a_limit_that_needs_a_restart_is_nam
     assert_eq!(body(&client, "/many").await, (200, "good-1".to_owned()));
 }
 
+#[tokio::test]
+async fn what_a_component_prints_is_logged_without_its_secrets_also_those_from_before_a_reload() {
+    let granted = r#"greeting = "{{ greeting }}""#;
+    let app = App::alone("rogue").replace("\"swordfish\"", "\"tuna-4711\"");
+    let app = app.replace(granted, &format!(r#"{granted}, token = "{{{{ token }}}}""#));
+    let host = app.start().await;
+    let client = host.client();
+    client.get("/rogue/print/mene-tuna-4711").await.expect(200);
+    host.wait_for_log("mene-***").await;
+    let app = app.replace("\"tuna-4711\"", "\"herring-4712\"");
+    let said = reload(&app).await;
+    assert!(said.contains("applied: component `rogue`: "), "{said}");
+    client.get("/rogue/print/tekel-tuna-4711-herring-4712").await.expect(200);
+    host.wait_for_log("tekel-***-***").await;
+    // The access log has the paths of requests.
+    let log = host.log().into_iter().filter(|line| !line.contains("/print/"));
+    let secret: Vec<_> = log.filter(|line| line.contains("tuna") || line.contains("herring")).collect();
+    assert!(secret.is_empty(), "{secret:?}");
+}
+
 // On one host, because the database is at first a file in the host's state folder.
 #[tokio::test]
 async fn a_component_stays_at_its_database_with_the_variable_and_the_grant_that_lead_to_it_until_the_next_start() {

@@ -5,6 +5,7 @@
 //! reason. A guest chooses what it asks for, so the log warns of one thing at most once a minute, and of a limited
 //! number of things.
 
+use crate::trace::SharedRedaction;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -47,9 +48,9 @@ impl Denials {
         }
     }
 
-    /// Logs that `database` rejected a statement of the component.
-    pub(crate) fn rejected(&self, database: &str, why: &str, trace: &str) {
-        let why = shortened(why);
+    /// Logs that `database` rejected a statement of the component, without what is `hidden`: the reason may quote it.
+    pub(crate) fn rejected(&self, database: &str, why: &str, hidden: &SharedRedaction, trace: &str) {
+        let why = shortened(&hidden.beginning(why, MAX_REPORTED_CHARACTERS));
         if self.is_due(&why) {
             let component = &self.component;
             tracing::warn!(%component, %trace, "component `{component}` ran a statement that {database} rejected: {why}");
@@ -81,6 +82,7 @@ fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trace::Redaction;
 
     #[tokio::test(start_paused = true)]
     async fn a_refusal_is_one_warning_a_minute_and_many_different_ones_are_bounded() {
@@ -95,11 +97,22 @@ mod tests {
         tokio::time::advance(REPEAT_INTERVAL).await;
         denials.refused("the key-value store \"carts\"", "it to key_value_stores of [component.web]", "2");
         assert_eq!(log.lines().len(), 2, "{:?}", log.lines());
+        let hidden = SharedRedaction::default();
         for n in 0..1000 {
-            denials.rejected("SQLite", &format!("no such column: {n}"), "3");
+            denials.rejected("SQLite", &format!("no such column: {n}"), &hidden, "3");
         }
         assert_eq!(log.lines().len(), 1 + MAX_REPORTED_REFUSALS, "{:?}", log.lines());
         assert_eq!(log.lines().last().map(|line| line.contains("rejected: no such column: ")), Some(true));
+    }
+
+    #[tokio::test]
+    async fn a_statement_that_a_database_rejected_is_reported_without_secrets() {
+        let log = crate::tests::Log::capture();
+        let hidden = SharedRedaction::default();
+        hidden.set(Redaction::of(["sk_live_1"].into_iter()));
+        Denials::new("web").rejected("SQLite", "no such column: sk_live_1", &hidden, "1");
+        assert!(log.lines().iter().all(|line| line.contains("rejected: no such column: ***")), "{:?}", log.lines());
+        assert_eq!(log.lines().len(), 1);
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ souk_manifest::fixed_limits! {
     pub(crate) const FIXED_LIMITS = "output of components";
 
     /// The most bytes of one line of a component's last output that are reported with its failure.
-    const MAX_LAST_WORDS_BYTES: usize = 512, bytes;
+    pub(super) const MAX_LAST_WORDS_BYTES: usize = 512, bytes;
 }
 
 /// What StarlingMonkey, the engine of `componentize-js`, prints before the error that a handler of requests has thrown.

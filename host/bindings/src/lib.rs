@@ -67,7 +67,7 @@ pub use http_limits::MAX_LARGE_HEADERS_BYTES;
 pub use line_budget::LineBudget;
 pub use memory::{InstanceLimits, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 pub use slice::Slice;
-pub use stdio::{Exception, brief, printable};
+pub use stdio::{Exception, MAX_LINE_BYTES, brief, printable};
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of resources.
@@ -173,6 +173,8 @@ pub struct Grants {
     pub telemetry: otel::GuestTelemetry,
     /// How many bytes the component may print to the log in a second.
     pub output: Arc<LineBudget>,
+    /// The values that the log leaves out of the component's texts.
+    pub hidden: trace::SharedRedaction,
 }
 
 impl Grants {
@@ -197,6 +199,7 @@ impl Grants {
             usage: Arc::default(),
             telemetry: otel::GuestTelemetry::default(),
             output: LineBudget::new(stdio::MAX_OUTPUT_BYTES),
+            hidden: trace::SharedRedaction::default(),
         }
     }
 }
@@ -252,7 +255,7 @@ impl Ctx {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         let resources = http_limits::ResourceCount::default();
-        let stdio = stdio::Stdio::new(&grants.component, version, &grants.output, &call.trace);
+        let stdio = stdio::Stdio::new(&grants, version, &call.trace);
         Ok(Ctx {
             table,
             wasi: wasi::context(&grants, &stdio, call.tape.as_ref())?,

@@ -2,7 +2,7 @@
 //! `stream`, `trace`).
 //!
 //! A guest's stdout is logged as information; its stderr as a warning, which `--quiet` still shows. An empty line makes
-//! no record.
+//! no record. A record has `***` in place of the values of secret variables.
 //!
 //! A guest must not be able to forge or flood the log. Control characters are escaped, so one line stays one record;
 //! invalid UTF-8 becomes U+FFFD; a line longer than [`MAX_LINE_BYTES`] is split into several records. Writing never
@@ -11,8 +11,10 @@
 //! endlessly uses its own processor time and loses lines, but does not affect the host's memory, its disk or the lines
 //! of others.
 
-use super::last_words::LastWords;
+use super::Grants;
+use super::last_words::{LastWords, MAX_LAST_WORDS_BYTES};
 use super::line_budget::LineBudget;
+use super::trace::SharedRedaction;
 use parking_lot::{Mutex, MutexGuard};
 use std::fmt::Write as _;
 use std::io;
@@ -28,7 +30,7 @@ souk_manifest::fixed_limits! {
     pub(crate) const FIXED_LIMITS = "output of components";
 
     /// The longest line in one log record; a longer line is split.
-    const MAX_LINE_BYTES: usize = 8 * 1024, bytes;
+    pub const MAX_LINE_BYTES: usize = 8 * 1024, bytes;
     /// The most that one component logs in a second.
     pub(super) const MAX_OUTPUT_BYTES: usize = 256 * 1024, bytes;
     /// How many bytes each line counts for in addition to its text: time, component and trace are logged with it.
@@ -44,11 +46,11 @@ pub(super) struct Stdio {
 }
 
 impl Stdio {
-    /// The streams of one instance; `budget` belongs to its component.
-    pub(super) fn new(component: &Arc<str>, version: Option<u64>, budget: &Arc<LineBudget>, trace: &Arc<str>) -> Self {
+    /// The streams of one instance of the component that `grants` belongs to.
+    pub(super) fn new(grants: &Grants, version: Option<u64>, trace: &Arc<str>) -> Self {
         let stream = |name| {
-            let (component, budget) = (component.clone(), budget.clone());
-            Stream(Arc::new(Output { component, version, name, budget, state: State::new(trace) }))
+            let (component, budget, hidden) = (grants.component.clone(), grants.output.clone(), grants.hidden.clone());
+            Stream(Arc::new(Output { component, version, name, budget, hidden, state: State::new(trace) }))
         };
         Stdio { stdout: stream("stdout"), stderr: stream("stderr") }
     }
@@ -66,7 +68,8 @@ impl Stdio {
     /// Why the guest failed, according to its standard error: its panic, its exception, or the last line.
     pub(super) fn last_words(&self) -> Option<String> {
         self.stderr.0.flush();
-        self.stderr.0.state().last.reason().map(|reason| printable(&reason))
+        let reason = self.stderr.0.state().last.reason();
+        reason.map(|reason| printable(&self.stderr.0.hidden.apply(&reason)))
     }
 
     /// Logs unfinished lines.
@@ -83,7 +86,8 @@ pub(super) struct Stream(Arc<Output>);
 impl Stream {
     /// The last exception that the guest has printed in this call.
     pub(super) fn exception(&self) -> Option<Exception> {
-        self.0.state().last.exception().map(Exception::new)
+        let exception = self.0.state().last.exception().map(|printed| self.0.hidden.apply(printed));
+        exception.as_deref().map(Exception::new)
     }
 }
 
@@ -108,6 +112,7 @@ struct Output {
     version: Option<u64>,
     name: &'static str,
     budget: Arc<LineBudget>,
+    hidden: SharedRedaction,
     state: Mutex<State>,
 }
 
@@ -131,7 +136,7 @@ impl Output {
     fn write(&self, bytes: &[u8]) {
         let State { trace, lines, last } = &mut *self.state();
         lines.push(bytes, |line| {
-            last.note(line);
+            self.note(last, line);
             self.log(trace, line);
         });
     }
@@ -139,9 +144,18 @@ impl Output {
     fn flush(&self) {
         let State { trace, lines, last } = &mut *self.state();
         lines.finish(|line| {
-            last.note(line);
+            self.note(last, line);
             self.log(trace, line);
         });
+    }
+
+    /// Remembers a line that may say why the guest failed.
+    fn note(&self, last: &mut LastWords, line: &[u8]) {
+        // First without secrets where it is cut: a part of one would stay, which nothing finds later.
+        match line.len() > MAX_LAST_WORDS_BYTES {
+            true => last.note(self.hidden.apply(&String::from_utf8_lossy(line)).as_bytes()),
+            false => last.note(line),
+        }
     }
 
     fn log(&self, trace: &str, line: &[u8]) {
@@ -158,7 +172,7 @@ impl Output {
         if !self.budget.admits(line.len() + LINE_OVERHEAD_BYTES, dropped) {
             return;
         }
-        let line = printable(&String::from_utf8_lossy(line));
+        let line = printable(&self.hidden.apply(&String::from_utf8_lossy(line)));
         match self.name {
             "stderr" => tracing::warn!(target: "guest", %component, version, stream = self.name, trace, "{line}"),
             _ => tracing::info!(target: "guest", %component, version, stream = self.name, trace, "{line}"),

@@ -124,6 +124,25 @@ fn what_a_guest_prints_is_logged_by_line_under_the_call_that_printed_it() {
     assert_eq!(log.lines(), expected);
 }
 
+#[test]
+fn what_a_guest_prints_is_logged_and_reported_without_secrets() {
+    use wasmtime_wasi::cli::StdoutStream as _;
+    let log = Log::capture();
+    let ctx = ctx(|_| {});
+    ctx.grants.hidden.set(trace::Redaction::of(["sk_live_1"].into_iter()));
+    ctx.stdio.stdout.p2_stream().write("pays with sk_live_1\n".into()).unwrap();
+    // The part of a line that is kept as the last words would end in the middle of the secret.
+    let long = format!("panicked at pay.rs:1:2:\n{} sk_live_1\n", "x".repeat(505));
+    ctx.stdio.stderr.p2_stream().write(long.into()).unwrap();
+    let words = ctx.last_words().unwrap();
+    assert!(words.starts_with("panicked at pay.rs:1:2: xxx") && words.ends_with(" ***"), "{words}");
+    ctx.stdio.stderr.p2_stream().write("Stack:\nsk_live_1\nStack:\n".into()).unwrap();
+    assert_eq!(ctx.printed_exception()().map(|exception| exception.text().to_owned()).as_deref(), Some("***"));
+    let lines = log.lines();
+    assert!(lines.len() == 6 && !lines.iter().any(|line| line.contains("sk_live")), "{lines:?}");
+    assert!(lines[0].contains("guest: pays with *** component=tested"), "{lines:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_component_that_prints_without_end_loses_lines_and_the_log_says_how_many_once_a_second() {
     use wasmtime_wasi::cli::StdoutStream as _;

@@ -10,8 +10,9 @@ use super::pool::{InUse, Lease, Pool};
 use super::recorded;
 use super::trial::{CountedCall, Outcome};
 use crate::report::Report;
+use souk_bindings::MAX_LINE_BYTES;
 use souk_bindings::call::CallContext;
-use souk_bindings::trace::Record;
+use souk_bindings::trace::{Record, SharedRedaction};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -151,6 +152,20 @@ impl Pool {
                 }
             }
         });
+    }
+
+    /// The values that no text of the component may bring into the log or the reason of a failure.
+    pub fn hidden(&self) -> &SharedRedaction {
+        self.boundaries.hidden()
+    }
+
+    /// The detail of an error as the log may have it: what a failed guest or its engine says can contain a secret.
+    pub(super) fn shown(&self, failure: Failure, detail: &impl std::fmt::Display) -> String {
+        match failure {
+            Failure::Trapped | Failure::Instantiation => self.hidden().beginning(&detail.to_string(), MAX_LINE_BYTES),
+            // The host's own words; an overload has thousands.
+            _ => detail.to_string(),
+        }
     }
 
     /// The error of a call that had not ended at its deadline.

@@ -13,6 +13,7 @@ use http::uri::Scheme;
 use http::{HeaderMap, Method, StatusCode};
 use http_body::Body;
 use souk_bindings::framing::{self, Count, Misframed};
+use souk_bindings::trace::SharedRedaction;
 use souk_bindings::{Ctx, Exception};
 use std::pin::pin;
 use std::sync::Arc;
@@ -44,6 +45,8 @@ pub(super) struct CallProgress {
     /// The number of its version.
     pub(super) version: u64,
     pub(super) trace: Arc<str>,
+    /// The values that the log leaves out of the component's texts.
+    pub(super) hidden: SharedRedaction,
     /// Whether the response's head was sent.
     pub(super) answered: AtomicBool,
     /// Whether the call was ended before the guest was done.

@@ -21,9 +21,9 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http_body::{Body, Frame, SizeHint};
 use souk_bindings::boundary::Crossing;
-use souk_bindings::brief;
 use souk_bindings::call::CallContext;
 use souk_bindings::framing::{self, Count};
+use souk_bindings::{MAX_LINE_BYTES, brief};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -195,6 +195,7 @@ impl Pool {
             component: self.component().clone(),
             version: version.0.id().number,
             trace: context.trace.clone(),
+            hidden: self.hidden().clone(),
             answered: AtomicBool::default(),
             aborted: AtomicBool::default(),
         });
@@ -410,7 +411,7 @@ impl Body for ResponseBody {
             },
             Some(Err(error)) => {
                 // The guest's own text may be in it.
-                let why = brief(&error.to_string());
+                let why = brief(&self.progress.hidden.beginning(&error.to_string(), MAX_LINE_BYTES));
                 self.abort_body(error, &why)
             }
         })

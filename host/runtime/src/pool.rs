@@ -87,7 +87,7 @@ pub struct Pool {
     deliveries: Boundary,
     failures: Failures,
     pressure: OnceLock<Pressure>,
-    boundaries: Boundaries,
+    pub(super) boundaries: Boundaries,
 }
 
 /// A version on loan to a call, which counts until this is dropped.
@@ -354,7 +354,7 @@ impl Pool {
 
     pub(super) fn error(&self, failure: Failure, detail: impl std::fmt::Display) -> CallError {
         self.failures.count(failure.key());
-        CallError::new(&self.component, failure, detail)
+        CallError::new(&self.component, failure, self.shown(failure, &detail))
     }
 
     /// An instance of `version` for one call: an idle one, a new one, or, when all allowed instances are busy, the next

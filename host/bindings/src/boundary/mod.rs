@@ -21,7 +21,7 @@ mod usage;
 
 use crate::call::CallContext;
 use crate::otel::GuestTelemetry;
-use crate::trace::{Attribute, Kind, OpenSpan, Span, Tracer};
+use crate::trace::{Attribute, Kind, OpenSpan, SharedRedaction, Span, Tracer};
 pub use families::Registry;
 use families::{BoundaryMetrics, Families, Family, METHODS, OTHER};
 use http::{Method, StatusCode};
@@ -36,6 +36,7 @@ pub struct Boundaries {
     families: Option<Arc<Families>>,
     tracer: Tracer,
     telemetry: GuestTelemetry,
+    hidden: SharedRedaction,
 }
 
 impl Boundaries {
@@ -54,7 +55,8 @@ impl Boundaries {
 
     /// The same boundaries, which also record traces with `tracer`.
     pub fn traced(self, tracer: Tracer) -> Self {
-        Boundaries { tracer, ..self }
+        let hidden = tracer.hidden().unwrap_or(self.hidden);
+        Boundaries { tracer, hidden, ..self }
     }
 
     /// Whether and where traces are recorded.
@@ -65,6 +67,11 @@ impl Boundaries {
     /// Where the components' own metrics and log records go.
     pub fn telemetry(&self) -> &GuestTelemetry {
         &self.telemetry
+    }
+
+    /// The values that no text of a component may bring into the log, traces, or the reasons of failures.
+    pub fn hidden(&self) -> &SharedRedaction {
+        &self.hidden
     }
 
     /// The registry of the metrics; `None` when the boundaries are off.

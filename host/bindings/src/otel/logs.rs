@@ -23,6 +23,7 @@ impl wit::Host for Ctx {
             Some(Attribute::Number(number)) => number.to_string(),
             None => name(&data.event_name.clone().unwrap_or_default()).into(),
         };
+        let body = self.grants.hidden.apply(&body);
         let component = self.grants.component.clone();
         let dropped = {
             let component = component.clone();

@@ -207,7 +207,7 @@ impl View<'_> {
 /// Logs a statement that PostgreSQL rejected, as it does where the statement does not fit the tables.
 fn report_rejected<T>(grants: &Grants, result: &Result<T, Error>, trace: &str) {
     if let Some(why) = result.as_ref().err().and_then(rejection) {
-        grants.denials.rejected("PostgreSQL", why, trace);
+        grants.denials.rejected("PostgreSQL", why, &grants.hidden, trace);
     }
 }
 

@@ -107,7 +107,7 @@ fn report_rejected<T>(grants: &Grants, result: &Result<T, Error>, trace: &str) {
     if let Err(Error::Io(why)) = result
         && is_rejected(why)
     {
-        grants.denials.rejected("SQLite", why, trace);
+        grants.denials.rejected("SQLite", why, &grants.hidden, trace);
     }
 }
 

@@ -66,7 +66,7 @@ impl Span {
     pub(crate) fn keep_guest(&self, span: GuestSpan) {
         let Some(place) = self.0.as_ref().filter(|place| place.root.recorded) else { return };
         let GuestSpan { id, parent, name, kind, start, duration, error, attributes, events } = span;
-        let why = error.as_deref().map(|why| place.root.tracing.hidden.read().apply(why));
+        let why = error.as_deref().map(|why| place.root.tracing.hidden.apply(why));
         let detail = why.as_deref().map(|why| super::record::cut(why).into());
         place.root.tracing.keep(Arc::new(Record {
             trace: place.root.trace,

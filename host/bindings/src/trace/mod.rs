@@ -30,14 +30,13 @@ pub use ids::{Parent, SpanId, TRACEPARENT, TRACESTATE, TraceId};
 pub(crate) use open_span::OpenSpan;
 pub(crate) use record::FIXED_LIMITS as SPAN_LIMITS;
 pub use record::{Attribute, Event, Guest, Kind, Record};
-pub use redaction::Redaction;
+pub use redaction::{Redaction, SharedRedaction};
 pub(crate) use ring::FIXED_LIMITS;
 pub use ring::{Filter, Summary, Trace};
 pub(crate) use statement::FIXED_LIMITS as STATEMENT_LIMITS;
 pub(crate) use statement::{Statements, operation};
 
 use http::{HeaderMap, HeaderValue};
-use parking_lot::RwLock;
 use ring::Ring;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -62,7 +61,7 @@ struct Tracing {
     sink: OnceLock<Sink>,
     lost: AtomicU64,
     /// What the reason of no failure may contain.
-    hidden: RwLock<Redaction>,
+    hidden: SharedRedaction,
     /// The component of what no component does.
     nobody: Arc<str>,
 }
@@ -79,7 +78,7 @@ impl Tracer {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is meant to saturate")]
         let share = (ratio.clamp(0.0, 1.0) * 18_446_744_073_709_551_616.0) as u64;
         let (ring, numbers) = (Ring::default(), ids::Numbers::new());
-        let (sink, lost, hidden, nobody) = (OnceLock::new(), AtomicU64::new(0), RwLock::default(), "".into());
+        let (sink, lost, hidden, nobody) = (OnceLock::new(), AtomicU64::new(0), SharedRedaction::default(), "".into());
         Tracer(Some(Arc::new(Tracing { share, parent_based, numbers, ring, sink, lost, hidden, nobody })))
     }
 
@@ -95,12 +94,10 @@ impl Tracer {
         }
     }
 
-    /// Removes these values from the reasons of failures from now on, instead of those before: a component that panics
-    /// may print a secret.
-    pub fn hide(&self, secrets: Redaction) {
-        if let Some(tracing) = &self.0 {
-            *tracing.hidden.write() = secrets;
-        }
+    /// The values that it removes from the reasons of failures: a component that panics may print a secret. `None` if
+    /// there are no traces.
+    pub fn hidden(&self) -> Option<SharedRedaction> {
+        self.0.as_ref().map(|tracing| tracing.hidden.clone())
     }
 
     /// Begins a trace in this host, and decides whether it is recorded. `parent` only gives the ids.

@@ -54,7 +54,7 @@ impl OpenSpan {
     /// Sets the reason of its failure, more exact than the kind of failure.
     pub(crate) fn fails(&mut self, why: &str) {
         // First without secrets: of one that is cut, a part would stay.
-        let why = self.root.tracing.hidden.read().apply(why);
+        let why = self.root.tracing.hidden.apply(why);
         self.change(|record| record.detail = Some(cut(&why).into()));
     }
 

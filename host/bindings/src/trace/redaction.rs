@@ -1,4 +1,5 @@
-//! Finds and removes the values of secret variables, in traces and in recordings.
+//! Finds and removes the values of secret variables: in traces, in recordings, in what components print, and in the
+//! reasons why calls and deliveries failed.
 //!
 //! A component seldom sends a secret as it is: a password is base64 in `Authorization: Basic`, percent-encoded in a
 //! query or a form, and a list of bytes in an argument. So each secret is looked for in the forms that such places have.
@@ -6,7 +7,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use parking_lot::RwLock;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 /// The text that replaces a secret value.
 const HIDDEN: &str = "***";
@@ -58,6 +61,30 @@ impl Redaction {
     /// Whether `text` contains one of these values.
     pub(crate) fn finds_in(&self, text: &str) -> bool {
         self.0.iter().any(|secret| text.contains(secret))
+    }
+}
+
+/// The redaction that an application uses now, for everything that outlives a reload; cheap to clone.
+#[derive(Clone, Default)]
+pub struct SharedRedaction(Arc<RwLock<Redaction>>);
+
+impl SharedRedaction {
+    /// Removes these values from now on, instead of those before.
+    pub fn set(&self, secrets: Redaction) {
+        *self.0.write() = secrets;
+    }
+
+    /// As [`Redaction::apply`].
+    pub fn apply(&self, text: &str) -> String {
+        self.0.read().apply(text)
+    }
+
+    /// The beginning of `text` without these values, for a reader that keeps at most `kept` bytes of it: a component's
+    /// text may have megabytes, and is searched for each form of each secret. The beginning is longer than what is
+    /// kept, so that a secret at the end of that is found as a whole.
+    pub fn beginning(&self, text: &str, kept: usize) -> String {
+        let end = text.floor_char_boundary(kept.saturating_mul(8));
+        self.apply(text.get(..end).unwrap_or_default())
     }
 }
 
@@ -184,6 +211,18 @@ mod tests {
         ] {
             assert_eq!(redaction.apply(text), shown);
         }
+    }
+
+    #[test]
+    fn a_secret_at_the_end_of_what_is_kept_of_a_text_is_left_out_as_a_whole() {
+        let shared = SharedRedaction::default();
+        let text = format!("{}sk_live_1 {}", "x".repeat(1020), "y".repeat(1 << 20));
+        assert!(shared.beginning(&text, 1024).contains("sk_live_1"));
+        shared.set(Redaction::of(["sk_live_1"].into_iter()));
+        let shown = shared.beginning(&text, 1024);
+        assert!(shown.starts_with(&format!("{}*** yy", "x".repeat(1020))), "{shown}");
+        assert!((1024..16 << 10).contains(&shown.len()), "{}", shown.len());
+        assert_eq!(shared.beginning("\u{e4}", 0), "");
     }
 
     #[test]

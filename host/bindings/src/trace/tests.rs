@@ -55,8 +55,9 @@ fn a_traceparent_is_read_and_written_as_the_recommendation_has_it() {
 #[test]
 fn the_reason_of_a_failure_is_kept_without_secrets() {
     let tracer = Tracer::sampled(1.0, true);
-    tracer.hide(Redaction::of(["old-key"].into_iter()));
-    tracer.hide(Redaction::of(["sk_live_1"].into_iter()));
+    let hidden = tracer.hidden().unwrap();
+    hidden.set(Redaction::of(["old-key"].into_iter()));
+    hidden.set(Redaction::of(["sk_live_1"].into_iter()));
     let root = tracer.root(None);
     let mut failed = begin(&root, Kind::Internal, "pay", "payments").unwrap();
     // Its end would be cut in the middle of the secret.

@@ -8,10 +8,10 @@ use super::contract::{self, Verdict};
 use super::message::{Key, Message, QueueError, kept};
 use super::queue::Queue;
 use super::schedule::{self, Scheduled};
-use super::{file, jetstream, watch};
+use super::{MAX_REASON_BYTES, file, jetstream, watch};
 use parking_lot::RwLock;
 use souk_bindings::call::CallContext;
-use souk_bindings::trace::{Attribute, Parent, Span};
+use souk_bindings::trace::{Attribute, Parent, SharedRedaction, Span};
 use souk_manifest::limits::ComponentLimits;
 use souk_runtime::{CallerType, Failure, Pool, Version, vital};
 use std::sync::Arc;
@@ -132,6 +132,19 @@ pub(super) enum DeliveryOutcome {
 }
 
 impl DeliveryOutcome {
+    /// The same outcome, whose reason is a component's text, without secrets: it is stored, logged and shown.
+    fn without(self, secrets: &SharedRedaction) -> Self {
+        let shown = |reason: String| secrets.beginning(&reason, MAX_REASON_BYTES);
+        match self {
+            DeliveryOutcome::Delivered => DeliveryOutcome::Delivered,
+            DeliveryOutcome::RetryLater { reason, uncounted } => {
+                DeliveryOutcome::RetryLater { reason: shown(reason), uncounted }
+            }
+            DeliveryOutcome::DeadLetter(reason) => DeliveryOutcome::DeadLetter(shown(reason)),
+            DeliveryOutcome::Stranded(reason) => DeliveryOutcome::Stranded(shown(reason)),
+        }
+    }
+
     /// The outcome of a message that was not delivered, as metrics name it.
     fn error(&self) -> Option<&'static str> {
         match self {
@@ -200,6 +213,8 @@ impl DeliveryWorker {
             }
             outcome => outcome,
         };
+        // First without secrets: of one that `kept` cuts, a part would stay.
+        let outcome = outcome.without(self.pool.hidden());
         if let DeliveryOutcome::RetryLater { reason, .. } | DeliveryOutcome::DeadLetter(reason) = &outcome {
             crossing.fails(|| kept(reason));
         }

@@ -5,6 +5,7 @@ use crate::durable::message::NewMessage;
 use crate::durable::operator::{self, Event, Request, Selection};
 use crate::durable::{FileQueue, JetStreamQueue};
 use crate::test_pool;
+use souk_bindings::trace::Redaction;
 use souk_manifest::NatsConfig;
 use souk_nats::Nats;
 use std::collections::BTreeSet;
@@ -123,6 +124,51 @@ async fn on_nats_a_message_of_another_type_is_delivered_if_it_fits_and_otherwise
     let nats = Nats::connect(&NatsConfig { servers, ..NatsConfig::default() }, "an app").await.unwrap();
     let components = BTreeSet::from(["target".to_owned()]);
     of_another_type(&Queue::JetStream(JetStreamQueue::open(nats, LIMIT_BYTES, components).await.unwrap())).await;
+}
+
+/// The component `target`, whose function `f` answers `reject` with the text that is its argument.
+fn rejecting() -> Arc<Pool> {
+    let text = format!(
+        r#"(component
+            (type $error (variant (case "retry" string) (case "reject" string)))
+            (core module $m
+                (memory (export "memory") 1)
+                (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
+                (func (export "f") (param i32 i32) (result i32)
+                    (i32.store8 (i32.const 0) (i32.const 1))
+                    (i32.store8 (i32.const 4) (i32.const 1))
+                    (i32.store (i32.const 8) (local.get 0))
+                    (i32.store (i32.const 12) (local.get 1))
+                    i32.const 0))
+            (core instance $i (instantiate $m))
+            (func $f (param "n" string) (result (result (error $error)))
+                (canon lift (core func $i "f") (memory (core memory $i "memory")) (realloc (core func $i "realloc"))))
+            (instance $contract (export "error" (type $error)) (export "f" (func $f)))
+            (export "{INTERFACE}" (instance $contract)))"#
+    );
+    test_pool::pool("target", &text)
+}
+
+#[tokio::test]
+async fn the_reason_of_a_dead_letter_is_stored_without_secrets_and_its_end_has_no_part_of_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let queue = Queue::File(FileQueue::open(&folder.path().join("queue.db"), LIMIT_BYTES).unwrap());
+    let pool = rejecting();
+    pool.hidden().set(Redaction::of(["sk_live_1"].into_iter()));
+    let digest = DeliveryWorker::of(&pool, pool.limits()).unwrap().handlers.read().all[0].ty.digest().to_owned();
+    let said = |text: &str| serde_json::json!({ "n": text }).to_string();
+    let short = store(&queue, &digest, &said("no access with sk_live_1")).await;
+    let long = store(&queue, &digest, &said(&format!("{}sk_live_1", "x".repeat(MAX_REASON_BYTES - 4)))).await;
+    let stop = CancellationToken::new();
+    let pools = [(&pool, pool.limits())].into_iter();
+    let deliveries = Deliveries::start(&queue, pools, &[], stop.clone()).await.unwrap();
+    let is_dead = |event: Option<&Event>| event.is_some_and(|event| event.state == "dead");
+    let short = until(&queue, &short, is_dead).await.unwrap();
+    assert_eq!(short.reason.as_deref(), Some("no access with ***"));
+    let long = until(&queue, &long, is_dead).await.unwrap();
+    assert!(long.reason.as_deref().is_some_and(|reason| reason.ends_with("xx***")), "{long:?}");
+    stop.cancel();
+    deliveries.finish(Duration::from_secs(60)).await;
 }
 
 #[tokio::test]

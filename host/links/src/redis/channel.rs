@@ -5,6 +5,7 @@ use redis::{Msg, Value};
 use souk_bindings::budget::{ApplicationBudget, HeldMemory};
 use souk_bindings::call::CallContext;
 use souk_bindings::printable;
+use souk_bindings::trace::SharedRedaction;
 use souk_manifest::{RedisTrigger, RedisUrl};
 use souk_runtime::{Exported, Pool};
 use std::collections::{BTreeMap, BTreeSet};
@@ -91,7 +92,8 @@ impl Channel {
         match self.pool.call(self.function, &[message], context).await {
             Ok(values) => {
                 if let Some(Val::Result(Err(error))) = values.first() {
-                    let error = error.as_ref().map_or_else(|| "an error".to_owned(), |error| error_line(error));
+                    let hidden = self.pool.hidden();
+                    let error = error.as_ref().map_or_else(|| "an error".to_owned(), |error| error_line(error, hidden));
                     tracing::error!(
                         %component, %trace, %channel,
                         "component `{component}` answered a message of the channel `{channel}` with {error}"
@@ -106,8 +108,8 @@ impl Channel {
     }
 }
 
-/// A guest's error as one short line for the log.
-fn error_line(error: &Val) -> String {
+/// A guest's error as one short line for the log, without what is `hidden`.
+fn error_line(error: &Val, hidden: &SharedRedaction) -> String {
     let text = match error {
         Val::Enum(case) | Val::Variant(case, None) => case.clone(),
         Val::Variant(case, Some(value)) => match &**value {
@@ -116,6 +118,7 @@ fn error_line(error: &Val) -> String {
         },
         _ => "an error".to_owned(),
     };
+    let text = hidden.beginning(&text, 200);
     printable(&text.chars().take(200).collect::<String>().replace('\n', " "))
 }
 

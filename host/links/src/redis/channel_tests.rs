@@ -1,6 +1,7 @@
 //! Which function gets messages. Scenarios with a real server test what happens to the messages.
 
 use super::*;
+use souk_bindings::trace::Redaction;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -43,8 +44,11 @@ fn messages_go_to_the_newest_interface_for_them_that_takes_bytes() {
 
 #[test]
 fn a_guests_error_is_logged_as_one_short_line() {
-    assert_eq!(error_line(&Val::Enum("error".into())), "error");
+    let hidden = SharedRedaction::default();
+    assert_eq!(error_line(&Val::Enum("error".into()), &hidden), "error");
     let other = |text: &str| Val::Variant("other".into(), Some(Box::new(Val::String(text.into()))));
-    assert_eq!(error_line(&other("a\nb")), "other: a b");
-    assert!(error_line(&other(&"x".repeat(1_000))).len() < 250);
+    assert_eq!(error_line(&other("a\nb"), &hidden), "other: a b");
+    assert!(error_line(&other(&"x".repeat(1_000)), &hidden).len() < 250);
+    hidden.set(Redaction::of(["sk_live_1"].into_iter()));
+    assert_eq!(error_line(&other("no access with sk_live_1"), &hidden), "other: no access with ***");
 }

@@ -141,6 +141,21 @@ mod tests {
         assert_eq!(sessions.find(&cookie), None);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_code_ends_after_a_minute_and_a_session_after_twelve_hours() {
+        let sessions = Sessions::default();
+        let late = sessions.code().unwrap();
+        tokio::time::advance(CODE_TTL).await;
+        assert_eq!(sessions.exchange(&late).unwrap(), None);
+        let code = sessions.code().unwrap();
+        tokio::time::advance(CODE_TTL - Duration::from_secs(1)).await;
+        let cookie = sessions.exchange(&code).unwrap().unwrap();
+        tokio::time::advance(SESSION_TTL - Duration::from_secs(1)).await;
+        assert_eq!(sessions.find(&cookie), Some((1, Right::Full)));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(sessions.find(&cookie), None);
+    }
+
     #[test]
     fn the_oldest_goes_where_there_are_too_many_and_all_go_at_once() {
         let sessions = Sessions::default();

@@ -15,16 +15,20 @@ use souk_manifest::{Application, Component, Diagnostic, ManifestErrors};
 use souk_nats::Nats;
 use std::sync::Arc;
 
-/// The values of the application's secret variables, which are redacted everywhere.
-fn redaction(application: &Application) -> Redaction {
+/// The values of the application's secret variables.
+fn secret_values(application: &Application) -> impl Iterator<Item = &str> {
     let values = application.components.values().flat_map(|component| component.variables.values());
-    Redaction::of(values.filter(|value| value.is_secret()).map(|value| value.expose()))
+    values.filter(|value| value.is_secret()).map(|value| value.expose())
+}
+
+/// Removes these values everywhere.
+fn redaction(application: &Application) -> Redaction {
+    Redaction::of(secret_values(application))
 }
 
 /// The same values, to keep them out of recordings.
 fn secrets(application: &Application) -> Secrets {
-    let values = application.components.values().flat_map(|component| component.variables.values());
-    Secrets::of(values.filter(|value| value.is_secret()).map(|value| value.expose()))
+    Secrets::of(secret_values(application))
 }
 
 /// What all components share.
@@ -43,7 +47,7 @@ pub(super) struct Shared {
 impl Shared {
     /// Creates it with nothing open.
     pub(super) fn new(application: &Application, boundaries: Boundaries) -> Result<Self, StartError> {
-        boundaries.tracer().hide(redaction(application));
+        boundaries.hidden().set(redaction(application));
         Ok(Shared {
             sqlite: sqlite::Databases::default(),
             postgres: Arc::default(),
@@ -75,9 +79,10 @@ impl Shared {
         Ok(())
     }
 
-    /// Keeps the secrets of `application` out of traces from now on.
-    pub(super) fn hide_secrets(&self, application: &Application) {
-        self.boundaries.tracer().hide(redaction(application));
+    /// Keeps the secrets of both applications out of traces, the log and the reasons of failures from now on: while one
+    /// follows the other, components have the variables of either.
+    pub(super) fn hide_secrets(&self, applications: [&Application; 2]) {
+        self.boundaries.hidden().set(Redaction::of(applications.into_iter().flat_map(secret_values)));
     }
 
     /// Opens what components of this host are granted, except what is open already. Blocks on the disk. Returns what
@@ -164,6 +169,7 @@ impl Shared {
             budget: self.budget.clone(),
             boundaries,
             telemetry: self.boundaries.telemetry().clone(),
+            hidden: self.boundaries.hidden().clone(),
             traced_values: component.traces_arguments.then(|| Arc::new(redaction(application))),
             ..Grants::nothing(name, limits, http)
         })

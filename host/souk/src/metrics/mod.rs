@@ -2,7 +2,9 @@
 //!
 //! Calls are measured where they happen ([`souk_bindings::boundary`]). Current values (instances, memory, connections,
 //! messages) are read for each answer ([`state`]), with one exception: counting waiting messages needs the disk or
-//! NATS, so a task counts them every [`STATS_INTERVAL`] and an answer has the last count.
+//! NATS, so a task counts them every [`STATS_INTERVAL`] and an answer has the last count. If that fails, the numbers
+//! are left out, because the last ones may be wrong by now, and `souk_messages_known` is 0: an alert on a number that
+//! is missing would be silent.
 
 mod state;
 
@@ -54,7 +56,7 @@ impl Metrics {
         }
     }
 
-    /// The last count of waiting messages of durable links; `None` if there are no durable links.
+    /// The last count of waiting messages of durable links; `None` if there are no durable links, or if it failed.
     pub(crate) fn messages(&self) -> Option<Stats> {
         *self.messages.lock()
     }
@@ -87,11 +89,12 @@ impl Metrics {
 /// Counts the waiting messages at intervals.
 async fn count_messages(app: Arc<App>, messages: Arc<Mutex<Option<Stats>>>) {
     loop {
-        // A reload may open it.
-        if let Some(queue) = app.queue() {
-            let stats = tokio::time::timeout(STATS_TIMEOUT, queue.stats()).await;
-            *messages.lock() = stats.ok().and_then(Result::ok);
-        }
+        // A reload may open or close it.
+        let stats = match app.queue() {
+            Some(queue) => tokio::time::timeout(STATS_TIMEOUT, queue.stats()).await.ok().and_then(Result::ok),
+            None => None,
+        };
+        *messages.lock() = stats;
         tokio::time::sleep(STATS_INTERVAL).await;
     }
 }

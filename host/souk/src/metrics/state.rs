@@ -72,6 +72,10 @@ pub(super) fn gather(
     }
     components(&measures, app)?;
     databases(&measures, app)?;
+    if app.queue().is_some() {
+        let help = "Whether the messages of durable links could be counted; if not, their numbers are missing.";
+        measures.one("souk_messages_known", help, flag(messages.is_some()))?;
+    }
     if let Some(stats) = messages {
         durable(&measures, stats)?;
     }

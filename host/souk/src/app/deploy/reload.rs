@@ -50,6 +50,7 @@ impl App {
             *self.composed.write() = Arc::new(silent);
             return Ok(Reloaded { applied: Vec::new(), left });
         }
+        now.shared.hide_secrets([&now.application, &merged.application]);
         let composed = self.compose(&now, merged).await?;
         let applied = self.exchange(composed).await?;
         Ok(Reloaded { applied, left })
@@ -86,7 +87,6 @@ impl App {
         }
         let ended = now.channels.iter().filter(|old| !composition.channels.iter().any(|new| new.is_same(old)));
         ended.for_each(|channel| channel.end());
-        composition.shared.hide_secrets(&application);
         *self.composed.write() = Arc::new(composition);
         // For the components that are added.
         self.apply_trials();
