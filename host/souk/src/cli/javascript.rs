@@ -176,7 +176,7 @@ fn has_export(text: &str, interface: &str, object: &str) -> bool {
             });
         }
         // What another file has is not searched.
-        let mut words = rest.split(|c| !is_part_of_name(c)).filter(|word| !word.is_empty());
+        let mut words = rest.split(|c: char| !is_part_of_name(c)).filter(|word| !word.is_empty());
         rest.starts_with('*') || words.nth(1) == Some(object)
     })
 }
