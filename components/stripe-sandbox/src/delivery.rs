@@ -1,14 +1,14 @@
 //! Sends waiting events to the webhook until it answers with a status of 200 to 299, with a new signature each time.
 //!
-//! A component runs only while it is called. So an event that the webhook does not accept is tried a few times while the
-//! customer waits for the redirect, and then again during later requests and by a schedule of the host, less and less
-//! often. A call claims the events that it sends for as long as sending may take: no two calls send the same event at
+//! A component runs only while it is called. So an event that the webhook does not accept is tried a few times while
+//! the customer waits for the redirect, and then again during later requests and by a schedule of the host, less and
+//! less often. A call claims the events that it sends for as long as sending may take: no two calls send the same event at
 //! once, and if a call is aborted, nothing is lost. So every event is delivered at least once and in no guaranteed
 //! sequence, as with Stripe.
 //!
 //! If the host dies during a payment, the remaining events are sent by the first call after the claim has ended: at the
-//! latest by the schedule `send-waiting`, a minute after the restart. One call of it sends a limited number of events, and
-//! stops when the webhook does not accept one.
+//! latest by the schedule `send-waiting`, a minute after the restart. One call of it sends a limited number of events,
+//! and stops when the webhook does not accept one.
 
 use crate::db;
 use crate::ids;
