@@ -13,9 +13,9 @@
 //! while the provider is being asked: the operator saw a pending order, so to them it is new.
 //!
 //! Orders are checked in the sequence of their creation. Pages that have ended are marked, so the next call asks only
-//! about pages that the provider keeps open (about a day's orders) and about pages with problems. Pages of orders that
-//! were paid or delivered are marked too, so that the database keeps them apart and a call reads no others. Pages with problems
-//! stay: the cause may be our key, and a wrong key must not make us give up a page.
+//! about pages that the provider keeps open (about a day's orders) and about pages with problems. Pages with problems
+//! stay: the cause may be our key, and a wrong key must not make us give up a page. Pages of orders that were paid or
+//! delivered are marked first, so that the database need not read them each time.
 
 use crate::bindings::administration::{Problem, Report};
 use crate::bindings::checkout::{self, SessionState};
