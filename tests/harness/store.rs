@@ -185,12 +185,19 @@ impl Shop {
         answer
     }
 
-    /// What `souk events list` has: the messages of durable links, as JSON.
+    /// What `souk events list` has: the messages of durable links, as JSON. Calls of schedules come and go by the clock,
+    /// so those that are neither dead nor stranded are left out.
     pub(crate) async fn events(&self, arguments: &[&str]) -> Vec<Value> {
         let output = self.app.souk("events", &[&["list", "--json"], arguments].concat()).await;
         let (out, err) = app::texts(&output);
         assert!(output.status.success(), "{out}\n{err}");
-        serde_json::from_str(&out).unwrap_or_else(|e| panic!("not JSON ({e}): {out:?}"))
+        let mut events: Vec<Value> = serde_json::from_str(&out).unwrap_or_else(|e| panic!("not JSON ({e}): {out:?}"));
+        let is_passing = |event: &Value| {
+            let scheduled = event["caller"].as_str().is_some_and(|caller| caller.starts_with("schedule "));
+            scheduled && ["pending", "delivering"].iter().any(|state| event["state"] == **state)
+        };
+        events.retain(|event| !is_passing(event));
+        events
     }
 
     /// Pays an order: the provider says that `cents` were charged for it. Returns that event.

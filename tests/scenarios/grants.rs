@@ -41,6 +41,7 @@ const GRANTS: &str = "  auth
     sqlite    products
     variables database_url
   stripe-sandbox
+    schedule  send-waiting (every 1m)
     sqlite    stripe-sandbox
     outbound  http://webhook.spin.internal
     variables public_url, stripe_endpoint_secret

@@ -115,6 +115,23 @@ async fn events_that_a_killed_host_did_not_send_are_sent_with_later_orders() {
 }
 
 #[tokio::test]
+async fn events_that_a_killed_host_did_not_send_are_sent_by_a_schedule_without_any_request() {
+    let shop = Shop::of(App::store_alone()).await.restart(|app| down(app, "webhook")).await;
+    let token = shop.customer().await;
+    let (id, page) = order(&shop, &token).await;
+    click(&shop, "pay", &page, "").await;
+    assert_eq!(shop.order_by_id(&token, &id).await["status"], "PENDING");
+    // Each second, not each minute, so that the scenario takes no minute.
+    let app = up_again(shop.kill(), "webhook").replace("every = \"1m\"", "every = \"1s\"");
+    let shop = Shop::of(app).await;
+    // Nobody asks the sandbox for anything: this only reads the order.
+    eventually("the order is paid", || async {
+        (shop.order_by_id(&token, &id).await["status"] == "PAID").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_refund_gives_the_whole_payment_back_once() {
     let (shop, token) = open().await;
     let (id, page) = order(&shop, &token).await;

@@ -14,7 +14,8 @@
 //!
 //! Orders are checked in the sequence of their creation. Pages that have ended are marked, so the next call asks only
 //! about pages that the provider keeps open (about a day's orders) and about pages with problems. Pages with problems
-//! stay: the cause may be our key, and a wrong key must not make us give up a page.
+//! stay: the cause may be our key, and a wrong key must not make us give up a page. Pages of orders that were paid or
+//! delivered are marked first, so that the database need not read them each time.
 
 use crate::bindings::administration::{Problem, Report};
 use crate::bindings::checkout::{self, SessionState};
@@ -29,6 +30,8 @@ const MAX_ORDERS: u32 = 100;
 /// After this time, which includes the refunds, the call begins no further order, so that it answers within the usual
 /// 30 s of a call unless the provider takes very long for a single order. Changes that are stored by then stay.
 const MAX_RUN_TIME: Duration = Duration::from_secs(10);
+/// After this time a call marks no further pages of orders that were paid or delivered; the next call continues.
+const MAX_RETIRE_TIME: Duration = Duration::from_secs(2);
 
 /// See `reconcile` in the contract.
 ///
@@ -38,7 +41,10 @@ pub(crate) fn reconcile(database: &Database, minutes: u32, after: Option<&str>) 
     let start = Instant::now();
     // Only for the first page of a reconciliation.
     let refunds = match after {
-        None => refund::settle::settle(database, minutes, MAX_ORDERS)?,
+        None => {
+            retire(database)?;
+            refund::settle::settle(database, minutes, MAX_ORDERS)?
+        }
         Some(_) => Vec::new(),
     };
     let pages = database.query(sql::OPEN_PAGES, &[minutes.into(), after.into(), MAX_ORDERS.into()])?;
@@ -66,6 +72,19 @@ pub(crate) fn reconcile(database: &Database, minutes: u32, after: Option<&str>) 
         report.next = last;
     }
     Ok(report)
+}
+
+/// Marks the pages of orders that were paid or delivered as ended, until the time is over.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) fn retire(database: &Database) -> Result<(), souk_database::Error> {
+    let start = Instant::now();
+    let mut more = true;
+    while more && start.elapsed() < MAX_RETIRE_TIME {
+        more = database.query(sql::RETIRE_PAGES, &[])?.next().is_some();
+    }
+    Ok(())
 }
 
 /// The page of an attempt.

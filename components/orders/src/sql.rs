@@ -19,8 +19,8 @@
 //! There are no deadlocks. Locks are taken in this sequence: event, pages, order, then charge or key. Only the creation
 //! of an order first waits for its turn among its customer's orders and then takes its key. Until then it holds no lock
 //! that others wait for, and from then on it waits for nobody, because the order is new. The cleaning statements
-//! ([`PURGE_KEYS`], [`PURGE_EVENTS`]) skip locked rows. They run alone, or after the insert that might wait for another
-//! cleaner. References to an order take a lock that does not conflict with these.
+//! ([`PURGE_KEYS`], [`PURGE_EVENTS`], [`RETIRE_PAGES`]) skip locked rows. They run alone, or after the insert that might
+//! wait for another cleaner. References to an order take a lock that does not conflict with these.
 
 pub(crate) mod import;
 pub(crate) mod money;
@@ -275,35 +275,64 @@ pub(crate) const LAST_SESSION: Statement = statement!(READ_SESSION, " ORDER BY a
 pub(crate) const END_SESSION: Statement =
     statement!("UPDATE payment_sessions SET ended = true WHERE order_id = ?1 AND session_id = ?2");
 
+/// The pages that may be open, of pending and cancelled orders, for a statement that goes on with them. Reads as many rows
+/// as there are such pages, however many orders there are: `payment_sessions_open` is an index of the pages that were
+/// stored and have not ended, and their orders are looked up by id. SQLite joins in this sequence because of
+/// `CROSS JOIN`, and finds a partial index only if the statement has the index's condition word for word.
+///
+/// A page without a session may be open too: its caller died, or could not store it. A request for the same attempt
+/// returns the same page for as long as the provider remembers it, which is 24 hours. Such pages are found by the pending
+/// orders of that time.
+const MAY_BE_OPEN: Statement = statement!(
+    "WITH pages AS MATERIALIZED (\
+     SELECT seq, id, created_at, attempt, session_id FROM payment_sessions CROSS JOIN orders \
+     WHERE id = order_id AND NOT ended AND session_id IS NOT NULL AND status IN ('PENDING', 'CANCELLED') \
+     UNION ALL \
+     SELECT seq, id, created_at, attempt, session_id FROM orders CROSS JOIN payment_sessions \
+     WHERE order_id = id AND NOT ended AND session_id IS NULL AND status = 'PENDING' AND created_at > ",
+    (ago!("23 hours")),
+    ")"
+);
+
 /// Parameters: minimum age of the order in minutes, order after which to continue or null, limit of orders. Returns the
-/// pages that may be open, of pending and cancelled orders: order, attempt, the session or null, and the known charges
-/// of the order as a JSON array of ids; the oldest order first. A page without a session may be open too: its caller
-/// died, or could not store it. A request for the same attempt returns the same page for as long as the provider
-/// remembers it, which is 24 hours.
+/// pages that may be open: order, attempt, the session or null, and the known charges of the order as a JSON array of
+/// ids; the oldest order first.
 ///
 /// The age is limited to a hundred years, because a time too far in the past is an error on PostgreSQL.
 pub(crate) const OPEN_PAGES: Statement = statement!(
-    "WITH candidates AS (\
-     SELECT seq, id, status, created_at FROM orders WHERE status IN ('PENDING', 'CANCELLED') AND created_at <= ",
+    MAY_BE_OPEN,
+    ", candidates AS (SELECT DISTINCT seq FROM pages WHERE created_at <= ",
     (Statement::each(
         "strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-' || ?1 || ' minutes')",
         "statement_timestamp() - least(?1::bigint, 52560000) * interval '1 minute'"
     )),
-    " AND seq > coalesce((SELECT seq FROM orders WHERE id = ?2), 0) \
-     AND EXISTS (SELECT 1 FROM payment_sessions WHERE order_id = id AND NOT ended AND (session_id IS NOT NULL OR \
-     (status = 'PENDING' AND created_at > ",
-    (ago!("23 hours")),
-    "))) ORDER BY seq LIMIT ",
+    " AND seq > coalesce((SELECT seq FROM orders WHERE id = ?2), 0) ORDER BY seq LIMIT ",
     (most!("?3")),
-    ") SELECT candidates.id, attempt, session_id, ",
+    ") SELECT id, attempt, session_id, ",
     (Statement::each(
-        "(SELECT json_group_array(charges.id) FROM charges WHERE charges.order_id = candidates.id)",
-        "(SELECT coalesce(json_agg(charges.id), '[]')::text FROM charges WHERE charges.order_id = candidates.id)"
+        "(SELECT json_group_array(charges.id) FROM charges WHERE charges.order_id = pages.id)",
+        "(SELECT coalesce(json_agg(charges.id), '[]')::text FROM charges WHERE charges.order_id = pages.id)"
     )),
-    " FROM candidates JOIN payment_sessions ON payment_sessions.order_id = candidates.id \
-     WHERE NOT ended AND (session_id IS NOT NULL OR (status = 'PENDING' AND created_at > ",
-    (ago!("23 hours")),
-    ")) ORDER BY seq, attempt"
+    " FROM pages WHERE seq IN (SELECT seq FROM candidates) ORDER BY seq, attempt"
+);
+
+/// No parameters. A random order with a page that may be open.
+pub(crate) const ANY_OPEN: Statement = statement!(MAY_BE_OPEN, " SELECT id FROM pages ORDER BY random() LIMIT 1");
+
+/// No parameters. Marks some pages as ended whose orders were paid or delivered: nobody needs to watch them, because
+/// such an order never becomes pending or cancelled. Returns a row for each. Without this, [`MAY_BE_OPEN`] would read
+/// each of them again and again. It is no part of the transaction that stores a payment, because that has locked the
+/// order, and pages are locked before orders.
+pub(crate) const RETIRE_PAGES: Statement = statement!(
+    "UPDATE payment_sessions SET ended = true WHERE ",
+    (Statement::each(
+        "(order_id, attempt) IN (SELECT order_id, attempt",
+        "ctid = ANY (ARRAY(SELECT payment_sessions.ctid"
+    )),
+    " FROM payment_sessions CROSS JOIN orders WHERE id = order_id AND NOT ended AND session_id IS NOT NULL \
+     AND status NOT IN ('PENDING', 'CANCELLED') LIMIT 1000",
+    (Statement::each(")", " FOR NO KEY UPDATE OF payment_sessions SKIP LOCKED))")),
+    " RETURNING 1"
 );
 
 /// No parameters.

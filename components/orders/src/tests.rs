@@ -14,6 +14,7 @@ pub(crate) use souk_test::postgres;
 mod at_once;
 mod import;
 mod lists;
+mod pages;
 mod quota;
 
 /// An empty database of each kind.
@@ -31,6 +32,7 @@ pub(crate) fn sqlite() -> Database {
         include_str!("../migrations/sqlite/0005_imported.sql"),
         include_str!("../migrations/sqlite/0006_new_orders.sql"),
         include_str!("../migrations/sqlite/0007_unsettled_refunds.sql"),
+        include_str!("../migrations/sqlite/0008_open_pages.sql"),
     ])
 }
 
@@ -46,6 +48,7 @@ pub(crate) fn on_postgres() -> (Database, String) {
         include_str!("../migrations/postgres/0006_imported.sql"),
         include_str!("../migrations/postgres/0007_open_orders_counted.sql"),
         include_str!("../migrations/postgres/0008_unsettled_refunds.sql"),
+        include_str!("../migrations/postgres/0009_open_pages.sql"),
     ];
     (Database::postgres(&url, &migrations), url)
 }

@@ -40,11 +40,6 @@ const OLD_KEYS: Statement =
     statement!("SELECT 1 FROM idempotency_keys WHERE created_at <= ", (ago!("24 hours")), " LIMIT 1");
 /// No parameters. Whether there are expired ids of events.
 const OLD_EVENTS: Statement = statement!("SELECT 1 FROM events WHERE seen_at <= ", (ago!("90 days")), " LIMIT 1");
-/// No parameters. A random order with a page that may be open.
-const ANY_OPEN: Statement = statement!(
-    "SELECT order_id FROM payment_sessions JOIN orders ON id = order_id \
-     WHERE NOT ended AND status IN ('PENDING', 'CANCELLED') ORDER BY random() LIMIT 1"
-);
 
 impl From<Error> for DeliveryError {
     /// Another call helps, once the missing service is back or the error is fixed.
@@ -135,7 +130,7 @@ pub(crate) fn reconcile() -> Result<(), DeliveryError> {
     let mut report = reconcile::reconcile(&database, RECONCILED_AFTER_MINUTES, None)?;
     if report.next.is_some() {
         // Each run asks about the oldest orders, and about as many others from a random place.
-        let any = database.query(ANY_OPEN, &[])?.next().map(|mut row| row.text()).transpose()?;
+        let any = database.query(sql::ANY_OPEN, &[])?.next().map(|mut row| row.text()).transpose()?;
         let more = reconcile::reconcile(&database, RECONCILED_AFTER_MINUTES, any.as_deref())?;
         report.asked = report.asked.saturating_add(more.asked);
         report.ended = report.ended.saturating_add(more.ended);

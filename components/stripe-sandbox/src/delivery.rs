@@ -1,14 +1,14 @@
 //! Sends waiting events to the webhook until it answers with a status of 200 to 299, with a new signature each time.
 //!
-//! A component runs only while it answers a request. So an event that the webhook does not accept is tried a few times
-//! while the customer waits for the redirect, and then again during later requests, less and less often. A request
-//! claims the events that it sends for as long as sending may take: no two requests send the same event at once, and if
-//! a request is aborted, nothing is lost. So every event is delivered at least once and in no guaranteed sequence, as
-//! with Stripe.
+//! A component runs only while it is called. So an event that the webhook does not accept is tried a few times while
+//! the customer waits for the redirect, and then again during later requests and by a schedule of the host, less and
+//! less often. A call claims the events that it sends for as long as sending may take: no two calls send the same event at
+//! once, and if a call is aborted, nothing is lost. So every event is delivered at least once and in no guaranteed
+//! sequence, as with Stripe.
 //!
-//! If the host dies during a payment, the remaining events are sent by the first request to this component after the
-//! claim has ended: somebody opens a page, a new order gets its page, or `reconcile` asks about a page. An operator
-//! calls `reconcile`, and every half hour so does a schedule, for orders older than an hour.
+//! If the host dies during a payment, the remaining events are sent by the first call after the claim has ended: at the
+//! latest by the schedule `send-waiting`, a minute after the restart. One call of it sends a limited number of events,
+//! and stops when the webhook does not accept one.
 
 use crate::db;
 use crate::ids;
@@ -29,10 +29,13 @@ const MAX_PAUSE_SECONDS: i64 = 300;
 /// The most bytes of the webhook's answer, of which only the status is used.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
+/// The most batches of events that a call of the schedule sends; a batch is what one claim takes, ten events.
+const MAX_BATCHES: u32 = 100;
+
 /// The pauses before further attempts to send a customer's own events, in milliseconds.
 const PAUSES_MS: [u64; 2] = [200, 800];
 
-/// How much time of a request sending may take.
+/// How much time of a call sending may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Patience<'a> {
     /// Somebody pays: the webhook should get the events of this session before the customer is back in the shop, so
@@ -40,6 +43,8 @@ pub(crate) enum Patience<'a> {
     Customer(&'a str),
     /// The request is about something else, and there may be waiting events.
     InPassing,
+    /// The call is for the events that wait.
+    Schedule,
 }
 
 impl Patience<'_> {
@@ -48,10 +53,20 @@ impl Patience<'_> {
         match self {
             Patience::Customer(_) => 10,
             Patience::InPassing => 2,
+            // Less than the 30 s that a call may take.
+            Patience::Schedule => 20,
         }
     }
 
-    /// How long this request claims the events, in seconds: until it would give up, and no longer, because it may have
+    /// The most batches of events of any session.
+    fn batches(self) -> u32 {
+        match self {
+            Patience::Customer(_) | Patience::InPassing => 1,
+            Patience::Schedule => MAX_BATCHES,
+        }
+    }
+
+    /// How long this call claims the events, in seconds: until it would give up, and no longer, because it may have
     /// died. One second more, because the clock counts whole seconds.
     fn claim(self) -> i64 {
         i64::from(self.seconds()) + 1
@@ -63,11 +78,24 @@ pub(crate) fn send_waiting(patience: Patience<'_>) {
     let end = Instant::now() + Duration::from_secs(patience.seconds().into());
     let in_time = match patience {
         Patience::Customer(session) => send_all_of(session, patience, end),
-        Patience::InPassing => true,
+        Patience::InPassing | Patience::Schedule => true,
     };
-    if !in_time || send_some(None, patience, end) == Some(Sent::Late) {
+    if !in_time || !send_batches(patience, end) {
         eprintln!("the webhook did not answer in time; the remaining events are sent again later");
     }
+}
+
+/// Sends events of any session, until none waits or the webhook did not accept one. Returns whether that took no longer
+/// than until `end`.
+fn send_batches(patience: Patience<'_>, end: Instant) -> bool {
+    for _ in 0..patience.batches() {
+        match send_some(None, patience, end) {
+            Some(Sent::All) => {}
+            Some(Sent::Late) => return false,
+            Some(Sent::NotAll) | None => break,
+        }
+    }
+    true
 }
 
 /// Sends until no event of this session waits. Pauses after a refusal, and while another request is sending. Returns
@@ -172,9 +200,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_claim_ends_when_its_request_would_have_given_up() {
+    fn a_claim_ends_when_its_call_would_have_given_up() {
         assert_eq!(Patience::InPassing.claim(), 3);
         assert_eq!(Patience::Customer("cs_test_1").claim(), 11);
+        assert_eq!(Patience::Schedule.claim(), 21);
     }
 
     #[test]

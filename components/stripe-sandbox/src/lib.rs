@@ -8,7 +8,7 @@
 //! An action of a person changes a session in one guarded statement and stores the events that Stripe would send, in
 //! one transaction ([`store`]). Then the events are signed and sent to the application's webhook ([`delivery`]). A
 //! component has no background work, so an event that the webhook does not accept waits in the database, and is sent
-//! again during later requests to this component.
+//! again during later requests to this component, and each minute by a schedule of the host.
 //!
 //! A session's id has 128 random bits, and only its customer knows it. It is in the URL of every form, so another site
 //! cannot send a form: the id also works as the token against cross-site request forgery.
@@ -37,6 +37,8 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+use bindings::timers;
+use delivery::Patience;
 use http::Method;
 use reply::Reply;
 use souk_web::{BodyError, Response, plain};
@@ -65,6 +67,15 @@ impl plain::Guest for Sandbox {
             let body = request.body(MAX_BODY_BYTES).await;
             answer(&request, body)
         })
+    }
+}
+
+impl timers::Guest for Sandbox {
+    fn send_waiting() -> Result<(), timers::DeliveryError> {
+        checkout::expire_overdue();
+        delivery::send_waiting(Patience::Schedule);
+        // What was not sent waits for the next call, which comes within a minute.
+        Ok(())
     }
 }
 

@@ -119,9 +119,10 @@ pub(crate) const ANY_WAITING: &str = "SELECT 1 FROM events WHERE next_try <= ?1 
 /// Parameters: session.
 pub(crate) const ANY_OF_SESSION: &str = "SELECT 1 FROM events WHERE session = ?1 LIMIT 1";
 
-/// Parameters: now, end of the claim. The rows come in any order.
+/// Parameters: now, end of the claim. The rows come in any order. Those whose turn came first are claimed; the index
+/// has them in this sequence, so no others are read. New events have waited since time 0.
 pub(crate) const CLAIM: &str = "UPDATE events SET attempts = attempts + 1, next_try = ?2 \
-    WHERE number IN (SELECT number FROM events WHERE next_try <= ?1 ORDER BY number LIMIT 10) \
+    WHERE number IN (SELECT number FROM events WHERE next_try <= ?1 ORDER BY next_try, number LIMIT 10) \
     RETURNING number, id, payload, copies, attempts";
 
 /// Parameters: now, end of the claim, session.

@@ -167,7 +167,8 @@ pub(crate) fn has_events(run: &mut Run, session: &str) -> Result<bool, Fault> {
     Ok(!run(sql::ANY_OF_SESSION, &[text(session)])?.is_empty())
 }
 
-/// Claims some waiting events, of one session or of all, the oldest first; nobody else gets them before `until`.
+/// Claims some waiting events, those of one session, or of all those whose turn came first; nobody else gets them before
+/// `until`. They are returned in the sequence in which they were stored.
 pub(crate) fn claim(run: &mut Run, session: Option<&str>, now: i64, until: i64) -> Result<Vec<Waiting>, Fault> {
     if run(sql::ANY_WAITING, &[Value::Integer(now)])?.is_empty() {
         return Ok(Vec::new());

@@ -261,6 +261,7 @@ fn the_search_for_waiting_events_and_old_sessions_scans_no_table() {
     for statement in [
         crate::sql::ANY_WAITING,
         crate::sql::ANY_OF_SESSION,
+        crate::sql::CLAIM,
         crate::sql::CLAIM_OF,
         crate::sql::OVERDUE,
         crate::sql::ANY_OLD,
@@ -272,7 +273,23 @@ fn the_search_for_waiting_events_and_old_sessions_scans_no_table() {
         let steps: Vec<String> = steps.collect::<Result<_, _>>().unwrap();
         let scans = steps.iter().any(|step| step.starts_with("SCAN sessions") || step.starts_with("SCAN events"));
         assert!(!scans, "{statement}: {steps:?}");
+        assert!(steps.iter().all(|step| !step.contains("TEMP B-TREE")), "{statement}: {steps:?}");
     }
+}
+
+#[test]
+fn events_are_claimed_in_turn_so_that_no_refused_one_keeps_others_waiting() {
+    let db = Database::new();
+    db.create(ID, None, &new_session(), CREATED);
+    store::add_events(&mut db.run(), ID, events(25), Delivery::Once).unwrap();
+    // No event is accepted, and each may be tried again at once.
+    let claim = || -> Vec<i64> {
+        let claimed = store::claim(&mut db.run(), None, CREATED, CREATED).unwrap();
+        claimed.iter().map(|event| event.number).collect()
+    };
+    assert_eq!(claim(), (1..=10_i64).collect::<Vec<_>>());
+    assert_eq!(claim(), (11..=20_i64).collect::<Vec<_>>());
+    assert_eq!(claim(), (1..=5_i64).chain(21..=25).collect::<Vec<_>>());
 }
 
 #[test]
