@@ -15,8 +15,7 @@
 //! Orders are checked in the sequence of their creation. Pages that have ended are marked, so the next call asks only
 //! about pages that the provider keeps open (about a day's orders) and about pages with problems. Pages with problems
 //! stay: the cause may be our key, and a wrong key must not make us give up a page. Pages of orders that were paid or
-//! delivered are marked too, so that no call reads them again: what a call reads grows with the open pages, not with the
-//! orders.
+//! delivered are marked first, so that the database need not read them each time.
 
 use crate::bindings::administration::{Problem, Report};
 use crate::bindings::checkout::{self, SessionState};

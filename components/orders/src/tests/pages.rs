@@ -1,100 +1,97 @@
-//! The payment pages that `reconcile` asks about, among those of many orders that are over.
+//! The pages that reconciliation watches: how they are found, and when they are watched no longer.
 
-use super::{both, number};
-use crate::{reconcile, sql};
+use super::{both, number, order, provider_page};
+use crate::bindings::orders::{Actor, Money, Status};
+use crate::bindings::payment_events::Charge;
+use crate::{event, reconcile, session, sql, status};
 use souk_database::{Database, Dialect, Row, Statement, Value};
 
-/// Orders 1 to `count`, of several statuses and years ago, with one page each. All but the first ten pages are marked as
-/// ended.
-fn fill(db: &Database, count: u32) {
-    let (numbers, id, at) = match db.dialect() {
-        Dialect::Sqlite => (
-            format!("WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count})"),
-            "printf('%036d', n)",
-            "'2024-01-01T00:00:00.000Z'",
-        ),
-        Dialect::Postgres => (
-            format!("WITH numbers (n) AS (SELECT * FROM generate_series(1, {count}))"),
-            "lpad(n::text, 36, '0')",
-            "'2024-01-01T00:00:00Z'::timestamptz",
-        ),
+/// How the database runs a statement.
+fn plan(db: &Database, statement: Statement<'_>, parameters: &[Value]) -> Vec<String> {
+    let text = statement.text(db.dialect());
+    let (explain, columns_before) = match db.dialect() {
+        Dialect::Sqlite => (format!("EXPLAIN QUERY PLAN {text}"), 3),
+        Dialect::Postgres => (format!("EXPLAIN {text}"), 0),
     };
-    let status = "CASE n % 3 WHEN 0 THEN 'DELIVERED' WHEN 1 THEN 'PENDING' ELSE 'CANCELLED' END";
-    let orders = format!(
-        "INSERT INTO orders (id, currency, total_cents, total_items, status, created_at) \
-         {numbers} SELECT {id}, 'usd', 1, 1, {status}, {at} FROM numbers"
-    );
-    let pages = format!(
-        "INSERT INTO payment_sessions (order_id, attempt, session_id, url, success_url, cancel_url, ended) \
-         {numbers} SELECT {id}, 1, 'cs_' || n, 'u', 'u', 'u', n > 10 FROM numbers"
-    );
-    db.query(&*orders, &[]).unwrap();
-    db.query(&*pages, &[]).unwrap();
-}
-
-/// The parameters of [`sql::OPEN_PAGES`] for up to 100 orders of any age.
-fn all() -> [Value; 3] {
-    [0_u32.into(), None::<&str>.into(), 100_u32.into()]
-}
-
-/// The numbers of the orders in these rows.
-fn numbers(db: &Database, statement: Statement<'_>, parameters: &[Value]) -> Vec<u32> {
-    db.query(statement, parameters).unwrap().map(|mut row| row.text().unwrap().parse().unwrap()).collect()
+    let step = |mut row: Row| {
+        for _ in 0..columns_before {
+            row.integer::<i64>().unwrap();
+        }
+        row.text().unwrap()
+    };
+    db.query(&*explain, parameters).unwrap().map(step).collect()
 }
 
 #[test]
-fn pages_of_orders_that_were_paid_or_delivered_are_marked_and_others_stay() {
-    for db in both() {
-        fill(&db, 30);
-        let open = [1, 2, 4, 5, 7, 8, 10];
-        for _ in 0..2 {
-            assert_eq!(numbers(&db, sql::OPEN_PAGES, &all()), open);
-            let any = numbers(&db, sql::ANY_OPEN, &[]);
-            assert!(any.len() == 1 && open.contains(&any[0]), "{any:?}");
-            reconcile::retire(&db).unwrap();
-            assert_eq!(number(&db, "SELECT count(*) FROM payment_sessions WHERE NOT ended"), 7);
+fn the_search_for_open_pages_reads_no_page_that_has_ended_and_no_order_without_an_open_page() {
+    let [sqlite, postgres] = both();
+    // Enough rows for PostgreSQL to use the indexes: 20,000 orders that are over, half of them cancelled, and 20 others.
+    let over = "INSERT INTO orders (id, currency, total_cents, total_items, status, created_at) \
+                SELECT lpad(n::text, 36, '0'), 'usd', 1, 1, \
+                CASE WHEN n % 2 = 0 THEN 'CANCELLED' ELSE 'DELIVERED' END, \
+                '2024-01-01T00:00:00Z'::timestamptz + n * interval '1 minute' FROM generate_series(1, 20000) n";
+    postgres.query(over, &[]).unwrap();
+    let ended = "INSERT INTO payment_sessions (order_id, attempt, session_id, url, success_url, cancel_url, ended) \
+                 SELECT id, 1, id, id, id, id, true FROM orders";
+    postgres.query(ended, &[]).unwrap();
+    for n in 0..20 {
+        let id = order(&postgres, None, 5).id;
+        if n % 2 == 0 {
+            session::save(&postgres, &id, 1, &provider_page(&format!("cs_{n}"), "2999-01-01T00:00:00Z")).unwrap();
         }
-        // Pages that were never stored.
-        let forget = "UPDATE payment_sessions SET session_id = NULL, url = NULL, success_url = NULL, cancel_url = NULL";
-        db.query(forget, &[]).unwrap();
-        reconcile::retire(&db).unwrap();
-        assert_eq!(number(&db, "SELECT count(*) FROM payment_sessions WHERE NOT ended"), 7);
-        assert_eq!(numbers(&db, sql::OPEN_PAGES, &all()), [0_u32; 0], "the provider knows their attempts no more");
+    }
+    postgres.query("VACUUM ANALYZE orders", &[]).unwrap();
+    postgres.query("VACUUM ANALYZE payment_sessions", &[]).unwrap();
+    for (statement, parameters) in [
+        (sql::OPEN_PAGES, vec![Value::Integer(0), Value::Null, Value::Integer(100)]),
+        (sql::ANY_OPEN, vec![]),
+        (sql::RETIRE_PAGES, vec![]),
+    ] {
+        let steps = plan(&sqlite, statement, &parameters);
+        assert!(steps.iter().any(|step| step.contains("payment_sessions_open")), "{steps:?}");
+        for step in &steps {
+            assert!(!step.starts_with("SCAN orders"), "{steps:?}");
+            let whole = step.starts_with("SCAN payment_sessions") && !step.contains("payment_sessions_open");
+            // All orders of a status, of any time.
+            assert!(!whole && !step.contains("(status=?)"), "{steps:?}");
+        }
+        let steps = plan(&postgres, statement, &parameters);
+        assert!(steps.iter().any(|step| step.contains("payment_sessions_open")), "{steps:?}");
+        for step in &steps {
+            assert!(!step.contains("Seq Scan on orders"), "{steps:?}");
+            assert!(!step.contains("Seq Scan on payment_sessions"), "{steps:?}");
+            assert!(!(step.contains("Index Cond") && step.contains("CANCELLED")), "{steps:?}");
+        }
     }
 }
 
 #[test]
-fn reconciliation_reads_no_orders_and_pages_that_are_over() {
-    let [sqlite, postgres] = both();
-    // Enough rows for PostgreSQL to use the indexes.
-    fill(&postgres, 20_000);
-    postgres.query("VACUUM ANALYZE orders", &[]).unwrap();
-    postgres.query("VACUUM ANALYZE payment_sessions", &[]).unwrap();
-    for (statement, parameters) in
-        [(sql::OPEN_PAGES, all().to_vec()), (sql::ANY_OPEN, Vec::new()), (sql::RETIRE_PAGES, Vec::new())]
-    {
-        let step = |mut row: Row| {
-            for _ in 0..3 {
-                row.integer::<i64>().unwrap();
-            }
-            row.text().unwrap()
+fn pages_of_orders_that_were_paid_or_delivered_are_watched_no_longer() {
+    for db in both() {
+        let made = [(); 4].map(|()| order(&db, None, 5).id);
+        for id in &made {
+            session::save(&db, id, 1, &provider_page(&format!("cs_{id}"), "2999-01-01T00:00:00Z")).unwrap();
+        }
+        let [open, cancelled, paid, delivered] = made;
+        let charge = Charge {
+            event_id: "evt_1".into(),
+            charge_id: "ch_1".into(),
+            order_id: paid,
+            amount: Money { cents: 5, currency: "usd".into() },
+            refunded_cents: 0,
+            receipt_url: None,
+            at: "2024-02-27T15:50:27.000Z".into(),
         };
-        let plan = format!("EXPLAIN QUERY PLAN {}", statement.text(Dialect::Sqlite));
-        let steps: Vec<String> = sqlite.query(&*plan, &parameters).unwrap().map(step).collect();
-        assert!(steps.iter().any(|step| step.contains("INDEX payment_sessions_open")), "{steps:?}");
-        let tables = ["SCAN orders", "SCAN payment_sessions", "SCAN charges"];
-        let is_whole = |step: &String| {
-            tables.iter().any(|table| step.starts_with(table)) && !step.contains("INDEX payment_sessions_open")
-        };
-        assert!(!steps.iter().any(is_whole), "{steps:?}");
-        let plan = format!("EXPLAIN {}", statement.text(Dialect::Postgres));
-        let steps: Vec<String> =
-            postgres.query(&*plan, &parameters).unwrap().map(|mut row| row.text().unwrap()).collect();
-        assert!(steps.iter().any(|step| step.contains("payment_sessions_open")), "{steps:?}");
-        // The table of charges is empty.
-        let is_whole = |step: &String| {
-            ["Seq Scan on orders", "Seq Scan on payment_sessions"].iter().any(|whole| step.contains(whole))
-        };
-        assert!(!steps.iter().any(is_whole), "{steps:?}");
+        event::charge(&db, &charge).unwrap();
+        status::change(&db, &Actor::Anyone, &delivered, Status::Delivered).unwrap();
+        status::change(&db, &Actor::Anyone, &cancelled, Status::Cancelled).unwrap();
+        assert_eq!(number(&db, "SELECT count(*) FROM payment_sessions WHERE NOT ended"), 4);
+        reconcile::retire(&db).unwrap();
+        let watched = db.query("SELECT order_id FROM payment_sessions WHERE NOT ended", &[]).unwrap();
+        let mut watched: Vec<String> = watched.map(|mut row| row.text().unwrap()).collect();
+        let mut expected = vec![open, cancelled];
+        watched.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(watched, expected);
     }
 }
