@@ -275,17 +275,22 @@ pub(crate) const LAST_SESSION: Statement = statement!(READ_SESSION, " ORDER BY a
 pub(crate) const END_SESSION: Statement =
     statement!("UPDATE payment_sessions SET ended = true WHERE order_id = ?1 AND session_id = ?2");
 
+/// After `payment_sessions`: only by the index of the pages that have not ended. PostgreSQL knows how many those are.
+const BY_OPEN: Statement = Statement::each(" INDEXED BY payment_sessions_open", "");
+
 /// The pages that may be open, of pending and cancelled orders, for a statement that goes on with them. Reads as many rows
 /// as there are such pages, however many orders there are: `payment_sessions_open` is an index of the pages that were
 /// stored and have not ended, and their orders are looked up by id. SQLite joins in this sequence because of
-/// `CROSS JOIN`, and finds a partial index only if the statement has the index's condition word for word.
+/// `CROSS JOIN`, and finds a partial index only if the statement has the index's condition word for word; if it did not,
+/// [`BY_OPEN`] would make the statement fail.
 ///
 /// A page without a session may be open too: its caller died, or could not store it. A request for the same attempt
 /// returns the same page for as long as the provider remembers it, which is 24 hours. Such pages are found by the pending
 /// orders of that time.
 const MAY_BE_OPEN: Statement = statement!(
-    "WITH pages AS MATERIALIZED (\
-     SELECT seq, id, created_at, attempt, session_id FROM payment_sessions CROSS JOIN orders \
+    "WITH pages AS MATERIALIZED (SELECT seq, id, created_at, attempt, session_id FROM payment_sessions",
+    BY_OPEN,
+    " CROSS JOIN orders \
      WHERE id = order_id AND NOT ended AND session_id IS NOT NULL AND status IN ('PENDING', 'CANCELLED') \
      UNION ALL \
      SELECT seq, id, created_at, attempt, session_id FROM orders CROSS JOIN payment_sessions \
@@ -329,7 +334,9 @@ pub(crate) const RETIRE_PAGES: Statement = statement!(
         "(order_id, attempt) IN (SELECT order_id, attempt",
         "ctid = ANY (ARRAY(SELECT payment_sessions.ctid"
     )),
-    " FROM payment_sessions CROSS JOIN orders WHERE id = order_id AND NOT ended AND session_id IS NOT NULL \
+    " FROM payment_sessions",
+    BY_OPEN,
+    " CROSS JOIN orders WHERE id = order_id AND NOT ended AND session_id IS NOT NULL \
      AND status NOT IN ('PENDING', 'CANCELLED') LIMIT 1000",
     (Statement::each(")", " FOR NO KEY UPDATE OF payment_sessions SKIP LOCKED))")),
     " RETURNING 1"
