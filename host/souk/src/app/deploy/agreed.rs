@@ -15,7 +15,7 @@
 use super::super::App;
 use super::super::intakes::Changed;
 use super::at_start::no_file;
-use super::error::{DeployError, not_kept};
+use super::error::{DeployError, not_kept, on_one_line};
 use super::not_followed::NotFollowed;
 use super::order::Order;
 use super::version_folder::{digest, timestamp};
@@ -66,11 +66,6 @@ fn changes_functions(before: &Version, after: &Version) -> bool {
 
 fn refused(component: &str, error: impl std::fmt::Display) -> DeployError {
     DeployError::Refused(format!("component `{component}`: {error}"))
-}
-
-/// An error as a part of one line of the log.
-fn on_one_line(error: &DeployError) -> String {
-    error.to_string().replace("\n  fix: ", "; fix: ").replace('\n', " ")
 }
 
 impl App {

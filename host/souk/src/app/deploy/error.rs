@@ -38,6 +38,11 @@ pub enum DeployError {
     },
 }
 
+/// An error as a part of one line of the log.
+pub(super) fn on_one_line(error: &DeployError) -> String {
+    error.to_string().replace("\n  fix: ", "; fix: ").replace('\n', " ")
+}
+
 /// A step in the background did not end.
 pub(super) fn stopped(component: &str) -> DeployError {
     DeployError::Refused(format!(

@@ -260,11 +260,14 @@ impl App {
             }
         }
         let before = active.id().number;
-        tracing::info!(
-            component = %declared.name,
-            "version {number} ({digest}) of component `{}` is deployed by {}; version {before} ({}) has served",
-            declared.name, order.by, active.id().digest
-        );
+        // Only when it is true.
+        let log = || {
+            tracing::info!(
+                component = %declared.name,
+                "version {number} ({digest}) of component `{}` is deployed by {}; version {before} ({}) has served",
+                declared.name, order.by, active.id().digest
+            );
+        };
         let notes: String = notes.iter().map(|note| format!("; {note}")).collect();
         match order.trial {
             Some(terms) => {
@@ -273,6 +276,7 @@ impl App {
                     tokio::time::sleep_until(all_know).await;
                 }
                 self.begin_trial(declared, pool, version, number, source_digest.unwrap_or_default(), terms);
+                log();
                 done(
                     number,
                     format!("version {number} gets {percent} % of the calls for {} s{notes}", terms.time.as_secs()),
@@ -281,7 +285,11 @@ impl App {
             None => {
                 let source = source_digest.unwrap_or_default();
                 let served = self.let_serve(declared, pool, version, number, &source, agreed).await;
-                served.map_err(|error| after_migrations(error, &pending))?;
+                if let Err(error) = served {
+                    block_in_place(|| self.deployments.books.note(&declared.name, number, &error.to_string()));
+                    return Err(after_migrations(error, &pending));
+                }
+                log();
                 done(number, format!("version {number} serves; version {before} ends its calls{notes}"))
             }
         }
