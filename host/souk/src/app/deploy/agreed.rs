@@ -82,7 +82,8 @@ impl App {
                            stop the others";
             return if others { Err(refused(component, message)) } else { Ok(()) };
         };
-        self.read_agreed(intents).await.map_err(|error| refused(component, error))
+        self.read_agreed(intents).await.map_err(|error| refused(component, error))?;
+        intents.check().await.map_err(|error| refused(component, error))
     }
 
     /// Refuses a file that cannot be given to other hosts, before anything has changed.
@@ -213,6 +214,7 @@ impl App {
         let Some(intents) = &self.deployments.intents else { return Ok(()) };
         self.give_file(intents, component, digest).await?;
         self.read_agreed(intents).await.map_err(|error| refused(component, error))?;
+        intents.check().await.map_err(|error| refused(component, error))?;
         match intents.of(component).filter(|intent| intent.number >= number) {
             Some(Intent { number, by, .. }) => Err(refused(component, IntentError::Overtaken { number, by })),
             None => Ok(()),
