@@ -34,7 +34,7 @@ use crate::fetch::read_component;
 use books::Books;
 use check::Checked;
 use chosen::ChosenVersion;
-use error::{not_kept, stopped, wrong};
+use error::{after, not_kept, stopped, wrong};
 use parking_lot::Mutex;
 use serve::NewVersion;
 use souk_bindings::call::DRAWS;
@@ -121,11 +121,9 @@ async fn given(application: &Application, bytes: Option<Vec<u8>>, declared: &Dec
 
 /// The error of a version that does not serve, with what stays of its deployment.
 fn after_migrations(error: DeployError, migrations: &[String]) -> DeployError {
-    match error {
-        DeployError::Refused(message) if !migrations.is_empty() => {
-            DeployError::Refused(format!("{message}\n  these migrations have run, and stay: {}", migrations.join(", ")))
-        }
-        error => error,
+    match migrations {
+        [] => error,
+        ran => after(error, &format!("these migrations have run, and stay: {}", ran.join(", "))),
     }
 }
 
@@ -359,5 +357,9 @@ mod tests {
         let files = ["0002_a.sql".to_owned(), "0003_b.sql".to_owned()];
         let said = after_migrations(refused(), &files).to_string();
         assert_eq!(said, format!("{}\n  these migrations have run, and stay: 0002_a.sql, 0003_b.sql", refused()));
+        let not_kept = DeployError::NotKept { component: "shop".to_owned(), cause: std::io::Error::other("no room") };
+        let said = after_migrations(not_kept, &files).to_string();
+        let stay = "no room; these migrations have run, and stay: 0002_a.sql, 0003_b.sql\n  fix: ";
+        assert!(said.contains(stay), "{said}");
     }
 }

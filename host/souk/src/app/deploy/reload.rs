@@ -15,7 +15,7 @@ mod merge;
 use super::super::App;
 use super::super::composition::Composition;
 use super::super::intakes::IntakeError;
-use super::error::DeployError;
+use super::error::{DeployError, after};
 use super::serve::drained;
 use compose::Composed;
 use merge::{Merged, merge};
@@ -50,15 +50,21 @@ impl App {
             *self.composed.write() = Arc::new(silent);
             return Ok(Reloaded { applied: Vec::new(), left });
         }
-        let composed = self.compose(&now, merged).await?;
-        let applied = self.exchange(composed).await?;
+        let mut composed = self.compose(&now, merged).await?;
+        let migrated: Vec<String> =
+            std::mem::take(&mut composed.migrated).iter().map(|name| format!("`{name}`")).collect();
+        let applied = self.exchange(composed).await.map_err(|error| match migrated.as_slice() {
+            [] => error,
+            ran => after(error, &format!("the migrations of {} have run, and stay", ran.join(", "))),
+        })?;
         Ok(Reloaded { applied, left })
     }
 
     /// Lets `composed` serve instead of the current composition. Everything that can fail has been done, except for
     /// recording and what needs a server.
     async fn exchange(self: &Arc<Self>, composed: Composed) -> Result<Vec<String>, DeployError> {
-        let Composed { composition, versions, added, removed, chosen, changed, channels, expected, places, applied } =
+        let applied = composed.applied;
+        let Composed { composition, versions, added, removed, chosen, changed, channels, expected, places, .. } =
             composed;
         let failed = |error: String| DeployError::Refused(format!("nothing was applied: {error}"));
         let (now, application) = (self.now(), composition.application.clone());
