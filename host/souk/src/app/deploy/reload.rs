@@ -63,9 +63,19 @@ impl App {
     /// Lets `composed` serve instead of the current composition. Everything that can fail has been done, except for
     /// recording and what needs a server.
     async fn exchange(self: &Arc<Self>, composed: Composed) -> Result<Vec<String>, DeployError> {
-        let applied = composed.applied;
-        let Composed { composition, versions, added, removed, chosen, changed, channels, expected, places, .. } =
-            composed;
+        let Composed {
+            composition,
+            versions,
+            added,
+            removed,
+            chosen,
+            changed,
+            channels,
+            expected,
+            places,
+            applied,
+            migrated: _,
+        } = composed;
         let failed = |error: String| DeployError::Refused(format!("nothing was applied: {error}"));
         let (now, application) = (self.now(), composition.application.clone());
         let presence = match &self.remote {
