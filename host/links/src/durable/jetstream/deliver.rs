@@ -276,14 +276,14 @@ impl Runner {
                 outcome => break outcome,
             }
         };
-        self.acknowledge(&delivery, &message, outcome).await;
+        self.acknowledge(&delivery, &message, &outcome).await;
     }
 
     /// Acknowledges a delivery according to its `outcome`, until the server has confirmed it.
-    async fn acknowledge(&self, delivery: &Delivery, message: &QueuedMessage, outcome: DeliveryOutcome) {
+    async fn acknowledge(&self, delivery: &Delivery, message: &QueuedMessage, outcome: &DeliveryOutcome) {
         let id = delivery.stored.id.clone();
         let notes = &self.queue.shared.notes;
-        match &outcome {
+        match outcome {
             DeliveryOutcome::Delivered => {
                 self.retry_until_ok(|| self.confirm(&delivery.reply, AckKind::Ack)).await;
                 self.queue.shared.capacity.refresh_if_full();
@@ -298,7 +298,7 @@ impl Runner {
                 if delivery.noted {
                     let _ = notes.delete(&id).await;
                 }
-                self.worker.log_recorded(message, &outcome);
+                self.worker.log_recorded(message, outcome);
             }
             DeliveryOutcome::RetryLater { reason, .. } | DeliveryOutcome::DeadLetter(reason) => {
                 let pause = self.worker.backoff.pause(delivery.attempt());
@@ -310,7 +310,7 @@ impl Runner {
             DeliveryOutcome::Stranded(reason) => {
                 let due = now().saturating_add(millis(STRANDED_RETRY_INTERVAL));
                 self.give_back(delivery, State::Stranded, Some(reason.clone()), due).await;
-                self.worker.log_recorded(message, &outcome);
+                self.worker.log_recorded(message, outcome);
             }
         }
     }
