@@ -194,6 +194,44 @@ async fn a_nats_client_without_the_cluster_secret_cannot_deploy_or_replay_or_cha
 }
 
 #[tokio::test]
+async fn after_a_change_of_the_secret_a_new_host_deploys_only_when_one_that_ran_before_has_signed_the_record() {
+    let nats = Nats::start();
+    let app = app(&nats, Some(SECRET));
+    let both = ["--only", "web,front"];
+    let first = app.start_at("127.0.0.1:0", STATES[0], &both).await;
+    souk(&app, STATES[0], "deploy", &["web", &built(&app, "good-2")]).await;
+    first.stop().await;
+    let servers = nats.url();
+    let changed = format!("[nats]\nservers = [\"{servers}\"]\ncluster_secret = \"the secret after the change\"\n");
+    let app = app.file("runtime-config.toml", changed);
+    souk(&app, STATES[0], "cluster", &["accept"]).await;
+
+    // Its own record would leave out the version of `web`.
+    let fresh = app.start_at("127.0.0.1:0", STATES[1], &both).await;
+    let line = fresh.wait_for_log("written without their `cluster_secret`").await;
+    assert!(line.contains("ERROR"), "{line}");
+    fresh.wait_for_log("start a host that ran before the change").await;
+    let file = built(&app, "good-3");
+    let options: [&[&str]; 3] = [&[], &["--check"], &["--canary", "50%"]];
+    for more in options {
+        let arguments = [["front", file.as_str()].as_slice(), more].concat();
+        let output = app.souk_at(STATES[1], "deploy", &arguments).await;
+        let (out, error) = texts(&output);
+        assert!(!output.status.success(), "{out}{error}");
+        for words in ["component `front`", "fix: start a host that ran", "nats stream rm KV_souk_shop_deployments"] {
+            assert!(error.contains(words), "{words} is missing: {error}");
+        }
+    }
+
+    let first = app.start_at("127.0.0.1:0", STATES[0], &both).await;
+    all_serve(&[&first, &fresh], "good-2").await;
+    souk(&app, STATES[1], "deploy", &["front", &file]).await;
+    let newest = app.start_at("127.0.0.1:0", STATES[2], &both).await;
+    assert_eq!(body(&newest.client(), "/").await, (200, "good-2".to_owned()));
+    assert_eq!(body(&newest.client(), "/front").await, (200, "good-3".to_owned()));
+}
+
+#[tokio::test]
 async fn without_a_cluster_secret_only_a_single_host_can_deploy() {
     let nats = Nats::start();
     let app = app(&nats, None);

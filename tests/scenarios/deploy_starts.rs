@@ -3,7 +3,8 @@
 
 use super::deploy::{MANIFEST, body, built, deploy, digest, version, versions};
 use super::type_changes::HANDLER;
-use crate::harness::App;
+use crate::harness::app::texts;
+use crate::harness::{App, eventually};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -165,6 +166,41 @@ async fn a_file_that_changes_while_the_host_starts_is_never_recorded_as_the_one_
     let host = app.start().await;
     assert_eq!(body(&host.client(), "/").await, (200, "good-3".to_owned()));
     host.wait_for_log("web: version 2, because its `source` has changed").await;
+}
+
+#[tokio::test]
+async fn a_deployment_that_cannot_be_stored_at_its_end_is_not_logged_as_one() {
+    let app = app();
+    let host = app.start().await;
+    deploy(&app, &["web", &built(&app, "good-2")]).await;
+    host.wait_for_log("of component `web` is deployed by").await;
+    let app = app.file("migrations/sqlite/0002_second.sql", "CREATE TABLE second (id);");
+    // Until this is dropped, the deployment waits with its migration, after it has recorded the version.
+    let database = rusqlite::Connection::open(app.state().join("sqlite/default.db")).unwrap();
+    database.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (record, file) = (app.state().join("versions/web.json"), built(&app, "good-3"));
+    let spoil = async {
+        let third = digest(&version("good-3"));
+        let is_recorded = || fs::read_to_string(&record).unwrap().contains(&third);
+        eventually("the version is recorded", async || is_recorded().then_some(())).await;
+        fs::rename(&record, app.path("aside.json")).unwrap();
+        fs::create_dir(&record).unwrap();
+        drop(database);
+    };
+    let arguments = ["web", file.as_str()];
+    let (output, ()) = futures::join!(app.souk("deploy", &arguments), spoil);
+    let (out, error) = texts(&output);
+    assert!(!output.status.success() && !out.contains("serves"), "{out}{error}");
+    for words in ["its versions cannot be stored", "these migrations have run, and stay: 0002_second.sql"] {
+        assert!(error.contains(words), "{words} is missing: {error}");
+    }
+    host.wait_for_log("it cannot be stored why version 3 does not serve").await;
+    assert_eq!(host.log_count("of component `web` is deployed by"), 1, "{:#?}", host.log());
+    let all = versions(&app).await;
+    let states: Vec<&Value> = all.iter().map(|version| &version["state"]).collect();
+    assert_eq!(states, ["previous", "active", "kept"], "{all:?}");
+    assert!(all[2]["note"].as_str().is_some_and(|note| note.contains("its versions cannot be stored")), "{all:?}");
+    assert_eq!(body(&host.client(), "/").await, (200, "good-2".to_owned()));
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use crate::harness::App;
 use crate::harness::app::texts;
 use futures::future::join_all;
 use reqwest::Method;
+use std::fs;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -25,6 +26,56 @@ async fn a_version_serves_all_calls_only_when_enough_calls_of_the_old_one_were_t
     let said = deploy(&app, &["web", "--promote-anyway"]).await;
     assert!(said.contains("version 2 serves all calls"), "{said}");
     assert_eq!(crowd.stop().await, 0);
+}
+
+#[tokio::test]
+async fn a_version_whose_promotion_cannot_be_stored_never_says_that_it_serves_and_is_withdrawn_with_the_reason() {
+    for promoted_by_hand in [true, false] {
+        let app = app();
+        let host = app.start().await;
+        let file = built(&app, "good-2");
+        let time = if promoted_by_hand { "10m" } else { "1ms" };
+        deploy(&app, &["web", &file, "--canary", "50%", "--for", time, "--max-slowdown", "1000"]).await;
+        // Until there is a file in its place again, nothing replaces the record of the versions. Nobody has judged the
+        // version yet, because it has had no calls.
+        let (record, aside) = (app.state().join("versions/web.json"), app.path("aside.json"));
+        fs::rename(&record, &aside).unwrap();
+        fs::create_dir(&record).unwrap();
+        if promoted_by_hand {
+            let output = app.souk("deploy", &["web", "--promote-anyway"]).await;
+            let (out, error) = texts(&output);
+            assert!(!output.status.success() && !out.contains("serves"), "{out}{error}");
+            assert!(error.contains("its versions cannot be stored") && error.contains("fix: make room"), "{error}");
+        }
+        let crowd = Crowd::of(&host);
+        let end = host.wait_for_log("version 2 of component `web` gets no more calls").await;
+        for fragment in ["it could not serve all calls", "its versions cannot be stored", "fix: make room"] {
+            assert!(end.contains(fragment), "{fragment} is missing: {end}");
+        }
+        host.wait_for_log("it cannot be stored why version 2 does not serve").await;
+        for claim in ["serves all calls", "was promoted by"] {
+            assert_eq!(host.log_count(claim), 0, "{claim}: {:#?}", host.log());
+        }
+        assert_eq!(crowd.stop().await, 0);
+        let all = versions(&app).await;
+        let states: Vec<_> = all.iter().map(|version| version["state"].clone()).collect();
+        assert_eq!(states, ["active", "kept"], "{all:?}");
+        let note = all[1]["note"].as_str().unwrap_or_default();
+        assert!(note.contains("its versions cannot be stored"), "{all:?}");
+        for _ in 0..20 {
+            assert_eq!(body(&host.client(), "/").await, (200, "good-1".to_owned()));
+        }
+        // With room again, the next deployment serves, and the reason stays.
+        fs::remove_dir(&record).unwrap();
+        fs::rename(&aside, &record).unwrap();
+        let said = deploy(&app, &["web", &built(&app, "good-3")]).await;
+        assert!(said.contains("version 3 serves; version 1 ends its calls"), "{said}");
+        host.stop().await;
+        let host = app.start().await;
+        assert_eq!(body(&host.client(), "/").await, (200, "good-3".to_owned()));
+        assert_eq!(versions(&app).await[1]["note"], note);
+        host.stop().await;
+    }
 }
 
 #[tokio::test]

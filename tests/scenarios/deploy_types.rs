@@ -2,6 +2,7 @@
 //! old contract.
 
 use super::deploy::{deploy, exporter};
+use super::deploy_hosts::{SECRET, STATES, souk};
 use crate::harness::App;
 use crate::harness::app::texts;
 use crate::harness::nats::Nats;
@@ -115,4 +116,35 @@ async fn a_host_that_is_alone_on_nats_goes_back_from_a_version_with_one_function
     deploy(&app, &["numbers", app.path("more.wasm").to_str().unwrap()]).await;
     let (out, error) = texts(&app.souk("rollback", &["numbers"]).await);
     assert!(out.contains("version 3 serves"), "no other host could call the function: {out}{error}");
+}
+
+#[tokio::test]
+async fn a_version_with_one_function_less_is_refused_beside_other_hosts_and_goes_to_all_from_one_that_is_alone() {
+    let manifest = r#"
+        spin_manifest_version = 2
+        application = { name = "beside", version = "1.0.0" }
+        [component.numbers]
+        source = "numbers.wasm"
+    "#;
+    let (nats, numbers) = (Nats::start(), exporter("u32", "i32"));
+    let more = numbers.replace(r#"(export "f" (func $f)))"#, r#"(export "f" (func $f)) (export "h" (func $f)))"#);
+    let config = format!("[nats]\nservers = [\"{}\"]\ncluster_secret = \"{SECRET}\"\n", nats.url());
+    let app = App::inline(manifest).component("numbers.wasm", &numbers).component("more.wasm", &more);
+    let app = app.file("runtime-config.toml", config);
+    let _first = app.start_at("127.0.0.1:0", STATES[0], &[]).await;
+    let second = app.start_at("127.0.0.1:0", STATES[1], &[]).await;
+    souk(&app, STATES[0], "deploy", &["numbers", app.path("more.wasm").to_str().unwrap()]).await;
+    second.wait_for_log("version 2 serves").await;
+    let output = app.souk_at(STATES[0], "rollback", &["numbers"]).await;
+    let (out, error) = texts(&output);
+    assert!(!output.status.success(), "{out}{error}");
+    for words in ["#h` is not what it was", "other hosts may call it", "stop the other hosts, deploy while this one"] {
+        assert!(error.contains(words), "{words} is missing: {error}");
+    }
+    // What the refusal says is tried.
+    second.stop().await;
+    let said = souk(&app, STATES[0], "rollback", &["numbers"]).await;
+    assert!(said.contains("version 3 serves"), "{said}");
+    let second = app.start_at("127.0.0.1:0", STATES[1], &[]).await;
+    second.wait_for_log("numbers: version 3, which the hosts have agreed on").await;
 }

@@ -307,6 +307,29 @@ async fn what_is_wrong_with_migrations_is_reported_together_with_what_is_wrong_w
 }
 
 #[tokio::test]
+async fn a_component_that_is_new_and_cannot_be_recorded_says_that_its_migrations_stay() {
+    let app = App::inline(MANIFEST)
+        .file("web.wasm", version("good-1"))
+        .file("other.wasm", version("good-2"))
+        .file("tables/sqlite/0001_first.sql", "CREATE TABLE first (id INTEGER);");
+    let host = app.start().await;
+    // The record of its versions is written there first.
+    let blocked = app.state().join("versions/other.new");
+    std::fs::create_dir(&blocked).unwrap();
+    let database = "sqlite_databases = [\"default\"]\n[component.other.tool.souk]\nmigrations = \"tables\"\n";
+    let app = app.append(&(OTHER.to_owned() + database));
+    let output = app.souk("reload", &[]).await;
+    let (out, err) = texts(&output);
+    assert!(!output.status.success(), "{out}");
+    for fragment in ["`other`: its versions cannot be stored", "the migrations of `other` have run, and stay"] {
+        assert!(err.contains(fragment), "{fragment} is missing: {err}");
+    }
+    assert_eq!(body(&host.client(), "/other").await, (200, "good-1".to_owned()));
+    std::fs::remove_dir(&blocked).unwrap();
+    assert!(reload(&app).await.contains("applied: component `other`, which is new, runs"));
+}
+
+#[tokio::test]
 async fn all_components_of_which_no_instance_can_be_created_are_reported_together() {
     let module = "(core module $handler-module";
     let traps = HANDLER.replace(module, &format!("{module} (func $s unreachable) (start $s)"));

@@ -24,6 +24,8 @@ pub mod remote;
 pub mod stand_in;
 mod taped;
 #[cfg(test)]
+mod test_log;
+#[cfg(test)]
 mod test_pool;
 mod trace_headers;
 pub mod unavailable;

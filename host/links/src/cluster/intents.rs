@@ -13,7 +13,8 @@
 //!
 //! When the secret is changed, the record on NATS has an HMAC that no host can check any more. A host trusts the record
 //! that it has kept, because it has checked it before, as it trusts the versions in its state folder. If the record on
-//! NATS has the same bytes, the host signs it with the new secret.
+//! NATS has the same bytes, the host signs it with the new secret. A host that has kept none, or an older one, does not
+//! replace a record that it cannot trust: its own would leave out components, or number versions again.
 //!
 //! The record also says which versions single hosts try out ([`TriedOut`]), so that all others send the calls for such
 //! a version there. If two trials that exclude each other begin at one moment, the second is not written.
@@ -71,13 +72,14 @@ pub enum Forged {
     /// Its HMAC is wrong.
     #[error(
         "the record of what the hosts must run was written without their `cluster_secret`: this host ignores it\n  \
-         fix: check who may publish on NATS; if `cluster_secret` was changed, deploy again"
+         fix: check who may publish on NATS; if `cluster_secret` was changed, start a host that ran before the change, \
+         which signs the record again"
     )]
     Unsigned,
     /// It is an old record.
     #[error(
         "the record of what the hosts must run was replaced by an older one (number {number}; {known} is known): this \
-         host ignores it\n  fix: check who may publish on NATS, and deploy again from this host"
+         host ignores it\n  fix: check who may publish on NATS, and deploy again from a host that knows the newer one"
     )]
     Replayed {
         /// Its number.
@@ -115,6 +117,18 @@ pub enum IntentError {
     /// A trial at another host excludes it.
     #[error(transparent)]
     OnTrial(#[from] TrialElsewhere),
+    /// The record cannot be trusted, and this host does not know what it should be.
+    #[error(
+        "the record of what the hosts must run cannot be trusted, and this host does not know what they have agreed on: its \
+         own record would leave out other components\n  fix: start a host that ran before, which knows it; if \
+         `cluster_secret` was changed, that host signs the record again. If no host has such a state folder any more, check \
+         who may publish on NATS, remove the record (`nats stream rm KV_{bucket}`), and deploy every version again that \
+         differs from the file at `source`"
+    )]
+    Unknown {
+        /// The record's bucket.
+        bucket: String,
+    },
     /// Other hosts keep writing the record.
     #[error("the record of what the hosts must run keeps changing\n  fix: deploy again")]
     Contended,
@@ -306,6 +320,34 @@ impl Intents {
         .await
     }
 
+    /// Checks that this host may replace the record, before a deployment has changed anything.
+    ///
+    /// # Errors
+    /// When JetStream does not answer, or the record cannot be trusted and this host does not know what it should be.
+    pub async fn check(&self) -> Result<(), IntentError> {
+        self.replaced(&self.records.get(KEY).await?).map(drop)
+    }
+
+    /// What a write replaces: the agreement in `record`, or what this host knows if that record cannot be trusted.
+    fn replaced(&self, record: &Record) -> Result<Agreement, IntentError> {
+        match self.accepted(record) {
+            Ok(agreement) => Ok(agreement),
+            Err(_) if self.knows_all(record) => Ok(self.known()),
+            Err(_) => Err(IntentError::Unknown { bucket: self.nats.subjects().stream(BUCKET) }),
+        }
+    }
+
+    /// Whether this host knows what the hosts have agreed on, although it cannot trust `record`: it has accepted a record
+    /// under its secret, or has kept one that is not older than this one claims to be.
+    fn knows_all(&self, record: &Record) -> bool {
+        if self.last.lock().number > 0 {
+            return true;
+        }
+        let Some(kept) = self.kept_before.as_deref().and_then(|kept| self.content(kept)) else { return false };
+        let there = record.value.as_deref().and_then(|there| self.content(there));
+        there.is_none_or(|there| there.number <= kept.number)
+    }
+
     /// Replaces the record with one that `change` makes of it.
     async fn change(
         &self,
@@ -313,11 +355,7 @@ impl Intents {
     ) -> Result<Bytes, IntentError> {
         for _ in 0..MAX_INTENT_WRITES {
             let record = self.records.get(KEY).await?;
-            let mut next = match self.accepted(&record) {
-                Ok(agreement) => agreement,
-                // A record that cannot be trusted is replaced.
-                Err(_) => self.known(),
-            };
+            let mut next = self.replaced(&record)?;
             change(&mut next)?;
             if let Some(bytes) = self.replace(&record, next).await? {
                 return Ok(bytes);

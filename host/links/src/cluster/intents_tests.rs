@@ -133,9 +133,14 @@ async fn a_client_that_can_only_publish_can_neither_deploy_nor_replay_a_deployme
     assert_eq!(fresh.look().await.unwrap(), ReadOutcome::Forged(Forged::Replayed { number: 1, known: 0 }));
     assert_eq!(fresh.of("web"), None);
 
+    let refused = write(&fresh, "products", 1, "p1").await.unwrap_err();
+    assert!(matches!(refused, IntentError::Unknown { .. }), "its record would lack `web`: {refused}");
+
     // A record that is signed with another secret, one that was changed, and bytes that are not a record.
-    let stranger = with(&server, Some("the secret of somebody else"));
-    let by_stranger = write(&host(&nats, &stranger, None).await, "web", 9, "evil").await.unwrap();
+    let elsewhere = Server::start();
+    let stranger = with(&elsewhere, Some("the secret of somebody else"));
+    let of_stranger = host(&connected(&elsewhere, &stranger).await, &stranger, None).await;
+    let by_stranger = write(&of_stranger, "web", 9, "evil").await.unwrap();
     let changed = String::from_utf8(second.to_vec()).unwrap().replace("w2", "w3");
     for bytes in [by_stranger, changed.into(), Bytes::from_static(b"{}"), Bytes::new()] {
         publish(&nats, &bytes).await;
@@ -318,6 +323,15 @@ async fn after_a_change_of_the_secret_a_host_signs_the_record_that_it_has_kept_a
     for kept in [None, Some(&*stale)] {
         let other = host(&nats, &new, kept).await;
         assert_eq!(other.look().await.unwrap(), ReadOutcome::Forged(Forged::Unsigned));
+        // So its own record would lack a component, and it writes none.
+        let written = write(&other, "web", 2, "w2").await.map(drop);
+        let tried_out = try_out(&other, "web", &trial_at("other", &["web"])).await.map(drop);
+        for refused in [other.check().await, written, tried_out] {
+            let said = refused.unwrap_err().to_string();
+            for part in ["fix: start a host that ran before", "`nats stream rm KV_souk_shop_deployments`"] {
+                assert!(said.contains(part), "{part} is missing: {said}");
+            }
+        }
     }
     let one = host(&nats, &new, Some(&kept)).await;
     let ReadOutcome::New(signed) = one.look().await.unwrap() else { panic!("it was not signed again") };
@@ -327,6 +341,7 @@ async fn after_a_change_of_the_secret_a_host_signs_the_record_that_it_has_kept_a
         let other = host(&nats, &new, kept).await;
         other.look().await.unwrap();
         assert_eq!((other.of("web").unwrap().digest, other.of("products").unwrap().digest), ("w1".into(), "p1".into()));
+        other.check().await.unwrap();
     }
     write(&one, "web", 2, "w2").await.unwrap();
     // A record of the time before the change is still not accepted.

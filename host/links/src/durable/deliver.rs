@@ -198,7 +198,8 @@ impl DeliveryWorker {
         self.deliveries
     }
 
-    /// Calls the target and returns the outcome. A message that has used up its attempts becomes a dead letter.
+    /// Calls the target and returns the outcome. A message that has used up its attempts becomes a dead letter. The
+    /// queue records that; then it calls [`log_recorded`](DeliveryWorker::log_recorded).
     pub(super) async fn deliver(&self, message: &Message) -> DeliveryOutcome {
         let parent = message.traceparent.as_deref().and_then(Parent::carried);
         let outer = self.pool.tracer().joined(parent);
@@ -219,7 +220,7 @@ impl DeliveryWorker {
             crossing.fails(|| kept(reason));
         }
         crossing.close(outcome.error());
-        self.log(message, &outcome);
+        self.log_attempt(message, &outcome);
         outcome
     }
 
@@ -261,9 +262,9 @@ impl DeliveryWorker {
         }
     }
 
-    /// Logs the outcome, never with the arguments: they are the application's data.
-    fn log(&self, message: &Message, outcome: &DeliveryOutcome) {
-        let Message { id, key: Key { target, interface, function }, caller, trace, attempt, .. } = message;
+    /// Logs an attempt that leaves the message where it is, never with the arguments: they are the application's data.
+    fn log_attempt(&self, message: &Message, outcome: &DeliveryOutcome) {
+        let Message { id, key: Key { target, interface, function }, trace, attempt, .. } = message;
         match outcome {
             DeliveryOutcome::Delivered => {
                 tracing::debug!(component = %target, trace, "delivered message {id} ({interface}#{function})");
@@ -279,6 +280,14 @@ impl DeliveryWorker {
                 self.attempts,
                 kept(reason)
             ),
+            DeliveryOutcome::DeadLetter(_) | DeliveryOutcome::Stranded(_) => {}
+        }
+    }
+
+    /// Logs that the queue has set the message aside. Only then an operator can retry or drop it, as the line says.
+    pub(super) fn log_recorded(&self, message: &Message, outcome: &DeliveryOutcome) {
+        let Message { id, key: Key { target, interface, function }, caller, trace, .. } = message;
+        match outcome {
             DeliveryOutcome::DeadLetter(reason) => tracing::error!(
                 component = %target,
                 trace,
@@ -293,6 +302,7 @@ impl DeliveryWorker {
                  `souk events drop {id}`",
                 kept(reason)
             ),
+            DeliveryOutcome::Delivered | DeliveryOutcome::RetryLater { .. } => {}
         }
     }
 }

@@ -118,6 +118,7 @@ impl Runner {
             }
             tokio::time::sleep(RETRY_INTERVAL).await;
         }
+        self.worker.log_recorded(message, outcome);
     }
 
     async fn record(&self, message: &Message, outcome: &DeliveryOutcome, version: u64) -> Result<(), QueueError> {
@@ -157,15 +158,13 @@ mod tests {
     use super::*;
     use crate::durable::deliver::tests::pool;
     use crate::durable::message::{NewMessage, Published};
+    use crate::test_log::Log;
+    use rusqlite::Connection;
     use souk_runtime::{VersionConfig, VersionId};
 
-    #[tokio::test]
-    async fn a_message_that_is_stranded_after_another_version_began_to_serve_is_tried_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let queue = FileQueue::open(&folder.path().join("queue.db"), 64 << 20).unwrap();
-        let pool = pool("string");
-        let worker = DeliveryWorker::of(&pool, pool.limits()).unwrap();
-        let stored = NewMessage {
+    /// Stores a message that the function of the worker does not take.
+    async fn store(queue: &FileQueue, worker: &DeliveryWorker) -> String {
+        let message = NewMessage {
             key: worker.keys().remove(0),
             caller: "caller".into(),
             trace: "trace".into(),
@@ -175,7 +174,59 @@ mod tests {
             digest: "of another type".into(),
             arguments: r#"{"n":1}"#.to_owned(),
         };
-        let Published::Stored(id) = queue.publish(stored).await.unwrap() else { panic!("it is not stored") };
+        let Published::Stored(id) = queue.publish(message).await.unwrap() else { panic!("it is not stored") };
+        id
+    }
+
+    #[tokio::test]
+    async fn a_message_is_logged_as_set_aside_only_once_the_queue_has_recorded_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue.db");
+        let queue = FileQueue::open(&path, 64 << 20).unwrap();
+        let pool = pool("string");
+        let worker = DeliveryWorker::of(&pool, pool.limits()).unwrap();
+        let id = store(&queue, &worker).await;
+        let message = queue.take("target".into(), 1, |_| 0).await.unwrap().messages.remove(0);
+        let runner = Runner { queue: queue.clone(), worker, log_throttle: LogThrottle::default() };
+        let version = runner.worker.version();
+        for (line, state, outcome) in [
+            ("stays: no reason", "stranded", DeliveryOutcome::Stranded("no reason".to_owned())),
+            ("DEAD LETTER", "dead", DeliveryOutcome::DeadLetter("no reason".to_owned())),
+        ] {
+            let log = Log::capture();
+            let other = Connection::open(&path).unwrap();
+            other
+                .execute_batch(
+                    "UPDATE message SET state = 'delivering';
+                     CREATE TRIGGER refused BEFORE UPDATE ON message BEGIN SELECT RAISE(ABORT, 'refused'); END",
+                )
+                .unwrap();
+            let refused = async {
+                while log.count("deliveries wait, because the queue cannot be read or written") == 0 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            let mut ending = std::pin::pin!(runner.end(&message, &outcome, version));
+            tokio::select! {
+                () = &mut ending => panic!("the outcome is recorded"),
+                () = refused => {}
+            }
+            assert_eq!(log.count(line), 0, "it is not {state} yet");
+            other.execute_batch("DROP TRIGGER refused").unwrap();
+            ending.await;
+            assert_eq!(log.count(line), 1);
+            assert_eq!(queue.show(id.clone()).await.unwrap().unwrap().state, state);
+            runner.log_throttle.recovered(|| {});
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_stranded_after_another_version_began_to_serve_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = FileQueue::open(&folder.path().join("queue.db"), 64 << 20).unwrap();
+        let pool = pool("string");
+        let worker = DeliveryWorker::of(&pool, pool.limits()).unwrap();
+        let id = store(&queue, &worker).await;
         let runner = Runner { queue: queue.clone(), worker, log_throttle: LogThrottle::default() };
         for (number, expected) in [(1, "stranded"), (2, "pending")] {
             queue.retry_stranded("target".into()).await.unwrap();

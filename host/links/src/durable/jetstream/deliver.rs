@@ -20,7 +20,7 @@ use super::note::State;
 use super::{ACK_WAIT, JetStreamQueue, PUBLISH_TIMEOUT, Sent, failed, sweep};
 use crate::durable::deliver::{DeliveryOutcome, DeliveryWorker, RETRY_INTERVAL};
 use crate::durable::log_throttle::LogThrottle;
-use crate::durable::message::{QueueError, kept};
+use crate::durable::message::{Message as QueuedMessage, QueueError, kept};
 use crate::durable::{millis, now};
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::Consumer;
@@ -276,11 +276,11 @@ impl Runner {
                 outcome => break outcome,
             }
         };
-        self.acknowledge(&delivery, outcome).await;
+        self.acknowledge(&delivery, &message, &outcome).await;
     }
 
     /// Acknowledges a delivery according to its `outcome`, until the server has confirmed it.
-    async fn acknowledge(&self, delivery: &Delivery, outcome: DeliveryOutcome) {
+    async fn acknowledge(&self, delivery: &Delivery, message: &QueuedMessage, outcome: &DeliveryOutcome) {
         let id = delivery.stored.id.clone();
         let notes = &self.queue.shared.notes;
         match outcome {
@@ -292,23 +292,25 @@ impl Runner {
                     let _ = notes.delete(&id).await;
                 }
             }
-            DeliveryOutcome::DeadLetter(reason) if self.dead_lettered(delivery, &reason).await => {
+            DeliveryOutcome::DeadLetter(reason) if self.dead_lettered(delivery, reason).await => {
                 self.retry_until_ok(|| self.confirm(&delivery.reply, AckKind::Term)).await;
                 self.queue.shared.capacity.refresh_if_full();
                 if delivery.noted {
                     let _ = notes.delete(&id).await;
                 }
+                self.worker.log_recorded(message, outcome);
             }
             DeliveryOutcome::RetryLater { reason, .. } | DeliveryOutcome::DeadLetter(reason) => {
                 let pause = self.worker.backoff.pause(delivery.attempt());
                 let due = now().saturating_add(millis(pause));
-                let note = delivery.note(State::Waiting, Some(kept(&reason)), Some(due));
+                let note = delivery.note(State::Waiting, Some(kept(reason)), Some(due));
                 self.retry_until_ok(|| notes.put(&id, &note)).await;
                 self.retry_until_ok(|| self.confirm(&delivery.reply, AckKind::Nak(Some(pause)))).await;
             }
             DeliveryOutcome::Stranded(reason) => {
                 let due = now().saturating_add(millis(STRANDED_RETRY_INTERVAL));
-                self.give_back(delivery, State::Stranded, Some(reason), due).await;
+                self.give_back(delivery, State::Stranded, Some(reason.clone()), due).await;
+                self.worker.log_recorded(message, outcome);
             }
         }
     }
@@ -341,9 +343,10 @@ impl Runner {
         if sent != Sent::Stored {
             tracing::error!(
                 component = %self.component(),
-                "dead letter {} cannot be set aside, because their stream is full (limit `durable_bytes`): it stays among \
-                 the messages and comes again; fix: look at `souk events list --dead`, and retry or drop them",
-                dead.id
+                "dead letter {} ({}) cannot be set aside, because their stream is full (limit `durable_bytes`): it stays \
+                 among the messages and comes again; fix: look at `souk events list --dead`, and retry or drop them",
+                dead.id,
+                kept(reason)
             );
         }
         sent == Sent::Stored

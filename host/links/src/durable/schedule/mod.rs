@@ -203,19 +203,24 @@ async fn call_due(cursors: &Cursors, scheduled: &Scheduled, known: bool, now: i6
         );
     }
     let plan = plan::plan(&schedule.timetable, schedule.missed, cursor.fired, now);
-    if plan.skipped {
-        tracing::warn!(
-            component = %component,
-            "due times of the schedule `{}` were missed and are left out, because no host ran or none could store messages",
-            schedule.name
-        );
-    }
+    let mut leaves_out = plan.skipped;
+    // Each move of the cursor leaves out what is before it, and only one host moves it.
+    let mut log_left_out = || {
+        if std::mem::take(&mut leaves_out) {
+            tracing::warn!(
+                component = %component,
+                "due times of the schedule `{}` were missed and are left out, because no host ran or none could store messages",
+                schedule.name
+            );
+        }
+    };
     for due in plan.fire {
         let (id, message) = scheduled.message(due).map_err(|error| QueueError::Nats(error.into()))?;
         match cursors.fire(scheduled, &cursor, due, id.clone(), message).await? {
             Fired::Done(moved) => {
                 tracing::debug!(component = %component, "stored message {id} of the schedule `{}`", schedule.name);
                 cursor = moved;
+                log_left_out();
             }
             // Another host made this call; check again at once.
             Fired::Taken => return Ok(Some(now)),
@@ -225,7 +230,10 @@ async fn call_due(cursors: &Cursors, scheduled: &Scheduled, known: bool, now: i6
     }
     if let Some(newest) = plan.newest.filter(|newest| *newest > cursor.fired) {
         match cursors.swap(scheduled, Some(&cursor), newest).await? {
-            Some(moved) => cursor = moved,
+            Some(moved) => {
+                cursor = moved;
+                log_left_out();
+            }
             None => return Ok(Some(now)),
         }
     }

@@ -5,6 +5,7 @@ use super::{MAX_CLOCK_SKEW, RETRY_INTERVAL, ScheduleRunner, Scheduled, call_due}
 use crate::durable::message::{Published, QueueError};
 use crate::durable::queue::Queue;
 use crate::durable::{FileQueue, JetStreamQueue, millis, now};
+use crate::test_log::Log;
 use futures::future::join_all;
 use souk_manifest::{Missed, NatsConfig, Schedule, Timetable};
 use souk_nats::Nats;
@@ -114,6 +115,29 @@ async fn in_a_file_what_was_missed_is_as_the_manifest_says() {
     after_a_stop_what_was_missed_is_skipped_called_once_or_caught_up(&file(folder.path())).await;
     let folder = tempfile::tempdir().unwrap();
     a_schedule_that_was_changed_has_missed_nothing_under_its_new_timetable(&file(folder.path())).await;
+}
+
+#[tokio::test]
+async fn due_times_are_logged_as_left_out_only_once_they_are() {
+    let (folder, log) = (tempfile::tempdir().unwrap(), Log::capture());
+    let path = folder.path().join("messages.db");
+    let (last, late) = (scheduled("last", Missed::Last), START + 3 * HOUR + HOUR / 2);
+    let full = Queue::File(FileQueue::open(&path, 1).unwrap());
+    let cursors = Cursors::open(&full).await.unwrap();
+    call_due(&cursors, &last, false, START).await.unwrap();
+    for _ in 0..2 {
+        let error = call_due(&cursors, &last, true, late).await.unwrap_err();
+        assert!(matches!(error, QueueError::Full(_)), "{error}");
+        assert_eq!(log.count("are left out"), 0, "the call for the last one is not stored yet");
+    }
+    drop((cursors, full));
+    let queue = file(folder.path());
+    let cursors = Cursors::open(&queue).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(call_due(&cursors, &last, true, late).await.unwrap(), Some(START + 4 * HOUR));
+        assert_eq!(log.count("are left out"), 1);
+    }
+    assert_eq!(calls(&queue).await, of("last", [3]));
 }
 
 #[tokio::test]

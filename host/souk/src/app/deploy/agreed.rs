@@ -15,7 +15,7 @@
 use super::super::App;
 use super::super::intakes::Changed;
 use super::at_start::no_file;
-use super::error::{DeployError, not_kept};
+use super::error::{DeployError, not_kept, on_one_line};
 use super::not_followed::NotFollowed;
 use super::order::Order;
 use super::version_folder::{digest, timestamp};
@@ -68,11 +68,6 @@ fn refused(component: &str, error: impl std::fmt::Display) -> DeployError {
     DeployError::Refused(format!("component `{component}`: {error}"))
 }
 
-/// An error as a part of one line of the log.
-fn on_one_line(error: &DeployError) -> String {
-    error.to_string().replace("\n  fix: ", "; fix: ").replace('\n', " ")
-}
-
 impl App {
     /// Whether a version may be deployed here at all; first reads what other hosts have deployed.
     pub(super) async fn may_deploy(&self, component: &str) -> Result<(), DeployError> {
@@ -87,7 +82,8 @@ impl App {
                            stop the others";
             return if others { Err(refused(component, message)) } else { Ok(()) };
         };
-        self.read_agreed(intents).await.map_err(|error| refused(component, error))
+        self.read_agreed(intents).await.map_err(|error| refused(component, error))?;
+        intents.check().await.map_err(|error| refused(component, error))
     }
 
     /// Refuses a file that cannot be given to other hosts, before anything has changed.
@@ -218,6 +214,7 @@ impl App {
         let Some(intents) = &self.deployments.intents else { return Ok(()) };
         self.give_file(intents, component, digest).await?;
         self.read_agreed(intents).await.map_err(|error| refused(component, error))?;
+        intents.check().await.map_err(|error| refused(component, error))?;
         match intents.of(component).filter(|intent| intent.number >= number) {
             Some(Intent { number, by, .. }) => Err(refused(component, IntentError::Overtaken { number, by })),
             None => Ok(()),

@@ -2,7 +2,8 @@
 //!
 //! A deployment changes them, and so does the judge of a trial, which waits for no deployment. So a change reads a book,
 //! stores it and publishes it under one lock: no change is lost, the memory has what the folder has, and no file is
-//! removed between the moment it is stored and the moment a book names it.
+//! removed between the moment it is stored and the moment a book names it. Only the reason why a version does not serve
+//! is in memory also when it cannot be stored; the next change stores it.
 
 use super::version_folder::{Book, VersionFolder};
 use parking_lot::Mutex;
@@ -103,7 +104,11 @@ impl Books {
     }
 
     fn explain(&self, component: &str, number: u64, why: &str, explain: impl FnOnce(&mut Book)) {
-        if let Err(error) = self.change(component, None, explain) {
+        let _changing = self.changing.lock();
+        let mut book = self.of(component);
+        explain(&mut book);
+        if let Err(error) = self.put(component, None, book.clone()) {
+            self.books.lock().insert(component.to_owned(), book);
             tracing::error!(
                 component,
                 "component `{component}`: it cannot be stored why version {number} does not serve ({why}): {error}; fix: \
@@ -192,6 +197,27 @@ mod tests {
             }
         });
         assert_eq!(books.folder().agreed().as_deref(), Some(&b"second"[..]));
+    }
+
+    #[test]
+    fn a_reason_that_cannot_be_stored_is_known_at_once_and_stored_with_the_next_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let books = books(&folder);
+        add(&books, "one");
+        let (path, aside) = (folder.path().join("versions/web.json"), folder.path().join("aside"));
+        fs::rename(&path, &aside).unwrap();
+        fs::create_dir(&path).unwrap();
+        let note = |book: Book| book.version(1).unwrap().note.clone();
+        let refused = books.change("web", None, |book| book.active = 0);
+        assert!(refused.is_err() && books.of("web").active == 1);
+        books.note("web", 1, "why");
+        assert_eq!(note(books.of("web")).as_deref(), Some("why"));
+        fs::remove_dir(&path).unwrap();
+        fs::rename(&aside, &path).unwrap();
+        let stored = || VersionFolder::of(folder.path()).book("web").unwrap().unwrap();
+        assert_eq!(note(stored()), None);
+        add(&books, "two");
+        assert_eq!((stored().active, note(stored()).as_deref()), (2, Some("why")));
     }
 
     #[test]

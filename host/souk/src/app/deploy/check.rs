@@ -203,7 +203,15 @@ impl App {
                 let now = now.unwrap_or_else(|| "nothing".to_owned());
                 let message =
                     format!("`{interface}#{name}` is not what it was, and {who}\n  before: {before}\n  now:    {now}");
-                let fix = "export the old version of the interface beside the new one, or stop all hosts and start them again";
+                let fix = match by_links {
+                    true => {
+                        "export the old version of the interface beside the new one; or, if nothing on another host calls \
+                         it, stop the other hosts, deploy while this one is alone, and start them again"
+                    }
+                    false => {
+                        "export the old version of the interface beside the new one, or stop all hosts and start them again"
+                    }
+                };
                 let mistake = self.application().mistake(declared, message, fix);
                 if by_links { missed_elsewhere.push(mistake) } else { mistakes.push(mistake) }
             }

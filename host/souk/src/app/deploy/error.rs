@@ -1,6 +1,7 @@
 //! Why a deployment or a reload changed nothing.
 
 use souk_manifest::{Component as Declared, Diagnostic, ManifestErrors};
+use std::io;
 
 /// Why nothing was deployed.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,23 @@ pub enum DeployError {
         /// What the system says.
         cause: std::io::Error,
     },
+}
+
+/// An error as a part of one line of the log.
+pub(super) fn on_one_line(error: &DeployError) -> String {
+    error.to_string().replace("\n  fix: ", "; fix: ").replace('\n', " ")
+}
+
+/// The error with what was `done` before it and stays, in words.
+pub(super) fn after(error: DeployError, done: &str) -> DeployError {
+    match error {
+        DeployError::Refused(message) => DeployError::Refused(format!("{message}\n  {done}")),
+        DeployError::NotKept { component, cause } => {
+            let cause = io::Error::new(cause.kind(), format!("{cause}; {done}"));
+            DeployError::NotKept { component, cause }
+        }
+        error => error,
+    }
 }
 
 /// A step in the background did not end.

@@ -34,7 +34,7 @@ use crate::fetch::read_component;
 use books::Books;
 use check::Checked;
 use chosen::ChosenVersion;
-use error::{not_kept, stopped, wrong};
+use error::{after, not_kept, stopped, wrong};
 use parking_lot::Mutex;
 use serve::NewVersion;
 use souk_bindings::call::DRAWS;
@@ -121,11 +121,9 @@ async fn given(application: &Application, bytes: Option<Vec<u8>>, declared: &Dec
 
 /// The error of a version that does not serve, with what stays of its deployment.
 fn after_migrations(error: DeployError, migrations: &[String]) -> DeployError {
-    match error {
-        DeployError::Refused(message) if !migrations.is_empty() => {
-            DeployError::Refused(format!("{message}\n  these migrations have run, and stay: {}", migrations.join(", ")))
-        }
-        error => error,
+    match migrations {
+        [] => error,
+        ran => after(error, &format!("these migrations have run, and stay: {}", ran.join(", "))),
     }
 }
 
@@ -268,11 +266,14 @@ impl App {
             }
         }
         let before = active.id().number;
-        tracing::info!(
-            component = %declared.name,
-            "version {number} ({digest}) of component `{}` is deployed by {}; version {before} ({}) has served",
-            declared.name, order.by, active.id().digest
-        );
+        // Only when it is true.
+        let log = || {
+            tracing::info!(
+                component = %declared.name,
+                "version {number} ({digest}) of component `{}` is deployed by {}; version {before} ({}) has served",
+                declared.name, order.by, active.id().digest
+            );
+        };
         let notes: String = notes.iter().map(|note| format!("; {note}")).collect();
         match order.trial {
             Some(terms) => {
@@ -281,6 +282,7 @@ impl App {
                     tokio::time::sleep_until(all_know).await;
                 }
                 self.begin_trial(declared, pool, version, number, source_digest.unwrap_or_default(), terms);
+                log();
                 done(
                     number,
                     format!("version {number} gets {percent} % of the calls for {} s{notes}", terms.time.as_secs()),
@@ -289,7 +291,11 @@ impl App {
             None => {
                 let source = source_digest.unwrap_or_default();
                 let served = self.let_serve(declared, pool, version, number, &source, agreed).await;
-                served.map_err(|error| after_migrations(error, &pending))?;
+                if let Err(error) = served {
+                    block_in_place(|| self.deployments.books.note(&declared.name, number, &error.to_string()));
+                    return Err(after_migrations(error, &pending));
+                }
+                log();
                 done(number, format!("version {number} serves; version {before} ends its calls{notes}"))
             }
         }
@@ -359,5 +365,9 @@ mod tests {
         let files = ["0002_a.sql".to_owned(), "0003_b.sql".to_owned()];
         let said = after_migrations(refused(), &files).to_string();
         assert_eq!(said, format!("{}\n  these migrations have run, and stay: 0002_a.sql, 0003_b.sql", refused()));
+        let not_kept = DeployError::NotKept { component: "shop".to_owned(), cause: std::io::Error::other("no room") };
+        let said = after_migrations(not_kept, &files).to_string();
+        let stay = "no room; these migrations have run, and stay: 0002_a.sql, 0003_b.sql\n  fix: ";
+        assert!(said.contains(stay), "{said}");
     }
 }

@@ -15,7 +15,7 @@ mod merge;
 use super::super::App;
 use super::super::composition::Composition;
 use super::super::intakes::IntakeError;
-use super::error::DeployError;
+use super::error::{DeployError, after};
 use super::serve::drained;
 use compose::Composed;
 use merge::{Merged, merge};
@@ -51,16 +51,32 @@ impl App {
             return Ok(Reloaded { applied: Vec::new(), left });
         }
         now.shared.hide_secrets([&now.application, &merged.application]);
-        let composed = self.compose(&now, merged).await?;
-        let applied = self.exchange(composed).await?;
+        let mut composed = self.compose(&now, merged).await?;
+        let migrated: Vec<String> =
+            std::mem::take(&mut composed.migrated).iter().map(|name| format!("`{name}`")).collect();
+        let applied = self.exchange(composed).await.map_err(|error| match migrated.as_slice() {
+            [] => error,
+            ran => after(error, &format!("the migrations of {} have run, and stay", ran.join(", "))),
+        })?;
         Ok(Reloaded { applied, left })
     }
 
     /// Lets `composed` serve instead of the current composition. Everything that can fail has been done, except for
     /// recording and what needs a server.
     async fn exchange(self: &Arc<Self>, composed: Composed) -> Result<Vec<String>, DeployError> {
-        let Composed { composition, versions, added, removed, chosen, changed, channels, expected, places, applied } =
-            composed;
+        let Composed {
+            composition,
+            versions,
+            added,
+            removed,
+            chosen,
+            changed,
+            channels,
+            expected,
+            places,
+            applied,
+            migrated: _,
+        } = composed;
         let failed = |error: String| DeployError::Refused(format!("nothing was applied: {error}"));
         let (now, application) = (self.now(), composition.application.clone());
         let presence = match &self.remote {

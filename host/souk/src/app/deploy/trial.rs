@@ -1,7 +1,7 @@
 //! A version on trial: its share of the calls, and the task that judges it until it serves or is removed.
 
 use super::super::App;
-use super::error::DeployError;
+use super::error::{DeployError, on_one_line};
 use super::judge::{Terms, Verdict, judge};
 use super::order::Deployed;
 use super::serve::drained;
@@ -41,18 +41,15 @@ impl App {
     pub async fn promote(self: &Arc<Self>, component: &str, by: &str) -> Result<Deployed, DeployError> {
         let _turn = self.deployments.turn.lock().await;
         let (declared, pool) = &self.here(component)?;
-        let trial = self.take_trial(component, None);
-        let Some(Trial { version, number, source, .. }) = trial else {
+        let Some(trial) = self.take_trial(component, None) else {
             let message = format!(
                 "component `{component}`: no version is on trial\n  fix: `souk deploy {component} --canary 5%`"
             );
             return Err(DeployError::Refused(message));
         };
-        if let Err(error) = self.let_serve(declared, pool, version, number, &source, None).await {
-            if let Some(version) = pool.withdraw() {
-                drained(component.to_owned(), version);
-            }
-            block_in_place(|| self.deployments.books.withdraw(component, number, &source, &error.to_string()));
+        let (version, number) = (trial.version.clone(), trial.number);
+        if let Err(error) = self.let_serve(declared, pool, version, number, &trial.source, None).await {
+            self.end_unserved(component, trial, &error);
             return Err(error);
         }
         tracing::info!(component, "version {number} of component `{component}` was promoted by {by}");
@@ -97,6 +94,13 @@ impl App {
         let mut trials = self.deployments.trials.lock();
         trials.get(component).filter(|trial| number.is_none_or(|number| trial.number == number))?;
         trials.remove(component)
+    }
+
+    /// Ends a trial that was taken to let its version serve, which `error` prevented.
+    fn end_unserved(&self, component: &str, trial: Trial, error: &DeployError) {
+        let number = trial.number;
+        self.deployments.trials.lock().insert(component.to_owned(), trial);
+        self.end_trial(component, Some(number), &format!("it could not serve all calls: {}", on_one_line(error)));
     }
 
     /// Withdraws the version on trial, or only version `number`, and records why. Returns its number; `None` if it is
@@ -153,9 +157,7 @@ async fn watch(app: Weak<App>, component: String, version: Arc<Version>, number:
                 let Some(trial) = app.take_trial(&component, Some(number)) else { return };
                 if let Err(error) = app.let_serve(declared, pool, version, number, &source, None).await {
                     tracing::error!(%component, "{error}");
-                    app.deployments.trials.lock().insert(component.clone(), trial);
-                    let why = "it could not be stored, or the other hosts could not be told";
-                    app.end_trial(&component, Some(number), why);
+                    app.end_unserved(&component, trial, &error);
                     return;
                 }
                 // Only now is it true.

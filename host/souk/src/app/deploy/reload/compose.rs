@@ -46,6 +46,8 @@ pub(super) struct Composed {
     pub(super) expected: Vec<ExpectedType>,
     /// Records when new places of data get their first rows.
     pub(super) places: Option<AbortOnDropHandle<()>>,
+    /// The components of which migrations have run.
+    pub(super) migrated: Vec<String>,
     /// What is applied, one line each.
     pub(super) applied: Vec<String>,
 }
@@ -154,7 +156,7 @@ impl App {
         let versions = self.make_instances(&composition, wired.again, &added).await?;
         // After everything that may be wrong, because it records the places for all hosts; before data is changed.
         let places = self.check_places(&composition, &added, &merged).await?;
-        migrations::run(&migrated, composition.shared.databases()).await.map_err(not_migrated)?;
+        let ran = migrations::run(&migrated, composition.shared.databases()).await.map_err(not_migrated)?;
         let applied = lines(&merged, &added, &removed);
         let expected = wired.expected;
         Ok(Composed {
@@ -167,6 +169,7 @@ impl App {
             channels: new_channels,
             expected,
             places,
+            migrated: ran.into_iter().map(|(component, _)| component).collect(),
             applied,
         })
     }
