@@ -113,7 +113,11 @@ async fn a_host_without_nats_is_not_ready_until_that_is_back() {
     wait_for(&host, &api, 200).await;
     server.kill(0);
     let report = wait_for(&host, &api, 503).await;
-    assert_eq!(lacking(&report, "durable messages on NATS"), ["auth", "orders", "stripe-sandbox", "webhook"], "{report}");
+    assert_eq!(
+        lacking(&report, "durable messages on NATS"),
+        ["auth", "orders", "stripe-sandbox", "webhook"],
+        "{report}"
+    );
     assert!(api.get("/metrics").await.text().contains("souk_nats_connected 0"));
     server.resume(0);
     wait_for(&host, &api, 200).await;
