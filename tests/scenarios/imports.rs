@@ -167,12 +167,22 @@ async fn a_whole_shop_moves_in_with_its_users_products_and_orders() {
 }
 
 #[tokio::test]
-async fn example_products_block_an_import_of_products_and_the_error_names_them() {
+async fn example_products_block_imports_of_products_and_orders_and_the_error_names_them() {
     let shop = Shop::of(App::store_alone()).await;
     let file = sqlite(&shop.app.path("dev.db"), "INSERT INTO Product VALUES (5, 'Mug', 1.5, 1, 0, 0);");
-    let output = shop.app.souk("import", &["products", &file]).await;
-    let (_, err) = texts(&output);
-    assert!(!output.status.success() && err.contains("souk seed --remove"), "{err}");
+    // Its line would get the name of an example, and then the example could not be removed.
+    let order = json!({
+        "id": "6f0c1c5e-8f0a-4d1e-9d8e-000000000001", "totalAmount": 3, "totalItems": 2, "status": "PENDING",
+        "paid": false, "createdAt": "2024-03-01T09:00:00", "updatedAt": "2024-03-01T10:00:00",
+        "items": [{ "productId": 5, "quantity": 2, "price": 1.5 }],
+    });
+    let orders = shop.app.path("orders.jsonl");
+    std::fs::write(&orders, order.to_string()).unwrap();
+    for arguments in [["products", &file], ["orders", orders.to_str().unwrap()]] {
+        let output = shop.app.souk("import", &arguments).await;
+        let (_, err) = texts(&output);
+        assert!(!output.status.success() && err.contains("souk seed --remove"), "{err}");
+    }
     for (arguments, expected) in [
         (["nothing", &file], "no component imports `nothing`"),
         (["orders", &file], "orders cannot be read from there"),
@@ -186,6 +196,16 @@ async fn example_products_block_an_import_of_products_and_the_error_names_them()
         let (_, err) = texts(&shop.app.souk("import", &arguments).await);
         assert!(err.contains(expected) && err.contains("fix: ") && !err.contains("s3cret"), "{err}");
     }
+    // No order was stored, so the fix works, and the line gets the name of the shop's own product.
+    let Shop { app, host, .. } = shop;
+    host.stop().await;
+    let removed = app.souk("seed", &["--remove"]).await;
+    assert!(removed.status.success(), "{removed:?}");
+    let shop = Shop::of(app.variable("seed", "false")).await;
+    import(&shop, &["products", &file]).await;
+    import(&shop, &["orders", orders.to_str().unwrap()]).await;
+    let order = shop.order_by_id(&shop.admin().await, "6f0c1c5e-8f0a-4d1e-9d8e-000000000001").await;
+    assert_eq!(order["OrderItem"][0]["name"], "Mug", "{order}");
 }
 
 #[tokio::test]

@@ -25,6 +25,10 @@ const MAX_ID: i64 = (1 << 53) - 1;
 /// How many examples there are; their ids begin at 1.
 const EXAMPLES: i64 = 47;
 
+/// Why a catalogue that has only the examples is not ready for rows of another shop.
+pub(crate) const ONLY_EXAMPLES: &str = "the catalogue has the example products and no others\n  fix: stop the \
+     application, run `souk seed --remove`, and start it with SPIN_VARIABLE_SEED=false";
+
 /// A product as it is stored.
 #[derive(Debug, PartialEq)]
 struct Product {
@@ -69,12 +73,8 @@ impl Guest for Catalog {
 
 /// Imports rows into this database.
 pub(crate) fn take(database: &Database, rows: &[String], dry_run: bool) -> Result<Vec<Verdict>, String> {
-    if has_only_examples(database)? {
-        return Err(
-            "the catalogue has the example products and no others\n  fix: stop the application, run `souk seed \
-                    --remove`, and start it with SPIN_VARIABLE_SEED=false"
-                .into(),
-        );
+    if has_only_examples(database).map_err(text)? {
+        return Err(ONLY_EXAMPLES.into());
     }
     let parsed: Vec<Result<(Product, Option<String>), String>> = rows.iter().map(|row| product(row)).collect();
     let ids: Vec<i64> = parsed.iter().filter_map(|row| Some(row.as_ref().ok()?.0.id)).collect();
@@ -153,10 +153,11 @@ fn compare(product: &Product, stored: &Stored) -> Verdict {
     }
 }
 
-fn has_only_examples(database: &Database) -> Result<bool, String> {
-    let mut rows = database.query(sql::EXAMPLES, &[]).map_err(text)?;
+/// Whether the catalogue has example products and no others.
+pub(crate) fn has_only_examples(database: &Database) -> Result<bool, souk_database::Error> {
+    let mut rows = database.query(sql::EXAMPLES, &[])?;
     let Some(mut row) = rows.next() else { return Ok(false) };
-    let (all, examples): (i64, i64) = (row.integer().map_err(text)?, row.integer().map_err(text)?);
+    let (all, examples): (i64, i64) = (row.integer()?, row.integer()?);
     Ok(all > 0 && all == examples && all <= EXAMPLES)
 }
 
