@@ -4,8 +4,9 @@
 //! shop's own products have too.
 //!
 //! That system goes on selling until the domain points here, so a product may come again with another price: it is taken
-//! while nobody has changed the product here. One that was changed on both sides is refused, and one that was changed
-//! here alone stays.
+//! while nobody has changed the product here. One that was changed on both sides is refused, whichever was first, and one
+//! that was changed here alone stays: the history has the price and the availability that an import brought. It has no
+//! names, so a product that was changed here and has another name there is refused, too.
 
 use crate::bindings::imports::{Guest, Kind, Source, System, Verdict};
 use crate::{Catalog, MAX_PRICE_CENTS, sql};
@@ -46,9 +47,12 @@ struct Stored {
     cents: i64,
     available: bool,
     created_at: String,
-    updated_at: String,
     /// It was imported, and nobody has changed it here.
     untouched: bool,
+    /// The price that the last import has brought.
+    imported_cents: i64,
+    /// Whether it was available then.
+    imported_available: bool,
 }
 
 impl Guest for Catalog {
@@ -148,8 +152,14 @@ fn compare(product: &Product, stored: &Stored) -> Verdict {
         () if stored.untouched => {
             Verdict::Changed(format!("it was {here} when it was imported before, and is {there} now"))
         }
-        () if product.updated_at <= stored.updated_at => Verdict::There,
-        () => Verdict::Refused(format!("it has changed on both sides: here it is {here}, and there {there}")),
+        () if product.cents != stored.imported_cents || product.available != stored.imported_available => {
+            Verdict::Refused(format!("it has changed on both sides: here it is {here}, and there {there}"))
+        }
+        () if product.name != stored.name => Verdict::Refused(format!(
+            "it was changed here, and its name differs, which either side may have changed: here it is {here}, and there \
+             {there}"
+        )),
+        () => Verdict::There,
     }
 }
 
@@ -168,8 +178,9 @@ fn stored(database: &Database, ids: &[i64]) -> Result<HashMap<i64, Stored>, Stri
     let read = rows.map(|mut row| {
         let id = row.integer()?;
         let (name, cents, available) = (row.text()?, row.integer()?, row.boolean()?);
-        let (created_at, updated_at) = (row.text()?, row.text()?);
-        Ok((id, Stored { name, cents, available, created_at, updated_at, untouched: row.boolean()? }))
+        let (created_at, untouched) = (row.text()?, row.boolean()?);
+        let (imported_cents, imported_available) = (row.integer()?, row.boolean()?);
+        Ok((id, Stored { name, cents, available, created_at, untouched, imported_cents, imported_available }))
     });
     read.collect::<Result<_, souk_database::Error>>().map_err(text)
 }

@@ -23,9 +23,7 @@ fn imported_products_keep_their_ids_and_new_ids_follow_them() {
         assert_eq!(ids(&db.page(10, 0).products), [1, 901]);
         assert_eq!((db.page(10, 0).total, db.get(901).unwrap().price.cents), (2, 125));
         let taken = [r#"{"id":901,"name":"Another","price":1,"createdAt":1}"#.to_owned()];
-        assert!(
-            matches!(&take(&db.0, &taken, false).unwrap()[..], [Verdict::Refused(why)] if why.contains("Old 901"))
-        );
+        assert!(matches!(&take(&db.0, &taken, false).unwrap()[..], [Verdict::Refused(why)] if why.contains("Old 901")));
         let next = [Value::Text("New".into()), Value::Integer(1), Value::Null, Value::Null];
         assert_eq!(crate::rows::one(db.query(crate::sql::CREATE, &next)).unwrap().id, 903);
     }
@@ -40,16 +38,31 @@ fn a_product_that_has_changed_since_comes_again_unless_it_was_changed_here() {
     };
     for db in both() {
         db.query("DELETE FROM products", &[]);
-        let before: Vec<String> = (1..=5).map(|id| row(id, "Mug", 1.5, true, 1)).collect();
+        let before: Vec<String> = (1..=9).map(|id| row(id, "Mug", 1.5, id != 9, 1)).collect();
         take(&db.0, &before, false).unwrap();
-        // Here, 3 and 4 get another price; 4 does after it was changed there.
-        db.query("UPDATE products SET price_cents = 900, trace = NULL, updated_at = '2030-01-10T00:00:00.000Z' WHERE id IN (3, 4)", &[]);
+        // Here, products get another price, later than the other system changes 4; 7 gets another name; 8 and 9 change
+        // their availability.
+        let here = "trace = NULL, updated_at = '2030-01-10T00:00:00.000Z' WHERE id";
+        for change in ["price_cents = 800", "price_cents = 900"] {
+            let change = format!("UPDATE products SET {change}, {here} IN (3, 4, 5, 6)");
+            db.query(change.as_str(), &[]);
+        }
+        for change in [format!("name = 'Pot', {here} = 7"), format!("available = NOT available, {here} IN (8, 9)")] {
+            let change = format!("UPDATE products SET {change}");
+            db.query(change.as_str(), &[]);
+        }
         let now = [
             row(1, "Cup", 2.0, true, 5),
-            row(2, "Mug", 1.5, false, 5),
+            row(2, "Mug", 1.5, false, 1),
             row(3, "Mug", 3.0, true, 20),
             row(4, "Mug", 3.0, true, 5),
-            row(5, "Mug", 1.5, true, 5),
+            // Somebody's SQL has not set the time.
+            row(5, "Mug", 1.5, false, 1),
+            // Nothing has changed there.
+            row(6, "Mug", 1.5, true, 20),
+            row(7, "Mug", 1.5, true, 1),
+            row(8, "Mug", 1.5, true, 1),
+            row(9, "Mug", 1.5, false, 1),
         ];
         for dry_run in [true, false] {
             let verdicts = take(&db.0, &now, dry_run).unwrap();
@@ -57,6 +70,10 @@ fn a_product_that_has_changed_since_comes_again_unless_it_was_changed_here() {
                 Verdict::Changed(one),
                 Verdict::Changed(two),
                 Verdict::Refused(three),
+                Verdict::Refused(four),
+                Verdict::Refused(five),
+                Verdict::There,
+                Verdict::Refused(seven),
                 Verdict::There,
                 Verdict::There,
             ] = &verdicts[..]
@@ -65,14 +82,16 @@ fn a_product_that_has_changed_since_comes_again_unless_it_was_changed_here() {
             };
             assert!(one.contains("\"Mug\" for 150 cents") && one.contains("\"Cup\" for 200 cents now"), "{one}");
             assert!(two.contains("not available now"), "{two}");
-            assert!(
-                three.contains("here it is \"Mug\" for 900 cents") && three.contains("for 300 cents"),
-                "{three}"
-            );
+            for why in [three, four] {
+                let both = "it has changed on both sides: here it is \"Mug\" for 900 cents, and there \"Mug\" for 300";
+                assert!(why.starts_with(both), "{why}");
+            }
+            assert!(five.contains("on both sides") && five.ends_with("\"Mug\" for 150 cents, not available"), "{five}");
+            assert!(seven.contains("here it is \"Pot\"") && seven.contains("there \"Mug\""), "{seven}");
         }
-        assert_eq!(ids(&db.page(10, 0).products), [1, 3, 4, 5]);
+        assert_eq!(ids(&db.page(10, 0).products), [1, 3, 4, 5, 6, 7, 9]);
         let prices: Vec<_> = db.page(10, 0).products.into_iter().map(|product| product.price.cents).collect();
-        assert_eq!(prices, [200, 900, 900, 150]);
+        assert_eq!(prices, [200, 900, 900, 900, 900, 150, 150]);
         assert!(matches!(take(&db.0, &now, false).unwrap()[..2], [Verdict::There, Verdict::There]));
     }
 }
