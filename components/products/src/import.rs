@@ -156,8 +156,8 @@ fn compare(product: &Product, stored: &Stored) -> Verdict {
             Verdict::Refused(format!("it has changed on both sides: here it is {here}, and there {there}"))
         }
         () if product.name != stored.name => Verdict::Refused(format!(
-            "it was changed here, and its name differs, which either side may have changed: here it is {here}, and there \
-             {there}"
+            "it was changed here, and its name differs, which either side may have changed: here it is {here}, and \
+             there {there}"
         )),
         () => Verdict::There,
     }
