@@ -78,6 +78,7 @@ async fn a_whole_shop_moves_in_with_its_users_products_and_orders() {
         let server = MongoDb::start();
         // Another database of the server, for which MongoDB reports no error.
         let nothing = shop.app.souk_with_input(&server.database(), "import", &["users", "@-"]).await;
+        assert!(!nothing.status.success(), "{nothing:?}");
         let nothing = texts(&nothing);
         assert!(nothing.0.contains(": 0 rows in ") && nothing.1.contains("has no users"), "{nothing:?}");
         let from =
@@ -96,7 +97,7 @@ async fn a_whole_shop_moves_in_with_its_users_products_and_orders() {
         let refused = refusals(&shop);
         for (row, other) in [(2, 3), (3, 2)] {
             let line = refused.lines().find(|line| line.contains(&format!("\"row\":{row}"))).unwrap_or(&refused);
-            let why = format!("row {other} has the same `email` except for letter case");
+            let why = format!("row {other} has the same `email`, without regard to letter case");
             assert!(line.contains(&why), "{refused}");
         }
         let decided = shop.app.path("decided.jsonl");
@@ -183,8 +184,11 @@ async fn example_products_block_imports_of_products_and_orders_and_the_error_nam
         let (_, err) = texts(&output);
         assert!(!output.status.success() && err.contains("souk seed --remove"), "{err}");
     }
+    let other = Postgres::shared().database();
     for (arguments, expected) in [
         (["nothing", &file], "no component imports `nothing`"),
+        (["nothing", "/nowhere"], "no component imports `nothing`"),
+        (["orders", &other], "\n  fix: name the database of that system"),
         (["orders", &file], "orders cannot be read from there"),
         (
             ["users", "mongodb+srv://ann:s3cret@store.invalid/AuthDB"],
@@ -206,6 +210,13 @@ async fn example_products_block_imports_of_products_and_orders_and_the_error_nam
     import(&shop, &["orders", orders.to_str().unwrap()]).await;
     let order = shop.order_by_id(&shop.admin().await, "6f0c1c5e-8f0a-4d1e-9d8e-000000000001").await;
     assert_eq!(order["OrderItem"][0]["name"], "Mug", "{order}");
+    // There are no examples any more, so there is nothing that orders could need.
+    let Shop { app, host, .. } = shop;
+    host.stop().await;
+    let removed = app.souk("seed", &["--remove"]).await;
+    assert!(removed.status.success(), "{removed:?}");
+    let mug = Shop::of(app).await.get("/api/products/5", "").await.expect(200);
+    assert_eq!(mug["name"], "Mug");
 }
 
 #[tokio::test]
