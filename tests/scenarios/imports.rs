@@ -78,6 +78,7 @@ async fn a_whole_shop_moves_in_with_its_users_products_and_orders() {
         let server = MongoDb::start();
         // Another database of the server, for which MongoDB reports no error.
         let nothing = shop.app.souk_with_input(&server.database(), "import", &["users", "@-"]).await;
+        assert!(!nothing.status.success(), "{nothing:?}");
         let nothing = texts(&nothing);
         assert!(nothing.0.contains(": 0 rows in ") && nothing.1.contains("has no users"), "{nothing:?}");
         let from =
@@ -96,7 +97,7 @@ async fn a_whole_shop_moves_in_with_its_users_products_and_orders() {
         let refused = refusals(&shop);
         for (row, other) in [(2, 3), (3, 2)] {
             let line = refused.lines().find(|line| line.contains(&format!("\"row\":{row}"))).unwrap_or(&refused);
-            let why = format!("row {other} has the same `email` except for letter case");
+            let why = format!("row {other} has the same `email`, without regard to letter case");
             assert!(line.contains(&why), "{refused}");
         }
         let decided = shop.app.path("decided.jsonl");
@@ -167,14 +168,27 @@ async fn a_whole_shop_moves_in_with_its_users_products_and_orders() {
 }
 
 #[tokio::test]
-async fn example_products_block_an_import_of_products_and_the_error_names_them() {
+async fn example_products_block_imports_of_products_and_orders_and_the_error_names_them() {
     let shop = Shop::of(App::store_alone()).await;
     let file = sqlite(&shop.app.path("dev.db"), "INSERT INTO Product VALUES (5, 'Mug', 1.5, 1, 0, 0);");
-    let output = shop.app.souk("import", &["products", &file]).await;
-    let (_, err) = texts(&output);
-    assert!(!output.status.success() && err.contains("souk seed --remove"), "{err}");
+    // Its line would get the name of an example, and then the example could not be removed.
+    let order = json!({
+        "id": "6f0c1c5e-8f0a-4d1e-9d8e-000000000001", "totalAmount": 3, "totalItems": 2, "status": "PENDING",
+        "paid": false, "createdAt": "2024-03-01T09:00:00", "updatedAt": "2024-03-01T10:00:00",
+        "items": [{ "productId": 5, "quantity": 2, "price": 1.5 }],
+    });
+    let orders = shop.app.path("orders.jsonl");
+    std::fs::write(&orders, order.to_string()).unwrap();
+    for arguments in [["products", &file], ["orders", orders.to_str().unwrap()]] {
+        let output = shop.app.souk("import", &arguments).await;
+        let (_, err) = texts(&output);
+        assert!(!output.status.success() && err.contains("souk seed --remove"), "{err}");
+    }
+    let other = Postgres::shared().database();
     for (arguments, expected) in [
         (["nothing", &file], "no component imports `nothing`"),
+        (["nothing", "/nowhere"], "no component imports `nothing`"),
+        (["orders", &other], "\n  fix: name the database of that system"),
         (["orders", &file], "orders cannot be read from there"),
         (
             ["users", "mongodb+srv://ann:s3cret@store.invalid/AuthDB"],
@@ -186,6 +200,23 @@ async fn example_products_block_an_import_of_products_and_the_error_names_them()
         let (_, err) = texts(&shop.app.souk("import", &arguments).await);
         assert!(err.contains(expected) && err.contains("fix: ") && !err.contains("s3cret"), "{err}");
     }
+    // No order was stored, so the fix works, and the line gets the name of the shop's own product.
+    let Shop { app, host, .. } = shop;
+    host.stop().await;
+    let removed = app.souk("seed", &["--remove"]).await;
+    assert!(removed.status.success(), "{removed:?}");
+    let shop = Shop::of(app.variable("seed", "false")).await;
+    import(&shop, &["products", &file]).await;
+    import(&shop, &["orders", orders.to_str().unwrap()]).await;
+    let order = shop.order_by_id(&shop.admin().await, "6f0c1c5e-8f0a-4d1e-9d8e-000000000001").await;
+    assert_eq!(order["OrderItem"][0]["name"], "Mug", "{order}");
+    // There are no examples any more, so there is nothing that orders could need.
+    let Shop { app, host, .. } = shop;
+    host.stop().await;
+    let removed = app.souk("seed", &["--remove"]).await;
+    assert!(removed.status.success(), "{removed:?}");
+    let mug = Shop::of(app).await.get("/api/products/5", "").await.expect(200);
+    assert_eq!(mug["name"], "Mug");
 }
 
 #[tokio::test]

@@ -81,7 +81,7 @@ async fn examples_that_orders_name_stay() {
         host.stop().await;
         let output = app.souk("seed", &["--remove"]).await;
         let (_, err) = texts(&output);
-        assert!(!output.status.success() && err.contains("1 orders name example products"), "{err}");
+        assert!(!output.status.success() && err.contains("1 orders name products 1 to 47"), "{err}");
         assert!(err.contains("component `orders`") && err.contains("fix: "), "{err}");
         assert_eq!(products(&Shop::of(app).await).await, 47);
     }

@@ -11,7 +11,8 @@
 //! | lines have no name | the catalogue's name, of a deleted product too; `Product 17` if the catalogue never had it |
 //! | a total of zero, no lines and no items, a quantity or price out of bounds | no order: the row is kept in `imported_orders`, until it comes as one that is good |
 //!
-//! So the products are imported first. Orders of that system have no owner: only administrators see them.
+//! So the products are imported first, and a catalogue that has only the examples refuses all rows: their names are not
+//! those of the old lines. Orders of that system have no owner: only administrators see them.
 //!
 //! That system goes on selling until the domain points here, so an order may come again with another status: see
 //! [`again`].
@@ -19,6 +20,7 @@
 mod again;
 mod order;
 
+use crate::bindings::catalog;
 use crate::bindings::imports::{Guest, Kind, Source, System, Verdict};
 use crate::bindings::names;
 use crate::draft::MAX_NAME_CHARS;
@@ -102,7 +104,7 @@ pub(crate) fn take(
         .filter(|order| there.get(&order.id).is_none_or(Stored::is_archived))
         .flat_map(|order| order.lines.iter().map(|line| line.product))
         .collect();
-    let names = if products.is_empty() { HashMap::new() } else { names(&products)? };
+    let names = names(&products)?;
     let (mut verdicts, mut orders, mut lines, mut charges, mut archive) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     // Orders that have changed since, with the places of their verdicts and their charges.
@@ -197,12 +199,17 @@ fn charge(order: &Imported) -> Option<Json> {
     }))
 }
 
-/// The names of those products that the catalogue has or had.
+/// The names of those products that the catalogue has or had; an error while it has only the examples.
 fn look_up(products: &BTreeSet<i64>) -> Result<HashMap<i64, String>, String> {
     let ids: Vec<u64> = products.iter().filter_map(|id| u64::try_from(*id).ok()).collect();
     let mut names = HashMap::new();
-    for ids in ids.chunks(1000) {
-        let found = names::look_up(ids).map_err(|_| "the catalogue does not answer".to_owned())?;
+    // Also without a product: orders are not imported before the catalogue is ready for them.
+    let batches = if ids.is_empty() { vec![ids.as_slice()] } else { ids.chunks(1000).collect() };
+    for ids in batches {
+        let found = names::look_up(ids).map_err(|error| match error {
+            catalog::Error::Invalid(why) => why,
+            _ => "the catalogue does not answer".to_owned(),
+        })?;
         for named in found {
             let name = named.name.chars().take(MAX_NAME_CHARS).collect();
             names.insert(i64::try_from(named.id).unwrap_or_default(), name);

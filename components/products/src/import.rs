@@ -4,8 +4,9 @@
 //! shop's own products have too.
 //!
 //! That system goes on selling until the domain points here, so a product may come again with another price: it is taken
-//! while nobody has changed the product here. One that was changed on both sides is refused, and one that was changed
-//! here alone stays.
+//! while nobody has changed the product here. One that was changed on both sides is refused, whichever was first, and one
+//! that was changed here alone stays: the history has the price and the availability that an import brought. It has no
+//! names, so a product that was changed here and has another name there is refused, too.
 
 use crate::bindings::imports::{Guest, Kind, Source, System, Verdict};
 use crate::{Catalog, MAX_PRICE_CENTS, sql};
@@ -25,6 +26,10 @@ const MAX_ID: i64 = (1 << 53) - 1;
 /// How many examples there are; their ids begin at 1.
 const EXAMPLES: i64 = 47;
 
+/// Why a catalogue that has only the examples is not ready for rows of another shop.
+pub(crate) const ONLY_EXAMPLES: &str = "the catalogue has the example products and no others\n  fix: stop the \
+     application, run `souk seed --remove`, and start it with SPIN_VARIABLE_SEED=false";
+
 /// A product as it is stored.
 #[derive(Debug, PartialEq)]
 struct Product {
@@ -42,9 +47,12 @@ struct Stored {
     cents: i64,
     available: bool,
     created_at: String,
-    updated_at: String,
     /// It was imported, and nobody has changed it here.
     untouched: bool,
+    /// The price that the last import has brought.
+    imported_cents: i64,
+    /// Whether it was available then.
+    imported_available: bool,
 }
 
 impl Guest for Catalog {
@@ -69,12 +77,8 @@ impl Guest for Catalog {
 
 /// Imports rows into this database.
 pub(crate) fn take(database: &Database, rows: &[String], dry_run: bool) -> Result<Vec<Verdict>, String> {
-    if has_only_examples(database)? {
-        return Err(
-            "the catalogue has the example products and no others\n  fix: stop the application, run `souk seed \
-                    --remove`, and start it with SPIN_VARIABLE_SEED=false"
-                .into(),
-        );
+    if has_only_examples(database).map_err(text)? {
+        return Err(ONLY_EXAMPLES.into());
     }
     let parsed: Vec<Result<(Product, Option<String>), String>> = rows.iter().map(|row| product(row)).collect();
     let ids: Vec<i64> = parsed.iter().filter_map(|row| Some(row.as_ref().ok()?.0.id)).collect();
@@ -148,15 +152,22 @@ fn compare(product: &Product, stored: &Stored) -> Verdict {
         () if stored.untouched => {
             Verdict::Changed(format!("it was {here} when it was imported before, and is {there} now"))
         }
-        () if product.updated_at <= stored.updated_at => Verdict::There,
-        () => Verdict::Refused(format!("it has changed on both sides: here it is {here}, and there {there}")),
+        () if product.cents != stored.imported_cents || product.available != stored.imported_available => {
+            Verdict::Refused(format!("it has changed on both sides: here it is {here}, and there {there}"))
+        }
+        () if product.name != stored.name => Verdict::Refused(format!(
+            "it was changed here, and its name differs, which either side may have changed: here it is {here}, and \
+             there {there}"
+        )),
+        () => Verdict::There,
     }
 }
 
-fn has_only_examples(database: &Database) -> Result<bool, String> {
-    let mut rows = database.query(sql::EXAMPLES, &[]).map_err(text)?;
+/// Whether the catalogue has example products and no others.
+pub(crate) fn has_only_examples(database: &Database) -> Result<bool, souk_database::Error> {
+    let mut rows = database.query(sql::EXAMPLES, &[])?;
     let Some(mut row) = rows.next() else { return Ok(false) };
-    let (all, examples): (i64, i64) = (row.integer().map_err(text)?, row.integer().map_err(text)?);
+    let (all, examples): (i64, i64) = (row.integer()?, row.integer()?);
     Ok(all > 0 && all == examples && all <= EXAMPLES)
 }
 
@@ -167,8 +178,9 @@ fn stored(database: &Database, ids: &[i64]) -> Result<HashMap<i64, Stored>, Stri
     let read = rows.map(|mut row| {
         let id = row.integer()?;
         let (name, cents, available) = (row.text()?, row.integer()?, row.boolean()?);
-        let (created_at, updated_at) = (row.text()?, row.text()?);
-        Ok((id, Stored { name, cents, available, created_at, updated_at, untouched: row.boolean()? }))
+        let (created_at, untouched) = (row.text()?, row.boolean()?);
+        let (imported_cents, imported_available) = (row.integer()?, row.boolean()?);
+        Ok((id, Stored { name, cents, available, created_at, untouched, imported_cents, imported_available }))
     });
     read.collect::<Result<_, souk_database::Error>>().map_err(text)
 }

@@ -156,13 +156,17 @@ pub(crate) const EXAMPLES: Statement = Statement::both(
 );
 
 /// Parameters: the ids, as a JSON array. Returns the products that exist, available or not: id, name, price in cents,
-/// whether it is available, creation time, time of the last change, and whether an import was the last that changed it.
+/// whether it is available, creation time, whether an import was the last that changed it, and price and availability
+/// before anything but an import changed them: those that the last import has brought.
 pub(crate) const STORED: Statement = statement!(
     "SELECT id, name, price_cents, available, ",
     (time!("created_at")),
-    ", ",
-    (time!("updated_at")),
-    ", coalesce(trace, '') = 'import' FROM products WHERE ",
+    ", coalesce(trace, '') = 'import', CAST(coalesce((SELECT coalesce(old, new) FROM product_history \
+     WHERE product_id = products.id AND what = 'PRICE' AND coalesce(product_history.trace, '') <> 'import' \
+     ORDER BY seq LIMIT 1), CAST(price_cents AS TEXT)) AS BIGINT), \
+     coalesce((SELECT coalesce(old, new) FROM product_history \
+     WHERE product_id = products.id AND what = 'AVAILABLE' AND coalesce(product_history.trace, '') <> 'import' \
+     ORDER BY seq LIMIT 1), CASE WHEN available THEN 'true' ELSE 'false' END) = 'true' FROM products WHERE ",
     (Statement::each("id IN (SELECT value FROM json_each(?1))", "id = ANY (translate(?1, '[]', '{}')::bigint[])"))
 );
 

@@ -21,6 +21,9 @@ use super::table::{At, File, Table};
 use crate::secrets::Secrets;
 use std::collections::BTreeMap;
 
+/// The place of a value that is the URL at which the application is served, for an operator.
+pub const OWN_URL: &str = "the host: its own URL";
+
 /// The values that the host can generate.
 pub struct HostValues {
     /// The URL at which the application is served, without a `/` at its end.
@@ -33,7 +36,7 @@ impl HostValues {
     /// Where the host has the value of the variable `name`, for an operator.
     pub(super) fn place(&self, name: &str, generated: &Generated) -> String {
         match generated.kind {
-            Kind::Url => "the host: its own URL".to_owned(),
+            Kind::Url => OWN_URL.to_owned(),
             Kind::Secret => format!("the host: {}", self.secrets.path(name).display()),
         }
     }

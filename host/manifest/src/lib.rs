@@ -93,7 +93,7 @@ pub use download_url::{as_ipv4, check_download_url, is_forbidden, is_loopback};
 pub use durable::{Delay, DurableDependency};
 pub use error::{Diagnostic, ManifestErrors};
 pub use files::{FileMount, Files};
-pub use generated::HostValues;
+pub use generated::{HostValues, OWN_URL};
 pub use ipnet::IpNet;
 pub use key_value::{KeyValuePlace, RedisUrl};
 pub use mongodb::MongoUrl;

@@ -138,6 +138,19 @@ fn a_line_whose_product_is_unknown_is_named_after_the_products_id() {
 }
 
 #[test]
+fn nothing_is_imported_while_the_catalogue_refuses_to_name_products() {
+    for db in both() {
+        let kept = json!({ "totalAmount": 0, "items": null });
+        for row in [row(1, json!({})), row(2, json!({ "items": null })), row(3, kept)] {
+            let examples = |_: &BTreeSet<i64>| Err("the catalogue has the example products and no others".to_owned());
+            let error = take(&db, &[row], "usd", examples, false).unwrap_err();
+            assert!(error.contains("example products"), "{error}");
+        }
+        assert_eq!(texts(&db, "SELECT id FROM orders UNION ALL SELECT id FROM imported_orders"), Vec::<String>::new());
+    }
+}
+
+#[test]
 fn an_order_that_has_changed_since_comes_again_unless_it_was_changed_here() {
     let paid = |charge: &str| {
         json!({

@@ -59,6 +59,16 @@ pub enum MoveError {
         /// What it says.
         cause: String,
     },
+    /// The rows of an import cannot be read.
+    #[error("{place}: {cause}\n  fix: {fix}")]
+    Rows {
+        /// The file, or the database without a password.
+        place: String,
+        /// What SQLite or PostgreSQL says.
+        cause: String,
+        /// What to do.
+        fix: &'static str,
+    },
     /// A table has different columns.
     #[error(
         "table `{table}` {how}\n  fix: bring the SQLite database to the newest migrations (`souk migrate`), and let those \

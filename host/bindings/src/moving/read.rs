@@ -33,7 +33,8 @@ pub fn read_sqlite(path: &Path, query: &str, to: &Sender<String>) -> Result<(), 
         }
         Ok(())
     };
-    read().map_err(|error| MoveError::Source { file: path.display().to_string(), cause: error.to_string() })
+    let fix = "name a SQLite file that has the tables of that system, and copy it again if it is damaged";
+    read().map_err(|error| MoveError::Rows { place: path.display().to_string(), cause: error.to_string(), fix })
 }
 
 fn json(value: ValueRef<'_>) -> Value {
@@ -56,9 +57,11 @@ fn binary(bytes: &[u8]) -> Value {
 /// # Errors
 /// When the server does not answer, or the query does not fit the database.
 pub async fn read_postgres(address: &PostgresAddress, query: &str, to: &Sender<String>) -> Result<(), MoveError> {
-    let failed = |cause: String| MoveError::Target { place: address.to_string(), cause };
-    let options = connect_options(address).map_err(|error| failed(error.message))?;
-    let mut connection = options.connect().await.map_err(|error| failed(error.to_string()))?;
+    let failed = |cause: String, fix| MoveError::Rows { place: address.to_string(), cause, fix };
+    let options = connect_options(address).map_err(|error| failed(error.message, error.fix))?;
+    let connected = options.connect().await;
+    let mut connection =
+        connected.map_err(|error| failed(error.to_string(), "correct the URL, and start the server"))?;
     let read = async {
         sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").execute(&mut connection).await?;
         let query = format!("SELECT row_to_json(imported)::text FROM ({query}) AS imported");
@@ -71,13 +74,33 @@ pub async fn read_postgres(address: &PostgresAddress, query: &str, to: &Sender<S
         Ok(())
     };
     let done: Result<(), sqlx::Error> = read.await;
-    done.map_err(|error| failed(error.to_string()))
+    done.map_err(|error| {
+        let fix = match error {
+            sqlx::Error::Database(_) => "name the database of that system, and a user who may read its tables",
+            _ => "run the import again: it continues where it stopped",
+        };
+        failed(error.to_string(), fix)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use tokio::sync::mpsc;
+
+    #[test]
+    fn a_file_that_is_damaged_or_has_other_tables_is_named_with_what_to_do() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let read = || {
+            let (to, _rows) = mpsc::channel(8);
+            read_sqlite(file.path(), "SELECT a FROM other", &to).unwrap_err().to_string()
+        };
+        let other = read();
+        assert!(other.contains("no such table: other") && other.contains("fix: name a SQLite file"), "{other}");
+        std::fs::write(file.path(), [b"SQLite format 3\0".as_slice(), &[7; 4096]].concat()).unwrap();
+        let damaged = read();
+        assert!(damaged.contains("fix: name a SQLite file") && !damaged.contains("--from"), "{damaged}");
+    }
 
     #[test]
     fn what_is_no_text_is_not_taken_for_one() {

@@ -52,7 +52,8 @@ struct Offer {
 
 impl Import {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let place = self.place.as_deref().map(Place::parse).transpose()?;
+        // What is wrong with it is said once the name is known to be right.
+        let place = self.place.as_deref().map(Place::parse);
         if let Some(warning) = self.place.as_deref().and_then(url_file::warning) {
             output::note(&format!("warning: {warning}"));
         }
@@ -97,6 +98,7 @@ impl Import {
         let Some(offer) = offers.into_iter().find(|offer| offer.kind.name == name) else {
             anyhow::bail!("no component imports `{name}`\n  fix: name one of {}", known.join(", "));
         };
+        let place = place?;
         let refusals = self.refusals.unwrap_or_else(|| default_refusals(&name, self.dry_run));
         anyhow::ensure!(
             !place.is_in(&refusals),
@@ -105,7 +107,7 @@ impl Import {
         );
         let Offer { component, interface, kind } = offer;
         let run = Run { caller, component, interface, kind, dry_run: self.dry_run, refusals: refusals.clone() };
-        let (start, from) = (Instant::now(), place.to_string());
+        let (start, from, has_tables) = (Instant::now(), place.to_string(), place.has_tables());
         let outcome = run.all(place, |so_far| output::note(&format!("  {}", counts(so_far)))).await?;
         let (rows, seconds) = (outcome.rows(), start.elapsed().as_secs_f64());
         let done = if self.dry_run { "would be imported" } else { "imported" };
@@ -117,7 +119,8 @@ impl Import {
         if outcome.changed + outcome.refused > 0 {
             output::line(&format!("rows that were refused or changed, with the reason: {}", refusals.display()));
         }
-        Ok(if outcome.refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        let is_good = outcome.refused == 0 && (rows > 0 || has_tables);
+        Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 

@@ -26,6 +26,7 @@ mod messages;
 mod migrate;
 mod new;
 mod output;
+mod own_url;
 mod package;
 mod port_file;
 mod profile;

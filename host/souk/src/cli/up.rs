@@ -4,7 +4,7 @@ use super::package::{ObtainArgs, remove_superseded, show_grants};
 use super::port_file::PortFile;
 use super::service_manager::{self, Inherited};
 use super::{AppArgs, DEFAULT_LISTEN, fill_in, state_before_reading};
-use super::{build, compile, given, output, progress, signals, stale, watch};
+use super::{build, compile, given, output, own_url, progress, signals, stale, watch};
 use crate::admin::serve::{self, Listener};
 use crate::admin::sessions::Sessions;
 use crate::admin::{Admin, Reload, Tokens};
@@ -203,6 +203,9 @@ impl Up {
         descriptors::raise(&application.limits);
         machine::check_memory(&application.limits);
         stale::stale(&application).iter().for_each(|warning| output::note(&format!("warning: {warning}")));
+        for warning in own_url::warnings(&application, &own_url) {
+            output::note(&format!("warning: {warning}"));
+        }
         if self.start_empty {
             moving::accept(&application, &state)?;
         }

@@ -59,7 +59,7 @@ impl Duplicates {
         let mut shared = marks(&self.fields, row).filter_map(|(field, mark)| Some((field, self.shared.get(&mark)?)));
         let (field, rows) = shared.next()?;
         let other = rows.second.filter(|_| rows.first == number).unwrap_or(rows.first);
-        Some(format!("row {other} has the same `{field}` except for letter case: keep only one of them"))
+        Some(format!("row {other} has the same `{field}`, without regard to letter case: keep only one of them"))
     }
 }
 

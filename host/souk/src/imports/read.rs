@@ -113,6 +113,11 @@ impl Place {
         file(path).is_some_and(|refusals| file(&rows.path) == Some(refusals))
     }
 
+    /// Whether no rows means that there are none: a missing table would have been an error.
+    pub(crate) fn has_tables(&self) -> bool {
+        matches!(self, Place::Sqlite(_) | Place::Postgres(_))
+    }
+
     fn of_url(url: &str) -> anyhow::Result<Place> {
         if PostgresAddress::looks_like_url(url) {
             let address = PostgresAddress::parse(url);

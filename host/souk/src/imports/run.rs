@@ -69,7 +69,7 @@ impl Caller {
         let reply = match self {
             Caller::Host(hosts) => {
                 let host = hosts.get(worker % hosts.len().max(1)).context("no host")?;
-                host.lock().await.call(&request).await?
+                host.lock().await.call(&request).await.map_err(stopped)?
             }
             Caller::App(app) => call::call(app, request).await.map_err(|problem| anyhow::anyhow!("{problem}"))?,
         };
@@ -80,6 +80,16 @@ impl Caller {
                 anyhow::bail!("component `{component}`: {text}")
             }
         }
+    }
+}
+
+/// Says what to do when the host has ended during a call.
+fn stopped(error: anyhow::Error) -> anyhow::Error {
+    match error.chain().any(|cause| cause.is::<hyper::Error>()) {
+        true => anyhow::anyhow!(
+            "the host has stopped: {error}\n  fix: start it, and run the import again: it continues where it stopped"
+        ),
+        false => error,
     }
 }
 
@@ -239,4 +249,26 @@ async fn batch(rows: &mut Receiver<String>) -> Vec<String> {
         batch.push(row);
     }
     batch
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_host_that_ends_during_an_import_is_named_with_how_to_continue() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let hang_up = async {
+            for _ in 0..MAX_BATCHES {
+                listener.accept().await.unwrap();
+            }
+        };
+        let (caller, ()) = tokio::join!(Caller::host(&socket), hang_up);
+        let arguments = RawValue::from_string("{}".to_owned()).unwrap();
+        let error = caller.unwrap().call::<Vec<Kind>>(0, "shop", "take", arguments).await.unwrap_err().to_string();
+        assert!(error.contains("the host has stopped: "), "{error}");
+        assert!(error.contains("fix: start it, and run the import again"), "{error}");
+    }
 }
