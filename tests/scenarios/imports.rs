@@ -220,6 +220,36 @@ async fn example_products_block_imports_of_products_and_orders_and_the_error_nam
 }
 
 #[tokio::test]
+async fn a_password_that_the_other_system_changes_comes_again_until_the_user_logs_in_here() {
+    let shop = empty(Database::Sqlite).await;
+    let file = shop.app.path("users.jsonl");
+    let other = "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";
+    let write = |hash: &str| {
+        let id = "6b039ba0047006a81039975f";
+        let row = json!({ "_id": id, "email": "ann@example.com", "name": "Ann", "password": hash });
+        std::fs::write(&file, row.to_string()).unwrap();
+    };
+    for (hash, dry_run, expected) in [
+        (other, false, "1 imported, 0 imported with changes, 0 existed already, 0 refused"),
+        (other, false, "0 imported, 0 imported with changes, 1 existed already, 0 refused"),
+        (HASH, true, "0 imported, 1 imported with changes, 0 existed already, 0 refused"),
+        (HASH, false, "0 imported, 1 imported with changes, 0 existed already, 0 refused"),
+        (HASH, false, "0 imported, 0 imported with changes, 1 existed already, 0 refused"),
+    ] {
+        write(hash);
+        let arguments = ["users", file.to_str().unwrap(), "--dry-run"];
+        let (said, clean) = import(&shop, &arguments[..if dry_run { 3 } else { 2 }]).await;
+        assert!(said.contains(expected) && clean, "{said}");
+    }
+    shop.login("ann@example.com", PASSWORD).await.expect(201);
+    // The hash here is a stronger one of the same password now.
+    write(other);
+    let (said, _) = import(&shop, &["users", file.to_str().unwrap()]).await;
+    assert!(said.contains("1 existed already"), "{said}");
+    shop.login("ann@example.com", PASSWORD).await.expect(201);
+}
+
+#[tokio::test]
 async fn the_file_of_refused_rows_does_not_replace_the_rows() {
     let shop = empty(Database::Sqlite).await;
     let (file, link) = (shop.app.path("users-refused.jsonl"), shop.app.path("link.jsonl"));

@@ -196,6 +196,14 @@ async fn a_database_moves_to_another_file_by_the_command_that_the_refused_start_
     assert!(texts(&same).1.contains("both places are "), "{same:?}");
     let shop = Shop::of(app).await;
     assert_eq!(shop.order_by_id(&customer, &id).await, before);
+    let (later, _) = shop.small_order(&customer).await;
+    let Shop { app, host, .. } = shop;
+    host.stop().await;
+    // Back to the former file, which has data, too, but not the last order.
+    let shop = Shop::of(app.file("runtime-config.toml", "")).await;
+    let warning = shop.host.wait_for_log("what was stored there since is missing here").await;
+    assert!(warning.contains(&former) && warning.contains("disk/orders.db"), "{warning}");
+    shop.get(&format!("/api/orders/id/{later}"), &customer).await.expect(404);
 }
 
 #[tokio::test]

@@ -114,6 +114,12 @@ impl Account {
         !self.disabled && self.deleted.is_none()
     }
 
+    /// Whether the password is as another system had it: the first login here stores an argon2id hash, and so does each
+    /// change.
+    pub(crate) fn has_imported_password(&self) -> bool {
+        self.password.starts_with("$2")
+    }
+
     /// The account with all of its tokens revoked, reset tokens too.
     pub(crate) fn without_tokens(self) -> Self {
         Account { generation: self.generation + 1, reset: None, ..self }
@@ -223,6 +229,12 @@ mod tests {
         assert_eq!((old.role, old.disabled, old.password.as_str()), (Role::Admin, false, "$2b$hash"));
         let new = Account::imported(legacy(""), None, 1_700_000_000).unwrap();
         assert_eq!((new.id.len(), new.id.get(..8)), (24, Some("6553f100")));
+    }
+
+    #[test]
+    fn a_bcrypt_hash_is_that_of_an_import() {
+        let argon2 = Account { password: "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA".into(), ..ann() };
+        assert!(ann().has_imported_password() && !argon2.has_imported_password());
     }
 
     #[test]

@@ -2,6 +2,9 @@
 //!
 //! The users keep their password hashes and their ids, which are MongoDB's. Here the case of an e-mail does not matter,
 //! and there it did: users whose e-mails differ only in case are all refused, and each refusal names the row of another.
+//!
+//! A user who comes again with another password gets it, unless the user has logged in here since: then the hash here is
+//! of another kind, and does not say on which side the password has changed.
 
 use crate::Auth;
 use crate::account::{Account, Key};
@@ -59,6 +62,7 @@ impl Guest for Auth {
             None => match added.next() {
                 Some(Added::New) => Verdict::Taken,
                 Some(Added::Existing) | None => Verdict::There,
+                Some(Added::NewPassword) => Verdict::Changed("it has the password that it has there now".into()),
                 Some(Added::EmailTaken) => {
                     Verdict::Refused("another account has this e-mail, perhaps in another case".into())
                 }

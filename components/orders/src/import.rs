@@ -8,7 +8,8 @@
 //! | the total is not the sum of the lines (it counted only the last of several) | the sum, which is what was charged |
 //! | PAID without a charge | PAID with the charge `imported-NUMBER`, which the payment provider does not know |
 //! | PENDING, and paid | PAID |
-//! | lines have no name | the catalogue's name, of a deleted product too; `Product 17` if the catalogue never had it |
+//! | lines have no name | the catalogue's name, of a deleted product too; `Product 17` until the catalogue has it |
+//! | a charge of two orders | both have it, and it is that of the first |
 //! | a total of zero, no lines and no items, a quantity or price out of bounds | no order: the row is kept in `imported_orders`, until it comes as one that is good |
 //!
 //! So the products are imported first, and a catalogue that has only the examples refuses all rows: their names are not
@@ -101,16 +102,19 @@ pub(crate) fn take(
     let products: BTreeSet<i64> = read
         .iter()
         .filter_map(|row| if let ReadRow::Order(order) = row { Some(order) } else { None })
-        .filter(|order| there.get(&order.id).is_none_or(Stored::is_archived))
-        .flat_map(|order| order.lines.iter().map(|line| line.product))
+        .flat_map(|order| match there.get(&order.id) {
+            Some(stored) if !stored.is_archived() => stored.unnamed.clone(),
+            _ => order.lines.iter().map(|line| line.product).collect(),
+        })
         .collect();
     let names = names(&products)?;
+    let mut owners = owners(database, &read)?;
     let (mut verdicts, mut orders, mut lines, mut charges, mut archive) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     // Orders that have changed since, with the places of their verdicts and their charges.
     let (mut changed, mut places) = (Vec::new(), HashMap::new());
-    // Orders that were none here when they came before.
-    let mut recovered = Vec::new();
+    // Orders that were none here when they came before, and names of lines that had none.
+    let (mut recovered, mut named) = (Vec::new(), Vec::new());
     for (row, read) in rows.iter().zip(read) {
         verdicts.push(match read {
             ReadRow::Refused(why) => Verdict::Refused(why),
@@ -123,13 +127,21 @@ pub(crate) fn take(
                 }
             },
             ReadRow::Order(order) if there.get(&order.id).is_some_and(|stored| !stored.is_archived()) => {
-                match there.get(&order.id).map_or(Again::Same, |stored| again::compare(&order, stored)) {
-                    Again::Same => Verdict::There,
+                let stored = there.get(&order.id);
+                let now_named = stored.map_or(Vec::new(), |stored| now_named(&order, stored, &names));
+                let note = (!now_named.is_empty()).then(|| "its lines have the names of their products now".to_owned());
+                match stored.map_or(Again::Same, |stored| again::compare(&order, stored)) {
                     Again::Differs(why) => Verdict::Refused(why),
+                    Again::Same => {
+                        named.extend(now_named);
+                        note.map_or(Verdict::There, Verdict::Changed)
+                    }
                     Again::Changed(why) => {
+                        named.extend(now_named);
                         places.insert(order.id.clone(), (verdicts.len(), charge(&order)));
                         changed.push(columns(&order, changed.len(), currency));
-                        Verdict::Changed([vec![why], order.notes.clone()].concat().join("; "))
+                        let notes = [why].into_iter().chain(note).chain(shared(&mut owners, &order));
+                        Verdict::Changed(notes.chain(order.notes.clone()).collect::<Vec<_>>().join("; "))
                     }
                 }
             }
@@ -145,13 +157,14 @@ pub(crate) fn take(
                             "the catalogue has no product {}, so its line has no real name",
                             line.product
                         ));
-                        format!("Product {}", line.product)
+                        unnamed(line.product)
                     });
                     lines.push(json!({
                         "order": order.id, "line": n, "product": line.product,
                         "name": name, "cents": line.cents, "quantity": line.quantity,
                     }));
                 }
+                notes.extend(shared(&mut owners, &order));
                 charges.extend(charge(&order));
                 orders.push(columns(&order, orders.len(), currency));
                 if notes.is_empty() { Verdict::Taken } else { Verdict::Changed(notes.join("; ")) }
@@ -166,6 +179,7 @@ pub(crate) fn take(
             for mut row in tx.query(sql::import::CHANGED, &json(changed))? {
                 charges.extend(places.remove(&row.text()?).and_then(|(_, charge)| charge));
             }
+            tx.query(sql::import::NAMES, &json(named))?;
             tx.query(sql::import::CHARGES, &json(charges))?;
             tx.query(sql::import::ARCHIVE, &json(archive))?;
             tx.query(sql::import::RECOVERED, &json(recovered.into_iter().map(Json::String).collect())).map(drop)
@@ -197,6 +211,35 @@ fn charge(order: &Imported) -> Option<Json> {
     Some(json!({
         "id": charge, "order": order.id, "cents": order.total_cents, "receipt": order.receipt, "at": at,
     }))
+}
+
+/// The names that the catalogue has now for lines of an order that have none, for the statements.
+fn now_named(order: &Imported, stored: &Stored, names: &HashMap<i64, String>) -> Vec<Json> {
+    let found = stored.unnamed.iter().filter_map(|product| Some((product, names.get(product)?)));
+    let found = found.filter(|(product, name)| **name != unnamed(**product));
+    found.map(|(product, name)| json!({ "order": order.id, "product": product, "name": name })).collect()
+}
+
+/// The name of a line whose product the catalogue does not have.
+fn unnamed(product: i64) -> String {
+    format!("Product {product}")
+}
+
+/// The orders of those charges of the rows that are known here already.
+fn owners(database: &Database, read: &[ReadRow]) -> Result<HashMap<String, String>, String> {
+    let charges: Vec<&String> = read
+        .iter()
+        .filter_map(|row| if let ReadRow::Order(order) = row { order.charge.as_ref() } else { None })
+        .collect();
+    let known = database.query(sql::import::CHARGED, &[Value::Text(json!(charges).to_string())]).map_err(text)?;
+    known.map(|mut row| Ok((row.text()?, row.text()?))).collect::<Result<_, souk_database::Error>>().map_err(text)
+}
+
+/// A note if the charge of an order is that of another one, too. `owners` has the orders of all charges so far.
+fn shared(owners: &mut HashMap<String, String>, order: &Imported) -> Option<String> {
+    let charge = order.charge.as_ref()?;
+    let owner = owners.entry(charge.clone()).or_insert_with(|| order.id.clone());
+    (*owner != order.id).then(|| format!("its charge {charge} is that of order {owner}, too: see which one it paid"))
 }
 
 /// The names of those products that the catalogue has or had; an error while it has only the examples.
@@ -239,7 +282,7 @@ fn order(row: &str) -> ReadRow {
         Ok(lines) => lines,
         Err(why) => return ReadRow::Archive(id, why),
     };
-    let mut notes = Vec::new();
+    let mut notes = rounded(&row);
     let total = row.get("totalAmount").and_then(Json::as_f64).and_then(cents);
     let sum = lines.iter().map(|line| line.cents.saturating_mul(line.quantity)).fold(0_i64, i64::saturating_add);
     let total_cents = if lines.is_empty() { total.unwrap_or(0) } else { sum };
@@ -320,6 +363,20 @@ fn lines(row: &Json) -> Result<Vec<Line>, String> {
             })
         })
         .collect()
+}
+
+/// Notes about prices of lines that are no whole cents.
+fn rounded(row: &Json) -> Vec<String> {
+    let lines = row.get("items").and_then(Json::as_array).map_or(&[][..], Vec::as_slice);
+    let note = |line: &Json| {
+        let price = line.get("price").and_then(Json::as_f64)?;
+        let exact = price * 100.0;
+        // What a float cannot hold is no fraction of a cent.
+        let is_whole = (exact - exact.round()).abs() <= (exact.abs() * 4.0 * f64::EPSILON).max(1e-6);
+        let (product, cents) = (line.get("productId").and_then(Json::as_i64).unwrap_or_default(), exact.round() as i64);
+        (!is_whole).then(|| format!("the price of product {product} was {price}, and is {cents} cents"))
+    };
+    lines.iter().filter_map(note).collect()
 }
 
 /// An amount in cents, rounded: the NestJS system stored a float.

@@ -16,6 +16,8 @@ pub(crate) enum Added {
     New,
     /// It exists already.
     Existing,
+    /// It exists, and has the password that the other system has now.
+    NewPassword,
     /// Its e-mail is that of another account.
     EmailTaken,
     /// Its id is that of another account.
@@ -42,7 +44,10 @@ impl Store {
             added.push(match (existing, entry) {
                 // An interrupted import has left this record, and no e-mail key points to it yet: write it again.
                 (Some(account), None) if has_email(&account, key) && account.deleted.is_none() => Added::New,
-                (Some(account), _) if points_here && has_email(&account, key) => Added::Existing,
+                (Some(stored), _) if points_here && has_email(&stored, key) => {
+                    let is_new = stored.has_imported_password() && stored.password != account.password;
+                    if is_new { Added::NewPassword } else { Added::Existing }
+                }
                 (Some(_), _) => Added::IdTaken,
                 (None, Some(_)) if points_here => Added::Existing,
                 (None, Some(_)) if self.by_email(key)?.is_some() => Added::EmailTaken,
@@ -57,6 +62,21 @@ impl Store {
         }
         for records in records.chunks(1000) {
             batch::set_many(&self.0, records).map_err(to_auth_error)?;
+        }
+        for ((_, account), added) in accounts.iter().zip(&mut added) {
+            if *added != Added::NewPassword {
+                continue;
+            }
+            let changed = self.update(&account.id, |stored| match stored.has_imported_password() {
+                true => Ok(Account { password: account.password.clone(), ..stored }),
+                false => Ok(stored),
+            });
+            match changed {
+                Ok(changed) if changed.password == account.password => {}
+                // Meanwhile the user has logged in, or the account was deleted.
+                Ok(_) | Err(Error::Unauthorized) => *added = Added::Existing,
+                Err(error) => return Err(error),
+            }
         }
         for ((key, account), added) in accounts.iter().zip(&mut added).filter(|(_, added)| **added == Added::New) {
             match self.claim(key, &account.id, now) {

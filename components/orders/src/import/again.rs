@@ -3,7 +3,8 @@
 //! The other system goes on selling while its data comes over, so the import before the switch finds orders that were
 //! PENDING the first time and are paid now. Its status, charge and receipt are taken while nobody has changed the order
 //! here. An order that was changed on both sides is refused, and its line says what each side has: only a person can say
-//! which of them counts, above all where money is concerned. Where only this side has changed it, there is nothing to do.
+//! which of them counts, above all where money is concerned. So is one whose lines have changed, because the amount here
+//! may be on a payment page already. Where only this side has changed it, there is nothing to do.
 
 use super::order::Imported;
 use souk_database::Rows;
@@ -18,6 +19,11 @@ pub(super) struct Stored {
     updated_at: String,
     /// Nobody has changed it here.
     untouched: bool,
+    receipt: Option<String>,
+    total_cents: i64,
+    total_items: i64,
+    /// The products of lines that have no real name.
+    pub(super) unnamed: Vec<i64>,
 }
 
 impl Stored {
@@ -28,12 +34,25 @@ impl Stored {
             charge: order.charge.clone(),
             updated_at: order.updated_at.clone(),
             untouched: true,
+            receipt: order.receipt.clone(),
+            total_cents: order.total_cents,
+            total_items: order.total_items,
+            unnamed: Vec::new(),
         }
     }
 
     /// A row that cannot be an order.
     pub(super) fn archived() -> Stored {
-        Stored { status: String::new(), charge: None, updated_at: String::new(), untouched: true }
+        Stored {
+            status: String::new(),
+            charge: None,
+            updated_at: String::new(),
+            untouched: true,
+            receipt: None,
+            total_cents: 0,
+            total_items: 0,
+            unnamed: Vec::new(),
+        }
     }
 
     /// Whether it is such a row.
@@ -49,7 +68,11 @@ impl Stored {
 pub(super) fn stored(rows: Rows) -> Result<HashMap<String, Stored>, souk_database::Error> {
     let stored = rows.map(|mut row| {
         let (id, status, charge, updated_at) = (row.text()?, row.text()?, row.optional_text()?, row.text()?);
-        Ok((id, Stored { status, charge, updated_at, untouched: row.boolean()? }))
+        let (untouched, receipt) = (row.boolean()?, row.optional_text()?);
+        let (total_cents, total_items) = (row.integer()?, row.integer()?);
+        let products = row.optional_text()?.unwrap_or_default();
+        let unnamed = products.split(',').filter_map(|id| id.parse().ok()).collect();
+        Ok((id, Stored { status, charge, updated_at, untouched, receipt, total_cents, total_items, unnamed }))
     });
     stored.collect()
 }
@@ -67,9 +90,21 @@ pub(super) enum Again {
 
 /// Compares an order of the other system with the order that is here.
 pub(super) fn compare(order: &Imported, stored: &Stored) -> Again {
+    if (order.total_cents, order.total_items) != (stored.total_cents, stored.total_items) {
+        return Again::Differs(format!(
+            "its lines have changed: here they are {} items for {} cents, and there {} items for {} cents",
+            stored.total_items, stored.total_cents, order.total_items, order.total_cents
+        ));
+    }
     let charge_differs = order.charge.is_some() && order.charge != stored.charge;
     if order.status == stored.status && !charge_differs {
-        return Again::Same;
+        // A receipt that is here for another reason than an import may be newer.
+        return match &order.receipt {
+            Some(receipt) if stored.untouched && order.receipt != stored.receipt => {
+                Again::Changed(format!("its receipt is {receipt} now"))
+            }
+            _ => Again::Same,
+        };
     }
     // A charge that is here stays with its order, whatever the other system says about it now.
     if stored.untouched && (stored.charge.is_none() || stored.charge == order.charge) {

@@ -3,17 +3,25 @@
 use souk_database::{Statement, statement, time};
 
 /// Parameters: ids, as a JSON array. Returns what exists already, as orders or in `imported_orders`: id, status, charge
-/// or null, time of the last change, and whether an import was the last that changed it. A row of `imported_orders` has
-/// no status.
+/// or null, time of the last change, whether an import was the last that changed it, receipt or null, total in cents,
+/// number of items, and the products of lines without a real name, with commas between them. A row of `imported_orders`
+/// has no status.
 pub(crate) const STORED: Statement = statement!(
     (Statement::each("", "WITH wanted AS (SELECT value AS id FROM jsonb_array_elements_text($1::text::jsonb)) ")),
     "SELECT id, status, charge_id, ",
     (time!("updated_at")),
-    ", coalesce(trace, '') = 'import' FROM orders",
+    ", coalesce(trace, '') = 'import', receipt_url, total_cents, total_items, (SELECT ",
+    (Statement::each("group_concat(product_id)", "string_agg(product_id::text, ',')")),
+    " FROM order_items WHERE order_items.order_id = orders.id AND ",
+    UNNAMED,
+    ") FROM orders",
     WANTED,
-    " UNION ALL SELECT id, '', NULL, '', true FROM imported_orders",
+    " UNION ALL SELECT id, '', NULL, '', true, NULL, 0, 0, NULL FROM imported_orders",
     WANTED
 );
+
+/// Whether a line has a name that stands for a product that the catalogue did not have.
+const UNNAMED: Statement = Statement::both("order_items.name = 'Product ' || CAST(order_items.product_id AS TEXT)");
 
 /// Which of the rows [`STORED`] returns.
 const WANTED: Statement =
@@ -50,6 +58,24 @@ pub(crate) const LINES: Statement = Statement::each(
     "INSERT INTO order_items (order_id, line, product_id, name, unit_cents, quantity) \
      SELECT \"order\", line, product, name, cents, quantity FROM jsonb_to_recordset($1::text::jsonb) \
      AS new (\"order\" text, line integer, product bigint, name text, cents bigint, quantity integer)",
+);
+
+/// Parameters: names of products of orders. Changes lines that have no real name.
+pub(crate) const NAMES: Statement = statement!(
+    (Statement::each(
+        "UPDATE order_items SET name = value->>'name' FROM json_each(?1) \
+         WHERE order_id = value->>'order' AND product_id = value->>'product' AND ",
+        "UPDATE order_items SET name = new.name FROM jsonb_to_recordset($1::text::jsonb) \
+         AS new (\"order\" text, product bigint, name text) \
+         WHERE order_id = new.\"order\" AND product_id = new.product AND "
+    )),
+    UNNAMED
+);
+
+/// Parameters: ids of charges, as a JSON array. Returns those that are known, each with its order.
+pub(crate) const CHARGED: Statement = Statement::each(
+    "SELECT id, order_id FROM charges WHERE id IN (SELECT value FROM json_each(?1))",
+    "SELECT id, order_id FROM charges WHERE id IN (SELECT value FROM jsonb_array_elements_text($1::text::jsonb))",
 );
 
 /// Parameters: charges. A charge that is known already stays with its order.

@@ -64,6 +64,11 @@ fn an_old_order_keeps_its_id_dates_charge_and_receipt() {
 fn rows_that_our_checks_refuse_are_imported_as_the_table_says() {
     for (changes, expected, status) in [
         (json!({ "totalAmount": 0.5 }), "its total was 0.5, and is the sum of its lines, 2050 cents", "PENDING"),
+        (
+            json!({ "totalAmount": 10.01, "items": [{ "productId": 1, "quantity": 1, "price": 10.005 }] }),
+            "the price of product 1 was 10.005, and is",
+            "PENDING",
+        ),
         (json!({ "status": "PAID" }), "it was paid and had no charge", "PAID"),
         (json!({ "paid": true, "stripeChargeId": "ch_2" }), "it was PENDING and paid", "PAID"),
         (json!({ "status": "CANCELLED", "stripeChargeId": "ch_3" }), "see whether that was given back", "CANCELLED"),
@@ -134,6 +139,54 @@ fn a_line_whose_product_is_unknown_is_named_after_the_products_id() {
         let verdicts = take(&db, &[row(1, json!({}))], "usd", none, false).unwrap();
         assert!(matches!(&verdicts[..], [Verdict::Changed(why)] if why.contains("no product 9")), "{verdicts:?}");
         assert_eq!(texts(&db, "SELECT name FROM order_items ORDER BY line"), ["Mug", "Product 9"]);
+        // The order came before its product. A real product may have such a name, too.
+        let rows = [row(1, json!({}))];
+        let like_it = |_: &BTreeSet<i64>| Ok(HashMap::from([(9, "Product 9".to_owned())]));
+        assert!(matches!(take(&db, &rows, "usd", like_it, false).unwrap()[..], [Verdict::There]));
+        for dry_run in [true, false] {
+            let verdicts = import(&db, &rows, dry_run);
+            assert!(matches!(&verdicts[..], [Verdict::Changed(why)] if why.contains("names of their products")));
+        }
+        assert_eq!(texts(&db, "SELECT name FROM order_items ORDER BY line"), ["Mug", "Thing 9"]);
+        assert!(matches!(import(&db, &rows, false)[..], [Verdict::There]));
+    }
+}
+
+#[test]
+fn a_charge_of_two_orders_is_reported_and_stays_with_the_first() {
+    for db in both() {
+        let paid = |n| row(n, json!({ "status": "PAID", "paid": true, "stripeChargeId": "ch_1" }));
+        for (rows, other) in [(vec![paid(1), paid(2)], 1), (vec![paid(3)], 0)] {
+            for dry_run in [true, false] {
+                let verdicts = import(&db, &rows, dry_run);
+                let Verdict::Changed(why) = &verdicts[other] else { panic!("{verdicts:?}") };
+                assert!(why.contains(&format!("its charge ch_1 is that of order {}, too", id(1))), "{why}");
+            }
+        }
+        assert_eq!(texts(&db, "SELECT order_id FROM charges"), [id(1)]);
+        assert!(matches!(import(&db, &[paid(1), paid(2)], false)[..], [Verdict::There, Verdict::There]));
+    }
+}
+
+#[test]
+fn a_changed_receipt_comes_again_and_changed_lines_are_refused() {
+    for db in both() {
+        let paid = |receipt: &str| {
+            json!({ "status": "PAID", "paid": true, "stripeChargeId": "ch_1", "receiptUrl": receipt })
+        };
+        import(&db, &[row(1, paid("https://pay.example/a")), row(2, json!({}))], false);
+        let more = json!([
+            { "productId": 1, "quantity": 2, "price": 10.0 }, { "productId": 9, "quantity": 1, "price": 0.5 },
+            { "productId": 3, "quantity": 1, "price": 1.0 },
+        ]);
+        let again = [row(1, paid("https://pay.example/b")), row(2, json!({ "items": more, "totalAmount": 21.5 }))];
+        let verdicts = import(&db, &again, false);
+        let [Verdict::Changed(receipt), Verdict::Refused(lines)] = &verdicts[..] else { panic!("{verdicts:?}") };
+        assert!(receipt.contains("its receipt is https://pay.example/b now"), "{receipt}");
+        let both = "here they are 3 items for 2050 cents, and there 4 items for 2150 cents";
+        assert!(lines.contains(both), "{lines}");
+        assert_eq!(texts(&db, "SELECT receipt_url FROM orders WHERE status = 'PAID'"), ["https://pay.example/b"]);
+        assert!(matches!(import(&db, &again[..1], false)[..], [Verdict::There]));
     }
 }
 

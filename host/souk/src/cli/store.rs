@@ -164,7 +164,7 @@ impl Copy {
             moving::end(state, &self.name, &to_shown)?;
         }
         let keys = copied?;
-        moving::end(state, &self.name, &to_shown)?;
+        moving::finish(state, &self.name, &to_shown)?;
         Ok(format!("{}: {keys} keys copied from {from_shown} to {to_shown}, and compared", self.name))
     }
 
@@ -197,7 +197,7 @@ impl Copy {
             moving::end(state, &self.name, &to_shown)?;
         }
         let copied = copied?;
-        moving::end(state, &self.name, &to_shown)?;
+        moving::finish(state, &self.name, &to_shown)?;
         Ok(self.done(&copied, &from_shown, &to_shown))
     }
 
@@ -223,6 +223,9 @@ impl Copy {
         }
         let (source, target) = (from.clone(), to.clone());
         let copied = tokio::task::spawn_blocking(move || copy_file(&source, &target)).await??;
+        // As the record of places names it.
+        let shown = std::path::absolute(&to).unwrap_or_else(|_| to.clone()).display().to_string();
+        moving::finish(state, &self.name, &shown)?;
         Ok(self.done(&copied, &from.display().to_string(), &to.display().to_string()))
     }
 

@@ -7,10 +7,11 @@
 
 mod key_value;
 mod places;
+mod wrong_place;
 
 pub(crate) use key_value::{CopyError, copy, must_be_empty};
-pub use places::{PlaceError, WrongPlace};
-pub(crate) use places::{accept, begin, check, end, is_begun, must_match, store_place};
+pub(crate) use places::{accept, begin, check, end, finish, is_begun, must_match, store_place};
+pub use wrong_place::{PlaceError, WrongPlace};
 
 use souk_manifest::limits::FixedLimit;
 

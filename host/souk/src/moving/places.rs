@@ -5,13 +5,14 @@
 //! A PostgreSQL database is assumed to have rows once migrations have run in it, unless the previous place is a file with
 //! rows whose tables are empty there.
 
+use super::wrong_place::{PlaceError, WrongPlace};
 use serde::{Deserialize, Serialize};
 use souk_bindings::key_value::{Store, Stores};
 use souk_bindings::migrations;
 use souk_bindings::moving::{has_rows, must_be_empty};
 use souk_manifest::state::StateFolder;
 use souk_manifest::subject::Subjects;
-use souk_manifest::{Application, Component, DatabaseUrl, Diagnostic, KeyValuePlace, ManifestErrors, PostgresAddress};
+use souk_manifest::{Application, Component, DatabaseUrl, KeyValuePlace, ManifestErrors, PostgresAddress};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,54 +28,6 @@ souk_manifest::fixed_limits! {
     const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 }
 
-/// The data is not at the configured place.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}\n  fix: {fix}")]
-pub struct WrongPlace {
-    message: String,
-    fix: String,
-}
-
-impl WrongPlace {
-    /// A copy of `name` to `to` is incomplete.
-    fn half_copied(name: &str, to: &str) -> Self {
-        WrongPlace {
-            message: format!("a copy of {name} to {to} was interrupted, so the data there is incomplete"),
-            fix: format!("run the same `souk store copy {name}` again: it continues where it stopped"),
-        }
-    }
-
-    /// The mistake in `component`, whose data it is.
-    fn mistake(self, application: &Application, component: Option<&Component>) -> Diagnostic {
-        Diagnostic {
-            file: application.manifest.clone(),
-            line: component.map(|component| component.line),
-            component: component.map(|component| component.name.clone()),
-            message: self.message,
-            fix: self.fix,
-        }
-    }
-}
-
-/// The application does not start, because of the places of its data.
-#[derive(Debug, thiserror::Error)]
-pub enum PlaceError {
-    /// The data of components is not at the configured places; each with component and line.
-    #[error(transparent)]
-    Mistakes(#[from] ManifestErrors),
-    /// The data of a command is not at the configured place.
-    #[error(transparent)]
-    Wrong(#[from] WrongPlace),
-    /// The file cannot be read or written.
-    #[error("{}: {cause}\n  fix: make the state folder readable and writable for the host's user", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        cause: io::Error,
-    },
-}
-
 /// The content of `places.json`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Places {
@@ -84,6 +37,9 @@ struct Places {
     /// The copies that have begun but not finished: what is copied, where to, and where from.
     #[serde(default)]
     copies: BTreeMap<String, BTreeMap<String, String>>,
+    /// The places to which a copy has brought all data, each with what was copied, until a host starts with that data.
+    #[serde(default)]
+    copied: BTreeMap<String, String>,
 }
 
 /// A place, without a password.
@@ -381,6 +337,17 @@ pub(crate) fn end(state: &StateFolder, name: &str, to: &str) -> Result<(), Place
     places.write(state)
 }
 
+/// Records that a copy has brought all data to a place, so that a start there leaves nothing behind.
+///
+/// # Errors
+/// When the state folder cannot be written.
+pub(crate) fn finish(state: &StateFolder, name: &str, to: &str) -> Result<(), PlaceError> {
+    end(state, name, to)?;
+    let mut places = Places::read(state)?;
+    places.copied.insert(to.to_owned(), name.to_owned());
+    places.write(state)
+}
+
 /// The labels of the stores of this host's components, each once.
 fn labels(application: &Application) -> BTreeSet<&str> {
     application.here().flat_map(|component| &component.key_value_stores).map(String::as_str).collect()
@@ -478,8 +445,29 @@ impl Places {
                 ),
             });
         }
+        if let Some(warning) = self.left_behind(key, &now, &by_itself.place, what, name) {
+            tracing::warn!("{warning}");
+        }
+        self.copied.retain(|_, copied| copied != name);
         self.places.insert(key.to_owned(), now);
         Ok(())
+    }
+
+    /// The warning that the previous place has data, too, and no copy has brought it here: what a host has stored there
+    /// is not here, for example after a return to the place before.
+    fn left_behind(&self, key: &str, now: &Place, by_itself: &str, what: &str, name: &str) -> Option<String> {
+        let before = self.places.get(key).filter(|before| before.place != now.place && !before.is_same_file(now))?;
+        let is_copied = self.copied.get(&now.place).is_some_and(|copied| copied == name);
+        // The state folder itself was moved or copied.
+        let is_folder = now.place == by_itself && before.is_named_as(now);
+        if is_copied || is_folder || !now.rows || !before.had_rows() {
+            return None;
+        }
+        let (now, before) = (&now.place, &before.place);
+        Some(format!(
+            "{what} is now in {now}, and was in {before} at the last start: unless both are one place, what was stored \
+             there since is missing here; fix: if that is not meant, stop the host and set the former place again"
+        ))
     }
 }
 

@@ -40,3 +40,21 @@ fn a_new_place_that_cannot_be_listed_does_not_take_over_from_one_with_data() {
     // Nothing is lost with an empty one.
     assert_eq!(start(&mut record("redis://a", false), "redis://b", None), Ok(false));
 }
+
+#[test]
+fn a_return_to_a_place_that_a_copy_has_left_is_warned_of() {
+    let now = |place: &str| Place { rows: true, ..Place::server(place.to_owned()) };
+    let warning =
+        |places: &Places, place: &str| places.left_behind(KEY, &now(place), "/nowhere/auth.db", "the accounts", "auth");
+    let mut places = record("redis://a", true);
+    assert_eq!(warning(&places, "redis://a"), None);
+    places.copied.insert("redis://b".to_owned(), "auth".to_owned());
+    assert_eq!(warning(&places, "redis://b"), None);
+    assert_eq!(start(&mut places, "redis://b", Some(true)), Ok(true));
+    let said = warning(&places, "redis://a").unwrap();
+    assert!(said.contains("the accounts is now in redis://a, and was in redis://b"), "{said}");
+    // The copy is used up: the place before has had a host since.
+    assert_eq!(start(&mut places, "redis://a", Some(true)), Ok(true));
+    assert!(warning(&places, "redis://b").is_some());
+    assert_eq!(warning(&record("redis://a", false), "redis://b"), None);
+}
