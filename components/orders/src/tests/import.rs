@@ -171,9 +171,8 @@ fn a_charge_of_two_orders_is_reported_and_stays_with_the_first() {
 #[test]
 fn a_changed_receipt_comes_again_and_changed_lines_are_refused() {
     for db in both() {
-        let paid = |receipt: &str| {
-            json!({ "status": "PAID", "paid": true, "stripeChargeId": "ch_1", "receiptUrl": receipt })
-        };
+        let paid =
+            |receipt: &str| json!({ "status": "PAID", "paid": true, "stripeChargeId": "ch_1", "receiptUrl": receipt });
         import(&db, &[row(1, paid("https://pay.example/a")), row(2, json!({}))], false);
         let more = json!([
             { "productId": 1, "quantity": 2, "price": 10.0 }, { "productId": 9, "quantity": 1, "price": 0.5 },

@@ -60,7 +60,8 @@ pub async fn read_postgres(address: &PostgresAddress, query: &str, to: &Sender<S
     let failed = |cause: String, fix| MoveError::Rows { place: address.to_string(), cause, fix };
     let options = connect_options(address).map_err(|error| failed(error.message, error.fix))?;
     let connected = options.connect().await;
-    let mut connection = connected.map_err(|error| failed(error.to_string(), "correct the URL, and start the server"))?;
+    let mut connection =
+        connected.map_err(|error| failed(error.to_string(), "correct the URL, and start the server"))?;
     let read = async {
         sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").execute(&mut connection).await?;
         let query = format!("SELECT row_to_json(imported)::text FROM ({query}) AS imported");
