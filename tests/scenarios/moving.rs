@@ -112,6 +112,7 @@ async fn a_shop_moves_from_sqlite_to_postgresql_with_all_that_it_has() {
     assert!(said.contains(" rows of ") && said.contains(", and compared"), "{said}");
 
     let shop = Shop::of(app).await;
+    assert_eq!(shop.host.log_count("is missing here"), 0, "both were copied");
     // The old files are out of date from now on.
     let folder = shop.app.path("backup").display().to_string();
     let backed_up = texts(&shop.app.souk("backup", &[&folder]).await);

@@ -4,7 +4,8 @@
 //! and there it did: users whose e-mails differ only in case are all refused, and each refusal names the row of another.
 //!
 //! A user who comes again with another password gets it, unless the user has logged in here since: then the hash here is
-//! of another kind, and does not say on which side the password has changed.
+//! of another kind, and does not say on which side the password has changed. An account that came with a hash of that
+//! kind keeps the password that it has.
 
 use crate::Auth;
 use crate::account::{Account, Key};

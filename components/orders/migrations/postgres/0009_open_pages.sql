@@ -1,11 +1,3 @@
--- The pages on which somebody may still pay are found without reading the orders that are over. A page whose order was paid
--- or delivered needs no watching: `reconcile` marks it as ended, and this does so with all that there are already.
---
--- Locked first: making the index locks the table too, and would wait for a transaction that waits for a row changed here.
-LOCK TABLE payment_sessions IN SHARE ROW EXCLUSIVE MODE;
-
-UPDATE payment_sessions SET ended = true
-WHERE NOT ended AND session_id IS NOT NULL
-    AND order_id IN (SELECT id FROM orders WHERE status NOT IN ('PENDING', 'CANCELLED'));
-
+-- The pages on which somebody may still pay are found without reading the orders that are over. Pages of orders that were
+-- paid or delivered need no watching: `reconcile` marks them as ended, some at a time.
 CREATE INDEX payment_sessions_open ON payment_sessions (order_id) WHERE NOT ended AND session_id IS NOT NULL;

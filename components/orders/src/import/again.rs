@@ -3,8 +3,8 @@
 //! The other system goes on selling while its data comes over, so the import before the switch finds orders that were
 //! PENDING the first time and are paid now. Its status, charge and receipt are taken while nobody has changed the order
 //! here. An order that was changed on both sides is refused, and its line says what each side has: only a person can say
-//! which of them counts, above all where money is concerned. So is one whose lines have changed, because the amount here
-//! may be on a payment page already. Where only this side has changed it, there is nothing to do.
+//! which of them counts, above all where money is concerned. So is one whose total or number of items has changed, because
+//! the amount here may be on a payment page already. Where only this side has changed it, there is nothing to do.
 
 use super::order::Imported;
 use souk_database::Rows;
@@ -100,7 +100,7 @@ pub(super) fn compare(order: &Imported, stored: &Stored) -> Again {
     if order.status == stored.status && !charge_differs {
         // A receipt that is here for another reason than an import may be newer.
         return match &order.receipt {
-            Some(receipt) if stored.untouched && order.receipt != stored.receipt => {
+            Some(receipt) if stored.untouched && order.charge == stored.charge && order.receipt != stored.receipt => {
                 Again::Changed(format!("its receipt is {receipt} now"))
             }
             _ => Again::Same,

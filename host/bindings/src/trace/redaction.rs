@@ -83,8 +83,16 @@ impl SharedRedaction {
     /// text may have megabytes, and is searched for each form of each secret. The beginning is longer than what is
     /// kept, so that a secret at the end of that is found as a whole.
     pub fn beginning(&self, text: &str, kept: usize) -> String {
-        let end = text.floor_char_boundary(kept.saturating_mul(8));
-        self.apply(text.get(..end).unwrap_or_default())
+        let hidden = self.0.read();
+        // They are sorted, the longest first.
+        let longest = hidden.0.first().map_or(0, String::len);
+        let end = text.floor_char_boundary(kept.saturating_mul(8).saturating_add(longest));
+        let mut shown = hidden.apply(text.get(..end).unwrap_or_default());
+        if end < text.len() {
+            // The end may be a part of a secret.
+            shown.truncate(shown.floor_char_boundary(shown.len().saturating_sub(longest)));
+        }
+        shown
     }
 }
 
@@ -222,7 +230,16 @@ mod tests {
         let shown = shared.beginning(&text, 1024);
         assert!(shown.starts_with(&format!("{}*** yy", "x".repeat(1020))), "{shown}");
         assert!((1024..16 << 10).contains(&shown.len()), "{}", shown.len());
-        assert_eq!(shared.beginning("\u{e4}", 0), "");
+        assert_eq!(shared.beginning("\u{e4}", 0), "\u{e4}", "it is no beginning");
+        // A secret that is longer than all that is looked at otherwise, as private keys are.
+        let key = "k".repeat(1700);
+        shared.set(Redaction::of([key.as_str()].into_iter()));
+        let shown = shared.beginning(&format!("wrong: {key} {}", "y".repeat(100_000)), 200);
+        assert!(shown.starts_with("wrong: *** yy") && shown.len() >= 200, "{shown}");
+        // What is moved up by the marks of others is no part of one.
+        let text = format!("{}{}", "sk_live_1".repeat(178), key);
+        shared.set(Redaction::of(["sk_live_1", key.as_str()].into_iter()));
+        assert!(!shared.beginning(&format!("{text}{text}"), 200).contains("kk"));
     }
 
     #[test]

@@ -197,6 +197,9 @@ impl Copy {
             moving::end(state, &self.name, &to_shown)?;
         }
         let copied = copied?;
+        for owner in &components {
+            moving::finish(state, &owner.name, &to_shown)?;
+        }
         moving::finish(state, &self.name, &to_shown)?;
         Ok(self.done(&copied, &from_shown, &to_shown))
     }
@@ -225,6 +228,9 @@ impl Copy {
         let copied = tokio::task::spawn_blocking(move || copy_file(&source, &target)).await??;
         // As the record of places names it.
         let shown = std::path::absolute(&to).unwrap_or_else(|_| to.clone()).display().to_string();
+        for component in application.components.values().filter(|one| sqlite_label(one).is_ok_and(|its| its == label)) {
+            moving::finish(state, &component.name, &shown)?;
+        }
         moving::finish(state, &self.name, &shown)?;
         Ok(self.done(&copied, &from.display().to_string(), &to.display().to_string()))
     }

@@ -34,12 +34,10 @@ impl Unsent {
     pub fn piece(&self) -> Option<Bytes> {
         let mut rest = self.0.lock();
         let length = rest.len().min(MAX_PIECE_BYTES);
-        let piece = Bytes::copy_from_slice(&rest.split_to(length));
-        let emptied = if rest.is_empty() { std::mem::take(&mut *rest) } else { Bytes::new() };
+        let taken = rest.split_to(length);
         drop(rest);
-        // Freed outside the lock.
-        drop(emptied);
-        (length > 0).then_some(piece)
+        // Copied and, after the last piece, freed outside the lock.
+        (length > 0).then(|| Bytes::copy_from_slice(&taken))
     }
 
     /// Frees all of it.

@@ -37,9 +37,10 @@ struct Places {
     /// The copies that have begun but not finished: what is copied, where to, and where from.
     #[serde(default)]
     copies: BTreeMap<String, BTreeMap<String, String>>,
-    /// The places to which a copy has brought all data, each with what was copied, until a host starts with that data.
+    /// What a copy has brought as a whole, and to which places, until a host starts with it. One place may have several:
+    /// two components' databases in one of PostgreSQL.
     #[serde(default)]
-    copied: BTreeMap<String, String>,
+    finished: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// A place, without a password.
@@ -344,7 +345,7 @@ pub(crate) fn end(state: &StateFolder, name: &str, to: &str) -> Result<(), Place
 pub(crate) fn finish(state: &StateFolder, name: &str, to: &str) -> Result<(), PlaceError> {
     end(state, name, to)?;
     let mut places = Places::read(state)?;
-    places.copied.insert(to.to_owned(), name.to_owned());
+    places.finished.entry(name.to_owned()).or_default().insert(to.to_owned());
     places.write(state)
 }
 
@@ -448,7 +449,7 @@ impl Places {
         if let Some(warning) = self.left_behind(key, &now, &by_itself.place, what, name) {
             tracing::warn!("{warning}");
         }
-        self.copied.retain(|_, copied| copied != name);
+        self.finished.remove(name);
         self.places.insert(key.to_owned(), now);
         Ok(())
     }
@@ -457,7 +458,7 @@ impl Places {
     /// is not here, for example after a return to the place before.
     fn left_behind(&self, key: &str, now: &Place, by_itself: &str, what: &str, name: &str) -> Option<String> {
         let before = self.places.get(key).filter(|before| before.place != now.place && !before.is_same_file(now))?;
-        let is_copied = self.copied.get(&now.place).is_some_and(|copied| copied == name);
+        let is_copied = self.finished.get(name).is_some_and(|places| places.contains(&now.place));
         // The state folder itself was moved or copied.
         let is_folder = now.place == by_itself && before.is_named_as(now);
         if is_copied || is_folder || !now.rows || !before.had_rows() {

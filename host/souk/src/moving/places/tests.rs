@@ -48,7 +48,10 @@ fn a_return_to_a_place_that_a_copy_has_left_is_warned_of() {
         |places: &Places, place: &str| places.left_behind(KEY, &now(place), "/nowhere/auth.db", "the accounts", "auth");
     let mut places = record("redis://a", true);
     assert_eq!(warning(&places, "redis://a"), None);
-    places.copied.insert("redis://b".to_owned(), "auth".to_owned());
+    // Also when another copy goes to the same place.
+    for copied in ["auth", "carts"] {
+        places.finished.entry(copied.to_owned()).or_default().insert("redis://b".to_owned());
+    }
     assert_eq!(warning(&places, "redis://b"), None);
     assert_eq!(start(&mut places, "redis://b", Some(true)), Ok(true));
     let said = warning(&places, "redis://a").unwrap();
