@@ -112,6 +112,17 @@ impl Count {
         }
     }
 
+    /// Counts a frame. Trailers are the end of the body: a receiver that gets them expects no more bytes.
+    ///
+    /// # Errors
+    /// When the total is more than was declared, or less before trailers: the frame may not be sent.
+    pub fn frame(&mut self, frame: &Frame<Bytes>) -> Result<(), Misframed> {
+        match frame.is_trailers() {
+            true => self.end(),
+            false => self.add(frame.data_ref().map_or(0, Bytes::len)),
+        }
+    }
+
     /// Checks the count at the end of the body.
     ///
     /// # Errors
@@ -322,8 +333,8 @@ impl<B: Body<Data = Bytes, Error = Error> + Unpin> Body for Counted<B> {
                 return Poll::Ready(Some(Err(error)));
             }
         };
-        if let Err(long) = self.count.add(frame.data_ref().map_or(0, Bytes::len)) {
-            return Poll::Ready(Some(Err(self.fail(&long))));
+        if let Err(misframed) = self.count.frame(&frame) {
+            return Poll::Ready(Some(Err(self.fail(&misframed))));
         }
         Poll::Ready(Some(Ok(match frame.into_trailers() {
             Ok(mut trailers) => {
@@ -405,6 +416,18 @@ mod tests {
         assert_eq!(trailers, headers(&[("x-sum", "1")]));
         assert_eq!(announce(&trailers), Some(HeaderValue::from_static("x-sum")));
         assert_eq!(announce(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn trailers_are_the_end_of_the_body_and_come_after_as_many_bytes_as_were_declared() {
+        let trailers = || Frame::trailers(headers(&[("x-sum", "1")]));
+        let mut count = response_head(&mut response(200, &[("content-length", "3")]), false).unwrap();
+        count.frame(&Frame::data(Bytes::from_static(b"ab"))).unwrap();
+        assert_eq!(count.frame(&trailers()), Err(Misframed::Short { declared: 3, sent: 2 }));
+        count.frame(&Frame::data(Bytes::from_static(b"c"))).unwrap();
+        assert_eq!(count.frame(&trailers()), Ok(()));
+        assert!(count.frame(&Frame::data(Bytes::from_static(b"d"))).is_err());
+        assert_eq!(Count::default().frame(&trailers()), Ok(()), "nothing was declared");
     }
 
     #[test]

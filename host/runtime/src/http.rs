@@ -399,7 +399,7 @@ impl Body for ResponseBody {
                 }
                 Err(short) => self.abort_body(short.of_response(), &short),
             },
-            Some(Ok(frame)) => match self.count.add(frame.data_ref().map_or(0, Bytes::len)) {
+            Some(Ok(frame)) => match self.count.frame(&frame) {
                 Ok(()) => Some(Ok(match frame.into_trailers() {
                     Ok(mut trailers) => {
                         framing::clean_trailers(&mut trailers);
@@ -407,7 +407,7 @@ impl Body for ResponseBody {
                     }
                     Err(frame) => frame,
                 })),
-                Err(long) => self.abort_body(long.of_response(), &long),
+                Err(misframed) => self.abort_body(misframed.of_response(), &misframed),
             },
             Some(Err(error)) => {
                 // The guest's own text may be in it.
