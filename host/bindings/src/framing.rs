@@ -420,14 +420,12 @@ mod tests {
 
     #[test]
     fn trailers_are_the_end_of_the_body_and_come_after_as_many_bytes_as_were_declared() {
-        let trailers = || Frame::trailers(headers(&[("x-sum", "1")]));
-        let mut count = response_head(&mut response(200, &[("content-length", "3")]), false).unwrap();
-        count.frame(&Frame::data(Bytes::from_static(b"ab"))).unwrap();
-        assert_eq!(count.frame(&trailers()), Err(Misframed::Short { declared: 3, sent: 2 }));
-        count.frame(&Frame::data(Bytes::from_static(b"c"))).unwrap();
-        assert_eq!(count.frame(&trailers()), Ok(()));
-        assert!(count.frame(&Frame::data(Bytes::from_static(b"d"))).is_err());
-        assert_eq!(Count::default().frame(&trailers()), Ok(()), "nothing was declared");
+        let trailers = Frame::trailers(headers(&[("x-sum", "1")]));
+        let mut count = Count { declared: Some(2), sent: 1 };
+        assert_eq!(count.frame(&trailers), Err(Misframed::Short { declared: 2, sent: 1 }));
+        count.frame(&Frame::data(Bytes::from_static(b"b"))).unwrap();
+        assert_eq!(count.frame(&trailers), Ok(()));
+        assert_eq!(Count::default().frame(&trailers), Ok(()), "nothing was declared");
     }
 
     #[test]
@@ -442,19 +440,9 @@ mod tests {
         assert_eq!(declared(&["5"]), Ok((Some(5), 1)));
         assert_eq!(declared(&["005"]), Ok((Some(5), 1)));
         assert_eq!(declared(&["5", "5", "5, 5"]), Ok((Some(5), 1)));
-        for wrong in [
-            &["5", "6"][..],
-            &["5, 6"],
-            &[""],
-            &["5,"],
-            &["+5"],
-            &["-5"],
-            &["0x5"],
-            &["5 6"],
-            &["1e3"],
-            &["99999999999999999999"],
-        ] {
-            assert!(matches!(declared(wrong), Err(Misframed::NotALength(_))), "{wrong:?}");
+        for wrong in ["5|6", "5, 6", "", "5,", "+5", "-5", "0x5", "5 6", "1e3", "99999999999999999999"] {
+            let wrong: Vec<_> = wrong.split('|').collect();
+            assert!(matches!(declared(&wrong), Err(Misframed::NotALength(_))), "{wrong:?}");
         }
     }
 
