@@ -91,6 +91,7 @@ mod scenarios {
     mod redis_triggers;
     mod refunds;
     mod reload;
+    mod reload_migrations;
     mod remote;
     mod remote_routes;
     mod remote_start;
