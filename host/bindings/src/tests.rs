@@ -4,7 +4,7 @@ use super::*;
 use crate::http_client::{Client, Internal, tls_config};
 use crate::outbound::AllowedHosts;
 use std::io;
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
 /// The state of an instance of the component `tested`, with the grants that `grant` adds.
@@ -16,6 +16,11 @@ pub(crate) fn ctx(grant: impl FnOnce(&mut Grants)) -> Ctx {
     grant(&mut grants);
     Ctx::new(Arc::new(grants), CallContext::new("trace", Duration::from_secs(60))).unwrap()
 }
+
+/// A second subscriber. While there is only one, `tracing` asks the thread that reaches a line first whether anybody wants
+/// it, and takes the answer for all: a test in another thread, which captures nothing, would turn it off.
+static SECOND: LazyLock<tracing::Dispatch> =
+    LazyLock::new(|| tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(io::sink).finish()));
 
 /// Captures what this thread logs, one record per line, until `_guard` is dropped.
 pub(crate) struct Log {
@@ -35,6 +40,7 @@ impl Log {
                 Ok(())
             }
         }
+        LazyLock::force(&SECOND);
         let text = Arc::new(Mutex::new(Vec::new()));
         let writer = Writer(text.clone());
         let subscriber = tracing_subscriber::fmt().without_time().with_ansi(false).with_writer(move || writer.clone());

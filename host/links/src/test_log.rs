@@ -2,8 +2,14 @@
 
 use parking_lot::Mutex;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use tracing::Dispatch;
 use tracing::subscriber::DefaultGuard;
+
+/// A second subscriber. While there is only one, `tracing` asks the thread that reaches a line first whether anybody wants
+/// it, and takes the answer for all: a test in another thread, which captures nothing, would turn it off.
+static SECOND: LazyLock<Dispatch> =
+    LazyLock::new(|| Dispatch::new(tracing_subscriber::fmt().with_writer(io::sink).finish()));
 
 /// Captures what this thread logs, one record per line, until it is dropped.
 pub(crate) struct Log {
@@ -13,6 +19,7 @@ pub(crate) struct Log {
 
 impl Log {
     pub(crate) fn capture() -> Self {
+        LazyLock::force(&SECOND);
         let text = Arc::<Mutex<Vec<u8>>>::default();
         let writer = Writer(text.clone());
         let subscriber = tracing_subscriber::fmt().without_time().with_ansi(false).with_writer(move || writer.clone());
