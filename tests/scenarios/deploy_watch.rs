@@ -4,8 +4,8 @@ use super::deploy::{CALLER, exporter};
 use crate::harness::App;
 use crate::harness::app::texts;
 
-#[tokio::test]
-async fn a_function_and_its_first_caller_are_served_when_both_are_built_at_once_whichever_is_built_first() {
+/// A caller and `numbers`, which both are built from `contract.txt` and watched.
+fn watched(numbers: &str) -> App {
     let manifest = r#"
         spin_manifest_version = 2
         application = { name = "watched", version = "1.0.0" }
@@ -21,13 +21,18 @@ async fn a_function_and_its_first_caller_are_served_when_both_are_built_at_once_
         command = "cp next-numbers.wasm numbers.wasm"
         watch = ["contract.txt"]
     "#;
-    let numbers = exporter("u32", "i32");
-    let app = App::inline(manifest)
+    App::inline(manifest)
         .component("next-caller.wasm", CALLER)
-        .component("next-numbers.wasm", &numbers)
+        .component("next-numbers.wasm", numbers)
         .file("contract.txt", "f")
         .argument("--watch")
-        .argument("--build");
+        .argument("--build")
+}
+
+#[tokio::test]
+async fn a_function_and_its_first_caller_are_served_when_both_are_built_at_once_whichever_is_built_first() {
+    let numbers = exporter("u32", "i32");
+    let app = watched(&numbers);
     let host = app.start().await;
     let answer = async |app: &App| texts(&app.call("caller", "test:deploy/own#g", None).await).0.trim().to_owned();
     assert_eq!(answer(&app).await, "1");
@@ -46,28 +51,8 @@ async fn a_function_and_its_first_caller_are_served_when_both_are_built_at_once_
 
 #[tokio::test]
 async fn nothing_is_printed_about_a_watched_component_whose_build_changes_nothing() {
-    let manifest = r#"
-        spin_manifest_version = 2
-        application = { name = "watched", version = "1.0.0" }
-        [component.caller]
-        source = "caller.wasm"
-        dependencies = { "test:deploy/numbers@1.0.0" = { component = "numbers" } }
-        [component.caller.build]
-        command = "cp next-caller.wasm caller.wasm"
-        watch = ["contract.txt"]
-        [component.numbers]
-        source = "numbers.wasm"
-        [component.numbers.build]
-        command = "cp next-numbers.wasm numbers.wasm"
-        watch = ["contract.txt"]
-    "#;
     let numbers = exporter("u32", "i32");
-    let app = App::inline(manifest)
-        .component("next-caller.wasm", CALLER)
-        .component("next-numbers.wasm", &numbers)
-        .file("contract.txt", "f")
-        .argument("--watch")
-        .argument("--build");
+    let app = watched(&numbers);
     let host = app.start().await;
     host.wait_for_log("watching the sources of 2 components").await;
     let _app = app
