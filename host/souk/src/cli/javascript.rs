@@ -7,6 +7,7 @@
 
 use super::forgotten_imports::sources;
 use crate::contracts::{ContractFunction, Contracts};
+use heck::ToLowerCamelCase as _;
 use souk_manifest::{BuildPlan, BuildStep};
 use souk_runtime::is_host_interface;
 use std::collections::BTreeSet;
@@ -145,19 +146,7 @@ fn definition(function: &ContractFunction) -> String {
 
 /// The name that `componentize-js` gives something of a contract.
 fn camel(name: &str) -> String {
-    let mut camel = String::new();
-    for word in name.split('-') {
-        let word = word.to_lowercase();
-        let mut letters = word.chars();
-        match letters.next() {
-            Some(first) if !camel.is_empty() => {
-                camel.extend(first.to_uppercase());
-                camel.push_str(letters.as_str());
-            }
-            _ => camel.push_str(&word),
-        }
-    }
-    camel
+    name.to_lower_camel_case()
 }
 
 fn is_part_of_name(c: char) -> bool {
