@@ -193,12 +193,12 @@ impl Connection {
                 return Err(Error::ConnectionFailed(lost.to_owned()));
             }
         };
-        let mut outcome = run(lease.session(), &sql, &params, sink).await;
+        let mut outcome = run(&mut lease, &sql, &params, sink).await;
         if !inside && matches!(&outcome, Err(Failure { session: After::Stale, .. })) {
             // The statement has not run; a new session prepares it again.
             drop(lease);
             lease = self.lease(statement, &sql).await?;
-            outcome = run(lease.session(), &sql, &params, sink).await;
+            outcome = run(&mut lease, &sql, &params, sink).await;
         }
         let ends = statement.ends();
         let still_inside = match &outcome {
@@ -233,7 +233,7 @@ impl Connection {
             }
         };
         if matches!(&outcome, Err(Failure { session: After::Stale, .. })) {
-            lease.leaves_traces();
+            lease.must_close();
         }
         if still_inside {
             session.set(State::Open(lease));
@@ -249,7 +249,7 @@ impl Connection {
 fn mark(lease: &mut Lease, statement: Statement, sql: &str) {
     // A long statement would stay among the prepared ones, so it counts as a trace too.
     if statement.leaves_traces || sql.len() > CACHED_STATEMENT_BYTES {
-        lease.leaves_traces();
+        lease.must_close();
     }
 }
 

@@ -104,6 +104,48 @@ async fn a_small_row_that_would_become_much_text_is_refused() {
 }
 
 #[tokio::test]
+async fn a_row_is_refused_before_it_is_in_memory_and_its_connection_is_closed() {
+    let f = Fixture::new();
+    let c = f.connect();
+    let (row, error_text) = ("SELECT repeat('x', 500000000)", "DO $$ BEGIN RAISE '%', repeat('x', 200000000); END $$");
+    for sql in [row, error_text] {
+        let refused = [error(&c, sql).await, c.query_stream(sql.into(), vec![]).await.err().unwrap()];
+        assert_eq!(granted_idle(&f.granted, &f.url), 0, "{sql}");
+        if cfg!(feature = "jemalloc") {
+            for error in refused {
+                let text = format!("{error:?}");
+                assert!(text.contains("much larger than 16 MiB, so its connection was closed"), "{sql}: {text:.200}");
+            }
+        }
+    }
+    // In a transaction, too, which is lost.
+    ok(&c, "BEGIN").await;
+    error(&c, row).await;
+    ok(&c, "ROLLBACK").await;
+    ok(&c, "SELECT 1").await;
+}
+
+#[tokio::test]
+async fn a_connection_with_large_buffers_is_closed_after_use() {
+    let f = Fixture::with("CREATE TABLE t (b bytea)").await;
+    let c = f.connect();
+    for (sql, size, kept) in [
+        ("SELECT repeat('x', 100000)", 0, 1),
+        ("SELECT repeat('x', 2000000)", 0, 0),
+        ("INSERT INTO t VALUES ($1)", 100_000, 1),
+        ("INSERT INTO t VALUES ($1)", 2_000_000, 0),
+    ] {
+        let params = if size == 0 { vec![] } else { vec![ParameterValue::Binary(vec![0; size])] };
+        c.query(sql.into(), params).await.unwrap();
+        assert_eq!(granted_idle(&f.granted, &f.url), kept, "{sql} {size}");
+    }
+    // The largest values that fit pass; sent and received, they need several times their size.
+    let size = MAX_RESULT_BYTES - 1024;
+    let values = c.query("SELECT $1::bytea".into(), vec![ParameterValue::Binary(vec![0; size])]).await.unwrap();
+    assert_eq!(values.rows.len(), 1);
+}
+
+#[tokio::test]
 async fn heavy_rows_count_with_what_they_weigh_until_they_are_read() {
     const ROW: usize = 6 << 20;
     let f = Fixture::new();

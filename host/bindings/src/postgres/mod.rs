@@ -45,14 +45,14 @@
 //!
 //! # Values
 //!
-//! sqlx reads a whole row before this code sees it, so a row can briefly use up to PostgreSQL's limit of 1 GiB of
-//! memory before it is refused for its size.
+//! sqlx reads a whole row before this code sees it; `buffer.rs` ends the statement when that takes too much memory.
 //!
 //! Parameters are sent as the types that PostgreSQL expects (`parameter.rs`), and results are converted as in Spin
 //! (`value.rs`).
 #![allow(clippy::result_large_err, reason = "the interface defines the large error type")]
 
 mod address;
+mod buffer;
 mod connection;
 mod error;
 mod grant;
@@ -155,7 +155,15 @@ souk_manifest::fixed_limits! {
 
 /// Every fixed limit of this module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
-    [FIXED_LIMITS, address::FIXED_LIMITS, pool::FIXED_LIMITS, stream::FIXED_LIMITS, numeric::FIXED_LIMITS].concat()
+    [
+        FIXED_LIMITS,
+        address::FIXED_LIMITS,
+        buffer::FIXED_LIMITS,
+        pool::FIXED_LIMITS,
+        stream::FIXED_LIMITS,
+        numeric::FIXED_LIMITS,
+    ]
+    .concat()
 }
 
 /// The binding's state of one instance.

@@ -55,6 +55,11 @@ impl Parameter {
         };
         Ok(Parameter { bytes, ty: ty.clone() })
     }
+
+    /// Its bytes in the message.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.as_ref().map_or(0, Vec::len)
+    }
 }
 
 impl sqlx::Type<Postgres> for Parameter {

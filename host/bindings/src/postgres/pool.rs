@@ -238,7 +238,7 @@ impl Pool {
     }
 
     fn leased(self: &Arc<Self>, live: Live, slot: FairPermit<usize>) -> Lease {
-        Lease { live, pool: self.clone(), traces: false, _slot: slot }
+        Lease { live, pool: self.clone(), closes: false, _slot: slot }
     }
 
     /// The most recently used idle connection that the component may use.
@@ -349,8 +349,8 @@ pub(super) struct Lease {
     // Dropped before the slot, because the connection must be closed before the next one may be opened.
     live: Live,
     pool: Arc<Pool>,
-    /// Whether a statement may have left something in the session.
-    traces: bool,
+    /// Whether the session is closed instead of being given to others.
+    closes: bool,
     _slot: FairPermit<usize>,
 }
 
@@ -360,17 +360,18 @@ impl Lease {
         &mut self.live.session
     }
 
-    /// Marks the session, so that it is closed and not given to others.
-    pub(super) fn leaves_traces(&mut self) {
-        self.traces = true;
+    /// Marks the session, so that it is closed after use and not given to others: a statement may have left something
+    /// in it, or its buffers are large.
+    pub(super) fn must_close(&mut self) {
+        self.closes = true;
     }
 
     /// Gives the connection back. It must be outside a transaction and must not run anything.
     pub(super) fn release(self) {
-        let Lease { live, pool, traces, _slot } = self;
+        let Lease { live, pool, closes, _slot } = self;
         let now = Instant::now();
         *lock(&pool.released) = now;
-        if !traces {
+        if !closes {
             lock(&pool.idle).push(Idle { live, since: now });
         }
     }

@@ -1,7 +1,9 @@
 //! One statement on one session.
 
+use super::buffer::Peak;
 use super::error::{After, Failure};
 use super::parameter::Parameter;
+use super::pool::Lease;
 use super::value;
 use super::{Column, Error, MAX_RESULT_BYTES, ParameterValue, Row};
 use futures::StreamExt as _;
@@ -29,29 +31,49 @@ pub(super) struct Stop;
 /// When PostgreSQL refuses the statement, or a value cannot be converted. An error in a row is returned only after all
 /// rows were read, so that the statement's effect does not depend on it.
 pub(super) async fn run(
-    session: &mut PgConnection,
+    lease: &mut Lease,
     sql: &Arc<str>,
     params: &[ParameterValue],
     sink: &mut impl Sink,
 ) -> Result<u64, Failure> {
+    let mut peak = Peak::default();
+    let outcome = run_in(lease.session(), sql, params, sink, &mut peak).await;
+    if peak.is_large() {
+        lease.must_close();
+    }
+    outcome
+}
+
+async fn run_in(
+    session: &mut PgConnection,
+    sql: &Arc<str>,
+    params: &[ParameterValue],
+    sink: &mut impl Sink,
+    peak: &mut Peak,
+) -> Result<u64, Failure> {
     let sql = AssertSqlSafe(sql.clone()).into_sql_str();
     // Without types, so that PostgreSQL reports the types that it expects; sqlx keeps them with the prepared statement.
-    let statement = session.prepare_with(sql, &[]).await?;
+    let statement = peak.bound(session.prepare_with(sql, &[])).await??;
     let columns: Vec<Column> = statement.columns().iter().map(value::column).collect();
-    let arguments = arguments(&statement, params).map_err(|error| Failure { error, session: After::Untouched })?;
+    let (arguments, sent) =
+        arguments(&statement, params).map_err(|error| Failure { error, session: After::Untouched })?;
     let stopped =
         |_: Stop| Failure { error: Error::Other("nobody reads the rows".to_owned()), session: After::Abandoned };
     sink.columns(&columns).await.map_err(stopped)?;
+    peak.allow_sending(sent);
     let (mut concerned, mut misfit) = (0, None);
     let mut results = session.fetch_many(statement.query_with(arguments));
-    while let Some(result) = results.next().await {
+    while let Some(result) = peak.bound(results.next()).await? {
         // Many rows arrive at once, and converting each can take long, so this lets other tasks of the thread run.
         tokio::task::coop::consume_budget().await;
         match result? {
             Either::Left(done) => concerned += done.rows_affected(),
             Either::Right(_) if misfit.is_some() => {}
             Either::Right(row) => match value::read_row(&row, &columns) {
-                Ok((row, weight)) => sink.row(row, weight).await.map_err(stopped)?,
+                Ok((row, weight)) => {
+                    peak.count(weight);
+                    sink.row(row, weight).await.map_err(stopped)?;
+                }
                 Err(what) => misfit = Some(what),
             },
         }
@@ -62,7 +84,11 @@ pub(super) async fn run(
     }
 }
 
-fn arguments(statement: &sqlx::postgres::PgStatement, params: &[ParameterValue]) -> Result<PgArguments, Error> {
+/// The parameters as PostgreSQL is sent them, and their bytes.
+fn arguments(
+    statement: &sqlx::postgres::PgStatement,
+    params: &[ParameterValue],
+) -> Result<(PgArguments, usize), Error> {
     let types = match statement.parameters() {
         Some(Either::Left(types)) => types,
         _ => &[],
@@ -71,13 +97,14 @@ fn arguments(statement: &sqlx::postgres::PgStatement, params: &[ParameterValue])
         let (wanted, given) = (types.len(), params.len());
         return Err(Error::BadParameter(format!("the statement has {wanted} parameters, and {given} were given")));
     }
-    let mut arguments = PgArguments::default();
+    let (mut arguments, mut sent) = (PgArguments::default(), 0);
     for (index, (value, ty)) in params.iter().zip(types).enumerate() {
         let bad = |what: String| Error::BadParameter(format!("parameter ${}: {what}", index + 1));
         let parameter = Parameter::new(value, ty).map_err(bad)?;
+        sent += parameter.len();
         sqlx::Arguments::add(&mut arguments, parameter).map_err(|e| bad(e.to_string()))?;
     }
-    Ok(arguments)
+    Ok((arguments, sent))
 }
 
 /// Drops the rows.

@@ -116,7 +116,7 @@ async fn drive(
     unread: Arc<Unread>,
 ) {
     let mut batches = Batches { give, batch: Vec::new(), weight: 0, unread, stopped: None };
-    let outcome = run(lease.session(), &sql, &params, &mut batches).await;
+    let outcome = run(&mut lease, &sql, &params, &mut batches).await;
     match &outcome {
         Err(Failure { session: After::Gone, .. }) => lease.died(),
         Err(Failure { session: After::Stale | After::Abandoned, .. }) => drop(lease),
