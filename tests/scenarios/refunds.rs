@@ -122,7 +122,7 @@ async fn a_disputed_payment_is_found_and_not_refunded_while_the_dispute_is_open(
     assert_eq!(disputed().await, Vec::<Value>::new());
     shop.send_event_and_wait(&charge_dispute(&payment, "dp_1", "needs_response")).await.expect(200);
     assert_eq!(disputed().await, [json!("OPEN")]);
-    assert!(shop.host.log_count("DISPUTE OF ORDER") > 0);
+    shop.host.wait_for_log("DISPUTE OF ORDER").await;
     give_back(&shop, &admin, &id, "", json!({})).await.expect(409);
     shop.send_event_and_wait(&charge_dispute(&payment, "dp_1", "lost")).await.expect(200);
     assert_eq!(disputed().await, [json!("LOST")]);
