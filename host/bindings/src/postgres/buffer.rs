@@ -75,7 +75,8 @@ impl Peak {
 
 fn too_large() -> super::Error {
     failed(&format!(
-        "a row is much larger than {} MiB, so its connection was closed; select less of it, for example with substring()",
+        "a row or error is much larger than {} MiB, so its connection was closed, and what the statement changed may be \
+         lost; select less of it, for example with substring()",
         super::MAX_RESULT_BYTES >> 20
     ))
 }

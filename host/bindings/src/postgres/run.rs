@@ -29,7 +29,8 @@ pub(super) struct Stop;
 ///
 /// # Errors
 /// When PostgreSQL refuses the statement, or a value cannot be converted. An error in a row is returned only after all
-/// rows were read, so that the statement's effect does not depend on it.
+/// rows were read, so that the statement's effect does not depend on it. Only a row or error that takes too much memory
+/// ends the statement at once ([`After::Abandoned`]); then it is unknown whether the statement took effect.
 pub(super) async fn run(
     lease: &mut Lease,
     sql: &Arc<str>,
