@@ -25,6 +25,8 @@ use crate::bindings::buckets::{self, Bucket, Error as BucketError};
 use crate::history::{Stamp, bool_name};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::cell::OnceCell;
+use std::rc::Rc;
 
 /// The label under which the manifest grants the store.
 const LABEL: &str = "auth";
@@ -35,8 +37,13 @@ const MAX_TRIES: usize = 512;
 /// than a call runs (its deadline is 30 s by default), so that the call that began it has ended.
 const GRACE_SECONDS: u64 = 120;
 
+thread_local! {
+    /// The store, opened once in the life of an instance.
+    static BUCKET: OnceCell<Rc<Bucket>> = const { OnceCell::new() };
+}
+
 /// The open store.
-pub(crate) struct Store(Bucket);
+pub(crate) struct Store(Rc<Bucket>);
 
 /// The value under the key of an e-mail.
 #[derive(Serialize, Deserialize)]
@@ -65,7 +72,11 @@ impl EmailEntry {
 impl Store {
     /// Opens the store.
     pub(crate) fn open() -> Result<Self, Error> {
-        buckets::open(LABEL).map(Store).map_err(to_auth_error)
+        if let Some(bucket) = BUCKET.with(|cell| cell.get().cloned()) {
+            return Ok(Store(bucket));
+        }
+        let bucket = Rc::new(buckets::open(LABEL).map_err(to_auth_error)?);
+        Ok(Store(BUCKET.with(|cell| cell.get_or_init(|| bucket).clone())))
     }
 
     /// The account with this id.

@@ -1,5 +1,6 @@
 //! Tokens as this component makes them, as the NestJS system made them, and as attackers forge them.
 
+use super::known::MAX_TOKENS;
 use super::*;
 use crate::account::MAX_EMAIL_BYTES;
 use crate::now;
@@ -7,6 +8,7 @@ use crate::rules::MAX_NAME_BYTES;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
+use sha2::{Sha384, Sha512};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const HOUR: u64 = 3600;
@@ -20,9 +22,24 @@ fn account(email: &str, name: &str) -> Account {
     Account::new(name.into(), email.into(), "$argon2id$".into(), now()).unwrap()
 }
 
-/// A token with any claims, algorithm and secret.
+/// A token with any claims, algorithm and secret, made without the library.
 fn encode(claims: &Value, algorithm: Algorithm, secret: &str) -> String {
-    jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
+    sign(&json!({ "typ": "JWT", "alg": algorithm }), claims, algorithm, secret)
+}
+
+fn sign(header: &Value, claims: &Value, algorithm: Algorithm, secret: &str) -> String {
+    let text = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
+    let signature = match algorithm {
+        Algorithm::HS256 => hmac::<Hmac<Sha256>>(secret, &text),
+        Algorithm::HS384 => hmac::<Hmac<Sha384>>(secret, &text),
+        Algorithm::HS512 => hmac::<Hmac<Sha512>>(secret, &text),
+        other => panic!("{other:?}"),
+    };
+    format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+fn hmac<M: Mac + KeyInit>(secret: &str, text: &str) -> Vec<u8> {
+    <M as KeyInit>::new_from_slice(secret.as_bytes()).unwrap().chain_update(text).finalize().into_bytes().to_vec()
 }
 
 fn signed(claims: &Value) -> String {
@@ -137,14 +154,7 @@ fn a_clock_skew_of_a_minute_is_accepted_and_a_larger_one_is_reported() {
 fn a_header_that_names_extensions_is_refused() {
     for crit in [json!(["exp"]), json!(["b64"]), json!(["urn:example:unknown"]), json!([]), json!("b64")] {
         let header = json!({ "alg": "HS256", "typ": "JWT", "crit": crit, "b64": true, "urn:example:unknown": 1 });
-        let text = format!(
-            "{}.{}",
-            URL_SAFE_NO_PAD.encode(header.to_string()),
-            URL_SAFE_NO_PAD.encode(changed(json!({})).to_string())
-        );
-        let key = EncodingKey::from_secret(SECRET.as_bytes());
-        let signature = jsonwebtoken::crypto::sign(text.as_bytes(), &key, Algorithm::HS256).unwrap();
-        assert_eq!(read(&format!("{text}.{signature}")), None, "{header}");
+        assert_eq!(read(&sign(&header, &changed(json!({})), Algorithm::HS256, SECRET)), None, "{header}");
     }
 }
 
@@ -232,4 +242,47 @@ fn a_digest_depends_on_secret_purpose_and_text() {
         signer().digest("source", "192.0.2.8"),
     ];
     assert!(!others.contains(&one));
+}
+
+#[test]
+fn a_token_that_was_read_before_ends_when_it_would_have_ended() {
+    let now = now();
+    for exp in [json!(now + 10), json!(now as f64 + 9.6), json!(now as f64 + 10.4)] {
+        let (signer, token) = (signer(), signed(&changed(json!({ "exp": exp }))));
+        for later in [0, 10, 10 + LEEWAY_SECONDS] {
+            assert!(signer.read(&token, now + later).is_ok(), "{exp} {later}");
+        }
+        assert_eq!(signer.read(&token, now + 11 + LEEWAY_SECONDS), Err(Refusal::Invalid), "{exp}");
+    }
+    let (signer, token) = (signer(), signed(&changed(json!({ "exp": now + 90 * DAY }))));
+    assert!(signer.read(&token, now).is_ok());
+    assert_eq!(signer.read(&token, now + 30 * DAY), Err(Refusal::Invalid), "the login is too old");
+    let refusal = Refusal::NotYetValid { id: "6b03".into(), seconds: 61 };
+    assert_eq!(signer.read(&token, now - 61), Err(refusal), "the clock went back");
+}
+
+#[test]
+fn a_token_that_was_read_before_does_not_help_another() {
+    let (signer, now) = (signer(), now());
+    let token = signed(&changed(json!({})));
+    assert!(signer.read(&token, now).is_ok());
+    let other = encode(&changed(json!({})), Algorithm::HS256, "another");
+    let [text, signature] = [&token, &other].map(|token| token.rsplit_once('.').unwrap());
+    for bad in [format!("{}.{}", text.0, signature.1), format!("{token}A"), format!(" {token}"), token[1..].to_owned()]
+    {
+        assert_eq!(signer.read(&bad, now), Err(Refusal::Invalid), "{bad}");
+    }
+}
+
+#[test]
+fn few_tokens_are_kept_and_only_good_ones() {
+    let (signer, now) = (signer(), now());
+    for number in 0..1000 {
+        let claims = changed(json!({ "id": number.to_string() }));
+        let before = signer.known.len();
+        assert!(signer.read(&encode(&claims, Algorithm::HS256, "another"), now).is_err());
+        assert_eq!(signer.known.len(), before, "{number}");
+        assert_eq!(signer.read(&signed(&claims), now).unwrap().id, number.to_string());
+        assert!(signer.known.len() <= MAX_TOKENS);
+    }
 }

@@ -1,4 +1,7 @@
-//! Accounts: argon2id with the store's parameters, HS256 tokens, and a read of the account for each token.
+//! Accounts: argon2id with the store's parameters, HS256 tokens by the same code, and a read of the account for each token.
+
+#[path = "../../../../../components/auth/src/token/hs256.rs"]
+mod hs256;
 
 use super::writable;
 use argon2::{Argon2, PasswordHash, PasswordHasher, PasswordVerifier};
@@ -34,6 +37,7 @@ struct Credentials {
 impl Accounts {
     pub(super) fn new(folder: &str) -> Arc<Self> {
         let schema = "CREATE TABLE users (email TEXT PRIMARY KEY, hash TEXT NOT NULL) STRICT, WITHOUT ROWID";
+        hs256::install();
         Arc::new(Accounts { database: Mutex::new(writable(folder, "accounts.db", schema)) })
     }
 

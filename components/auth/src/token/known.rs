@@ -1,0 +1,38 @@
+//! Tokens that this instance has read before. A browser sends its token with every request for up to two hours, and to
+//! check its signature and decode it is a third of what a call takes here. What changes with time or with the account
+//! is never kept: [`Signer::read`](super::Signer::read) compares the dates again, and its caller reads the account.
+//!
+//! Only tokens whose signature is right are kept, so nobody can fill this with tokens of their own.
+
+use super::ReadClaims;
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+/// The most tokens that are kept; the next one replaces them all. With the longest tokens they take 256 KiB.
+pub(super) const MAX_TOKENS: usize = 64;
+
+/// The tokens, with their claims.
+#[derive(Default)]
+pub(super) struct Known(RefCell<HashMap<String, ReadClaims>>);
+
+impl Known {
+    /// The claims of a token.
+    pub(super) fn claims(&self, token: &str) -> Option<ReadClaims> {
+        self.0.borrow().get(token).cloned()
+    }
+
+    /// Keeps a token whose signature is right.
+    pub(super) fn keep(&self, token: &str, claims: &ReadClaims) {
+        let mut tokens = self.0.borrow_mut();
+        if tokens.len() >= MAX_TOKENS {
+            tokens.clear();
+        }
+        tokens.insert(token.to_owned(), claims.clone());
+    }
+
+    /// How many tokens are kept.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
+}
