@@ -20,8 +20,8 @@ use crate::account::Account;
 use crate::bindings::accounts::Error;
 use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use known::Known;
-use serde::{Deserialize, Serialize};
+use known::{Known, ReadClaims};
+use serde::Serialize;
 use sha2::Sha256;
 use souk_variables as variables;
 use std::cell::OnceCell;
@@ -93,21 +93,6 @@ struct Claims<'a> {
     auth_time: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     generation: Option<u64>,
-}
-
-/// The claims that [`Signer::read`] uses.
-#[derive(Clone, Deserialize)]
-struct ReadClaims {
-    id: String,
-    email: String,
-    /// RFC 7519 lets it have a fraction.
-    exp: f64,
-    iat: Option<u64>,
-    auth_time: Option<u64>,
-    /// RFC 7519 lets it have a fraction.
-    nbf: Option<f64>,
-    #[serde(default)]
-    generation: u64,
 }
 
 impl Signer {

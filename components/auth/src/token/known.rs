@@ -1,15 +1,30 @@
 //! Tokens that this instance has read before. A browser sends its token with every request for up to two hours, and to
 //! check its signature and decode it is a third of what a call takes here. What changes with time or with the account
-//! is never kept: [`Signer::read`](super::Signer::read) compares the dates again, and its caller reads the account.
+//! is never kept: `Signer::read` compares the dates again, and its caller reads the account.
 //!
 //! Only tokens whose signature is right are kept, so nobody can fill this with tokens of their own.
 
-use super::ReadClaims;
+use serde::Deserialize;
 use std::cell::RefCell;
 use std::collections::HashMap;
 
 /// The most tokens that are kept; the next one replaces them all. With the longest tokens they take 256 KiB.
 pub(super) const MAX_TOKENS: usize = 64;
+
+/// What is read of the claims of a token; the rest is for others.
+#[derive(Clone, Deserialize)]
+pub(super) struct ReadClaims {
+    pub id: String,
+    pub email: String,
+    /// RFC 7519 lets it have a fraction.
+    pub exp: f64,
+    pub iat: Option<u64>,
+    pub auth_time: Option<u64>,
+    /// RFC 7519 lets it have a fraction.
+    pub nbf: Option<f64>,
+    #[serde(default)]
+    pub generation: u64,
+}
 
 /// The tokens, with their claims.
 #[derive(Default)]
