@@ -189,9 +189,7 @@ impl Signer {
         }
         Ok(Proof { id: claimed.id, email: claimed.email, auth_time, generation: claimed.generation })
     }
-}
 
-impl Signer {
     /// The claims of a token whose signature is right and which has not expired.
     fn decode(&self, token: &str) -> Result<ReadClaims, Refusal> {
         let decoded = jsonwebtoken::decode(token, &self.decoding, &self.validation).map_err(|_| Refusal::Invalid)?;

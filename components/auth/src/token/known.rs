@@ -1,6 +1,6 @@
-//! Tokens that this instance has read before. A browser sends its token with every request for up to two hours, and to
-//! check its signature and decode it is a third of what a call takes here. What changes with time or with the account
-//! is never kept: `Signer::read` compares the dates again, and its caller reads the account.
+//! Tokens that this instance has read before. A browser sends its token with every request for up to two hours, and each
+//! time it would be checked and decoded anew. What changes with time or with the account is never kept: `Signer::read`
+//! compares the dates again, and its caller reads the account.
 //!
 //! Only tokens whose signature is right are kept, so nobody can fill this with tokens of their own.
 
@@ -8,7 +8,8 @@ use serde::Deserialize;
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-/// The most tokens that are kept; the next one replaces them all. With the longest tokens they take 256 KiB.
+/// The most tokens that are kept; the next one replaces them all. With their claims they take
+/// less than 512 KiB, as no token is longer than 4 KiB.
 pub(super) const MAX_TOKENS: usize = 64;
 
 /// What is read of the claims of a token; the rest is for others.
